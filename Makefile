@@ -1,0 +1,45 @@
+# The commands of this project. `make` lists them.
+# Everything is built in ./target and ./target-slim; only `make install` writes outside of this folder.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# rustup puts cargo where a non-interactive shell does not look.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help dev test bench install fmt clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+
+# Installs a C compiler if there is none. The first build takes about 5 minutes, the next ones seconds.
+dev: ## build and run everything in one process: both brokers, the bridge, the web classroom (ARGS="..." for options)
+	@scripts/setup dev
+	cargo build
+	@exec target/debug/roombridge dev $(ARGS)
+
+# Installs Mosquitto, a JDK and Maven, and Apache RocketMQ into target/apache-rocketmq. Takes about 15 minutes at first.
+# The slim check comes last and has a target folder of its own, because other features rebuild the large dependencies.
+test: ## check everything: format, tests against the real brokers, clippy, the build without the embedded brokers
+	@scripts/setup test
+	cargo fmt --all --check
+	cargo test --workspace
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo check --no-default-features --target-dir target-slim
+
+# Installs the same as `make test`. An optimised build takes 10 to 15 minutes at first.
+bench: ## measure the whole way from MQTT to RocketMQ and back
+	@scripts/setup test
+	cargo bench --bench end_to_end
+
+# Installs a C compiler if there is none, and one binary in ~/.cargo/bin.
+install: ## build an optimised roombridge and put it in ~/.cargo/bin
+	@scripts/setup dev
+	@echo "building an optimised roombridge and putting it in ~/.cargo/bin; 10 to 15 minutes on two cores"
+	cargo install --path . --locked
+
+fmt: ## format the code
+	cargo fmt --all
+
+clean: ## remove everything that was built and downloaded
+	rm -rf target target-slim

@@ -1,0 +1,27 @@
+#![recursion_limit = "512"]
+//! An MQTT broker and RocketMQ inside this process, for `roombridge dev` and for tests.
+//!
+//! Promises: everything listens on 127.0.0.1 only, everything is written below the given data folder, and what was
+//! stored before a graceful stop is there after the next start. A port that is taken is an error that names the port
+//! and the flag that changes it.
+//!
+//! The public functions are boxed and not generic: the brokers' code is compiled once, in this package, and a changed
+//! line elsewhere does not compile it again.
+//!
+//! Must never be used in production: one copy of everything, no authentication, no TLS.
+
+mod data_folder;
+mod error;
+mod mqtt;
+mod ports;
+mod rocketmq;
+mod rocketmq_settings;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use error::EmbeddedError;
+pub use mqtt::{MqttBroker, MqttBrokerOptions, start_mqtt_broker};
+pub use rocketmq::{RocketMq, RocketMqOptions, start_rocketmq};
+
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

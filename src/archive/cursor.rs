@@ -1,0 +1,99 @@
+//! Reads message queues forward, page by page, each up to the offset that was its end when the reading began.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::model::{QueueName, StoredMessage};
+use crate::pipeline::ports::{ReadError, Reader};
+
+const PAGE_MESSAGES: u32 = 256;
+/// RocketMQ hands a message out some milliseconds after it confirmed it.
+const SETTLE: Duration = Duration::from_millis(20);
+const SETTLE_ATTEMPTS: u32 = 150;
+
+/// Where the reading of one queue stands; holds one page at most.
+#[derive(Debug)]
+pub struct Cursor {
+    topic: String,
+    queue: QueueName,
+    tag: Option<String>,
+    next: u64,
+    end: u64,
+    page: VecDeque<StoredMessage>,
+}
+
+impl Cursor {
+    /// Reads `from` and all after it that lies before `end`; of one tag or all.
+    pub fn new(topic: &str, queue: QueueName, tag: Option<String>, from: u64, end: u64) -> Self {
+        Self { topic: topic.to_owned(), queue, tag, next: from, end, page: VecDeque::new() }
+    }
+
+    /// Another one for the same range, before anything was read with this one.
+    pub fn restarted(&self) -> Self {
+        Self::new(&self.topic, self.queue.clone(), self.tag.clone(), self.next, self.end)
+    }
+
+    /// How many offsets are still to be looked at.
+    pub fn remaining(&self) -> u64 {
+        self.end.saturating_sub(self.next)
+    }
+
+    pub fn is_at_page_end(&self) -> bool {
+        self.page.is_empty()
+    }
+
+    /// The next message.
+    pub async fn next(&mut self, reader: &dyn Reader) -> Result<Option<StoredMessage>, ReadError> {
+        self.fill(reader).await?;
+        Ok(self.page.pop_front())
+    }
+
+    /// Pulls until there is a message or the end is reached.
+    async fn fill(&mut self, reader: &dyn Reader) -> Result<(), ReadError> {
+        let mut attempts = 0;
+        while self.page.is_empty() && self.next < self.end {
+            let page = reader.pull(&self.topic, &self.queue, self.tag.as_deref(), self.next, PAGE_MESSAGES).await?;
+            if page.next_offset <= self.next {
+                attempts += 1;
+                if attempts > SETTLE_ATTEMPTS {
+                    return Err(self.stuck());
+                }
+                tokio::time::sleep(SETTLE).await;
+                continue;
+            }
+            attempts = 0;
+            self.next = page.next_offset;
+            let end = self.end;
+            self.page.extend(page.messages.into_iter().filter(|message| message.queue_offset < end));
+        }
+        Ok(())
+    }
+
+    fn stuck(&self) -> ReadError {
+        ReadError {
+            what: format!("topic {}, queue {} at offset {}", self.topic, self.queue, self.next),
+            cause: "the broker counts messages there but does not hand them out; see the broker's log".to_owned(),
+            missing: false,
+        }
+    }
+}
+
+/// Takes the message that was stored first of those that stand next in their queues.
+pub async fn earliest(cursors: &mut [Cursor], reader: &dyn Reader) -> Result<Option<StoredMessage>, ReadError> {
+    for cursor in cursors.iter_mut() {
+        cursor.fill(reader).await?;
+    }
+    // With equal times the place decides, so that two readings give one order.
+    let first = cursors
+        .iter_mut()
+        .filter(|cursor| !cursor.page.is_empty())
+        .min_by(|a, b| a.front_order().cmp(&b.front_order()));
+    Ok(first.and_then(|cursor| cursor.page.pop_front()))
+}
+
+impl Cursor {
+    fn front_order(&self) -> Option<(u64, &str, &QueueName, u64)> {
+        let message = self.page.front()?;
+        Some((message.stored_ms, &self.topic, &self.queue, message.queue_offset))
+    }
+}

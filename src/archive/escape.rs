@@ -1,0 +1,34 @@
+//! Makes text from strangers safe to show on a terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The text with everything written out that would move the cursor, colour the screen or reverse the reading direction.
+///
+/// Class members choose their payloads and ids: shown raw, they could overwrite what others said, or type into the
+/// terminal of who reads the history.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_dangerous) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            dangerous if is_dangerous(dangerous) => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(dangerous));
+            }
+            harmless => out.push(harmless),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_dangerous(character: char) -> bool {
+    character.is_control()
+        // Direction marks, embeddings and isolates, line and paragraph separator, byte order mark.
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}

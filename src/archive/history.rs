@@ -1,0 +1,181 @@
+//! What was said in a room: all message queues merged into one order, filtered, copies folded.
+//!
+//! Within a queue the order is the one of the offsets, across queues the one of the store times. Every queue of the
+//! topic is read, because a changed number of queues moves rooms to other queues and leaves the old messages behind.
+//!
+//! The range is read twice: first only the ids are kept, to know the copies of each message and how many messages there
+//! are; then the records come out one by one. So a copy that was stored hours later is still folded, and what is held
+//! in memory is one page for each queue and 40 bytes for each message, however large the messages are.
+
+use std::collections::HashMap;
+
+use super::cursor::{Cursor, earliest};
+use super::record::Record;
+use crate::binding::RoomQuery;
+use crate::model::{Kind, MessageId, StoredMessage};
+use crate::pipeline::ports::{ReadError, Reader};
+
+/// How many different messages one query may cover.
+pub const MAX_MESSAGES: usize = 1_000_000;
+/// Brokers' clocks jump, and each broker has its own: look a little further than asked, then compare exactly.
+const MARGIN_MS: u64 = 60_000;
+
+/// What to read.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryQuery {
+    /// Topics and tags where to look, and the room to compare with, from the rules.
+    pub places: Vec<RoomQuery>,
+    /// Stored at or after, milliseconds since 1970-01-01 UTC.
+    pub from_ms: Option<u64>,
+    /// Stored before.
+    pub to_ms: Option<u64>,
+    pub kind: Option<Kind>,
+    /// Only the last so many, as a chat shows it.
+    pub limit: Option<u64>,
+}
+
+/// How far the first reading is, counted in queue offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+}
+
+/// Why a history cannot be given.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("RocketMQ has no topic {topics}: nothing was stored there yet; or check the bindings and rocketmq.name_servers")]
+    NoTopic { topics: String },
+    #[error("there are more than {MAX_MESSAGES} messages in this range; narrow it with --from and --to")]
+    TooMany,
+}
+
+/// The messages of one query, oldest first, as they were stored when it was opened.
+pub struct History<'a> {
+    reader: &'a dyn Reader,
+    query: HistoryQuery,
+    cursors: Vec<Cursor>,
+    /// By id, of the messages that did not come out yet: how many times each is stored.
+    copies: HashMap<MessageId, u64>,
+    skip: u64,
+    len: u64,
+}
+
+impl<'a> History<'a> {
+    /// Finds out what there is. Messages that are stored from now on are not part of it.
+    pub async fn open(
+        reader: &'a dyn Reader,
+        query: HistoryQuery,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<History<'a>, HistoryError> {
+        let cursors = cursors_of(reader, &query).await?;
+        let total = cursors.iter().map(Cursor::remaining).sum();
+        let mut copies = HashMap::new();
+        let (mut different, mut done) = (0, 0);
+        // One queue after the other: to count, the order does not matter.
+        for start in &cursors {
+            let mut cursor = start.restarted();
+            while let Some(message) = cursor.next(reader).await? {
+                if let Some(record) = query.accept(&message) {
+                    different += u64::from(count(&mut copies, record.id)?);
+                }
+                if cursor.is_at_page_end() {
+                    progress(Progress { done: done + start.remaining() - cursor.remaining(), total });
+                }
+            }
+            done += start.remaining();
+            progress(Progress { done, total });
+        }
+        let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
+        Ok(Self { reader, query, cursors, copies, skip, len: different - skip })
+    }
+
+    /// How many records come out in all.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The next record; a message stands where its first copy lies.
+    pub async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
+        loop {
+            let Some(message) = earliest(&mut self.cursors, self.reader).await? else { return Ok(None) };
+            let Some(mut record) = self.query.accept(&message) else { continue };
+            if let Some(id) = record.id {
+                match self.copies.remove(&id) {
+                    Some(stored) => record.duplicates = stored.saturating_sub(1),
+                    None => continue,
+                }
+            }
+            if self.skip > 0 {
+                self.skip -= 1;
+                continue;
+            }
+            return Ok(Some(record));
+        }
+    }
+}
+
+/// `true` for the first copy. A message without id has no copies: two equal texts are two messages.
+fn count(copies: &mut HashMap<MessageId, u64>, id: Option<MessageId>) -> Result<bool, HistoryError> {
+    let Some(id) = id else { return Ok(true) };
+    let stored = copies.entry(id).or_insert(0);
+    *stored += 1;
+    let first = *stored == 1;
+    if copies.len() > MAX_MESSAGES {
+        return Err(HistoryError::TooMany);
+    }
+    Ok(first)
+}
+
+impl HistoryQuery {
+    /// The record, if the message is asked for. Tags and offsets by time only narrow the reading, this decides.
+    fn accept(&self, message: &StoredMessage) -> Option<Record> {
+        let in_time = self.from_ms.is_none_or(|from| message.stored_ms >= from)
+            && self.to_ms.is_none_or(|to| message.stored_ms < to);
+        if !in_time {
+            return None;
+        }
+        let record = Record::from_stored(message);
+        let is_of = |place: &RoomQuery| {
+            place.topic == message.topic
+                && place.tag.as_ref().is_none_or(|tag| *tag == message.tag)
+                && place.room.as_ref().is_none_or(|room| record.room.as_ref() == Some(room))
+        };
+        let wanted = self.kind.is_none_or(|kind| kind == record.kind) && self.places.iter().any(is_of);
+        wanted.then_some(record)
+    }
+}
+
+async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Vec<Cursor>, HistoryError> {
+    let mut cursors = Vec::new();
+    for place in &query.places {
+        let queues = match reader.queues(&place.topic).await {
+            // A topic that nobody wrote to yet must not hide the others.
+            Err(error) if error.missing => continue,
+            other => other?,
+        };
+        for queue in queues {
+            let (first, end) = reader.offsets(&place.topic, &queue).await?;
+            let from = match query.from_ms {
+                Some(ms) => reader.offset_at(&place.topic, &queue, ms.saturating_sub(MARGIN_MS)).await?.max(first),
+                None => first,
+            };
+            let end = match query.to_ms {
+                Some(ms) => reader.offset_at(&place.topic, &queue, ms.saturating_add(MARGIN_MS)).await?.min(end),
+                None => end,
+            };
+            cursors.push(Cursor::new(&place.topic, queue, place.tag.clone(), from, end));
+        }
+    }
+    if cursors.is_empty() {
+        let topics: Vec<_> = query.places.iter().map(|place| place.topic.as_str()).collect();
+        return Err(HistoryError::NoTopic { topics: topics.join(", ") });
+    }
+    Ok(cursors)
+}

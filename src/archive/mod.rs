@@ -1,0 +1,22 @@
+//! The archive: what RocketMQ holds of a room, read back in order, as lines, as JSON, or played again.
+//!
+//! Promises: every stored copy of a message is read, and copies are folded by id and by nothing else; within a message
+//! queue the order is the one of the offsets; what is shown cannot command a terminal.
+//! Must never: name RocketMQ or MQTT directly, commit an offset, or take two messages with equal text for one.
+
+mod cursor;
+mod escape;
+mod history;
+mod record;
+mod replay;
+
+#[cfg(test)]
+mod tests;
+
+pub use escape::visible;
+pub use history::{History, HistoryError, HistoryQuery, MAX_MESSAGES, Progress};
+pub use record::{Payload, Record};
+pub use replay::{
+    BadPrefix, BadSpeed, LineOutput, MqttOutput, Prefix, PublishError, Publisher, ReplayError, ReplayMessage, ReplayOutput, Speed,
+    replay,
+};

@@ -1,0 +1,190 @@
+//! One message of the archive, as people and as programs see it.
+//!
+//! The JSON fields are a promise to scripts: they are documented here, may grow, and are never renamed.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Serialize, Serializer};
+
+use super::escape::visible;
+use crate::binding::read_back;
+use crate::model::{Kind, MessageId, StoredMessage};
+
+/// Properties that RocketMQ and its clients write for themselves; users cannot set most of them.
+const SYSTEM_PROPERTIES: [&str; 11] = [
+    "KEYS",
+    "TAGS",
+    "UNIQ_KEY",
+    "WAIT",
+    "MIN_OFFSET",
+    "MAX_OFFSET",
+    "CLUSTER",
+    "MSG_REGION",
+    "TRACE_ON",
+    "DELAY",
+    "REAL_TOPIC",
+];
+
+/// Readable text, or any bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Payload {
+    #[serde(rename = "payload")]
+    Text(String),
+    /// Not UTF-8; base64 of the bytes.
+    #[serde(rename = "payload_base64")]
+    Base64(String),
+}
+
+impl Payload {
+    fn of(bytes: &Bytes) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(STANDARD.encode(bytes)),
+        }
+    }
+}
+
+/// One message, with the copies of it that were folded in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// The message id; absent on messages that roombridge did not write.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
+    pub id: Option<MessageId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<String>,
+    #[serde(serialize_with = "kind_name")]
+    pub kind: Kind,
+    pub mqtt_topic: String,
+    pub rocketmq_topic: String,
+    pub tag: String,
+    /// Name of the RocketMQ broker that owns the queue.
+    pub broker: String,
+    pub queue_id: i32,
+    pub queue_offset: u64,
+    /// When roombridge received it: RFC 3339, UTC, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<String>,
+    /// When RocketMQ stored it: RFC 3339, UTC, milliseconds.
+    pub stored_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qos: Option<u8>,
+    /// Only where it is known who sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// All user properties of the RocketMQ message, decoded where `rbEncoded` says so.
+    pub properties: BTreeMap<String, String>,
+    #[serde(flatten)]
+    pub payload: Payload,
+    /// Copies with the same id that were found in the asked range and not shown.
+    pub duplicates: u64,
+    /// The id of the message that this one may be a copy of; nothing proves it, so both are shown.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
+    pub maybe_copy_of: Option<MessageId>,
+    /// Milliseconds since 1970-01-01 UTC: when it was received, else when it was stored.
+    #[serde(skip)]
+    pub time_ms: u64,
+    #[serde(skip)]
+    pub bytes: Bytes,
+    /// Of the MQTT message, in order.
+    #[serde(skip)]
+    pub mqtt_user_properties: Vec<(String, String)>,
+    #[serde(skip)]
+    pub content_type: Option<String>,
+}
+
+impl Record {
+    pub fn from_stored(message: &StoredMessage) -> Self {
+        let recorded = read_back(message);
+        let received_ms = recorded.received_ms;
+        let mut properties = recorded.properties;
+        properties.retain(|name, _| !SYSTEM_PROPERTIES.contains(&name.as_str()));
+        Self {
+            id: recorded.id,
+            room: recorded.room,
+            kind: recorded.kind,
+            mqtt_topic: recorded.mqtt_topic,
+            rocketmq_topic: message.topic.clone(),
+            tag: message.tag.clone(),
+            broker: message.queue.broker.to_string(),
+            queue_id: message.queue.id,
+            queue_offset: message.queue_offset,
+            received_at: received_ms.map(rfc3339),
+            stored_at: rfc3339(message.stored_ms),
+            qos: recorded.qos.and_then(|qos| qos.as_str().parse().ok()),
+            client_id: recorded.client_id,
+            properties,
+            payload: Payload::of(&recorded.payload),
+            duplicates: 0,
+            maybe_copy_of: recorded.maybe_copy_of,
+            time_ms: received_ms.unwrap_or(message.stored_ms),
+            bytes: recorded.payload,
+            mqtt_user_properties: recorded.user_properties,
+            content_type: recorded.content_type,
+        }
+    }
+
+    /// One line for people, in the given time zone, without the line end.
+    pub fn text_line(&self, zone: &TimeZone) -> String {
+        let who = self.client_id.as_deref().unwrap_or("-");
+        let mut line = format!("{}  {:<7}  {}  ", local_time(self.time_ms, zone), self.kind.as_str(), visible(who));
+        match &self.payload {
+            Payload::Text(text) if text.is_empty() => line.push_str("(empty)"),
+            Payload::Text(text) => line.push_str(&visible(text)),
+            Payload::Base64(text) => {
+                let _ = write!(line, "({} bytes, base64) {text}", self.bytes.len());
+            }
+        }
+        match self.duplicates {
+            0 => {}
+            1 => line.push_str("  (1 copy folded)"),
+            copies => {
+                let _ = write!(line, "  ({copies} copies folded)");
+            }
+        }
+        if let Some(original) = self.maybe_copy_of {
+            let _ = write!(line, "  (may be a copy of {})", original);
+        }
+        line
+    }
+
+    /// Writes one line: JSON, or text for people.
+    pub fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
+        if json {
+            serde_json::to_writer(&mut *out, self)?;
+        } else {
+            out.write_all(self.text_line(zone).as_bytes())?;
+        }
+        out.write_all(b"\n")
+    }
+}
+
+fn shown<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.as_str())
+}
+
+fn timestamp(ms: u64) -> Timestamp {
+    // Outside of years that calendars know there is nothing better to show than the limit.
+    i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
+}
+
+fn rfc3339(ms: u64) -> String {
+    format!("{:.3}", timestamp(ms))
+}
+
+fn local_time(ms: u64, zone: &TimeZone) -> String {
+    timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}

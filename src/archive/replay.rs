@@ -1,0 +1,268 @@
+//! Plays a history again at its own pace, faster, slower, or as fast as it goes.
+//!
+//! The pace is the one in which the messages were received, since that is what a listener in the room heard. A message
+//! is never early; when the output is slow, what is late comes at once and nothing is left out.
+
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::tz::TimeZone;
+
+use super::history::{History, HistoryError};
+use super::record::Record;
+use crate::model::Clock;
+use crate::pipeline::ports::BoxFuture;
+
+/// A silence longer than this is announced, so that nobody takes it for a hang.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
+/// How long to sleep at most before looking at the clock again.
+const NAP: Duration = Duration::from_millis(500);
+/// What roombridge, brokers and gateways add to a delivery; it says nothing about the message.
+const TRANSPORT_PREFIX: &str = "x-mqtt-";
+/// Marks a replayed message and names the original.
+const REPLAY_OF: &str = "rbReplay";
+
+/// How fast to play.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// 1 is the original pace, 4 is four times as fast.
+    Times(f64),
+    /// Without any pause.
+    Max,
+}
+
+/// Text that is no speed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no speed: write 1 for the original pace, a factor from 0.01 to 10000 such as 4 or x4, or max")]
+pub struct BadSpeed(String);
+
+impl FromStr for Speed {
+    type Err = BadSpeed;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.eq_ignore_ascii_case("max") {
+            return Ok(Self::Max);
+        }
+        let factor = text.strip_prefix(['x', 'X']).unwrap_or(text).parse::<f64>();
+        match factor {
+            Ok(factor) if (0.01..=10_000.0).contains(&factor) => Ok(Self::Times(factor)),
+            Ok(_) | Err(_) => Err(BadSpeed(text.to_owned())),
+        }
+    }
+}
+
+impl Speed {
+    fn scaled(self, original: Duration) -> Duration {
+        match self {
+            Self::Times(factor) => original.div_f64(factor),
+            Self::Max => Duration::ZERO,
+        }
+    }
+}
+
+/// Why a replay ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error("could not write the replay: {0}")]
+    Write(#[from] io::Error),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+/// Where replayed messages go.
+pub trait ReplayOutput: Send {
+    fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>>;
+
+    /// A long silence begins now.
+    fn pause(&mut self, length: Duration);
+
+    /// That many records were played.
+    fn played(&mut self, count: u64);
+}
+
+/// Plays all of it; returns how many records were played.
+pub async fn replay(
+    history: &mut History<'_>,
+    speed: Speed,
+    clock: &dyn Clock,
+    output: &mut dyn ReplayOutput,
+) -> Result<u64, ReplayError> {
+    let mut played = 0;
+    let mut beginning: Option<(u64, Duration)> = None;
+    while let Some(record) = history.next().await? {
+        let (first_ms, started) = *beginning.get_or_insert((record.time_ms, clock.monotonic()));
+        // A clock that was set back gives an earlier time: play at once, in the order of the queue.
+        let original = Duration::from_millis(record.time_ms.saturating_sub(first_ms));
+        wait_until(started.saturating_add(speed.scaled(original)), clock, output).await;
+        output.play(&record).await?;
+        played += 1;
+        output.played(played);
+    }
+    Ok(played)
+}
+
+async fn wait_until(due: Duration, clock: &dyn Clock, output: &mut dyn ReplayOutput) {
+    let ahead = due.saturating_sub(clock.monotonic());
+    if ahead > LONG_PAUSE {
+        output.pause(ahead);
+    }
+    loop {
+        let ahead = due.saturating_sub(clock.monotonic());
+        if ahead.is_zero() {
+            return;
+        }
+        tokio::time::sleep(ahead.min(NAP)).await;
+    }
+}
+
+/// A message to publish on MQTT with QoS 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayMessage {
+    pub topic: String,
+    pub payload: Bytes,
+    pub user_properties: Vec<(String, String)>,
+    pub content_type: Option<String>,
+}
+
+/// The MQTT broker did not take a message.
+#[derive(Debug, thiserror::Error)]
+#[error("could not publish to {topic}: {cause}")]
+pub struct PublishError {
+    pub topic: String,
+    pub cause: String,
+}
+
+/// Publishes replayed messages.
+pub trait Publisher: Send {
+    /// Returns when the broker has acknowledged the message.
+    fn publish(&mut self, message: ReplayMessage) -> BoxFuture<'_, Result<(), PublishError>>;
+}
+
+/// The first levels of all topics of a replay: `PREFIX/{original topic}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(String);
+
+/// Why a prefix cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPrefix {
+    #[error("{0:?} is no topic prefix: it must not be empty, begin or end with /, begin with $, or hold +, # or control characters")]
+    Syntax(String),
+    #[error(
+        "topics under {prefix:?} match the binding {filter:?}: the replay would be stored again as new messages; choose another prefix, such as replay"
+    )]
+    Loop { prefix: String, filter: String },
+}
+
+impl Prefix {
+    /// Refuses a prefix under which a topic could match one of the filters that roombridge subscribes to.
+    pub fn new<'a>(text: &str, filters: impl IntoIterator<Item = &'a str>) -> Result<Self, BadPrefix> {
+        let wrong = text.is_empty()
+            || text.starts_with(['/', '$'])
+            || text.ends_with('/')
+            || text.contains(|c: char| c == '+' || c == '#' || c.is_control());
+        if wrong {
+            return Err(BadPrefix::Syntax(text.to_owned()));
+        }
+        for filter in filters {
+            if can_match_below(filter, text) {
+                return Err(BadPrefix::Loop { prefix: text.to_owned(), filter: filter.to_owned() });
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn topic(&self, original: &str) -> String {
+        format!("{}/{original}", self.0)
+    }
+}
+
+/// Whether a topic with these first levels and at least one more can match.
+fn can_match_below(filter: &str, prefix: &str) -> bool {
+    let mut levels = filter.split('/');
+    for name in prefix.split('/') {
+        match levels.next() {
+            Some("#") => return true,
+            Some("+") => {}
+            Some(level) if level == name => {}
+            Some(_) | None => return false,
+        }
+    }
+    levels.next().is_some()
+}
+
+/// Publishes a replay under a prefix.
+pub struct MqttOutput<'a> {
+    pub publisher: &'a mut dyn Publisher,
+    pub prefix: Prefix,
+    /// Where the pauses are told, and each message in words where wanted.
+    pub screen: &'a mut dyn ReplayOutput,
+}
+
+impl ReplayOutput for MqttOutput<'_> {
+    fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>> {
+        Box::pin(async move {
+            self.publisher.publish(message_of(record, &self.prefix)).await?;
+            self.screen.play(record).await
+        })
+    }
+
+    fn pause(&mut self, length: Duration) {
+        self.screen.pause(length);
+    }
+
+    fn played(&mut self, count: u64) {
+        self.screen.played(count);
+    }
+}
+
+fn message_of(record: &Record, prefix: &Prefix) -> ReplayMessage {
+    let mut user_properties: Vec<_> = record
+        .mqtt_user_properties
+        .iter()
+        .filter(|(name, _)| !name.starts_with(TRANSPORT_PREFIX) && name != REPLAY_OF)
+        .cloned()
+        .collect();
+    let original = match record.id {
+        Some(id) => id.to_string(),
+        None => format!("{}/{}/{}/{}", record.rocketmq_topic, record.broker, record.queue_id, record.queue_offset),
+    };
+    user_properties.push((REPLAY_OF.to_owned(), original));
+    ReplayMessage {
+        topic: prefix.topic(&record.mqtt_topic),
+        payload: record.bytes.clone(),
+        user_properties,
+        content_type: record.content_type.clone(),
+    }
+}
+
+/// Writes a replay as lines.
+pub struct LineOutput<'a> {
+    pub out: &'a mut (dyn Write + Send),
+    pub json: bool,
+    pub zone: TimeZone,
+    /// Told about pauses and about each record, for a progress bar.
+    pub on_pause: &'a mut (dyn FnMut(Duration) + Send),
+    pub on_played: &'a mut (dyn FnMut(u64) + Send),
+}
+
+impl ReplayOutput for LineOutput<'_> {
+    fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>> {
+        Box::pin(async move {
+            record.write(self.out, self.json, &self.zone)?;
+            self.out.flush()?;
+            Ok(())
+        })
+    }
+
+    fn pause(&mut self, length: Duration) {
+        (self.on_pause)(length);
+    }
+
+    fn played(&mut self, count: u64) {
+        (self.on_played)(count);
+    }
+}

@@ -1,0 +1,154 @@
+//! An MQTT topic cut into its levels, and what the default rule reads from them.
+//!
+//! Promises: the same answers when a message is bound and when it is read back.
+//! Must never: allocate for a message on its way.
+
+use std::borrow::Cow;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::filter::Filter;
+use crate::model::Kind;
+
+/// Templates name levels by one digit.
+pub(super) const NAMED_LEVELS: usize = 10;
+
+/// What a template is filled from. `None` = this topic has no such part, or it is not known.
+pub(super) trait Parts {
+    fn level(&self, index: usize) -> Option<&str>;
+    /// Everything after the first level, without the slash between.
+    fn sub(&self) -> Option<Cow<'_, str>>;
+    fn topic(&self) -> Option<Cow<'_, str>>;
+}
+
+/// The levels of one topic.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Levels<'a> {
+    topic: &'a str,
+    names: [&'a str; NAMED_LEVELS],
+    count: usize,
+}
+
+impl<'a> Levels<'a> {
+    pub fn of(topic: &'a str) -> Self {
+        let mut levels = Self {
+            topic,
+            names: [""; NAMED_LEVELS],
+            count: 0,
+        };
+        for name in topic.split('/') {
+            if let Some(place) = levels.names.get_mut(levels.count) {
+                *place = name;
+            }
+            levels.count += 1;
+        }
+        levels
+    }
+
+    pub fn below_first(&self) -> Option<&'a str> {
+        self.topic.split_once('/').map(|(_, sub)| sub)
+    }
+
+    /// The kind by the default rule: the name of the second level, if it is in the closed list.
+    pub fn default_kind(&self) -> Kind {
+        if self.count < 2 {
+            Kind::Other
+        } else {
+            Kind::from_name(self.names[1])
+        }
+    }
+
+    /// The room by the default rule. Deeper topics have none, so that a room's tag always follows from the room.
+    pub fn default_room(&self, kind: Kind) -> Option<&'a str> {
+        (kind == Kind::Message && self.count == 3 && !self.names[2].is_empty()).then_some(self.names[2])
+    }
+
+    /// The order key by the default rule: the room, else the sub-topic, else the topic.
+    pub fn default_order_key<'b>(&self, room: Option<&'b str>) -> &'b str
+    where
+        'a: 'b,
+    {
+        room.or_else(|| self.below_first().filter(|sub| !sub.is_empty()))
+            .unwrap_or(self.topic)
+    }
+}
+
+impl Parts for Levels<'_> {
+    fn level(&self, index: usize) -> Option<&str> {
+        self.names.get(index).copied().filter(|_| index < self.count)
+    }
+
+    fn sub(&self) -> Option<Cow<'_, str>> {
+        self.below_first().map(Cow::Borrowed)
+    }
+
+    fn topic(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(self.topic))
+    }
+}
+
+/// What is known of all topics that match a filter, narrowed step by step.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    names: [Option<String>; NAMED_LEVELS],
+    count: Option<usize>,
+}
+
+impl Known {
+    pub fn of(filter: &Filter) -> Self {
+        Self {
+            names: std::array::from_fn(|index| filter.literal(index).map(str::to_owned)),
+            count: filter.level_count(),
+        }
+    }
+
+    /// Learns the name of a level; `false` if no such topic matches the filter.
+    #[must_use]
+    pub fn learn_level(&mut self, index: usize, name: &str) -> bool {
+        if self.count.is_some_and(|count| index >= count) {
+            return false;
+        }
+        let Some(place) = self.names.get_mut(index) else {
+            return false;
+        };
+        place.get_or_insert_with(|| name.to_owned()) == name
+    }
+
+    /// Learns the number of levels; `false` if no such topic matches the filter.
+    #[must_use]
+    pub fn learn_count(&mut self, count: usize) -> bool {
+        let named_beyond = self.names.iter().skip(count).any(Option::is_some);
+        *self.count.get_or_insert(count) == count && !named_beyond
+    }
+
+    pub fn count(&self) -> Option<usize> {
+        self.count
+    }
+
+    fn joined(&self, from: usize) -> Option<Cow<'_, str>> {
+        let count = self
+            .count
+            .filter(|count| (from + 1..=NAMED_LEVELS).contains(count))?;
+        let names: Option<Vec<&str>> = self.names[from..count].iter().map(Option::as_deref).collect();
+        Some(Cow::Owned(names?.join("/")))
+    }
+}
+
+impl Parts for Known {
+    fn level(&self, index: usize) -> Option<&str> {
+        self.names.get(index)?.as_deref()
+    }
+
+    fn sub(&self) -> Option<Cow<'_, str>> {
+        self.joined(1)
+    }
+
+    fn topic(&self) -> Option<Cow<'_, str>> {
+        self.joined(0)
+    }
+}
+
+/// The slot, and so the lane, of an order key. Part of the stored layout: must never change.
+pub fn slot_of(order_key: &str) -> u8 {
+    (xxh3_64(order_key.as_bytes()) % 256) as u8
+}

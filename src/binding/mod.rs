@@ -1,0 +1,32 @@
+//! The binding: which MQTT topic becomes which RocketMQ topic, tag, keys and properties, and the way back.
+//!
+//! Promises: the first binding whose filter matches decides; everything about an MQTT message that a subscriber can
+//! know is written as ApsaraMQ and Apache rocketmq-mqtt name it, and [`read_back`] gives it back byte for byte; what
+//! [`RuleSet::bind`] lets through is legal for RocketMQ, so that one message never condemns its batch.
+//!
+//! Must never: do IO, look at a clock, wait; parse the MQTT topic back from the tag, which is only an index.
+
+mod escape;
+mod explain;
+mod filter;
+mod levels;
+mod limits;
+mod origin;
+mod properties;
+mod query;
+mod read_back;
+mod rules;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+pub use explain::{ExplainedProperty, Explanation};
+pub use filter::{Filter, FilterError};
+pub use levels::slot_of;
+pub use limits::{HEADROOM_BYTES, MAX_PROPERTIES_BYTES};
+pub use origin::origin_is_genuine;
+pub use query::{QueryError, RoomQuery};
+pub use read_back::{Recorded, read_back};
+pub use rules::{BindingSettings, Bound, RuleError, RuleSet, Unbound};
+pub use template::TemplateError;

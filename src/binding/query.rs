@@ -1,0 +1,175 @@
+//! Where `history` has to look in RocketMQ for a room or a tag.
+//!
+//! Promises: every binding that can yield the room is asked; a tag is given only if all of the room's messages under
+//! that binding carry it, otherwise the reader scans and compares the room.
+//! Must never: let a name widen the question: `*` and `a||b` mean more than one tag to RocketMQ.
+
+use super::levels::Known;
+use super::rules::{Rule, RuleSet};
+use super::template::Piece;
+use crate::model::Kind;
+
+/// One RocketMQ topic to read, over all of its queues. Compare the room again after the pull: tags filter by hash.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RoomQuery {
+    /// The RocketMQ topic.
+    pub topic: String,
+    /// `None` = the server cannot filter: scan and compare the room.
+    pub tag: Option<String>,
+    /// `None` = asked by tag alone; messages of every room and of none count.
+    pub room: Option<String>,
+    /// The kind of all of these messages, where the binding fixes it.
+    #[serde(serialize_with = "kind_name")]
+    pub kind: Option<Kind>,
+}
+
+/// Why there is nothing to read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    #[error(
+        "{room:?} is no room: a room is not empty, not * alone, and holds no ||, /, +, # or control character"
+    )]
+    Room { room: String },
+    #[error(
+        "{tag:?} is no stored tag: a tag is not empty, not * alone, and holds no |, control character or outer space; type it as history --json shows it"
+    )]
+    Tag { tag: String },
+    #[error("no binding yields room {room:?}; `roombridge explain TOPIC` shows which room a topic has")]
+    NoBinding { room: String },
+    #[error(
+        "binding {binding} takes its RocketMQ topic from each message, so it is not known where to look; give the binding a literal topic"
+    )]
+    TopicUnknown { binding: usize },
+}
+
+impl RuleSet {
+    /// Where the messages of one room lie. The room is given as people see it, not encoded.
+    ///
+    /// A binding without a literal RocketMQ topic is left out as long as another one can answer.
+    pub fn room_queries(&self, room: &str) -> Result<Vec<RoomQuery>, QueryError> {
+        let forbidden = |c: char| matches!(c, '/' | '+' | '#') || c.is_control();
+        if room.is_empty() || room == "*" || room.contains("||") || room.contains(forbidden) {
+            return Err(QueryError::Room {
+                room: room.to_owned(),
+            });
+        }
+        let mut queries: Vec<RoomQuery> = Vec::new();
+        let mut unknown = None;
+        for rule in &self.rules {
+            let Some((tag, kind)) = rule.read_room(room) else {
+                continue;
+            };
+            let Some(topic) = rule.fixed_topic.as_deref() else {
+                unknown.get_or_insert(rule.number);
+                continue;
+            };
+            add(
+                &mut queries,
+                RoomQuery {
+                    topic: topic.to_owned(),
+                    tag,
+                    room: Some(room.to_owned()),
+                    kind,
+                },
+            );
+        }
+        match unknown {
+            Some(binding) if queries.is_empty() => Err(QueryError::TopicUnknown { binding }),
+            None if queries.is_empty() => Err(QueryError::NoBinding {
+                room: room.to_owned(),
+            }),
+            Some(_) | None => Ok(queries),
+        }
+    }
+
+    /// Where the messages of one tag lie. The tag is given as it is stored.
+    pub fn tag_queries(&self, tag: &str) -> Result<Vec<RoomQuery>, QueryError> {
+        let forbidden = |c: char| c == '|' || c.is_control();
+        if tag.is_empty() || tag == "*" || tag.trim() != tag || tag.contains(forbidden) {
+            return Err(QueryError::Tag { tag: tag.to_owned() });
+        }
+        let topics = self.literal_topics();
+        if let (true, Some(rule)) = (topics.is_empty(), self.rules.first()) {
+            return Err(QueryError::TopicUnknown { binding: rule.number });
+        }
+        let query = |topic| RoomQuery {
+            topic,
+            tag: Some(tag.to_owned()),
+            room: None,
+            kind: None,
+        };
+        Ok(topics.into_iter().map(query).collect())
+    }
+}
+
+/// A scan of a topic finds what a question by tag would find, so questions that overlap become one.
+fn add(queries: &mut Vec<RoomQuery>, mut query: RoomQuery) {
+    queries.retain(|known| {
+        let one_scans = known.tag.is_none() || query.tag.is_none();
+        let overlaps = known.topic == query.topic && (one_scans || known.tag == query.tag);
+        if overlaps {
+            query.tag = query.tag.take().filter(|_| known.tag.is_some());
+            query.kind = query.kind.filter(|kind| known.kind == Some(*kind));
+        }
+        !overlaps
+    });
+    queries.push(query);
+}
+
+impl Rule {
+    /// Tag and kind of that room's messages as far as they are fixed; the outer `None` = this rule never yields it.
+    fn read_room(&self, room: &str) -> Option<(Option<String>, Option<Kind>)> {
+        let mut known = Known::of(&self.filter);
+        match &self.room {
+            None => {
+                let is_message = self.learn_kind_message(&mut known);
+                let fits = is_message && known.learn_count(3) && known.learn_level(2, room);
+                fits.then(|| (self.fixed_tag(&known), Some(Kind::Message)))
+            }
+            Some(template) => {
+                if let Some(Piece::Level(index)) = template.single()
+                    && !known.learn_level(*index, room)
+                {
+                    return None;
+                }
+                if template.render(&known).is_some_and(|fixed| fixed != room) {
+                    return None;
+                }
+                Some((self.fixed_tag(&known), self.fixed_kind(&known)))
+            }
+        }
+    }
+
+    /// The default room exists for kind `message` only; `false` if this rule never yields that kind.
+    fn learn_kind_message(&self, known: &mut Known) -> bool {
+        let message = Kind::Message.as_str();
+        match &self.kind {
+            None => known.learn_level(1, message),
+            Some(template) => match template.single() {
+                Some(Piece::Level(index)) => known.learn_level(*index, message),
+                Some(Piece::Text(_) | Piece::Sub | Piece::Topic) | None => {
+                    template.render(known).is_none_or(|name| name == message)
+                }
+            },
+        }
+    }
+
+    fn fixed_tag(&self, known: &Known) -> Option<String> {
+        self.tag_of(known).filter(|tag| !tag.is_empty())
+    }
+
+    fn fixed_kind(&self, known: &Known) -> Option<Kind> {
+        use super::levels::Parts;
+        match &self.kind {
+            Some(template) => template.render(known).map(|name| Kind::from_name(&name)),
+            None => known.level(1).map(Kind::from_name),
+        }
+    }
+}
+
+fn kind_name<S: serde::Serializer>(kind: &Option<Kind>, serializer: S) -> Result<S::Ok, S::Error> {
+    match kind {
+        Some(kind) => serializer.serialize_some(kind.as_str()),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,355 @@
+//! The rule set: the compiled bindings, and what one message becomes under them.
+//!
+//! Promises: a binding that can never work is refused when the configuration is read, with its number and the remedy.
+//! Must never: try a later binding once a filter matched, or bind one topic differently from one call to the next.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::escape;
+use super::filter::{Filter, FilterError};
+use super::levels::{Known, Levels, Parts, slot_of};
+use super::limits;
+use super::origin::Signer;
+use super::properties;
+use super::template::{Template, TemplateError};
+use crate::config::{BindingConfig, SenderSource};
+use crate::model::{DropReason, Envelope, FilterReason, Kind};
+
+/// What the bindings need besides their text.
+#[derive(Clone)]
+pub struct BindingSettings {
+    /// The deployment's secret behind `rbOrigin`.
+    pub origin_key: Vec<u8>,
+    pub max_message_bytes: usize,
+}
+
+/// Shows nothing of the key.
+impl std::fmt::Debug for BindingSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BindingSettings")
+            .field("max_message_bytes", &self.max_message_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the bindings cannot be used. `binding` counts from 1 in the order of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    #[error("binding {binding}: filter {filter:?} cannot be used: {cause}")]
+    Filter {
+        binding: usize,
+        filter: String,
+        cause: FilterError,
+    },
+    #[error("binding {binding}: {key} = {template:?} cannot be used: {cause}")]
+    Template {
+        binding: usize,
+        key: &'static str,
+        template: String,
+        cause: TemplateError,
+    },
+    #[error("binding {binding}: {cause}; give the binding another topic")]
+    Topic { binding: usize, cause: String },
+    #[error(
+        "binding {binding}: sender level {level} does not exist, because topics of its filter have {count} level(s), counted from 0"
+    )]
+    Sender {
+        binding: usize,
+        level: usize,
+        count: usize,
+    },
+    #[error(
+        "the origin key is empty, so anybody could mark messages as ours; set origin.key or origin.key_file"
+    )]
+    OriginKey,
+}
+
+/// One message as RocketMQ is to store it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The RocketMQ topic.
+    pub topic: Arc<str>,
+    pub kind: Kind,
+    pub room: Option<String>,
+    pub slot: u8,
+    /// Empty = no tag.
+    pub tag: String,
+    /// KEYS, separated by spaces: the room if there is one, and the message id.
+    pub keys: String,
+    pub properties: Vec<(&'static str, String)>,
+    pub body: Bytes,
+}
+
+/// Why a message is not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unbound {
+    Filtered(FilterReason),
+    Dropped { reason: DropReason, detail: String },
+}
+
+/// The compiled bindings. Cheap to ask, safe to share.
+#[derive(Debug, Clone)]
+pub struct RuleSet {
+    pub(super) rules: Vec<Rule>,
+    version: String,
+    signer: Signer,
+    max_message_bytes: usize,
+}
+
+/// One compiled binding.
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    /// From 1, as people count the bindings of a configuration.
+    pub number: usize,
+    pub filter: Filter,
+    topic: Template,
+    /// The RocketMQ topic, if it is the same for all messages.
+    pub fixed_topic: Option<Arc<str>>,
+    pub tag: Template,
+    pub room: Option<Template>,
+    pub kind: Option<Template>,
+    pub order_key: Option<Template>,
+    pub sender: Option<SenderSource>,
+}
+
+/// Where a message belongs, as far as its topic says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub topic: Arc<str>,
+    pub kind: Kind,
+    pub room: Option<String>,
+    pub order_key: String,
+    pub slot: u8,
+    pub tag: String,
+}
+
+impl RuleSet {
+    pub fn compile(bindings: &[BindingConfig], settings: BindingSettings) -> Result<Self, RuleError> {
+        let rules = bindings
+            .iter()
+            .zip(1..)
+            .map(|(binding, number)| Rule::compile(number, binding));
+        let signer = Signer::new(&settings.origin_key).ok_or(RuleError::OriginKey)?;
+        Ok(Self {
+            rules: rules.collect::<Result<_, _>>()?,
+            version: version_of(bindings),
+            signer,
+            max_message_bytes: settings.max_message_bytes,
+        })
+    }
+
+    /// The topic filters to subscribe to, in the order of the bindings.
+    pub fn filters(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.filter.as_str())
+    }
+
+    /// A hash of the bindings, 8 hex digits: equal texts, equal version. Written to each message as `rbRules`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The RocketMQ topics that stand literally in the configuration, without duplicates.
+    pub fn literal_topics(&self) -> Vec<String> {
+        let mut topics: Vec<String> = Vec::new();
+        for topic in self.rules.iter().filter_map(|rule| rule.fixed_topic.as_deref()) {
+            if !topics.iter().any(|known| known == topic) {
+                topics.push(topic.to_owned());
+            }
+        }
+        topics
+    }
+
+    /// What the message becomes in RocketMQ, or why it is not stored. Runs for every message.
+    pub fn bind(&self, envelope: &Envelope) -> Result<Bound, Unbound> {
+        let levels = Levels::of(&envelope.topic);
+        let rule = self
+            .rule_for(&envelope.topic)
+            .ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+        let place = rule.place(&levels)?;
+        // Before the body is hashed: what is much too large costs nothing.
+        limits::check_sizes(0, envelope.payload.len(), self.max_message_bytes).map_err(dropped)?;
+
+        let id = envelope.id.to_string();
+        let keys = keys_of(place.room.as_deref(), &id);
+        let body = properties::body_of(&envelope.payload);
+        let context = properties::Context {
+            envelope,
+            levels: &levels,
+            kind: place.kind,
+            sender: rule.sender.as_ref(),
+            origin: self.signer.sign(&place.topic, &id, &body),
+            id,
+            rules: &self.version,
+        };
+        let written = properties::write(context);
+        let named_bytes =
+            "TAGS".len() + place.tag.len() + "KEYS".len() + keys.len() + 2 * limits::SEPARATORS_BYTES;
+        limits::check_sizes(written.bytes + named_bytes, body.len(), self.max_message_bytes)
+            .map_err(dropped)?;
+        Ok(Bound {
+            topic: place.topic,
+            kind: place.kind,
+            room: place.room,
+            slot: place.slot,
+            tag: place.tag,
+            keys,
+            properties: written.list,
+            body,
+        })
+    }
+
+    /// The first rule whose filter matches.
+    pub(super) fn rule_for(&self, topic: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.filter.matches(topic))
+    }
+}
+
+impl Rule {
+    fn compile(number: usize, config: &BindingConfig) -> Result<Self, RuleError> {
+        let filter = Filter::parse(&config.filter).map_err(|cause| RuleError::Filter {
+            binding: number,
+            filter: config.filter.clone(),
+            cause,
+        })?;
+        let known = Known::of(&filter);
+        let count = known.count();
+        let parse = |key, text: &str, count| {
+            Template::parse(text)
+                .and_then(|template| template.check_against(count).map(|()| template))
+                .map_err(|cause| RuleError::Template {
+                    binding: number,
+                    key,
+                    template: text.to_owned(),
+                    cause,
+                })
+        };
+        let optional =
+            |key, text: &Option<String>| text.as_ref().map(|text| parse(key, text, count)).transpose();
+        // The tag may lack its sub-topic, since `{sub}` is its default also for one-level topics.
+        let tag = parse(
+            "tag",
+            &config.tag,
+            if config.tag == "{sub}" { None } else { count },
+        )?;
+        let topic = parse("topic", &config.topic, count)?;
+        let fixed_topic = topic.render(&known).map(Arc::<str>::from);
+        if let Some(Err(cause)) = fixed_topic.as_deref().map(limits::check_topic) {
+            return Err(RuleError::Topic {
+                binding: number,
+                cause,
+            });
+        }
+        if let (Some(SenderSource::TopicLevel(level)), Some(count)) = (&config.sender, count)
+            && *level >= count
+        {
+            return Err(RuleError::Sender {
+                binding: number,
+                level: *level,
+                count,
+            });
+        }
+        Ok(Self {
+            number,
+            topic,
+            fixed_topic,
+            tag,
+            room: optional("room", &config.room)?,
+            kind: optional("kind", &config.kind)?,
+            order_key: optional("order_key", &config.order_key)?,
+            sender: config.sender.clone(),
+            filter,
+        })
+    }
+
+    pub fn place(&self, levels: &Levels<'_>) -> Result<Place, Unbound> {
+        let topic = match &self.fixed_topic {
+            Some(topic) => Arc::clone(topic),
+            None => {
+                let name = self
+                    .topic
+                    .render(levels)
+                    .ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+                limits::check_topic(&name).map_err(|detail| Unbound::Dropped {
+                    reason: DropReason::IllegalTopic,
+                    detail,
+                })?;
+                Arc::from(name)
+            }
+        };
+        let kind = self.kind_of(levels);
+        let room = match &self.room {
+            Some(template) => template.render(levels).filter(|room| !room.is_empty()),
+            None => levels.default_room(kind).map(str::to_owned),
+        };
+        let own_order_key = self
+            .order_key
+            .as_ref()
+            .and_then(|template| template.render(levels));
+        let order_key = own_order_key
+            .filter(|key| !key.is_empty())
+            .unwrap_or_else(|| levels.default_order_key(room.as_deref()).to_owned());
+        Ok(Place {
+            topic,
+            kind,
+            slot: slot_of(&order_key),
+            room,
+            order_key,
+            tag: self.tag_of(levels).unwrap_or_default(),
+        })
+    }
+
+    pub fn tag_of(&self, parts: &impl Parts) -> Option<String> {
+        self.tag.render(parts).map(escape::tag)
+    }
+
+    fn kind_of(&self, levels: &Levels<'_>) -> Kind {
+        match &self.kind {
+            Some(template) => template
+                .render(levels)
+                .map_or(Kind::Other, |name| Kind::from_name(&name)),
+            None => levels.default_kind(),
+        }
+    }
+}
+
+/// `{room} {id}` or `{id}`.
+pub(super) fn keys_of(room: Option<&str>, id: &str) -> String {
+    let mut keys = String::with_capacity(room.map_or(0, |room| room.len() + 1) + id.len());
+    if let Some(room) = room {
+        escape::push_key(&mut keys, room);
+        keys.push(' ');
+    }
+    keys.push_str(id);
+    keys
+}
+
+fn dropped((reason, detail): (DropReason, String)) -> Unbound {
+    Unbound::Dropped { reason, detail }
+}
+
+/// NUL stands in no filter, so texts of different bindings never run together.
+fn version_of(bindings: &[BindingConfig]) -> String {
+    let mut text = String::from("rules 1");
+    for binding in bindings {
+        let optional = [&binding.room, &binding.kind, &binding.order_key];
+        let sender = match &binding.sender {
+            None => String::new(),
+            Some(SenderSource::TopicLevel(level)) => format!("topic_level {level}"),
+            Some(SenderSource::UserProperty(name)) => format!("user_property {name}"),
+            Some(SenderSource::JsonField(name)) => format!("json_field {name}"),
+            Some(SenderSource::EmbeddedBroker) => "embedded_broker".to_owned(),
+        };
+        let required = [&binding.filter, &binding.topic, &binding.tag, &sender].map(String::as_str);
+        for part in required
+            .into_iter()
+            .chain(optional.map(|part| part.as_deref().unwrap_or_default()))
+        {
+            text.push('\0');
+            text.push_str(part);
+        }
+    }
+    format!("{:08x}", xxh3_64(text.as_bytes()) >> 32)
+}

@@ -1,0 +1,109 @@
+//! The binding as the rest of the program sees it.
+
+mod bind;
+mod explain;
+mod query;
+mod round_trip;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::config::{BindingConfig, SenderSource};
+use crate::model::{
+    Arrival, Envelope, MessageIds, MqttProperties, Qos, QueueName, SessionStamp, StoredMessage,
+};
+
+const KEY: &[u8] = b"a key of this deployment";
+
+/// A binding with nothing but defaults.
+fn binding(filter: &str) -> BindingConfig {
+    BindingConfig {
+        filter: filter.to_owned(),
+        topic: "{0}".to_owned(),
+        tag: "{sub}".to_owned(),
+        room: None,
+        kind: None,
+        order_key: None,
+        sender: None,
+    }
+}
+
+fn settings() -> BindingSettings {
+    BindingSettings {
+        origin_key: KEY.to_vec(),
+        max_message_bytes: 4 << 20,
+    }
+}
+
+fn rules(bindings: &[BindingConfig]) -> RuleSet {
+    RuleSet::compile(bindings, settings()).unwrap()
+}
+
+fn sent_by(sender: SenderSource) -> RuleSet {
+    rules(&[BindingConfig {
+        sender: Some(sender),
+        ..binding("room/#")
+    }])
+}
+
+fn message(topic: &str, payload: &[u8]) -> Envelope {
+    Envelope {
+        id: MessageIds::new(0xfeed).next_id(),
+        maybe_copy_of: None,
+        arrival: Arrival {
+            session: SessionStamp::new("bridge 5f"),
+            connection: 3,
+            sequence: 17,
+            generation: 2,
+            wall_ms: 1_795_456_789_123,
+            monotonic: Duration::from_secs(1),
+        },
+        topic: topic.to_owned(),
+        payload: Bytes::copy_from_slice(payload),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        duplicate: false,
+        packet_id: 7,
+        properties: MqttProperties::default(),
+    }
+}
+
+fn property<'a>(bound: &'a Bound, wanted: &str) -> Option<&'a str> {
+    bound
+        .properties
+        .iter()
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, value)| value.as_str())
+}
+
+/// What RocketMQ gives back: our properties and those that it adds.
+fn stored(bound: &Bound) -> StoredMessage {
+    let mut properties: std::collections::BTreeMap<String, String> = bound
+        .properties
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect();
+    assert_eq!(
+        properties.len(),
+        bound.properties.len(),
+        "a property was written twice"
+    );
+    properties.insert("KEYS".to_owned(), bound.keys.clone());
+    properties.insert("UNIQ_KEY".to_owned(), "7F000001".to_owned());
+    StoredMessage {
+        topic: bound.topic.to_string(),
+        tag: bound.tag.clone(),
+        keys: bound.keys.clone(),
+        queue: QueueName {
+            broker: "broker-a".into(),
+            id: 3,
+        },
+        queue_offset: 9,
+        stored_ms: 0,
+        born_ms: 0,
+        properties,
+        body: bound.body.clone(),
+    }
+}

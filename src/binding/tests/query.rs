@@ -1,0 +1,179 @@
+//! Where history looks.
+
+use super::*;
+use crate::model::Kind;
+
+fn query(topic: &str, tag: Option<&str>, room: &str, kind: Option<Kind>) -> RoomQuery {
+    RoomQuery {
+        topic: topic.to_owned(),
+        tag: tag.map(str::to_owned),
+        room: Some(room.to_owned()),
+        kind,
+    }
+}
+
+#[test]
+fn by_the_default_rule_a_rooms_tag_follows_from_the_room() {
+    let rules = rules(&[
+        binding("room/#"),
+        binding("roomSend/+/+"),
+        binding("room/command"),
+        binding("x/status/+"),
+    ]);
+    let found = rules.room_queries("123456").unwrap();
+    let message = Some(Kind::Message);
+    assert_eq!(
+        found,
+        [
+            query("room", Some("message/123456"), "123456", message),
+            query("roomSend", Some("message/123456"), "123456", message),
+        ]
+    );
+}
+
+#[test]
+fn the_tag_that_is_asked_for_is_the_tag_that_was_written() {
+    let rules = rules(&[
+        binding("room/#"),
+        BindingConfig {
+            room: Some("{1}".to_owned()),
+            ..binding("class/+/chat")
+        },
+        BindingConfig {
+            room: Some("{1}".to_owned()),
+            tag: "{1}".to_owned(),
+            ..binding("deep/#")
+        },
+        BindingConfig {
+            room: Some("{1}".to_owned()),
+            kind: Some("message".to_owned()),
+            ..binding("scan/#")
+        },
+    ]);
+    for room in ["7", "a|b", " x ", "100%", "\u{6559}\u{5ba4}", "a b"] {
+        for topic in ["room/message/@", "class/@/chat", "deep/@/a/b", "scan/@/a"] {
+            let bound = rules.bind(&message(&topic.replace('@', room), b"x")).unwrap();
+            assert_eq!(bound.room.as_deref(), Some(room));
+            let queries = rules.room_queries(room).unwrap();
+            let asked = queries.iter().find(|query| query.topic == *bound.topic).unwrap();
+            match topic {
+                "scan/@/a" => assert_eq!(asked, &query("scan", None, room, Some(Kind::Message))),
+                _ => assert_eq!(asked.tag.as_deref(), Some(bound.tag.as_str()), "{topic} {room}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_does_not_follow_from_the_room_means_a_scan() {
+    let free = BindingConfig {
+        room: Some("{2}".to_owned()),
+        ..binding("room/+/+")
+    };
+    assert_eq!(
+        rules(&[free]).room_queries("7").unwrap(),
+        [query("room", None, "7", None)]
+    );
+
+    let composed = BindingConfig {
+        room: Some("class-{1}".to_owned()),
+        ..binding("room/+")
+    };
+    assert_eq!(
+        rules(&[composed]).room_queries("class-7").unwrap(),
+        [query("room", None, "class-7", None)]
+    );
+
+    let kind_one = BindingConfig {
+        kind: Some("message".to_owned()),
+        ..binding("chat/#")
+    };
+    assert_eq!(
+        rules(&[kind_one]).room_queries("7").unwrap(),
+        [query("chat", None, "7", Some(Kind::Message))]
+    );
+}
+
+#[test]
+fn a_scan_of_a_topic_makes_other_questions_to_it_needless() {
+    let scanned = BindingConfig {
+        room: Some("{1}".to_owned()),
+        topic: "room".to_owned(),
+        ..binding("other/#")
+    };
+    for bindings in [[binding("room/#"), scanned.clone()], [scanned, binding("room/#")]] {
+        assert_eq!(
+            rules(&bindings).room_queries("7").unwrap(),
+            [query("room", None, "7", None)]
+        );
+    }
+}
+
+#[test]
+fn a_room_that_no_binding_yields_is_said_to_be_none() {
+    let fixed = BindingConfig {
+        room: Some("lobby".to_owned()),
+        ..binding("hall/#")
+    };
+    let rules = rules(&[fixed]);
+    assert_eq!(
+        rules.room_queries("lobby").unwrap(),
+        [query("hall", None, "lobby", None)]
+    );
+    assert_eq!(
+        rules.room_queries("attic"),
+        Err(QueryError::NoBinding {
+            room: "attic".to_owned()
+        })
+    );
+}
+
+#[test]
+fn a_topic_that_only_messages_know_cannot_be_searched() {
+    let rules = rules(&[binding("+/message/+")]);
+    assert_eq!(
+        rules.room_queries("7"),
+        Err(QueryError::TopicUnknown { binding: 1 })
+    );
+    assert_eq!(
+        rules.tag_queries("message/7"),
+        Err(QueryError::TopicUnknown { binding: 1 })
+    );
+}
+
+#[test]
+fn names_that_would_widen_the_question_are_refused() {
+    let rules = rules(&[binding("room/#")]);
+    for room in ["", "*", "a||b", "a/b", "+", "#", "a\n", "\u{1b}[2J"] {
+        assert_eq!(
+            rules.room_queries(room),
+            Err(QueryError::Room {
+                room: room.to_owned()
+            })
+        );
+    }
+    for tag in ["", "*", "a||b", "a|b", " a", "a\n"] {
+        assert_eq!(
+            rules.tag_queries(tag),
+            Err(QueryError::Tag { tag: tag.to_owned() })
+        );
+    }
+}
+
+#[test]
+fn a_tag_is_asked_of_every_literal_topic() {
+    let found = rules(&[binding("room/#"), binding("roomSend/#"), binding("room/x")])
+        .tag_queries("command")
+        .unwrap();
+    let asked: Vec<_> = found
+        .iter()
+        .map(|query| (query.topic.as_str(), query.tag.as_deref(), &query.room))
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            ("room", Some("command"), &None),
+            ("roomSend", Some("command"), &None)
+        ]
+    );
+}

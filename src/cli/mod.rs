@@ -1,0 +1,95 @@
+//! The command line: one file per subcommand, thin.
+//!
+//! Must never: hold rules of the business; print a secret.
+
+// TMP mod dev;
+// TMP mod explain;
+// TMP mod history;
+// TMP mod lag;
+mod check;
+// TMP mod replay;
+mod run;
+// TMP mod target;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+/// Exit codes, documented in `--help` and the README.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const STOPPED_EARLY: u8 = 3;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done; for `run` and `dev`: everything that came in has ended and is acknowledged
+  1  failed, with the reason on stderr
+  2  wrong usage or configuration
+  3  stopped before all had ended (deadline or second signal); the MQTT broker delivers the rest again
+
+First steps:
+  roombridge dev                                  everything in one process, nothing else needed
+  roombridge run --config config/roombridge.toml  the bridge beside your own brokers";
+
+/// Keeps a live classroom's MQTT messages in RocketMQ: nothing that it acknowledged is lost, every room can be replayed.
+#[derive(Debug, Parser)]
+#[command(name = "roombridge", version, about, after_help = AFTER_HELP, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge beside an MQTT broker and RocketMQ.
+    Run(run::RunArgs),
+    /// Check a configuration, and with --connect both ends.
+    Check(check::CheckArgs),
+    /// Print a completion script for a shell, to be sourced or installed.
+    Completion { shell: clap_complete::Shell },
+}
+
+/// Parses the arguments, runs the command, prints its error, and says how it ended.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: could not start the runtime: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let ended = runtime.block_on(run(arguments.command));
+    // Clients of RocketMQ may still be closing their connections; nothing depends on it.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let configuration = error.downcast_ref::<ConfigError>().is_some();
+            ExitCode::from(if configuration { USAGE } else { FAILED })
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Check(arguments) => check::run(arguments).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "roombridge", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// `roombridge history 1 | head` is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| {
+        error.kind() == io::ErrorKind::BrokenPipe
+    })
+}

@@ -1,0 +1,39 @@
+//! `roombridge run`: the sidecar.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::STOPPED_EARLY;
+use crate::app::{Bridge, Ended};
+use crate::config::{Config, ProcessEnvironment};
+use crate::lifecycle::Lifecycle;
+use crate::telemetry;
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration file; config/roombridge.toml of the source documents every key.
+    #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// Go on although the data directory belongs to another client id, whose MQTT session stays behind.
+    #[arg(long)]
+    accept_new_client_id: bool,
+}
+
+pub async fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&arguments.config, &ProcessEnvironment)?;
+    telemetry::init(&config.log, &[])?;
+    let drain_deadline = config.shutdown.drain;
+    let bridge = Bridge::prepare(config, arguments.accept_new_client_id).await?;
+    let lifecycle = Lifecycle::default();
+    lifecycle.listen_for_signals(drain_deadline)?;
+    exit_code(bridge.run(lifecycle).await?)
+}
+
+pub fn exit_code(ended: Ended) -> anyhow::Result<ExitCode> {
+    Ok(match ended {
+        Ended::Drained => ExitCode::SUCCESS,
+        Ended::StoppedEarly => ExitCode::from(STOPPED_EARLY),
+    })
+}

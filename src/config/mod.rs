@@ -1,0 +1,44 @@
+//! What the user wrote, turned into what the program uses.
+//!
+//! Promises: a [`Config`] that exists is complete and free of contradictions; every complaint names the file (and line)
+//! or environment variable, the key, and what to do; secrets are never printed, neither by `Debug` nor by an error.
+//! Must never: start, open or connect anything, except reading the configuration and the secret files that it names.
+//!
+//! The way: [`document`] reads TOML and environment variables and knows every key (by [`keys`]); [`raw`] holds what was
+//! written; [`validate`] turns it into the types of [`settings`].
+
+mod document;
+mod environment;
+mod error;
+mod keys;
+mod raw;
+mod settings;
+mod validate;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use environment::{Environment, ProcessEnvironment};
+pub use error::ConfigError;
+pub use settings::{
+    BindingConfig, Config, HttpConfig, LagConfig, LogConfig, LogFormat, MqttConfig, OriginConfig, PipelineConfig,
+    RocketMqConfig, SenderSource, ShutdownConfig, TlsConfig,
+};
+
+use document::Document;
+
+impl Config {
+    /// Reads the file, lets the environment override it, and validates both together.
+    pub fn load(path: &Path, environment: &dyn Environment) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::from_toml(&path.display().to_string(), &text, environment)
+    }
+
+    /// The same for a text that is already in memory; `name` stands in complaints where a file name would.
+    pub fn from_toml(name: &str, text: &str, environment: &dyn Environment) -> Result<Self, ConfigError> {
+        let (raw, places) = Document::read(name, text, environment)?.into_raw()?;
+        validate::config(raw, &places)
+    }
+}

@@ -1,0 +1,115 @@
+//! What the user wrote, key by key; nothing is checked and no default is known here.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub data_dir: Option<PathBuf>,
+    pub mqtt: RawMqtt,
+    pub rocketmq: RawRocketMq,
+    pub binding: Vec<RawBinding>,
+    pub pipeline: RawPipeline,
+    pub http: RawHttp,
+    pub log: RawLog,
+    pub shutdown: RawShutdown,
+    pub origin: RawOrigin,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawMqtt {
+    pub url: Option<String>,
+    pub client_id: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<SecretString>,
+    pub password_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub keep_alive_s: Option<u64>,
+    pub session_expiry_s: Option<u64>,
+    pub receive_maximum: Option<u64>,
+    pub max_packet_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRocketMq {
+    pub name_servers: Option<Vec<String>>,
+    pub access_key: Option<String>,
+    pub secret_key: Option<SecretString>,
+    pub secret_key_file: Option<PathBuf>,
+    pub producer_group: Option<String>,
+    pub send_timeout_ms: Option<u64>,
+    pub create_topics: Option<bool>,
+    pub queues_per_new_topic: Option<u64>,
+    pub max_message_bytes: Option<u64>,
+    pub accept_not_durable: Option<bool>,
+    pub lag: Vec<RawLag>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLag {
+    pub group: Option<String>,
+    pub topic: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawBinding {
+    pub filter: Option<String>,
+    pub topic: Option<String>,
+    pub tag: Option<String>,
+    pub room: Option<String>,
+    pub kind: Option<String>,
+    pub order_key: Option<String>,
+    pub sender: Option<RawSender>,
+}
+
+/// Exactly one of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSender {
+    pub topic_level: Option<u64>,
+    pub user_property: Option<String>,
+    pub json_field: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPipeline {
+    pub batch_messages: Option<u64>,
+    pub batch_bytes: Option<u64>,
+    pub linger_ms: Option<u64>,
+    pub intake_messages: Option<u64>,
+    pub intake_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawHttp {
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLog {
+    pub level: Option<String>,
+    pub format: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawShutdown {
+    pub drain_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawOrigin {
+    pub key: Option<SecretString>,
+    pub key_file: Option<PathBuf>,
+}

@@ -1,0 +1,98 @@
+//! Checks that several sections share.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::document::Places;
+use crate::config::error::ConfigError;
+
+/// The number or its default, if it is within the range and the type can hold it.
+pub(super) fn number<T>(
+    places: &Places,
+    key: &str,
+    value: Option<u64>,
+    default: T,
+    range: RangeInclusive<u64>,
+) -> Result<T, ConfigError>
+where
+    T: TryFrom<u64>,
+{
+    let Some(value) = value else { return Ok(default) };
+    T::try_from(value)
+        .ok()
+        .filter(|_| range.contains(&value))
+        .ok_or_else(|| {
+            let remedy = format!("write a number from {} to {}", range.start(), range.end());
+            places.invalid(key, format!("= {value} is out of range"), remedy)
+        })
+}
+
+/// The secret that stands in the configuration or in the file that it names, whichever is there.
+pub(super) fn secret(
+    places: &Places,
+    (key, plain): (&str, Option<SecretString>),
+    (file_key, file): (&str, Option<PathBuf>),
+) -> Result<Option<SecretString>, ConfigError> {
+    let (key, secret) = match (plain, file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            let problem = format!("contradicts {file_key} ({}): both are set", places.of(file_key));
+            return Err(places.invalid(key, problem, "remove one of them"));
+        }
+        (Some(plain), None) => (key, plain),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| unreadable(places, file_key, path, source))?;
+            (file_key, SecretString::from(text.trim()))
+        }
+    };
+    if secret.expose_secret().is_empty() {
+        return Err(places.invalid(
+            key,
+            "gives an empty secret",
+            "write the secret, or remove the key",
+        ));
+    }
+    Ok(Some(secret))
+}
+
+/// A file that another room will read; looked at now, so that a typo shows at the start and with its key.
+pub(super) fn readable_file(places: &Places, key: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    match std::fs::read(&path) {
+        Ok(_) => Ok(path),
+        Err(source) => Err(unreadable(places, key, path, source)),
+    }
+}
+
+fn unreadable(places: &Places, key: &str, path: PathBuf, source: std::io::Error) -> ConfigError {
+    ConfigError::UnreadableFile {
+        place: places.of(key).to_owned(),
+        key: key.to_owned(),
+        path,
+        source,
+    }
+}
+
+/// Text that may not be empty.
+pub(super) fn filled(
+    places: &Places,
+    key: &str,
+    text: Option<String>,
+) -> Result<Option<String>, ConfigError> {
+    if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
+        return Err(places.invalid(key, "is empty", "write a value, or remove the key"));
+    }
+    Ok(text)
+}
+
+/// Text that must be there.
+pub(super) fn required(
+    places: &Places,
+    key: &str,
+    text: Option<String>,
+    remedy: &str,
+) -> Result<String, ConfigError> {
+    filled(places, key, text)?.ok_or_else(|| places.invalid(key, "is missing", remedy))
+}

@@ -1,0 +1,96 @@
+//! Which message queue a slot of order keys goes to, per topic.
+//!
+//! The table is what keeps a room on its queue: a hash over the live route would move all rooms when one broker of
+//! two is away, because the route leaves out queues without a master.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::QueueName;
+
+/// Number of slots that order keys fall into. Fixed for ever: stored orders depend on it.
+pub const SLOTS: usize = 256;
+
+/// The tables of all topics that were ever written to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueTables {
+    pub topics: BTreeMap<String, TopicQueues>,
+}
+
+/// One topic's queues and the slots' places among them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicQueues {
+    /// Raised by each re-shard.
+    pub version: u32,
+    queues: Vec<StoredQueue>,
+    /// For each slot an index into `queues`.
+    slots: Vec<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredQueue {
+    broker: String,
+    id: i32,
+}
+
+impl TopicQueues {
+    /// The first table of a topic: slots go round its queues. `queues` must not be empty.
+    pub fn first(mut queues: Vec<QueueName>) -> Self {
+        queues.sort();
+        let count = queues.len().clamp(1, SLOTS);
+        Self {
+            version: 1,
+            slots: (0..SLOTS).map(|slot| (slot % count) as u16).collect(),
+            queues: queues
+                .into_iter()
+                .map(|queue| StoredQueue { broker: queue.broker.to_string(), id: queue.id })
+                .collect(),
+        }
+    }
+
+    /// All queues, in the order that [`Self::queue_of_slot`] counts them.
+    pub fn queues(&self) -> Vec<QueueName> {
+        self.queues
+            .iter()
+            .map(|queue| QueueName { broker: queue.broker.as_str().into(), id: queue.id })
+            .collect()
+    }
+
+    /// Index of the slot's queue.
+    pub fn queue_of_slot(&self, slot: u8) -> usize {
+        usize::from(self.slots.get(usize::from(slot)).copied().unwrap_or(0))
+    }
+
+    /// Queues that RocketMQ has and this table does not use, for a message to the operator.
+    pub fn unused(&self, live: &[QueueName]) -> usize {
+        let known = self.queues();
+        live.iter().filter(|queue| !known.contains(queue)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queues(count: i32) -> Vec<QueueName> {
+        (0..count).map(|id| QueueName { broker: "a".into(), id }).collect()
+    }
+
+    #[test]
+    fn slots_are_spread_evenly() {
+        let table = TopicQueues::first(queues(8));
+        let mut counts = [0; 8];
+        for slot in 0..=255 {
+            counts[table.queue_of_slot(slot)] += 1;
+        }
+        assert_eq!(counts, [32; 8]);
+    }
+
+    #[test]
+    fn new_queues_are_noticed_and_do_not_move_a_room() {
+        let table = TopicQueues::first(queues(4));
+        assert_eq!(table.unused(&queues(8)), 4);
+        assert_eq!(table.queue_of_slot(7), 3);
+    }
+}

@@ -1,0 +1,83 @@
+//! One MQTT message on its way, with what is known of its delivery.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{MessageId, SessionStamp};
+
+/// The QoS of a delivery (not of the publish: a subscriber cannot know that).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Qos {
+    AtMostOnce,
+    AtLeastOnce,
+    ExactlyOnce,
+}
+
+impl Qos {
+    /// `"0"`, `"1"` or `"2"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtMostOnce => "0",
+            Self::AtLeastOnce => "1",
+            Self::ExactlyOnce => "2",
+        }
+    }
+}
+
+/// The MQTT 5 properties of a PUBLISH that travel with the message (MQTT 5.0, section 3.3.2.3).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MqttProperties {
+    /// In order, duplicates kept.
+    pub user: Vec<(String, String)>,
+    pub content_type: Option<String>,
+    pub response_topic: Option<String>,
+    pub correlation_data: Option<Bytes>,
+    pub message_expiry_s: Option<u32>,
+    /// 0 = bytes, 1 = UTF-8.
+    pub payload_format: Option<u8>,
+}
+
+/// Which delivery this was: one PUBLISH on one connection of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    pub session: SessionStamp,
+    /// Number of the connection within the session's life, counted by us and kept in `data_dir`.
+    pub connection: u64,
+    /// Number of the PUBLISH on its connection, from 1.
+    pub sequence: u64,
+    /// Number of this process's start on its `data_dir`.
+    pub generation: u64,
+    /// Wall time, milliseconds since 1970-01-01 UTC.
+    pub wall_ms: u64,
+    /// Monotonic time, for ages.
+    pub monotonic: Duration,
+}
+
+/// One MQTT message with its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    pub id: MessageId,
+    /// Set when this may be a copy of that message but nothing proves it: shown and marked, never hidden.
+    pub maybe_copy_of: Option<MessageId>,
+    pub arrival: Arrival,
+    /// The full MQTT topic name.
+    pub topic: String,
+    pub payload: Bytes,
+    pub qos: Qos,
+    pub retain: bool,
+    /// The DUP flag of our delivery.
+    pub duplicate: bool,
+    /// The packet identifier of our delivery, 0 with QoS 0.
+    pub packet_id: u16,
+    pub properties: MqttProperties,
+}
+
+impl Envelope {
+    /// What this message is counted with against the memory bounds: its bytes and a fixed part for bookkeeping.
+    pub fn weight_bytes(&self) -> usize {
+        const BOOKKEEPING_BYTES: usize = 512;
+        let user: usize = self.properties.user.iter().map(|(name, value)| name.len() + value.len()).sum();
+        BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + user
+    }
+}

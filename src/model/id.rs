@@ -1,0 +1,106 @@
+//! Who a message is, and whose session brought it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The identity of one message, given on arrival and kept through retry, restart and resend.
+///
+/// A random boot nonce and a counter, never the clock: a clock that was set back would give two messages one id,
+/// and readers, who fold by id, would hide the second. Written as `{nonce:016x}-{counter:x}`, which holds no space
+/// because RocketMQ splits KEYS at spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId {
+    nonce: u64,
+    counter: u64,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:x}", self.nonce, self.counter)
+    }
+}
+
+/// The text is no message id: `{16 hex digits}-{hex digits}` was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no message id; expected 16 hex digits, a dash and hex digits")]
+pub struct NotAMessageId(pub String);
+
+impl FromStr for MessageId {
+    type Err = NotAMessageId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || NotAMessageId(text.to_owned());
+        let (nonce, counter) = text.split_once('-').ok_or_else(wrong)?;
+        if nonce.len() != 16 {
+            return Err(wrong());
+        }
+        Ok(Self {
+            nonce: u64::from_str_radix(nonce, 16).map_err(|_| wrong())?,
+            counter: u64::from_str_radix(counter, 16).map_err(|_| wrong())?,
+        })
+    }
+}
+
+/// Gives out the ids of one boot.
+#[derive(Debug)]
+pub struct MessageIds {
+    nonce: u64,
+    next: u64,
+}
+
+impl MessageIds {
+    /// `nonce` must be random: it is what keeps two boots and two bridges apart.
+    pub fn new(nonce: u64) -> Self {
+        Self { nonce, next: 0 }
+    }
+
+    /// The next id, different from all before it.
+    pub fn next_id(&mut self) -> MessageId {
+        self.next += 1;
+        MessageId { nonce: self.nonce, counter: self.next }
+    }
+}
+
+/// Names one MQTT session: the client id and a random stamp made when the broker said that there was no session.
+///
+/// A session that the broker forgot and began anew has another stamp, so that its packet identifiers are never
+/// compared with those of the old one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionStamp(Arc<str>);
+
+impl SessionStamp {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionStamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_id_survives_its_text(nonce: u64, counter in 0..u64::MAX) {
+            let id = MessageIds { nonce, next: counter }.next_id();
+            prop_assert_eq!(id.to_string().parse::<MessageId>(), Ok(id));
+            prop_assert!(!id.to_string().contains(' '));
+        }
+
+        #[test]
+        fn text_that_is_no_id_is_refused(text in "[^-]*") {
+            prop_assert!(text.parse::<MessageId>().is_err());
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The words that every room shares: what a message is, who it is, what became of it, what time it is.
+//!
+//! Promises: plain data, cheap to clone, no protocol and no runtime in sight.
+//! Must never: do IO, name tokio, rumqttc or RocketMQ.
+
+mod clock;
+mod envelope;
+mod id;
+mod kind;
+mod outcome;
+mod stored;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use envelope::{Arrival, Envelope, MqttProperties, Qos};
+pub use id::{MessageId, MessageIds, SessionStamp};
+pub use kind::Kind;
+pub use outcome::{DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};
+pub use stored::{QueueName, StoredMessage};

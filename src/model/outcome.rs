@@ -1,0 +1,176 @@
+//! What became of a message, and why a send failed: closed lists, each with a name for logs and labels.
+
+use std::fmt;
+
+/// Where RocketMQ put a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAt {
+    pub queue_id: i32,
+    pub queue_offset: u64,
+}
+
+/// The end of one receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// RocketMQ answered SEND_OK.
+    Stored(StoredAt),
+    /// Not meant to be stored.
+    Filtered(FilterReason),
+    /// Can never be stored, or its right to be stored is gone; counted and logged, never silent.
+    Dropped(DropReason),
+}
+
+/// Why a message was not meant to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FilterReason {
+    /// No binding's filter matches the topic.
+    NoRule,
+    /// The stored copy of a retained message, sent by a broker that ignores Retain Handling.
+    RetainedCopy,
+    /// The broker sent a message again whose first copy is still on its way.
+    Redelivered,
+    /// The intake is full: not taken in and not acknowledged, so the broker sends it again.
+    HeldBack,
+    /// Another client took the session over; the next holder gets this message again.
+    SessionTakenOver,
+}
+
+/// Why a message was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// The RocketMQ topic that the rule gives is no legal name.
+    IllegalTopic,
+    /// All properties together are over RocketMQ's 32,767 bytes.
+    PropertiesTooLarge,
+    /// Body and properties are over the message limit.
+    TooLarge,
+    /// RocketMQ calls the message illegal, and it was alone in its batch.
+    RefusedByRocketmq,
+    /// QoS 0 while the intake is full.
+    IntakeFull,
+}
+
+/// The store took the message, but not as safely as it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotDurable {
+    FlushDiskTimeout,
+    FlushSlaveTimeout,
+    SlaveNotAvailable,
+}
+
+/// Why a send failed: third-party errors are mapped to this list once, in `rocketmq/failure.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The connection failed or there is no broker to connect to.
+    Transport,
+    /// No answer in time; the message may be stored.
+    Timeout,
+    /// The broker or the client asks us to slow down.
+    Busy,
+    /// The topic does not exist.
+    TopicMissing,
+    /// The broker refuses this client or this topic's permission forbids writing.
+    NoPermission,
+    /// The store has the message without the durability that was asked for.
+    NotDurable(NotDurable),
+    /// A message of the batch is illegal to RocketMQ.
+    MessageIllegal,
+    /// The name server is older than RocketMQ 5.
+    UnsupportedServer,
+    /// Not known: retried, and raised as an alarm.
+    Unknown,
+}
+
+/// The store's answer for one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    Stored(StoredAt),
+    /// The master has it, but a flush or a replica did not answer in time.
+    NotDurable(StoredAt, NotDurable),
+    Failed(FailureKind),
+}
+
+impl FilterReason {
+    pub const ALL: [Self; 5] =
+        [Self::NoRule, Self::RetainedCopy, Self::Redelivered, Self::HeldBack, Self::SessionTakenOver];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRule => "no_rule",
+            Self::RetainedCopy => "retained_copy",
+            Self::Redelivered => "redelivered",
+            Self::HeldBack => "held_back",
+            Self::SessionTakenOver => "session_taken_over",
+        }
+    }
+}
+
+impl DropReason {
+    pub const ALL: [Self; 5] = [
+        Self::IllegalTopic,
+        Self::PropertiesTooLarge,
+        Self::TooLarge,
+        Self::RefusedByRocketmq,
+        Self::IntakeFull,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IllegalTopic => "illegal_topic",
+            Self::PropertiesTooLarge => "properties_too_large",
+            Self::TooLarge => "too_large",
+            Self::RefusedByRocketmq => "refused_by_rocketmq",
+            Self::IntakeFull => "intake_full",
+        }
+    }
+}
+
+impl FailureKind {
+    pub const ALL: [Self; 11] = [
+        Self::Transport,
+        Self::Timeout,
+        Self::Busy,
+        Self::TopicMissing,
+        Self::NoPermission,
+        Self::NotDurable(NotDurable::FlushDiskTimeout),
+        Self::NotDurable(NotDurable::FlushSlaveTimeout),
+        Self::NotDurable(NotDurable::SlaveNotAvailable),
+        Self::MessageIllegal,
+        Self::UnsupportedServer,
+        Self::Unknown,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Timeout => "timeout",
+            Self::Busy => "busy",
+            Self::TopicMissing => "topic_missing",
+            Self::NoPermission => "no_permission",
+            Self::NotDurable(NotDurable::FlushDiskTimeout) => "flush_disk_timeout",
+            Self::NotDurable(NotDurable::FlushSlaveTimeout) => "flush_slave_timeout",
+            Self::NotDurable(NotDurable::SlaveNotAvailable) => "slave_not_available",
+            Self::MessageIllegal => "message_illegal",
+            Self::UnsupportedServer => "unsupported_server",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for FilterReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

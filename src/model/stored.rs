@@ -1,0 +1,38 @@
+//! A message as RocketMQ holds it, and the names of the places where it lies.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// One message queue of a topic: the broker that owns it and its number there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueName {
+    pub broker: Arc<str>,
+    pub id: i32,
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.broker, self.id)
+    }
+}
+
+/// One message read back from RocketMQ, exactly as it lies there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    pub topic: String,
+    pub tag: String,
+    /// KEYS, separated by spaces.
+    pub keys: String,
+    pub queue: QueueName,
+    pub queue_offset: u64,
+    /// Store time of the RocketMQ broker, milliseconds since 1970-01-01 UTC.
+    pub stored_ms: u64,
+    /// Time at which the producer made it, milliseconds since 1970-01-01 UTC.
+    pub born_ms: u64,
+    /// All properties, RocketMQ's own included.
+    pub properties: BTreeMap<String, String>,
+    pub body: Bytes,
+}

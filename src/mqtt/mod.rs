@@ -1,0 +1,16 @@
+//! The MQTT side: the only room that names rumqttc.
+//!
+//! Promises: MQTT 5, QoS 1, manual PUBACKs, a persistent session; acknowledges only what the ledger gives out.
+//! MQTT 3.1.1 will stand beside `options.rs` and `translate.rs`: the ledger and the loop know no version.
+//! Must never: name RocketMQ, or wait for the pipeline while a connection is to be served.
+
+mod options;
+mod session;
+mod subscriber;
+mod translate;
+mod try_connect;
+
+pub use options::OptionsError;
+pub use session::SessionParts;
+pub use subscriber::Subscriber;
+pub use try_connect::try_connect;

@@ -1,0 +1,263 @@
+//! What one MQTT session does with each event: the ledger's hands and eyes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Publish, RetainForwardRule, SubAck, SubscribeReasonCode};
+use tokio::sync::watch;
+
+use super::translate;
+use crate::data_dir::{DataDir, DataDirError, SessionState};
+use crate::model::{Arrival, Clock, DropReason, Envelope, FilterReason, MessageIds, Qos, SessionStamp};
+use crate::pipeline::{Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger, ReceiptNumber};
+use crate::telemetry::{Metrics, Readiness};
+
+/// A receive window that is full for so long is a sign that the broker queues, and will drop beyond its own limit.
+const WINDOW_FULL_ALARM_S: u32 = 5;
+
+/// Everything the session is made of.
+pub struct SessionParts {
+    pub filters: Vec<String>,
+    pub receive_maximum: u16,
+    pub data_dir: Arc<DataDir>,
+    /// As the last process left it, with this process's generation.
+    pub state: SessionState,
+    pub ledger: ReceiptLedger,
+    pub ids: MessageIds,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub link: watch::Sender<Link>,
+}
+
+/// The connection must be dropped, without an acknowledgement, so that the broker sends again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MustReconnect {
+    IntakeFull,
+    AcknowledgementStuck,
+}
+
+/// See the module's words.
+pub struct Session {
+    parts: SessionParts,
+    client: AsyncClient,
+    stamp: SessionStamp,
+    /// Number of the last PUBLISH on this connection.
+    sequence: u64,
+    window_full_s: u32,
+}
+
+impl Session {
+    pub fn new(parts: SessionParts, client: AsyncClient) -> Self {
+        let stamp = SessionStamp::new(parts.state.stamp.as_str());
+        Self { parts, client, stamp, sequence: 0, window_full_s: 0 }
+    }
+
+    /// The CONNACK event was seen: only now may anything be acknowledged again.
+    pub fn connected(&mut self, connack: &ConnAck) -> Result<(), DataDirError> {
+        let state = &mut self.parts.state;
+        if !connack.session_present {
+            if state.connection > 0 {
+                self.parts.metrics.session_lost_total.inc();
+                tracing::warn!(
+                    client_id = state.client_id,
+                    "the MQTT broker has lost our session (session_present=0 where a session was expected): messages \
+                     that waited there for us are gone; check its persistence and session expiry"
+                );
+            }
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(DataDirError::Random)?;
+            state.stamp = format!("{}#{:016x}", state.client_id, u64::from_be_bytes(random));
+            state.connection = 0;
+            state.filters.clear();
+        }
+        state.connection += 1;
+        self.parts.data_dir.save_session(state)?;
+        self.stamp = SessionStamp::new(state.stamp.as_str());
+        self.sequence = 0;
+        self.window_full_s = 0;
+        self.parts.ledger.connected(connack.session_present);
+        self.parts.metrics.mqtt_connected.set(1);
+        self.parts.readiness.set_mqtt_connected(true);
+        self.parts.link.send_replace(Link::Up);
+        tracing::info!(
+            session_present = connack.session_present,
+            connection = self.parts.state.connection,
+            "connected to the MQTT broker"
+        );
+        self.subscribe();
+        Ok(())
+    }
+
+    /// Subscribes to all filters on every connection, because the list may have changed; Retain Handling 2 keeps
+    /// stored copies of retained messages away, Retain As Published keeps the flag of live ones.
+    fn subscribe(&self) {
+        let filters = self.parts.filters.iter().map(|path| {
+            let mut filter = Filter::new(path, QoS::AtLeastOnce);
+            filter.preserve_retain = true;
+            filter.retain_forward_rule = RetainForwardRule::Never;
+            filter
+        });
+        let removed = self.parts.state.filters.iter().filter(|filter| !self.parts.filters.contains(filter));
+        let unsubscribed = removed.map(|filter| {
+            tracing::info!(filter, "unsubscribing: the filter has left the configuration");
+            self.client.try_unsubscribe(filter)
+        });
+        if let Err(error) = unsubscribed.chain([self.client.try_subscribe_many(filters)]).collect::<Result<(), _>>() {
+            tracing::error!(%error, "could not ask for the subscription; it is asked for on the next connection");
+        }
+    }
+
+    pub fn subscribed(&mut self, suback: &SubAck) -> Result<(), DataDirError> {
+        let mut all = suback.return_codes.len() == self.parts.filters.len();
+        for (filter, code) in self.parts.filters.iter().zip(&suback.return_codes) {
+            match code {
+                SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce) => {
+                    tracing::info!(filter, "subscribed");
+                }
+                SubscribeReasonCode::Success(QoS::AtMostOnce) => tracing::warn!(
+                    filter,
+                    "the MQTT broker grants QoS 0 only: it will not send again what is lost on the way"
+                ),
+                refused => {
+                    all = false;
+                    tracing::error!(filter, reason = ?refused, "the MQTT broker refuses the subscription; check its access rules");
+                }
+            }
+        }
+        self.parts.readiness.set_mqtt_subscribed(all);
+        if all {
+            self.parts.state.filters = self.parts.filters.clone();
+            self.parts.data_dir.save_session(&self.parts.state)?;
+        }
+        Ok(())
+    }
+
+    /// The connection is gone, or must not be trusted any more.
+    pub fn disconnected(&mut self, link: Link) {
+        self.parts.ledger.disconnected();
+        self.parts.link.send_replace(link);
+        self.parts.metrics.mqtt_connected.set(0);
+        self.parts.readiness.set_mqtt_connected(false);
+        self.parts.readiness.set_mqtt_subscribed(false);
+    }
+
+    /// One PUBLISH came.
+    pub fn published(&mut self, publish: Publish, intake: &Intake) -> Result<(), MustReconnect> {
+        self.parts.metrics.received(publish.payload.len());
+        self.sequence += 1;
+        let qos = translate::qos(publish.qos);
+        let (packet_id, retain, duplicate) = (publish.pkid, publish.retain, publish.dup);
+        let monotonic = self.parts.clock.monotonic();
+        let translated = translate::publish(publish);
+        let (receipt, id, maybe_copy_of) = if qos == Qos::AtMostOnce {
+            (None, self.parts.ids.next_id(), None)
+        } else {
+            let fingerprint = Fingerprint::of(&translated.topic, &translated.payload);
+            let delivery = Delivery { packet_id, duplicate, fingerprint, arrived: monotonic };
+            let ids = &mut self.parts.ids;
+            let (admission, id) = self.parts.ledger.admit(delivery, || ids.next_id());
+            match admission {
+                Admission::Redelivered => {
+                    self.parts.metrics.filtered(FilterReason::Redelivered);
+                    return self.acknowledge();
+                }
+                Admission::New { receipt, copy_of, maybe_copy_of } => {
+                    self.parts.metrics.redelivered_copies_total.inc_by(u64::from(copy_of.is_some()));
+                    self.parts.metrics.maybe_copies_total.inc_by(u64::from(maybe_copy_of.is_some()));
+                    (Some(receipt), id, maybe_copy_of)
+                }
+            }
+        };
+        let arrival = Arrival {
+            session: self.stamp.clone(),
+            connection: self.parts.state.connection,
+            sequence: self.sequence,
+            generation: self.parts.state.generation,
+            wall_ms: self.parts.clock.wall_ms(),
+            monotonic,
+        };
+        let translate::Translated { topic, payload, properties } = translated;
+        let envelope =
+            Envelope { id, maybe_copy_of, arrival, topic, payload, qos, retain, duplicate, packet_id, properties };
+        self.enter(Arrived { envelope, receipt }, intake)
+    }
+
+    fn enter(&mut self, arrived: Arrived, intake: &Intake) -> Result<(), MustReconnect> {
+        self.parts.metrics.in_flight.inc();
+        let Err(Full(refused)) = intake.try_enter(arrived) else { return Ok(()) };
+        self.parts.metrics.in_flight.dec();
+        match refused.receipt {
+            None => {
+                self.parts.metrics.dropped(DropReason::IntakeFull);
+                Ok(())
+            }
+            Some(receipt) => {
+                self.parts.ledger.forget(receipt);
+                self.parts.metrics.filtered(FilterReason::HeldBack);
+                Err(MustReconnect::IntakeFull)
+            }
+        }
+    }
+
+    /// These receipts have ended: send what PUBACKs may leave now.
+    pub fn settled(&mut self, receipts: &[ReceiptNumber]) -> Result<(), MustReconnect> {
+        for receipt in receipts {
+            self.parts.ledger.settle(*receipt);
+        }
+        self.acknowledge()
+    }
+
+    fn acknowledge(&mut self) -> Result<(), MustReconnect> {
+        let now = self.parts.clock.monotonic();
+        while let Some(acknowledgement) = self.parts.ledger.next_acknowledgement() {
+            let puback =
+                Publish { pkid: acknowledgement.packet_id, qos: QoS::AtLeastOnce, ..Publish::default() };
+            if self.client.try_ack(&puback).is_err() {
+                return Err(MustReconnect::AcknowledgementStuck);
+            }
+            let age = now.saturating_sub(acknowledgement.arrived);
+            self.parts.metrics.store_seconds(age.as_secs_f64());
+        }
+        Ok(())
+    }
+
+    /// Once a second: gauges, and the alarm of a full receive window.
+    pub fn tick(&mut self) {
+        let (_, oldest) = self.parts.ledger.unsettled();
+        let now = self.parts.clock.monotonic();
+        let age = oldest.map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest));
+        self.parts.metrics.set_lag(age);
+        let full = self.parts.ledger.unacknowledged() >= usize::from(self.parts.receive_maximum);
+        self.window_full_s = if full { self.window_full_s + 1 } else { 0 };
+        let alarm = self.window_full_s >= WINDOW_FULL_ALARM_S;
+        self.parts.metrics.receive_window_full.set(i64::from(alarm));
+        if self.window_full_s == WINDOW_FULL_ALARM_S {
+            tracing::warn!(
+                receive_maximum = self.parts.receive_maximum,
+                "the receive window is full for {WINDOW_FULL_ALARM_S} s: the MQTT broker queues for us, and drops what \
+                 is beyond its own queue limit"
+            );
+        }
+    }
+
+    /// Lets sends start although the link is down.
+    pub fn release_hold(&self) {
+        self.parts.link.send_replace(Link::Up);
+    }
+
+    pub fn readiness(&self) -> &Readiness {
+        &self.parts.readiness
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    /// Asks for a clean DISCONNECT behind the PUBACKs that are already on their way.
+    pub fn say_goodbye(&self) -> bool {
+        self.client.try_disconnect().is_ok()
+    }
+}

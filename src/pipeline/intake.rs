@@ -1,0 +1,111 @@
+//! The bounded door into the pipeline.
+//!
+//! Bounds: messages and bytes on their way, from arrival to their end. When full: QoS 0 is dropped and counted; for
+//! QoS 1 the caller drops its connection without acknowledging and comes back below half.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::ledger::ReceiptNumber;
+use crate::model::Envelope;
+
+/// A message at the door. Without a receipt (QoS 0) nobody waits for its end.
+#[derive(Debug)]
+pub struct Arrived {
+    pub envelope: Envelope,
+    pub receipt: Option<ReceiptNumber>,
+}
+
+/// The door is shut; the message is given back.
+#[derive(Debug)]
+pub struct Full(pub Box<Arrived>);
+
+#[derive(Debug)]
+struct Load {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+    messages_limit: usize,
+    bytes_limit: usize,
+    relieved: Notify,
+}
+
+/// The outside of the door.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    sender: mpsc::Sender<Arrived>,
+    load: Arc<Load>,
+}
+
+/// The inside of the door.
+#[derive(Debug)]
+pub struct IntakeReceiver {
+    pub receiver: mpsc::Receiver<Arrived>,
+    load: Arc<Load>,
+}
+
+/// A door for so many messages and bytes at once.
+pub fn intake(messages_limit: usize, bytes_limit: usize) -> (Intake, IntakeReceiver) {
+    let (sender, receiver) = mpsc::channel(messages_limit.max(1));
+    let load = Arc::new(Load {
+        messages: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
+        messages_limit,
+        bytes_limit,
+        relieved: Notify::new(),
+    });
+    (Intake { sender, load: load.clone() }, IntakeReceiver { receiver, load })
+}
+
+impl Intake {
+    /// Takes the message in at once or not at all. A message that is alone always fits.
+    pub fn try_enter(&self, arrived: Arrived) -> Result<(), Full> {
+        let weight_bytes = arrived.envelope.weight_bytes();
+        let messages = self.load.messages.load(Ordering::Relaxed);
+        let bytes = self.load.bytes.load(Ordering::Relaxed);
+        let over = messages >= self.load.messages_limit || bytes + weight_bytes > self.load.bytes_limit;
+        if over && messages > 0 {
+            return Err(Full(Box::new(arrived)));
+        }
+        self.load.messages.fetch_add(1, Ordering::Relaxed);
+        self.load.bytes.fetch_add(weight_bytes, Ordering::Relaxed);
+        self.sender.try_send(arrived).map_err(|refused| {
+            self.load.leave(1, weight_bytes);
+            Full(Box::new(refused.into_inner()))
+        })
+    }
+
+    /// Returns when less than half of both bounds is used. No deadline: only the end of messages can shorten it.
+    pub async fn relieved(&self) {
+        loop {
+            let relieved = self.load.relieved.notified();
+            if self.load.below_half() {
+                return;
+            }
+            relieved.await;
+        }
+    }
+}
+
+impl IntakeReceiver {
+    /// Messages have reached their end.
+    pub fn leave(&self, messages: usize, weight_bytes: usize) {
+        self.load.leave(messages, weight_bytes);
+    }
+}
+
+impl Load {
+    fn leave(&self, messages: usize, weight_bytes: usize) {
+        self.messages.fetch_sub(messages, Ordering::Relaxed);
+        self.bytes.fetch_sub(weight_bytes, Ordering::Relaxed);
+        if self.below_half() {
+            self.relieved.notify_waiters();
+        }
+    }
+
+    fn below_half(&self) -> bool {
+        self.messages.load(Ordering::Relaxed) <= self.messages_limit / 2
+            && self.bytes.load(Ordering::Relaxed) <= self.bytes_limit / 2
+    }
+}

@@ -1,0 +1,265 @@
+//! The receipt ledger: which deliveries wait for their end, and which PUBACKs may leave now.
+//!
+//! Promises: one open receipt per packet identifier of the session; PUBACKs leave in the order in which the
+//! PUBLISHes came [MQTT-4.6.0-2], only on the connection that brought them, and never between a connection's failure
+//! and the next CONNACK. A delivery is called a copy only when that is proven.
+//!
+//! Must never: do IO, look at a clock, keep more than one receive window of settled receipts per connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::model::MessageId;
+
+/// Names one receipt within this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReceiptNumber(u64);
+
+/// Topic and payload of a message, as 128 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(u128);
+
+impl Fingerprint {
+    pub fn of(topic: &str, payload: &[u8]) -> Self {
+        let mut hasher = Xxh3::new();
+        hasher.update(&(topic.len() as u64).to_le_bytes());
+        hasher.update(topic.as_bytes());
+        hasher.update(payload);
+        Self(hasher.digest128())
+    }
+}
+
+/// One delivery with QoS 1 or 2, as the ledger needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery {
+    pub packet_id: u16,
+    pub duplicate: bool,
+    pub fingerprint: Fingerprint,
+    /// Monotonic time of arrival.
+    pub arrived: Duration,
+}
+
+/// A settled receipt that is remembered, because its PUBACK may not have reached the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    pub packet_id: u16,
+    pub fingerprint: Fingerprint,
+    pub id: MessageId,
+}
+
+/// What the ledger says of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Take it in. `copy_of` is proven, so the message takes that id; `maybe_copy_of` is not, so it gets its own.
+    New { receipt: ReceiptNumber, copy_of: Option<MessageId>, maybe_copy_of: Option<MessageId> },
+    /// Its first copy is still open: nothing to take in. PUBACKs may have become ready.
+    Redelivered,
+}
+
+/// A PUBACK that may leave now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledgement {
+    pub packet_id: u16,
+    /// Monotonic time at which the message arrived first.
+    pub arrived: Duration,
+}
+
+#[derive(Debug)]
+struct OpenReceipt {
+    delivery: Delivery,
+    id: MessageId,
+    settled: bool,
+    /// Stands in `order`, thus may be acknowledged on the present connection.
+    armed: bool,
+    /// Another message got its packet identifier, or its session is gone: stored, but never acknowledged.
+    orphaned: bool,
+}
+
+/// See the module's words. Bounds: open receipts by the intake, remembered ones by two receive windows.
+#[derive(Debug)]
+pub struct ReceiptLedger {
+    receive_window: usize,
+    connected: bool,
+    next: u64,
+    open: HashMap<ReceiptNumber, OpenReceipt>,
+    by_packet_id: HashMap<u16, ReceiptNumber>,
+    order: VecDeque<ReceiptNumber>,
+    previous_connection: VecDeque<Remembered>,
+    this_connection: VecDeque<Remembered>,
+}
+
+impl ReceiptLedger {
+    /// `receive_window`: the receive maximum of CONNECT; a broker cannot redeliver more than that.
+    pub fn new(receive_window: usize) -> Self {
+        Self {
+            receive_window,
+            connected: false,
+            next: 0,
+            open: HashMap::new(),
+            by_packet_id: HashMap::new(),
+            order: VecDeque::new(),
+            previous_connection: VecDeque::new(),
+            this_connection: VecDeque::new(),
+        }
+    }
+
+    /// Before the first connection of a process: what the last process had stored on its last connection.
+    pub fn remember_previous(&mut self, settled: impl IntoIterator<Item = Remembered>) {
+        for remembered in settled {
+            remember(&mut self.previous_connection, remembered, self.receive_window);
+        }
+    }
+
+    /// The connection failed. Nothing may be acknowledged until [`Self::connected`], because what still surfaces
+    /// belongs to the dead connection while the next one may be live already.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+        for number in self.order.drain(..) {
+            if let Some(receipt) = self.open.get_mut(&number) {
+                receipt.armed = false;
+            }
+        }
+        self.open.retain(|_, receipt| !(receipt.orphaned && receipt.settled));
+    }
+
+    /// The CONNACK event was seen. With `session_present` the broker sends the open deliveries again, which arms
+    /// them; without it they are stored but have lost the right to be acknowledged.
+    pub fn connected(&mut self, session_present: bool) {
+        self.connected = true;
+        self.previous_connection = std::mem::take(&mut self.this_connection);
+        if !session_present {
+            self.previous_connection.clear();
+            self.by_packet_id.clear();
+            self.open.retain(|_, receipt| !receipt.settled);
+            for receipt in self.open.values_mut() {
+                receipt.orphaned = true;
+            }
+        }
+    }
+
+    /// A PUBLISH with QoS 1 or 2 came. `new_id` is called only for a message that is no proven copy.
+    pub fn admit(&mut self, delivery: Delivery, new_id: impl FnOnce() -> MessageId) -> (Admission, MessageId) {
+        if let Some(number) = self.by_packet_id.get(&delivery.packet_id).copied()
+            && let Some(receipt) = self.open.get_mut(&number)
+        {
+            if delivery.duplicate && receipt.delivery.fingerprint == delivery.fingerprint {
+                if self.connected && !receipt.armed {
+                    receipt.armed = true;
+                    self.order.push_back(number);
+                }
+                return (Admission::Redelivered, receipt.id);
+            }
+            receipt.orphaned = true;
+            if receipt.settled && !receipt.armed {
+                self.open.remove(&number);
+            }
+        }
+        let copy_of = self.proven_copy(delivery);
+        let maybe_copy_of = if copy_of.is_none() { self.doubtful_copy(delivery) } else { None };
+        let id = copy_of.unwrap_or_else(new_id);
+        self.next += 1;
+        let receipt = ReceiptNumber(self.next);
+        let armed = self.connected;
+        self.open.insert(receipt, OpenReceipt { delivery, id, settled: false, armed, orphaned: false });
+        self.by_packet_id.insert(delivery.packet_id, receipt);
+        if armed {
+            self.order.push_back(receipt);
+        }
+        (Admission::New { receipt, copy_of, maybe_copy_of }, id)
+    }
+
+    /// The intake had no room: the delivery is as if it had never come. The caller must drop the connection, so that
+    /// the broker sends it again.
+    pub fn forget(&mut self, number: ReceiptNumber) {
+        if let Some(receipt) = self.open.remove(&number) {
+            self.by_packet_id.remove(&receipt.delivery.packet_id);
+        }
+        if self.order.back() == Some(&number) {
+            self.order.pop_back();
+        }
+    }
+
+    /// The receipt has reached its end.
+    pub fn settle(&mut self, number: ReceiptNumber) {
+        let Some(receipt) = self.open.get_mut(&number) else { return };
+        receipt.settled = true;
+        if receipt.orphaned && !receipt.armed {
+            self.open.remove(&number);
+        }
+    }
+
+    /// The next PUBACK that may leave, in receive order; `None` while the oldest delivery is not settled.
+    pub fn next_acknowledgement(&mut self) -> Option<Acknowledgement> {
+        while let Some(number) = self.order.front().copied() {
+            let Some(receipt) = self.open.get(&number) else {
+                self.order.pop_front();
+                continue;
+            };
+            if !receipt.settled {
+                return None;
+            }
+            self.order.pop_front();
+            let Some(receipt) = self.open.remove(&number) else { continue };
+            if receipt.orphaned {
+                continue;
+            }
+            let Delivery { packet_id, fingerprint, arrived, .. } = receipt.delivery;
+            self.by_packet_id.remove(&packet_id);
+            let remembered = Remembered { packet_id, fingerprint, id: receipt.id };
+            remember(&mut self.this_connection, remembered, self.receive_window);
+            return Some(Acknowledgement { packet_id, arrived });
+        }
+        None
+    }
+
+    /// Deliveries of this connection that the broker counts against the receive maximum.
+    pub fn unacknowledged(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Receipts that have not reached their end, and the arrival of the oldest of them.
+    pub fn unsettled(&self) -> (usize, Option<Duration>) {
+        let unsettled = self.open.values().filter(|receipt| !receipt.settled);
+        unsettled.fold((0, None), |(count, oldest), receipt| {
+            let arrived = receipt.delivery.arrived;
+            (count + 1, Some(oldest.map_or(arrived, |oldest: Duration| oldest.min(arrived))))
+        })
+    }
+
+    /// Proven only within the connection just before, with the same identifier and content: identifiers are given
+    /// again after their PUBACK, and on some brokers begin anew with every connection.
+    fn proven_copy(&mut self, delivery: Delivery) -> Option<MessageId> {
+        if !delivery.duplicate {
+            return None;
+        }
+        let index = self.previous_connection.iter().position(|remembered| {
+            remembered.packet_id == delivery.packet_id && remembered.fingerprint == delivery.fingerprint
+        })?;
+        self.previous_connection.remove(index).map(|remembered| remembered.id)
+    }
+
+    fn doubtful_copy(&self, delivery: Delivery) -> Option<MessageId> {
+        if !delivery.duplicate {
+            return None;
+        }
+        let same = |remembered: &&Remembered| remembered.fingerprint == delivery.fingerprint;
+        let settled = self.this_connection.iter().chain(&self.previous_connection).find(same);
+        settled.map(|remembered| remembered.id).or_else(|| {
+            let mut open = self.open.values();
+            open.find(|receipt| receipt.delivery.fingerprint == delivery.fingerprint).map(|receipt| receipt.id)
+        })
+    }
+}
+
+fn remember(settled: &mut VecDeque<Remembered>, remembered: Remembered, receive_window: usize) {
+    if settled.len() >= receive_window {
+        settled.pop_front();
+    }
+    settled.push_back(remembered);
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -1,0 +1,23 @@
+//! The way of a message from its arrival to its receipt: intake, binding, lanes, attempts, settlement.
+//!
+//! Promises: every queue is bounded; a receipt is settled only after the store's SEND_OK or a counted end.
+//! Must never: name rumqttc or the RocketMQ client.
+
+pub mod tail;
+mod alarm;
+mod attempts;
+mod intake;
+mod lanes;
+mod ledger;
+pub mod ports;
+mod retry;
+mod ticket;
+mod uplink;
+
+pub use alarm::Alarm;
+pub use attempts::Sending;
+pub use intake::{Arrived, Full, Intake, IntakeReceiver, intake};
+pub use lanes::BatchLimits;
+pub use ledger::{Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered};
+pub use retry::Retry;
+pub use uplink::{Link, SaveTables, Uplink, UplinkParts};

@@ -1,0 +1,111 @@
+//! What the pipeline needs of the outside world: traits, so that tests can stand in for either end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::model::{FailureKind, QueueName, Sent, StoredMessage};
+
+/// A future without a type parameter, so that ports can be trait objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One message ready for RocketMQ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutgoingMessage {
+    pub tag: String,
+    /// KEYS, separated by spaces.
+    pub keys: String,
+    /// User properties; names and values are legal for RocketMQ, values are not empty.
+    pub properties: Vec<(&'static str, String)>,
+    pub body: Bytes,
+}
+
+impl OutgoingMessage {
+    /// Body and properties, as far as batches are bounded by them.
+    pub fn stored_bytes(&self) -> usize {
+        let properties: usize = self.properties.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        self.body.len() + self.tag.len() + self.keys.len() + properties
+    }
+}
+
+/// A frozen batch: its messages, their ids and their queue never change from one attempt to the next.
+#[derive(Debug)]
+pub struct Batch {
+    pub topic: Arc<str>,
+    pub queue: QueueName,
+    pub messages: Vec<OutgoingMessage>,
+}
+
+/// Takes batches. One answer per message, in the order of the batch.
+pub trait Sink: Send + Sync + 'static {
+    /// The queues of the topic that can be written now, sorted. May be incomplete while a broker is away.
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>>;
+
+    /// Sends the batch once, to its queue, and answers within the send timeout. Never retries by itself.
+    fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>>;
+}
+
+/// One answer of [`Reader::pull`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub messages: Vec<StoredMessage>,
+    /// Where the next pull begins; beyond the last offset that was looked at, whether or not it matched.
+    pub next_offset: u64,
+}
+
+/// Why a read failed: what happened, to what, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("could not read RocketMQ {what}: {cause}")]
+pub struct ReadError {
+    pub what: String,
+    pub cause: String,
+    /// The topic does not exist.
+    pub missing: bool,
+}
+
+/// Reads stored messages by queue offset; belongs to no consumer group and commits nothing.
+pub trait Reader: Send + Sync {
+    /// All readable queues of the topic, sorted.
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>>;
+
+    /// First offset and the offset after the last of one queue.
+    fn offsets<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+    ) -> BoxFuture<'a, Result<(u64, u64), ReadError>>;
+
+    /// The first offset whose message was stored at or after that time (milliseconds since 1970-01-01 UTC).
+    fn offset_at<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+        stored_ms: u64,
+    ) -> BoxFuture<'a, Result<u64, ReadError>>;
+
+    /// Up to `limit` messages from that offset on, of that tag only if one is given.
+    fn pull<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+        tag: Option<&'a str>,
+        from_offset: u64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Page, ReadError>>;
+}
+
+/// Says whether this process may act for the session and its state.
+pub trait Lease: Send + Sync + 'static {
+    fn is_held(&self) -> bool;
+}
+
+/// The lease of a bridge that runs alone on its `data_dir` and client id.
+#[derive(Debug)]
+pub struct SoleHolder;
+
+impl Lease for SoleHolder {
+    fn is_held(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,98 @@
+//! How long to wait before the next attempt, by cause. The only place that names the `backoff` crate, which is no
+//! longer maintained.
+
+use std::time::Duration;
+
+use backoff::backoff::Backoff;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+
+use crate::model::FailureKind;
+
+/// The pauses between the attempts of one thing: growing, with jitter, capped, without end.
+#[derive(Debug)]
+pub struct Retry {
+    pauses: ExponentialBackoff,
+    cap: Duration,
+    kind: Option<FailureKind>,
+}
+
+impl Retry {
+    /// For reconnecting to the MQTT broker.
+    pub fn reconnect() -> Self {
+        Self::new(Duration::from_millis(50), Duration::from_secs(2))
+    }
+
+    /// For sends; the pauses follow the cause of the last failure.
+    pub fn send() -> Self {
+        let (first, cap) = pauses(FailureKind::Transport);
+        Self::new(first, cap)
+    }
+
+    fn new(first: Duration, cap: Duration) -> Self {
+        let pauses = ExponentialBackoffBuilder::new()
+            .with_initial_interval(first)
+            .with_max_interval(cap)
+            .with_multiplier(2.0)
+            .with_randomization_factor(0.3)
+            .with_max_elapsed_time(None)
+            .build();
+        Self { pauses, cap, kind: None }
+    }
+
+    /// The pause before the next attempt.
+    pub fn next_pause(&mut self) -> Duration {
+        self.pauses.next_backoff().unwrap_or(self.cap).min(self.cap)
+    }
+
+    /// The pause after a failure of that kind; another kind begins with its own first pause.
+    pub fn next_pause_after(&mut self, kind: FailureKind) -> Duration {
+        if self.kind != Some(kind) {
+            let (first, cap) = pauses(kind);
+            *self = Self::new(first, cap);
+            self.kind = Some(kind);
+        }
+        self.next_pause()
+    }
+
+    pub fn reset(&mut self) {
+        self.pauses.reset();
+    }
+}
+
+/// First pause and cap. Away brokers are probed often, because the attempt itself is the probe and a fresh client
+/// sends 0.1 s after the port is open; what only a person can mend is tried slowly.
+fn pauses(kind: FailureKind) -> (Duration, Duration) {
+    let milliseconds = |first, cap| (Duration::from_millis(first), Duration::from_millis(cap));
+    match kind {
+        FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown => milliseconds(20, 400),
+        FailureKind::Busy => milliseconds(100, 5_000),
+        FailureKind::TopicMissing => milliseconds(200, 5_000),
+        FailureKind::NoPermission | FailureKind::UnsupportedServer => milliseconds(1_000, 30_000),
+        // Each attempt appends the batch once more: slow from the start.
+        FailureKind::NotDurable(_) => milliseconds(500, 30_000),
+        FailureKind::MessageIllegal => milliseconds(100, 400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_their_cap_and_never_end() {
+        let mut retry = Retry::send();
+        let all: Vec<_> = (0..100).map(|_| retry.next_pause_after(FailureKind::Transport)).collect();
+        assert!(all[0] <= Duration::from_millis(26), "{:?}", all[0]);
+        assert!(all.iter().all(|pause| *pause <= Duration::from_millis(400)));
+        assert!(all[99] >= Duration::from_millis(280), "{:?}", all[99]);
+    }
+
+    #[test]
+    fn another_cause_has_other_pauses() {
+        let mut retry = Retry::send();
+        for _ in 0..20 {
+            retry.next_pause_after(FailureKind::Transport);
+        }
+        assert!(retry.next_pause_after(FailureKind::NoPermission) >= Duration::from_millis(700));
+    }
+}

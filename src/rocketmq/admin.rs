@@ -1,0 +1,175 @@
+//! What an administrator does: makes a topic on every broker of the cluster, and asks how far consumer groups are behind.
+//!
+//! Promises: each call ends within a deadline; making a topic that exists changes nothing.
+//! Must never: be used on the way of a message, delete anything, or make a topic through the broker's own template.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rocketmq_client_rust::{ClientError, ClientResult, DefaultMQAdminExt, MQAdminReadExt, TopicAdmin};
+use rocketmq_model::topic::TopicConfig;
+
+use super::client::{Connector, OpenClient, StartError};
+
+const STOP: Duration = Duration::from_secs(2);
+
+/// A request to the cluster as its administrator failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error(transparent)]
+    Threads(#[from] StartError),
+    #[error("could not {what}: {cause}")]
+    Failed { what: String, cause: String },
+}
+
+/// How far one consumer group is behind on one topic.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct GroupLag {
+    pub group: String,
+    pub topic: String,
+    /// Stored and not yet consumed.
+    pub messages: u64,
+    pub queues: Vec<QueueLag>,
+}
+
+/// The same for one queue.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct QueueLag {
+    pub broker: String,
+    pub queue_id: i32,
+    pub stored_offset: u64,
+    pub consumed_offset: u64,
+}
+
+/// Makes the topic with that number of queues on each broker, unless it is there.
+pub async fn create_topic(connector: &Arc<Connector>, name: &str, queues: u32) -> Result<(), AdminError> {
+    let admin = Admin::start(connector.clone()).await?;
+    let created = admin.create_topic(name, queues).await;
+    admin.stop().await;
+    created
+}
+
+/// A client with an administrator's calls.
+pub struct Admin {
+    connector: Arc<Connector>,
+    open: OpenClient,
+    client: DefaultMQAdminExt,
+}
+
+impl Admin {
+    pub async fn start(connector: Arc<Connector>) -> Result<Self, AdminError> {
+        let open = connector.open()?;
+        let group = "roombridge-admin";
+        let mut client = match connector.rpc_hook() {
+            Some(hook) => DefaultMQAdminExt::with_admin_ext_group_and_rpc_hook(open.runtime(), group, hook),
+            None => DefaultMQAdminExt::with_admin_ext_group(open.runtime(), group),
+        };
+        *client.client_config_mut() = open.client_config();
+        let started = MQAdminReadExt::start(&mut client).await;
+        let admin = Self { connector, open, client };
+        match started {
+            Ok(()) => Ok(admin),
+            Err(error) => {
+                admin.open.close();
+                Err(admin.failed("connect to RocketMQ", &error).await)
+            }
+        }
+    }
+
+    /// Makes the topic with that number of queues on each broker, unless it is there.
+    pub async fn create_topic(&self, name: &str, queues: u32) -> Result<(), AdminError> {
+        let what = format!("create topic {name}");
+        // Writing the same topic again would change its number of queues and so move rooms between queues.
+        if self.topic_exists(name).await? {
+            return Ok(());
+        }
+        let cluster = self.answer(&what, MQAdminReadExt::examine_broker_cluster_info(&self.client)).await?;
+        let brokers = cluster.broker_addr_table.unwrap_or_default();
+        let masters: Vec<_> = brokers.values().filter_map(|broker| broker.broker_addrs().get(&0)).collect();
+        if masters.is_empty() {
+            let cause = "the name server knows no broker: is the RocketMQ broker running?".to_owned();
+            return Err(AdminError::Failed { what, cause });
+        }
+        for master in masters {
+            let config = TopicConfig::with_queues(name, queues, queues);
+            let create = TopicAdmin::create_and_update_topic_config(&self.client, master.clone(), config);
+            self.answer(&format!("{what} on broker {master}"), create).await?;
+        }
+        Ok(())
+    }
+
+    async fn topic_exists(&self, name: &str) -> Result<bool, AdminError> {
+        let what = format!("look up topic {name}");
+        let limit = self.limit();
+        let route = MQAdminReadExt::examine_topic_route_info(&self.client, name.into());
+        match tokio::time::timeout(limit, route).await {
+            Ok(Ok(route)) => Ok(route.is_some()),
+            Ok(Err(error)) if is_topic_missing(&error) => Ok(false),
+            Ok(Err(error)) => Err(self.failed(&what, &error).await),
+            Err(_) => Err(no_answer(what, limit)),
+        }
+    }
+
+    /// A group that never consumed has no queues and no lag.
+    pub async fn lag(&self, group: &str, topic: &str) -> Result<GroupLag, AdminError> {
+        let what = format!("read the lag of consumer group {group} on topic {topic}");
+        let timeout_ms = self.connector.timeout().as_millis() as u64;
+        let stats = MQAdminReadExt::examine_consume_stats(
+            &self.client,
+            group.into(),
+            Some(topic.into()),
+            None,
+            None,
+            Some(timeout_ms),
+        );
+        let stats = self.answer(&what, stats).await?;
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        let mut queues: Vec<QueueLag> = stats
+            .get_offset_table()
+            .iter()
+            .filter(|(queue, _)| queue.topic_str() == topic)
+            .map(|(queue, offsets)| QueueLag {
+                broker: queue.broker_name().to_string(),
+                queue_id: queue.queue_id(),
+                stored_offset: unsigned(offsets.get_broker_offset()),
+                consumed_offset: unsigned(offsets.get_consumer_offset()),
+            })
+            .collect();
+        queues.sort_by(|a, b| (&a.broker, a.queue_id).cmp(&(&b.broker, b.queue_id)));
+        let messages = queues.iter().map(|queue| queue.stored_offset.saturating_sub(queue.consumed_offset)).sum();
+        Ok(GroupLag { group: group.to_owned(), topic: topic.to_owned(), messages, queues })
+    }
+
+    /// Closes the connections; waits two seconds at most.
+    pub async fn stop(mut self) {
+        let _ = tokio::time::timeout(STOP, MQAdminReadExt::shutdown(&mut self.client)).await;
+        self.open.close();
+    }
+
+    fn limit(&self) -> Duration {
+        // A request to the cluster is several requests to brokers.
+        self.connector.timeout() * 2
+    }
+
+    async fn answer<T>(&self, what: &str, request: impl Future<Output = ClientResult<T>>) -> Result<T, AdminError> {
+        let limit = self.limit();
+        match tokio::time::timeout(limit, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.failed(what, &error).await),
+            Err(_) => Err(no_answer(what.to_owned(), limit)),
+        }
+    }
+
+    async fn failed(&self, what: &str, error: &ClientError) -> AdminError {
+        AdminError::Failed { what: what.to_owned(), cause: self.connector.explain(error).await }
+    }
+}
+
+fn no_answer(what: String, limit: Duration) -> AdminError {
+    AdminError::Failed { what, cause: format!("no answer within {} ms", limit.as_millis()) }
+}
+
+fn is_topic_missing(error: &ClientError) -> bool {
+    const TOPIC_NOT_EXIST: i32 = 17;
+    error.broker_response_code() == Some(TOPIC_NOT_EXIST)
+}

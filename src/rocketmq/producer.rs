@@ -1,0 +1,210 @@
+//! Sends frozen batches to the message queues that they belong to.
+//!
+//! Promises: one attempt per call, to the queue that was asked for; after a connection failure the next attempt goes
+//! out by a fresh client, because the old one finds its broker again only seconds after its return; one client per
+//! broker, so that a broker that is away disturbs no other.
+//! Must never: retry by itself, choose a queue, or call anything but SEND_OK stored.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cheetah_string::CheetahString;
+use rocketmq_client_rust::{DefaultMQProducer, SendResult, SendStatus};
+use rocketmq_model::common::message::message_queue::MessageQueue;
+use rocketmq_model::common::message::message_single::Message;
+
+use super::admin;
+use super::client::{Connector, OpenClient};
+use super::failure::{kind_of, text_of};
+use crate::config::RocketMqConfig;
+use crate::model::{FailureKind, NotDurable, QueueName, Sent, StoredAt};
+use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink};
+
+/// Beyond the client's own send timeout: covers the connection to name server and broker.
+const BEYOND_SEND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// See the module's words.
+pub struct Producer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: RocketMqConfig,
+    connector: Arc<Connector>,
+    brokers: Mutex<HashMap<Arc<str>, Arc<BrokerClient>>>,
+}
+
+/// The client for one broker.
+#[derive(Default)]
+struct BrokerClient {
+    /// Held while a client is built, so that the lanes of one broker build one and not eight.
+    current: tokio::sync::Mutex<Option<Arc<StartedProducer>>>,
+}
+
+struct StartedProducer {
+    producer: DefaultMQProducer,
+    client: OpenClient,
+}
+
+impl Producer {
+    pub fn new(config: RocketMqConfig, connector: Arc<Connector>) -> Self {
+        Self { inner: Arc::new(Inner { config, connector, brokers: Mutex::default() }) }
+    }
+}
+
+impl Sink for Producer {
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+        Box::pin(self.inner.queues(topic))
+    }
+
+    fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
+        let inner = self.inner.clone();
+        Box::pin(async move { inner.send(&batch).await })
+    }
+}
+
+impl Inner {
+    async fn queues(&self, topic: &str) -> Result<Vec<QueueName>, FailureKind> {
+        let deadline = self.config.send_timeout + BEYOND_SEND_TIMEOUT;
+        let found = tokio::time::timeout(deadline, self.find_queues(topic)).await.unwrap_or(Err(FailureKind::Timeout));
+        match found {
+            Err(FailureKind::TopicMissing) if self.config.create_topics => {
+                tracing::info!(topic, queues = self.config.queues_per_new_topic, "creating the RocketMQ topic");
+                admin::create_topic(&self.connector, topic, self.config.queues_per_new_topic).await.map_err(|error| {
+                    tracing::warn!(topic, %error, "could not create the RocketMQ topic");
+                    FailureKind::TopicMissing
+                })?;
+                tokio::time::timeout(deadline, self.find_queues(topic)).await.unwrap_or(Err(FailureKind::Timeout))
+            }
+            other => other,
+        }
+    }
+
+    /// By a client of its own: asked once per topic, and a client that lived through an outage has an old route.
+    async fn find_queues(&self, topic: &str) -> Result<Vec<QueueName>, FailureKind> {
+        let mut started = self.start().await?;
+        let found = started.producer.fetch_publish_message_queues(topic).await;
+        started.close().await;
+        let mut queues: Vec<_> = found
+            .map_err(|error| kind_of(&error))?
+            .into_iter()
+            .map(|queue| QueueName { broker: queue.broker_name().as_str().into(), id: queue.queue_id() })
+            .collect();
+        queues.sort();
+        Ok(queues)
+    }
+
+    async fn send(&self, batch: &Batch) -> Vec<Sent> {
+        let deadline = self.config.send_timeout + BEYOND_SEND_TIMEOUT;
+        let sent = tokio::time::timeout(deadline, self.send_once(batch)).await.unwrap_or(Err(FailureKind::Timeout));
+        match sent {
+            Ok(result) => answers(&result, batch),
+            Err(kind) => vec![Sent::Failed(kind); batch.messages.len()],
+        }
+    }
+
+    async fn send_once(&self, batch: &Batch) -> Result<SendResult, FailureKind> {
+        let broker = self.broker(&batch.queue.broker);
+        let started = broker.client(self).await?;
+        let topic = CheetahString::from_slice(&batch.topic);
+        let messages = batch.messages.iter().map(|message| to_message(&topic, message)).collect::<Result<Vec<_>, _>>()?;
+        let queue = MessageQueue::from_parts(&*batch.topic, &*batch.queue.broker, batch.queue.id);
+        match started.producer.send_batch_to_queue(messages, queue).await {
+            Ok(result) => Ok(result),
+            Err(error) => {
+                let kind = kind_of(&error);
+                tracing::debug!(queue = %batch.queue, cause = kind.as_str(), error = text_of(&error), "a send failed");
+                if matches!(kind, FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown) {
+                    broker.replace(&started).await;
+                }
+                Err(kind)
+            }
+        }
+    }
+
+    fn broker(&self, name: &Arc<str>) -> Arc<BrokerClient> {
+        let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        brokers.entry(name.clone()).or_default().clone()
+    }
+
+    async fn start(&self) -> Result<StartedProducer, FailureKind> {
+        let client = self.connector.open().map_err(|error| {
+            tracing::error!(%error, "could not make a RocketMQ client");
+            FailureKind::Unknown
+        })?;
+        let send_timeout_ms = u32::try_from(self.config.send_timeout.as_millis()).unwrap_or(u32::MAX);
+        let mut builder = DefaultMQProducer::builder(client.runtime())
+            .producer_group(self.config.producer_group.as_str())
+            .client_config(client.client_config())
+            .send_msg_timeout(send_timeout_ms)
+            .retry_times_when_send_failed(0)
+            .max_message_size(u32::try_from(self.config.max_message_bytes).unwrap_or(u32::MAX));
+        if let Some(hook) = self.connector.rpc_hook() {
+            builder = builder.rpc_hook(hook);
+        }
+        let mut producer = builder.build();
+        if let Err(error) = producer.start().await {
+            client.close();
+            return Err(kind_of(&error));
+        }
+        Ok(StartedProducer { producer, client })
+    }
+}
+
+impl BrokerClient {
+    async fn client(&self, inner: &Inner) -> Result<Arc<StartedProducer>, FailureKind> {
+        let mut current = self.current.lock().await;
+        if let Some(started) = &*current {
+            return Ok(started.clone());
+        }
+        let started = Arc::new(inner.start().await?);
+        *current = Some(started.clone());
+        Ok(started)
+    }
+
+    /// The client failed: it is closed before a fresh one may be built, so that nothing of it arrives late unnoticed.
+    /// Another lane may have replaced it already.
+    async fn replace(&self, failed: &Arc<StartedProducer>) {
+        let mut current = self.current.lock().await;
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
+            *current = None;
+            failed.client.close();
+        }
+    }
+}
+
+impl StartedProducer {
+    async fn close(mut self) {
+        self.producer.shutdown().await;
+        self.client.close();
+    }
+}
+
+fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Message, FailureKind> {
+    let mut message = Message::builder().topic(topic.clone()).body(outgoing.body.clone()).key(outgoing.keys.as_str());
+    if !outgoing.tag.is_empty() {
+        message = message.tags(outgoing.tag.as_str());
+    }
+    for (name, value) in &outgoing.properties {
+        message = message
+            .raw_property(CheetahString::from_static_str(name), value.as_str())
+            .map_err(|_| FailureKind::MessageIllegal)?;
+    }
+    message.build().map_err(|_| FailureKind::MessageIllegal)
+}
+
+/// A batch is answered as one: the offset of its first message, and the rest follow.
+fn answers(result: &SendResult, batch: &Batch) -> Vec<Sent> {
+    (0..batch.messages.len() as u64)
+        .map(|index| {
+            let at = StoredAt { queue_id: batch.queue.id, queue_offset: result.queue_offset + index };
+            match result.send_status {
+                SendStatus::SendOk => Sent::Stored(at),
+                SendStatus::FlushDiskTimeout => Sent::NotDurable(at, NotDurable::FlushDiskTimeout),
+                SendStatus::FlushSlaveTimeout => Sent::NotDurable(at, NotDurable::FlushSlaveTimeout),
+                SendStatus::SlaveNotAvailable => Sent::NotDurable(at, NotDurable::SlaveNotAvailable),
+            }
+        })
+        .collect()
+}

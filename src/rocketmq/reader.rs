@@ -1,0 +1,335 @@
+//! Reads stored messages back from RocketMQ, queue by queue and offset by offset.
+//!
+//! Promises: belongs to no consumer group, commits nothing, creates nothing; each call ends within the timeout of the
+//! connection; a pull at the end of a queue answers at once; only messages of exactly the asked tag come out.
+//! Must never: use a pull consumer of the client (its rebalancing joins a group, and its shutdown takes seconds for
+//! each queue), or skip a stored message without an error.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cheetah_string::CheetahString;
+use rocketmq_client_rust::{ClientInstanceHandle, ClientResult};
+use rocketmq_model::common::boundary_type::BoundaryType;
+use rocketmq_model::common::message::MessageTrait;
+use rocketmq_model::common::message::message_ext::MessageExt;
+use rocketmq_model::common::message::message_queue::MessageQueue;
+use rocketmq_model::result::PullStatus;
+use rocketmq_protocol::protocol::header::namesrv::topic_operation_header::TopicRequestHeader;
+use rocketmq_protocol::protocol::header::pull_message_request_header::PullMessageRequestHeader;
+use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
+use rocketmq_protocol::rpc::rpc_request_header::RpcRequestHeader;
+
+use super::client::{Connector, OpenClient, StartError};
+use crate::model::{QueueName, StoredMessage};
+use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
+
+/// RocketMQ's own group for tools: every broker knows it, so that nothing has to be created for reading.
+const GROUP: &str = "TOOLS_CONSUMER";
+/// The filter of a pull comes with the request, and the broker must not hold the request until messages arrive.
+const FILTER_WITH_REQUEST: i32 = 1 << 2;
+/// The broker's own limit for one answer is 256 KiB by default; without a bound of ours it logs a warning for each pull.
+const PAGE_BYTES: i32 = 16 << 20;
+const READABLE: u32 = 1 << 2;
+const MASTER: u64 = 0;
+const STOP: Duration = Duration::from_secs(2);
+
+/// A [`Reader`] on a RocketMQ cluster.
+pub struct RocketMqReader {
+    connector: Arc<Connector>,
+    /// Held while a client is built, so that one is built and not several.
+    current: tokio::sync::Mutex<Option<Arc<Client>>>,
+    /// By topic and broker name; read anew by each call of `queues`.
+    brokers: Mutex<HashMap<(String, Arc<str>), CheetahString>>,
+}
+
+struct Client {
+    open: OpenClient,
+    handle: ClientInstanceHandle,
+}
+
+impl RocketMqReader {
+    /// Starts a client; whether RocketMQ answers shows the first call.
+    pub async fn start(connector: Arc<Connector>) -> Result<Self, ReaderStartError> {
+        let client = open(&connector).await?;
+        Ok(Self { connector, current: tokio::sync::Mutex::new(Some(Arc::new(client))), brokers: Mutex::default() })
+    }
+
+    /// Closes the connections; waits two seconds at most.
+    pub async fn stop(self) {
+        if let Some(client) = self.current.lock().await.take() {
+            client.close().await;
+        }
+    }
+
+    async fn client(&self, what: &str) -> Result<Arc<Client>, ReadError> {
+        let mut current = self.current.lock().await;
+        if let Some(client) = &*current {
+            return Ok(client.clone());
+        }
+        let client = open(&self.connector).await.map_err(|error| failed(what, error.to_string()))?;
+        let client = Arc::new(client);
+        *current = Some(client.clone());
+        Ok(client)
+    }
+
+    /// Waits for the answer within a deadline, and puts the cause of a failure in words.
+    async fn answer<T>(
+        &self,
+        what: &str,
+        client: &Arc<Client>,
+        request: impl Future<Output = ClientResult<T>> + Send,
+    ) -> Result<T, ReadError> {
+        // The client has timeouts of its own, but not for finding the address and connecting.
+        let limit = self.connector.timeout() + Duration::from_secs(1);
+        let (cause, answered) = match tokio::time::timeout(limit, request).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => (self.connector.explain(&error).await, error.broker_response_code().is_some()),
+            Err(_) => (format!("no answer within {} ms", limit.as_millis()), false),
+        };
+        if !answered {
+            self.forget(client).await;
+        }
+        Err(failed(what, cause))
+    }
+
+    /// A client that lived through an outage finds its broker again only seconds after its return, a fresh one at once.
+    async fn forget(&self, failed: &Arc<Client>) {
+        let mut current = self.current.lock().await;
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
+            *current = None;
+            self.brokers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            let failed = failed.clone();
+            tokio::spawn(async move { failed.close().await });
+        }
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        self.connector.timeout().as_millis() as u64
+    }
+
+    async fn route(&self, topic: &str) -> Result<TopicRouteData, ReadError> {
+        let what = format!("topic {topic}");
+        let client = self.client(&what).await?;
+        let route = self.answer(&what, &client, client.handle.topic_route(topic, self.timeout_ms())).await?;
+        let route = route.ok_or_else(|| ReadError {
+            what,
+            cause: "there is no such topic; check its name, or send a first message to it".to_owned(),
+            missing: true,
+        })?;
+        let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        for broker in &route.broker_datas {
+            let addresses = broker.broker_addrs();
+            // A replica can be read while its master is away.
+            let nearest = addresses.get(&MASTER).or_else(|| addresses.values().min());
+            if let Some(address) = nearest {
+                let name = Arc::from(broker.broker_name().as_str());
+                brokers.insert((topic.to_owned(), name), address.clone());
+            }
+        }
+        Ok(route)
+    }
+
+    async fn broker_address(&self, topic: &str, queue: &QueueName) -> Result<CheetahString, ReadError> {
+        let key = (topic.to_owned(), Arc::clone(&queue.broker));
+        let known =
+            || self.brokers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(address) = known() {
+            return Ok(address);
+        }
+        self.route(topic).await?;
+        known().ok_or_else(|| ReadError {
+            what: describe(topic, queue),
+            cause: format!("broker {} is not there at the moment", queue.broker),
+            missing: false,
+        })
+    }
+}
+
+/// The reader could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ReaderStartError {
+    #[error(transparent)]
+    Threads(#[from] StartError),
+    #[error("could not connect to RocketMQ: {0}")]
+    Client(String),
+}
+
+async fn open(connector: &Connector) -> Result<Client, ReaderStartError> {
+    let open = connector.open()?;
+    let (runtime, config) = (open.runtime(), open.client_config());
+    let made = ClientInstanceHandle::get_or_create(&runtime, open.number(), config, connector.rpc_hook());
+    let started = match made {
+        Ok(handle) => handle.start().await.map(|()| handle),
+        Err(error) => Err(error),
+    };
+    match started {
+        Ok(handle) => Ok(Client { open, handle }),
+        Err(error) => {
+            open.close();
+            Err(ReaderStartError::Client(connector.explain(&error).await))
+        }
+    }
+}
+
+impl Client {
+    async fn close(&self) {
+        let _ = tokio::time::timeout(STOP, self.handle.shutdown_owned()).await;
+        self.open.close();
+    }
+}
+
+impl Reader for RocketMqReader {
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
+        Box::pin(async move {
+            let route = self.route(topic).await?;
+            let mut queues: Vec<QueueName> = route
+                .queue_datas
+                .iter()
+                .filter(|data| data.perm() & READABLE != 0)
+                .flat_map(|data| {
+                    let broker: Arc<str> = Arc::from(data.broker_name().as_str());
+                    (0..data.read_queue_nums() as i32).map(move |id| QueueName { broker: Arc::clone(&broker), id })
+                })
+                .collect();
+            queues.sort();
+            Ok(queues)
+        })
+    }
+
+    fn offsets<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+    ) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
+        Box::pin(async move {
+            let (address, name) = (self.broker_address(topic, queue).await?, client_queue(topic, queue));
+            let what = describe(topic, queue);
+            let client = self.client(&what).await?;
+            let min = client.handle.min_offset(&address, &name, self.timeout_ms());
+            let min = self.answer(&what, &client, min).await?;
+            let max = client.handle.max_offset(&address, &name, self.timeout_ms());
+            let max = self.answer(&what, &client, max).await?;
+            Ok((offset(min), offset(max)))
+        })
+    }
+
+    fn offset_at<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+        stored_ms: u64,
+    ) -> BoxFuture<'a, Result<u64, ReadError>> {
+        Box::pin(async move {
+            let (address, name) = (self.broker_address(topic, queue).await?, client_queue(topic, queue));
+            let time = i64::try_from(stored_ms).unwrap_or(i64::MAX);
+            let what = describe(topic, queue);
+            let client = self.client(&what).await?;
+            let search = client.handle.search_offset(&address, &name, time, BoundaryType::Lower, self.timeout_ms());
+            Ok(offset(self.answer(&what, &client, search).await?))
+        })
+    }
+
+    fn pull<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+        tag: Option<&'a str>,
+        from_offset: u64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Page, ReadError>> {
+        Box::pin(async move {
+            let what = || format!("{} from offset {from_offset} on", describe(topic, queue));
+            let wrong = |cause: &str| ReadError { what: what(), cause: cause.to_owned(), missing: false };
+            if tag.is_some_and(|tag| tag.is_empty() || tag == "*" || tag.contains("||")) {
+                return Err(wrong("the tag must be one tag: not empty, not *, without ||"));
+            }
+            let address = self.broker_address(topic, queue).await?;
+            let request = pull_request(topic, queue, tag, from_offset, limit);
+            let client = self.client(&what()).await?;
+            let pull = client.handle.pull_outcome_from_broker(&address, request, self.timeout_ms());
+            let outcome = self.answer(&what(), &client, pull).await?;
+            let (status, next_offset) = (outcome.pull_status(), outcome.next_begin_offset());
+            match status {
+                PullStatus::Found => {}
+                PullStatus::NoNewMsg | PullStatus::NoMatchedMsg | PullStatus::OffsetIllegal => {
+                    // A broker that came back with less than it had must not send us back to the start.
+                    let next_offset = next_offset.max(from_offset);
+                    return Ok(Page { messages: Vec::new(), next_offset });
+                }
+            }
+            let found = outcome.into_messages().unwrap_or_default();
+            // The client stops at a message that it cannot decode and says nothing; so the next pull begins right
+            // after the last one that we have, and a pull that brings none is an error.
+            let last = found.last().ok_or_else(|| wrong("the message there cannot be decoded"))?;
+            let next_offset = offset(last.queue_offset()) + 1;
+            // The broker filters by the hash of the tag, which different tags can share.
+            let wanted = |message: &StoredMessage| tag.is_none_or(|tag| message.tag == tag);
+            let messages = found.iter().map(|message| stored(message, queue)).filter(wanted).collect();
+            Ok(Page { messages, next_offset })
+        })
+    }
+}
+
+fn pull_request(
+    topic: &str,
+    queue: &QueueName,
+    tag: Option<&str>,
+    from_offset: u64,
+    limit: u32,
+) -> PullMessageRequestHeader {
+    PullMessageRequestHeader {
+        consumer_group: GROUP.into(),
+        topic: topic.into(),
+        queue_id: queue.id,
+        queue_offset: i64::try_from(from_offset).unwrap_or(i64::MAX),
+        max_msg_nums: i32::try_from(limit).unwrap_or(i32::MAX),
+        sys_flag: FILTER_WITH_REQUEST,
+        subscription: Some(tag.unwrap_or("*").into()),
+        expression_type: Some("TAG".into()),
+        max_msg_bytes: Some(PAGE_BYTES),
+        topic_request: Some(TopicRequestHeader {
+            lo: None,
+            rpc: Some(RpcRequestHeader {
+                broker_name: Some(queue.broker.as_ref().into()),
+                ..RpcRequestHeader::default()
+            }),
+        }),
+        ..PullMessageRequestHeader::default()
+    }
+}
+
+fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
+    let properties: BTreeMap<String, String> =
+        message.properties().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    StoredMessage {
+        topic: message.topic().to_string(),
+        tag: message.get_tags().map(|tag| tag.to_string()).unwrap_or_default(),
+        keys: message.get_keys().map(|keys| keys.to_string()).unwrap_or_default(),
+        queue: queue.clone(),
+        queue_offset: offset(message.queue_offset()),
+        stored_ms: offset(message.store_timestamp()),
+        born_ms: offset(message.born_timestamp()),
+        properties,
+        body: message.body().unwrap_or_else(Bytes::new),
+    }
+}
+
+fn failed(what: &str, cause: String) -> ReadError {
+    ReadError { what: what.to_owned(), cause, missing: false }
+}
+
+fn client_queue(topic: &str, queue: &QueueName) -> MessageQueue {
+    MessageQueue::from_parts(topic, queue.broker.as_ref(), queue.id)
+}
+
+fn describe(topic: &str, queue: &QueueName) -> String {
+    format!("topic {topic}, queue {queue}")
+}
+
+/// RocketMQ counts with signed numbers; a negative one means that there is nothing.
+fn offset(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

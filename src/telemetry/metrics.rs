@@ -1,0 +1,269 @@
+//! The one closed list of metrics; `docs/METRICS.md` says for each what to do when it moves.
+//!
+//! Promises: every series with a closed label set is there from the start with 0, so that a rate over it works from the
+//! first event; labels are resolved once, never per message.
+//! Must never: carry a room id, a client id or a topic that the configuration does not spell out.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+
+use super::register::{ByMember, Register};
+use crate::model::{DropReason, FailureKind, FilterReason, Kind};
+
+const OTHER_TOPIC: &str = "other";
+
+/// Reasons for which a message can never be stored, whatever one waits for.
+const DEAD_LETTER_REASONS: [DropReason; 4] = [
+    DropReason::IllegalTopic,
+    DropReason::PropertiesTooLarge,
+    DropReason::TooLarge,
+    DropReason::RefusedByRocketmq,
+];
+
+/// Handles of all metrics; share it by `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    received: IntCounter,
+    received_bytes: IntCounter,
+    ends: Ends,
+    sends: Sends,
+    pub in_flight: IntGauge,
+    pub spooled_total: IntCounter,
+    pub dead_lettered_total: IntCounterVec,
+    /// Messages received and not yet settled.
+    pub unsettled_messages: IntGauge,
+    pub oldest_unsettled_age_seconds: Gauge,
+    /// 0 or 1, as the next one and `receive_window_full`.
+    pub mqtt_connected: IntGauge,
+    pub rocketmq_connected: IntGauge,
+    pub session_lost_total: IntCounter,
+    pub receive_window_full: IntGauge,
+    pub reconnects_total: IntCounter,
+    /// Redeliveries that are proven copies.
+    pub redelivered_copies_total: IntCounter,
+    pub maybe_copies_total: IntCounter,
+    /// Labels: group, topic; both as they stand in the configuration.
+    pub consumer_lag_messages: IntGaugeVec,
+}
+
+impl Metrics {
+    /// `topics` are the RocketMQ topic names that stand literally in the configuration; all others share one label.
+    pub fn new(topics: &[String]) -> Result<Self, prometheus::Error> {
+        let register = Register::default();
+        register_process(&register)?;
+        Ok(Self {
+            received: register.counter("roombridge_received_total", "PUBLISH packets that came from MQTT")?,
+            received_bytes: register.counter(
+                "roombridge_received_bytes_total",
+                "Payload bytes that came from MQTT",
+            )?,
+            ends: Ends::new(&register, topics)?,
+            sends: Sends::new(&register)?,
+            in_flight: register
+                .uplink_gauge("roombridge_in_flight", "Messages received whose end is open")?,
+            spooled_total: register
+                .counter("roombridge_spooled_total", "Messages that went through the spool")?,
+            dead_lettered_total: register_dead_lettered(&register)?,
+            unsettled_messages: register
+                .uplink_gauge("roombridge_lag_messages", "Messages not yet settled")?,
+            oldest_unsettled_age_seconds: register.uplink_seconds_gauge(
+                "roombridge_lag_seconds",
+                "Age of the oldest message not yet settled",
+            )?,
+            mqtt_connected: register.gauge(
+                "roombridge_mqtt_connected",
+                "1 while connected to the MQTT broker",
+            )?,
+            rocketmq_connected: register
+                .gauge("roombridge_rocketmq_connected", "1 while RocketMQ answers")?,
+            session_lost_total: register.counter(
+                "roombridge_session_lost_total",
+                "Connections on which the broker had forgotten our session",
+            )?,
+            receive_window_full: register.uplink_gauge(
+                "roombridge_receive_window_full",
+                "1 while the broker may send nothing more",
+            )?,
+            reconnects_total: register
+                .counter("roombridge_reconnects_total", "Connections after the first one")?,
+            redelivered_copies_total: register.counter(
+                "roombridge_redelivered_copies_total",
+                "Redeliveries that are proven copies",
+            )?,
+            maybe_copies_total: register.counter(
+                "roombridge_maybe_copies_total",
+                "Redeliveries that may be copies, stored with a mark",
+            )?,
+            consumer_lag_messages: register.gauges(
+                "roombridge_consumer_lag_messages",
+                "Stored messages that a consumer group has not committed",
+                &["group", "topic"],
+            )?,
+            registry: register.registry,
+        })
+    }
+
+    /// One PUBLISH came from MQTT.
+    pub fn received(&self, bytes: usize) {
+        self.received.inc();
+        self.received_bytes.inc_by(bytes as u64);
+    }
+
+    pub fn stored(&self, topic: &str, kind: Kind, count: u64) {
+        self.ends
+            .stored
+            .get(topic)
+            .unwrap_or(&self.ends.stored_elsewhere)
+            .add(kind, count);
+    }
+
+    pub fn filtered(&self, reason: FilterReason) {
+        self.ends.filtered.add(reason, 1);
+    }
+
+    pub fn dropped(&self, reason: DropReason) {
+        self.ends.dropped.add(reason, 1);
+    }
+
+    pub fn send_failed(&self, kind: FailureKind) {
+        self.sends.failures.add(kind, 1);
+    }
+
+    /// From arrival to PUBACK.
+    pub fn store_seconds(&self, seconds: f64) {
+        self.sends.store_seconds.observe(seconds);
+    }
+
+    /// One send, whatever its answer.
+    pub fn send_seconds(&self, seconds: f64) {
+        self.sends.send_seconds.observe(seconds);
+    }
+
+    pub fn batch_messages(&self, messages: usize) {
+        self.sends.batch_messages.observe(messages as f64);
+    }
+
+    /// Sets both lags: the age as given, the messages from what is in flight.
+    pub fn set_lag(&self, oldest_age: Duration) {
+        self.oldest_unsettled_age_seconds.set(oldest_age.as_secs_f64());
+        self.unsettled_messages.set(self.in_flight.get());
+    }
+
+    /// All metrics in Prometheus text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        match TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            Ok(()) => text,
+            Err(error) => format!("# the metrics could not be written: {error}\n"),
+        }
+    }
+}
+
+/// The ends that a message can come to.
+#[derive(Debug)]
+struct Ends {
+    stored: HashMap<String, ByMember<Kind>>,
+    stored_elsewhere: ByMember<Kind>,
+    filtered: ByMember<FilterReason>,
+    dropped: ByMember<DropReason>,
+}
+
+impl Ends {
+    fn new(register: &Register, topics: &[String]) -> Result<Self, prometheus::Error> {
+        let stored = register.counters(
+            "roombridge_stored_total",
+            "Messages for which RocketMQ answered SEND_OK, by RocketMQ topic and kind",
+            &["topic", "kind"],
+        )?;
+        let by_kind = |topic: &str| {
+            ByMember::new(&stored, &Kind::ALL, |kind| {
+                vec![topic.to_owned(), kind.as_str().to_owned()]
+            })
+        };
+        let filtered = register.counters(
+            "roombridge_filtered_total",
+            "Messages not meant to be stored, by reason",
+            &["reason"],
+        )?;
+        let dropped = register.counters(
+            "roombridge_dropped_total",
+            "Messages given up, by reason",
+            &["reason"],
+        )?;
+        Ok(Self {
+            stored: topics
+                .iter()
+                .map(|topic| Ok((topic.clone(), by_kind(topic)?)))
+                .collect::<Result<_, prometheus::Error>>()?,
+            stored_elsewhere: by_kind(OTHER_TOPIC)?,
+            filtered: ByMember::new(&filtered, &FilterReason::ALL, |reason| vec![reason.to_string()])?,
+            dropped: ByMember::new(&dropped, &DropReason::ALL, |reason| vec![reason.to_string()])?,
+        })
+    }
+}
+
+/// How sending goes.
+#[derive(Debug)]
+struct Sends {
+    failures: ByMember<FailureKind>,
+    store_seconds: Histogram,
+    send_seconds: Histogram,
+    batch_messages: Histogram,
+}
+
+impl Sends {
+    fn new(register: &Register) -> Result<Self, prometheus::Error> {
+        let failures = register.counters(
+            "roombridge_send_failures_total",
+            "Sends that failed and are tried again, by reason",
+            &["reason"],
+        )?;
+        Ok(Self {
+            failures: ByMember::new(&failures, &FailureKind::ALL, |kind| {
+                vec![kind.as_str().to_owned()]
+            })?,
+            store_seconds: register.seconds("roombridge_store_seconds", "Time from arrival to PUBACK")?,
+            send_seconds: register.seconds("roombridge_send_seconds", "Time of one send to RocketMQ")?,
+            batch_messages: register.batch_sizes("roombridge_batch_messages", "Messages in one send")?,
+        })
+    }
+}
+
+fn register_dead_lettered(register: &Register) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = register.counters(
+        "roombridge_dead_lettered_total",
+        "Messages put aside as dead letters, by reason",
+        &["reason"],
+    )?;
+    // Looked up for its effect: the series exist from then on.
+    ByMember::new(&counters, &DEAD_LETTER_REASONS, |reason| vec![reason.to_string()])?;
+    Ok(counters)
+}
+
+fn register_process(register: &Register) -> Result<(), prometheus::Error> {
+    register
+        .registry
+        .register(Box::new(ProcessCollector::for_self()))?;
+    let features = if cfg!(feature = "embedded") {
+        "embedded"
+    } else {
+        "none"
+    };
+    register
+        .gauges(
+            "roombridge_build_info",
+            "Always 1; the labels say which build this is",
+            &["version", "features"],
+        )?
+        .get_metric_with_label_values(&[env!("CARGO_PKG_VERSION"), features])?
+        .set(1);
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

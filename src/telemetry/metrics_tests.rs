@@ -1,0 +1,137 @@
+//! The list of metrics: complete from the start, documented, and without labels that nobody closed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+
+fn metrics() -> Metrics {
+    Metrics::new(&["room".to_owned()]).unwrap()
+}
+
+fn line<'a>(text: &'a str, name: &str, labels: &[&str]) -> &'a str {
+    let mut matching = text
+        .lines()
+        .filter(|line| line.split(['{', ' ']).next() == Some(name))
+        .filter(|line| labels.iter().all(|label| line.contains(label)));
+    matching
+        .next()
+        .unwrap_or_else(|| panic!("no series {name} with {labels:?} in:\n{text}"))
+}
+
+#[test]
+fn every_closed_label_is_there_from_the_start_with_zero() {
+    let text = metrics().render();
+    for kind in Kind::ALL {
+        for topic in ["room", "other"] {
+            let labels = [format!("kind=\"{kind}\""), format!("topic=\"{topic}\"")];
+            let series = line(
+                &text,
+                "roombridge_stored_total",
+                &labels.each_ref().map(String::as_str),
+            );
+            assert!(series.ends_with(" 0"), "{series}");
+        }
+    }
+    let reasons = |name: &str, reasons: Vec<&str>| {
+        for reason in reasons {
+            let series = line(&text, name, &[&format!("reason=\"{reason}\"")]);
+            assert!(series.ends_with(" 0"), "{series}");
+        }
+    };
+    reasons(
+        "roombridge_filtered_total",
+        FilterReason::ALL.iter().map(|reason| reason.as_str()).collect(),
+    );
+    reasons(
+        "roombridge_dropped_total",
+        DropReason::ALL.iter().map(|reason| reason.as_str()).collect(),
+    );
+    reasons(
+        "roombridge_send_failures_total",
+        FailureKind::ALL.iter().map(|kind| kind.as_str()).collect(),
+    );
+    reasons(
+        "roombridge_dead_lettered_total",
+        DEAD_LETTER_REASONS.iter().map(|reason| reason.as_str()).collect(),
+    );
+}
+
+#[test]
+fn what_happens_is_counted_where_it_belongs() {
+    let metrics = metrics();
+    metrics.received(10);
+    metrics.received(5);
+    metrics.stored("room", Kind::Message, 3);
+    metrics.stored("secret-room-4711", Kind::Status, 2);
+    metrics.filtered(FilterReason::NoRule);
+    metrics.dropped(DropReason::TooLarge);
+    metrics.send_failed(FailureKind::Timeout);
+    metrics.store_seconds(0.002);
+    metrics.send_seconds(0.001);
+    metrics.batch_messages(32);
+    metrics.in_flight.set(4);
+    metrics.set_lag(Duration::from_millis(1500));
+
+    let text = metrics.render();
+    for (name, labels, value) in [
+        ("roombridge_received_total", vec![], "2"),
+        ("roombridge_received_bytes_total", vec![], "15"),
+        (
+            "roombridge_stored_total",
+            vec!["topic=\"room\"", "kind=\"message\""],
+            "3",
+        ),
+        (
+            "roombridge_stored_total",
+            vec!["topic=\"other\"", "kind=\"status\""],
+            "2",
+        ),
+        ("roombridge_filtered_total", vec!["reason=\"no_rule\""], "1"),
+        ("roombridge_dropped_total", vec!["reason=\"too_large\""], "1"),
+        ("roombridge_send_failures_total", vec!["reason=\"timeout\""], "1"),
+        ("roombridge_store_seconds_bucket", vec!["le=\"0.0025\""], "1"),
+        ("roombridge_send_seconds_count", vec![], "1"),
+        ("roombridge_batch_messages_sum", vec![], "32"),
+        ("roombridge_lag_messages", vec![], "4"),
+        ("roombridge_lag_seconds", vec![], "1.5"),
+    ] {
+        let mut labels = labels;
+        labels.push("direction=\"uplink\"");
+        let series = line(&text, name, &labels);
+        assert!(
+            series.ends_with(&format!(" {value}")),
+            "{series} should be {value}"
+        );
+    }
+    assert!(
+        !text.contains("4711"),
+        "a topic that is not in the configuration became a label"
+    );
+}
+
+#[test]
+fn every_metric_is_documented_and_none_is_invented() {
+    let metrics = metrics();
+    // Without a child it would not be shown.
+    metrics
+        .consumer_lag_messages
+        .with_label_values(&["group", "topic"])
+        .set(1);
+    let existing: BTreeSet<String> = metrics
+        .registry
+        .gather()
+        .iter()
+        .map(|family| family.name().to_owned())
+        .collect();
+
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/METRICS.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let documented: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|row| row.split(['`', '{']).next())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(existing, documented);
+}

@@ -1,0 +1,14 @@
+//! What people and machines can see of a running bridge: logs, metrics, readiness.
+//!
+//! Promises: one closed list of metrics, each in `docs/METRICS.md`; no room id and no client id in a label; no secret and no
+//! payload in a log.
+//! Must never: import a room that does work; the rooms report to here.
+
+mod logging;
+mod metrics;
+mod readiness;
+mod register;
+
+pub use logging::{LoggingError, init};
+pub use metrics::Metrics;
+pub use readiness::{MqttReadiness, Readiness, ReadinessReport, RocketMqReadiness};

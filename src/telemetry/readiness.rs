@@ -1,0 +1,228 @@
+//! Whether the bridge can do its work now, and if not, what is missing and since when.
+//!
+//! Promises: setters are cheap and may be called for each message; the time is that of the change, not of the last call.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use crate::model::{Clock, SystemClock};
+
+/// Shared state; the rooms set it, `http` shows it.
+pub struct Readiness {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    mqtt_connected: Condition,
+    mqtt_subscribed: Condition,
+    rocketmq_reachable: Condition,
+    note: Option<(String, u64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Condition {
+    met: bool,
+    /// Wall time of the last change, milliseconds since 1970-01-01 UTC.
+    since_ms: u64,
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadinessReport {
+    pub ready: bool,
+    /// Something is missing or needs attention, see `missing`.
+    pub degraded: bool,
+    pub mqtt: MqttReadiness,
+    pub rocketmq: RocketMqReadiness,
+    /// Sentences for people.
+    pub missing: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MqttReadiness {
+    pub connected: bool,
+    pub subscribed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RocketMqReadiness {
+    pub reachable: bool,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock::default()))
+    }
+}
+
+impl std::fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Readiness").field(&self.report()).finish()
+    }
+}
+
+impl Readiness {
+    /// Nothing is there yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let absent = Condition {
+            met: false,
+            since_ms: clock.wall_ms(),
+        };
+        let state = State {
+            mqtt_connected: absent,
+            mqtt_subscribed: absent,
+            rocketmq_reachable: absent,
+            note: None,
+        };
+        Self {
+            clock,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub fn set_mqtt_connected(&self, met: bool) {
+        self.set(|state| &mut state.mqtt_connected, met);
+    }
+
+    /// All subscriptions are granted.
+    pub fn set_mqtt_subscribed(&self, met: bool) {
+        self.set(|state| &mut state.mqtt_subscribed, met);
+    }
+
+    pub fn set_rocketmq_reachable(&self, met: bool) {
+        self.set(|state| &mut state.rocketmq_reachable, met);
+    }
+
+    /// Something that a person must know or do, as one sentence; `None` when it is over.
+    pub fn set_note(&self, note: Option<String>) {
+        let mut state = self.lock();
+        if state.note.as_ref().map(|(note, _)| note) != note.as_ref() {
+            state.note = note.map(|note| (note, self.clock.wall_ms()));
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.report().ready
+    }
+
+    pub fn report(&self) -> ReadinessReport {
+        let state = self.lock();
+        let mut missing = Vec::new();
+        let mut require = |condition: Condition, sentence: &str| {
+            if !condition.met {
+                missing.push(format!("{sentence} since {}", time(condition.since_ms)));
+            }
+        };
+        require(state.mqtt_connected, "not connected to the MQTT broker");
+        require(state.mqtt_subscribed, "not subscribed on the MQTT broker");
+        require(state.rocketmq_reachable, "RocketMQ is not reachable");
+        missing.extend(
+            state
+                .note
+                .iter()
+                .map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))),
+        );
+        ReadinessReport {
+            ready: state.mqtt_connected.met && state.mqtt_subscribed.met && state.rocketmq_reachable.met,
+            degraded: !missing.is_empty(),
+            mqtt: MqttReadiness {
+                connected: state.mqtt_connected.met,
+                subscribed: state.mqtt_subscribed.met,
+            },
+            rocketmq: RocketMqReadiness {
+                reachable: state.rocketmq_reachable.met,
+            },
+            missing,
+        }
+    }
+
+    fn set(&self, choose: impl FnOnce(&mut State) -> &mut Condition, met: bool) {
+        let mut state = self.lock();
+        let condition = choose(&mut state);
+        if condition.met != met {
+            *condition = Condition {
+                met,
+                since_ms: self.clock.wall_ms(),
+            };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn time(wall_ms: u64) -> String {
+    match i64::try_from(wall_ms)
+        .ok()
+        .and_then(|wall_ms| jiff::Timestamp::from_millisecond(wall_ms).ok())
+    {
+        Some(time) => format!("{time:.0}"),
+        None => format!("{wall_ms} ms after 1970"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::ManualClock;
+
+    const NOON_MS: u64 = 1_767_268_800_000; // 2026-01-01T12:00:00Z
+
+    #[test]
+    fn what_is_missing_is_said_with_the_time_of_the_change() {
+        // Given a bridge that became ready at noon
+        let clock = Arc::new(ManualClock::at(NOON_MS));
+        let readiness = Readiness::new(clock.clone());
+        assert!(!readiness.report().ready);
+        assert_eq!(readiness.report().missing.len(), 3);
+        readiness.set_mqtt_connected(true);
+        readiness.set_mqtt_subscribed(true);
+        readiness.set_rocketmq_reachable(true);
+        let report = readiness.report();
+        assert!(
+            report.ready && !report.degraded && report.missing.is_empty(),
+            "{report:?}"
+        );
+
+        // When RocketMQ goes away a minute later, and is still away after another
+        clock.advance(Duration::from_secs(60));
+        readiness.set_rocketmq_reachable(false);
+        clock.advance(Duration::from_secs(60));
+        readiness.set_rocketmq_reachable(false);
+
+        // Then the first moment is told
+        let report = readiness.report();
+        assert!(!report.ready && report.degraded && report.mqtt.connected);
+        assert_eq!(
+            report.missing,
+            ["RocketMQ is not reachable since 2026-01-01T12:01:00Z"]
+        );
+    }
+
+    #[test]
+    fn a_note_is_shown_until_it_is_taken_back() {
+        let readiness = Readiness::new(Arc::new(ManualClock::at(NOON_MS)));
+        readiness.set_note(Some(
+            "session taken over by another client; send SIGHUP to reconnect".to_owned(),
+        ));
+        let missing = readiness.report().missing;
+        assert!(
+            missing
+                .iter()
+                .any(|sentence| sentence.contains("SIGHUP") && sentence.contains("12:00:00Z"))
+        );
+        readiness.set_note(None);
+        assert!(
+            !readiness
+                .report()
+                .missing
+                .iter()
+                .any(|sentence| sentence.contains("SIGHUP"))
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! Makes metrics and registers them in one step, so that none exists unseen.
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
+};
+
+/// The direction that every series of this path carries; the other one will be `downlink`.
+const DIRECTION: (&str, &str) = ("direction", "uplink");
+
+/// From half a millisecond, where an idle store answers, to a minute, where something is broken.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+const BATCH_MESSAGES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// A registry that is being filled.
+#[derive(Debug, Default)]
+pub(super) struct Register {
+    pub registry: Registry,
+}
+
+impl Register {
+    fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::with_opts(uplink(name, help))?)
+    }
+
+    pub fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(uplink(name, help), labels)?)
+    }
+
+    pub fn uplink_gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::with_opts(uplink(name, help))?)
+    }
+
+    pub fn uplink_seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::with_opts(uplink(name, help))?)
+    }
+
+    /// Of the process or a connection, which have no direction.
+    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::with_opts(Opts::new(name, help))?)
+    }
+
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    pub fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        self.histogram(name, help, SECONDS)
+    }
+
+    pub fn batch_sizes(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        self.histogram(name, help, BATCH_MESSAGES)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::new(name, help)
+            .const_label(DIRECTION.0, DIRECTION.1)
+            .buckets(buckets.to_vec());
+        self.add(Histogram::with_opts(options)?)
+    }
+}
+
+fn uplink(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).const_label(DIRECTION.0, DIRECTION.1)
+}
+
+/// One counter for each member of a closed list, looked up once; a search through a dozen entries is cheaper than hashing
+/// label texts for each message.
+#[derive(Debug)]
+pub(super) struct ByMember<M> {
+    counters: Vec<(M, IntCounter)>,
+}
+
+impl<M: Copy + PartialEq> ByMember<M> {
+    pub fn new(
+        counters: &IntCounterVec,
+        members: &[M],
+        labels: impl Fn(M) -> Vec<String>,
+    ) -> Result<Self, prometheus::Error> {
+        let counters = members.iter().map(|member| {
+            let counter = counters.get_metric_with_label_values(&labels(*member))?;
+            Ok((*member, counter))
+        });
+        Ok(Self {
+            counters: counters.collect::<Result<_, prometheus::Error>>()?,
+        })
+    }
+
+    pub fn add(&self, member: M, count: u64) {
+        // The lists are the enums' own `ALL`, so there is always one.
+        if let Some((_, counter)) = self.counters.iter().find(|(candidate, _)| *candidate == member) {
+            counter.inc_by(count);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Tests of roombridge as a user runs it: the real binary, Mosquitto and Apache RocketMQ, checked by clients that share
+//! no code with it. `scripts/setup test` installs what they need; nothing here listens beyond loopback.
+
+#![recursion_limit = "512"]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+mod scripted;
+mod support;

@@ -1,0 +1,202 @@
+//! A store in memory whose door a story opens and shuts, and the bridge's uplink in front of it.
+
+use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use roombridge::binding::{BindingSettings, RuleSet};
+use roombridge::config::Config;
+use roombridge::data_dir::{DataDir, QueueTables, SessionState};
+use roombridge::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, SystemClock};
+use roombridge::mqtt::{SessionParts, Subscriber};
+use roombridge::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
+use roombridge::pipeline::{
+    Alarm, BatchLimits, Link, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
+};
+use roombridge::telemetry::{Metrics, Readiness};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const QUEUES: i32 = 8;
+
+/// Stores in memory; every send fails while the door is shut, and those of a blocked queue always.
+#[derive(Default)]
+pub struct GatedSink {
+    shut: AtomicBool,
+    blocked_queue: Mutex<Option<i32>>,
+    stored: Mutex<Vec<Stored>>,
+    stored_more: Notify,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub queue_id: i32,
+    /// The message's id, from KEYS.
+    pub id: String,
+    pub body: String,
+}
+
+impl GatedSink {
+    pub fn shut(&self) {
+        self.shut.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    pub fn open(&self) {
+        self.shut.store(false, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    pub fn block_queue(&self, queue_id: Option<i32>) {
+        *self.blocked_queue.lock().unwrap() = queue_id;
+    }
+
+    pub fn stored(&self) -> Vec<Stored> {
+        self.stored.lock().unwrap().clone()
+    }
+
+    pub fn bodies(&self) -> HashSet<String> {
+        self.stored().into_iter().map(|stored| stored.body).collect()
+    }
+
+    /// Waits until so many are stored.
+    pub async fn holds(&self, count: usize) {
+        let waited = tokio::time::timeout(Duration::from_secs(10), async {
+            loop {
+                let more = self.stored_more.notified();
+                if self.stored.lock().unwrap().len() >= count {
+                    return;
+                }
+                more.await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{count} stored, got {:?}", self.stored());
+    }
+}
+
+impl Sink for GatedSink {
+    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+        Box::pin(async { Ok((0..QUEUES).map(|id| QueueName { broker: "memory".into(), id }).collect()) })
+    }
+
+    fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
+        let blocked = *self.blocked_queue.lock().unwrap() == Some(batch.queue.id);
+        let shut = self.shut.load(std::sync::atomic::Ordering::SeqCst) || blocked;
+        let answers = batch.messages.iter().map(|message| {
+            if shut {
+                return Sent::Failed(FailureKind::Transport);
+            }
+            let mut stored = self.stored.lock().unwrap();
+            let id = message.keys.rsplit(' ').next().unwrap().to_owned();
+            let body = String::from_utf8_lossy(&message.body).into_owned();
+            stored.push(Stored { queue_id: batch.queue.id, id, body });
+            Sent::Stored(StoredAt { queue_id: batch.queue.id, queue_offset: stored.len() as u64 })
+        });
+        let answers: Vec<_> = answers.collect();
+        self.stored_more.notify_waiters();
+        Box::pin(std::future::ready(answers))
+    }
+}
+
+/// Subscriber and pipeline of the bridge, before a [`GatedSink`].
+pub struct UplinkUnderTest {
+    pub sink: Arc<GatedSink>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub come_back: Arc<Notify>,
+    pub drain: CancellationToken,
+    pub stop_now: CancellationToken,
+    pub tasks: Vec<JoinHandle<()>>,
+    pub data_dir: tempfile::TempDir,
+}
+
+impl UplinkUnderTest {
+    pub fn start(mqtt_port: u16) -> Self {
+        Self::start_with(mqtt_port, "", "")
+    }
+
+    /// With further lines for `[mqtt]` and further tables.
+    pub fn start_with(mqtt_port: u16, mqtt: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"story\"\n{mqtt}\n[rocketmq]\nname_servers = [\"127.0.0.1:9\"]\n{more}");
+        let file = folder.path().join("roombridge.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file, &NoEnvironment).unwrap();
+        let data_dir = Arc::new(DataDir::open(&folder.path().join("data")).unwrap());
+        let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
+        let rules = Arc::new(RuleSet::compile(&config.bindings, settings).unwrap());
+        let metrics = Arc::new(Metrics::new(&rules.literal_topics()).unwrap());
+        let readiness = Arc::new(Readiness::default());
+        let clock = Arc::new(SystemClock::default());
+        let sink = Arc::new(GatedSink::default());
+        let (intake, receiver) = intake(config.pipeline.intake_messages, config.pipeline.intake_bytes);
+        let (link, link_seen) = watch::channel(Link::Up);
+        let (settled, settled_receiver) = mpsc::channel(64);
+        let uplink = Uplink::new(UplinkParts {
+            rules: rules.clone(),
+            sending: Arc::new(Sending {
+                sink: sink.clone(),
+                metrics: metrics.clone(),
+                readiness: readiness.clone(),
+                alarm: Alarm::new(clock.clone()),
+                accept_not_durable: false,
+                taken_over: AtomicBool::new(false),
+            }),
+            lease: Arc::new(SoleHolder),
+            clock: clock.clone(),
+            intake: receiver,
+            settled,
+            link: link_seen,
+            tables: QueueTables::default(),
+            save_tables: Box::new(|_| {}),
+            limits: BatchLimits { messages: 128, bytes: 1 << 20, linger: Duration::ZERO },
+        });
+        let state = SessionState {
+            client_id: "story".into(),
+            stamp: String::new(),
+            connection: 0,
+            generation: 1,
+            filters: vec![],
+        };
+        let parts = SessionParts {
+            filters: rules.filters().map(str::to_owned).collect(),
+            receive_maximum: config.mqtt.receive_maximum,
+            data_dir,
+            state,
+            ledger: ReceiptLedger::new(usize::from(config.mqtt.receive_maximum)),
+            ids: MessageIds::new(1),
+            clock,
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            link,
+        };
+        let come_back = Arc::new(Notify::new());
+        let subscriber =
+            Subscriber::new(&config.mqtt, parts, intake, settled_receiver, come_back.clone()).unwrap();
+        let (drain, stop_now) = (CancellationToken::new(), CancellationToken::new());
+        let tasks =
+            vec![tokio::spawn(uplink.run(stop_now.clone())), tokio::spawn(subscriber.run(drain.clone()))];
+        Self { sink, metrics, readiness, come_back, drain, stop_now, tasks, data_dir: folder }
+    }
+
+    /// received = stored + filtered + dropped + in_flight, and nothing is in flight any more.
+    pub async fn assert_books_balance(&self) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        loop {
+            let books = super::metrics::Metrics::parse(&self.metrics.render());
+            if books.value("roombridge_in_flight", &[]) == 0.0 {
+                return assert!(books.books().balanced(), "{}", self.metrics.render());
+            }
+            assert!(tokio::time::Instant::now() < deadline, "still in flight: {}", self.metrics.render());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+struct NoEnvironment;
+
+impl roombridge::config::Environment for NoEnvironment {
+    fn vars(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}

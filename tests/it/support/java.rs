@@ -1,0 +1,114 @@
+//! Apache RocketMQ's own Java programs: its admin tool, and our small reader that uses its client.
+//!
+//! The reader shares no code with roombridge, so it can testify about what roombridge stored.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::process::run_to_end;
+use super::scratch::Scratch;
+
+/// One stored message as Apache's client shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JavaMessage {
+    pub topic: String,
+    pub tags: Option<String>,
+    pub keys: Option<String>,
+    pub queue_id: u32,
+    pub queue_offset: u64,
+    /// All of them, also TAGS, KEYS and UNIQ_KEY.
+    pub properties: BTreeMap<String, String>,
+    #[serde(rename = "bodyBase64", deserialize_with = "from_base64")]
+    pub body: Vec<u8>,
+    pub store_timestamp: i64,
+    pub born_timestamp: i64,
+}
+
+impl JavaMessage {
+    pub fn body_text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+}
+
+fn from_base64<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(input)?;
+    STANDARD.decode(text).map_err(serde::de::Error::custom)
+}
+
+/// `java` with Apache RocketMQ and tests/apache on its class path; the caller adds the class to run.
+pub fn java(options: &[&str], home: &Path) -> Command {
+    let class_path = format!("{}:{}/*", classes().display(), jars().display());
+    let mut command = Command::new("java");
+    command.args(options).arg(format!("-Duser.home={}", home.display())).arg("-cp").arg(class_path);
+    command.env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR").env_remove("JAVA_TOOL_OPTIONS");
+    command
+}
+
+fn jars() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/apache-rocketmq");
+    assert!(folder.join("complete").exists(), "Apache RocketMQ is not in {}: run scripts/setup test", folder.display());
+    folder.join("lib")
+}
+
+// For programs that live a second or two: start fast, leave both cores to the brokers.
+const SHORT_LIVED: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+
+/// Apache's `mqadmin`; panics when it fails, returns what it printed.
+#[track_caller]
+pub fn mqadmin(name_server: &str, arguments: &[&str]) -> String {
+    let mut command = java(&SHORT_LIVED, home().path());
+    command.arg("org.apache.rocketmq.tools.command.MQAdminStartup").args(arguments).args(["-n", name_server]);
+    let output = run_to_end(command, Duration::from_secs(60));
+    let text = both_streams(&output);
+    // It ends with status 0 even when it printed a stack trace.
+    assert!(output.status.success() && !text.contains("Exception"), "mqadmin {arguments:?}: {text}");
+    text
+}
+
+/// Every message of `topic` that matches `tag_expression` (`*` = all), queue by queue in the order of the offsets.
+#[track_caller]
+pub fn read_topic(name_server: &str, topic: &str, tag_expression: &str) -> Vec<JavaMessage> {
+    let mut command = java(&SHORT_LIVED, home().path());
+    command.args(["ReadTopic", name_server, topic, tag_expression]);
+    let output = run_to_end(command, Duration::from_secs(120));
+    assert!(output.status.success(), "ReadTopic {topic}: {}", both_streams(&output));
+    let lines = String::from_utf8(output.stdout).expect("ReadTopic prints UTF-8");
+    lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))).collect()
+}
+
+fn both_streams(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The folder for what Java programs write to their home (logs), one for the whole test process.
+fn home() -> &'static Scratch {
+    static HOME: OnceLock<Scratch> = OnceLock::new();
+    HOME.get_or_init(|| Scratch::new("java-home"))
+}
+
+/// tests/apache compiled, once per test process: running a source directly would compile it each time.
+fn classes() -> &'static Path {
+    static CLASSES: OnceLock<PathBuf> = OnceLock::new();
+    CLASSES.get_or_init(|| {
+        let classes = home().join("classes");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache");
+        let mut command = Command::new("javac");
+        command.arg("-nowarn").arg("-cp").arg(format!("{}/*", jars().display())).arg("-d").arg(&classes);
+        command.args(["ReadTopic.java", "StartBroker.java"].map(|name| sources.join(name)));
+        let output = run_to_end(command, Duration::from_secs(60));
+        assert!(output.status.success(), "javac: {}", both_streams(&output));
+        classes
+    })
+}

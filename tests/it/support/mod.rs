@@ -1,0 +1,21 @@
+//! The harness: the real brokers, the real binary, and independent clients to check by.
+//!
+//! Promises that everything it starts listens on loopback only, lives in a scratch folder under the build folder and
+//! ends with the test process, however that ends. Must never use port 1883, and never wait without a deadline.
+
+// Each part is used by some of the tests only, and the harness may be wider than today's tests.
+#![allow(dead_code)]
+
+pub mod apache;
+pub mod bridge;
+pub mod certificates;
+pub mod java;
+pub mod metrics;
+pub mod mosquitto;
+pub mod mqtt_client;
+pub mod mqtt_subscriber;
+pub mod ports;
+pub mod process;
+pub mod scratch;
+pub mod gated_sink;
+pub mod scripted_broker;

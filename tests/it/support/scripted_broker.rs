@@ -1,0 +1,161 @@
+//! An MQTT 5 broker that does exactly what a story says, byte by byte, and writes down every PUBACK.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+const CONNECT: u8 = 1;
+const PUBACK: u8 = 4;
+const SUBSCRIBE: u8 = 8;
+const UNSUBSCRIBE: u8 = 10;
+const PINGREQ: u8 = 12;
+const DISCONNECT: u8 = 14;
+
+/// Listens; each connection is a scene of its own.
+pub struct ScriptedBroker {
+    listener: TcpListener,
+}
+
+/// One connection of the bridge to the scripted broker.
+pub struct Scene {
+    stream: TcpStream,
+    /// Body of each PUBLISH of this connection by packet identifier; the last one holds it.
+    pub sent: HashMap<u16, String>,
+}
+
+impl ScriptedBroker {
+    pub async fn start() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    /// The next connection, up to its CONNECT; nothing is answered yet.
+    pub async fn accept(&self) -> Scene {
+        let (stream, _) = tokio::time::timeout(DEADLINE, self.listener.accept()).await.expect("a connection").unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut scene = Scene { stream, sent: HashMap::new() };
+        let (kind, _) = scene.read_packet().await.expect("CONNECT");
+        assert_eq!(kind, CONNECT);
+        scene
+    }
+
+    /// The next connection, with CONNACK and SUBACK.
+    pub async fn accept_session(&self, session_present: bool) -> Scene {
+        let mut scene = self.accept().await;
+        scene.write(&connack(session_present)).await;
+        scene.serve_subscribe().await;
+        scene
+    }
+}
+
+impl Scene {
+    pub async fn serve_subscribe(&mut self) {
+        loop {
+            let (kind, body) = self.read_packet().await.expect("SUBSCRIBE");
+            if kind == SUBSCRIBE {
+                let suback = [0x90, 4, body[0], body[1], 0, 1];
+                return self.write(&suback).await;
+            }
+        }
+    }
+
+    pub async fn publish(&mut self, packet_id: u16, duplicate: bool, topic: &str, body: &str) {
+        let bytes = self.packet(packet_id, duplicate, topic, body);
+        self.write(&bytes).await;
+    }
+
+    /// The bytes of a PUBLISH, QoS 1, which the story sends by itself.
+    pub fn packet(&mut self, packet_id: u16, duplicate: bool, topic: &str, body: &str) -> Vec<u8> {
+        self.sent.insert(packet_id, body.to_owned());
+        publish(packet_id, duplicate, topic, body)
+    }
+
+    pub async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Everything in one write and then the end of the stream.
+    pub async fn write_and_finish(mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// The packet identifiers of the next PUBACKs.
+    pub async fn pubacks(&mut self, count: usize) -> Vec<u16> {
+        let mut acks = Vec::new();
+        while acks.len() < count {
+            acks.push(self.next_puback(DEADLINE).await.unwrap_or_else(|| panic!("{count} PUBACKs, got {acks:?}")));
+        }
+        acks
+    }
+
+    /// The next PUBACK within that time.
+    pub async fn next_puback(&mut self, within: Duration) -> Option<u16> {
+        tokio::time::timeout(within, async {
+            loop {
+                let (kind, body) = self.read_packet().await?;
+                match kind {
+                    PUBACK => return Some(u16::from_be_bytes([body[0], body[1]])),
+                    PINGREQ => self.write(&[0xd0, 0]).await,
+                    UNSUBSCRIBE => self.write(&[0xb0, 4, body[0], body[1], 0, 0]).await,
+                    DISCONNECT => return None,
+                    other => panic!("packet type {other} is not part of any story"),
+                }
+            }
+        })
+        .await
+        .ok()
+        .flatten()
+    }
+
+    /// `None` when the bridge closed the connection.
+    async fn read_packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        let first = self.stream.read_u8().await.ok()?;
+        let (mut length, mut shift) = (0usize, 0);
+        loop {
+            let byte = self.stream.read_u8().await.ok()?;
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.ok()?;
+        Some((first >> 4, body))
+    }
+}
+
+pub fn connack(session_present: bool) -> [u8; 5] {
+    [0x20, 3, u8::from(session_present), 0, 0]
+}
+
+/// DISCONNECT with reason 0x8E, session taken over.
+pub const TAKEN_OVER: [u8; 4] = [0xe0, 2, 0x8e, 0];
+
+pub fn publish(packet_id: u16, duplicate: bool, topic: &str, body: &str) -> Vec<u8> {
+    let mut rest = (topic.len() as u16).to_be_bytes().to_vec();
+    rest.extend(topic.as_bytes());
+    rest.extend(packet_id.to_be_bytes());
+    rest.push(0);
+    rest.extend(body.as_bytes());
+    let mut bytes = vec![0x32 | (u8::from(duplicate) << 3)];
+    let mut length = rest.len();
+    loop {
+        let byte = (length % 128) as u8;
+        length /= 128;
+        bytes.push(if length > 0 { byte | 0x80 } else { byte });
+        if length == 0 {
+            break;
+        }
+    }
+    bytes.extend(rest);
+    bytes
+}
