@@ -20,8 +20,8 @@ use crate::model::{Clock, MessageIds, SystemClock};
 use crate::mqtt::{SessionParts, Subscriber};
 use crate::pipeline::ports::{Sink, SoleHolder};
 use crate::pipeline::{
-    Alarm, BatchLimits, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber, Remembered, Sending, Uplink, UplinkParts,
-    intake, tail,
+    Alarm, BatchLimits, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber, Remembered, Sending, Uplink,
+    UplinkParts, intake, tail,
 };
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::telemetry::{Metrics, Readiness};
@@ -127,7 +127,11 @@ impl Carrier {
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
         let (link, link_seen) = watch::channel(Link::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
-        let sink = Arc::new(Producer::new(self.config.rocketmq.clone(), self.connector.clone()));
+        let sink = Arc::new(Producer::new(
+            self.config.rocketmq.clone(),
+            self.connector.clone(),
+            reader.clone(),
+        ));
         let uplink = self.uplink(sink, receiver, settled, link_seen);
         let parts = self.session_parts(link, remembered)?;
         let come_back = lifecycle.come_back.clone();
@@ -135,15 +139,22 @@ impl Carrier {
 
         let uplink = tokio::spawn(uplink.run(lifecycle.stop_now.clone()));
         let subscriber = tokio::spawn(subscriber.run(lifecycle.drain.clone()));
-        subscriber.await.context("the MQTT side ended unexpectedly; please report this")?;
-        uplink.await.context("the pipeline ended unexpectedly; please report this")?;
+        subscriber
+            .await
+            .context("the MQTT side ended unexpectedly; please report this")?;
+        uplink
+            .await
+            .context("the pipeline ended unexpectedly; please report this")?;
         watching.abort();
         let left = self.metrics.in_flight.get();
         if left == 0 {
             tracing::info!("stopped: everything that came in has ended and is acknowledged");
             return Ok(Ended::Drained);
         }
-        tracing::warn!(messages = left, "stopped early: the MQTT broker delivers again what was not acknowledged");
+        tracing::warn!(
+            messages = left,
+            "stopped early: the MQTT broker delivers again what was not acknowledged"
+        );
         Ok(Ended::StoppedEarly)
     }
 
@@ -185,9 +196,14 @@ impl Carrier {
         })
     }
 
-    fn session_parts(&self, link: watch::Sender<Link>, remembered: Vec<Remembered>) -> anyhow::Result<SessionParts> {
+    fn session_parts(
+        &self,
+        link: watch::Sender<Link>,
+        remembered: Vec<Remembered>,
+    ) -> anyhow::Result<SessionParts> {
         let mut nonce = [0; 8];
-        getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
+        getrandom::fill(&mut nonce)
+            .map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
         let mut ledger = ReceiptLedger::new(usize::from(self.config.mqtt.receive_maximum));
         ledger.remember_previous(remembered);
         Ok(SessionParts {
@@ -220,7 +236,10 @@ fn rules(config: &Config, data_dir: &DataDir) -> anyhow::Result<RuleSet> {
         Some(key) => key.expose_secret().as_bytes().to_vec(),
         None => data_dir.origin_key()?,
     };
-    let settings = BindingSettings { origin_key, max_message_bytes: config.rocketmq.max_message_bytes };
+    let settings = BindingSettings {
+        origin_key,
+        max_message_bytes: config.rocketmq.max_message_bytes,
+    };
     Ok(RuleSet::compile(&config.bindings, settings)?)
 }
 
@@ -231,9 +250,10 @@ fn next_generation(
 ) -> anyhow::Result<SessionState> {
     let client_id = &config.mqtt.client_id;
     match known {
-        Some(known) if known.client_id == *client_id => {
-            Ok(SessionState { generation: known.generation + 1, ..known })
-        }
+        Some(known) if known.client_id == *client_id => Ok(SessionState {
+            generation: known.generation + 1,
+            ..known
+        }),
         Some(known) if !accept_new_client_id => bail!(
             "mqtt.client_id is {client_id:?}, but {} belongs to the session of {:?}, which would stay behind at the \
              MQTT broker and fill up; set mqtt.client_id back, or start once with --accept-new-client-id",

@@ -8,6 +8,8 @@ pub mod config;
 
 pub mod binding;
 
+pub mod archive;
+
 pub mod data_dir;
 
 pub mod telemetry;

@@ -25,7 +25,10 @@ pub fn start(
     readiness: Arc<Readiness>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        tokio::join!(probe(&*reader, &topics, &metrics, &readiness), lag(connector, &groups, &metrics));
+        tokio::join!(
+            probe(&*reader, &topics, &metrics, &readiness),
+            lag(connector, &groups, &metrics)
+        );
     })
 }
 
@@ -44,7 +47,12 @@ async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readin
         }
         metrics.rocketmq_connected.set(i64::from(reachable));
         reached_once |= reachable;
-        tokio::time::sleep(if reached_once { PROBE_EVERY } else { PROBE_AT_START_EVERY }).await;
+        tokio::time::sleep(if reached_once {
+            PROBE_EVERY
+        } else {
+            PROBE_AT_START_EVERY
+        })
+        .await;
     }
 }
 
@@ -69,8 +77,11 @@ async fn lag(connector: Arc<Connector>, groups: &[LagConfig], metrics: &Metrics)
                     match admin.lag(group, topic).await {
                         Ok(lag) => {
                             let messages = i64::try_from(lag.messages).unwrap_or(i64::MAX);
-                            metrics.consumer_lag_messages.with_label_values(&[group.as_str(), topic]).set(messages);
-                        },
+                            metrics
+                                .consumer_lag_messages
+                                .with_label_values(&[group.as_str(), topic])
+                                .set(messages);
+                        }
                         Err(error) => tracing::warn!(%error, "the lag of a consumer group is not known"),
                     }
                 }

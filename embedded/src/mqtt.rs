@@ -74,8 +74,12 @@ async fn start(options: MqttBrokerOptions) -> Result<MqttBroker, EmbeddedError> 
     };
 
     let config = settings(&options, folder.path());
-    let mut server = Server::with_config(config).await.map_err(|error| failed(with_causes(&error)))?;
-    let tcp = server.local_addr().ok_or_else(|| failed("no TCP listener".to_owned()))?;
+    let mut server = Server::with_config(config)
+        .await
+        .map_err(|error| failed(with_causes(&error)))?;
+    let tcp = server
+        .local_addr()
+        .ok_or_else(|| failed("no TCP listener".to_owned()))?;
     // The broker only warns when it cannot bind its WebSocket.
     let websocket = server.ws_local_addr().ok_or(EmbeddedError::AddressInUse {
         what: MQTT_WEBSOCKET.what,

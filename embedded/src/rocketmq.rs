@@ -79,7 +79,10 @@ async fn start(options: RocketMqOptions) -> Result<RocketMq, EmbeddedError> {
 }
 
 /// The inner error is the reason why the pair did not start on these ports.
-async fn launch(folder: Arc<DataFolder>, ports: RocketMqPorts) -> Result<Result<RocketMq, String>, EmbeddedError> {
+async fn launch(
+    folder: Arc<DataFolder>,
+    ports: RocketMqPorts,
+) -> Result<Result<RocketMq, String>, EmbeddedError> {
     let (ready_sender, ready) = oneshot::channel();
     let (stop, stop_receiver) = oneshot::channel();
     let (ended_sender, mut ended) = oneshot::channel();
@@ -168,7 +171,10 @@ impl NameServer {
             let signal = async move {
                 let _ = stopped.await;
             };
-            bootstrap.boot_with_shutdown(signal).await.map_err(|error| with_causes(&error))
+            bootstrap
+                .boot_with_shutdown(signal)
+                .await
+                .map_err(|error| with_causes(&error))
         });
         let mut server = Self { stop, task };
         // It has no sign of readiness but its open port.
@@ -203,12 +209,17 @@ struct Pair {
 }
 
 impl Pair {
-    async fn start(context: &ChildServiceContext, folder: &DataFolder, ports: RocketMqPorts) -> Result<Self, String> {
+    async fn start(
+        context: &ChildServiceContext,
+        folder: &DataFolder,
+        ports: RocketMqPorts,
+    ) -> Result<Self, String> {
         let config = settings::broker(folder.path(), ports)?;
         let mut name_server = NameServer::start(context, folder, ports.name_server).await?;
-        let broker = rocketmq_broker::Builder::new(context.component("broker"), TelemetryRuntimeGuard::noop())
-            .with_validated_config(config)
-            .build();
+        let broker =
+            rocketmq_broker::Builder::new(context.component("broker"), TelemetryRuntimeGuard::noop())
+                .with_validated_config(config)
+                .build();
         let started = async { Box::pin(broker.initialize()).await?.start().await };
         let failure = match Box::pin(started).await {
             Ok(broker) => match name_server.check().await {

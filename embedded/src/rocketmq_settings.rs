@@ -64,7 +64,8 @@ pub(crate) fn broker(folder: &Path, ports: RocketMqPorts) -> Result<ValidatedBro
     broker.enable_property_filter = true;
     // Twice the sends per second; there is no second client to be protected from the first.
     broker.broker_fast_failure_enable = false;
-    ValidatedBrokerConfig::try_from_parts(broker, store(&store_folder, ports)).map_err(|error| with_causes(&error))
+    ValidatedBrokerConfig::try_from_parts(broker, store(&store_folder, ports))
+        .map_err(|error| with_causes(&error))
 }
 
 fn store(folder: &Path, ports: RocketMqPorts) -> MessageStoreConfig {

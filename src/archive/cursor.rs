@@ -25,12 +25,25 @@ pub struct Cursor {
 impl Cursor {
     /// Reads `from` and all after it that lies before `end`; of one tag or all.
     pub fn new(topic: &str, queue: QueueName, tag: Option<String>, from: u64, end: u64) -> Self {
-        Self { topic: topic.to_owned(), queue, tag, next: from, end, page: VecDeque::new() }
+        Self {
+            topic: topic.to_owned(),
+            queue,
+            tag,
+            next: from,
+            end,
+            page: VecDeque::new(),
+        }
     }
 
     /// Another one for the same range, before anything was read with this one.
     pub fn restarted(&self) -> Self {
-        Self::new(&self.topic, self.queue.clone(), self.tag.clone(), self.next, self.end)
+        Self::new(
+            &self.topic,
+            self.queue.clone(),
+            self.tag.clone(),
+            self.next,
+            self.end,
+        )
     }
 
     /// How many offsets are still to be looked at.
@@ -52,7 +65,15 @@ impl Cursor {
     async fn fill(&mut self, reader: &dyn Reader) -> Result<(), ReadError> {
         let mut attempts = 0;
         while self.page.is_empty() && self.next < self.end {
-            let page = reader.pull(&self.topic, &self.queue, self.tag.as_deref(), self.next, PAGE_MESSAGES).await?;
+            let page = reader
+                .pull(
+                    &self.topic,
+                    &self.queue,
+                    self.tag.as_deref(),
+                    self.next,
+                    PAGE_MESSAGES,
+                )
+                .await?;
             if page.next_offset <= self.next {
                 attempts += 1;
                 if attempts > SETTLE_ATTEMPTS {
@@ -64,22 +85,33 @@ impl Cursor {
             attempts = 0;
             self.next = page.next_offset;
             let end = self.end;
-            self.page.extend(page.messages.into_iter().filter(|message| message.queue_offset < end));
+            self.page.extend(
+                page.messages
+                    .into_iter()
+                    .filter(|message| message.queue_offset < end),
+            );
         }
         Ok(())
     }
 
     fn stuck(&self) -> ReadError {
         ReadError {
-            what: format!("topic {}, queue {} at offset {}", self.topic, self.queue, self.next),
-            cause: "the broker counts messages there but does not hand them out; see the broker's log".to_owned(),
+            what: format!(
+                "topic {}, queue {} at offset {}",
+                self.topic, self.queue, self.next
+            ),
+            cause: "the broker counts messages there but does not hand them out; see the broker's log"
+                .to_owned(),
             missing: false,
         }
     }
 }
 
 /// Takes the message that was stored first of those that stand next in their queues.
-pub async fn earliest(cursors: &mut [Cursor], reader: &dyn Reader) -> Result<Option<StoredMessage>, ReadError> {
+pub async fn earliest(
+    cursors: &mut [Cursor],
+    reader: &dyn Reader,
+) -> Result<Option<StoredMessage>, ReadError> {
     for cursor in cursors.iter_mut() {
         cursor.fill(reader).await?;
     }

@@ -27,6 +27,23 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for a JSON text: what is dangerous can stand in its strings only, where JSON has a notation for it.
+pub fn visible_json(json: String) -> String {
+    if !json.chars().any(is_dangerous) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if is_dangerous(character) {
+            // All of them are in the first plane, so four digits are enough. Writing to a String cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 fn is_dangerous(character: char) -> bool {
     character.is_control()
         // Direction marks, embeddings and isolates, line and paragraph separator, byte order mark.

@@ -46,7 +46,9 @@ pub struct Progress {
 pub enum HistoryError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("RocketMQ has no topic {topics}: nothing was stored there yet; or check the bindings and rocketmq.name_servers")]
+    #[error(
+        "RocketMQ has no topic {topics}: nothing was stored there yet; or check the bindings and rocketmq.name_servers"
+    )]
     NoTopic { topics: String },
     #[error("there are more than {MAX_MESSAGES} messages in this range; narrow it with --from and --to")]
     TooMany,
@@ -82,14 +84,24 @@ impl<'a> History<'a> {
                     different += u64::from(count(&mut copies, record.id)?);
                 }
                 if cursor.is_at_page_end() {
-                    progress(Progress { done: done + start.remaining() - cursor.remaining(), total });
+                    progress(Progress {
+                        done: done + start.remaining() - cursor.remaining(),
+                        total,
+                    });
                 }
             }
             done += start.remaining();
             progress(Progress { done, total });
         }
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
-        Ok(Self { reader, query, cursors, copies, skip, len: different - skip })
+        Ok(Self {
+            reader,
+            query,
+            cursors,
+            copies,
+            skip,
+            len: different - skip,
+        })
     }
 
     /// How many records come out in all.
@@ -104,8 +116,12 @@ impl<'a> History<'a> {
     /// The next record; a message stands where its first copy lies.
     pub async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
         loop {
-            let Some(message) = earliest(&mut self.cursors, self.reader).await? else { return Ok(None) };
-            let Some(mut record) = self.query.accept(&message) else { continue };
+            let Some(message) = earliest(&mut self.cursors, self.reader).await? else {
+                return Ok(None);
+            };
+            let Some(mut record) = self.query.accept(&message) else {
+                continue;
+            };
             if let Some(id) = record.id {
                 match self.copies.remove(&id) {
                     Some(stored) => record.duplicates = stored.saturating_sub(1),
@@ -145,7 +161,10 @@ impl HistoryQuery {
         let is_of = |place: &RoomQuery| {
             place.topic == message.topic
                 && place.tag.as_ref().is_none_or(|tag| *tag == message.tag)
-                && place.room.as_ref().is_none_or(|room| record.room.as_ref() == Some(room))
+                && place
+                    .room
+                    .as_ref()
+                    .is_none_or(|room| record.room.as_ref() == Some(room))
         };
         let wanted = self.kind.is_none_or(|kind| kind == record.kind) && self.places.iter().any(is_of);
         wanted.then_some(record)
@@ -163,11 +182,17 @@ async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Vec<Cur
         for queue in queues {
             let (first, end) = reader.offsets(&place.topic, &queue).await?;
             let from = match query.from_ms {
-                Some(ms) => reader.offset_at(&place.topic, &queue, ms.saturating_sub(MARGIN_MS)).await?.max(first),
+                Some(ms) => reader
+                    .offset_at(&place.topic, &queue, ms.saturating_sub(MARGIN_MS))
+                    .await?
+                    .max(first),
                 None => first,
             };
             let end = match query.to_ms {
-                Some(ms) => reader.offset_at(&place.topic, &queue, ms.saturating_add(MARGIN_MS)).await?.min(end),
+                Some(ms) => reader
+                    .offset_at(&place.topic, &queue, ms.saturating_add(MARGIN_MS))
+                    .await?
+                    .min(end),
                 None => end,
             };
             cursors.push(Cursor::new(&place.topic, queue, place.tag.clone(), from, end));
@@ -175,7 +200,9 @@ async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Vec<Cur
     }
     if cursors.is_empty() {
         let topics: Vec<_> = query.places.iter().map(|place| place.topic.as_str()).collect();
-        return Err(HistoryError::NoTopic { topics: topics.join(", ") });
+        return Err(HistoryError::NoTopic {
+            topics: topics.join(", "),
+        });
     }
     Ok(cursors)
 }

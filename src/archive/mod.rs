@@ -17,6 +17,6 @@ pub use escape::visible;
 pub use history::{History, HistoryError, HistoryQuery, MAX_MESSAGES, Progress};
 pub use record::{Payload, Record};
 pub use replay::{
-    BadPrefix, BadSpeed, LineOutput, MqttOutput, Prefix, PublishError, Publisher, ReplayError, ReplayMessage, ReplayOutput, Speed,
-    replay,
+    BadPrefix, BadSpeed, LineOutput, MqttOutput, Prefix, PublishError, Publisher, ReplayError, ReplayEvent,
+    ReplayMessage, ReplayOutput, Speed, replay,
 };

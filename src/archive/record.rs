@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
-use super::escape::visible;
+use super::escape::{visible, visible_json};
 use crate::binding::read_back;
 use crate::model::{Kind, MessageId, StoredMessage};
 
@@ -133,7 +133,12 @@ impl Record {
     /// One line for people, in the given time zone, without the line end.
     pub fn text_line(&self, zone: &TimeZone) -> String {
         let who = self.client_id.as_deref().unwrap_or("-");
-        let mut line = format!("{}  {:<7}  {}  ", local_time(self.time_ms, zone), self.kind.as_str(), visible(who));
+        let mut line = format!(
+            "{}  {:<7}  {}  ",
+            local_time(self.time_ms, zone),
+            self.kind.as_str(),
+            visible(who)
+        );
         match &self.payload {
             Payload::Text(text) if text.is_empty() => line.push_str("(empty)"),
             Payload::Text(text) => line.push_str(&visible(text)),
@@ -156,12 +161,13 @@ impl Record {
 
     /// Writes one line: JSON, or text for people.
     pub fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
-        if json {
-            serde_json::to_writer(&mut *out, self)?;
+        let mut line = if json {
+            visible_json(serde_json::to_string(self)?)
         } else {
-            out.write_all(self.text_line(zone).as_bytes())?;
-        }
-        out.write_all(b"\n")
+            self.text_line(zone)
+        };
+        line.push('\n');
+        out.write_all(line.as_bytes())
     }
 }
 
@@ -178,7 +184,10 @@ fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Erro
 
 fn timestamp(ms: u64) -> Timestamp {
     // Outside of years that calendars know there is nothing better to show than the limit.
-    i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
+    i64::try_from(ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 fn rfc3339(ms: u64) -> String {
@@ -186,5 +195,8 @@ fn rfc3339(ms: u64) -> String {
 }
 
 fn local_time(ms: u64, zone: &TimeZone) -> String {
-    timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    timestamp(ms)
+        .to_zoned(zone.clone())
+        .strftime("%Y-%m-%d %H:%M:%S%.3f")
+        .to_string()
 }

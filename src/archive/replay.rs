@@ -35,7 +35,9 @@ pub enum Speed {
 
 /// Text that is no speed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no speed: write 1 for the original pace, a factor from 0.01 to 10000 such as 4 or x4, or max")]
+#[error(
+    "{0:?} is no speed: write 1 for the original pace, a factor from 0.01 to 10000 such as 4 or x4, or max"
+)]
 pub struct BadSpeed(String);
 
 impl FromStr for Speed {
@@ -76,12 +78,15 @@ pub enum ReplayError {
 /// Where replayed messages go.
 pub trait ReplayOutput: Send {
     fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>>;
+}
 
-    /// A long silence begins now.
-    fn pause(&mut self, length: Duration);
-
-    /// That many records were played.
-    fn played(&mut self, count: u64);
+/// What a replay tells who watches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayEvent {
+    /// A long silence of that length begins.
+    Pause(Duration),
+    /// So many records were played.
+    Played(u64),
 }
 
 /// Plays all of it; returns how many records were played.
@@ -90,6 +95,7 @@ pub async fn replay(
     speed: Speed,
     clock: &dyn Clock,
     output: &mut dyn ReplayOutput,
+    watch: &mut (dyn FnMut(ReplayEvent) + Send),
 ) -> Result<u64, ReplayError> {
     let mut played = 0;
     let mut beginning: Option<(u64, Duration)> = None;
@@ -97,19 +103,20 @@ pub async fn replay(
         let (first_ms, started) = *beginning.get_or_insert((record.time_ms, clock.monotonic()));
         // A clock that was set back gives an earlier time: play at once, in the order of the queue.
         let original = Duration::from_millis(record.time_ms.saturating_sub(first_ms));
-        wait_until(started.saturating_add(speed.scaled(original)), clock, output).await;
+        let due = started.saturating_add(speed.scaled(original));
+        let ahead = due.saturating_sub(clock.monotonic());
+        if ahead > LONG_PAUSE {
+            watch(ReplayEvent::Pause(ahead));
+        }
+        wait_until(due, clock).await;
         output.play(&record).await?;
         played += 1;
-        output.played(played);
+        watch(ReplayEvent::Played(played));
     }
     Ok(played)
 }
 
-async fn wait_until(due: Duration, clock: &dyn Clock, output: &mut dyn ReplayOutput) {
-    let ahead = due.saturating_sub(clock.monotonic());
-    if ahead > LONG_PAUSE {
-        output.pause(ahead);
-    }
+async fn wait_until(due: Duration, clock: &dyn Clock) {
     loop {
         let ahead = due.saturating_sub(clock.monotonic());
         if ahead.is_zero() {
@@ -149,7 +156,9 @@ pub struct Prefix(String);
 /// Why a prefix cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPrefix {
-    #[error("{0:?} is no topic prefix: it must not be empty, begin or end with /, begin with $, or hold +, # or control characters")]
+    #[error(
+        "{0:?} is no topic prefix: it must not be empty, begin or end with /, begin with $, or hold +, # or control characters"
+    )]
     Syntax(String),
     #[error(
         "topics under {prefix:?} match the binding {filter:?}: the replay would be stored again as new messages; choose another prefix, such as replay"
@@ -169,7 +178,10 @@ impl Prefix {
         }
         for filter in filters {
             if can_match_below(filter, text) {
-                return Err(BadPrefix::Loop { prefix: text.to_owned(), filter: filter.to_owned() });
+                return Err(BadPrefix::Loop {
+                    prefix: text.to_owned(),
+                    filter: filter.to_owned(),
+                });
             }
         }
         Ok(Self(text.to_owned()))
@@ -198,24 +210,11 @@ fn can_match_below(filter: &str, prefix: &str) -> bool {
 pub struct MqttOutput<'a> {
     pub publisher: &'a mut dyn Publisher,
     pub prefix: Prefix,
-    /// Where the pauses are told, and each message in words where wanted.
-    pub screen: &'a mut dyn ReplayOutput,
 }
 
 impl ReplayOutput for MqttOutput<'_> {
     fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>> {
-        Box::pin(async move {
-            self.publisher.publish(message_of(record, &self.prefix)).await?;
-            self.screen.play(record).await
-        })
-    }
-
-    fn pause(&mut self, length: Duration) {
-        self.screen.pause(length);
-    }
-
-    fn played(&mut self, count: u64) {
-        self.screen.played(count);
+        Box::pin(async move { Ok(self.publisher.publish(message_of(record, &self.prefix)).await?) })
     }
 }
 
@@ -228,7 +227,10 @@ fn message_of(record: &Record, prefix: &Prefix) -> ReplayMessage {
         .collect();
     let original = match record.id {
         Some(id) => id.to_string(),
-        None => format!("{}/{}/{}/{}", record.rocketmq_topic, record.broker, record.queue_id, record.queue_offset),
+        None => format!(
+            "{}/{}/{}/{}",
+            record.rocketmq_topic, record.broker, record.queue_id, record.queue_offset
+        ),
     };
     user_properties.push((REPLAY_OF.to_owned(), original));
     ReplayMessage {
@@ -239,14 +241,11 @@ fn message_of(record: &Record, prefix: &Prefix) -> ReplayMessage {
     }
 }
 
-/// Writes a replay as lines.
+/// Writes a replay as lines, each at once.
 pub struct LineOutput<'a> {
     pub out: &'a mut (dyn Write + Send),
     pub json: bool,
     pub zone: TimeZone,
-    /// Told about pauses and about each record, for a progress bar.
-    pub on_pause: &'a mut (dyn FnMut(Duration) + Send),
-    pub on_played: &'a mut (dyn FnMut(u64) + Send),
 }
 
 impl ReplayOutput for LineOutput<'_> {
@@ -256,13 +255,5 @@ impl ReplayOutput for LineOutput<'_> {
             self.out.flush()?;
             Ok(())
         })
-    }
-
-    fn pause(&mut self, length: Duration) {
-        (self.on_pause)(length);
-    }
-
-    fn played(&mut self, count: u64) {
-        (self.on_played)(count);
     }
 }

@@ -28,18 +28,31 @@ pub struct CheckArgs {
 pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
     telemetry::init(&config.log, &[])?;
-    let settings =
-        BindingSettings { origin_key: vec![0; 32], max_message_bytes: config.rocketmq.max_message_bytes };
+    let settings = BindingSettings {
+        origin_key: vec![0; 32],
+        max_message_bytes: config.rocketmq.max_message_bytes,
+    };
     let rules = RuleSet::compile(&config.bindings, settings)?;
-    println!("ok    {}: {} bindings", arguments.config.display(), config.bindings.len());
+    println!(
+        "ok    {}: {} bindings",
+        arguments.config.display(),
+        config.bindings.len()
+    );
     if !arguments.connect {
         return Ok(ExitCode::SUCCESS);
     }
     let mut all = report("MQTT", mqtt::try_connect(&config.mqtt).await);
     for topic in rules.literal_topics() {
-        all &= report(&format!("RocketMQ topic {topic}"), topic_is_there(&config, &topic).await);
+        all &= report(
+            &format!("RocketMQ topic {topic}"),
+            topic_is_there(&config, &topic).await,
+        );
     }
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(if all {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
 }
 
 async fn topic_is_there(config: &Config, topic: &str) -> anyhow::Result<String> {

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use roombridge_embedded::{MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker, start_rocketmq};
+use roombridge_embedded::{
+    MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker, start_rocketmq,
+};
 
 use super::run::exit_code;
 use super::target::{DevInstance, default_dev_data_dir};
 use crate::app::Bridge;
-use crate::config::{Config, LogConfig, SenderSource};
+use crate::config::{Config, LogConfig};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry;
 
@@ -45,8 +47,14 @@ pub struct DevArgs {
 
 pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let mut config = Config::for_dev();
-    telemetry::init(&LogConfig { level: arguments.log.clone(), ..config.log.clone() })?;
+    let mut config = Config::for_dev()?;
+    telemetry::init(
+        &LogConfig {
+            level: arguments.log.clone(),
+            ..config.log.clone()
+        },
+        &[],
+    )?;
     let data = arguments.data.clone().map_or_else(default_dev_data_dir, Ok)?;
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals(DRAIN)?;
@@ -57,24 +65,28 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     config.mqtt.port = mqtt.tcp_port();
     config.rocketmq.name_servers = vec![rocketmq.name_server_address()];
     config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.http_port));
-    for binding in &mut config.bindings {
-        binding.sender = Some(SenderSource::EmbeddedBroker);
-    }
-    let bridge = Bridge::prepare(config, false)?.listen().await?;
+    let bridge = Bridge::prepare(config, false).await?;
     let instance = DevInstance {
         pid: std::process::id(),
         mqtt: format!("127.0.0.1:{}", mqtt.tcp_port()),
         websocket: format!("127.0.0.1:{}", mqtt.websocket_port()),
         name_server: rocketmq.name_server_address(),
-        http: bridge.http_address().to_string(),
+        http: bridge.http_address()?.to_string(),
     };
-    instance.write(&data).context("could not leave the addresses for the other commands")?;
+    instance
+        .write(&data)
+        .context("could not leave the addresses for the other commands")?;
 
-    let ready = bridge.ready();
+    let readiness = bridge.readiness();
     let banner = banner(&instance, &data);
     tokio::spawn(async move {
-        ready.await;
-        println!("{banner}\n\nReady after {:.1} s. Stop with Ctrl-C.", started.elapsed().as_secs_f64());
+        while !readiness.is_ready() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        println!(
+            "{banner}\n\nReady after {:.1} s. Stop with Ctrl-C.",
+            started.elapsed().as_secs_f64()
+        );
     });
     let ended = bridge.run(lifecycle).await;
     DevInstance::remove(&data);
@@ -86,7 +98,7 @@ async fn mqtt_broker(arguments: &DevArgs, data: &std::path::Path) -> anyhow::Res
     let options = MqttBrokerOptions {
         tcp_port: arguments.mqtt_port,
         websocket_port: arguments.websocket_port,
-        data_dir: data.join("mqtt"),
+        data_dir: data.to_owned(),
     };
     Ok(start_mqtt_broker(options).await?)
 }
@@ -95,7 +107,7 @@ async fn rocketmq(arguments: &DevArgs, data: &std::path::Path) -> anyhow::Result
     let options = RocketMqOptions {
         name_server_port: arguments.name_server_port,
         broker_port: arguments.broker_port,
-        data_dir: data.join("rocketmq"),
+        data_dir: data.to_owned(),
     };
     Ok(start_rocketmq(options).await?)
 }

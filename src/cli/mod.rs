@@ -2,14 +2,15 @@
 //!
 //! Must never: hold rules of the business; print a secret.
 
-// TMP mod dev;
-// TMP mod explain;
-// TMP mod history;
-// TMP mod lag;
 mod check;
-// TMP mod replay;
+#[cfg(feature = "embedded")]
+mod dev;
+mod explain;
+mod history;
+mod lag;
+mod replay;
 mod run;
-// TMP mod target;
+mod target;
 
 use std::io;
 use std::process::ExitCode;
@@ -46,8 +47,19 @@ struct Arguments {
 enum Command {
     /// Run the bridge beside an MQTT broker and RocketMQ.
     Run(run::RunArgs),
+    /// Run everything in this process: MQTT broker, RocketMQ and the bridge.
+    #[cfg(feature = "embedded")]
+    Dev(dev::DevArgs),
     /// Check a configuration, and with --connect both ends.
     Check(check::CheckArgs),
+    /// Show what becomes of an MQTT topic: rule, RocketMQ topic, tag, keys, queue, properties.
+    Explain(explain::ExplainArgs),
+    /// Show what was said in a room.
+    History(history::HistoryArgs),
+    /// Play a room again, at its own pace or faster, to the terminal or to MQTT.
+    Replay(replay::ReplayArgs),
+    /// Show how far consumer groups are behind.
+    Lag(lag::LagArgs),
     /// Print a completion script for a shell, to be sourced or installed.
     Completion { shell: clap_complete::Shell },
 }
@@ -79,7 +91,13 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
+        #[cfg(feature = "embedded")]
+        Command::Dev(arguments) => dev::run(arguments).await,
         Command::Check(arguments) => check::run(arguments).await,
+        Command::Explain(arguments) => explain::run(arguments).await,
+        Command::History(arguments) => history::run(arguments).await,
+        Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Lag(arguments) => lag::run(arguments).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "roombridge", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -89,7 +107,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// `roombridge history 1 | head` is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| {
-        error.kind() == io::ErrorKind::BrokenPipe
-    })
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -13,17 +13,18 @@ mod error;
 mod keys;
 mod raw;
 mod settings;
-mod validate;
 #[cfg(test)]
 mod tests;
+mod validate;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::ConfigError;
 pub use settings::{
-    BindingConfig, Config, HttpConfig, LagConfig, LogConfig, LogFormat, MqttConfig, OriginConfig, PipelineConfig,
-    RocketMqConfig, SenderSource, ShutdownConfig, TlsConfig,
+    BindingConfig, Config, HttpConfig, LagConfig, LogConfig, LogFormat, MqttConfig, OriginConfig,
+    PipelineConfig, RocketMqConfig, SenderSource, ShutdownConfig, TlsConfig,
 };
 
 use document::Document;
@@ -31,8 +32,10 @@ use document::Document;
 impl Config {
     /// Reads the file, lets the environment override it, and validates both together.
     pub fn load(path: &Path, environment: &dyn Environment) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::from_toml(&path.display().to_string(), &text, environment)
     }
 
@@ -41,4 +44,23 @@ impl Config {
         let (raw, places) = Document::read(name, text, environment)?.into_raw()?;
         validate::config(raw, &places)
     }
+
+    /// What `roombridge dev` starts from; it fills the addresses in. The environment plays no part in it.
+    pub fn for_dev() -> Result<Self, ConfigError> {
+        let mut config = Self::from_toml("roombridge dev", FOR_DEV, &BTreeMap::new())?;
+        for binding in &mut config.bindings {
+            binding.sender = Some(SenderSource::EmbeddedBroker);
+        }
+        Ok(config)
+    }
 }
+
+const FOR_DEV: &str = r#"
+[mqtt]
+url = "mqtt://127.0.0.1:1883"
+[rocketmq]
+name_servers = ["127.0.0.1:9876"]
+create_topics = true
+[[binding]]
+filter = "room/#"
+"#;

@@ -27,8 +27,14 @@ pub enum DataDirError {
     Held { path: PathBuf },
     #[error("{path}: {source}; check that the data_dir exists or can be made, and its owner")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{path}: not readable as {what}: {source}; restore it from a backup, or move it away to begin anew")]
-    Corrupt { path: PathBuf, what: &'static str, source: serde_json::Error },
+    #[error(
+        "{path}: not readable as {what}: {source}; restore it from a backup, or move it away to begin anew"
+    )]
+    Corrupt {
+        path: PathBuf,
+        what: &'static str,
+        source: serde_json::Error,
+    },
     #[error("could not draw random bytes: {0}")]
     Random(getrandom::Error),
 }
@@ -44,8 +50,15 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the folder (mode 0700) where needed and takes its lock.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        let failed = |source| DataDirError::Io { path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let failed = |source| DataDirError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed)?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -53,10 +66,18 @@ impl DataDir {
             .write(true)
             .mode(0o600)
             .open(&lock_path)
-            .map_err(|source| DataDirError::Io { path: lock_path, source })?;
+            .map_err(|source| DataDirError::Io {
+                path: lock_path,
+                source,
+            })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(DataDirError::Held { path: path.to_owned() }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::Held {
+                path: path.to_owned(),
+            }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
@@ -102,7 +123,8 @@ impl DataDir {
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), DataDirError> {
         let path = self.path.join(name);
-        self.replace(&path, value).map_err(|source| DataDirError::Io { path, source })
+        self.replace(&path, value)
+            .map_err(|source| DataDirError::Io { path, source })
     }
 
     fn replace<T: Serialize>(&self, path: &Path, value: &T) -> io::Result<()> {
@@ -133,7 +155,12 @@ mod tests {
     fn what_was_written_is_there_for_the_next_process() {
         let folder = tempfile::tempdir().unwrap();
         let mut tables = QueueTables::default();
-        let queues = (0..4).map(|id| QueueName { broker: "a".into(), id }).collect();
+        let queues = (0..4)
+            .map(|id| QueueName {
+                broker: "a".into(),
+                id,
+            })
+            .collect();
         tables.topics.insert("room".into(), TopicQueues::first(queues));
         let key = {
             let data_dir = DataDir::open(folder.path()).unwrap();

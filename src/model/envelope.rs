@@ -77,7 +77,12 @@ impl Envelope {
     /// What this message is counted with against the memory bounds: its bytes and a fixed part for bookkeeping.
     pub fn weight_bytes(&self) -> usize {
         const BOOKKEEPING_BYTES: usize = 512;
-        let user: usize = self.properties.user.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let user: usize = self
+            .properties
+            .user
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + user
     }
 }

@@ -58,7 +58,10 @@ impl MessageIds {
     /// The next id, different from all before it.
     pub fn next_id(&mut self) -> MessageId {
         self.next += 1;
-        MessageId { nonce: self.nonce, counter: self.next }
+        MessageId {
+            nonce: self.nonce,
+            counter: self.next,
+        }
     }
 }
 

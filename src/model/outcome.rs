@@ -91,8 +91,13 @@ pub enum Sent {
 }
 
 impl FilterReason {
-    pub const ALL: [Self; 5] =
-        [Self::NoRule, Self::RetainedCopy, Self::Redelivered, Self::HeldBack, Self::SessionTakenOver];
+    pub const ALL: [Self; 5] = [
+        Self::NoRule,
+        Self::RetainedCopy,
+        Self::Redelivered,
+        Self::HeldBack,
+        Self::SessionTakenOver,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,12 +5,14 @@
 //! Must never: name RocketMQ, or wait for the pipeline while a connection is to be served.
 
 mod options;
+mod replay_publisher;
 mod session;
 mod subscriber;
 mod translate;
 mod try_connect;
 
 pub use options::OptionsError;
+pub use replay_publisher::{ConnectError, ReplayPublisher};
 pub use session::SessionParts;
 pub use subscriber::Subscriber;
 pub use try_connect::try_connect;

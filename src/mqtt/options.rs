@@ -30,13 +30,19 @@ pub fn options(config: &MqttConfig, client_id: &str, persistent: bool) -> Result
         options.set_manual_acks(true);
     }
     if let Some(username) = &config.username {
-        let password = config.password.as_ref().map_or("", |password| password.expose_secret());
+        let password = config
+            .password
+            .as_ref()
+            .map_or("", |password| password.expose_secret());
         options.set_credentials(username, password);
     }
     if let Some(tls) = &config.tls {
         options.set_transport(match &tls.ca_file {
             Some(path) => {
-                let pem = fs::read(path).map_err(|source| OptionsError::CaFile { path: path.clone(), source })?;
+                let pem = fs::read(path).map_err(|source| OptionsError::CaFile {
+                    path: path.clone(),
+                    source,
+                })?;
                 Transport::tls(pem, None, None)
             }
             None => Transport::tls_with_default_config(),

@@ -11,7 +11,10 @@ use tokio::sync::watch;
 use super::translate;
 use crate::data_dir::{DataDir, DataDirError, SessionState};
 use crate::model::{Arrival, Clock, DropReason, Envelope, FilterReason, MessageIds, Qos, SessionStamp};
-use crate::pipeline::{Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger, ReceiptNumber};
+use crate::pipeline::{
+    Acknowledgement, Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger,
+    ReceiptNumber,
+};
 use crate::telemetry::{Metrics, Readiness};
 
 /// A receive window that is full for so long is a sign that the broker queues, and will drop beyond its own limit.
@@ -32,12 +35,9 @@ pub struct SessionParts {
     pub link: watch::Sender<Link>,
 }
 
-/// The connection must be dropped, without an acknowledgement, so that the broker sends again.
+/// The intake is full: the connection must be dropped, without an acknowledgement, so that the broker sends again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MustReconnect {
-    IntakeFull,
-    AcknowledgementStuck,
-}
+pub struct MustReconnect;
 
 /// See the module's words.
 pub struct Session {
@@ -47,12 +47,21 @@ pub struct Session {
     /// Number of the last PUBLISH on this connection.
     sequence: u64,
     window_full_s: u32,
+    /// Found no room in the client's channel: a broker that ignores the receive maximum can outrun our PUBACKs.
+    unsent: Option<Acknowledgement>,
 }
 
 impl Session {
     pub fn new(parts: SessionParts, client: AsyncClient) -> Self {
         let stamp = SessionStamp::new(parts.state.stamp.as_str());
-        Self { parts, client, stamp, sequence: 0, window_full_s: 0 }
+        Self {
+            parts,
+            client,
+            stamp,
+            sequence: 0,
+            window_full_s: 0,
+            unsent: None,
+        }
     }
 
     /// The CONNACK event was seen: only now may anything be acknowledged again.
@@ -100,12 +109,20 @@ impl Session {
             filter.retain_forward_rule = RetainForwardRule::Never;
             filter
         });
-        let removed = self.parts.state.filters.iter().filter(|filter| !self.parts.filters.contains(filter));
+        let removed = self
+            .parts
+            .state
+            .filters
+            .iter()
+            .filter(|filter| !self.parts.filters.contains(filter));
         let unsubscribed = removed.map(|filter| {
             tracing::info!(filter, "unsubscribing: the filter has left the configuration");
             self.client.try_unsubscribe(filter)
         });
-        if let Err(error) = unsubscribed.chain([self.client.try_subscribe_many(filters)]).collect::<Result<(), _>>() {
+        if let Err(error) = unsubscribed
+            .chain([self.client.try_subscribe_many(filters)])
+            .collect::<Result<(), _>>()
+        {
             tracing::error!(%error, "could not ask for the subscription; it is asked for on the next connection");
         }
     }
@@ -138,6 +155,7 @@ impl Session {
     /// The connection is gone, or must not be trusted any more.
     pub fn disconnected(&mut self, link: Link) {
         self.parts.ledger.disconnected();
+        self.unsent = None;
         self.parts.link.send_replace(link);
         self.parts.metrics.mqtt_connected.set(0);
         self.parts.readiness.set_mqtt_connected(false);
@@ -156,17 +174,33 @@ impl Session {
             (None, self.parts.ids.next_id(), None)
         } else {
             let fingerprint = Fingerprint::of(&translated.topic, &translated.payload);
-            let delivery = Delivery { packet_id, duplicate, fingerprint, arrived: monotonic };
+            let delivery = Delivery {
+                packet_id,
+                duplicate,
+                fingerprint,
+                arrived: monotonic,
+            };
             let ids = &mut self.parts.ids;
             let (admission, id) = self.parts.ledger.admit(delivery, || ids.next_id());
             match admission {
                 Admission::Redelivered => {
                     self.parts.metrics.filtered(FilterReason::Redelivered);
-                    return self.acknowledge();
+                    self.acknowledge();
+                    return Ok(());
                 }
-                Admission::New { receipt, copy_of, maybe_copy_of } => {
-                    self.parts.metrics.redelivered_copies_total.inc_by(u64::from(copy_of.is_some()));
-                    self.parts.metrics.maybe_copies_total.inc_by(u64::from(maybe_copy_of.is_some()));
+                Admission::New {
+                    receipt,
+                    copy_of,
+                    maybe_copy_of,
+                } => {
+                    self.parts
+                        .metrics
+                        .redelivered_copies_total
+                        .inc_by(u64::from(copy_of.is_some()));
+                    self.parts
+                        .metrics
+                        .maybe_copies_total
+                        .inc_by(u64::from(maybe_copy_of.is_some()));
                     (Some(receipt), id, maybe_copy_of)
                 }
             }
@@ -179,15 +213,31 @@ impl Session {
             wall_ms: self.parts.clock.wall_ms(),
             monotonic,
         };
-        let translate::Translated { topic, payload, properties } = translated;
-        let envelope =
-            Envelope { id, maybe_copy_of, arrival, topic, payload, qos, retain, duplicate, packet_id, properties };
+        let translate::Translated {
+            topic,
+            payload,
+            properties,
+        } = translated;
+        let envelope = Envelope {
+            id,
+            maybe_copy_of,
+            arrival,
+            topic,
+            payload,
+            qos,
+            retain,
+            duplicate,
+            packet_id,
+            properties,
+        };
         self.enter(Arrived { envelope, receipt }, intake)
     }
 
     fn enter(&mut self, arrived: Arrived, intake: &Intake) -> Result<(), MustReconnect> {
         self.parts.metrics.in_flight.inc();
-        let Err(Full(refused)) = intake.try_enter(arrived) else { return Ok(()) };
+        let Err(Full(refused)) = intake.try_enter(arrived) else {
+            return Ok(());
+        };
         self.parts.metrics.in_flight.dec();
         match refused.receipt {
             None => {
@@ -197,31 +247,40 @@ impl Session {
             Some(receipt) => {
                 self.parts.ledger.forget(receipt);
                 self.parts.metrics.filtered(FilterReason::HeldBack);
-                Err(MustReconnect::IntakeFull)
+                Err(MustReconnect)
             }
         }
     }
 
     /// These receipts have ended: send what PUBACKs may leave now.
-    pub fn settled(&mut self, receipts: &[ReceiptNumber]) -> Result<(), MustReconnect> {
+    pub fn settled(&mut self, receipts: &[ReceiptNumber]) {
         for receipt in receipts {
             self.parts.ledger.settle(*receipt);
         }
-        self.acknowledge()
+        self.acknowledge();
     }
 
-    fn acknowledge(&mut self) -> Result<(), MustReconnect> {
+    /// Sends what PUBACKs may leave and fit; the rest waits in the ledger for [`Self::acknowledge`] to be called
+    /// again, after the next event.
+    pub fn acknowledge(&mut self) {
         let now = self.parts.clock.monotonic();
-        while let Some(acknowledgement) = self.parts.ledger.next_acknowledgement() {
-            let puback =
-                Publish { pkid: acknowledgement.packet_id, qos: QoS::AtLeastOnce, ..Publish::default() };
+        while let Some(acknowledgement) = self
+            .unsent
+            .take()
+            .or_else(|| self.parts.ledger.next_acknowledgement())
+        {
+            let puback = Publish {
+                pkid: acknowledgement.packet_id,
+                qos: QoS::AtLeastOnce,
+                ..Publish::default()
+            };
             if self.client.try_ack(&puback).is_err() {
-                return Err(MustReconnect::AcknowledgementStuck);
+                self.unsent = Some(acknowledgement);
+                return;
             }
             let age = now.saturating_sub(acknowledgement.arrived);
             self.parts.metrics.store_seconds(age.as_secs_f64());
         }
-        Ok(())
     }
 
     /// Once a second: gauges, and the alarm of a full receive window.

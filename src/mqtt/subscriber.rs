@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, StateError};
-use rumqttc::Outgoing;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,6 @@ pub struct Subscriber {
 /// Why the inner loop ended.
 enum Woken {
     Event(Box<Result<Event, ConnectionError>>),
-    Reconnect(MustReconnect),
     Silent,
     /// All receipts that were given out have ended: the pipeline is gone.
     PipelineEnded,
@@ -81,9 +80,11 @@ impl Subscriber {
                     Ok(event) => self.handle(event, &stop).await,
                     Err(error) => self.failed(error, &stop).await,
                 },
-                Woken::Reconnect(reason) => self.step_back(reason, &stop).await,
                 Woken::Silent => {
-                    tracing::warn!(silent_s = self.silent_s, "the MQTT broker is silent; connecting anew");
+                    tracing::warn!(
+                        silent_s = self.silent_s,
+                        "the MQTT broker is silent; connecting anew"
+                    );
                     self.drop_connection(Link::Down);
                 }
                 Woken::PipelineEnded => return self.say_goodbye().await,
@@ -99,9 +100,7 @@ impl Subscriber {
             tokio::select! {
                 biased;
                 receipts = self.settled.recv() => match receipts {
-                    Some(receipts) => if let Err(reason) = self.session.settled(&receipts) {
-                        return Woken::Reconnect(reason);
-                    },
+                    Some(receipts) => self.session.settled(&receipts),
                     None => return Woken::PipelineEnded,
                 },
                 event = &mut poll => {
@@ -126,7 +125,7 @@ impl Subscriber {
             Event::Incoming(Packet::Publish(publish)) => match &self.intake {
                 Some(intake) => match self.session.published(publish, intake) {
                     Ok(()) => Ok(()),
-                    Err(reason) => return self.step_back(reason, stop).await,
+                    Err(MustReconnect) => return self.step_back(stop).await,
                 },
                 // Draining: not taken in and not acknowledged, so the next process gets it.
                 None => Ok(()),
@@ -138,6 +137,7 @@ impl Subscriber {
             Event::Incoming(Packet::SubAck(suback)) => self.session.subscribed(&suback),
             _ => Ok(()),
         };
+        self.session.acknowledge();
         if let Err(error) = done {
             tracing::error!(%error, "the session's state could not be written; nothing is acknowledged until it can be");
             self.drop_connection(Link::Down);
@@ -167,13 +167,16 @@ impl Subscriber {
     }
 
     /// The intake is full: leave without acknowledging, and come back when half of it is free.
-    async fn step_back(&mut self, reason: MustReconnect, stop: &CancellationToken) {
-        tracing::warn!(?reason, "leaving the MQTT connection without acknowledging, until there is room again");
+    async fn step_back(&mut self, stop: &CancellationToken) {
+        tracing::warn!(
+            "the intake is full: leaving the MQTT connection without acknowledging, until half of it is free"
+        );
         self.drop_connection(Link::Down);
         if let Some(intake) = self.intake.clone() {
             // What waits in the intake must be able to leave it, thus no hold.
             self.session.release_hold();
-            self.serve_settlements_during(async move { intake.relieved().await }, stop).await;
+            self.serve_settlements_during(async move { intake.relieved().await }, stop)
+                .await;
         }
     }
 
@@ -185,11 +188,16 @@ impl Subscriber {
 
     async fn pause(&mut self, stop: &CancellationToken) {
         let pause = self.retry.next_pause();
-        self.serve_settlements_during(tokio::time::sleep(pause), stop).await;
+        self.serve_settlements_during(tokio::time::sleep(pause), stop)
+            .await;
     }
 
     /// The pipeline never waits for us, also while we wait for something else.
-    async fn serve_settlements_during(&mut self, waited_for: impl Future<Output = ()>, stop: &CancellationToken) {
+    async fn serve_settlements_during(
+        &mut self,
+        waited_for: impl Future<Output = ()>,
+        stop: &CancellationToken,
+    ) {
         tokio::pin!(waited_for);
         loop {
             tokio::select! {
@@ -199,8 +207,7 @@ impl Subscriber {
                     return;
                 }
                 receipts = self.settled.recv() => match receipts {
-                    // Not connected, so nothing can leave and nothing can be stuck.
-                    Some(receipts) => { let _ = self.session.settled(&receipts); }
+                    Some(receipts) => self.session.settled(&receipts),
                     None => return,
                 },
                 _ = self.ticks.tick() => self.session.tick(),
@@ -234,7 +241,9 @@ fn is_takeover(error: &ConnectionError) -> bool {
 
 fn remedy(error: &ConnectionError) -> &'static str {
     match error {
-        ConnectionError::ConnectionRefused(_) => ": the broker refuses us; check mqtt.username, mqtt.password and its access rules",
+        ConnectionError::ConnectionRefused(_) => {
+            ": the broker refuses us; check mqtt.username, mqtt.password and its access rules"
+        }
         ConnectionError::Tls(_) => ": TLS failed; check mqtt.url, mqtt.ca_file and the broker's certificate",
         ConnectionError::Io(_) | ConnectionError::Timeout(_) => "; check that the broker runs at mqtt.url",
         _ => "",

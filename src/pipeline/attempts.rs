@@ -44,12 +44,18 @@ impl Sending {
         tickets: Vec<Ticket>,
     ) -> Vec<(Ticket, Outcome)> {
         let mut ends = Vec::with_capacity(tickets.len());
-        let batch = Arc::new(Batch { topic, queue, messages });
+        let batch = Arc::new(Batch {
+            topic,
+            queue,
+            messages,
+        });
         let mut parts = VecDeque::from([Part { batch, tickets }]);
         let mut retry = Retry::send();
         while let Some(part) = parts.pop_front() {
             let answers = self.attempt(&part.batch).await;
-            let Some((rest, kind)) = self.collect(part, answers, &mut ends) else { continue };
+            let Some((rest, kind)) = self.collect(part, answers, &mut ends) else {
+                continue;
+            };
             if kind == FailureKind::MessageIllegal {
                 match rest.split() {
                     Ok((first, second)) => {
@@ -113,7 +119,10 @@ impl Sending {
             return None;
         };
         self.metrics.send_failed(kind);
-        if matches!(kind, FailureKind::Transport | FailureKind::Timeout | FailureKind::UnsupportedServer) {
+        if matches!(
+            kind,
+            FailureKind::Transport | FailureKind::Timeout | FailureKind::UnsupportedServer
+        ) {
             self.readiness.set_rocketmq_reachable(false);
         }
         Some((Part::keep(&part.batch, kept), kind))
@@ -154,11 +163,24 @@ impl Sending {
 impl Part {
     fn keep(batch: &Arc<Batch>, kept: Vec<(usize, Ticket)>) -> Self {
         if kept.len() == batch.messages.len() {
-            return Self { batch: batch.clone(), tickets: kept.into_iter().map(|(_, ticket)| ticket).collect() };
+            return Self {
+                batch: batch.clone(),
+                tickets: kept.into_iter().map(|(_, ticket)| ticket).collect(),
+            };
         }
-        let messages = kept.iter().filter_map(|(index, _)| batch.messages.get(*index).cloned()).collect();
-        let batch = Batch { topic: batch.topic.clone(), queue: batch.queue.clone(), messages };
-        Self { batch: Arc::new(batch), tickets: kept.into_iter().map(|(_, ticket)| ticket).collect() }
+        let messages = kept
+            .iter()
+            .filter_map(|(index, _)| batch.messages.get(*index).cloned())
+            .collect();
+        let batch = Batch {
+            topic: batch.topic.clone(),
+            queue: batch.queue.clone(),
+            messages,
+        };
+        Self {
+            batch: Arc::new(batch),
+            tickets: kept.into_iter().map(|(_, ticket)| ticket).collect(),
+        }
     }
 
     /// Two halves, or the part itself if it is a single message.
@@ -170,29 +192,53 @@ impl Part {
         let second_tickets = self.tickets.split_off(middle);
         let half = |messages: &[OutgoingMessage]| {
             let (topic, queue) = (self.batch.topic.clone(), self.batch.queue.clone());
-            Arc::new(Batch { topic, queue, messages: messages.to_vec() })
+            Arc::new(Batch {
+                topic,
+                queue,
+                messages: messages.to_vec(),
+            })
         };
-        let (first, second) = self.batch.messages.split_at(middle.min(self.batch.messages.len()));
-        let second = Self { batch: half(second), tickets: second_tickets };
-        Ok((Self { batch: half(first), tickets: self.tickets }, second))
+        let (first, second) = self
+            .batch
+            .messages
+            .split_at(middle.min(self.batch.messages.len()));
+        let second = Self {
+            batch: half(second),
+            tickets: second_tickets,
+        };
+        Ok((
+            Self {
+                batch: half(first),
+                tickets: self.tickets,
+            },
+            second,
+        ))
     }
 
     fn refused(self) -> impl Iterator<Item = (Ticket, Outcome)> {
-        self.tickets.into_iter().map(|ticket| (ticket, Outcome::Dropped(DropReason::RefusedByRocketmq)))
+        self.tickets
+            .into_iter()
+            .map(|ticket| (ticket, Outcome::Dropped(DropReason::RefusedByRocketmq)))
     }
 }
 
 /// What a person can do about it.
 fn remedy(kind: FailureKind) -> &'static str {
     match kind {
-        FailureKind::Transport => "no connection; check that the broker and the name servers run and are reachable",
+        FailureKind::Transport => {
+            "no connection; check that the broker and the name servers run and are reachable"
+        }
         FailureKind::Timeout => "no answer within rocketmq.send_timeout_ms; check the broker's load and disk",
         FailureKind::Busy => "the broker is busy; it is given more time",
         FailureKind::TopicMissing => "the topic does not exist; create it, or set rocketmq.create_topics",
         FailureKind::NoPermission => "not permitted; check the topic's permission and the access key",
-        FailureKind::NotDurable(_) => "stored less safely than configured; check the broker's disk and replicas",
+        FailureKind::NotDurable(_) => {
+            "stored less safely than configured; check the broker's disk and replicas"
+        }
         FailureKind::MessageIllegal => "RocketMQ calls a message illegal; it is looked for",
-        FailureKind::UnsupportedServer => "the name server is older than RocketMQ 5; put a 5.x name server in front",
+        FailureKind::UnsupportedServer => {
+            "the name server is older than RocketMQ 5; put a 5.x name server in front"
+        }
         FailureKind::Unknown => "an error that is not known; please report it with the debug log",
     }
 }

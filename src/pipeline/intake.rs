@@ -55,7 +55,13 @@ pub fn intake(messages_limit: usize, bytes_limit: usize) -> (Intake, IntakeRecei
         bytes_limit,
         relieved: Notify::new(),
     });
-    (Intake { sender, load: load.clone() }, IntakeReceiver { receiver, load })
+    (
+        Intake {
+            sender,
+            load: load.clone(),
+        },
+        IntakeReceiver { receiver, load },
+    )
 }
 
 impl Intake {

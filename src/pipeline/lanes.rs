@@ -61,7 +61,13 @@ pub struct TopicLanes {
 
 impl TopicLanes {
     pub fn new(topic: Arc<str>, table: Option<TopicQueues>) -> Self {
-        let mut lanes = Self { topic, table: None, parked: VecDeque::new(), queues: Vec::new(), lookup_running: false };
+        let mut lanes = Self {
+            topic,
+            table: None,
+            parked: VecDeque::new(),
+            queues: Vec::new(),
+            lookup_running: false,
+        };
         if let Some(table) = table {
             lanes.know(table);
         }
@@ -74,7 +80,11 @@ impl TopicLanes {
 
     /// The topic's queues became known: what was parked goes to its lanes, in order.
     pub fn know(&mut self, table: TopicQueues) {
-        let lane = |queue| QueueLane { queue, waiting: VecDeque::new(), busy: false };
+        let lane = |queue| QueueLane {
+            queue,
+            waiting: VecDeque::new(),
+            busy: false,
+        };
         self.queues = table.queues().into_iter().map(lane).collect();
         self.table = Some(table);
         for waiting in std::mem::take(&mut self.parked) {
@@ -99,27 +109,44 @@ impl TopicLanes {
 
     /// The next batch that may leave now, and its queue is busy until [`Self::free`].
     pub fn next_ready(&mut self, limits: BatchLimits, now: Duration) -> Option<Ready> {
-        let (queue_index, lane) =
-            self.queues.iter_mut().enumerate().find(|(_, lane)| !lane.busy && lane.is_due(limits, now))?;
+        let (queue_index, lane) = self
+            .queues
+            .iter_mut()
+            .enumerate()
+            .find(|(_, lane)| !lane.busy && lane.is_due(limits, now))?;
         lane.busy = true;
         let (messages, tickets) = lane.take_batch(limits);
-        Some(Ready { queue_index, queue: lane.queue.clone(), messages, tickets })
+        Some(Ready {
+            queue_index,
+            queue: lane.queue.clone(),
+            messages,
+            tickets,
+        })
     }
 
     /// When the earliest lingering batch leaves, if none is full before.
     pub fn next_due(&self, limits: BatchLimits) -> Option<Duration> {
         let idle = self.queues.iter().filter(|lane| !lane.busy);
-        idle.filter_map(|lane| lane.waiting.front()).map(|waiting| waiting.since + limits.linger).min()
+        idle.filter_map(|lane| lane.waiting.front())
+            .map(|waiting| waiting.since + limits.linger)
+            .min()
     }
 
     /// Takes everything that waits and is not in flight.
     pub fn abandon(&mut self) -> Vec<Ticket> {
         let queued = self.queues.iter_mut().flat_map(|lane| lane.waiting.drain(..));
-        queued.chain(self.parked.drain(..)).map(|waiting| waiting.ticket).collect()
+        queued
+            .chain(self.parked.drain(..))
+            .map(|waiting| waiting.ticket)
+            .collect()
     }
 
     pub fn is_idle(&self) -> bool {
-        self.parked.is_empty() && self.queues.iter().all(|lane| !lane.busy && lane.waiting.is_empty())
+        self.parked.is_empty()
+            && self
+                .queues
+                .iter()
+                .all(|lane| !lane.busy && lane.waiting.is_empty())
     }
 }
 
@@ -140,7 +167,9 @@ impl QueueLane {
             if bytes > limits.bytes && !messages.is_empty() {
                 break;
             }
-            let Some(Waiting { message, ticket, .. }) = self.waiting.pop_front() else { break };
+            let Some(Waiting { message, ticket, .. }) = self.waiting.pop_front() else {
+                break;
+            };
             messages.push(message);
             tickets.push(ticket);
         }
@@ -154,17 +183,42 @@ mod tests {
     use crate::model::Kind;
     use bytes::Bytes;
 
-    const LIMITS: BatchLimits = BatchLimits { messages: 4, bytes: 1000, linger: Duration::ZERO };
+    const LIMITS: BatchLimits = BatchLimits {
+        messages: 4,
+        bytes: 1000,
+        linger: Duration::ZERO,
+    };
 
     fn waiting(slot: u8, body: &str) -> Waiting {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let message = OutgoingMessage { tag: String::new(), keys: String::new(), properties: vec![], body };
-        let ticket = Ticket { receipt: None, weight_bytes: 0, kind: Kind::Message };
-        Waiting { message, ticket, slot, since: Duration::ZERO }
+        let message = OutgoingMessage {
+            tag: String::new(),
+            keys: String::new(),
+            properties: vec![],
+            body,
+        };
+        let ticket = Ticket {
+            receipt: None,
+            weight_bytes: 0,
+            kind: Kind::Message,
+        };
+        Waiting {
+            message,
+            ticket,
+            slot,
+            since: Duration::ZERO,
+        }
     }
 
     fn table(queues: i32) -> TopicQueues {
-        TopicQueues::first((0..queues).map(|id| QueueName { broker: "a".into(), id }).collect())
+        TopicQueues::first(
+            (0..queues)
+                .map(|id| QueueName {
+                    broker: "a".into(),
+                    id,
+                })
+                .collect(),
+        )
     }
 
     fn bodies(ready: &Ready) -> Vec<&[u8]> {
@@ -180,7 +234,10 @@ mod tests {
         for body in ["b", "c", "d", "e", "f"] {
             lanes.push(waiting(0, body));
         }
-        assert!(lanes.next_ready(LIMITS, Duration::ZERO).is_none(), "the queue is busy");
+        assert!(
+            lanes.next_ready(LIMITS, Duration::ZERO).is_none(),
+            "the queue is busy"
+        );
         lanes.free(first.queue_index);
         let second = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
         assert_eq!(bodies(&second), [b"b", b"c", b"d", b"e"]);
@@ -194,7 +251,10 @@ mod tests {
         let first = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
         assert_eq!(first.messages.len(), 1);
         lanes.free(0);
-        assert_eq!(bodies(&lanes.next_ready(LIMITS, Duration::ZERO).unwrap()), [b"small"]);
+        assert_eq!(
+            bodies(&lanes.next_ready(LIMITS, Duration::ZERO).unwrap()),
+            [b"small"]
+        );
     }
 
     #[test]
@@ -222,7 +282,10 @@ mod tests {
 
     #[test]
     fn linger_holds_a_batch_until_it_is_full_or_due() {
-        let limits = BatchLimits { linger: Duration::from_millis(5), ..LIMITS };
+        let limits = BatchLimits {
+            linger: Duration::from_millis(5),
+            ..LIMITS
+        };
         let mut lanes = TopicLanes::new("room".into(), Some(table(1)));
         lanes.push(waiting(0, "a"));
         assert!(lanes.next_ready(limits, Duration::from_millis(4)).is_none());

@@ -4,7 +4,7 @@
 //! PUBLISHes came [MQTT-4.6.0-2], only on the connection that brought them, and never between a connection's failure
 //! and the next CONNACK. A delivery is called a copy only when that is proven.
 //!
-//! Must never: do IO, look at a clock, keep more than one receive window of settled receipts per connection.
+//! Must never: do IO, look at a clock, keep more settled receipts of a connection than the broker can deliver again.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -53,7 +53,11 @@ pub struct Remembered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// Take it in. `copy_of` is proven, so the message takes that id; `maybe_copy_of` is not, so it gets its own.
-    New { receipt: ReceiptNumber, copy_of: Option<MessageId>, maybe_copy_of: Option<MessageId> },
+    New {
+        receipt: ReceiptNumber,
+        copy_of: Option<MessageId>,
+        maybe_copy_of: Option<MessageId>,
+    },
     /// Its first copy is still open: nothing to take in. PUBACKs may have become ready.
     Redelivered,
 }
@@ -81,13 +85,37 @@ struct OpenReceipt {
 #[derive(Debug)]
 pub struct ReceiptLedger {
     receive_window: usize,
+    /// The most deliveries of this connection that were open at once: some brokers (Mosquitto 2.0 with MQTT 5, while
+    /// publishers run) send beyond the receive maximum, and may then deliver as many again.
+    window_seen: usize,
     connected: bool,
     next: u64,
     open: HashMap<ReceiptNumber, OpenReceipt>,
     by_packet_id: HashMap<u16, ReceiptNumber>,
     order: VecDeque<ReceiptNumber>,
-    previous_connection: VecDeque<Remembered>,
+    previous_connection: Memory,
     this_connection: VecDeque<Remembered>,
+}
+
+/// What was settled on the connection just before.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The last message that held each packet identifier.
+    by_packet_id: HashMap<u16, Remembered>,
+    by_fingerprint: HashMap<Fingerprint, MessageId>,
+}
+
+impl Memory {
+    fn of(settled: impl IntoIterator<Item = Remembered>) -> Self {
+        let mut memory = Self::default();
+        for remembered in settled {
+            memory.by_packet_id.insert(remembered.packet_id, remembered);
+            memory
+                .by_fingerprint
+                .insert(remembered.fingerprint, remembered.id);
+        }
+        memory
+    }
 }
 
 impl ReceiptLedger {
@@ -95,21 +123,20 @@ impl ReceiptLedger {
     pub fn new(receive_window: usize) -> Self {
         Self {
             receive_window,
+            window_seen: receive_window,
             connected: false,
             next: 0,
             open: HashMap::new(),
             by_packet_id: HashMap::new(),
             order: VecDeque::new(),
-            previous_connection: VecDeque::new(),
+            previous_connection: Memory::default(),
             this_connection: VecDeque::new(),
         }
     }
 
     /// Before the first connection of a process: what the last process had stored on its last connection.
     pub fn remember_previous(&mut self, settled: impl IntoIterator<Item = Remembered>) {
-        for remembered in settled {
-            remember(&mut self.previous_connection, remembered, self.receive_window);
-        }
+        self.this_connection.extend(settled);
     }
 
     /// The connection failed. Nothing may be acknowledged until [`Self::connected`], because what still surfaces
@@ -121,16 +148,18 @@ impl ReceiptLedger {
                 receipt.armed = false;
             }
         }
-        self.open.retain(|_, receipt| !(receipt.orphaned && receipt.settled));
+        self.open
+            .retain(|_, receipt| !(receipt.orphaned && receipt.settled));
     }
 
     /// The CONNACK event was seen. With `session_present` the broker sends the open deliveries again, which arms
     /// them; without it they are stored but have lost the right to be acknowledged.
     pub fn connected(&mut self, session_present: bool) {
         self.connected = true;
-        self.previous_connection = std::mem::take(&mut self.this_connection);
+        self.window_seen = self.receive_window;
+        self.previous_connection = Memory::of(std::mem::take(&mut self.this_connection));
         if !session_present {
-            self.previous_connection.clear();
+            self.previous_connection = Memory::default();
             self.by_packet_id.clear();
             self.open.retain(|_, receipt| !receipt.settled);
             for receipt in self.open.values_mut() {
@@ -140,7 +169,11 @@ impl ReceiptLedger {
     }
 
     /// A PUBLISH with QoS 1 or 2 came. `new_id` is called only for a message that is no proven copy.
-    pub fn admit(&mut self, delivery: Delivery, new_id: impl FnOnce() -> MessageId) -> (Admission, MessageId) {
+    pub fn admit(
+        &mut self,
+        delivery: Delivery,
+        new_id: impl FnOnce() -> MessageId,
+    ) -> (Admission, MessageId) {
         if let Some(number) = self.by_packet_id.get(&delivery.packet_id).copied()
             && let Some(receipt) = self.open.get_mut(&number)
         {
@@ -157,17 +190,38 @@ impl ReceiptLedger {
             }
         }
         let copy_of = self.proven_copy(delivery);
-        let maybe_copy_of = if copy_of.is_none() { self.doubtful_copy(delivery) } else { None };
+        let maybe_copy_of = if copy_of.is_none() {
+            self.doubtful_copy(delivery)
+        } else {
+            None
+        };
         let id = copy_of.unwrap_or_else(new_id);
         self.next += 1;
         let receipt = ReceiptNumber(self.next);
         let armed = self.connected;
-        self.open.insert(receipt, OpenReceipt { delivery, id, settled: false, armed, orphaned: false });
+        self.open.insert(
+            receipt,
+            OpenReceipt {
+                delivery,
+                id,
+                settled: false,
+                armed,
+                orphaned: false,
+            },
+        );
         self.by_packet_id.insert(delivery.packet_id, receipt);
         if armed {
             self.order.push_back(receipt);
+            self.window_seen = self.window_seen.max(self.order.len());
         }
-        (Admission::New { receipt, copy_of, maybe_copy_of }, id)
+        (
+            Admission::New {
+                receipt,
+                copy_of,
+                maybe_copy_of,
+            },
+            id,
+        )
     }
 
     /// The intake had no room: the delivery is as if it had never come. The caller must drop the connection, so that
@@ -183,7 +237,9 @@ impl ReceiptLedger {
 
     /// The receipt has reached its end.
     pub fn settle(&mut self, number: ReceiptNumber) {
-        let Some(receipt) = self.open.get_mut(&number) else { return };
+        let Some(receipt) = self.open.get_mut(&number) else {
+            return;
+        };
         receipt.settled = true;
         if receipt.orphaned && !receipt.armed {
             self.open.remove(&number);
@@ -201,14 +257,25 @@ impl ReceiptLedger {
                 return None;
             }
             self.order.pop_front();
-            let Some(receipt) = self.open.remove(&number) else { continue };
+            let Some(receipt) = self.open.remove(&number) else {
+                continue;
+            };
             if receipt.orphaned {
                 continue;
             }
-            let Delivery { packet_id, fingerprint, arrived, .. } = receipt.delivery;
+            let Delivery {
+                packet_id,
+                fingerprint,
+                arrived,
+                ..
+            } = receipt.delivery;
             self.by_packet_id.remove(&packet_id);
-            let remembered = Remembered { packet_id, fingerprint, id: receipt.id };
-            remember(&mut self.this_connection, remembered, self.receive_window);
+            let remembered = Remembered {
+                packet_id,
+                fingerprint,
+                id: receipt.id,
+            };
+            self.remember(remembered);
             return Some(Acknowledgement { packet_id, arrived });
         }
         None
@@ -224,7 +291,10 @@ impl ReceiptLedger {
         let unsettled = self.open.values().filter(|receipt| !receipt.settled);
         unsettled.fold((0, None), |(count, oldest), receipt| {
             let arrived = receipt.delivery.arrived;
-            (count + 1, Some(oldest.map_or(arrived, |oldest: Duration| oldest.min(arrived))))
+            (
+                count + 1,
+                Some(oldest.map_or(arrived, |oldest: Duration| oldest.min(arrived))),
+            )
         })
     }
 
@@ -234,30 +304,46 @@ impl ReceiptLedger {
         if !delivery.duplicate {
             return None;
         }
-        let index = self.previous_connection.iter().position(|remembered| {
-            remembered.packet_id == delivery.packet_id && remembered.fingerprint == delivery.fingerprint
-        })?;
-        self.previous_connection.remove(index).map(|remembered| remembered.id)
+        let remembered = self.previous_connection.by_packet_id.get(&delivery.packet_id)?;
+        if remembered.fingerprint != delivery.fingerprint {
+            return None;
+        }
+        self.previous_connection
+            .by_packet_id
+            .remove(&delivery.packet_id)
+            .map(|remembered| remembered.id)
     }
 
     fn doubtful_copy(&self, delivery: Delivery) -> Option<MessageId> {
         if !delivery.duplicate {
             return None;
         }
-        let same = |remembered: &&Remembered| remembered.fingerprint == delivery.fingerprint;
-        let settled = self.this_connection.iter().chain(&self.previous_connection).find(same);
-        settled.map(|remembered| remembered.id).or_else(|| {
-            let mut open = self.open.values();
-            open.find(|receipt| receipt.delivery.fingerprint == delivery.fingerprint).map(|receipt| receipt.id)
-        })
+        let before = self
+            .previous_connection
+            .by_fingerprint
+            .get(&delivery.fingerprint)
+            .copied();
+        let now = || {
+            self.this_connection
+                .iter()
+                .find(|settled| settled.fingerprint == delivery.fingerprint)
+        };
+        let open = || {
+            self.open
+                .values()
+                .find(|open| open.delivery.fingerprint == delivery.fingerprint)
+        };
+        before
+            .or_else(|| now().map(|settled| settled.id))
+            .or_else(|| open().map(|open| open.id))
     }
-}
 
-fn remember(settled: &mut VecDeque<Remembered>, remembered: Remembered, receive_window: usize) {
-    if settled.len() >= receive_window {
-        settled.pop_front();
+    fn remember(&mut self, settled: Remembered) {
+        if self.this_connection.len() >= self.window_seen {
+            self.this_connection.pop_front();
+        }
+        self.this_connection.push_back(settled);
     }
-    settled.push_back(remembered);
 }
 
 #[cfg(test)]

@@ -13,12 +13,20 @@ impl Story {
     fn connected() -> Self {
         let mut ledger = ReceiptLedger::new(WINDOW);
         ledger.connected(false);
-        Self { ledger, ids: MessageIds::new(7) }
+        Self {
+            ledger,
+            ids: MessageIds::new(7),
+        }
     }
 
     fn publish(&mut self, packet_id: u16, duplicate: bool, text: &str) -> (Admission, MessageId) {
         let fingerprint = Fingerprint::of("room/message/1", text.as_bytes());
-        let delivery = Delivery { packet_id, duplicate, fingerprint, arrived: Duration::ZERO };
+        let delivery = Delivery {
+            packet_id,
+            duplicate,
+            fingerprint,
+            arrived: Duration::ZERO,
+        };
         self.ledger.admit(delivery, || self.ids.next_id())
     }
 
@@ -30,7 +38,9 @@ impl Story {
     }
 
     fn acks(&mut self) -> Vec<u16> {
-        std::iter::from_fn(|| self.ledger.next_acknowledgement()).map(|ack| ack.packet_id).collect()
+        std::iter::from_fn(|| self.ledger.next_acknowledgement())
+            .map(|ack| ack.packet_id)
+            .collect()
     }
 
     fn reconnect(&mut self, session_present: bool) {
@@ -59,7 +69,11 @@ fn what_surfaces_between_a_failure_and_the_connack_is_never_acked() {
     story.ledger.settle(stale);
     assert_eq!(story.acks(), [0u16; 0], "before the CONNACK event");
     story.ledger.connected(false);
-    assert_eq!(story.acks(), [0u16; 0], "the new session's packet 1 is another message");
+    assert_eq!(
+        story.acks(),
+        [0u16; 0],
+        "the new session's packet 1 is another message"
+    );
     let fresh = story.receipt(1, "fresh");
     assert_eq!(story.acks(), [0u16; 0]);
     story.ledger.settle(fresh);
@@ -73,7 +87,11 @@ fn a_redelivery_arms_the_open_receipt_once() {
     let (_, id) = story.publish(1, false, "a");
     story.reconnect(true);
     assert_eq!(story.publish(1, true, "a"), (Admission::Redelivered, id));
-    assert_eq!(story.publish(1, true, "a"), (Admission::Redelivered, id), "a retry on the live link");
+    assert_eq!(
+        story.publish(1, true, "a"),
+        (Admission::Redelivered, id),
+        "a retry on the live link"
+    );
     story.ledger.settle(ReceiptNumber(1));
     assert_eq!(story.acks(), [1], "one PUBACK for three copies");
 }
@@ -97,7 +115,11 @@ fn a_lost_session_takes_the_right_to_ack_but_not_the_message() {
     story.reconnect(false);
     let new = story.receipt(1, "new");
     story.ledger.settle(old);
-    assert_eq!(story.acks(), [0u16; 0], "the settled old message must not confirm the new one");
+    assert_eq!(
+        story.acks(),
+        [0u16; 0],
+        "the settled old message must not confirm the new one"
+    );
     story.ledger.settle(new);
     assert_eq!(story.acks(), [1]);
 }
@@ -110,7 +132,11 @@ fn another_message_with_an_open_identifier_takes_it_over() {
     story.ledger.settle(old);
     assert_eq!(story.acks(), [0u16; 0]);
     story.ledger.settle(new);
-    assert_eq!(story.acks(), [1], "one PUBACK, for the message that holds the identifier now");
+    assert_eq!(
+        story.acks(),
+        [1],
+        "one PUBACK, for the message that holds the identifier now"
+    );
 }
 
 /// Hazard 15: only the connection just before proves a copy.
@@ -149,7 +175,9 @@ fn a_doubtful_copy_keeps_its_own_id_and_is_marked() {
     story.reconnect(true);
     let (admission, second) = story.publish(2, true, "hi");
     assert_ne!(second, first);
-    assert!(matches!(admission, Admission::New { maybe_copy_of: Some(of), copy_of: None, .. } if of == first));
+    assert!(
+        matches!(admission, Admission::New { maybe_copy_of: Some(of), copy_of: None, .. } if of == first)
+    );
 }
 
 #[test]
@@ -160,7 +188,14 @@ fn two_people_who_both_say_hi_are_two_messages() {
     story.acks();
     let (admission, second) = story.publish(1, false, "hi");
     assert_ne!(first, second);
-    assert!(matches!(admission, Admission::New { copy_of: None, maybe_copy_of: None, .. }));
+    assert!(matches!(
+        admission,
+        Admission::New {
+            copy_of: None,
+            maybe_copy_of: None,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -175,7 +210,11 @@ fn a_forgotten_delivery_comes_again_as_new() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Publish { packet_id: u16, duplicate: bool, text: u8 },
+    Publish {
+        packet_id: u16,
+        duplicate: bool,
+        text: u8,
+    },
     Settle(usize),
     Lose,
     Resume,

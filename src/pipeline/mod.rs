@@ -3,7 +3,6 @@
 //! Promises: every queue is bounded; a receipt is settled only after the store's SEND_OK or a counted end.
 //! Must never: name rumqttc or the RocketMQ client.
 
-pub mod tail;
 mod alarm;
 mod attempts;
 mod intake;
@@ -11,6 +10,7 @@ mod lanes;
 mod ledger;
 pub mod ports;
 mod retry;
+pub mod tail;
 mod ticket;
 mod uplink;
 
@@ -18,6 +18,8 @@ pub use alarm::Alarm;
 pub use attempts::Sending;
 pub use intake::{Arrived, Full, Intake, IntakeReceiver, intake};
 pub use lanes::BatchLimits;
-pub use ledger::{Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered};
+pub use ledger::{
+    Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered,
+};
 pub use retry::Retry;
 pub use uplink::{Link, SaveTables, Uplink, UplinkParts};

@@ -24,7 +24,11 @@ pub struct OutgoingMessage {
 impl OutgoingMessage {
     /// Body and properties, as far as batches are bounded by them.
     pub fn stored_bytes(&self) -> usize {
-        let properties: usize = self.properties.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let properties: usize = self
+            .properties
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2)
+            .sum();
         self.body.len() + self.tag.len() + self.keys.len() + properties
     }
 }

@@ -9,6 +9,8 @@ use crate::binding::read_back;
 use crate::data_dir::SessionState;
 
 const PAGE_MESSAGES: u32 = 256;
+/// Per queue: the queues share the window, but some brokers send beyond it.
+const WINDOWS_READ: u64 = 2;
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// The last receive window of the session's last connection, oldest first. Asks until RocketMQ answers, without a
@@ -54,7 +56,7 @@ async fn of_topic(
     let mut found = Vec::new();
     for queue in reader.queues(topic).await? {
         let (first, end) = reader.offsets(topic, &queue).await?;
-        let mut next = first.max(end.saturating_sub(u64::from(receive_maximum)));
+        let mut next = first.max(end.saturating_sub(u64::from(receive_maximum) * WINDOWS_READ));
         while next < end {
             let page = reader.pull(topic, &queue, None, next, PAGE_MESSAGES).await?;
             if page.next_offset <= next {
@@ -67,7 +69,11 @@ async fn of_topic(
                     && recorded.connection == Some(session.connection);
                 if let (true, Some(id), Some(packet_id)) = (ours, recorded.id, recorded.packet_id) {
                     let fingerprint = Fingerprint::of(&recorded.mqtt_topic, &recorded.payload);
-                    let remembered = Remembered { packet_id, fingerprint, id };
+                    let remembered = Remembered {
+                        packet_id,
+                        fingerprint,
+                        id,
+                    };
                     found.push((recorded.sequence.unwrap_or(0), remembered));
                 }
             }

@@ -59,8 +59,15 @@ pub struct UplinkParts {
 }
 
 enum Finished {
-    Batch { topic: Arc<str>, queue_index: usize, ends: Vec<(Ticket, Outcome)> },
-    Lookup { topic: Arc<str>, queues: Vec<QueueName> },
+    Batch {
+        topic: Arc<str>,
+        queue_index: usize,
+        ends: Vec<(Ticket, Outcome)>,
+    },
+    Lookup {
+        topic: Arc<str>,
+        queues: Vec<QueueName>,
+    },
 }
 
 /// See the module's words.
@@ -114,7 +121,11 @@ impl Uplink {
             let weight_bytes = envelope.weight_bytes();
             match self.parts.rules.bind(&envelope) {
                 Ok(bound) => {
-                    let ticket = Ticket { receipt, weight_bytes, kind: bound.kind };
+                    let ticket = Ticket {
+                        receipt,
+                        weight_bytes,
+                        kind: bound.kind,
+                    };
                     let message = OutgoingMessage {
                         tag: bound.tag,
                         keys: bound.keys,
@@ -122,12 +133,24 @@ impl Uplink {
                         body: bound.body,
                     };
                     let since = self.parts.clock.monotonic();
-                    let waiting = Waiting { message, ticket, slot: bound.slot, since };
+                    let waiting = Waiting {
+                        message,
+                        ticket,
+                        slot: bound.slot,
+                        since,
+                    };
                     self.lanes(&bound.topic).push(waiting);
                 }
                 Err(unbound) => {
                     let outcome = self.judge(unbound, &envelope.topic);
-                    ended.push((Ticket { receipt, weight_bytes, kind: Kind::Other }, outcome));
+                    ended.push((
+                        Ticket {
+                            receipt,
+                            weight_bytes,
+                            kind: Kind::Other,
+                        },
+                        outcome,
+                    ));
                 }
             }
         }
@@ -138,7 +161,9 @@ impl Uplink {
 
     fn lanes(&mut self, topic: &Arc<str>) -> &mut TopicLanes {
         let table = || self.parts.tables.topics.get(&**topic).cloned();
-        self.topics.entry(topic.clone()).or_insert_with(|| TopicLanes::new(topic.clone(), table()))
+        self.topics
+            .entry(topic.clone())
+            .or_insert_with(|| TopicLanes::new(topic.clone(), table()))
     }
 
     fn judge(&mut self, unbound: Unbound, mqtt_topic: &str) -> Outcome {
@@ -169,15 +194,21 @@ impl Uplink {
         for lanes in self.topics.values_mut() {
             if !lanes.is_known() && !lanes.lookup_running {
                 lanes.lookup_running = true;
-                self.running.spawn(look_up(self.parts.sending.clone(), lanes.topic.clone()));
+                self.running
+                    .spawn(look_up(self.parts.sending.clone(), lanes.topic.clone()));
             }
             while let Some(ready) = lanes.next_ready(self.parts.limits, now) {
                 self.parts.sending.metrics.batch_messages(ready.tickets.len());
                 let (sending, topic) = (self.parts.sending.clone(), lanes.topic.clone());
                 self.running.spawn(async move {
-                    let ends =
-                        sending.until_settled(topic.clone(), ready.queue, ready.messages, ready.tickets).await;
-                    Finished::Batch { topic, queue_index: ready.queue_index, ends }
+                    let ends = sending
+                        .until_settled(topic.clone(), ready.queue, ready.messages, ready.tickets)
+                        .await;
+                    Finished::Batch {
+                        topic,
+                        queue_index: ready.queue_index,
+                        ends,
+                    }
                 });
             }
         }
@@ -185,7 +216,11 @@ impl Uplink {
 
     async fn finish(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
         match finished {
-            Ok(Finished::Batch { topic, queue_index, ends }) => {
+            Ok(Finished::Batch {
+                topic,
+                queue_index,
+                ends,
+            }) => {
                 if let Some(lanes) = self.topics.get_mut(&topic) {
                     lanes.free(queue_index);
                 }
@@ -230,14 +265,20 @@ impl Uplink {
         }
         metrics.in_flight.sub(ends.len() as i64);
         self.parts.intake.leave(ends.len(), weight_bytes);
-        let receipts: Vec<_> = ends.into_iter().filter_map(|(ticket, _)| ticket.receipt).collect();
+        let receipts: Vec<_> = ends
+            .into_iter()
+            .filter_map(|(ticket, _)| ticket.receipt)
+            .collect();
         // A closed channel means that the subscriber is gone, and with it the right to acknowledge.
         let _ = self.parts.settled.send(receipts).await;
     }
 
     async fn link_changed(&mut self, subscriber_lives: bool) {
         let link = *self.parts.link.borrow_and_update();
-        self.parts.sending.taken_over.store(link == Link::TakenOver, Ordering::Relaxed);
+        self.parts
+            .sending
+            .taken_over
+            .store(link == Link::TakenOver, Ordering::Relaxed);
         match link {
             Link::Up => self.held_until = None,
             Link::Down => self.held_until = Some(self.parts.clock.monotonic() + HOLD_AFTER_LINK_LOSS),
@@ -245,7 +286,14 @@ impl Uplink {
                 self.held_until = None;
                 let tickets: Vec<_> = self.topics.values_mut().flat_map(TopicLanes::abandon).collect();
                 let outcome = Outcome::Filtered(FilterReason::SessionTakenOver);
-                self.settle("", tickets.into_iter().map(|ticket| (ticket, outcome.clone())).collect()).await;
+                self.settle(
+                    "",
+                    tickets
+                        .into_iter()
+                        .map(|ticket| (ticket, outcome.clone()))
+                        .collect(),
+                )
+                .await;
             }
         }
         if !subscriber_lives {
@@ -256,7 +304,8 @@ impl Uplink {
     }
 
     fn is_held(&self) -> bool {
-        self.held_until.is_some_and(|until| self.parts.clock.monotonic() < until)
+        self.held_until
+            .is_some_and(|until| self.parts.clock.monotonic() < until)
     }
 
     fn next_due_in(&self) -> Option<Duration> {
@@ -267,7 +316,11 @@ impl Uplink {
         if self.parts.limits.linger.is_zero() {
             return None;
         }
-        let due = self.topics.values().filter_map(|lanes| lanes.next_due(self.parts.limits)).min()?;
+        let due = self
+            .topics
+            .values()
+            .filter_map(|lanes| lanes.next_due(self.parts.limits))
+            .min()?;
         Some(due.saturating_sub(now))
     }
 

@@ -66,7 +66,11 @@ impl Admin {
         };
         *client.client_config_mut() = open.client_config();
         let started = MQAdminReadExt::start(&mut client).await;
-        let admin = Self { connector, open, client };
+        let admin = Self {
+            connector,
+            open,
+            client,
+        };
         match started {
             Ok(()) => Ok(admin),
             Err(error) => {
@@ -83,9 +87,14 @@ impl Admin {
         if self.topic_exists(name).await? {
             return Ok(());
         }
-        let cluster = self.answer(&what, MQAdminReadExt::examine_broker_cluster_info(&self.client)).await?;
+        let cluster = self
+            .answer(&what, MQAdminReadExt::examine_broker_cluster_info(&self.client))
+            .await?;
         let brokers = cluster.broker_addr_table.unwrap_or_default();
-        let masters: Vec<_> = brokers.values().filter_map(|broker| broker.broker_addrs().get(&0)).collect();
+        let masters: Vec<_> = brokers
+            .values()
+            .filter_map(|broker| broker.broker_addrs().get(&0))
+            .collect();
         if masters.is_empty() {
             let cause = "the name server knows no broker: is the RocketMQ broker running?".to_owned();
             return Err(AdminError::Failed { what, cause });
@@ -136,8 +145,16 @@ impl Admin {
             })
             .collect();
         queues.sort_by(|a, b| (&a.broker, a.queue_id).cmp(&(&b.broker, b.queue_id)));
-        let messages = queues.iter().map(|queue| queue.stored_offset.saturating_sub(queue.consumed_offset)).sum();
-        Ok(GroupLag { group: group.to_owned(), topic: topic.to_owned(), messages, queues })
+        let messages = queues
+            .iter()
+            .map(|queue| queue.stored_offset.saturating_sub(queue.consumed_offset))
+            .sum();
+        Ok(GroupLag {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            messages,
+            queues,
+        })
     }
 
     /// Closes the connections; waits two seconds at most.
@@ -151,7 +168,11 @@ impl Admin {
         self.connector.timeout() * 2
     }
 
-    async fn answer<T>(&self, what: &str, request: impl Future<Output = ClientResult<T>>) -> Result<T, AdminError> {
+    async fn answer<T>(
+        &self,
+        what: &str,
+        request: impl Future<Output = ClientResult<T>>,
+    ) -> Result<T, AdminError> {
         let limit = self.limit();
         match tokio::time::timeout(limit, request).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -161,12 +182,18 @@ impl Admin {
     }
 
     async fn failed(&self, what: &str, error: &ClientError) -> AdminError {
-        AdminError::Failed { what: what.to_owned(), cause: self.connector.explain(error).await }
+        AdminError::Failed {
+            what: what.to_owned(),
+            cause: self.connector.explain(error).await,
+        }
     }
 }
 
 fn no_answer(what: String, limit: Duration) -> AdminError {
-    AdminError::Failed { what, cause: format!("no answer within {} ms", limit.as_millis()) }
+    AdminError::Failed {
+        what,
+        cause: format!("no answer within {} ms", limit.as_millis()),
+    }
 }
 
 fn is_topic_missing(error: &ClientError) -> bool {

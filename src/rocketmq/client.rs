@@ -11,15 +11,18 @@ use std::time::Duration;
 
 use cheetah_string::CheetahString;
 use rocketmq_client_rust::{
-    AclClientRPCHook, ClientConfig, ClientError, ClientRpcHook, ClientRuntime, ClientRuntimeConfig, SessionCredentials,
-    TelemetryHandle,
+    AclClientRPCHook, ClientConfig, ClientError, ClientRpcHook, ClientRuntime, ClientRuntimeConfig,
+    SessionCredentials, TelemetryHandle,
 };
 use rocketmq_runtime::{RuntimeConfig, RuntimeOwner, ShutdownDeadline};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::failure::text_of;
+use super::failure::{kind_of, text_of};
 use crate::config::RocketMqConfig;
+use crate::model::FailureKind;
 
+/// Part of the explanation, by which this cause is told from others.
+pub const OLD_NAME_SERVER: &str = "older than RocketMQ 5";
 const CLOSE: Duration = Duration::from_secs(2);
 
 /// The threads that RocketMQ clients run on could not be started.
@@ -53,31 +56,49 @@ impl Connector {
         keys: Option<(String, SecretString)>,
         timeout: Duration,
     ) -> Result<Self, StartError> {
-        let config = RuntimeConfig { thread_name: "rocketmq".to_owned(), ..RuntimeConfig::default() };
+        let config = RuntimeConfig {
+            thread_name: "rocketmq".to_owned(),
+            ..RuntimeConfig::default()
+        };
         let plan = RuntimeOwner::plan(config).map_err(|error| StartError(causes(&error)))?;
         let owner = plan.build().map_err(|error| StartError(causes(&error)))?;
-        Ok(Self { name_servers, keys, timeout, owner: Some(owner), opened: AtomicU64::new(0) })
+        Ok(Self {
+            name_servers,
+            keys,
+            timeout,
+            owner: Some(owner),
+            opened: AtomicU64::new(0),
+        })
     }
 
     /// A fresh client, shared with no other; takes about a millisecond and connects to nothing yet.
     pub fn open(&self) -> Result<OpenClient, StartError> {
-        let owner = self.owner.as_ref().ok_or_else(|| StartError("it was stopped".to_owned()))?;
+        let owner = self
+            .owner
+            .as_ref()
+            .ok_or_else(|| StartError("it was stopped".to_owned()))?;
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let context = owner.root_context().component("client");
-        let runtime = ClientRuntime::try_new(context, ClientRuntimeConfig::default(), TelemetryHandle::noop())
-            .map_err(|error| StartError(text_of(&error)))?;
+        let runtime =
+            ClientRuntime::try_new(context, ClientRuntimeConfig::default(), TelemetryHandle::noop())
+                .map_err(|error| StartError(text_of(&error)))?;
         let mut config = ClientConfig::default();
         config.set_namesrv_addr(CheetahString::from_string(self.name_servers.join(";")));
         // RocketMQ takes two clients of one name on one machine for one.
         let name = format!("roombridge-{}-{number}", std::process::id());
         config.set_instance_name(CheetahString::from_string(name));
-        Ok(OpenClient { number, runtime, config })
+        Ok(OpenClient {
+            number,
+            runtime,
+            config,
+        })
     }
 
     /// Signs each request, where keys are configured.
     pub fn rpc_hook(&self) -> Option<Arc<ClientRpcHook>> {
         let (access_key, secret_key) = self.keys.as_ref()?;
-        let credentials = SessionCredentials::with_keys(access_key.as_str(), secret_key.expose_secret().to_owned());
+        let credentials =
+            SessionCredentials::with_keys(access_key.as_str(), secret_key.expose_secret().to_owned());
         Some(Arc::new(AclClientRPCHook::new(credentials)))
     }
 
@@ -89,14 +110,16 @@ impl Connector {
     /// Says what is wrong. Asks the name servers, since the client's own error does not tell an absent one from others.
     pub async fn explain(&self, error: &ClientError) -> String {
         let name_servers = self.name_servers.join(", ");
-        if text_of(error).contains("enableActingMaster") {
+        if kind_of(error) == FailureKind::UnsupportedServer {
             return format!(
-                "the name server at {name_servers} is older than RocketMQ 5; roombridge needs a 5.x name server \
+                "the name server at {name_servers} is {OLD_NAME_SERVER}; roombridge needs a 5.x name server \
                  (4.9 brokers behind it work)"
             );
         }
         if error.broker_response_code().is_none() && self.no_name_server_answers().await {
-            return format!("no name server answers at {name_servers}: is RocketMQ running? Set rocketmq.name_servers");
+            return format!(
+                "no name server answers at {name_servers}: is RocketMQ running? Set rocketmq.name_servers"
+            );
         }
         meaning(error)
     }
@@ -104,7 +127,10 @@ impl Connector {
     async fn no_name_server_answers(&self) -> bool {
         for name_server in &self.name_servers {
             let connect = tokio::net::TcpStream::connect(name_server.as_str());
-            if matches!(tokio::time::timeout(Duration::from_secs(1), connect).await, Ok(Ok(_))) {
+            if matches!(
+                tokio::time::timeout(Duration::from_secs(1), connect).await,
+                Ok(Ok(_))
+            ) {
                 return false;
             }
         }
@@ -153,17 +179,27 @@ impl OpenClient {
     }
 }
 
-/// In words, with the broker's answers that a user can do something about.
+/// In words, with what a user can do about it.
 fn meaning(error: &ClientError) -> String {
-    match error.broker_response_code() {
-        Some(1) => "the broker reports an internal error; see the broker's log".to_owned(),
-        Some(2 | 14) => "the broker is busy; try again later".to_owned(),
-        Some(16) => "the broker refuses access; check rocketmq.access_key and rocketmq.secret_key, and what they \
-                     permit on this topic"
-            .to_owned(),
-        Some(17) => "the topic does not exist on the broker".to_owned(),
-        Some(code) => format!("the broker answered with code {code}; see the broker's log"),
-        None => format!("{}; is the RocketMQ broker running?", text_of(error)),
+    match kind_of(error) {
+        FailureKind::Transport => {
+            "there is no connection to the broker; is the RocketMQ broker running?".to_owned()
+        }
+        FailureKind::Timeout => "the broker did not answer in time; is it overloaded, or stopped?".to_owned(),
+        FailureKind::Busy => "the broker is busy; try again later".to_owned(),
+        FailureKind::TopicMissing => "the topic does not exist on the broker".to_owned(),
+        FailureKind::NoPermission => {
+            "the broker refuses access; check rocketmq.access_key and rocketmq.secret_key, \
+                                      and what they permit on this topic"
+                .to_owned()
+        }
+        FailureKind::NotDurable(_)
+        | FailureKind::MessageIllegal
+        | FailureKind::UnsupportedServer
+        | FailureKind::Unknown => match error.broker_response_code() {
+            Some(code) => format!("the broker answered with code {code}; see the broker's log"),
+            None => text_of(error),
+        },
     }
 }
 

@@ -21,7 +21,9 @@ pub fn kind_of(error: &ClientError) -> FailureKind {
     }
     let code = error.descriptor().code();
     match code.as_str() {
-        "transport.response.timeout" | "transport.write.timeout" | "core.operation.timed_out" => FailureKind::Timeout,
+        "transport.response.timeout" | "transport.write.timeout" | "core.operation.timed_out" => {
+            FailureKind::Timeout
+        }
         "transport.admission.queue_saturated" | "transport.remote.rate_limited" => FailureKind::Busy,
         "route.topic.not_found" | "broker.topic.not_found" => FailureKind::TopicMissing,
         "broker.lookup.not_found" | "client.retry.budget_exhausted" => FailureKind::Transport,

@@ -15,8 +15,9 @@ use rocketmq_model::common::message::message_queue::MessageQueue;
 use rocketmq_model::common::message::message_single::Message;
 
 use super::admin;
-use super::client::{Connector, OpenClient};
+use super::client::{Connector, OLD_NAME_SERVER, OpenClient};
 use super::failure::{kind_of, text_of};
+use super::reader::RocketMqReader;
 use crate::config::RocketMqConfig;
 use crate::model::{FailureKind, NotDurable, QueueName, Sent, StoredAt};
 use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink};
@@ -32,6 +33,8 @@ pub struct Producer {
 struct Inner {
     config: RocketMqConfig,
     connector: Arc<Connector>,
+    /// Finds the queues of a topic.
+    reader: Arc<RocketMqReader>,
     brokers: Mutex<HashMap<Arc<str>, Arc<BrokerClient>>>,
 }
 
@@ -48,8 +51,15 @@ struct StartedProducer {
 }
 
 impl Producer {
-    pub fn new(config: RocketMqConfig, connector: Arc<Connector>) -> Self {
-        Self { inner: Arc::new(Inner { config, connector, brokers: Mutex::default() }) }
+    pub fn new(config: RocketMqConfig, connector: Arc<Connector>, reader: Arc<RocketMqReader>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                connector,
+                reader,
+                brokers: Mutex::default(),
+            }),
+        }
     }
 }
 
@@ -66,38 +76,43 @@ impl Sink for Producer {
 
 impl Inner {
     async fn queues(&self, topic: &str) -> Result<Vec<QueueName>, FailureKind> {
-        let deadline = self.config.send_timeout + BEYOND_SEND_TIMEOUT;
-        let found = tokio::time::timeout(deadline, self.find_queues(topic)).await.unwrap_or(Err(FailureKind::Timeout));
-        match found {
+        match self.find_queues(topic).await {
             Err(FailureKind::TopicMissing) if self.config.create_topics => {
-                tracing::info!(topic, queues = self.config.queues_per_new_topic, "creating the RocketMQ topic");
-                admin::create_topic(&self.connector, topic, self.config.queues_per_new_topic).await.map_err(|error| {
-                    tracing::warn!(topic, %error, "could not create the RocketMQ topic");
-                    FailureKind::TopicMissing
-                })?;
-                tokio::time::timeout(deadline, self.find_queues(topic)).await.unwrap_or(Err(FailureKind::Timeout))
+                tracing::info!(
+                    topic,
+                    queues = self.config.queues_per_new_topic,
+                    "creating the RocketMQ topic"
+                );
+                admin::create_topic(&self.connector, topic, self.config.queues_per_new_topic)
+                    .await
+                    .map_err(|error| {
+                        tracing::warn!(topic, %error, "could not create the RocketMQ topic");
+                        FailureKind::TopicMissing
+                    })?;
+                self.find_queues(topic).await
             }
             other => other,
         }
     }
 
-    /// By a client of its own: asked once per topic, and a client that lived through an outage has an old route.
     async fn find_queues(&self, topic: &str) -> Result<Vec<QueueName>, FailureKind> {
-        let mut started = self.start().await?;
-        let found = started.producer.fetch_publish_message_queues(topic).await;
-        started.close().await;
-        let mut queues: Vec<_> = found
-            .map_err(|error| kind_of(&error))?
-            .into_iter()
-            .map(|queue| QueueName { broker: queue.broker_name().as_str().into(), id: queue.queue_id() })
-            .collect();
-        queues.sort();
-        Ok(queues)
+        self.reader.writable_queues(topic).await.map_err(|error| {
+            tracing::debug!(%error, "no queues of a topic");
+            if error.missing {
+                FailureKind::TopicMissing
+            } else if error.cause.contains(OLD_NAME_SERVER) {
+                FailureKind::UnsupportedServer
+            } else {
+                FailureKind::Transport
+            }
+        })
     }
 
     async fn send(&self, batch: &Batch) -> Vec<Sent> {
         let deadline = self.config.send_timeout + BEYOND_SEND_TIMEOUT;
-        let sent = tokio::time::timeout(deadline, self.send_once(batch)).await.unwrap_or(Err(FailureKind::Timeout));
+        let sent = tokio::time::timeout(deadline, self.send_once(batch))
+            .await
+            .unwrap_or(Err(FailureKind::Timeout));
         match sent {
             Ok(result) => answers(&result, batch),
             Err(kind) => vec![Sent::Failed(kind); batch.messages.len()],
@@ -108,14 +123,21 @@ impl Inner {
         let broker = self.broker(&batch.queue.broker);
         let started = broker.client(self).await?;
         let topic = CheetahString::from_slice(&batch.topic);
-        let messages = batch.messages.iter().map(|message| to_message(&topic, message)).collect::<Result<Vec<_>, _>>()?;
+        let messages = batch
+            .messages
+            .iter()
+            .map(|message| to_message(&topic, message))
+            .collect::<Result<Vec<_>, _>>()?;
         let queue = MessageQueue::from_parts(&*batch.topic, &*batch.queue.broker, batch.queue.id);
         match started.producer.send_batch_to_queue(messages, queue).await {
             Ok(result) => Ok(result),
             Err(error) => {
                 let kind = kind_of(&error);
                 tracing::debug!(queue = %batch.queue, cause = kind.as_str(), error = text_of(&error), "a send failed");
-                if matches!(kind, FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown) {
+                if matches!(
+                    kind,
+                    FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown
+                ) {
                     broker.replace(&started).await;
                 }
                 Err(kind)
@@ -167,22 +189,21 @@ impl BrokerClient {
     /// Another lane may have replaced it already.
     async fn replace(&self, failed: &Arc<StartedProducer>) {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, failed))
+        {
             *current = None;
             failed.client.close();
         }
     }
 }
 
-impl StartedProducer {
-    async fn close(mut self) {
-        self.producer.shutdown().await;
-        self.client.close();
-    }
-}
-
 fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Message, FailureKind> {
-    let mut message = Message::builder().topic(topic.clone()).body(outgoing.body.clone()).key(outgoing.keys.as_str());
+    let mut message = Message::builder()
+        .topic(topic.clone())
+        .body(outgoing.body.clone())
+        .key(outgoing.keys.as_str());
     if !outgoing.tag.is_empty() {
         message = message.tags(outgoing.tag.as_str());
     }
@@ -198,7 +219,10 @@ fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Messa
 fn answers(result: &SendResult, batch: &Batch) -> Vec<Sent> {
     (0..batch.messages.len() as u64)
         .map(|index| {
-            let at = StoredAt { queue_id: batch.queue.id, queue_offset: result.queue_offset + index };
+            let at = StoredAt {
+                queue_id: batch.queue.id,
+                queue_offset: result.queue_offset + index,
+            };
             match result.send_status {
                 SendStatus::SendOk => Sent::Stored(at),
                 SendStatus::FlushDiskTimeout => Sent::NotDurable(at, NotDurable::FlushDiskTimeout),

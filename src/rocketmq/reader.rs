@@ -33,6 +33,7 @@ const FILTER_WITH_REQUEST: i32 = 1 << 2;
 /// The broker's own limit for one answer is 256 KiB by default; without a bound of ours it logs a warning for each pull.
 const PAGE_BYTES: i32 = 16 << 20;
 const READABLE: u32 = 1 << 2;
+const WRITABLE: u32 = 1 << 1;
 const MASTER: u64 = 0;
 const STOP: Duration = Duration::from_secs(2);
 
@@ -54,7 +55,11 @@ impl RocketMqReader {
     /// Starts a client; whether RocketMQ answers shows the first call.
     pub async fn start(connector: Arc<Connector>) -> Result<Self, ReaderStartError> {
         let client = open(&connector).await?;
-        Ok(Self { connector, current: tokio::sync::Mutex::new(Some(Arc::new(client))), brokers: Mutex::default() })
+        Ok(Self {
+            connector,
+            current: tokio::sync::Mutex::new(Some(Arc::new(client))),
+            brokers: Mutex::default(),
+        })
     }
 
     /// Closes the connections; waits two seconds at most.
@@ -69,7 +74,9 @@ impl RocketMqReader {
         if let Some(client) = &*current {
             return Ok(client.clone());
         }
-        let client = open(&self.connector).await.map_err(|error| failed(what, error.to_string()))?;
+        let client = open(&self.connector)
+            .await
+            .map_err(|error| failed(what, error.to_string()))?;
         let client = Arc::new(client);
         *current = Some(client.clone());
         Ok(client)
@@ -86,7 +93,10 @@ impl RocketMqReader {
         let limit = self.connector.timeout() + Duration::from_secs(1);
         let (cause, answered) = match tokio::time::timeout(limit, request).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => (self.connector.explain(&error).await, error.broker_response_code().is_some()),
+            Ok(Err(error)) => (
+                self.connector.explain(&error).await,
+                error.broker_response_code().is_some(),
+            ),
             Err(_) => (format!("no answer within {} ms", limit.as_millis()), false),
         };
         if !answered {
@@ -98,9 +108,15 @@ impl RocketMqReader {
     /// A client that lived through an outage finds its broker again only seconds after its return, a fresh one at once.
     async fn forget(&self, failed: &Arc<Client>) {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, failed))
+        {
             *current = None;
-            self.brokers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.brokers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
             let failed = failed.clone();
             tokio::spawn(async move { failed.close().await });
         }
@@ -113,12 +129,16 @@ impl RocketMqReader {
     async fn route(&self, topic: &str) -> Result<TopicRouteData, ReadError> {
         let what = format!("topic {topic}");
         let client = self.client(&what).await?;
-        let route = self.answer(&what, &client, client.handle.topic_route(topic, self.timeout_ms())).await?;
-        let route = route.ok_or_else(|| ReadError {
-            what,
-            cause: "there is no such topic; check its name, or send a first message to it".to_owned(),
-            missing: true,
-        })?;
+        let route = self
+            .answer(
+                &what,
+                &client,
+                client.handle.topic_route(topic, self.timeout_ms()),
+            )
+            .await?;
+        let Some(route) = route else {
+            return Err(self.absent(what, &client).await);
+        };
         let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         for broker in &route.broker_datas {
             let addresses = broker.broker_addrs();
@@ -132,10 +152,66 @@ impl RocketMqReader {
         Ok(route)
     }
 
+    /// The queues that can be written now, sorted: those on brokers whose master is there.
+    pub async fn writable_queues(&self, topic: &str) -> Result<Vec<QueueName>, ReadError> {
+        let route = self.route(topic).await?;
+        let writable = route
+            .queue_datas
+            .iter()
+            .filter(|data| data.perm() & WRITABLE != 0);
+        let mut queues: Vec<QueueName> = writable
+            .flat_map(|data| {
+                let broker: Arc<str> = Arc::from(data.broker_name().as_str());
+                (0..data.write_queue_nums() as i32).map(move |id| QueueName {
+                    broker: Arc::clone(&broker),
+                    id,
+                })
+            })
+            .collect();
+        queues.sort();
+        Ok(queues)
+    }
+
+    /// A name server forgets the topics of brokers that are away, so no route is not yet no topic.
+    async fn absent(&self, what: String, client: &Arc<Client>) -> ReadError {
+        let cluster = self
+            .answer(
+                &what,
+                client,
+                client.handle.broker_cluster_info(self.timeout_ms()),
+            )
+            .await;
+        match cluster {
+            Ok(cluster)
+                if cluster
+                    .broker_addr_table
+                    .as_ref()
+                    .is_none_or(|brokers| brokers.is_empty()) =>
+            {
+                failed(
+                    &what,
+                    "the name server knows no broker; is the RocketMQ broker running?".to_owned(),
+                )
+            }
+            Ok(_) => ReadError {
+                what,
+                cause: "there is no such topic on the brokers that are there; check its name, or create it"
+                    .to_owned(),
+                missing: true,
+            },
+            Err(error) => error,
+        }
+    }
+
     async fn broker_address(&self, topic: &str, queue: &QueueName) -> Result<CheetahString, ReadError> {
         let key = (topic.to_owned(), Arc::clone(&queue.broker));
-        let known =
-            || self.brokers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = || {
+            self.brokers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&key)
+                .cloned()
+        };
         if let Some(address) = known() {
             return Ok(address);
         }
@@ -191,7 +267,10 @@ impl Reader for RocketMqReader {
                 .filter(|data| data.perm() & READABLE != 0)
                 .flat_map(|data| {
                     let broker: Arc<str> = Arc::from(data.broker_name().as_str());
-                    (0..data.read_queue_nums() as i32).map(move |id| QueueName { broker: Arc::clone(&broker), id })
+                    (0..data.read_queue_nums() as i32).map(move |id| QueueName {
+                        broker: Arc::clone(&broker),
+                        id,
+                    })
                 })
                 .collect();
             queues.sort();
@@ -205,7 +284,10 @@ impl Reader for RocketMqReader {
         queue: &'a QueueName,
     ) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
         Box::pin(async move {
-            let (address, name) = (self.broker_address(topic, queue).await?, client_queue(topic, queue));
+            let (address, name) = (
+                self.broker_address(topic, queue).await?,
+                client_queue(topic, queue),
+            );
             let what = describe(topic, queue);
             let client = self.client(&what).await?;
             let min = client.handle.min_offset(&address, &name, self.timeout_ms());
@@ -223,11 +305,17 @@ impl Reader for RocketMqReader {
         stored_ms: u64,
     ) -> BoxFuture<'a, Result<u64, ReadError>> {
         Box::pin(async move {
-            let (address, name) = (self.broker_address(topic, queue).await?, client_queue(topic, queue));
+            let (address, name) = (
+                self.broker_address(topic, queue).await?,
+                client_queue(topic, queue),
+            );
             let time = i64::try_from(stored_ms).unwrap_or(i64::MAX);
             let what = describe(topic, queue);
             let client = self.client(&what).await?;
-            let search = client.handle.search_offset(&address, &name, time, BoundaryType::Lower, self.timeout_ms());
+            let search =
+                client
+                    .handle
+                    .search_offset(&address, &name, time, BoundaryType::Lower, self.timeout_ms());
             Ok(offset(self.answer(&what, &client, search).await?))
         })
     }
@@ -242,14 +330,20 @@ impl Reader for RocketMqReader {
     ) -> BoxFuture<'a, Result<Page, ReadError>> {
         Box::pin(async move {
             let what = || format!("{} from offset {from_offset} on", describe(topic, queue));
-            let wrong = |cause: &str| ReadError { what: what(), cause: cause.to_owned(), missing: false };
+            let wrong = |cause: &str| ReadError {
+                what: what(),
+                cause: cause.to_owned(),
+                missing: false,
+            };
             if tag.is_some_and(|tag| tag.is_empty() || tag == "*" || tag.contains("||")) {
                 return Err(wrong("the tag must be one tag: not empty, not *, without ||"));
             }
             let address = self.broker_address(topic, queue).await?;
             let request = pull_request(topic, queue, tag, from_offset, limit);
             let client = self.client(&what()).await?;
-            let pull = client.handle.pull_outcome_from_broker(&address, request, self.timeout_ms());
+            let pull = client
+                .handle
+                .pull_outcome_from_broker(&address, request, self.timeout_ms());
             let outcome = self.answer(&what(), &client, pull).await?;
             let (status, next_offset) = (outcome.pull_status(), outcome.next_begin_offset());
             match status {
@@ -257,18 +351,30 @@ impl Reader for RocketMqReader {
                 PullStatus::NoNewMsg | PullStatus::NoMatchedMsg | PullStatus::OffsetIllegal => {
                     // A broker that came back with less than it had must not send us back to the start.
                     let next_offset = next_offset.max(from_offset);
-                    return Ok(Page { messages: Vec::new(), next_offset });
+                    return Ok(Page {
+                        messages: Vec::new(),
+                        next_offset,
+                    });
                 }
             }
             let found = outcome.into_messages().unwrap_or_default();
             // The client stops at a message that it cannot decode and says nothing; so the next pull begins right
             // after the last one that we have, and a pull that brings none is an error.
-            let last = found.last().ok_or_else(|| wrong("the message there cannot be decoded"))?;
+            let last = found
+                .last()
+                .ok_or_else(|| wrong("the message there cannot be decoded"))?;
             let next_offset = offset(last.queue_offset()) + 1;
             // The broker filters by the hash of the tag, which different tags can share.
             let wanted = |message: &StoredMessage| tag.is_none_or(|tag| message.tag == tag);
-            let messages = found.iter().map(|message| stored(message, queue)).filter(wanted).collect();
-            Ok(Page { messages, next_offset })
+            let messages = found
+                .iter()
+                .map(|message| stored(message, queue))
+                .filter(wanted)
+                .collect();
+            Ok(Page {
+                messages,
+                next_offset,
+            })
         })
     }
 }
@@ -302,12 +408,18 @@ fn pull_request(
 }
 
 fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
-    let properties: BTreeMap<String, String> =
-        message.properties().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let properties: BTreeMap<String, String> = message
+        .properties()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
     StoredMessage {
         topic: message.topic().to_string(),
         tag: message.get_tags().map(|tag| tag.to_string()).unwrap_or_default(),
-        keys: message.get_keys().map(|keys| keys.to_string()).unwrap_or_default(),
+        keys: message
+            .get_keys()
+            .map(|keys| keys.to_string())
+            .unwrap_or_default(),
         queue: queue.clone(),
         queue_offset: offset(message.queue_offset()),
         stored_ms: offset(message.store_timestamp()),
@@ -318,7 +430,11 @@ fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
 }
 
 fn failed(what: &str, cause: String) -> ReadError {
-    ReadError { what: what.to_owned(), cause, missing: false }
+    ReadError {
+        what: what.to_owned(),
+        cause,
+        missing: false,
+    }
 }
 
 fn client_queue(topic: &str, queue: &QueueName) -> MessageQueue {

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::java::{self, JavaMessage};
+use super::java::{self, JavaMessage, NewMessage};
 use super::ports::{free_broker_port, free_port};
 use super::process::Process;
 use super::scratch::Scratch;
@@ -47,11 +46,21 @@ impl ApacheRocketMq {
         let scratch = Scratch::new("rocketmq");
         let (name_server_port, broker_port) = (free_port(), free_broker_port());
         scratch.write("namesrv.conf", &name_server_config(&scratch, name_server_port));
-        scratch.write("broker.conf", &broker_config(&scratch, name_server_port, broker_port, &options));
-        let mut new =
-            ApacheRocketMq { name_server: None, broker: None, name_server_port, broker_port, starts: 0, scratch };
-        new.start_name_server();
-        new.start_broker();
+        scratch.write(
+            "broker.conf",
+            &broker_config(&scratch, name_server_port, broker_port, &options),
+        );
+        let mut new = ApacheRocketMq {
+            name_server: None,
+            broker: None,
+            name_server_port,
+            broker_port,
+            starts: 0,
+            scratch,
+        };
+        new.spawn_name_server();
+        new.spawn_broker();
+        new.wait_ready();
         new
     }
 
@@ -73,12 +82,17 @@ impl ApacheRocketMq {
 
     /// Returns when clients find it through the name server, which must run.
     pub fn start_broker(&mut self) {
-        assert!(self.broker.is_none(), "the broker still runs");
-        let options = ["-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g"];
-        self.broker = Some(self.launch("broker", "StartBroker", &options, "the name server knows the broker"));
+        self.spawn_broker();
+        self.wait_ready();
     }
 
-    /// SIGTERM: it flushes and unregisters.
+    fn spawn_broker(&mut self) {
+        assert!(self.broker.is_none(), "the broker still runs");
+        let options = ["-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g"];
+        self.broker = Some(self.spawn("broker", "StartBroker", &options));
+    }
+
+    /// SIGTERM: it flushes and unregisters, which takes Apache about 10 seconds.
     pub fn stop_broker(&mut self) {
         let mut broker = self.broker.take().expect("the broker runs");
         broker.terminate();
@@ -99,11 +113,17 @@ impl ApacheRocketMq {
         self.broker.as_mut().expect("the broker runs").resume();
     }
 
+    /// A broker that runs registers itself within 10 seconds; until then clients find no route.
     pub fn start_name_server(&mut self) {
+        self.spawn_name_server();
+        self.wait_ready();
+    }
+
+    fn spawn_name_server(&mut self) {
         assert!(self.name_server.is_none(), "the name server still runs");
         let options = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC"];
-        let class = "org.apache.rocketmq.namesrv.NamesrvStartup";
-        self.name_server = Some(self.launch("namesrv", class, &options, "boot success"));
+        self.name_server =
+            Some(self.spawn("namesrv", "org.apache.rocketmq.namesrv.NamesrvStartup", &options));
     }
 
     /// SIGKILL.
@@ -111,27 +131,52 @@ impl ApacheRocketMq {
         self.name_server.take().expect("the name server runs").kill();
     }
 
-    fn launch(&mut self, name: &str, class: &str, options: &[&str], ready_line: &str) -> Process {
+    fn spawn(&mut self, name: &str, class: &str, options: &[&str]) -> Process {
         self.starts += 1;
-        let mut command: Command = java::java(&[&MODULES, options].concat(), self.scratch.path());
-        command.arg(class).arg("-c").arg(self.scratch.join(&format!("{name}.conf")));
-        let log = self.scratch.join(&format!("{name}-{}.log", self.starts));
-        let mut process = Process::spawn(name, command, &log);
-        process.wait_ready(READY, |process| process.log_text().contains(ready_line));
-        process
+        let mut command = java::java(&[&MODULES, options].concat(), self.scratch.path());
+        command
+            .arg(class)
+            .arg("-c")
+            .arg(self.scratch.join(&format!("{name}.conf")));
+        Process::spawn(
+            name,
+            command,
+            &self.scratch.join(&format!("{name}-{}.log", self.starts)),
+        )
     }
 
-    /// With `queues` queues; returns when the name server knows it.
+    fn wait_ready(&mut self) {
+        if let Some(name_server) = &mut self.name_server {
+            name_server.wait_ready(READY, |process| process.log_text().contains("boot success"));
+        }
+        if let Some(broker) = &mut self.broker {
+            broker.wait_ready(READY, |process| {
+                process.log_text().contains("the name server knows the broker")
+            });
+        }
+    }
+
+    /// With `queues` queues; returns when the name server knows it. Takes about a second.
     #[track_caller]
     pub fn create_topic(&self, name: &str, queues: u32) {
-        let queues = queues.to_string();
-        self.mqadmin(&["updateTopic", "-b", &self.broker(), "-t", name, "-r", &queues, "-w", &queues]);
+        self.create_topics(&[(name, queues)]);
     }
 
-    /// Apache's admin tool; returns what it printed.
+    #[track_caller]
+    pub fn create_topics(&self, topics: &[(&str, u32)]) {
+        java::create_topics(&self.name_server(), &self.broker(), topics);
+    }
+
+    /// Apache's admin tool; returns what it printed. Slow to end: 4 to 8 seconds.
     #[track_caller]
     pub fn mqadmin(&self, arguments: &[&str]) -> String {
         java::mqadmin(&self.name_server(), arguments)
+    }
+
+    /// Stores messages with Apache's own client, one after the other. Takes about a second.
+    #[track_caller]
+    pub fn send(&self, messages: &[NewMessage]) {
+        java::send_messages(&self.name_server(), messages);
     }
 
     /// All that is stored in `topic`, read by Apache's own client.
@@ -156,7 +201,10 @@ impl ApacheRocketMq {
                 return messages;
             }
             let found = messages.len();
-            assert!(start.elapsed() < deadline, "{found} of {count} messages in {topic} after {deadline:?}");
+            assert!(
+                start.elapsed() < deadline,
+                "{found} of {count} messages in {topic} after {deadline:?}"
+            );
         }
     }
 
@@ -177,7 +225,11 @@ fn name_server_config(scratch: &Scratch, port: u16) -> String {
 fn broker_config(scratch: &Scratch, name_server_port: u16, port: u16, options: &ApacheOptions) -> String {
     let store = scratch.join("store");
     fs::create_dir_all(&store).expect("a scratch folder can be made");
-    let flush = if options.sync_flush { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
+    let flush = if options.sync_flush {
+        "SYNC_FLUSH"
+    } else {
+        "ASYNC_FLUSH"
+    };
     let mut lines = vec![
         "brokerClusterName=DefaultCluster".to_owned(),
         "brokerName=broker-a".to_owned(),
@@ -190,6 +242,8 @@ fn broker_config(scratch: &Scratch, name_server_port: u16, port: u16, options: &
         format!("listenPort={port}"),
         format!("haListenPort={}", free_port()),
         "autoCreateTopicEnable=false".to_owned(),
+        // How long a name server that was away does not know the broker; 10 s is the least that Apache allows.
+        "registerNameServerPeriod=10000".to_owned(),
         "enablePropertyFilter=true".to_owned(),
         // Its own defaults take gigabytes of disk for an empty store.
         "mapedFileSizeCommitLog=67108864".to_owned(),

@@ -40,14 +40,20 @@ impl Bridge {
         let http_port = http_port(&mut config);
         scratch.write("roombridge.toml", &config.to_string());
         let process = launch(&scratch, 1);
-        Bridge { process, http_port, starts: 1, scratch }
+        Bridge {
+            process,
+            http_port,
+            starts: 1,
+            scratch,
+        }
     }
 
     /// Until /readyz answers 200; panics with the log after 30 seconds.
     #[track_caller]
     pub fn wait_ready(&mut self) {
         let url = self.url("/readyz");
-        self.process.wait_ready(READY, |_| get(&url).is_some_and(|(status, _)| status == 200));
+        self.process
+            .wait_ready(READY, |_| get(&url).is_some_and(|(status, _)| status == 200));
     }
 
     /// After `kill`, or after `terminate` and `wait_exit`: the same configuration, the same data.
@@ -124,7 +130,10 @@ impl Bridge {
             if books.balanced() {
                 return;
             }
-            assert!(start.elapsed() < Duration::from_secs(5), "the books do not balance: {books}");
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "the books do not balance: {books}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -155,23 +164,43 @@ pub fn roombridge_cli(arguments: &[&str]) -> Output {
 
 fn launch(scratch: &Scratch, start: u32) -> Process {
     let mut command = Command::new(BINARY);
-    command.arg("run").arg("--config").arg(scratch.join("roombridge.toml"));
-    Process::spawn("roombridge", command, &scratch.join(&format!("roombridge-{start}.log")))
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(scratch.join("roombridge.toml"));
+    Process::spawn(
+        "roombridge",
+        command,
+        &scratch.join(&format!("roombridge-{start}.log")),
+    )
 }
 
 /// Where the configuration says that the bridge listens for HTTP, made up where it does not.
 fn http_port(config: &mut Table) -> u16 {
     let http = config.entry("http").or_insert(Value::Table(Table::new()));
     let http = http.as_table_mut().expect("[http] is a table");
-    let listen = http.entry("listen").or_insert_with(|| Value::String(format!("127.0.0.1:{}", free_port())));
+    let listen = http
+        .entry("listen")
+        .or_insert_with(|| Value::String(format!("127.0.0.1:{}", free_port())));
     let listen = listen.as_str().expect("[http] listen is a string");
-    listen.rsplit(':').next().and_then(|port| port.parse().ok()).expect("[http] listen ends with a port")
+    listen
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("[http] listen ends with a port")
 }
 
 fn get(url: &str) -> Option<(u16, String)> {
-    let request = ureq::get(url).config().timeout_global(Some(Duration::from_secs(2)));
+    let request = ureq::get(url)
+        .config()
+        .timeout_global(Some(Duration::from_secs(2)));
     // A proxy of the machine has no business on loopback.
-    let mut response = request.http_status_as_error(false).proxy(None).build().call().ok()?;
+    let mut response = request
+        .http_status_as_error(false)
+        .proxy(None)
+        .build()
+        .call()
+        .ok()?;
     let text = response.body_mut().read_to_string().ok()?;
     Some((response.status().as_u16(), text))
 }

@@ -11,9 +11,7 @@ use roombridge::data_dir::{DataDir, QueueTables, SessionState};
 use roombridge::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, SystemClock};
 use roombridge::mqtt::{SessionParts, Subscriber};
 use roombridge::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
-use roombridge::pipeline::{
-    Alarm, BatchLimits, Link, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
-};
+use roombridge::pipeline::{Alarm, BatchLimits, Link, ReceiptLedger, Sending, Uplink, UplinkParts, intake};
 use roombridge::telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -76,7 +74,14 @@ impl GatedSink {
 
 impl Sink for GatedSink {
     fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
-        Box::pin(async { Ok((0..QUEUES).map(|id| QueueName { broker: "memory".into(), id }).collect()) })
+        Box::pin(async {
+            Ok((0..QUEUES)
+                .map(|id| QueueName {
+                    broker: "memory".into(),
+                    id,
+                })
+                .collect())
+        })
     }
 
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
@@ -89,8 +94,15 @@ impl Sink for GatedSink {
             let mut stored = self.stored.lock().unwrap();
             let id = message.keys.rsplit(' ').next().unwrap().to_owned();
             let body = String::from_utf8_lossy(&message.body).into_owned();
-            stored.push(Stored { queue_id: batch.queue.id, id, body });
-            Sent::Stored(StoredAt { queue_id: batch.queue.id, queue_offset: stored.len() as u64 })
+            stored.push(Stored {
+                queue_id: batch.queue.id,
+                id,
+                body,
+            });
+            Sent::Stored(StoredAt {
+                queue_id: batch.queue.id,
+                queue_offset: stored.len() as u64,
+            })
         });
         let answers: Vec<_> = answers.collect();
         self.stored_more.notify_waiters();
@@ -118,12 +130,17 @@ impl UplinkUnderTest {
     /// With further lines for `[mqtt]` and further tables.
     pub fn start_with(mqtt_port: u16, mqtt: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let text = format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"story\"\n{mqtt}\n[rocketmq]\nname_servers = [\"127.0.0.1:9\"]\n{more}");
+        let text = format!(
+            "[mqtt]\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"story\"\n{mqtt}\n[rocketmq]\nname_servers = [\"127.0.0.1:9\"]\n{more}"
+        );
         let file = folder.path().join("roombridge.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file, &NoEnvironment).unwrap();
         let data_dir = Arc::new(DataDir::open(&folder.path().join("data")).unwrap());
-        let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
+        let settings = BindingSettings {
+            origin_key: vec![1; 32],
+            max_message_bytes: 4 << 20,
+        };
         let rules = Arc::new(RuleSet::compile(&config.bindings, settings).unwrap());
         let metrics = Arc::new(Metrics::new(&rules.literal_topics()).unwrap());
         let readiness = Arc::new(Readiness::default());
@@ -149,7 +166,11 @@ impl UplinkUnderTest {
             link: link_seen,
             tables: QueueTables::default(),
             save_tables: Box::new(|_| {}),
-            limits: BatchLimits { messages: 128, bytes: 1 << 20, linger: Duration::ZERO },
+            limits: BatchLimits {
+                messages: 128,
+                bytes: 1 << 20,
+                linger: Duration::ZERO,
+            },
         });
         let state = SessionState {
             client_id: "story".into(),
@@ -174,9 +195,20 @@ impl UplinkUnderTest {
         let subscriber =
             Subscriber::new(&config.mqtt, parts, intake, settled_receiver, come_back.clone()).unwrap();
         let (drain, stop_now) = (CancellationToken::new(), CancellationToken::new());
-        let tasks =
-            vec![tokio::spawn(uplink.run(stop_now.clone())), tokio::spawn(subscriber.run(drain.clone()))];
-        Self { sink, metrics, readiness, come_back, drain, stop_now, tasks, data_dir: folder }
+        let tasks = vec![
+            tokio::spawn(uplink.run(stop_now.clone())),
+            tokio::spawn(subscriber.run(drain.clone())),
+        ];
+        Self {
+            sink,
+            metrics,
+            readiness,
+            come_back,
+            drain,
+            stop_now,
+            tasks,
+            data_dir: folder,
+        }
     }
 
     /// received = stored + filtered + dropped + in_flight, and nothing is in flight any more.
@@ -187,7 +219,11 @@ impl UplinkUnderTest {
             if books.value("roombridge_in_flight", &[]) == 0.0 {
                 return assert!(books.books().balanced(), "{}", self.metrics.render());
             }
-            assert!(tokio::time::Instant::now() < deadline, "still in flight: {}", self.metrics.render());
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "still in flight: {}",
+                self.metrics.render()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

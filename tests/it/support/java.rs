@@ -1,6 +1,6 @@
-//! Apache RocketMQ's own Java programs: its admin tool, and our small reader that uses its client.
+//! Apache RocketMQ's own Java programs: its admin tool, and the small programs of tests/apache that use its client.
 //!
-//! The reader shares no code with roombridge, so it can testify about what roombridge stored.
+//! They share no code with roombridge, so they can testify about what roombridge stored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::process::run_to_end;
 use super::scratch::Scratch;
@@ -42,6 +42,47 @@ impl JavaMessage {
     }
 }
 
+/// A message for Apache's client to store: one that did not come from MQTT.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewMessage {
+    pub topic: String,
+    pub tags: Option<String>,
+    pub keys: Option<String>,
+    pub properties: BTreeMap<String, String>,
+    #[serde(rename = "bodyBase64", serialize_with = "to_base64")]
+    pub body: Vec<u8>,
+}
+
+impl NewMessage {
+    pub fn new(topic: &str, body: impl Into<Vec<u8>>) -> NewMessage {
+        NewMessage {
+            topic: topic.to_owned(),
+            body: body.into(),
+            ..NewMessage::default()
+        }
+    }
+
+    pub fn tags(mut self, tags: &str) -> NewMessage {
+        self.tags = Some(tags.to_owned());
+        self
+    }
+
+    pub fn keys(mut self, keys: &str) -> NewMessage {
+        self.keys = Some(keys.to_owned());
+        self
+    }
+
+    pub fn property(mut self, name: &str, value: &str) -> NewMessage {
+        self.properties.insert(name.to_owned(), value.to_owned());
+        self
+    }
+}
+
+fn to_base64<S: serde::Serializer>(body: &[u8], output: S) -> Result<S::Ok, S::Error> {
+    output.serialize_str(&STANDARD.encode(body))
+}
+
 fn from_base64<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(input)?;
     STANDARD.decode(text).map_err(serde::de::Error::custom)
@@ -51,30 +92,77 @@ fn from_base64<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<u8>, D:
 pub fn java(options: &[&str], home: &Path) -> Command {
     let class_path = format!("{}:{}/*", classes().display(), jars().display());
     let mut command = Command::new("java");
-    command.args(options).arg(format!("-Duser.home={}", home.display())).arg("-cp").arg(class_path);
-    command.env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR").env_remove("JAVA_TOOL_OPTIONS");
+    command
+        .args(options)
+        .arg(format!("-Duser.home={}", home.display()))
+        .arg("-cp")
+        .arg(class_path);
+    command
+        .env("ROCKETMQ_HOME", home)
+        .env_remove("NAMESRV_ADDR")
+        .env_remove("JAVA_TOOL_OPTIONS");
     command
 }
 
 fn jars() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/apache-rocketmq");
-    assert!(folder.join("complete").exists(), "Apache RocketMQ is not in {}: run scripts/setup test", folder.display());
+    assert!(
+        folder.join("complete").exists(),
+        "Apache RocketMQ is not in {}: run scripts/setup test",
+        folder.display()
+    );
     folder.join("lib")
 }
 
 // For programs that live a second or two: start fast, leave both cores to the brokers.
 const SHORT_LIVED: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
-/// Apache's `mqadmin`; panics when it fails, returns what it printed.
+/// Apache's `mqadmin`; panics when it fails, returns what it printed. Takes 4 to 8 seconds, most of it to end.
 #[track_caller]
 pub fn mqadmin(name_server: &str, arguments: &[&str]) -> String {
     let mut command = java(&SHORT_LIVED, home().path());
-    command.arg("org.apache.rocketmq.tools.command.MQAdminStartup").args(arguments).args(["-n", name_server]);
+    command
+        .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
+        .args(arguments)
+        .args(["-n", name_server]);
     let output = run_to_end(command, Duration::from_secs(60));
     let text = both_streams(&output);
     // It ends with status 0 even when it printed a stack trace.
-    assert!(output.status.success() && !text.contains("Exception"), "mqadmin {arguments:?}: {text}");
+    assert!(
+        output.status.success() && !text.contains("Exception"),
+        "mqadmin {arguments:?}: {text}"
+    );
     text
+}
+
+/// Returns when the name server knows the topics, each with its number of queues.
+#[track_caller]
+pub fn create_topics(name_server: &str, broker: &str, topics: &[(&str, u32)]) {
+    let mut command = java(&SHORT_LIVED, home().path());
+    command.args(["CreateTopics", name_server, broker]);
+    command.args(topics.iter().map(|(name, queues)| format!("{name}={queues}")));
+    let output = run_to_end(command, Duration::from_secs(60));
+    assert!(
+        output.status.success(),
+        "CreateTopics {topics:?}: {}",
+        both_streams(&output)
+    );
+}
+
+/// Stores `messages` one after the other; panics unless RocketMQ answers SEND_OK to each.
+#[track_caller]
+pub fn send_messages(name_server: &str, messages: &[NewMessage]) {
+    let folder = Scratch::new("send");
+    let lines: Vec<String> = messages
+        .iter()
+        .map(|message| serde_json::to_string(message).expect("a message is JSON"))
+        .collect();
+    let mut command = java(&SHORT_LIVED, home().path());
+    command
+        .args(["SendMessages", name_server])
+        .arg(folder.write("messages.jsonl", &lines.join("\n")));
+    let output = run_to_end(command, Duration::from_secs(120));
+    assert!(output.status.success(), "SendMessages: {}", both_streams(&output));
 }
 
 /// Every message of `topic` that matches `tag_expression` (`*` = all), queue by queue in the order of the offsets.
@@ -83,13 +171,26 @@ pub fn read_topic(name_server: &str, topic: &str, tag_expression: &str) -> Vec<J
     let mut command = java(&SHORT_LIVED, home().path());
     command.args(["ReadTopic", name_server, topic, tag_expression]);
     let output = run_to_end(command, Duration::from_secs(120));
-    assert!(output.status.success(), "ReadTopic {topic}: {}", both_streams(&output));
+    assert!(
+        output.status.success(),
+        "ReadTopic {topic}: {}",
+        both_streams(&output)
+    );
     let lines = String::from_utf8(output.stdout).expect("ReadTopic prints UTF-8");
-    lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))).collect()
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+        .collect()
 }
 
+/// What a program printed, without the hundreds of lines that Apache's logger prints about itself.
 fn both_streams(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    text.lines()
+        .filter(|line| !line.contains(" |-"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The folder for what Java programs write to their home (logs), one for the whole test process.
@@ -105,8 +206,21 @@ fn classes() -> &'static Path {
         let classes = home().join("classes");
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache");
         let mut command = Command::new("javac");
-        command.arg("-nowarn").arg("-cp").arg(format!("{}/*", jars().display())).arg("-d").arg(&classes);
-        command.args(["ReadTopic.java", "StartBroker.java"].map(|name| sources.join(name)));
+        command
+            .arg("-nowarn")
+            .arg("-cp")
+            .arg(format!("{}/*", jars().display()))
+            .arg("-d")
+            .arg(&classes);
+        command.args(
+            [
+                "CreateTopics.java",
+                "ReadTopic.java",
+                "SendMessages.java",
+                "StartBroker.java",
+            ]
+            .map(|name| sources.join(name)),
+        );
         let output = run_to_end(command, Duration::from_secs(60));
         assert!(output.status.success(), "javac: {}", both_streams(&output));
         classes

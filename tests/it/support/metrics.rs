@@ -15,15 +15,23 @@ struct Series {
 
 impl Metrics {
     pub fn parse(text: &str) -> Metrics {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let series =
-            lines.map(|line| parse_series(line).unwrap_or_else(|| panic!("not a Prometheus line: {line}"))).collect();
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let series = lines
+            .map(|line| parse_series(line).unwrap_or_else(|| panic!("not a Prometheus line: {line}")))
+            .collect();
         Metrics { series }
     }
 
     /// The sum over all series of this name that carry these labels; 0 if there is none.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.series.iter().filter(|series| series.name == name && series.carries(labels)).map(|s| s.value).sum()
+        self.series
+            .iter()
+            .filter(|series| series.name == name && series.carries(labels))
+            .map(|s| s.value)
+            .sum()
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -47,7 +55,9 @@ impl Metrics {
 
 impl Series {
     fn carries(&self, wanted: &[(&str, &str)]) -> bool {
-        wanted.iter().all(|(name, value)| self.labels.iter().any(|(n, v)| n == name && v == value))
+        wanted
+            .iter()
+            .all(|(name, value)| self.labels.iter().any(|(n, v)| n == name && v == value))
     }
 }
 
@@ -80,7 +90,12 @@ impl Books {
 
 impl fmt::Display for Books {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "came in {} != accounted for {}: {self:?}", self.came_in(), self.accounted_for())
+        write!(
+            out,
+            "came in {} != accounted for {}: {self:?}",
+            self.came_in(),
+            self.accounted_for()
+        )
     }
 }
 
@@ -93,7 +108,11 @@ fn parse_series(line: &str) -> Option<Series> {
         rest = parse_labels(inside, &mut labels)?;
     }
     let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Series { name: name.to_owned(), labels, value })
+    Some(Series {
+        name: name.to_owned(),
+        labels,
+        value,
+    })
 }
 
 /// Returns what comes after the closing brace.

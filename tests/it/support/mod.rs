@@ -9,13 +9,15 @@
 pub mod apache;
 pub mod bridge;
 pub mod certificates;
+pub mod gated_sink;
 pub mod java;
+pub mod lesson;
 pub mod metrics;
 pub mod mosquitto;
 pub mod mqtt_client;
 pub mod mqtt_subscriber;
 pub mod ports;
 pub mod process;
+pub mod publish_engine;
 pub mod scratch;
-pub mod gated_sink;
 pub mod scripted_broker;

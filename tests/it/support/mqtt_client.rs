@@ -1,24 +1,20 @@
 //! MQTT 5 publishers that know which of their messages the broker acknowledged.
 //!
-//! On every new connection they start with a fresh client and send again, in order, what was not acknowledged:
-//! rumqttc's own resending loses messages when the broker forgets the session, and can stand still for ever.
+//! They reconnect, and send again what was not acknowledged; `publish_engine` is how.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rumqttc::Outgoing;
+use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, PubRecReason, PublishProperties};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
 
 use super::mosquitto::Mosquitto;
 use super::ports::wait_until;
+use super::publish_engine::{Engine, Pace, Phase, Shared};
 
-/// Unacknowledged messages on one connection; Mosquitto's receive maximum lowers it where that is smaller.
-const IN_FLIGHT: u16 = 100;
 /// How long `publish_all` and `finish` wait for the last acknowledgement.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -31,20 +27,28 @@ pub struct Target {
 
 impl From<u16> for Target {
     fn from(port: u16) -> Self {
-        Target { port, credentials: None }
+        Target {
+            port,
+            credentials: None,
+        }
     }
 }
 
 impl From<&Mosquitto> for Target {
     fn from(broker: &Mosquitto) -> Self {
-        Target { port: broker.port(), credentials: broker.credentials().cloned() }
+        Target {
+            port: broker.port(),
+            credentials: broker.credentials().cloned(),
+        }
     }
 }
 
 impl Target {
     pub fn options(&self, client_id: &str) -> MqttOptions {
         let mut options = MqttOptions::new(client_id, "127.0.0.1", self.port);
-        options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(Some(64 << 20));
+        options
+            .set_keep_alive(Duration::from_secs(30))
+            .set_max_packet_size(Some(64 << 20));
         if let Some((user, password)) = &self.credentials {
             options.set_credentials(user, password);
         }
@@ -65,7 +69,13 @@ pub struct Message {
 impl Message {
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Message {
         let properties = PublishProperties::default();
-        Message { topic: topic.into(), payload: payload.into(), qos: QoS::AtLeastOnce, retain: false, properties }
+        Message {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties,
+        }
     }
 
     pub fn qos(mut self, qos: QoS) -> Message {
@@ -79,7 +89,9 @@ impl Message {
     }
 
     pub fn user_property(mut self, name: &str, value: &str) -> Message {
-        self.properties.user_properties.push((name.to_owned(), value.to_owned()));
+        self.properties
+            .user_properties
+            .push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -107,7 +119,10 @@ where
     T: Into<String>,
     P: Into<Vec<u8>>,
 {
-    let messages = messages.into_iter().map(|(topic, payload)| Message::new(topic, payload).qos(qos)).collect();
+    let messages = messages
+        .into_iter()
+        .map(|(topic, payload)| Message::new(topic, payload).qos(qos))
+        .collect();
     publish_messages(target, client_id, messages);
 }
 
@@ -117,8 +132,16 @@ pub fn publish_messages(target: impl Into<Target>, client_id: &str, messages: Ve
     let total = messages.len() as u64;
     let make = move |number: u64| messages[number as usize].clone();
     let published = Publisher::launch(target.into(), client_id, Pace::AllAtOnce { total }, make).finish();
-    assert!(published.refused.is_empty(), "{client_id}: the broker refused {:?}", published.refused);
-    assert_eq!(published.acknowledged.len() as u64, total, "{client_id}: not all messages were acknowledged");
+    assert!(
+        published.refused.is_empty(),
+        "{client_id}: the broker refused {:?}",
+        published.refused
+    );
+    assert_eq!(
+        published.acknowledged.len() as u64,
+        total,
+        "{client_id}: not all messages were acknowledged"
+    );
 }
 
 /// What a publisher did; messages are numbered from 0.
@@ -137,7 +160,10 @@ pub struct Published {
 impl Published {
     fn progress(&self) -> String {
         let (acknowledged, refused) = (self.acknowledged.len(), self.refused.len());
-        format!("{acknowledged} acknowledged and {refused} refused of {} on {} connections", self.made, self.connections)
+        format!(
+            "{acknowledged} acknowledged and {refused} refused of {} on {} connections",
+            self.made, self.connections
+        )
     }
 }
 
@@ -161,15 +187,17 @@ impl Publisher {
     where
         F: Fn(u64) -> Message + Send + 'static,
     {
-        let shared = Arc::new(Shared { published: Mutex::default(), phase: AtomicU8::new(RUNNING) });
-        let options = target.options(client_id);
-        let waiting = BTreeSet::new();
-        let mut engine = Engine { options, pace, make, started: Instant::now(), waiting, shared: shared.clone() };
+        let shared = Arc::new(Shared::default());
+        let mut engine = Engine::new(target.options(client_id), pace, make, shared.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime can be made").block_on(engine.run());
         });
-        Publisher { client_id: client_id.to_owned(), shared, thread: Some(thread) }
+        Publisher {
+            client_id: client_id.to_owned(),
+            shared,
+            thread: Some(thread),
+        }
     }
 
     pub fn published(&self) -> Published {
@@ -189,10 +217,15 @@ impl Publisher {
     /// Makes no new messages, waits until the broker answered for all that were made, and disconnects.
     #[track_caller]
     pub fn finish(self) -> Published {
-        self.shared.phase.store(FINISHING, Ordering::Relaxed);
+        self.shared.set_phase(Phase::Finishing);
         let start = Instant::now();
         while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            assert!(start.elapsed() < DEADLINE, "{} still waits: {}", self.client_id, self.published().progress());
+            assert!(
+                start.elapsed() < DEADLINE,
+                "{} still waits: {}",
+                self.client_id,
+                self.published().progress()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
         self.published()
@@ -201,185 +234,9 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.shared.phase.store(ABANDONED, Ordering::Relaxed);
+        self.shared.set_phase(Phase::Abandoned);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-const RUNNING: u8 = 0;
-const FINISHING: u8 = 1;
-const ABANDONED: u8 = 2;
-
-struct Shared {
-    published: Mutex<Published>,
-    phase: AtomicU8,
-}
-
-impl Shared {
-    fn published(&self) -> MutexGuard<'_, Published> {
-        self.published.lock().expect("nobody panics while holding the report")
-    }
-}
-
-enum Pace {
-    AllAtOnce { total: u64 },
-    PerSecond { per_second: u32 },
-}
-
-struct Engine<F> {
-    options: MqttOptions,
-    pace: Pace,
-    make: F,
-    started: Instant,
-    /// Made and not answered yet.
-    waiting: BTreeSet<u64>,
-    shared: Arc<Shared>,
-}
-
-/// What belongs to one connection and dies with it.
-struct Link {
-    client: AsyncClient,
-    resend: VecDeque<u64>,
-    /// Handed to the client with QoS 1 or 2, oldest first, from the oldest that is not settled. Never longer than the
-    /// window: rumqttc gives packet identifiers in turn, and would use one again that a QoS 2 message still holds.
-    window: VecDeque<u64>,
-    window_limit: usize,
-    /// Handed to the client, not yet written. It writes them in this order.
-    queued: VecDeque<u64>,
-    in_flight: HashMap<u16, u64>,
-    disconnecting: bool,
-}
-
-impl Link {
-    /// Nothing is handed to the client before the CONNACK set `window_limit`.
-    fn new(client: AsyncClient, resend: VecDeque<u64>) -> Link {
-        let (window, queued, in_flight) = (VecDeque::new(), VecDeque::new(), HashMap::new());
-        Link { client, resend, window, window_limit: 0, queued, in_flight, disconnecting: false }
-    }
-}
-
-impl<F: Fn(u64) -> Message> Engine<F> {
-    async fn run(&mut self) {
-        while self.one_connection().await.is_err() && self.phase() != ABANDONED {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// `Ok` when there is nothing left to do, `Err` when the link was lost.
-    async fn one_connection(&mut self) -> Result<(), ConnectionError> {
-        self.options.set_outgoing_inflight_upper_limit(IN_FLIGHT);
-        let (client, mut events) = AsyncClient::new(self.options.clone(), 4 * usize::from(IN_FLIGHT));
-        let mut link = Link::new(client, self.waiting.iter().copied().collect());
-        let mut tick = tokio::time::interval(Duration::from_millis(1));
-        loop {
-            // A started poll is never cancelled: it may hold half a written packet.
-            let mut poll = std::pin::pin!(events.poll());
-            let event = loop {
-                tokio::select! {
-                    event = &mut poll => break event?,
-                    _ = tick.tick() => {
-                        if self.phase() == ABANDONED {
-                            return Ok(());
-                        }
-                        self.feed(&mut link);
-                    }
-                }
-            };
-            match event {
-                Event::Incoming(Packet::ConnAck(connack)) => {
-                    self.shared.published().connections += 1;
-                    let receive_maximum = connack.properties.and_then(|properties| properties.receive_max);
-                    link.window_limit = usize::from(receive_maximum.unwrap_or(IN_FLIGHT).min(IN_FLIGHT));
-                }
-                Event::Outgoing(Outgoing::Disconnect) => return Ok(()),
-                other => self.note(other, &mut link),
-            }
-        }
-    }
-
-    fn phase(&self) -> u8 {
-        self.shared.phase.load(Ordering::Relaxed)
-    }
-
-    fn feed(&mut self, link: &mut Link) {
-        while link.window.front().is_some_and(|number| !self.waiting.contains(number)) {
-            link.window.pop_front();
-        }
-        while link.window.len() < link.window_limit && link.queued.len() < link.window_limit {
-            let Some(number) = link.resend.pop_front().or_else(|| self.next_new()) else { break };
-            let Message { topic, payload, qos, retain, properties } = (self.make)(number);
-            let handed = link.client.try_publish_with_properties(topic, qos, retain, payload, properties);
-            handed.expect("the channel has more room than we use, and test topics are valid");
-            link.queued.push_back(number);
-            if qos != QoS::AtMostOnce {
-                link.window.push_back(number);
-            }
-        }
-        if self.is_done() && !link.disconnecting {
-            link.disconnecting = link.client.try_disconnect().is_ok();
-        }
-    }
-
-    /// The number of a message that is due now and was never sent.
-    fn next_new(&mut self) -> Option<u64> {
-        let due = match self.pace {
-            Pace::AllAtOnce { total } => total,
-            Pace::PerSecond { .. } if self.phase() != RUNNING => 0,
-            Pace::PerSecond { per_second } => (self.started.elapsed().as_secs_f64() * f64::from(per_second)) as u64,
-        };
-        let mut published = self.shared.published();
-        let number = published.made;
-        if number >= due {
-            return None;
-        }
-        published.made += 1;
-        self.waiting.insert(number);
-        Some(number)
-    }
-
-    fn is_done(&self) -> bool {
-        let all_made = match self.pace {
-            Pace::AllAtOnce { total } => self.shared.published().made == total,
-            Pace::PerSecond { .. } => true,
-        };
-        self.phase() != RUNNING && all_made && self.waiting.is_empty()
-    }
-
-    fn note(&mut self, event: Event, link: &mut Link) {
-        match event {
-            Event::Outgoing(Outgoing::Publish(0)) => {
-                let number = link.queued.pop_front();
-                self.settle(number, None);
-            }
-            Event::Outgoing(Outgoing::Publish(identifier)) => {
-                let number = link.queued.pop_front().expect("only our messages are written");
-                link.in_flight.insert(identifier, number);
-            }
-            Event::Incoming(Packet::PubAck(ack)) => {
-                let fine = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-                let refusal = (!fine).then(|| format!("{:?}", ack.reason));
-                self.settle(link.in_flight.remove(&ack.pkid), refusal);
-            }
-            Event::Incoming(Packet::PubRec(rec)) => {
-                let fine = matches!(rec.reason, PubRecReason::Success | PubRecReason::NoMatchingSubscribers);
-                if !fine {
-                    self.settle(link.in_flight.remove(&rec.pkid), Some(format!("{:?}", rec.reason)));
-                }
-            }
-            Event::Incoming(Packet::PubComp(complete)) => self.settle(link.in_flight.remove(&complete.pkid), None),
-            _ => {}
-        }
-    }
-
-    fn settle(&mut self, number: Option<u64>, refusal: Option<String>) {
-        let Some(number) = number else { return };
-        self.waiting.remove(&number);
-        let mut published = self.shared.published();
-        match refusal {
-            None => drop(published.acknowledged.insert(number)),
-            Some(reason) => drop(published.refused.insert(number, reason)),
         }
     }
 }

@@ -26,7 +26,9 @@ pub fn free_broker_port() -> u16 {
 }
 
 fn next_port(width: u16, fits: impl Fn(u16) -> bool) -> u16 {
-    let mut next = NEXT.lock().expect("no test panics while it holds the list of ports");
+    let mut next = NEXT
+        .lock()
+        .expect("no test panics while it holds the list of ports");
     // Two test processes at the same time start at different places.
     let mut port = next.unwrap_or_else(|| FIRST + (std::process::id() % 1_000) as u16 * 15);
     for _ in 0..(LAST - FIRST) {
@@ -43,7 +45,8 @@ fn next_port(width: u16, fits: impl Fn(u16) -> bool) -> u16 {
 }
 
 fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+        && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
 }
 
 pub fn accepts_connections(port: u16) -> bool {
@@ -56,7 +59,10 @@ pub fn accepts_connections(port: u16) -> bool {
 pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < deadline, "waited {deadline:?} in vain until {what}");
+        assert!(
+            start.elapsed() < deadline,
+            "waited {deadline:?} in vain until {what}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }

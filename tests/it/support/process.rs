@@ -29,7 +29,12 @@ impl Process {
         tied.stdin(Stdio::null()).stdout(file).stderr(copy);
         let child = spawn_from_lasting_thread(tied)
             .unwrap_or_else(|error| panic!("{name} cannot be started: {error}; run scripts/setup test"));
-        Process { name: name.to_owned(), child, log: log.to_owned(), exit: None }
+        Process {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+            exit: None,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -74,10 +79,16 @@ impl Process {
     pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         let start = Instant::now();
         while self.is_running() {
-            assert!(start.elapsed() < deadline, "{} did not end within {deadline:?}\n{}", self.name, self.log_tail());
+            assert!(
+                start.elapsed() < deadline,
+                "{} did not end within {deadline:?}\n{}",
+                self.name,
+                self.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.exit.expect("a process that no longer runs has an exit status")
+        self.exit
+            .expect("a process that no longer runs has an exit status")
     }
 
     /// Waits until `is_ready`; panics with the log when the process ends before, or the deadline is over.
@@ -86,8 +97,19 @@ impl Process {
         let start = Instant::now();
         while !is_ready(self) {
             let running = self.is_running();
-            assert!(running, "{} ended ({:?}) before it was ready\n{}", self.name, self.exit, self.log_tail());
-            assert!(start.elapsed() < deadline, "{} not ready after {deadline:?}\n{}", self.name, self.log_tail());
+            assert!(
+                running,
+                "{} ended ({:?}) before it was ready\n{}",
+                self.name,
+                self.exit,
+                self.log_tail()
+            );
+            assert!(
+                start.elapsed() < deadline,
+                "{} not ready after {deadline:?}\n{}",
+                self.name,
+                self.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -116,10 +138,19 @@ impl Drop for Process {
 #[track_caller]
 pub fn run_to_end(command: Command, deadline: Duration) -> Output {
     let mut limited = Command::new("timeout");
-    limited.arg("--kill-after=5").arg(deadline.as_secs().max(1).to_string());
+    limited
+        .arg("--kill-after=5")
+        .arg(deadline.as_secs().max(1).to_string());
     copy_call(&command, &mut limited);
-    let output = limited.stdin(Stdio::null()).output().expect("timeout(1) can be started");
-    assert_ne!(output.status.code(), Some(124), "{command:?} did not end within {deadline:?}");
+    let output = limited
+        .stdin(Stdio::null())
+        .output()
+        .expect("timeout(1) can be started");
+    assert_ne!(
+        output.status.code(),
+        Some(124),
+        "{command:?} did not end within {deadline:?}"
+    );
     output
 }
 
@@ -153,6 +184,8 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
         requests
     });
     let (reply, answer) = channel();
-    spawner.send((command, reply)).expect("the spawner thread lives as long as the process");
+    spawner
+        .send((command, reply))
+        .expect("the spawner thread lives as long as the process");
     answer.recv().expect("the spawner thread answers each request")
 }

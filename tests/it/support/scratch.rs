@@ -17,7 +17,9 @@ impl Scratch {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         SWEEP.call_once(|| remove_what_dead_runs_left(root));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = root.join(format!("it-{}", std::process::id())).join(format!("{number:03}-{name}"));
+        let path = root
+            .join(format!("it-{}", std::process::id()))
+            .join(format!("{number:03}-{name}"));
         fs::create_dir_all(&path).expect("a scratch folder can be made");
         Scratch { path }
     }
@@ -51,7 +53,9 @@ fn remove_what_dead_runs_left(root: &Path) {
     let Ok(entries) = fs::read_dir(root) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("it-")) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("it-")) else {
+            continue;
+        };
         if !Path::new("/proc").join(pid).exists() {
             let _ = fs::remove_dir_all(entry.path());
         }

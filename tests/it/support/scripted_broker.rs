@@ -29,7 +29,9 @@ pub struct Scene {
 
 impl ScriptedBroker {
     pub async fn start() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -38,9 +40,15 @@ impl ScriptedBroker {
 
     /// The next connection, up to its CONNECT; nothing is answered yet.
     pub async fn accept(&self) -> Scene {
-        let (stream, _) = tokio::time::timeout(DEADLINE, self.listener.accept()).await.expect("a connection").unwrap();
+        let (stream, _) = tokio::time::timeout(DEADLINE, self.listener.accept())
+            .await
+            .expect("a connection")
+            .unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut scene = Scene { stream, sent: HashMap::new() };
+        let mut scene = Scene {
+            stream,
+            sent: HashMap::new(),
+        };
         let (kind, _) = scene.read_packet().await.expect("CONNECT");
         assert_eq!(kind, CONNECT);
         scene
@@ -91,7 +99,11 @@ impl Scene {
     pub async fn pubacks(&mut self, count: usize) -> Vec<u16> {
         let mut acks = Vec::new();
         while acks.len() < count {
-            acks.push(self.next_puback(DEADLINE).await.unwrap_or_else(|| panic!("{count} PUBACKs, got {acks:?}")));
+            acks.push(
+                self.next_puback(DEADLINE)
+                    .await
+                    .unwrap_or_else(|| panic!("{count} PUBACKs, got {acks:?}")),
+            );
         }
         acks
     }

@@ -1,0 +1,193 @@
+//! `roombridge history`: what was said in a room.
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, Zoned};
+
+use super::target::{Target, TargetArgs};
+use crate::archive::{History, HistoryQuery, Progress};
+use crate::model::Kind;
+use crate::rocketmq::RocketMqReader;
+
+const EXAMPLES: &str = "\
+Examples:
+  roombridge history 123456                                      all of room 123456
+  roombridge history 123456 --limit 20                           the last 20 messages
+  roombridge history 123456 --from 2h --to 30m                   from 2 hours ago to 30 minutes ago
+  roombridge history 123456 --from '2026-11-24 10:00' --json     one JSON object per line
+  roombridge history --tag command                               what belongs to no room
+
+JSON fields: id, room, kind, mqtt_topic, rocketmq_topic, tag, broker, queue_id, queue_offset, received_at, stored_at,
+qos, client_id, properties, payload or payload_base64, duplicates, maybe_copy_of. Unknown ones are left out.
+Copies are folded by id: a message is shown where its first copy is stored, `duplicates` counts the others.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct HistoryArgs {
+    /// The room, as it stands in the MQTT topic.
+    #[arg(required_unless_present = "tag", conflicts_with = "tag")]
+    room: Option<String>,
+    /// Read one RocketMQ tag instead of a room, for example command or status.
+    #[arg(long)]
+    tag: Option<String>,
+    #[command(flatten)]
+    range: RangeArgs,
+    /// Only the last N messages of the range.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// One JSON object per line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+// No doc comment: clap would show it as the description of each command that flattens this in.
+#[derive(Debug, Args)]
+pub struct RangeArgs {
+    /// Stored at or after: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = moment_ms)]
+    from: Option<u64>,
+    /// Stored before; written like --from.
+    #[arg(long, value_name = "TIME", value_parser = moment_ms)]
+    to: Option<u64>,
+    /// Only this kind: message, command, status, system, p2p or other.
+    #[arg(long, value_parser = kind)]
+    kind: Option<Kind>,
+}
+
+impl RangeArgs {
+    /// The query for a room, or for a tag.
+    pub fn query(
+        &self,
+        target: &Target,
+        room: Option<&str>,
+        tag: Option<&str>,
+        limit: Option<u64>,
+    ) -> anyhow::Result<HistoryQuery> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            bail!("--from is not before --to, so nothing can lie between");
+        }
+        let rules = target.rules()?;
+        let places = match (room, tag) {
+            (_, Some(tag)) => rules.tag_queries(tag)?,
+            (Some(room), None) => rules.room_queries(room)?,
+            (None, None) => bail!("name a room, or a tag with --tag"),
+        };
+        Ok(HistoryQuery {
+            places,
+            from_ms: self.from,
+            to_ms: self.to,
+            kind: self.kind,
+            limit,
+        })
+    }
+}
+
+pub async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
+    let target = arguments.target.find().await?;
+    let (room, tag) = (arguments.room.as_deref(), arguments.tag.as_deref());
+    let query = arguments.range.query(&target, room, tag, arguments.limit)?;
+    let reader = RocketMqReader::start(target.connector()?).await?;
+    let written = write_history(&reader, query, arguments.json).await;
+    reader.stop().await;
+    if written? == 0 {
+        eprintln!("nothing found for {}", room.or(tag).unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn write_history(reader: &RocketMqReader, query: HistoryQuery, json: bool) -> anyhow::Result<u64> {
+    let mut history = open_history(reader, query).await?;
+    let mut out = BufWriter::new(io::stdout());
+    let zone = TimeZone::system();
+    let mut written = 0;
+    while let Some(record) = history.next().await? {
+        record.write(&mut out, json, &zone)?;
+        written += 1;
+    }
+    out.flush()?;
+    Ok(written)
+}
+
+/// Opens it with a progress bar on stderr, where that is a terminal.
+pub async fn open_history(reader: &RocketMqReader, query: HistoryQuery) -> anyhow::Result<History<'_>> {
+    let bar = progress_bar("searching  {bar:40} {percent:>3} %  {elapsed}");
+    let mut show = |progress: Progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    };
+    let opened = History::open(reader, query, &mut show).await;
+    bar.finish_and_clear();
+    Ok(opened?)
+}
+
+/// Hidden by itself where stderr is no terminal.
+pub fn progress_bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    let known = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    known.ok_or_else(|| format!("kinds are {}", Kind::ALL.map(Kind::as_str).join(", ")))
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+fn moment_ms(text: &str) -> Result<u64, String> {
+    parse_moment(text, &Zoned::now())
+        .and_then(|moment| u64::try_from(moment.as_millisecond()).ok())
+        .ok_or_else(|| {
+            "write a span ago (15m, 2h, 1d), a local time ('2026-11-24 10:00'), or RFC 3339".to_owned()
+        })
+}
+
+fn parse_moment(text: &str, now: &Zoned) -> Option<Timestamp> {
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Some(timestamp);
+    }
+    if let Ok(local) = text.parse::<DateTime>() {
+        return local
+            .to_zoned(now.time_zone().clone())
+            .ok()
+            .map(|zoned| zoned.timestamp());
+    }
+    let span = text.parse::<Span>().ok()?;
+    now.checked_sub(span).ok().map(|zoned| zoned.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> String {
+        let now: Zoned = "2026-11-24T12:00:00+08:00[Asia/Shanghai]".parse().unwrap();
+        parse_moment(text, &now).map_or_else(|| "no time".to_owned(), |moment| moment.to_string())
+    }
+
+    #[test]
+    fn a_moment_is_a_span_ago_a_local_time_or_rfc_3339() {
+        assert_eq!(at("15m"), "2026-11-24T03:45:00Z");
+        assert_eq!(at("2h"), "2026-11-24T02:00:00Z");
+        assert_eq!(at("1d"), "2026-11-23T04:00:00Z");
+        assert_eq!(at("2026-11-24 10:00"), "2026-11-24T02:00:00Z");
+        assert_eq!(at("2026-11-24 10:00:30"), "2026-11-24T02:00:30Z");
+        assert_eq!(at("2026-11-24"), "2026-11-23T16:00:00Z");
+        assert_eq!(at("2026-11-24T10:00:00Z"), "2026-11-24T10:00:00Z");
+        assert_eq!(at("yesterday"), "no time");
+    }
+
+    #[test]
+    fn a_kind_that_is_none_is_refused_with_the_list() {
+        assert_eq!(kind("p2p"), Ok(Kind::P2p));
+        assert!(kind("chat").unwrap_err().contains("message, command"));
+    }
+}

@@ -1,0 +1,158 @@
+//! `roombridge replay`: a room played again, to the terminal or to MQTT.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use jiff::tz::TimeZone;
+
+use super::history::{RangeArgs, open_history, progress_bar};
+use super::target::{Target, TargetArgs};
+use crate::archive::{
+    History, HistoryQuery, LineOutput, MqttOutput, Prefix, ReplayError, ReplayEvent, ReplayOutput, Speed,
+    replay,
+};
+use crate::model::SystemClock;
+use crate::mqtt::ReplayPublisher;
+use crate::rocketmq::RocketMqReader;
+
+const EXAMPLES: &str = "\
+Examples:
+  roombridge replay 123456                          at the original pace, to the terminal
+  roombridge replay 123456 --speed x4               four times as fast
+  roombridge replay 123456 --to-mqtt replay         to MQTT: room/message/123456 comes on replay/room/message/123456
+
+A message replayed to MQTT keeps its payload, user properties and content type, and carries the user property rbReplay
+with the id of the original. A prefix whose topics roombridge would store again is refused.";
+
+const BAR: &str = "replaying  {bar:40} {pos} of {len}  {elapsed}  {msg}";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ReplayArgs {
+    /// The room, as it stands in the MQTT topic.
+    room: String,
+    /// 1 is the original pace, 4 or x4 four times as fast, max without pauses.
+    #[arg(long, default_value = "1", value_name = "FACTOR")]
+    speed: Speed,
+    #[command(flatten)]
+    range: RangeArgs,
+    /// Publish on MQTT with QoS 1, each message on PREFIX/{its topic}, instead of writing lines.
+    #[arg(long, value_name = "PREFIX")]
+    to_mqtt: Option<String>,
+    /// One JSON object per line, with the fields of `roombridge history --json`.
+    #[arg(long, conflicts_with = "to_mqtt")]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+pub async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
+    let target = arguments.target.find().await?;
+    let query = arguments
+        .range
+        .query(&target, Some(&arguments.room), None, None)?;
+    let prefix = arguments
+        .to_mqtt
+        .as_deref()
+        .map(|text| prefix(&target, text))
+        .transpose()?;
+    let reader = RocketMqReader::start(target.connector()?).await?;
+    let played = play(&arguments, &target, &reader, query, prefix).await;
+    reader.stop().await;
+    match (played?, &arguments.to_mqtt) {
+        (0, _) => eprintln!("nothing found for {}", arguments.room),
+        (1, Some(prefix)) => eprintln!("1 message published under {prefix}/"),
+        (count, Some(prefix)) => eprintln!("{count} messages published under {prefix}/"),
+        (_, None) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prefix(target: &Target, text: &str) -> anyhow::Result<Prefix> {
+    let rules = target.rules()?;
+    Ok(Prefix::new(text, rules.filters())?)
+}
+
+async fn play(
+    arguments: &ReplayArgs,
+    target: &Target,
+    reader: &RocketMqReader,
+    query: HistoryQuery,
+    prefix: Option<Prefix>,
+) -> anyhow::Result<u64> {
+    let mut history = open_history(reader, query).await?;
+    let bar = progress_bar(BAR);
+    bar.set_length(history.len());
+    let played = match prefix {
+        Some(prefix) => {
+            let mut publisher = ReplayPublisher::connect(&target.config.mqtt).await?;
+            let mut output = MqttOutput {
+                publisher: &mut publisher,
+                prefix,
+            };
+            let played = play_to(&mut history, arguments.speed, &mut output, &bar).await;
+            publisher.disconnect().await;
+            played
+        }
+        None => {
+            let mut out = BesideBar {
+                bar: bar.clone(),
+                line: Vec::new(),
+            };
+            let mut output = LineOutput {
+                out: &mut out,
+                json: arguments.json,
+                zone: TimeZone::system(),
+            };
+            play_to(&mut history, arguments.speed, &mut output, &bar).await
+        }
+    };
+    bar.finish_and_clear();
+    Ok(played?)
+}
+
+async fn play_to(
+    history: &mut History<'_>,
+    speed: Speed,
+    output: &mut dyn ReplayOutput,
+    bar: &ProgressBar,
+) -> Result<u64, ReplayError> {
+    let bar = bar.clone();
+    let mut watch = move |event| match event {
+        ReplayEvent::Pause(length) => bar.set_message(format!("(pause of {} s)", whole_seconds(length))),
+        ReplayEvent::Played(count) => {
+            bar.set_message("");
+            bar.set_position(count);
+        }
+    };
+    replay(history, speed, &SystemClock::default(), output, &mut watch).await
+}
+
+fn whole_seconds(length: Duration) -> u64 {
+    length.as_secs_f64().round() as u64
+}
+
+/// Standard output, line by line, with the progress bar out of the way while a line is written.
+struct BesideBar {
+    bar: ProgressBar,
+    line: Vec<u8>,
+}
+
+impl Write for BesideBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        self.bar.suspend(|| {
+            let mut out = io::stdout();
+            out.write_all(&line)?;
+            out.flush()
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Which RocketMQ and MQTT broker a command talks to: those of a configuration, or those of a running `roombridge dev`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::binding::{BindingSettings, RuleSet};
+use crate::config::{Config, ProcessEnvironment};
+use crate::rocketmq::Connector;
+
+const DEV_FILE: &str = "dev.json";
+
+// No doc comment: clap would show it as the description of each command that flattens this in.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// Use the brokers and bindings of this configuration file; without it, those of a running `roombridge dev`.
+    #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data folder of the running `roombridge dev`, if it was started with --data; wins over --config.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// The configuration to go by.
+pub struct Target {
+    pub config: Config,
+}
+
+impl TargetArgs {
+    /// Finds what is configured or running.
+    pub async fn find(&self) -> anyhow::Result<Target> {
+        if let (Some(path), None) = (&self.config, &self.data) {
+            return Ok(Target {
+                config: Config::load(path, &ProcessEnvironment)?,
+            });
+        }
+        let folder = self.data.clone().map_or_else(default_dev_data_dir, Ok)?;
+        let Some(instance) = DevInstance::find(&folder)? else {
+            bail!(
+                "no RocketMQ to read from: no `roombridge dev` runs on {}, and no configuration is given; \
+                 start `roombridge dev`, or name your configuration with -c FILE",
+                folder.display()
+            );
+        };
+        if !listens(&instance.name_server).await {
+            bail!(
+                "`roombridge dev` (process {}) left its addresses in {}, but nobody listens at {}; \
+                 start `roombridge dev` again, or name your configuration with -c FILE",
+                instance.pid,
+                folder.join(DEV_FILE).display(),
+                instance.name_server
+            );
+        }
+        Ok(Target {
+            config: instance.config()?,
+        })
+    }
+
+    /// The bindings alone, for what needs no connection: those of the file, else those of `roombridge dev`.
+    pub fn offline(&self) -> anyhow::Result<Target> {
+        let config = match &self.config {
+            Some(path) => Config::load(path, &ProcessEnvironment)?,
+            None => Config::for_dev()?,
+        };
+        Ok(Target { config })
+    }
+}
+
+impl Target {
+    pub fn connector(&self) -> anyhow::Result<Arc<Connector>> {
+        Ok(Arc::new(Connector::new(&self.config.rocketmq)?))
+    }
+
+    pub fn rules(&self) -> anyhow::Result<RuleSet> {
+        // Reading proves no origin, so no key is needed, nor the data directory that a running bridge holds.
+        let settings = BindingSettings {
+            origin_key: vec![0; 32],
+            max_message_bytes: self.config.rocketmq.max_message_bytes,
+        };
+        Ok(RuleSet::compile(&self.config.bindings, settings)?)
+    }
+}
+
+/// The addresses of a running `roombridge dev`, left in its data folder for the other commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevInstance {
+    pub pid: u32,
+    pub mqtt: String,
+    pub websocket: String,
+    pub name_server: String,
+    pub http: String,
+}
+
+impl DevInstance {
+    /// Writes the file, whole or not at all.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.persist(folder.join(DEV_FILE))?;
+        Ok(())
+    }
+
+    /// Takes the file away at a stop. One that stays is noticed by who reads it.
+    pub fn remove(folder: &Path) {
+        let _ = fs::remove_file(folder.join(DEV_FILE));
+    }
+
+    /// `None` if nothing was left there.
+    pub fn find(folder: &Path) -> anyhow::Result<Option<Self>> {
+        let path = folder.join(DEV_FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("could not read {}", path.display())),
+        };
+        let damaged = || format!("{} is damaged; start `roombridge dev` again", path.display());
+        serde_json::from_str(&text).map(Some).with_context(damaged)
+    }
+
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut config = Config::for_dev()?;
+        let (host, port) = self
+            .mqtt
+            .rsplit_once(':')
+            .context("dev.json holds no MQTT address; start dev again")?;
+        config.mqtt.host = host.to_owned();
+        config.mqtt.port = port
+            .parse()
+            .context("dev.json holds no MQTT port; start dev again")?;
+        config.rocketmq.name_servers = vec![self.name_server.clone()];
+        Ok(config)
+    }
+}
+
+/// Where `roombridge dev` keeps its data unless told otherwise.
+pub fn default_dev_data_dir() -> anyhow::Result<PathBuf> {
+    let folders = directories::ProjectDirs::from("", "", "roombridge")
+        .context("this user has no home folder; give a folder with --data DIR")?;
+    Ok(folders.data_local_dir().join("dev"))
+}
+
+async fn listens(address: &str) -> bool {
+    let connect = tokio::net::TcpStream::connect(address);
+    matches!(
+        tokio::time::timeout(Duration::from_secs(2), connect).await,
+        Ok(Ok(_))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_a_running_dev_are_found_until_it_stops() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(DevInstance::find(folder.path()).unwrap(), None);
+
+        let instance = DevInstance {
+            pid: 7,
+            mqtt: "127.0.0.1:1883".to_owned(),
+            websocket: "127.0.0.1:8083".to_owned(),
+            name_server: "127.0.0.1:9876".to_owned(),
+            http: "127.0.0.1:9464".to_owned(),
+        };
+        instance.write(folder.path()).unwrap();
+        assert_eq!(DevInstance::find(folder.path()).unwrap(), Some(instance));
+
+        DevInstance::remove(folder.path());
+        assert_eq!(DevInstance::find(folder.path()).unwrap(), None);
+    }
+}

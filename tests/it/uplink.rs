@@ -1,0 +1,343 @@
+//! `room/#` out of a real Mosquitto into a real Apache RocketMQ, in peace and in trouble.
+
+use std::time::{Duration, Instant};
+
+use crate::support::apache::ApacheRocketMq;
+use crate::support::bridge::Bridge;
+use crate::support::lesson::{compare, message};
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions, Persistence};
+use crate::support::mqtt_client::{Message, Published, Publisher, publish_messages};
+use crate::support::ports::wait_until;
+
+const ROOMS: u64 = 100;
+
+/// One bridge between its own Mosquitto and a topic of its own.
+pub fn config(mosquitto: &Mosquitto, name_server: &str, topic: &str) -> String {
+    format!(
+        "[mqtt]\nurl = \"{}\"\nclient_id = \"bridge-{topic}\"\n[rocketmq]\nname_servers = [\"{name_server}\"]\n\
+         [[binding]]\nfilter = \"room/#\"\ntopic = \"{topic}\"\n",
+        mosquitto.url()
+    )
+}
+
+fn publishers(mosquitto: &Mosquitto, per_second: u32) -> Vec<(String, Publisher)> {
+    (0..3)
+        .map(|number| {
+            let name = format!("GID_student@@@{number}");
+            let owned = name.clone();
+            let publisher = Publisher::paced(mosquitto.port(), &name, per_second, move |n| {
+                message(&owned, n, ROOMS)
+            });
+            (name, publisher)
+        })
+        .collect()
+}
+
+fn finish(publishers: Vec<(String, Publisher)>) -> Vec<(String, Published)> {
+    publishers
+        .into_iter()
+        .map(|(name, publisher)| (name, publisher.finish()))
+        .collect()
+}
+
+fn acknowledged(published: &[(String, Published)]) -> impl Iterator<Item = (&str, u64)> {
+    published
+        .iter()
+        .flat_map(|(name, published)| published.acknowledged.iter().map(|n| (name.as_str(), *n)))
+}
+
+fn wait_for_all(bridge: &Bridge) {
+    wait_until("everything has ended", Duration::from_secs(60), || {
+        let books = bridge.metrics().books();
+        books.in_flight == 0.0 && books.balanced()
+    });
+}
+
+#[test]
+fn twenty_thousand_messages_are_stored_exactly_once_in_order_and_byte_for_byte() {
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("twenty", 8);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let bridge = Bridge::start(&config(&mosquitto, &rocketmq.name_server(), "twenty"));
+
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let port = mosquitto.port();
+            scope.spawn(move || {
+                let name = format!("GID_student@@@{number}");
+                publish_messages(port, &name, (0..5000).map(|n| message(&name, n, ROOMS)).collect());
+            });
+        }
+    });
+    println!("published after {:?}", started.elapsed());
+    wait_until("20,000 are stored", Duration::from_secs(60), || {
+        bridge.metrics().value("roombridge_stored_total", &[]) >= 20_000.0
+    });
+
+    println!("stored after {:?}", started.elapsed());
+    let stored = rocketmq.read_at_least("twenty", 20_000, Duration::from_secs(30));
+    let names: Vec<_> = (0..4).map(|number| format!("GID_student@@@{number}")).collect();
+    let sent = names
+        .iter()
+        .flat_map(|name| (0..5000).map(|n| (name.as_str(), n)));
+    let found = compare(sent, ROOMS, &stored);
+    assert_eq!(
+        (
+            found.messages,
+            found.duplicates,
+            found.out_of_order,
+            found.lost.len()
+        ),
+        (20_000, 0, 0, 0)
+    );
+    for message in &stored {
+        let room = message
+            .property("mqttSecondTopic")
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap();
+        assert_eq!(message.tags.as_deref(), Some(format!("message/{room}").as_str()));
+        assert_eq!(
+            message.property("topic"),
+            Some(format!("room/message/{room}").as_str())
+        );
+        assert_eq!(message.property("originMqttTopic"), message.property("topic"));
+        assert_eq!(
+            (message.property("qoslevel"), message.property("qosLevel")),
+            (Some("1"), Some("1"))
+        );
+        assert_eq!(message.property("mqttRetain"), Some("false"));
+        assert_eq!(
+            message.property("clientId"),
+            None,
+            "no source tells who published"
+        );
+        let keys = message.keys.as_deref().unwrap();
+        assert_eq!(keys, format!("{room} {}", message.property("rbId").unwrap()));
+    }
+    bridge.assert_books_balanced();
+    let topics = rocketmq.mqadmin(&["topicStatus", "-n", &rocketmq.name_server(), "-t", "twenty"]);
+    let counted: u64 = topics
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok())
+        .sum();
+    assert_eq!(counted, 20_000, "{topics}");
+}
+
+#[test]
+fn rocketmq_away_for_twenty_seconds_acks_nothing_loses_nothing_and_goes_on_within_a_second() {
+    let mut rocketmq = ApacheRocketMq::start();
+    rocketmq.create_topic("away", 8);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let bridge = Bridge::start(&config(&mosquitto, &rocketmq.name_server(), "away"));
+    let publishers = publishers(&mosquitto, 100);
+    wait_until("a lesson is on its way", Duration::from_secs(20), || {
+        bridge.metrics().value("roombridge_stored_total", &[]) > 300.0
+    });
+
+    rocketmq.kill_broker();
+    std::thread::sleep(Duration::from_secs(1));
+    let acked = |bridge: &Bridge| bridge.metrics().value("roombridge_store_seconds_count", &[]);
+    let before = acked(&bridge);
+    std::thread::sleep(Duration::from_secs(19));
+    assert_eq!(acked(&bridge), before, "no PUBACK while the store is away");
+    assert_eq!(bridge.get("/readyz").unwrap().0, 503);
+
+    let stored = bridge.metrics().value("roombridge_stored_total", &[]);
+    rocketmq.start_broker();
+    let port_open = Instant::now();
+    wait_until("sends go on", Duration::from_secs(10), || {
+        bridge.metrics().value("roombridge_stored_total", &[]) > stored
+    });
+    let back_after = port_open.elapsed();
+    let published = finish(publishers);
+    wait_for_all(&bridge);
+    let all: usize = published
+        .iter()
+        .map(|(_, published)| published.acknowledged.len())
+        .sum();
+    let stored = rocketmq.read_at_least("away", all, Duration::from_secs(30));
+    let found = compare(acknowledged(&published), ROOMS, &stored);
+    println!("back after {back_after:?}; {found:?}");
+    assert!(found.lost.is_empty(), "{:?}", found.lost);
+    assert_eq!(found.out_of_order, 0);
+    assert!(back_after < Duration::from_secs(1), "back after {back_after:?}");
+    bridge.assert_books_balanced();
+}
+
+#[test]
+fn a_bridge_killed_under_load_loses_nothing_and_history_hides_the_copies() {
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("killed", 8);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let mut bridge = Bridge::start(&config(&mosquitto, &rocketmq.name_server(), "killed"));
+    let publishers = publishers(&mosquitto, 500);
+    for round in 1..=6 {
+        std::thread::sleep(Duration::from_millis(400 + 130 * round));
+        bridge.kill();
+        bridge.start_again();
+    }
+    let published = finish(publishers);
+    wait_for_all(&bridge);
+    let all: usize = published
+        .iter()
+        .map(|(_, published)| published.acknowledged.len())
+        .sum();
+    let stored = rocketmq.read_at_least("killed", all, Duration::from_secs(30));
+    let found = compare(acknowledged(&published), ROOMS, &stored);
+    println!("{all} acknowledged to publishers, {found:?}");
+    assert!(found.lost.is_empty(), "{:?}", found.lost);
+    assert_eq!((found.messages, found.out_of_order), (all, 0));
+    let ids: std::collections::HashSet<_> = stored
+        .iter()
+        .map(|message| message.property("rbId").unwrap())
+        .collect();
+    assert_eq!(
+        ids.len(),
+        all,
+        "a copy has the id of its original, and no two messages share one"
+    );
+    bridge.assert_books_balanced();
+}
+
+#[test]
+fn a_restarted_mosquitto_resumes_the_session_and_nothing_is_lost() {
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("restarted", 8);
+    let options = MosquittoOptions {
+        persistence: Persistence::AtStop,
+        ..MosquittoOptions::default()
+    };
+    let mut mosquitto = Mosquitto::start(options);
+    let bridge = Bridge::start(&config(&mosquitto, &rocketmq.name_server(), "restarted"));
+    let publishers = publishers(&mosquitto, 300);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(800));
+        mosquitto.stop();
+        mosquitto.start_again();
+    }
+    std::thread::sleep(Duration::from_millis(800));
+    let published = finish(publishers);
+    wait_for_all(&bridge);
+    assert_eq!(bridge.metrics().value("roombridge_session_lost_total", &[]), 0.0);
+    let all: usize = published
+        .iter()
+        .map(|(_, published)| published.acknowledged.len())
+        .sum();
+    let stored = rocketmq.read_at_least("restarted", all, Duration::from_secs(30));
+    let found = compare(acknowledged(&published), ROOMS, &stored);
+    println!("{all} acknowledged to publishers, {found:?}");
+    assert!(found.lost.is_empty(), "{:?}", found.lost);
+    bridge.assert_books_balanced();
+}
+
+#[test]
+fn a_terminated_bridge_drains_and_exits_with_zero() {
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("drained", 8);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let mut bridge = Bridge::start(&config(&mosquitto, &rocketmq.name_server(), "drained"));
+    let publishers = publishers(&mosquitto, 500);
+    std::thread::sleep(Duration::from_secs(1));
+    bridge.terminate();
+    let status = bridge.wait_exit(Duration::from_secs(25));
+    assert_eq!(status.code(), Some(0), "{}", bridge.log_text());
+    bridge.start_again();
+    let published = finish(publishers);
+    wait_for_all(&bridge);
+    let all: usize = published
+        .iter()
+        .map(|(_, published)| published.acknowledged.len())
+        .sum();
+    let stored = rocketmq.read_at_least("drained", all, Duration::from_secs(30));
+    let found = compare(acknowledged(&published), ROOMS, &stored);
+    assert_eq!(
+        (found.messages, found.duplicates, found.lost.len()),
+        (all, 0, 0),
+        "a drain leaves nothing behind"
+    );
+}
+
+/// MQTT 5 properties, empty payloads, control characters, one-level topics: as `docs/BINDING.md` says.
+#[test]
+fn every_documented_property_is_as_documented() {
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("properties", 1);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let more = "sender = { json_field = \"peer\" }\n";
+    let bridge = Bridge::start(&(config(&mosquitto, &rocketmq.name_server(), "properties") + more));
+    publish_messages(
+        mosquitto.port(),
+        "somebody",
+        vec![
+            Message::new("room/message/7", r#"{"peer":"GID_student@@@001","msg":"hi"}"#)
+                .qos(rumqttc::v5::mqttbytes::QoS::AtLeastOnce)
+                .user_property("a", "1")
+                .user_property("A", "\"2\"")
+                .content_type("application/json")
+                .expires_after_s(60)
+                .response_topic("room/reply", b"\x00\x01"),
+            Message::new("room", "").qos(rumqttc::v5::mqttbytes::QoS::AtLeastOnce),
+            Message::new("room/status", vec![0, 255, 10]).qos(rumqttc::v5::mqttbytes::QoS::AtMostOnce),
+            Message::new("room/a||b %", "x")
+                .qos(rumqttc::v5::mqttbytes::QoS::AtLeastOnce)
+                .retain(),
+        ],
+    );
+    let stored = rocketmq.read_at_least("properties", 4, Duration::from_secs(30));
+    let of = |topic: &str| {
+        stored
+            .iter()
+            .find(|message| message.property("topic") == Some(topic))
+            .unwrap()
+    };
+
+    let chat = of("room/message/7");
+    assert_eq!(chat.property("clientId"), Some("GID_student@@@001"));
+    assert_eq!(
+        chat.property("mqtt5UserProperty"),
+        Some(r#"[{"key":"a","value":"1"},{"key":"A","value":"\"2\""}]"#)
+    );
+    assert_eq!(chat.property("mqtt5ContentType"), Some("application/json"));
+    let expiry: u32 = chat.property("mqtt5MsgExpireInterval").unwrap().parse().unwrap();
+    assert!((58..=60).contains(&expiry), "{expiry}");
+    assert_eq!(chat.property("rbResponseTopic"), Some("room/reply"));
+    assert_eq!(chat.property("rbCorrelationData"), Some("AAE="));
+    assert!(chat.property("mqttMessageId").unwrap().parse::<u16>().unwrap() > 0);
+    assert_eq!(chat.property("mqttPublishDubFlag"), Some("false"));
+    assert_eq!(chat.property("cleansessionflag"), None);
+    for name in [
+        "rbId",
+        "rbSession",
+        "rbConn",
+        "rbSeq",
+        "rbGen",
+        "rbArrivedMs",
+        "rbOrigin",
+        "rbRules",
+    ] {
+        assert!(chat.property(name).is_some(), "{name}");
+    }
+
+    let bare = of("room");
+    assert_eq!(
+        (bare.property("mqttSecondTopic"), bare.tags.as_deref()),
+        (None, None)
+    );
+    assert_eq!(
+        (bare.property("IS_EMPTY_MSG"), &bare.body[..]),
+        (Some("true"), &[0][..])
+    );
+    let status = of("room/status");
+    assert_eq!(
+        (status.property("qoslevel"), &status.body[..]),
+        (Some("0"), &[0, 255, 10][..])
+    );
+    assert_eq!(status.tags.as_deref(), Some("status"));
+    let odd = of("room/a||b %");
+    assert_eq!(odd.tags.as_deref(), Some("a%7C%7Cb %25"));
+    assert_eq!(odd.property("mqttRetain"), Some("true"));
+    bridge.assert_books_balanced();
+}
