@@ -110,17 +110,18 @@ impl Bridge {
 impl Carrier {
     async fn carry(self, lifecycle: &Lifecycle) -> anyhow::Result<Ended> {
         let reader = Arc::new(RocketMqReader::start(self.connector.clone()).await?);
-        let topics = self.topics_written();
+        let topics = self.topics();
+        let written: Vec<String> = self.tables.topics.keys().cloned().collect();
         let watching = watch_rocketmq::start(
             self.connector.clone(),
             reader.clone(),
-            topics.clone(),
+            topics,
             self.config.rocketmq.lag.clone(),
             self.metrics.clone(),
             self.readiness.clone(),
         );
         let remembered = tokio::select! {
-            remembered = tail::last_receipts(&*reader, &topics, &self.session, self.config.mqtt.receive_maximum) => remembered,
+            remembered = tail::last_receipts(&*reader, &written, &self.session, self.config.mqtt.receive_maximum) => remembered,
             () = lifecycle.drain.cancelled() => return Ok(Ended::Drained),
         };
         let pipeline = &self.config.pipeline;
@@ -221,7 +222,7 @@ impl Carrier {
     }
 
     /// Topics that stand in the rules, and those that were written to before.
-    fn topics_written(&self) -> Vec<String> {
+    fn topics(&self) -> Vec<String> {
         let mut topics = self.rules.literal_topics();
         topics.extend(self.tables.topics.keys().cloned());
         topics.sort();

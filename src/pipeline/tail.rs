@@ -12,9 +12,10 @@ const PAGE_MESSAGES: u32 = 256;
 /// Per queue: the queues share the window, but some brokers send beyond it.
 const WINDOWS_READ: u64 = 2;
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
+const MISSING_AFTER: Duration = Duration::from_secs(20);
 
-/// The last receive window of the session's last connection, oldest first. Asks until RocketMQ answers, without a
-/// deadline: before it does, nothing could be stored or acknowledged anyway.
+/// The last receive windows of the session's last connection, oldest first. `topics`: those that were written to.
+/// Asks until RocketMQ answers, without a deadline: before it does, nothing could be stored or acknowledged anyway.
 pub async fn last_receipts(
     reader: &dyn Reader,
     topics: &[String],
@@ -26,12 +27,17 @@ pub async fn last_receipts(
     }
     let mut found = Vec::new();
     for topic in topics {
+        let began = tokio::time::Instant::now();
         let mut retry = Retry::reconnect();
         let mut logged: Option<tokio::time::Instant> = None;
         loop {
             match of_topic(reader, topic, session, receive_maximum).await {
                 Ok(receipts) => break found.extend(receipts),
-                Err(ReadError { missing: true, .. }) => break,
+                // The name server also forgets the topics of a broker that is away, thus not at the first answer.
+                Err(ReadError { missing: true, .. }) if began.elapsed() > MISSING_AFTER => {
+                    tracing::warn!(topic, "the topic is gone, and with it what was stored last; copies may be shown");
+                    break;
+                }
                 Err(error) => {
                     if logged.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
                         tracing::warn!(%error, "waiting for RocketMQ, to know what was stored last");

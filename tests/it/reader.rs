@@ -70,11 +70,11 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
     rocketmq.create_topic("reader", 2);
     let config = config(rocketmq);
     let connector = Arc::new(Connector::new(&config).unwrap());
-    let reader = RocketMqReader::start(connector.clone()).await.unwrap();
+    let reader = Arc::new(RocketMqReader::start(connector.clone()).await.unwrap());
     let queues = reader.queues("reader").await.unwrap();
     assert_eq!(queues.len(), 2);
     let queue = &queues[0];
-    let producer = Producer::new(config, connector);
+    let producer = Producer::new(config, connector, reader.clone());
     // "Aa" and "BB" have one hash in Java: the broker's filter takes the one for the other
     store(
         &producer,
@@ -84,13 +84,13 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
     )
     .await;
 
-    assert_eq!(read(&reader, "reader", queue, Some("Aa")).await, ["1", "3", "5"]);
-    assert_eq!(read(&reader, "reader", queue, Some("BB")).await, ["2"]);
+    assert_eq!(read(&*reader, "reader", queue, Some("Aa")).await, ["1", "3", "5"]);
+    assert_eq!(read(&*reader, "reader", queue, Some("BB")).await, ["2"]);
     assert_eq!(
-        read(&reader, "reader", queue, None).await,
+        read(&*reader, "reader", queue, None).await,
         ["1", "2", "3", "4", "5"]
     );
-    assert_eq!(read(&reader, "reader", &queues[1], None).await, [""; 0]);
+    assert_eq!(read(&*reader, "reader", &queues[1], None).await, [""; 0]);
 
     let first = reader
         .pull("reader", queue, None, 0, 1)
