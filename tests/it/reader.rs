@@ -133,7 +133,7 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
         .await
         .unwrap_err();
     assert!(two_tags.to_string().contains("one tag"), "{two_tags}");
-    reader.stop().await;
+    drop(reader);
 }
 
 #[tokio::test(flavor = "multi_thread")]

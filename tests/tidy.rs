@@ -1,0 +1,221 @@
+//! House rules that the compiler does not hold: who imports whom, how long a file is, what stands in no file.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syn::visit::Visit;
+
+/// Each room, and the rooms that it may import. `docs/ARCHITECTURE.md` says why. A room that is not named here fails.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("config", &["model"]),
+    ("binding", &["model", "config"]),
+    ("data_dir", &["model"]),
+    ("telemetry", &["model", "config"]),
+    ("pipeline", &["model", "config", "binding", "data_dir", "telemetry"]),
+    ("mqtt", &["model", "config", "pipeline", "data_dir", "telemetry", "archive"]),
+    ("rocketmq", &["model", "config", "pipeline", "telemetry"]),
+    ("archive", &["model", "config", "binding", "pipeline", "telemetry"]),
+    ("http", &["model", "config", "telemetry"]),
+    ("lifecycle", &[]),
+    ("watch_rocketmq", &["config", "pipeline", "rocketmq", "telemetry"]),
+    (
+        "app",
+        &[
+            "model", "config", "binding", "data_dir", "telemetry", "pipeline", "mqtt", "rocketmq", "archive", "http",
+            "lifecycle", "watch_rocketmq",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "app", "archive", "binding", "config", "lifecycle", "model", "mqtt", "pipeline", "rocketmq", "telemetry",
+        ],
+    ),
+];
+
+/// Which rooms alone may name an outside crate.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("rumqttc", &["mqtt"]),
+    ("rocketmq_client_rust", &["rocketmq"]),
+    ("rocketmq_model", &["rocketmq"]),
+    ("rocketmq_protocol", &["rocketmq"]),
+    ("rocketmq_runtime", &["rocketmq"]),
+    ("backoff", &["pipeline"]),
+    ("prometheus", &["telemetry"]),
+    ("axum", &["http"]),
+    ("roombridge_embedded", &["cli"]),
+];
+
+const MAX_LINES: usize = 500;
+
+#[test]
+fn rooms_import_only_what_their_row_allows() {
+    let rows: BTreeMap<_, BTreeSet<_>> =
+        MAY_IMPORT.iter().map(|(room, allowed)| (*room, allowed.iter().copied().collect())).collect();
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for file in sources("src") {
+        let Some(room) = room_of(&file) else { continue };
+        let Some(allowed) = rows.get(room.as_str()) else {
+            wrong.push(format!("{}: room {room} has no row in MAY_IMPORT", file.display()));
+            continue;
+        };
+        seen.insert(room.clone());
+        for imported in imports(&file).rooms {
+            if imported != room && rows.contains_key(imported.as_str()) && !allowed.contains(imported.as_str()) {
+                wrong.push(format!("{}: {room} must not import {imported}", file.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    let named: BTreeSet<String> = rows.keys().map(|room| (*room).to_owned()).collect();
+    assert_eq!(seen, named, "each row is a room that exists");
+}
+
+#[test]
+fn outside_crates_are_named_in_their_room_only() {
+    let mut wrong = Vec::new();
+    let mut used = BTreeSet::new();
+    for file in sources("src") {
+        let room = room_of(&file).unwrap_or_default();
+        let crates = imports(&file).crates;
+        for (name, rooms) in ONLY_IN {
+            if crates.contains(*name) {
+                used.insert(*name);
+                if !rooms.contains(&room.as_str()) {
+                    wrong.push(format!("{} names {name}", file.display()));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(used.len(), ONLY_IN.len(), "each row is a crate that is used: {used:?}");
+}
+
+#[test]
+fn files_are_short_and_begin_with_what_they_are_for() {
+    let files: Vec<_> = sources("src").into_iter().chain(sources("embedded/src")).collect();
+    assert!(files.len() > 50, "the sources were found");
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        if text.lines().count() > MAX_LINES {
+            wrong.push(format!("{} has more than {MAX_LINES} lines", file.display()));
+        }
+        let first = text.lines().find(|line| !line.starts_with("#![")).unwrap_or_default();
+        let is_test = file.components().any(|part| part.as_os_str() == "tests")
+            || file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+        if !first.starts_with("//!") && !is_test {
+            wrong.push(format!("{} does not begin with a module doc", file.display()));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn the_architecture_page_names_each_room() {
+    let page = fs::read_to_string("docs/ARCHITECTURE.md").unwrap();
+    let missing: Vec<_> =
+        MAY_IMPORT.iter().map(|(room, _)| *room).filter(|room| !page.contains(&format!("`{room}"))).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+/// What a file reaches for with `crate::room` and with the names of outside crates, its tests left out.
+#[derive(Default)]
+struct Imports {
+    rooms: BTreeSet<String>,
+    crates: BTreeSet<String>,
+}
+
+impl Imports {
+    fn path(&mut self, segments: &[String]) {
+        match segments {
+            [first, room, ..] if first == "crate" => {
+                self.rooms.insert(room.clone());
+            }
+            [first, ..] => {
+                self.crates.insert(first.clone());
+            }
+            [] => {}
+        }
+    }
+
+    fn tree(&mut self, before: &[String], tree: &syn::UseTree) {
+        match tree {
+            syn::UseTree::Path(path) => {
+                let mut segments = before.to_vec();
+                segments.push(path.ident.to_string());
+                self.tree(&segments, &path.tree);
+            }
+            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.tree(before, tree)),
+            syn::UseTree::Name(name) => self.leaf(before, name.ident.to_string()),
+            syn::UseTree::Rename(rename) => self.leaf(before, rename.ident.to_string()),
+            syn::UseTree::Glob(_) => self.path(before),
+        }
+    }
+
+    fn leaf(&mut self, before: &[String], name: String) {
+        let mut segments = before.to_vec();
+        segments.push(name);
+        self.path(&segments);
+    }
+}
+
+impl<'ast> Visit<'ast> for Imports {
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.tree(&[], &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if segments.len() > 1 {
+            self.path(&segments);
+        }
+        syn::visit::visit_path(self, path);
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        let is_test = module.attrs.iter().any(|attribute| {
+            attribute.path().is_ident("cfg")
+                && attribute.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test")
+        });
+        if !is_test {
+            syn::visit::visit_item_mod(self, module);
+        }
+    }
+}
+
+fn imports(file: &Path) -> Imports {
+    let parsed = syn::parse_file(&fs::read_to_string(file).unwrap()).unwrap();
+    let mut imports = Imports::default();
+    imports.visit_file(&parsed);
+    imports
+}
+
+/// `src/pipeline/ledger.rs` -> `pipeline`; the crate's own roots and tests have none.
+fn room_of(file: &Path) -> Option<String> {
+    let inside = file.strip_prefix("src").unwrap();
+    let first = Path::new(inside.components().next().unwrap().as_os_str()).with_extension("");
+    let name = first.to_string_lossy().into_owned();
+    let is_test = inside.components().any(|part| part.as_os_str() == "tests")
+        || inside.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+    (!is_test && !["main", "lib"].contains(&name.as_str())).then_some(name)
+}
+
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(path.to_str().unwrap()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
