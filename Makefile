@@ -13,10 +13,15 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
 
 # Installs a C compiler if there is none. The first build takes about 5 minutes, the next ones seconds.
-dev: ## build and run everything in one process: both brokers, the bridge, the web classroom (ARGS="..." for options)
+dev: ## build and run everything in one process: both brokers and the bridge (ARGS="..." for options)
 	@scripts/setup dev
 	cargo build
-	@exec target/debug/roombridge dev $(ARGS)
+	@port=; case '$(ARGS)' in *--mqtt-port*) ;; *) \
+		if (exec 3<>/dev/tcp/127.0.0.1/1883) 2>/dev/null; then \
+			echo "port 1883 is taken, perhaps by a Mosquitto service: the MQTT broker of dev takes another one"; \
+			port='--mqtt-port 0'; \
+		fi ;; esac; \
+	exec target/debug/roombridge dev $$port $(ARGS)
 
 # Installs Mosquitto, a JDK and Maven, and Apache RocketMQ into target/apache-rocketmq. Takes about 15 minutes at first.
 # The slim check comes last and has a target folder of its own, because other features rebuild the large dependencies.
