@@ -15,24 +15,52 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("binding", &["model", "config"]),
     ("data_dir", &["model"]),
     ("telemetry", &["model", "config"]),
-    ("pipeline", &["model", "config", "binding", "data_dir", "telemetry"]),
-    ("mqtt", &["model", "config", "pipeline", "data_dir", "telemetry", "archive"]),
+    (
+        "pipeline",
+        &["model", "config", "binding", "data_dir", "telemetry"],
+    ),
+    (
+        "mqtt",
+        &["model", "config", "pipeline", "data_dir", "telemetry", "archive"],
+    ),
     ("rocketmq", &["model", "config", "pipeline", "telemetry"]),
-    ("archive", &["model", "config", "binding", "pipeline", "telemetry"]),
+    (
+        "archive",
+        &["model", "config", "binding", "pipeline", "telemetry"],
+    ),
     ("http", &["model", "config", "telemetry"]),
     ("lifecycle", &[]),
     ("watch_rocketmq", &["config", "pipeline", "rocketmq", "telemetry"]),
     (
         "app",
         &[
-            "model", "config", "binding", "data_dir", "telemetry", "pipeline", "mqtt", "rocketmq", "archive", "http",
-            "lifecycle", "watch_rocketmq",
+            "model",
+            "config",
+            "binding",
+            "data_dir",
+            "telemetry",
+            "pipeline",
+            "mqtt",
+            "rocketmq",
+            "archive",
+            "http",
+            "lifecycle",
+            "watch_rocketmq",
         ],
     ),
     (
         "cli",
         &[
-            "app", "archive", "binding", "config", "lifecycle", "model", "mqtt", "pipeline", "rocketmq", "telemetry",
+            "app",
+            "archive",
+            "binding",
+            "config",
+            "lifecycle",
+            "model",
+            "mqtt",
+            "pipeline",
+            "rocketmq",
+            "telemetry",
         ],
     ),
 ];
@@ -54,19 +82,27 @@ const MAX_LINES: usize = 500;
 
 #[test]
 fn rooms_import_only_what_their_row_allows() {
-    let rows: BTreeMap<_, BTreeSet<_>> =
-        MAY_IMPORT.iter().map(|(room, allowed)| (*room, allowed.iter().copied().collect())).collect();
+    let rows: BTreeMap<_, BTreeSet<_>> = MAY_IMPORT
+        .iter()
+        .map(|(room, allowed)| (*room, allowed.iter().copied().collect()))
+        .collect();
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     for file in sources("src") {
         let Some(room) = room_of(&file) else { continue };
         let Some(allowed) = rows.get(room.as_str()) else {
-            wrong.push(format!("{}: room {room} has no row in MAY_IMPORT", file.display()));
+            wrong.push(format!(
+                "{}: room {room} has no row in MAY_IMPORT",
+                file.display()
+            ));
             continue;
         };
         seen.insert(room.clone());
         for imported in imports(&file).rooms {
-            if imported != room && rows.contains_key(imported.as_str()) && !allowed.contains(imported.as_str()) {
+            if imported != room
+                && rows.contains_key(imported.as_str())
+                && !allowed.contains(imported.as_str())
+            {
                 wrong.push(format!("{}: {room} must not import {imported}", file.display()));
             }
         }
@@ -93,12 +129,19 @@ fn outside_crates_are_named_in_their_room_only() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
-    assert_eq!(used.len(), ONLY_IN.len(), "each row is a crate that is used: {used:?}");
+    assert_eq!(
+        used.len(),
+        ONLY_IN.len(),
+        "each row is a crate that is used: {used:?}"
+    );
 }
 
 #[test]
 fn files_are_short_and_begin_with_what_they_are_for() {
-    let files: Vec<_> = sources("src").into_iter().chain(sources("embedded/src")).collect();
+    let files: Vec<_> = sources("src")
+        .into_iter()
+        .chain(sources("embedded/src"))
+        .collect();
     assert!(files.len() > 50, "the sources were found");
     let mut wrong = Vec::new();
     for file in files {
@@ -106,9 +149,14 @@ fn files_are_short_and_begin_with_what_they_are_for() {
         if text.lines().count() > MAX_LINES {
             wrong.push(format!("{} has more than {MAX_LINES} lines", file.display()));
         }
-        let first = text.lines().find(|line| !line.starts_with("#![")).unwrap_or_default();
+        let first = text
+            .lines()
+            .find(|line| !line.starts_with("#!["))
+            .unwrap_or_default();
         let is_test = file.components().any(|part| part.as_os_str() == "tests")
-            || file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+            || file
+                .file_stem()
+                .is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
         if !first.starts_with("//!") && !is_test {
             wrong.push(format!("{} does not begin with a module doc", file.display()));
         }
@@ -119,8 +167,11 @@ fn files_are_short_and_begin_with_what_they_are_for() {
 #[test]
 fn the_architecture_page_names_each_room() {
     let page = fs::read_to_string("docs/ARCHITECTURE.md").unwrap();
-    let missing: Vec<_> =
-        MAY_IMPORT.iter().map(|(room, _)| *room).filter(|room| !page.contains(&format!("`{room}"))).collect();
+    let missing: Vec<_> = MAY_IMPORT
+        .iter()
+        .map(|(room, _)| *room)
+        .filter(|room| !page.contains(&format!("`{room}")))
+        .collect();
     assert_eq!(missing, Vec::<&str>::new());
 }
 
@@ -171,7 +222,11 @@ impl<'ast> Visit<'ast> for Imports {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let segments: Vec<_> = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string())
+            .collect();
         if segments.len() > 1 {
             self.path(&segments);
         }
@@ -181,7 +236,9 @@ impl<'ast> Visit<'ast> for Imports {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
         let is_test = module.attrs.iter().any(|attribute| {
             attribute.path().is_ident("cfg")
-                && attribute.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test")
+                && attribute
+                    .parse_args::<syn::Ident>()
+                    .is_ok_and(|condition| condition == "test")
         });
         if !is_test {
             syn::visit::visit_item_mod(self, module);
@@ -202,7 +259,9 @@ fn room_of(file: &Path) -> Option<String> {
     let first = Path::new(inside.components().next().unwrap().as_os_str()).with_extension("");
     let name = first.to_string_lossy().into_owned();
     let is_test = inside.components().any(|part| part.as_os_str() == "tests")
-        || inside.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+        || inside
+            .file_stem()
+            .is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
     (!is_test && !["main", "lib"].contains(&name.as_str())).then_some(name)
 }
 

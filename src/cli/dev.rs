@@ -1,7 +1,7 @@
 //! `roombridge dev`: MQTT broker, RocketMQ and the bridge in one process, with nothing else installed.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,7 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
         .context("could not leave the addresses for the other commands")?;
 
     let readiness = bridge.readiness();
-    let banner = banner(&instance, &data);
+    let banner = banner(&instance, &data, arguments.data.is_some());
     tokio::spawn(async move {
         while !readiness.is_ready() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -94,7 +94,7 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     exit_code(ended?)
 }
 
-async fn mqtt_broker(arguments: &DevArgs, data: &std::path::Path) -> anyhow::Result<MqttBroker> {
+async fn mqtt_broker(arguments: &DevArgs, data: &Path) -> anyhow::Result<MqttBroker> {
     let options = MqttBrokerOptions {
         tcp_port: arguments.mqtt_port,
         websocket_port: arguments.websocket_port,
@@ -103,7 +103,7 @@ async fn mqtt_broker(arguments: &DevArgs, data: &std::path::Path) -> anyhow::Res
     Ok(start_mqtt_broker(options).await?)
 }
 
-async fn rocketmq(arguments: &DevArgs, data: &std::path::Path) -> anyhow::Result<RocketMq> {
+async fn rocketmq(arguments: &DevArgs, data: &Path) -> anyhow::Result<RocketMq> {
     let options = RocketMqOptions {
         name_server_port: arguments.name_server_port,
         broker_port: arguments.broker_port,
@@ -112,8 +112,15 @@ async fn rocketmq(arguments: &DevArgs, data: &std::path::Path) -> anyhow::Result
     Ok(start_rocketmq(options).await?)
 }
 
-fn banner(instance: &DevInstance, data: &std::path::Path) -> String {
+/// What runs where, and what to type next, so that it works when copied.
+fn banner(instance: &DevInstance, data: &Path, data_was_given: bool) -> String {
     let mqtt_port = instance.mqtt.rsplit(':').next().unwrap_or_default();
+    let program = shell_word(&std::env::args().next().unwrap_or_else(|| "roombridge".to_owned()));
+    let where_to_look = if data_was_given {
+        format!(" --data {}", shell_word(&data.display().to_string()))
+    } else {
+        String::new()
+    };
     format!(
         "\
 roombridge dev: everything runs in this process, on this machine only
@@ -128,9 +135,9 @@ Try, in another terminal:
 
   mosquitto_pub -p {mqtt_port} -q 1 -t room/message/123456 \\
     -m '{{\"peer\":\"GID_student@@@001\",\"roomId\":\"123456\",\"msg\":\"hello\"}}'
-  roombridge history 123456
-  roombridge replay 123456 --speed 4
-  roombridge explain room/message/123456
+  {program} history 123456{where_to_look}
+  {program} replay 123456 --speed 4{where_to_look}
+  {program} explain room/message/123456
   curl -s http://{http}/metrics",
         mqtt = instance.mqtt,
         websocket = instance.websocket,
@@ -138,4 +145,25 @@ Try, in another terminal:
         http = instance.http,
         data = data.display(),
     )
+}
+
+/// The text as one word for a shell.
+fn shell_word(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    if text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_a_space_or_a_quote_stays_one_word() {
+        assert_eq!(shell_word("/home/a/b-c_1.d"), "/home/a/b-c_1.d");
+        assert_eq!(shell_word("/home/my data"), "'/home/my data'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+    }
 }

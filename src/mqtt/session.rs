@@ -46,6 +46,9 @@ pub struct Session {
     stamp: SessionStamp,
     /// Number of the last PUBLISH on this connection.
     sequence: u64,
+    has_connected: bool,
+    /// A message found no room on this connection. What came behind it comes again, too, and must not overtake it.
+    is_holding_back: bool,
     window_full_s: u32,
     /// Found no room in the client's channel: a broker that ignores the receive maximum can outrun our PUBACKs.
     unsent: Option<Acknowledgement>,
@@ -59,6 +62,8 @@ impl Session {
             client,
             stamp,
             sequence: 0,
+            has_connected: false,
+            is_holding_back: false,
             window_full_s: 0,
             unsent: None,
         }
@@ -86,7 +91,11 @@ impl Session {
         self.parts.data_dir.save_session(state)?;
         self.stamp = SessionStamp::new(state.stamp.as_str());
         self.sequence = 0;
+        self.is_holding_back = false;
         self.window_full_s = 0;
+        if std::mem::replace(&mut self.has_connected, true) {
+            self.parts.metrics.reconnects_total.inc();
+        }
         self.parts.ledger.connected(connack.session_present);
         self.parts.metrics.mqtt_connected.set(1);
         self.parts.readiness.set_mqtt_connected(true);
@@ -167,6 +176,10 @@ impl Session {
         self.parts.metrics.received(publish.payload.len());
         self.sequence += 1;
         let qos = translate::qos(publish.qos);
+        if self.is_holding_back && qos != Qos::AtMostOnce {
+            self.parts.metrics.filtered(FilterReason::HeldBack);
+            return Ok(());
+        }
         let (packet_id, retain, duplicate) = (publish.pkid, publish.retain, publish.dup);
         let monotonic = self.parts.clock.monotonic();
         let translated = translate::publish(publish);
@@ -245,6 +258,7 @@ impl Session {
                 Ok(())
             }
             Some(receipt) => {
+                self.is_holding_back = true;
                 self.parts.ledger.forget(receipt);
                 self.parts.metrics.filtered(FilterReason::HeldBack);
                 Err(MustReconnect)
@@ -309,10 +323,6 @@ impl Session {
 
     pub fn readiness(&self) -> &Readiness {
         &self.parts.readiness
-    }
-
-    pub fn metrics(&self) -> &Metrics {
-        &self.parts.metrics
     }
 
     /// Asks for a clean DISCONNECT behind the PUBACKs that are already on their way.

@@ -150,7 +150,6 @@ impl Subscriber {
             return self.wait_for_sighup(stop).await;
         }
         self.session.disconnected(Link::Down);
-        self.session.metrics().reconnects_total.inc();
         tracing::warn!(%error, "no connection to the MQTT broker; trying again{}", remedy(&error));
         self.pause(stop).await;
     }

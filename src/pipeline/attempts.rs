@@ -242,3 +242,7 @@ fn remedy(kind: FailureKind) -> &'static str {
         FailureKind::Unknown => "an error that is not known; please report it with the debug log",
     }
 }
+
+#[cfg(test)]
+#[path = "attempts_tests.rs"]
+mod tests;

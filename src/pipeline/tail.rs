@@ -35,7 +35,10 @@ pub async fn last_receipts(
                 Ok(receipts) => break found.extend(receipts),
                 // The name server also forgets the topics of a broker that is away, thus not at the first answer.
                 Err(ReadError { missing: true, .. }) if began.elapsed() > MISSING_AFTER => {
-                    tracing::warn!(topic, "the topic is gone, and with it what was stored last; copies may be shown");
+                    tracing::warn!(
+                        topic,
+                        "the topic is gone, and with it what was stored last; copies may be shown"
+                    );
                     break;
                 }
                 Err(error) => {

@@ -4,7 +4,10 @@
 #![recursion_limit = "512"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "embedded")]
+mod dev;
 mod harness;
+mod limits;
 mod reader;
 mod scripted;
 mod support;

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
+use roombridge::data_dir::{QueueTables, TopicQueues};
+use roombridge::model::QueueName;
+
 use crate::support::gated_sink::UplinkUnderTest;
+use crate::support::metrics::Metrics;
 use crate::support::scripted_broker::{Scene, ScriptedBroker, TAKEN_OVER, publish};
 
 const ROOM: &str = "room/message/1";
@@ -267,6 +271,11 @@ async fn a_full_intake_drops_the_connection_and_never_a_message() {
         assert_eq!(checked_pubacks(&mut second, &bridge, window.len()).await, window);
     }
     assert_eq!(bridge.sink.bodies().len(), 30);
+    let books = Metrics::parse(&bridge.metrics.render());
+    assert!(
+        books.value("roombridge_filtered_total", &[("reason", "held_back")]) > 0.0,
+        "the door was shut"
+    );
     bridge.assert_books_balance().await;
 }
 
@@ -293,5 +302,38 @@ async fn a_drain_acks_what_came_in_and_then_disconnects() {
             .await
             .expect("both sides end")
             .unwrap();
+    }
+}
+
+/// Hazard 10: the live route may lack queues whose broker is away; a room stays on the queue of the written table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_keeps_the_queue_of_the_written_table() {
+    let queues = (0..64)
+        .map(|id| QueueName {
+            broker: "memory".into(),
+            id,
+        })
+        .collect();
+    let mut tables = QueueTables::default();
+    tables
+        .topics
+        .insert("room".to_owned(), TopicQueues::first(queues));
+    let broker = ScriptedBroker::start().await;
+    let bridge = UplinkUnderTest::start_with_tables(broker.port(), "", "", tables.clone());
+    let mut scene = broker.accept_session(false).await;
+    for room in 1..=30 {
+        scene
+            .publish(room, false, &format!("room/message/{room}"), &room.to_string())
+            .await;
+    }
+    checked_pubacks(&mut scene, &bridge, 30).await;
+    for stored in bridge.sink.stored() {
+        let slot = roombridge::binding::slot_of(&stored.body);
+        let expected = tables.topics["room"].queue_of_slot(slot);
+        assert_eq!(
+            stored.queue_id as usize, expected,
+            "room {}, though the route knows 8 queues",
+            stored.body
+        );
     }
 }

@@ -129,6 +129,11 @@ impl UplinkUnderTest {
 
     /// With further lines for `[mqtt]` and further tables.
     pub fn start_with(mqtt_port: u16, mqtt: &str, more: &str) -> Self {
+        Self::start_with_tables(mqtt_port, mqtt, more, QueueTables::default())
+    }
+
+    /// As a bridge that has written to its topics before.
+    pub fn start_with_tables(mqtt_port: u16, mqtt: &str, more: &str, tables: QueueTables) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "[mqtt]\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"story\"\n{mqtt}\n[rocketmq]\nname_servers = [\"127.0.0.1:9\"]\n{more}"
@@ -164,7 +169,7 @@ impl UplinkUnderTest {
             intake: receiver,
             settled,
             link: link_seen,
-            tables: QueueTables::default(),
+            tables,
             save_tables: Box::new(|_| {}),
             limits: BatchLimits {
                 messages: 128,

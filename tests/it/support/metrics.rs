@@ -38,6 +38,17 @@ impl Metrics {
         self.series.iter().any(|series| series.name == name)
     }
 
+    /// Upper bounds of a histogram, rising, each with how many observations lie below it. `name` ends in `_bucket`.
+    pub fn buckets(&self, name: &str) -> Vec<(f64, f64)> {
+        let of_name = self.series.iter().filter(|series| series.name == name);
+        of_name
+            .filter_map(|series| {
+                let (_, bound) = series.labels.iter().find(|(label, _)| label == "le")?;
+                Some((bound.parse().ok()?, series.value))
+            })
+            .collect()
+    }
+
     pub fn books(&self) -> Books {
         let uplink = |name: &str| self.value(name, &[("direction", "uplink")]);
         Books {

@@ -9,6 +9,8 @@
 pub mod apache;
 pub mod bridge;
 pub mod certificates;
+#[cfg(feature = "embedded")]
+pub mod dev;
 pub mod gated_sink;
 pub mod java;
 pub mod lesson;
