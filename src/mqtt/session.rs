@@ -118,21 +118,15 @@ impl Session {
             filter.retain_forward_rule = RetainForwardRule::Never;
             filter
         });
-        let removed = self
-            .parts
-            .state
-            .filters
-            .iter()
-            .filter(|filter| !self.parts.filters.contains(filter));
-        let unsubscribed = removed.map(|filter| {
-            tracing::info!(filter, "unsubscribing: the filter has left the configuration");
-            self.client.try_unsubscribe(filter)
-        });
-        if let Err(error) = unsubscribed
-            .chain([self.client.try_subscribe_many(filters)])
-            .collect::<Result<(), _>>()
-        {
-            tracing::error!(%error, "could not ask for the subscription; it is asked for on the next connection");
+        let mut asked = self.client.try_subscribe_many(filters).is_ok();
+        for filter in &self.parts.state.filters {
+            if !self.parts.filters.contains(filter) {
+                tracing::info!(filter, "unsubscribing: the filter has left the configuration");
+                asked &= self.client.try_unsubscribe(filter).is_ok();
+            }
+        }
+        if !asked {
+            tracing::error!("could not ask for the subscription; it is asked for on the next connection");
         }
     }
 

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cheetah_string::CheetahString;
 use rocketmq_client_rust::{ClientInstanceHandle, ClientResult};
 use rocketmq_model::common::boundary_type::BoundaryType;
@@ -425,7 +424,7 @@ fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
         stored_ms: offset(message.store_timestamp()),
         born_ms: offset(message.born_timestamp()),
         properties,
-        body: message.body().unwrap_or_else(Bytes::new),
+        body: message.body().unwrap_or_default(),
     }
 }
 

@@ -8,7 +8,9 @@
 mod dev;
 mod harness;
 mod limits;
+mod operator;
 mod reader;
 mod scripted;
+mod subscription;
 mod support;
 mod uplink;

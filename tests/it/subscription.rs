@@ -1,0 +1,228 @@
+//! What the bridge's MQTT session hears and what not: filters that come and go, retained messages, missing topics, lost
+//! and stolen sessions.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::apache::ApacheRocketMq;
+use crate::support::bridge::Bridge;
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions, Persistence};
+use crate::support::mqtt_client::{Message, publish_messages};
+use crate::support::mqtt_subscriber::Subscriber;
+use crate::support::ports::wait_until;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Each binding is a filter and a RocketMQ topic.
+fn config(mosquitto: &Mosquitto, client_id: &str, more: &str, bindings: &[(&str, &str)]) -> String {
+    let bindings: String = bindings
+        .iter()
+        .map(|(filter, topic)| format!("[[binding]]\nfilter = \"{filter}\"\ntopic = \"{topic}\"\n"))
+        .collect();
+    format!(
+        "[mqtt]\nurl = \"{}\"\nclient_id = \"{client_id}\"\n[rocketmq]\nname_servers = [\"{}\"]\n{more}{bindings}",
+        mosquitto.url(),
+        ApacheRocketMq::shared().name_server()
+    )
+}
+
+fn publish(mosquitto: &Mosquitto, topics: &[&str]) {
+    let messages = topics.iter().map(|topic| Message::new(*topic, *topic));
+    publish_messages(mosquitto, "GID_loud@@@77", messages.collect());
+}
+
+#[track_caller]
+fn wait_stored(bridge: &Bridge, count: f64) {
+    wait_until(&format!("{count} messages are stored"), SOON, || {
+        bridge.metrics().books().stored >= count
+    });
+}
+
+#[track_caller]
+fn bodies(topic: &str, count: usize) -> Vec<String> {
+    let stored = ApacheRocketMq::shared().read_at_least(topic, count, SOON);
+    stored.iter().map(|message| message.body_text().to_owned()).collect()
+}
+
+#[test]
+fn filters_come_and_go_with_the_configuration_and_metrics_name_no_room() {
+    // given three filters
+    ApacheRocketMq::shared().create_topics(&[("filters", 1), ("sent", 1)]);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let both = [
+        ("room/+/+", "filters"),
+        ("roomSend/#", "sent"),
+        ("room/status/#", "filters"),
+    ];
+    let mut bridge = Bridge::start(&config(&mosquitto, "Distinct-Bridge", "", &both));
+    publish(
+        &mosquitto,
+        &["room/message/RoomOfOrchids", "roomSend/message", "room/status/a/b", "room/x"],
+    );
+    wait_stored(&bridge, 3.0);
+    assert_eq!(bodies("filters", 2), ["room/message/RoomOfOrchids", "room/status/a/b"]);
+    assert_eq!(bodies("sent", 1), ["roomSend/message"]);
+
+    // then no room and no client is a label
+    let (_, metrics) = bridge.get("/metrics").unwrap();
+    for name in ["Orchids", "GID_loud", "Distinct-Bridge", "room/"] {
+        assert!(!metrics.contains(name), "{name} is in /metrics");
+    }
+    assert!(metrics.contains("topic=\"filters\""));
+
+    // when one filter leaves the configuration while the bridge is away and something waits for it
+    bridge.terminate();
+    assert_eq!(bridge.wait_exit(SOON).code(), Some(0));
+    let text = std::fs::read_to_string(bridge.config_file()).unwrap();
+    let mut table: toml::Table = text.parse().unwrap();
+    table["binding"].as_array_mut().unwrap().remove(1);
+    bridge.scratch().write("roombridge.toml", &table.to_string());
+    publish(&mosquitto, &["roomSend/queued", "room/message/queued"]);
+    bridge.start_again();
+
+    // then what waited is counted, and nothing more comes
+    wait_stored(&bridge, 1.0);
+    publish(&mosquitto, &["roomSend/later", "room/message/later"]);
+    wait_stored(&bridge, 2.0);
+    let no_rule = [("reason", "no_rule")];
+    let metrics = bridge.metrics();
+    assert_eq!(
+        (
+            metrics.books().received,
+            metrics.value("roombridge_filtered_total", &no_rule)
+        ),
+        (3.0, 1.0)
+    );
+    assert!(bridge.log_text().contains("unsubscribing"));
+    assert_eq!(bodies("sent", 1), ["roomSend/message"]);
+    bridge.assert_books_balanced();
+}
+
+#[test]
+fn retained_messages_are_stored_when_they_are_said_and_not_when_they_are_handed_out() {
+    ApacheRocketMq::shared().create_topic("retained", 1);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let retained = |topic: &str| Message::new(topic, topic).retain();
+    publish_messages(&mosquitto, "somebody", vec![retained("room/status/before")]);
+
+    // a first start, a live retained message, a restart: the second session is the old one
+    let mut bridge = Bridge::start(&config(&mosquitto, "bridge-retained", "", &[("room/#", "retained")]));
+    publish_messages(&mosquitto, "somebody", vec![retained("room/status/live")]);
+    wait_stored(&bridge, 1.0);
+    bridge.kill();
+    bridge.start_again();
+    publish(&mosquitto, &["room/status/plain"]);
+    wait_stored(&bridge, 1.0);
+    assert_eq!(bridge.metrics().books().received, 1.0);
+
+    let stored = ApacheRocketMq::shared().read_at_least("retained", 2, SOON);
+    let told: Vec<_> = stored
+        .iter()
+        .map(|message| (message.body_text(), message.property("mqttRetain").unwrap()))
+        .collect();
+    assert_eq!(told, [("room/status/live", "true"), ("room/status/plain", "false")]);
+}
+
+#[test]
+fn a_missing_topic_holds_its_messages_until_it_is_created() {
+    // given a bridge that must not create topics
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let bridge = Bridge::start(&config(&mosquitto, "bridge-missing", "", &[("room/#", "missing")]));
+    publish(&mosquitto, &["room/message/1", "room/message/2"]);
+
+    // then nothing is acknowledged, and the log says what to do
+    wait_until("the log says what to do", SOON, || {
+        bridge.log_text().contains("create it, or set rocketmq.create_topics")
+    });
+    let books = bridge.metrics().books();
+    assert_eq!((books.in_flight, books.stored), (2.0, 0.0));
+    assert_eq!(bridge.metrics().value("roombridge_store_seconds_count", &[]), 0.0);
+
+    // when somebody creates it, both are stored
+    ApacheRocketMq::shared().create_topic("missing", 1);
+    let created = std::time::Instant::now();
+    wait_stored(&bridge, 2.0);
+    println!("stored {:?} after the topic was made", created.elapsed());
+    assert_eq!(bodies("missing", 2), ["room/message/1", "room/message/2"]);
+    bridge.assert_books_balanced();
+}
+
+#[test]
+fn a_missing_topic_is_created_where_that_is_allowed() {
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let more = "create_topics = true\nqueues_per_new_topic = 3\n";
+    let bridge = Bridge::start(&config(&mosquitto, "bridge-made", more, &[("room/#", "made")]));
+    let started = std::time::Instant::now();
+    publish(&mosquitto, &["room/message/1"]);
+    wait_stored(&bridge, 1.0);
+    println!("the topic was made and the message stored in {:?}", started.elapsed());
+    assert_eq!(bodies("made", 1), ["room/message/1"]);
+    let rocketmq = ApacheRocketMq::shared();
+    let status = rocketmq.mqadmin(&["topicStatus", "-n", &rocketmq.name_server(), "-t", "made"]);
+    assert_eq!(status.matches("broker-a").count(), 3, "{status}");
+}
+
+#[test]
+fn a_session_that_the_broker_forgot_is_counted_and_told() {
+    // given a Mosquitto that remembers nothing
+    ApacheRocketMq::shared().create_topic("forgotten", 1);
+    let mut mosquitto = Mosquitto::start(MosquittoOptions {
+        persistence: Persistence::Off,
+        ..MosquittoOptions::default()
+    });
+    let mut bridge = Bridge::start(&config(&mosquitto, "bridge-forgotten", "", &[("room/#", "forgotten")]));
+    publish(&mosquitto, &["room/message/1"]);
+    wait_stored(&bridge, 1.0);
+    let lost = |bridge: &Bridge| bridge.metrics().value("roombridge_session_lost_total", &[]);
+    assert_eq!(lost(&bridge), 0.0, "a first connection has nothing to lose");
+
+    // when it is restarted
+    mosquitto.stop();
+    mosquitto.start_again();
+
+    // then the loss is counted and told, and the new session is subscribed
+    wait_until("the loss is counted", SOON, || lost(&bridge) == 1.0);
+    assert!(bridge.log_text().contains("has lost our session"));
+    bridge.wait_ready();
+    publish(&mosquitto, &["room/message/2"]);
+    wait_stored(&bridge, 2.0);
+    let reconnects = bridge.metrics().value("roombridge_reconnects_total", &[]);
+    assert_eq!(reconnects, 1.0, "attempts that fail are no connections");
+}
+
+#[test]
+fn a_stolen_session_is_not_fought_for_and_sighup_takes_it_back() {
+    ApacheRocketMq::shared().create_topic("stolen", 1);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let mut bridge = Bridge::start(&config(&mosquitto, "bridge-stolen", "", &[("room/#", "stolen")]));
+
+    // when another client comes with the same name
+    let thief = Subscriber::start_persistent(&mosquitto, "bridge-stolen", "room/#");
+    wait_until("the bridge is not ready", SOON, || {
+        bridge.get("/readyz").is_some_and(|(status, _)| status == 503)
+    });
+
+    // then the bridge stays away and says why, while the other one gets the messages
+    let (_, report) = bridge.get("/readyz").unwrap();
+    assert!(
+        report.contains("another client took the MQTT session over") && report.contains("SIGHUP"),
+        "{report}"
+    );
+    assert!(bridge.log_text().contains("another client took the MQTT session over"));
+    publish(&mosquitto, &["room/message/1"]);
+    thief.wait_for(1, SOON);
+    assert_eq!(bridge.metrics().books().received, 0.0);
+
+    // and SIGHUP brings it back into the same session once the other one is gone
+    thief.stop();
+    publish(&mosquitto, &["room/message/2"]);
+    kill(Pid::from_raw(bridge.pid() as i32), Signal::SIGHUP).unwrap();
+    bridge.wait_ready();
+    wait_stored(&bridge, 1.0);
+    assert_eq!(bodies("stolen", 1), ["room/message/2"]);
+    let (_, report) = bridge.get("/readyz").unwrap();
+    assert!(!report.contains("SIGHUP"), "{report}");
+    bridge.assert_books_balanced();
+}
