@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
-use super::FAILED;
+use super::{FAILED, in_file};
 use crate::binding::{BindingSettings, RuleSet};
 use crate::config::{Config, ProcessEnvironment};
 use crate::mqtt;
@@ -32,7 +32,8 @@ pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
         origin_key: vec![0; 32],
         max_message_bytes: config.rocketmq.max_message_bytes,
     };
-    let rules = RuleSet::compile(&config.bindings, settings)?;
+    let rules = RuleSet::compile(&config.bindings, settings)
+        .map_err(|error| in_file(error.into(), &arguments.config))?;
     println!(
         "ok    {}: {} bindings",
         arguments.config.display(),

@@ -13,10 +13,12 @@ mod run;
 mod target;
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::binding::RuleError;
 use crate::config::ConfigError;
 
 /// Exit codes, documented in `--help` and the README.
@@ -82,7 +84,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let configuration = error.downcast_ref::<ConfigError>().is_some();
+            let configuration = error.is::<ConfigError>() || error.is::<RuleError>();
             ExitCode::from(if configuration { USAGE } else { FAILED })
         }
     }
@@ -102,6 +104,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             clap_complete::generate(shell, &mut Arguments::command(), "roombridge", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// The bindings are compiled after the file was read, so their errors do not know its name.
+fn in_file(error: anyhow::Error, file: &Path) -> anyhow::Error {
+    if error.is::<RuleError>() {
+        error.context(file.display().to_string())
+    } else {
+        error
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::STOPPED_EARLY;
+use super::{STOPPED_EARLY, in_file};
 use crate::app::{Bridge, Ended};
 use crate::config::{Config, ProcessEnvironment};
 use crate::lifecycle::Lifecycle;
@@ -25,7 +25,9 @@ pub async fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
     telemetry::init(&config.log, &[])?;
     let drain_deadline = config.shutdown.drain;
-    let bridge = Bridge::prepare(config, arguments.accept_new_client_id).await?;
+    let bridge = Bridge::prepare(config, arguments.accept_new_client_id)
+        .await
+        .map_err(|error| in_file(error, &arguments.config))?;
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals(drain_deadline)?;
     exit_code(bridge.run(lifecycle).await?)

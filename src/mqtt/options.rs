@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use rumqttc::tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rumqttc::v5::MqttOptions;
 use rumqttc::{NetworkOptions, Transport};
 use secrecy::ExposeSecret;
@@ -37,6 +38,7 @@ pub fn options(config: &MqttConfig, client_id: &str, persistent: bool) -> Result
         options.set_credentials(username, password);
     }
     if let Some(tls) = &config.tls {
+        choose_cryptography();
         options.set_transport(match &tls.ca_file {
             Some(path) => {
                 let pem = fs::read(path).map_err(|source| OptionsError::CaFile {
@@ -52,4 +54,12 @@ pub fn options(config: &MqttConfig, client_id: &str, persistent: bool) -> Result
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
     Ok(options)
+}
+
+/// The TLS library panics unless one provider is chosen, because other crates compile a second one into it.
+fn choose_cryptography() {
+    if CryptoProvider::get_default().is_none() {
+        // Fails only when somebody else was faster, which is as good.
+        let _ = aws_lc_rs::default_provider().install_default();
+    }
 }

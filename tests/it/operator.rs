@@ -189,7 +189,7 @@ fn a_wrong_configuration_ends_with_code_2_and_names_file_and_key() {
             wrong("[[binding]]", "[[binding]"),
             ["odd.toml:", "not TOML", "correct the line"],
         ),
-        (wrong("room/#", "room/#/x"), ["odd.toml", "binding", "room/#/x"]),
+        (wrong("room/#", "room/#/x"), ["odd.toml", "binding 1", "room/#/x"]),
         (
             wrong("\"room\"", "\"{5}\""),
             ["odd.toml", "topic", "{5}"],
@@ -304,9 +304,10 @@ fn the_lag_of_a_consumer_group_is_told_by_command_and_by_metric() {
     publish_messages(&mosquitto, "somebody", (0..5).map(hello).collect());
     rocketmq.read_at_least("lagging", 5, SOON);
     let broker = rocketmq.broker();
-    rocketmq.mqadmin(&["updateSubGroup", "-b", &broker, "-g", "archive"]);
+    println!("{}", rocketmq.mqadmin(&["updateSubGroup", "-b", &broker, "-g", "archive"]));
     let reset = ["resetOffsetByTime", "-g", "archive", "-t", "lagging", "-s", "now"];
-    rocketmq.mqadmin(&[&reset[..], &["-b", &broker, "-q", "0", "-o", "2"]].concat());
+    println!("{}", rocketmq.mqadmin(&[&reset[..], &["-b", &broker, "-q", "0", "-o", "2"]].concat()));
+    println!("{}", rocketmq.mqadmin(&["consumerProgress", "-g", "archive"]));
 
     // then the command and the metric say three
     let output = roombridge_cli(&["lag", "--json", "-c", &bridge.config_file()]);

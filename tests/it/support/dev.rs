@@ -73,6 +73,10 @@ impl Dev {
         self.process.wait_exit(deadline)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Banner and log.
     pub fn output(&self) -> String {
         self.process.log_text()
@@ -106,13 +110,21 @@ impl Dev {
 
     #[track_caller]
     pub fn metrics(&self) -> Metrics {
-        let url = format!("http://{}/metrics", self.address("http"));
+        Metrics::parse(&self.get("/metrics").1)
+    }
+
+    /// Status and body.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.address("http"));
         let request = ureq::get(&url)
             .config()
             .proxy(None)
+            .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(2)));
-        let mut response = request.build().call().expect("dev answers /metrics");
-        Metrics::parse(&response.body_mut().read_to_string().unwrap())
+        let mut response = request.build().call().expect("dev answers");
+        let text = response.body_mut().read_to_string().unwrap();
+        (response.status().as_u16(), text)
     }
 
     #[track_caller]
