@@ -15,6 +15,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_AT_START_EVERY: Duration = Duration::from_millis(200);
 const LAG_EVERY: Duration = Duration::from_secs(15);
 
+/// Asked for where no topic stands literally in the configuration; whether it exists does not matter.
+const ALWAYS_ASKABLE: &str = "TBW102";
+
 /// Runs until aborted.
 pub fn start(
     connector: Arc<Connector>,
@@ -24,6 +27,11 @@ pub fn start(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
 ) -> JoinHandle<()> {
+    let topics = if topics.is_empty() {
+        vec![ALWAYS_ASKABLE.to_owned()]
+    } else {
+        topics
+    };
     tokio::spawn(async move {
         tokio::join!(
             probe(&*reader, &topics, &metrics, &readiness),
@@ -42,7 +50,7 @@ async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readin
         }
         if !reachable {
             readiness.set_rocketmq_reachable(false);
-        } else if !topics.is_empty() {
+        } else {
             readiness.set_rocketmq_reachable(true);
         }
         metrics.rocketmq_connected.set(i64::from(reachable));

@@ -33,7 +33,8 @@ pub fn run(port: u16, client_id: &str, acks: Acks, count: u64) -> Result<f64, Fa
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let (client, mut events) = AsyncClient::new(options, 4096);
+        // Room for all: Mosquitto may send beyond the receive maximum, and rumqttc prefers reading to acknowledging.
+        let (client, mut events) = AsyncClient::new(options, count as usize + 64);
         let seconds = receive(&client, &mut events, acks, count).await?;
         client.try_disconnect()?;
         while next(&mut events).await? != Event::Outgoing(Outgoing::Disconnect) {}

@@ -4,6 +4,7 @@
 //! MQTT 3.1.1 will stand beside `options.rs` and `translate.rs`: the ledger and the loop know no version.
 //! Must never: name RocketMQ, or wait for the pipeline while a connection is to be served.
 
+mod hang_ups;
 mod options;
 mod replay_publisher;
 mod session;

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::hang_ups::HangUps;
 use super::options::{OptionsError, options};
 use super::session::{MustReconnect, Session, SessionParts};
 use crate::config::MqttConfig;
@@ -31,6 +32,7 @@ pub struct Subscriber {
     /// Come back after a takeover (SIGHUP).
     come_back: Arc<Notify>,
     retry: Retry,
+    hang_ups: HangUps,
     ticks: Interval,
     heard: bool,
     silent_s: u64,
@@ -65,6 +67,7 @@ impl Subscriber {
             settled,
             come_back,
             retry: Retry::reconnect(),
+            hang_ups: HangUps::default(),
             ticks,
             heard: false,
             silent_s: 0,
@@ -109,6 +112,9 @@ impl Subscriber {
                 }
                 _ = self.ticks.tick() => {
                     self.session.tick();
+                    if self.hang_ups.are_over() {
+                        self.session.readiness().set_note(None);
+                    }
                     self.silent_s = if self.heard { 0 } else { self.silent_s + 1 };
                     self.heard = false;
                     if self.silent_s > self.silence_limit_s {
@@ -131,7 +137,10 @@ impl Subscriber {
                 None => Ok(()),
             },
             Event::Incoming(Packet::ConnAck(connack)) => {
-                self.retry.reset();
+                if !self.hang_ups.are_suspicious() {
+                    self.retry.reset();
+                }
+                self.hang_ups.connected();
                 self.session.connected(&connack)
             }
             Event::Incoming(Packet::SubAck(suback)) => self.session.subscribed(&suback),
@@ -151,6 +160,14 @@ impl Subscriber {
         }
         self.session.disconnected(Link::Down);
         tracing::warn!(%error, "no connection to the MQTT broker; trying again{}", remedy(&error));
+        let was_suspicious = self.hang_ups.are_suspicious();
+        self.hang_ups.lost();
+        if self.hang_ups.are_suspicious() && !was_suspicious {
+            let note = "the MQTT broker hangs up right after each connection; find out whether another client uses our \
+                        mqtt.client_id";
+            self.session.readiness().set_note(Some(note.to_owned()));
+            tracing::error!("{note}");
+        }
         self.pause(stop).await;
     }
 

@@ -103,7 +103,11 @@ fn a_wrong_password_is_said_clearly_and_the_right_one_may_come_from_the_environm
     let mqtt = format!("{}\nusername = \"bridge\"", url(&mosquitto));
 
     // given a wrong password
-    let wrong = config(&(mqtt.clone() + "\npassword = \"wrong\""), &rocketmq.name_server(), "password");
+    let wrong = config(
+        &(mqtt.clone() + "\npassword = \"wrong\""),
+        &rocketmq.name_server(),
+        "password",
+    );
     let bridge = Bridge::start_without_waiting(&wrong);
     wait_log(&bridge, "check mqtt.username, mqtt.password");
     let (status, missing) = readiness(&bridge);
@@ -131,13 +135,20 @@ fn a_wrong_password_is_said_clearly_and_the_right_one_may_come_from_the_environm
     let process = Process::spawn("roombridge", command, &folder.join("log"));
 
     // then messages flow, and the log does not hold it
-    publish_messages(&mosquitto, "somebody", vec![Message::new("room/message/1", "hi").retain()]);
+    publish_messages(
+        &mosquitto,
+        "somebody",
+        vec![Message::new("room/message/1", "hi").retain()],
+    );
     wait_until("the bridge is subscribed", SOON, || {
         process.log_text().contains("subscribed")
     });
     publish_messages(&mosquitto, "somebody", vec![Message::new("room/message/1", "hi")]);
     rocketmq.read_at_least("password", 1, SOON);
-    assert!(!process.log_text().contains(PASSWORD), "the password is in the log");
+    assert!(
+        !process.log_text().contains(PASSWORD),
+        "the password is in the log"
+    );
 }
 
 /// Runs `roombridge run` with that configuration, which must end by itself with that code; returns what it said.
@@ -190,10 +201,7 @@ fn a_wrong_configuration_ends_with_code_2_and_names_file_and_key() {
             ["odd.toml:", "not TOML", "correct the line"],
         ),
         (wrong("room/#", "room/#/x"), ["odd.toml", "binding 1", "room/#/x"]),
-        (
-            wrong("\"room\"", "\"{5}\""),
-            ["odd.toml", "topic", "{5}"],
-        ),
+        (wrong("\"room\"", "\"{5}\""), ["odd.toml", "topic", "{5}"]),
     ] {
         for words in wanted {
             assert!(said.contains(words), "{words:?} is not in: {said}");
@@ -255,7 +263,11 @@ fn without_rocketmq_it_lives_says_what_is_missing_and_a_second_signal_stops_it_a
     let nobody = format!("127.0.0.1:{}", free_port());
     let mut bridge = Bridge::start_without_waiting(&config(&url(&mosquitto), &nobody, "nowhere"));
     wait_log(&bridge, "subscribed");
-    publish_messages(&mosquitto, "somebody", vec![Message::new("room/message/1", "waits")]);
+    publish_messages(
+        &mosquitto,
+        "somebody",
+        vec![Message::new("room/message/1", "waits")],
+    );
     wait_until("the message waits", SOON, || {
         bridge.metrics().books().in_flight == 1.0
     });
@@ -294,8 +306,9 @@ fn without_rocketmq_it_lives_says_what_is_missing_and_a_second_signal_stops_it_a
 #[test]
 fn the_lag_of_a_consumer_group_is_told_by_command_and_by_metric() {
     // given five stored messages, of which a group has consumed two
+    // (its retry topic, which a consumer makes when it connects, is what RocketMQ knows a group by)
     let rocketmq = ApacheRocketMq::shared();
-    rocketmq.create_topic("lagging", 1);
+    rocketmq.create_topics(&[("lagging", 1), ("%RETRY%archive", 1)]);
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
     let lag = "[[rocketmq.lag]]\ngroup = \"archive\"\ntopic = \"lagging\"\n";
     let config = config(&url(&mosquitto), &rocketmq.name_server(), "lagging") + lag;
@@ -304,9 +317,15 @@ fn the_lag_of_a_consumer_group_is_told_by_command_and_by_metric() {
     publish_messages(&mosquitto, "somebody", (0..5).map(hello).collect());
     rocketmq.read_at_least("lagging", 5, SOON);
     let broker = rocketmq.broker();
-    println!("{}", rocketmq.mqadmin(&["updateSubGroup", "-b", &broker, "-g", "archive"]));
+    println!(
+        "{}",
+        rocketmq.mqadmin(&["updateSubGroup", "-b", &broker, "-g", "archive"])
+    );
     let reset = ["resetOffsetByTime", "-g", "archive", "-t", "lagging", "-s", "now"];
-    println!("{}", rocketmq.mqadmin(&[&reset[..], &["-b", &broker, "-q", "0", "-o", "2"]].concat()));
+    println!(
+        "{}",
+        rocketmq.mqadmin(&[&reset[..], &["-b", &broker, "-q", "0", "-o", "2"]].concat())
+    );
     println!("{}", rocketmq.mqadmin(&["consumerProgress", "-g", "archive"]));
 
     // then the command and the metric say three
@@ -323,7 +342,9 @@ fn the_lag_of_a_consumer_group_is_told_by_command_and_by_metric() {
     bridge.start_again();
     let labels = [("group", "archive"), ("topic", "lagging")];
     wait_until("the metric says so", SOON, || {
-        let lag = bridge.metrics().value("roombridge_consumer_lag_messages", &labels);
+        let lag = bridge
+            .metrics()
+            .value("roombridge_consumer_lag_messages", &labels);
         lag == 3.0
     });
 }

@@ -12,18 +12,22 @@ use crate::support::mosquitto::{Mosquitto, MosquittoOptions, Persistence};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::mqtt_subscriber::Subscriber;
 use crate::support::ports::wait_until;
+use crate::support::scripted_broker::{ScriptedBroker, TAKEN_OVER};
 
 const SOON: Duration = Duration::from_secs(20);
 
 /// Each binding is a filter and a RocketMQ topic.
 fn config(mosquitto: &Mosquitto, client_id: &str, more: &str, bindings: &[(&str, &str)]) -> String {
+    config_at(&mosquitto.url(), client_id, more, bindings)
+}
+
+fn config_at(url: &str, client_id: &str, more: &str, bindings: &[(&str, &str)]) -> String {
     let bindings: String = bindings
         .iter()
         .map(|(filter, topic)| format!("[[binding]]\nfilter = \"{filter}\"\ntopic = \"{topic}\"\n"))
         .collect();
     format!(
-        "[mqtt]\nurl = \"{}\"\nclient_id = \"{client_id}\"\n[rocketmq]\nname_servers = [\"{}\"]\n{more}{bindings}",
-        mosquitto.url(),
+        "[mqtt]\nurl = \"{url}\"\nclient_id = \"{client_id}\"\n[rocketmq]\nname_servers = [\"{}\"]\n{more}{bindings}",
         ApacheRocketMq::shared().name_server()
     )
 }
@@ -43,7 +47,10 @@ fn wait_stored(bridge: &Bridge, count: f64) {
 #[track_caller]
 fn bodies(topic: &str, count: usize) -> Vec<String> {
     let stored = ApacheRocketMq::shared().read_at_least(topic, count, SOON);
-    stored.iter().map(|message| message.body_text().to_owned()).collect()
+    stored
+        .iter()
+        .map(|message| message.body_text().to_owned())
+        .collect()
 }
 
 #[test]
@@ -59,10 +66,18 @@ fn filters_come_and_go_with_the_configuration_and_metrics_name_no_room() {
     let mut bridge = Bridge::start(&config(&mosquitto, "Distinct-Bridge", "", &both));
     publish(
         &mosquitto,
-        &["room/message/RoomOfOrchids", "roomSend/message", "room/status/a/b", "room/x"],
+        &[
+            "room/message/RoomOfOrchids",
+            "roomSend/message",
+            "room/status/a/b",
+            "room/x",
+        ],
     );
     wait_stored(&bridge, 3.0);
-    assert_eq!(bodies("filters", 2), ["room/message/RoomOfOrchids", "room/status/a/b"]);
+    assert_eq!(
+        bodies("filters", 2),
+        ["room/message/RoomOfOrchids", "room/status/a/b"]
+    );
     assert_eq!(bodies("sent", 1), ["roomSend/message"]);
 
     // then no room and no client is a label
@@ -108,7 +123,12 @@ fn retained_messages_are_stored_when_they_are_said_and_not_when_they_are_handed_
     publish_messages(&mosquitto, "somebody", vec![retained("room/status/before")]);
 
     // a first start, a live retained message, a restart: the second session is the old one
-    let mut bridge = Bridge::start(&config(&mosquitto, "bridge-retained", "", &[("room/#", "retained")]));
+    let mut bridge = Bridge::start(&config(
+        &mosquitto,
+        "bridge-retained",
+        "",
+        &[("room/#", "retained")],
+    ));
     publish_messages(&mosquitto, "somebody", vec![retained("room/status/live")]);
     wait_stored(&bridge, 1.0);
     bridge.kill();
@@ -122,19 +142,29 @@ fn retained_messages_are_stored_when_they_are_said_and_not_when_they_are_handed_
         .iter()
         .map(|message| (message.body_text(), message.property("mqttRetain").unwrap()))
         .collect();
-    assert_eq!(told, [("room/status/live", "true"), ("room/status/plain", "false")]);
+    assert_eq!(
+        told,
+        [("room/status/live", "true"), ("room/status/plain", "false")]
+    );
 }
 
 #[test]
 fn a_missing_topic_holds_its_messages_until_it_is_created() {
     // given a bridge that must not create topics
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
-    let bridge = Bridge::start(&config(&mosquitto, "bridge-missing", "", &[("room/#", "missing")]));
+    let bridge = Bridge::start(&config(
+        &mosquitto,
+        "bridge-missing",
+        "",
+        &[("room/#", "missing")],
+    ));
     publish(&mosquitto, &["room/message/1", "room/message/2"]);
 
     // then nothing is acknowledged, and the log says what to do
     wait_until("the log says what to do", SOON, || {
-        bridge.log_text().contains("create it, or set rocketmq.create_topics")
+        bridge
+            .log_text()
+            .contains("create it, or set rocketmq.create_topics")
     });
     let books = bridge.metrics().books();
     assert_eq!((books.in_flight, books.stored), (2.0, 0.0));
@@ -157,7 +187,10 @@ fn a_missing_topic_is_created_where_that_is_allowed() {
     let started = std::time::Instant::now();
     publish(&mosquitto, &["room/message/1"]);
     wait_stored(&bridge, 1.0);
-    println!("the topic was made and the message stored in {:?}", started.elapsed());
+    println!(
+        "the topic was made and the message stored in {:?}",
+        started.elapsed()
+    );
     assert_eq!(bodies("made", 1), ["room/message/1"]);
     let rocketmq = ApacheRocketMq::shared();
     let status = rocketmq.mqadmin(&["topicStatus", "-n", &rocketmq.name_server(), "-t", "made"]);
@@ -172,7 +205,12 @@ fn a_session_that_the_broker_forgot_is_counted_and_told() {
         persistence: Persistence::Off,
         ..MosquittoOptions::default()
     });
-    let mut bridge = Bridge::start(&config(&mosquitto, "bridge-forgotten", "", &[("room/#", "forgotten")]));
+    let mut bridge = Bridge::start(&config(
+        &mosquitto,
+        "bridge-forgotten",
+        "",
+        &[("room/#", "forgotten")],
+    ));
     publish(&mosquitto, &["room/message/1"]);
     wait_stored(&bridge, 1.0);
     let lost = |bridge: &Bridge| bridge.metrics().value("roombridge_session_lost_total", &[]);
@@ -192,33 +230,74 @@ fn a_session_that_the_broker_forgot_is_counted_and_told() {
     assert_eq!(reconnects, 1.0, "attempts that fail are no connections");
 }
 
-/// With the embedded broker, which tells a client that its session was taken; Debian's Mosquitto 2.0.11 only hangs up.
-#[cfg(feature = "embedded")]
-#[test]
-fn a_stolen_session_is_not_fought_for_and_sighup_takes_it_back() {
-    let dev = crate::support::dev::Dev::start();
-
-    // when another client comes with the bridge's name
-    let thief = Subscriber::start_persistent(dev.mqtt_port(), "roombridge", "room/#");
-    wait_until("the bridge says why it is not ready", SOON, || {
-        let (status, report) = dev.get("/readyz");
-        let why = "another client took the MQTT session over";
-        status == 503 && report.contains(why) && report.contains("SIGHUP") && dev.output().contains(why)
+/// A scripted broker, because Debian's Mosquitto 2.0.11 only hangs up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_taken_over_is_not_fought_for_and_sighup_takes_it_back() {
+    // given a bridge whose broker says that another client has its session now
+    let broker = ScriptedBroker::start().await;
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    let config = config_at(&url, "bridge-taken", "", &[("room/#", "taken")]);
+    let bridge = tokio::task::spawn_blocking(move || Bridge::start_without_waiting(&config))
+        .await
+        .unwrap();
+    let mut scene = broker.accept_session(false).await;
+    tokio::task::block_in_place(|| {
+        wait_until("the bridge is ready", SOON, || is_ready(&bridge));
     });
+    scene.write(&TAKEN_OVER).await;
 
-    // then the bridge stays away, while the other one gets the messages
-    publish_messages(dev.mqtt_port(), "somebody", vec![Message::new("room/message/1", "stolen")]);
-    thief.wait_for(1, SOON);
-    assert_eq!(dev.metrics().books().received, 0.0);
-    assert_eq!(dev.get("/readyz").0, 503);
+    // then it is not ready and says what to do, and stays away
+    tokio::task::block_in_place(|| {
+        wait_until("the bridge says why it is not ready", SOON, || {
+            let report = bridge
+                .get("/readyz")
+                .map(|(_, report)| report)
+                .unwrap_or_default();
+            let why = "another client took the MQTT session over";
+            report.contains(why) && report.contains("SIGHUP") && bridge.log_text().contains(why)
+        });
+    });
+    let came_back = tokio::time::timeout(Duration::from_secs(1), broker.accept()).await;
+    assert!(
+        came_back.is_err() && !is_ready(&bridge),
+        "no reconnect before SIGHUP"
+    );
 
-    // and SIGHUP brings it back into the same session once the other one is gone
-    thief.stop();
-    publish_messages(dev.mqtt_port(), "somebody", vec![Message::new("room/message/1", "kept")]);
-    kill(Pid::from_raw(dev.pid() as i32), Signal::SIGHUP).unwrap();
-    wait_until("the bridge is ready", SOON, || dev.get("/readyz").0 == 200);
-    let history = dev.history("1", 1);
-    assert_eq!((history.len(), &history[0]["payload"]), (1, &"kept".into()));
-    assert!(!dev.get("/readyz").1.contains("SIGHUP"));
-    assert!(dev.metrics().books().balanced());
+    // and SIGHUP brings it back
+    kill(Pid::from_raw(bridge.pid() as i32), Signal::SIGHUP).unwrap();
+    let _scene = broker.accept_session(true).await;
+    tokio::task::block_in_place(|| {
+        wait_until("the bridge is ready again", SOON, || is_ready(&bridge));
+    });
+    assert!(!bridge.get("/readyz").unwrap().1.contains("SIGHUP"));
+}
+
+fn is_ready(bridge: &Bridge) -> bool {
+    bridge.get("/readyz").is_some_and(|(status, _)| status == 200)
+}
+
+#[test]
+fn two_clients_of_one_name_are_suspected_where_the_broker_only_hangs_up() {
+    // given a bridge
+    ApacheRocketMq::shared().create_topic("fought", 1);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let mut bridge = Bridge::start(&config(&mosquitto, "bridge-fought", "", &[("room/#", "fought")]));
+
+    // when another client of its name comes, and comes again whenever it is thrown out
+    let rival = Subscriber::start_persistent(&mosquitto, "bridge-fought", "room/#");
+    let suspicion = "whether another client uses our mqtt.client_id";
+    wait_until("the suspicion is told", SOON, || {
+        bridge.get("/readyz").unwrap().1.contains(suspicion)
+    });
+    assert_eq!(bridge.log_text().matches(suspicion).count(), 1);
+
+    // then the bridge works again when the other one is gone, and takes the suspicion back
+    rival.stop();
+    bridge.wait_ready();
+    wait_until("the suspicion is taken back", SOON, || {
+        !bridge.get("/readyz").unwrap().1.contains(suspicion)
+    });
+    publish(&mosquitto, &["room/message/1"]);
+    wait_stored(&bridge, 1.0);
+    bridge.assert_books_balanced();
 }

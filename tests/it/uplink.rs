@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::apache::ApacheRocketMq;
-use crate::support::bridge::Bridge;
+use crate::support::bridge::{Bridge, roombridge_cli};
+use crate::support::java::JavaMessage;
 use crate::support::lesson::{compare, message};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions, Persistence};
 use crate::support::mqtt_client::{Message, Published, Publisher, publish_messages};
@@ -199,7 +200,51 @@ fn a_bridge_killed_under_load_loses_nothing_and_history_hides_the_copies() {
         all,
         "a copy has the id of its original, and no two messages share one"
     );
+    history_shows_each_once(&bridge, 7, &stored, &published);
     bridge.assert_books_balanced();
+}
+
+fn history_shows_each_once(
+    bridge: &Bridge,
+    room: u64,
+    stored: &[JavaMessage],
+    published: &[(String, Published)],
+) {
+    let output = roombridge_cli(&[
+        "history",
+        &room.to_string(),
+        "--json",
+        "-c",
+        &bridge.config_file(),
+    ]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let lines: Vec<serde_json::Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    let said = acknowledged(published)
+        .filter(|(_, number)| number % ROOMS == room)
+        .count();
+    assert_eq!(lines.len(), said, "each message of the room is shown once");
+    let folded: u64 = lines
+        .iter()
+        .map(|line| line["duplicates"].as_u64().unwrap())
+        .sum();
+    let tag = format!("message/{room}");
+    let copies = stored
+        .iter()
+        .filter(|message| message.tags.as_deref() == Some(tag.as_str()))
+        .count();
+    assert_eq!(
+        said as u64 + folded,
+        copies as u64,
+        "every copy is folded and counted"
+    );
 }
 
 #[test]

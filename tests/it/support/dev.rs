@@ -73,10 +73,6 @@ impl Dev {
         self.process.wait_exit(deadline)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
     /// Banner and log.
     pub fn output(&self) -> String {
         self.process.log_text()

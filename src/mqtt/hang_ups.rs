@@ -1,0 +1,82 @@
+//! Notices a broker that hangs up again and again right after it has let us in: so it looks when two clients of one name
+//! throw each other out.
+//!
+//! Not every broker tells the loser that its session was taken (Mosquitto 2.0.11 only hangs up), and rumqttc 0.25 does
+//! not understand a DISCONNECT that has a reason but no properties. A proof it is not, so we stay: slower, and said.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A connection that lived so long was not cut off at its beginning. Longer than the longest pause of a reconnect.
+const LASTING: Duration = Duration::from_secs(5);
+const SUSPICIOUS: u32 = 5;
+
+/// The short connections in a row.
+#[derive(Debug, Default)]
+pub struct HangUps {
+    connected: Option<Instant>,
+    in_a_row: u32,
+}
+
+impl HangUps {
+    pub fn connected(&mut self) {
+        self.connected = Some(Instant::now());
+    }
+
+    /// The connection was lost, or none was made.
+    pub fn lost(&mut self) {
+        let was_short = self
+            .connected
+            .take()
+            .is_some_and(|since| since.elapsed() < LASTING);
+        self.in_a_row = if was_short { self.in_a_row + 1 } else { 0 };
+    }
+
+    pub fn are_suspicious(&self) -> bool {
+        self.in_a_row >= SUSPICIOUS
+    }
+
+    /// True once, when a connection lasts after suspicious ones.
+    pub fn are_over(&mut self) -> bool {
+        let lasts = self.connected.is_some_and(|since| since.elapsed() >= LASTING);
+        let over = lasts && self.are_suspicious();
+        if lasts {
+            self.in_a_row = 0;
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn five_short_connections_in_a_row_are_suspicious_until_one_lasts() {
+        let mut hang_ups = HangUps::default();
+        for _ in 0..5 {
+            assert!(!hang_ups.are_suspicious());
+            hang_ups.connected();
+            tokio::time::advance(Duration::from_secs(1)).await;
+            hang_ups.lost();
+        }
+        assert!(hang_ups.are_suspicious() && !hang_ups.are_over());
+
+        hang_ups.connected();
+        tokio::time::advance(LASTING).await;
+        assert!(hang_ups.are_over() && !hang_ups.are_over());
+        assert!(!hang_ups.are_suspicious());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_is_away_is_not_suspicious() {
+        let mut hang_ups = HangUps::default();
+        for _ in 0..20 {
+            hang_ups.connected();
+            hang_ups.lost();
+            hang_ups.lost();
+        }
+        assert!(!hang_ups.are_suspicious());
+    }
+}
