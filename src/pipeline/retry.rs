@@ -68,7 +68,7 @@ impl Retry {
 fn pauses(kind: FailureKind) -> (Duration, Duration) {
     let milliseconds = |first, cap| (Duration::from_millis(first), Duration::from_millis(cap));
     match kind {
-        FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown => milliseconds(20, 400),
+        FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown => milliseconds(20, 200),
         FailureKind::Busy => milliseconds(100, 5_000),
         FailureKind::TopicMissing => milliseconds(200, 5_000),
         FailureKind::NoPermission | FailureKind::UnsupportedServer => milliseconds(1_000, 30_000),
@@ -89,8 +89,8 @@ mod tests {
             .map(|_| retry.next_pause_after(FailureKind::Transport))
             .collect();
         assert!(all[0] <= Duration::from_millis(26), "{:?}", all[0]);
-        assert!(all.iter().all(|pause| *pause <= Duration::from_millis(400)));
-        assert!(all[99] >= Duration::from_millis(280), "{:?}", all[99]);
+        assert!(all.iter().all(|pause| *pause <= Duration::from_millis(200)));
+        assert!(all[99] >= Duration::from_millis(140), "{:?}", all[99]);
     }
 
     #[test]

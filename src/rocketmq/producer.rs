@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cheetah_string::CheetahString;
 use rocketmq_client_rust::{DefaultMQProducer, SendResult, SendStatus};
@@ -24,6 +24,8 @@ use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink};
 
 /// Beyond the client's own send timeout: covers the connection to name server and broker.
 const BEYOND_SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// While a broker is away all of its lanes try again and again; together they build no more clients than this.
+const REBUILD_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 
 /// See the module's words.
 pub struct Producer {
@@ -42,7 +44,13 @@ struct Inner {
 #[derive(Default)]
 struct BrokerClient {
     /// Held while a client is built, so that the lanes of one broker build one and not eight.
-    current: tokio::sync::Mutex<Option<Arc<StartedProducer>>>,
+    current: tokio::sync::Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    started: Option<Arc<StartedProducer>>,
+    failed_at: Option<Instant>,
 }
 
 struct StartedProducer {
@@ -177,11 +185,17 @@ impl Inner {
 impl BrokerClient {
     async fn client(&self, inner: &Inner) -> Result<Arc<StartedProducer>, FailureKind> {
         let mut current = self.current.lock().await;
-        if let Some(started) = &*current {
+        if let Some(started) = &current.started {
             return Ok(started.clone());
         }
+        if current
+            .failed_at
+            .is_some_and(|failed_at| failed_at.elapsed() < REBUILD_AT_MOST_EVERY)
+        {
+            return Err(FailureKind::Transport);
+        }
         let started = Arc::new(inner.start().await?);
-        *current = Some(started.clone());
+        current.started = Some(started.clone());
         Ok(started)
     }
 
@@ -190,10 +204,14 @@ impl BrokerClient {
     async fn replace(&self, failed: &Arc<StartedProducer>) {
         let mut current = self.current.lock().await;
         if current
+            .started
             .as_ref()
             .is_some_and(|current| Arc::ptr_eq(current, failed))
         {
-            *current = None;
+            *current = Current {
+                started: None,
+                failed_at: Some(Instant::now()),
+            };
             failed.client.close();
         }
     }

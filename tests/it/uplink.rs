@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::support::apache::ApacheRocketMq;
-use crate::support::bridge::{Bridge, roombridge_cli};
+use crate::support::bridge::{Bridge, get, roombridge_cli};
 use crate::support::java::JavaMessage;
 use crate::support::lesson::{compare, message};
+use crate::support::metrics::Metrics;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions, Persistence};
 use crate::support::mqtt_client::{Message, Published, Publisher, publish_messages};
-use crate::support::ports::wait_until;
+use crate::support::ports::{accepts_connections, wait_until};
 
 const ROOMS: u64 = 100;
 
@@ -147,12 +148,27 @@ fn rocketmq_away_for_twenty_seconds_acks_nothing_loses_nothing_and_goes_on_withi
     assert_eq!(bridge.get("/readyz").unwrap().0, 503);
 
     let stored = bridge.metrics().value("roombridge_stored_total", &[]);
-    rocketmq.start_broker();
-    let port_open = Instant::now();
-    wait_until("sends go on", Duration::from_secs(10), || {
-        bridge.metrics().value("roombridge_stored_total", &[]) > stored
+    // Watched from here, because `start_broker` returns only when the broker is registered as well.
+    let (port, url) = (
+        rocketmq.broker().rsplit(':').next().unwrap().parse().unwrap(),
+        bridge.url("/metrics"),
+    );
+    let watch = std::thread::spawn(move || {
+        wait_until("the broker's port is open", Duration::from_secs(60), || {
+            accepts_connections(port)
+        });
+        let port_open = Instant::now();
+        wait_until("sends go on", Duration::from_secs(20), || {
+            get(&url)
+                .is_some_and(|(_, text)| Metrics::parse(&text).value("roombridge_stored_total", &[]) > stored)
+        });
+        (port_open, port_open.elapsed())
     });
-    let back_after = port_open.elapsed();
+    rocketmq.start_broker();
+    let started = Instant::now();
+    let (port_open, back_after) = watch.join().unwrap();
+    // The broker opens its port before it registers with the name server, which takes its time on a busy machine.
+    let registered_after = started - port_open;
     let published = finish(publishers);
     wait_for_all(&bridge);
     let all: usize = published
@@ -161,10 +177,14 @@ fn rocketmq_away_for_twenty_seconds_acks_nothing_loses_nothing_and_goes_on_withi
         .sum();
     let stored = rocketmq.read_at_least("away", all, Duration::from_secs(30));
     let found = compare(acknowledged(&published), ROOMS, &stored);
-    println!("back after {back_after:?}; {found:?}");
+    println!("registered {registered_after:?} and sent to {back_after:?} after the port was open; {found:?}");
     assert!(found.lost.is_empty(), "{:?}", found.lost);
     assert_eq!(found.out_of_order, 0);
-    assert!(back_after < Duration::from_secs(1), "back after {back_after:?}");
+    let late = back_after.saturating_sub(registered_after);
+    assert!(
+        late < Duration::from_secs(1),
+        "sent to {back_after:?} after the port was open, {late:?} after it could be"
+    );
     bridge.assert_books_balanced();
 }
 

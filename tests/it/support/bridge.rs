@@ -190,7 +190,7 @@ fn http_port(config: &mut Table) -> u16 {
         .expect("[http] listen ends with a port")
 }
 
-fn get(url: &str) -> Option<(u16, String)> {
+pub fn get(url: &str) -> Option<(u16, String)> {
     let request = ureq::get(url)
         .config()
         .timeout_global(Some(Duration::from_secs(2)));
