@@ -133,6 +133,12 @@ impl Carrier {
             self.connector.clone(),
             reader.clone(),
         ));
+        if self.config.rocketmq.create_topics {
+            // Early, so that readers find the topic before the first message; what fails is tried again with it.
+            for topic in self.rules.literal_topics() {
+                let _ = sink.queues(&topic).await;
+            }
+        }
         let uplink = self.uplink(sink, receiver, settled, link_seen);
         let parts = self.session_parts(link, remembered)?;
         let come_back = lifecycle.come_back.clone();

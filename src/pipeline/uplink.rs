@@ -176,7 +176,7 @@ impl Uplink {
                 {
                     tracing::warn!(
                         reason = reason.as_str(),
-                        mqtt_topic = %mqtt_topic.escape_debug(),
+                        mqtt_topic = %beginning(mqtt_topic).escape_debug(),
                         "a message can never be stored and is given up ({detail}); it is acknowledged and counted in \
                          roombridge_dropped_total; this cause is logged once"
                     );
@@ -327,6 +327,14 @@ impl Uplink {
     fn is_idle(&self) -> bool {
         self.running.is_empty() && self.topics.values().all(TopicLanes::is_idle)
     }
+}
+
+/// A topic can have 64 KiB; a log line should not.
+fn beginning(mqtt_topic: &str) -> &str {
+    const SHOWN_BYTES: usize = 200;
+    mqtt_topic
+        .get(..mqtt_topic.floor_char_boundary(SHOWN_BYTES))
+        .unwrap_or(mqtt_topic)
 }
 
 /// Asks for the topic's queues until RocketMQ answers with some.
