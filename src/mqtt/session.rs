@@ -319,8 +319,8 @@ impl Session {
         &self.parts.readiness
     }
 
-    /// Asks for a clean DISCONNECT behind the PUBACKs that are already on their way.
+    /// Asks for a clean DISCONNECT behind the PUBACKs; false while some of them found no room yet.
     pub fn say_goodbye(&self) -> bool {
-        self.client.try_disconnect().is_ok()
+        self.unsent.is_none() && self.client.try_disconnect().is_ok()
     }
 }

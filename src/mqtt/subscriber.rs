@@ -231,12 +231,13 @@ impl Subscriber {
         }
     }
 
+    /// Sends the PUBACKs that are left, and then a clean DISCONNECT behind them.
     async fn say_goodbye(mut self) {
-        if !self.session.say_goodbye() {
-            return;
-        }
         let deadline = Instant::now() + GOODBYE_DEADLINE;
+        let mut asked = false;
         loop {
+            self.session.acknowledge();
+            asked = asked || self.session.say_goodbye();
             match tokio::time::timeout_at(deadline, self.event_loop.poll()).await {
                 Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) | Ok(Err(_)) | Err(_) => return,
                 Ok(Ok(_)) => {}
