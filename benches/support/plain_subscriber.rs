@@ -20,8 +20,8 @@ pub enum Acks {
     ByHand,
 }
 
-/// Receives `count` messages of a persistent session; 0 only makes the session. Returns the seconds from the first
-/// to the last.
+/// Receives and acknowledges `count` messages of a persistent session; 0 only makes the session. Returns the seconds from
+/// the first message to the end of the last PUBACK.
 pub fn run(port: u16, client_id: &str, acks: Acks, count: u64) -> Result<f64, Failure> {
     let mut options = MqttOptions::new(client_id, "127.0.0.1", port);
     options.set_clean_start(false);
@@ -35,10 +35,11 @@ pub fn run(port: u16, client_id: &str, acks: Acks, count: u64) -> Result<f64, Fa
     runtime.block_on(async {
         // Room for all: Mosquitto may send beyond the receive maximum, and rumqttc prefers reading to acknowledging.
         let (client, mut events) = AsyncClient::new(options, count as usize + 64);
-        let seconds = receive(&client, &mut events, acks, count).await?;
+        let first = receive(&client, &mut events, acks, count).await?;
+        // Leaves behind the last PUBACK.
         client.try_disconnect()?;
         while next(&mut events).await? != Event::Outgoing(Outgoing::Disconnect) {}
-        Ok(seconds)
+        Ok(first.elapsed().as_secs_f64())
     })
 }
 
@@ -47,12 +48,12 @@ async fn receive(
     events: &mut EventLoop,
     acks: Acks,
     count: u64,
-) -> Result<f64, Failure> {
+) -> Result<Instant, Failure> {
     let (mut received, mut first) = (0, Instant::now());
     loop {
         match next(events).await? {
             Event::Incoming(Packet::ConnAck(_)) => client.try_subscribe("room/#", QoS::AtLeastOnce)?,
-            Event::Incoming(Packet::SubAck(_)) if count == 0 => return Ok(0.0),
+            Event::Incoming(Packet::SubAck(_)) if count == 0 => return Ok(first),
             Event::Incoming(Packet::Publish(publish)) => {
                 if received == 0 {
                     first = Instant::now();
@@ -62,7 +63,7 @@ async fn receive(
                     client.try_ack(&publish)?;
                 }
                 if received == count {
-                    return Ok(first.elapsed().as_secs_f64());
+                    return Ok(first);
                 }
             }
             _ => {}

@@ -1,8 +1,8 @@
 //! Notices a broker that hangs up again and again right after it has let us in: so it looks when two clients of one name
 //! throw each other out.
 //!
-//! Not every broker tells the loser that its session was taken (Mosquitto 2.0.11 only hangs up), and rumqttc 0.25 does
-//! not understand a DISCONNECT that has a reason but no properties. A proof it is not, so we stay: slower, and said.
+//! Not every broker tells the loser that its session was taken: Mosquitto 2.0.11 only hangs up. A proof it is not, so we
+//! stay: slower, and said.
 
 use std::time::Duration;
 

@@ -1,16 +1,19 @@
 //! The MQTT side: the only room that names rumqttc.
 //!
 //! Promises: MQTT 5, QoS 1, manual PUBACKs, a persistent session; acknowledges only what the ledger gives out.
-//! MQTT 3.1.1 will stand beside `options.rs` and `translate.rs`: the ledger and the loop know no version.
+//! MQTT 3.1.1 will stand beside `connection.rs`, `target.rs` and `translate.rs`: the ledger and the loop know no version.
 //! Must never: name RocketMQ, or wait for the pipeline while a connection is to be served.
 
+mod connection;
 mod hang_ups;
 mod options;
 mod replay_publisher;
 mod session;
 mod subscriber;
+mod target;
 mod translate;
 mod try_connect;
+mod watchdog;
 
 pub use options::OptionsError;
 pub use replay_publisher::{ConnectError, ReplayPublisher};

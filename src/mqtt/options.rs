@@ -1,4 +1,4 @@
-//! From the configuration to rumqttc's options.
+//! From the configuration to rumqttc's options, for the connections that rumqttc serves: replay and check.
 
 use std::fs;
 use std::io;
@@ -16,20 +16,20 @@ use crate::config::MqttConfig;
 pub enum OptionsError {
     #[error("mqtt.ca_file {path}: {source}; check the path and that this user may read it")]
     CaFile { path: PathBuf, source: io::Error },
+    #[error(
+        "mqtt.url: {0:?} is no name that a certificate could hold; give the broker's host name or address"
+    )]
+    HostName(String),
+    #[error("the certificates of this system could not be read; set mqtt.ca_file")]
+    SystemCertificates,
 }
 
-/// Options for a connection under that client id; the session, if `persistent`, lives for `mqtt.session_expiry_s`.
-pub fn options(config: &MqttConfig, client_id: &str, persistent: bool) -> Result<MqttOptions, OptionsError> {
+/// Options for a connection under that client id, without a session that outlives it.
+pub fn options(config: &MqttConfig, client_id: &str) -> Result<MqttOptions, OptionsError> {
     let mut options = MqttOptions::new(client_id, &config.host, config.port);
     options.set_keep_alive(config.keep_alive);
     options.set_max_packet_size(Some(config.max_packet_bytes));
-    options.set_clean_start(!persistent);
-    if persistent {
-        let expiry_s = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
-        options.set_session_expiry_interval(Some(expiry_s));
-        options.set_receive_maximum(Some(config.receive_maximum));
-        options.set_manual_acks(true);
-    }
+    options.set_clean_start(true);
     if let Some(username) = &config.username {
         let password = config
             .password
@@ -57,7 +57,7 @@ pub fn options(config: &MqttConfig, client_id: &str, persistent: bool) -> Result
 }
 
 /// The TLS library panics unless one provider is chosen, because other crates compile a second one into it.
-fn choose_cryptography() {
+pub fn choose_cryptography() {
     if CryptoProvider::get_default().is_none() {
         // Fails only when somebody else was faster, which is as good.
         let _ = aws_lc_rs::default_provider().install_default();

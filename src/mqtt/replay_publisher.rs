@@ -36,7 +36,7 @@ impl ReplayPublisher {
     /// Connects under a client id of its own, so that a running bridge keeps its session.
     pub async fn connect(config: &MqttConfig) -> Result<Self, ConnectError> {
         let client_id = format!("{}-replay-{}", config.client_id, std::process::id());
-        let (client, mut events) = AsyncClient::new(options(config, &client_id, false)?, QUEUE);
+        let (client, mut events) = AsyncClient::new(options(config, &client_id)?, QUEUE);
         let failed = |cause: String| {
             Err(ConnectError::Failed {
                 place: format!("{}:{}", config.host, config.port),

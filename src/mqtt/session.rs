@@ -3,22 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Publish, RetainForwardRule, SubAck, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, PubAck, Publish, RetainForwardRule,
+    SubAck, Subscribe, SubscribeReasonCode, Unsubscribe,
+};
 use tokio::sync::watch;
 
+use super::connection::Outbox;
 use super::translate;
 use crate::data_dir::{DataDir, DataDirError, SessionState};
 use crate::model::{Arrival, Clock, DropReason, Envelope, FilterReason, MessageIds, Qos, SessionStamp};
 use crate::pipeline::{
-    Acknowledgement, Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger,
-    ReceiptNumber,
+    Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger, ReceiptNumber,
 };
 use crate::telemetry::{Metrics, Readiness};
 
 /// A receive window that is full for so long is a sign that the broker queues, and will drop beyond its own limit.
 const WINDOW_FULL_ALARM_S: u32 = 5;
+/// A broker that sends so many receive windows is read no further until some of it is acknowledged: Mosquitto 2.0.11 with
+/// MQTT 5 releases a whole window of a backlog for each PUBACK, and would put all of it into our memory.
+const WINDOWS_READ: usize = 2;
+/// Reached only when the broker does not read what we write.
+const OUTBOX_BYTES: usize = 64 * 1024;
 
 /// Everything the session is made of.
 pub struct SessionParts {
@@ -42,7 +49,8 @@ pub struct MustReconnect;
 /// See the module's words.
 pub struct Session {
     parts: SessionParts,
-    client: AsyncClient,
+    /// Of the present connection.
+    outbox: Outbox,
     stamp: SessionStamp,
     /// Number of the last PUBLISH on this connection.
     sequence: u64,
@@ -50,26 +58,23 @@ pub struct Session {
     /// A message found no room on this connection. What came behind it comes again, too, and must not overtake it.
     is_holding_back: bool,
     window_full_s: u32,
-    /// Found no room in the client's channel: a broker that ignores the receive maximum can outrun our PUBACKs.
-    unsent: Option<Acknowledgement>,
 }
 
 impl Session {
-    pub fn new(parts: SessionParts, client: AsyncClient) -> Self {
+    pub fn new(parts: SessionParts) -> Self {
         let stamp = SessionStamp::new(parts.state.stamp.as_str());
         Self {
             parts,
-            client,
+            outbox: Outbox::default(),
             stamp,
             sequence: 0,
             has_connected: false,
             is_holding_back: false,
             window_full_s: 0,
-            unsent: None,
         }
     }
 
-    /// The CONNACK event was seen: only now may anything be acknowledged again.
+    /// There is a connection: only now may anything be acknowledged again.
     pub fn connected(&mut self, connack: &ConnAck) -> Result<(), DataDirError> {
         let state = &mut self.parts.state;
         if !connack.session_present {
@@ -90,6 +95,7 @@ impl Session {
         state.connection += 1;
         self.parts.data_dir.save_session(state)?;
         self.stamp = SessionStamp::new(state.stamp.as_str());
+        self.outbox = Outbox::new(connack);
         self.sequence = 0;
         self.is_holding_back = false;
         self.window_full_s = 0;
@@ -111,22 +117,32 @@ impl Session {
 
     /// Subscribes to all filters on every connection, because the list may have changed; Retain Handling 2 keeps
     /// stored copies of retained messages away, Retain As Published keeps the flag of live ones.
-    fn subscribe(&self) {
+    fn subscribe(&mut self) {
         let filters = self.parts.filters.iter().map(|path| {
             let mut filter = Filter::new(path, QoS::AtLeastOnce);
             filter.preserve_retain = true;
             filter.retain_forward_rule = RetainForwardRule::Never;
             filter
         });
-        let mut asked = self.client.try_subscribe_many(filters).is_ok();
-        for filter in &self.parts.state.filters {
-            if !self.parts.filters.contains(filter) {
-                tracing::info!(filter, "unsubscribing: the filter has left the configuration");
-                asked &= self.client.try_unsubscribe(filter).is_ok();
-            }
+        let mut subscribe = Subscribe::new_many(filters, None);
+        subscribe.pkid = self.outbox.next_packet_id();
+        self.push(&Packet::Subscribe(subscribe));
+        let filters = self.parts.state.filters.iter();
+        let removed: Vec<String> = filters
+            .filter(|filter| !self.parts.filters.contains(filter))
+            .cloned()
+            .collect();
+        for filter in removed {
+            tracing::info!(filter, "unsubscribing: the filter has left the configuration");
+            let mut unsubscribe = Unsubscribe::new(filter, None);
+            unsubscribe.pkid = self.outbox.next_packet_id();
+            self.push(&Packet::Unsubscribe(unsubscribe));
         }
-        if !asked {
-            tracing::error!("could not ask for the subscription; it is asked for on the next connection");
+    }
+
+    fn push(&mut self, packet: &Packet) {
+        if let Err(error) = self.outbox.push(packet) {
+            tracing::error!(%error, "a packet cannot be sent to the MQTT broker; check its limit for packets");
         }
     }
 
@@ -158,7 +174,7 @@ impl Session {
     /// The connection is gone, or must not be trusted any more.
     pub fn disconnected(&mut self, link: Link) {
         self.parts.ledger.disconnected();
-        self.unsent = None;
+        self.outbox.clear();
         self.parts.link.send_replace(link);
         self.parts.metrics.mqtt_connected.set(0);
         self.parts.readiness.set_mqtt_connected(false);
@@ -268,27 +284,30 @@ impl Session {
         self.acknowledge();
     }
 
-    /// Sends what PUBACKs may leave and fit; the rest waits in the ledger for [`Self::acknowledge`] to be called
-    /// again, after the next event.
-    pub fn acknowledge(&mut self) {
+    /// Puts what PUBACKs may leave into the outbox.
+    fn acknowledge(&mut self) {
         let now = self.parts.clock.monotonic();
-        while let Some(acknowledgement) = self
-            .unsent
-            .take()
-            .or_else(|| self.parts.ledger.next_acknowledgement())
-        {
-            let puback = Publish {
-                pkid: acknowledgement.packet_id,
-                qos: QoS::AtLeastOnce,
-                ..Publish::default()
-            };
-            if self.client.try_ack(&puback).is_err() {
-                self.unsent = Some(acknowledgement);
-                return;
-            }
+        while let Some(acknowledgement) = self.parts.ledger.next_acknowledgement() {
+            self.push(&Packet::PubAck(PubAck::new(acknowledgement.packet_id, None)));
             let age = now.saturating_sub(acknowledgement.arrived);
             self.parts.metrics.store_seconds(age.as_secs_f64());
         }
+    }
+
+    /// Whether the broker may be read: see [`WINDOWS_READ`] and [`OUTBOX_BYTES`].
+    pub fn may_read(&self) -> bool {
+        let limit = usize::from(self.parts.receive_maximum) * WINDOWS_READ;
+        self.parts.ledger.unacknowledged() < limit && self.outbox.len_bytes() < OUTBOX_BYTES
+    }
+
+    /// What the connection has to write.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// Keeps the connection alive, and shows that the broker is there.
+    pub fn ping(&mut self) {
+        self.push(&Packet::PingReq(PingReq));
     }
 
     /// Once a second: gauges, and the alarm of a full receive window.
@@ -319,8 +338,10 @@ impl Session {
         &self.parts.readiness
     }
 
-    /// Asks for a clean DISCONNECT behind the PUBACKs; false while some of them found no room yet.
-    pub fn say_goodbye(&self) -> bool {
-        self.unsent.is_none() && self.client.try_disconnect().is_ok()
+    /// Ends with a clean DISCONNECT, behind the PUBACKs that are already on their way.
+    pub fn say_goodbye(mut self) -> Outbox {
+        let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+        self.push(&Packet::Disconnect(disconnect));
+        self.outbox
     }
 }

@@ -1,22 +1,24 @@
-//! The loop around rumqttc: connect, poll, hand out events, come back after a failure.
+//! The loop that serves one session: connect, read, hand out packets, come back after a failure.
 //!
-//! A started poll is never cancelled, because a half-written packet would be lost with it; a watchdog covers the poll
-//! that hangs when a broker stops reading; all PUBACKs leave from this task.
+//! All PUBACKs leave from this task. Reading stops while a broker that ignores the receive maximum is ahead of us;
+//! settlements and PUBACKs go on meanwhile. A watchdog ends connections on which nothing moves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, StateError};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, Packet};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{Connection, LinkError};
 use super::hang_ups::HangUps;
-use super::options::{OptionsError, options};
+use super::options::OptionsError;
 use super::session::{MustReconnect, Session, SessionParts};
+use super::target::Target;
+use super::watchdog::{Sign, Watchdog};
 use crate::config::MqttConfig;
+use crate::data_dir::DataDirError;
 use crate::pipeline::{Intake, Link, ReceiptNumber, Retry};
 
 /// The time a DISCONNECT may take at the end.
@@ -24,7 +26,8 @@ const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// See the module's words.
 pub struct Subscriber {
-    event_loop: EventLoop,
+    target: Target,
+    connection: Option<Connection>,
     session: Session,
     /// Closed, by being taken, when the bridge drains.
     intake: Option<Intake>,
@@ -34,14 +37,14 @@ pub struct Subscriber {
     retry: Retry,
     hang_ups: HangUps,
     ticks: Interval,
-    heard: bool,
-    silent_s: u64,
-    silence_limit_s: u64,
+    watchdog: Watchdog,
 }
 
 /// Why the inner loop ended.
 enum Woken {
-    Event(Box<Result<Event, ConnectionError>>),
+    Connected(Box<(Connection, ConnAck)>),
+    Packet(Packet),
+    Failed(LinkError),
     Silent,
     /// All receipts that were given out have ended: the pipeline is gone.
     PipelineEnded,
@@ -55,39 +58,36 @@ impl Subscriber {
         settled: mpsc::Receiver<Vec<ReceiptNumber>>,
         come_back: Arc<Notify>,
     ) -> Result<Self, OptionsError> {
-        let options = options(config, &parts.state.client_id, true)?;
-        // Never more PUBACKs wait than the receive maximum allows; the rest is room for SUBSCRIBE and the like.
-        let (client, event_loop) = AsyncClient::new(options, usize::from(config.receive_maximum) * 2 + 64);
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            event_loop,
-            session: Session::new(parts, client),
+            target: Target::new(config, &parts.state.client_id)?,
+            connection: None,
+            session: Session::new(parts),
             intake: Some(intake),
             settled,
             come_back,
             retry: Retry::reconnect(),
             hang_ups: HangUps::default(),
             ticks,
-            heard: false,
-            silent_s: 0,
-            silence_limit_s: 3 * config.keep_alive.as_secs(),
+            watchdog: Watchdog::new(config.keep_alive),
         })
     }
 
     /// Runs until `stop`, then takes nothing new in, acknowledges what still ends, and disconnects.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            match self.next(&stop).await {
-                Woken::Event(event) => match *event {
-                    Ok(event) => self.handle(event, &stop).await,
-                    Err(error) => self.failed(error, &stop).await,
-                },
+            let woken = if self.connection.is_some() {
+                self.next(&stop).await
+            } else {
+                self.connect(&stop).await
+            };
+            match woken {
+                Woken::Packet(packet) => self.handle(packet, &stop).await,
+                Woken::Connected(opened) => self.connected(*opened, &stop).await,
+                Woken::Failed(error) => self.failed(error, &stop).await,
                 Woken::Silent => {
-                    tracing::warn!(
-                        silent_s = self.silent_s,
-                        "the MQTT broker is silent; connecting anew"
-                    );
+                    tracing::warn!("the MQTT broker is silent; connecting anew");
                     self.drop_connection(Link::Down);
                 }
                 Woken::PipelineEnded => return self.say_goodbye().await,
@@ -95,58 +95,107 @@ impl Subscriber {
         }
     }
 
-    /// Serves settlements and the clock while one poll runs to its end.
-    async fn next(&mut self, stop: &CancellationToken) -> Woken {
-        let poll = self.event_loop.poll();
-        tokio::pin!(poll);
+    /// Serves settlements and the clock while a connection is made.
+    async fn connect(&mut self, stop: &CancellationToken) -> Woken {
+        let connecting = Connection::open(&self.target);
+        tokio::pin!(connecting);
         loop {
             tokio::select! {
                 biased;
+                () = stop.cancelled(), if self.intake.is_some() => self.intake = None,
+                _ = self.ticks.tick() => self.session.tick(),
                 receipts = self.settled.recv() => match receipts {
                     Some(receipts) => self.session.settled(&receipts),
                     None => return Woken::PipelineEnded,
                 },
-                event = &mut poll => {
-                    self.heard = true;
-                    return Woken::Event(Box::new(event));
-                }
-                _ = self.ticks.tick() => {
-                    self.session.tick();
-                    if self.hang_ups.are_over() {
-                        self.session.readiness().set_note(None);
-                    }
-                    self.silent_s = if self.heard { 0 } else { self.silent_s + 1 };
-                    self.heard = false;
-                    if self.silent_s > self.silence_limit_s {
-                        return Woken::Silent;
-                    }
-                }
-                () = stop.cancelled(), if self.intake.is_some() => self.intake = None,
+                opened = &mut connecting => return match opened {
+                    Ok(opened) => Woken::Connected(Box::new(opened)),
+                    Err(error) => Woken::Failed(error),
+                },
             }
         }
     }
 
-    async fn handle(&mut self, event: Event, stop: &CancellationToken) {
-        let done = match event {
-            Event::Incoming(Packet::Publish(publish)) => match &self.intake {
-                Some(intake) => match self.session.published(publish, intake) {
-                    Ok(()) => Ok(()),
-                    Err(MustReconnect) => return self.step_back(stop).await,
-                },
-                // Draining: not taken in and not acknowledged, so the next process gets it.
-                None => Ok(()),
-            },
-            Event::Incoming(Packet::ConnAck(connack)) => {
-                if !self.hang_ups.are_suspicious() {
-                    self.retry.reset();
+    /// The next packet. The clock comes first, because under load there is always something to read; settlements come
+    /// before reading and writing, so that their PUBACKs leave together.
+    async fn next(&mut self, stop: &CancellationToken) -> Woken {
+        while let Some(connection) = &mut self.connection {
+            let reading = self.session.may_read();
+            if reading {
+                match connection.next_packet() {
+                    Ok(Some(packet)) => return Woken::Packet(packet),
+                    Ok(None) => {}
+                    Err(error) => return Woken::Failed(error),
                 }
-                self.hang_ups.connected();
-                self.session.connected(&connack)
             }
-            Event::Incoming(Packet::SubAck(suback)) => self.session.subscribed(&suback),
-            _ => Ok(()),
-        };
-        self.session.acknowledge();
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if self.intake.is_some() => self.intake = None,
+                _ = self.ticks.tick() => {
+                    if let Sign::Dead = self.tick(reading) {
+                        return Woken::Silent;
+                    }
+                }
+                receipts = self.settled.recv() => match receipts {
+                    Some(receipts) => self.session.settled(&receipts),
+                    None => return Woken::PipelineEnded,
+                },
+                served = connection.serve(self.session.outbox(), reading) => match served {
+                    Ok(()) => self.watchdog.heard(),
+                    Err(error) => return Woken::Failed(error),
+                },
+            }
+        }
+        Woken::Failed(LinkError::Closed)
+    }
+
+    fn tick(&mut self, reading: bool) -> Sign {
+        self.session.tick();
+        if self.hang_ups.are_over() {
+            self.session.readiness().set_note(None);
+        }
+        let has_written = self.connection.as_mut().is_some_and(Connection::take_has_written);
+        let writes_stand = self.session.outbox().len_bytes() > 0 && !has_written;
+        let sign = self.watchdog.second_passed(reading, writes_stand);
+        if let Sign::PingDue = sign {
+            self.session.ping();
+        }
+        sign
+    }
+
+    async fn connected(&mut self, (connection, connack): (Connection, ConnAck), stop: &CancellationToken) {
+        if !self.hang_ups.are_suspicious() {
+            self.retry.reset();
+        }
+        self.hang_ups.connected();
+        self.connection = Some(connection);
+        let server_keep_alive = connack
+            .properties
+            .as_ref()
+            .and_then(|properties| properties.server_keep_alive);
+        self.watchdog.connected(server_keep_alive);
+        let done = self.session.connected(&connack);
+        self.written(done, stop).await;
+    }
+
+    async fn handle(&mut self, packet: Packet, stop: &CancellationToken) {
+        match packet {
+            Packet::Publish(publish) => {
+                // Draining: not taken in and not acknowledged, so the next process gets it.
+                let Some(intake) = &self.intake else { return };
+                if let Err(MustReconnect) = self.session.published(publish, intake) {
+                    self.step_back(stop).await;
+                }
+            }
+            Packet::SubAck(suback) => {
+                let done = self.session.subscribed(&suback);
+                self.written(done, stop).await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn written(&mut self, done: Result<(), DataDirError>, stop: &CancellationToken) {
         if let Err(error) = done {
             tracing::error!(%error, "the session's state could not be written; nothing is acknowledged until it can be");
             self.drop_connection(Link::Down);
@@ -154,12 +203,12 @@ impl Subscriber {
         }
     }
 
-    async fn failed(&mut self, error: ConnectionError, stop: &CancellationToken) {
-        if is_takeover(&error) {
+    async fn failed(&mut self, error: LinkError, stop: &CancellationToken) {
+        if let LinkError::Disconnected(DisconnectReasonCode::SessionTakenOver) = error {
             return self.wait_for_sighup(stop).await;
         }
-        self.session.disconnected(Link::Down);
-        tracing::warn!(%error, "no connection to the MQTT broker; trying again{}", remedy(&error));
+        self.drop_connection(Link::Down);
+        tracing::warn!(%error, "no connection to the MQTT broker; trying again");
         let was_suspicious = self.hang_ups.are_suspicious();
         self.hang_ups.lost();
         if self.hang_ups.are_suspicious() && !was_suspicious {
@@ -197,8 +246,7 @@ impl Subscriber {
     }
 
     fn drop_connection(&mut self, link: Link) {
-        self.event_loop.clean();
-        self.silent_s = 0;
+        self.connection = None;
         self.session.disconnected(link);
     }
 
@@ -231,38 +279,10 @@ impl Subscriber {
         }
     }
 
-    /// Sends the PUBACKs that are left, and then a clean DISCONNECT behind them.
-    async fn say_goodbye(mut self) {
-        let deadline = Instant::now() + GOODBYE_DEADLINE;
-        let mut asked = false;
-        loop {
-            self.session.acknowledge();
-            asked = asked || self.session.say_goodbye();
-            match tokio::time::timeout_at(deadline, self.event_loop.poll()).await {
-                Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) | Ok(Err(_)) | Err(_) => return,
-                Ok(Ok(_)) => {}
-            }
+    async fn say_goodbye(self) {
+        let outbox = self.session.say_goodbye();
+        if let Some(connection) = self.connection {
+            let _ = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish(outbox)).await;
         }
-    }
-}
-
-fn is_takeover(error: &ConnectionError) -> bool {
-    matches!(
-        error,
-        ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::SessionTakenOver,
-            ..
-        })
-    )
-}
-
-fn remedy(error: &ConnectionError) -> &'static str {
-    match error {
-        ConnectionError::ConnectionRefused(_) => {
-            ": the broker refuses us; check mqtt.username, mqtt.password and its access rules"
-        }
-        ConnectionError::Tls(_) => ": TLS failed; check mqtt.url, mqtt.ca_file and the broker's certificate",
-        ConnectionError::Io(_) | ConnectionError::Timeout(_) => "; check that the broker runs at mqtt.url",
-        _ => "",
     }
 }

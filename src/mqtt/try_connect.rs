@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Connects under a client id of its own, so that a running bridge keeps its session, and says what the broker offers.
 pub async fn try_connect(config: &MqttConfig) -> anyhow::Result<String> {
     let client_id = format!("{}-check-{}", config.client_id, std::process::id());
-    let (client, mut event_loop) = AsyncClient::new(options(config, &client_id, false)?, 8);
+    let (client, mut event_loop) = AsyncClient::new(options(config, &client_id)?, 8);
     let connack = tokio::time::timeout(DEADLINE, async {
         loop {
             if let Event::Incoming(Packet::ConnAck(connack)) = event_loop.poll().await? {

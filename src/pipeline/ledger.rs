@@ -81,7 +81,7 @@ struct OpenReceipt {
     orphaned: bool,
 }
 
-/// See the module's words. Bounds: open receipts by the intake, remembered ones by two receive windows.
+/// See the module's words. Bounds: open receipts by the intake, remembered ones by two receive windows, `seen` by both.
 #[derive(Debug)]
 pub struct ReceiptLedger {
     receive_window: usize,
@@ -95,6 +95,9 @@ pub struct ReceiptLedger {
     order: VecDeque<ReceiptNumber>,
     previous_connection: Memory,
     this_connection: VecDeque<Remembered>,
+    /// What is open or was settled on this connection, by content; made when a redelivery first asks, because most
+    /// connections see none. A broker that redelivers a long backlog asks thousands of times.
+    seen: Option<HashMap<Fingerprint, MessageId>>,
 }
 
 /// What was settled on the connection just before.
@@ -131,6 +134,7 @@ impl ReceiptLedger {
             order: VecDeque::new(),
             previous_connection: Memory::default(),
             this_connection: VecDeque::new(),
+            seen: None,
         }
     }
 
@@ -156,6 +160,7 @@ impl ReceiptLedger {
     /// them; without it they are stored but have lost the right to be acknowledged.
     pub fn connected(&mut self, session_present: bool) {
         self.connected = true;
+        self.seen = None;
         self.window_seen = self.receive_window;
         self.previous_connection = Memory::of(std::mem::take(&mut self.this_connection));
         if !session_present {
@@ -199,6 +204,9 @@ impl ReceiptLedger {
         self.next += 1;
         let receipt = ReceiptNumber(self.next);
         let armed = self.connected;
+        if let Some(seen) = &mut self.seen {
+            seen.entry(delivery.fingerprint).or_insert(id);
+        }
         self.open.insert(
             receipt,
             OpenReceipt {
@@ -314,7 +322,7 @@ impl ReceiptLedger {
             .map(|remembered| remembered.id)
     }
 
-    fn doubtful_copy(&self, delivery: Delivery) -> Option<MessageId> {
+    fn doubtful_copy(&mut self, delivery: Delivery) -> Option<MessageId> {
         if !delivery.duplicate {
             return None;
         }
@@ -323,19 +331,31 @@ impl ReceiptLedger {
             .by_fingerprint
             .get(&delivery.fingerprint)
             .copied();
-        let now = || {
-            self.this_connection
+        before.or_else(|| self.seen().get(&delivery.fingerprint).copied())
+    }
+
+    /// Made anew when most of it is forgotten elsewhere; until then it may know a message a little longer.
+    fn seen(&mut self) -> &HashMap<Fingerprint, MessageId> {
+        let known = self.open.len() + self.this_connection.len();
+        if self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.len() > 2 * known + 1024)
+        {
+            self.seen = None;
+        }
+        self.seen.get_or_insert_with(|| {
+            let settled = self
+                .this_connection
                 .iter()
-                .find(|settled| settled.fingerprint == delivery.fingerprint)
-        };
-        let open = || {
-            self.open
+                .map(|settled| (settled.fingerprint, settled.id));
+            let open = self
+                .open
                 .values()
-                .find(|open| open.delivery.fingerprint == delivery.fingerprint)
-        };
-        before
-            .or_else(|| now().map(|settled| settled.id))
-            .or_else(|| open().map(|open| open.id))
+                .map(|open| (open.delivery.fingerprint, open.id));
+            // Of equal contents the settled one counts.
+            open.chain(settled).collect()
+        })
     }
 
     fn remember(&mut self, settled: Remembered) {

@@ -273,3 +273,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_doubtful_copy_is_told_also_of_what_came_after_the_first_doubt() {
+    let mut story = Story::connected();
+    story.publish(1, true, "never read before");
+    let (_, open) = story.publish(2, false, "hi");
+    let maybe_copy_of = |admission| match admission {
+        Admission::New { maybe_copy_of, .. } => maybe_copy_of,
+        Admission::Redelivered => panic!("another identifier"),
+    };
+    assert_eq!(maybe_copy_of(story.publish(3, true, "hi").0), Some(open));
+    assert_eq!(maybe_copy_of(story.publish(4, true, "another").0), None);
+}
+
+/// A broker may redeliver what it had sent and we had never read: looking each up in all the others took minutes.
+#[test]
+fn a_hundred_thousand_redeliveries_are_admitted_in_a_moment() {
+    let mut story = Story::connected();
+    let started = std::time::Instant::now();
+    for number in 0..100_000_u32 {
+        let packet_id = (number % 65_535 + 1) as u16;
+        story.publish(packet_id, true, &number.to_string());
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+}

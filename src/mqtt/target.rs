@@ -1,0 +1,103 @@
+//! Where the bridge's own connection goes and with what CONNECT, computed once.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::TlsConfiguration;
+use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
+use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Login, Packet};
+use secrecy::ExposeSecret;
+
+use super::options::{OptionsError, choose_cryptography};
+use crate::config::{MqttConfig, TlsConfig};
+
+/// See the module's words.
+pub struct Target {
+    pub host: String,
+    pub port: u16,
+    pub tls: Option<(TlsConnector, ServerName<'static>)>,
+    pub keep_alive: Duration,
+    pub max_packet_bytes: u32,
+    client_id: String,
+    properties: ConnectProperties,
+    login: Option<Login>,
+}
+
+impl Target {
+    /// A session that the broker keeps, under that client id.
+    pub fn new(config: &MqttConfig, client_id: &str) -> Result<Self, OptionsError> {
+        let mut properties = ConnectProperties::new();
+        let expiry_s = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
+        properties.session_expiry_interval = Some(expiry_s);
+        properties.receive_maximum = Some(config.receive_maximum);
+        properties.max_packet_size = Some(config.max_packet_bytes);
+        let login = config.username.as_ref().map(|username| Login {
+            username: username.clone(),
+            password: config
+                .password
+                .as_ref()
+                .map_or(String::new(), |password| password.expose_secret().to_owned()),
+        });
+        Ok(Self {
+            host: config.host.clone(),
+            port: config.port,
+            tls: config
+                .tls
+                .as_ref()
+                .map(|tls| connector(tls, &config.host))
+                .transpose()?,
+            keep_alive: config.keep_alive,
+            max_packet_bytes: config.max_packet_bytes,
+            client_id: client_id.to_owned(),
+            properties,
+            login,
+        })
+    }
+
+    pub fn connect(&self) -> Packet {
+        let connect = Connect {
+            keep_alive: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            client_id: self.client_id.clone(),
+            clean_start: false,
+            properties: Some(self.properties.clone()),
+        };
+        Packet::Connect(connect, None, self.login.clone())
+    }
+}
+
+fn connector(tls: &TlsConfig, host: &str) -> Result<(TlsConnector, ServerName<'static>), OptionsError> {
+    choose_cryptography();
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| OptionsError::HostName(host.to_owned()))?;
+    let config = match &tls.ca_file {
+        None => match TlsConfiguration::default() {
+            TlsConfiguration::Rustls(config) => config,
+            TlsConfiguration::Simple { .. } => return Err(OptionsError::SystemCertificates),
+        },
+        Some(path) => {
+            let wrong = |source| OptionsError::CaFile {
+                path: path.clone(),
+                source,
+            };
+            let pem = fs::read(path).map_err(wrong)?;
+            let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+                .filter_map(Result::ok)
+                .collect();
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates);
+            if roots.is_empty() {
+                return Err(wrong(io::Error::other("it holds no certificate in PEM form")));
+            }
+            Arc::new(
+                ClientConfig::builder()
+                    .with_root_certificates(roots)
+                    .with_no_client_auth(),
+            )
+        }
+    };
+    Ok((TlsConnector::from(config), name))
+}
