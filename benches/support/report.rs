@@ -98,9 +98,7 @@ fn number(value: f64) -> String {
             grouped.push(digit);
         }
         grouped
-    } else if value.fract() == 0.0 {
-        format!("{value:.0}")
-    } else if value.abs() >= 100.0 {
+    } else if value.fract() == 0.0 || value.abs() >= 100.0 {
         format!("{value:.0}")
     } else if value.abs() >= 10.0 {
         format!("{value:.1}")

@@ -22,6 +22,10 @@ use crate::config::RocketMqConfig;
 use crate::model::{FailureKind, NotDurable, QueueName, Sent, StoredAt};
 use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink};
 
+/// Fixed by RocketMQ's message format.
+const NAME_VALUE_SEPARATOR: char = '\u{1}';
+const PROPERTY_SEPARATOR: char = '\u{2}';
+
 /// Beyond the client's own send timeout: covers the connection to name server and broker.
 const BEYOND_SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// While a broker is away all of its lanes try again and again; together they build no more clients than this.
@@ -225,12 +229,32 @@ fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Messa
     if !outgoing.tag.is_empty() {
         message = message.tags(outgoing.tag.as_str());
     }
-    for (name, value) in &outgoing.properties {
+    if let Some((name, joined)) = joined(&outgoing.properties) {
         message = message
-            .raw_property(CheetahString::from_static_str(name), value.as_str())
+            .raw_property(CheetahString::from_static_str(name), joined)
             .map_err(|_| FailureKind::MessageIllegal)?;
     }
     message.build().map_err(|_| FailureKind::MessageIllegal)
+}
+
+/// All properties as one: the first name, and as its value everything behind it, as it stands in RocketMQ's message
+/// (name U+0001 value U+0002 name ...). The client would keep them in a hash map, an allocation for each text, only to
+/// join them in the same way; that was a third of the bridge's processor time.
+fn joined(properties: &[(&'static str, String)]) -> Option<(&'static str, String)> {
+    let ((first_name, first_value), rest) = properties.split_first()?;
+    let rest_bytes: usize = rest
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
+    let mut joined = String::with_capacity(first_value.len() + rest_bytes);
+    joined.push_str(first_value);
+    for (name, value) in rest {
+        joined.push(PROPERTY_SEPARATOR);
+        joined.push_str(name);
+        joined.push(NAME_VALUE_SEPARATOR);
+        joined.push_str(value);
+    }
+    Some((first_name, joined))
 }
 
 /// A batch is answered as one: the offset of its first message, and the rest follow.
@@ -249,4 +273,48 @@ fn answers(result: &SendResult, batch: &Batch) -> Vec<Sent> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use rocketmq_protocol::common::message::message_decoder::{
+        message_properties_to_string, str_to_message_properties,
+    };
+
+    #[test]
+    fn every_property_is_in_the_message_that_the_client_writes() {
+        let properties = [
+            ("mqttSecondTopic", "/message/1"),
+            ("qoslevel", "1"),
+            ("rbId", "a-1"),
+        ];
+        let outgoing = OutgoingMessage {
+            tag: "message/1".to_owned(),
+            keys: "1 a-1".to_owned(),
+            properties: properties.map(|(name, value)| (name, value.to_owned())).to_vec(),
+            body: Bytes::from_static(b"hello"),
+        };
+        let message = to_message(&CheetahString::from_static_str("room"), &outgoing).unwrap();
+
+        let written = message_properties_to_string(message.properties().as_map());
+        let read = str_to_message_properties(Some(&written));
+        let value = |name: &str| {
+            read.iter()
+                .find(|(key, _)| key.as_str() == name)
+                .map(|(_, value)| value.as_str())
+        };
+        for (name, wanted) in properties
+            .into_iter()
+            .chain([("TAGS", "message/1"), ("KEYS", "1 a-1")])
+        {
+            assert_eq!(value(name), Some(wanted), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_message_without_properties_of_ours_is_a_message() {
+        assert_eq!(joined(&[]), None);
+    }
 }
