@@ -99,6 +99,7 @@ pub struct DevInstance {
 
 impl DevInstance {
     /// Writes the file, whole or not at all.
+    #[cfg(any(feature = "embedded", test))]
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -108,6 +109,7 @@ impl DevInstance {
     }
 
     /// Takes the file away at a stop. One that stays is noticed by who reads it.
+    #[cfg(any(feature = "embedded", test))]
     pub fn remove(folder: &Path) {
         let _ = fs::remove_file(folder.join(DEV_FILE));
     }

@@ -41,7 +41,10 @@ pub struct Subscriber {
 }
 
 /// Why the inner loop ended.
-#[expect(clippy::large_enum_variant, reason = "a packet is moved once; a box for each would cost more")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a packet is moved once; a box for each would cost more"
+)]
 enum Woken {
     Connected(Box<(Connection, ConnAck)>),
     Packet(Packet),
