@@ -9,7 +9,6 @@ use super::{
 };
 use crate::harness::apache::ApacheRocketMq;
 use crate::harness::bridge::Bridge;
-use crate::harness::mosquitto::Mosquitto;
 use crate::harness::scratch::Scratch;
 use crate::support::median;
 use crate::support::report::{Aim, Report};
@@ -35,7 +34,6 @@ pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
     let scratch = Scratch::new("yardsticks");
     let mut bridge = Bridge::start(&config(&mosquitto, rocketmq));
     std::thread::sleep(Duration::from_secs(2));
-    let start_cpu = process_usage::cpu(bridge.pid());
     report.add(
         "idle",
         "resident memory",
@@ -55,6 +53,7 @@ pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
     let mut drained = Vec::new();
     for round in 1..=ROUNDS {
         say(&format!("drain, round {round} of {ROUNDS}"));
+        let start_cpu = cpu_of_a_start(&mut bridge);
         publish_all(&mosquitto, &format!("drain{round}"));
         for (subscriber, measured) in Subscriber::ALL.into_iter().zip(&mut plain) {
             measured.push(subscriber.drain(mosquitto.port(), &scratch));
@@ -62,20 +61,33 @@ pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
         drained.push(drain(&mut bridge, store, start_cpu));
     }
     add_rows(report, &plain, &drained);
-    let batch = median(drained.iter().map(|round| round.batch_messages).collect());
     say("RocketMQ alone");
-    let alone = store_rate(&config_file, batch.round() as u64, 2 * MESSAGES, &scratch);
+    let batch = middle(&drained, |round| round.batch_messages).round();
+    let alone = store_rate(&config_file, batch as u64, 2 * MESSAGES, &scratch);
+    let stage = "RocketMQ alone, fed by our producer";
+    let figure = format!("batches of {batch}, one in flight on each of 8 queues");
+    report.add(stage, figure, alone.per_second, "msg/s", Aim::None);
+    let ratio = middle(&drained, |round| round.per_second) / alone.per_second;
     report.add(
-        "RocketMQ alone",
-        format!(
-            "our producer, batches of {}, one in flight on each of 8 queues",
-            batch.round()
-        ),
-        alone.per_second,
-        "msg/s",
+        stage,
+        "drain of roombridge / RocketMQ alone",
+        ratio,
+        "",
         Aim::None,
     );
-    drop::<Mosquitto>(mosquitto);
+}
+
+fn middle(drained: &[Drained], figure: fn(&Drained) -> f64) -> f64 {
+    median(drained.iter().map(figure).collect())
+}
+
+/// What a start costs without a backlog: most of it is reading back what was stored last.
+fn cpu_of_a_start(bridge: &mut Bridge) -> Duration {
+    bridge.start_again();
+    std::thread::sleep(Duration::from_secs(1));
+    let cpu = process_usage::cpu(bridge.pid());
+    stop(bridge);
+    cpu
 }
 
 fn drain(bridge: &mut Bridge, store: &Store, start_cpu: Duration) -> Drained {
@@ -100,7 +112,7 @@ fn drain(bridge: &mut Bridge, store: &Store, start_cpu: Duration) -> Drained {
 }
 
 fn add_rows(report: &mut Report, plain: &[Vec<Measured>; 3], drained: &[Drained]) {
-    let of_bridge = |figure: fn(&Drained) -> f64| median(drained.iter().map(figure).collect());
+    let of_bridge = |figure| middle(drained, figure);
     let rate = of_bridge(|round| round.per_second);
     report.add(STAGE, "roombridge", rate, "msg/s", Aim::None);
     report.add(

@@ -23,7 +23,7 @@ use crate::telemetry::{Metrics, Readiness};
 const WINDOW_FULL_ALARM_S: u32 = 5;
 /// A broker that sends so many receive windows is read no further until some of it is acknowledged: Mosquitto 2.0.11 with
 /// MQTT 5 releases a whole window of a backlog for each PUBACK, and would put all of it into our memory.
-const WINDOWS_READ: usize = 2;
+const WINDOWS_READ: usize = 4;
 /// Reached only when the broker does not read what we write.
 const OUTBOX_BYTES: usize = 64 * 1024;
 
