@@ -9,8 +9,8 @@ use crate::binding::read_back;
 use crate::data_dir::SessionState;
 
 const PAGE_MESSAGES: u32 = 256;
-/// Per queue: the queues share the window, but some brokers send beyond it.
-const WINDOWS_READ: u64 = 2;
+/// Per queue, as many as the subscriber reads beyond its PUBACKs (`mqtt/session.rs`): all may have gone to one room.
+const WINDOWS_READ: u64 = 4;
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const MISSING_AFTER: Duration = Duration::from_secs(20);
 
