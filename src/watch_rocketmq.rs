@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::config::LagConfig;
+use crate::model::FailureKind;
 use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Admin, Connector};
 use crate::telemetry::{Metrics, Readiness};
@@ -70,7 +71,7 @@ async fn is_reachable(reader: &dyn Reader, topic: &str) -> bool {
             Some(queue) => reader.offsets(topic, queue).await.is_ok(),
             None => false,
         },
-        Err(error) => error.missing,
+        Err(error) => error.kind == FailureKind::TopicMissing,
     }
 }
 

@@ -30,7 +30,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("http", &["model", "config", "telemetry"]),
     ("lifecycle", &[]),
-    ("watch_rocketmq", &["config", "pipeline", "rocketmq", "telemetry"]),
+    (
+        "watch_rocketmq",
+        &["model", "config", "pipeline", "rocketmq", "telemetry"],
+    ),
     (
         "app",
         &[

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::{QueueName, StoredMessage};
+use crate::model::{FailureKind, QueueName, StoredMessage};
 use crate::pipeline::ports::{ReadError, Reader};
 
 const PAGE_MESSAGES: u32 = 256;
@@ -102,7 +102,7 @@ impl Cursor {
             ),
             cause: "the broker counts messages there but does not hand them out; see the broker's log"
                 .to_owned(),
-            missing: false,
+            kind: FailureKind::Unknown,
         }
     }
 }

@@ -7,12 +7,12 @@
 //! are; then the records come out one by one. So a copy that was stored hours later is still folded, and what is held
 //! in memory is one page for each queue and 40 bytes for each message, however large the messages are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::cursor::{Cursor, earliest};
 use super::record::Record;
 use crate::binding::RoomQuery;
-use crate::model::{Kind, MessageId, StoredMessage};
+use crate::model::{FailureKind, Kind, MessageId, StoredMessage};
 use crate::pipeline::ports::{ReadError, Reader};
 
 /// How many different messages one query may cover.
@@ -171,31 +171,49 @@ impl HistoryQuery {
     }
 }
 
+/// Topic and tag of each place to read, none of them twice: several bindings can lead to one place, and a topic that is
+/// read without a tag is read whole.
+fn distinct_places(places: &[RoomQuery]) -> BTreeSet<(&str, Option<&str>)> {
+    let whole: BTreeSet<&str> = places
+        .iter()
+        .filter(|place| place.tag.is_none())
+        .map(|place| place.topic.as_str())
+        .collect();
+    places
+        .iter()
+        .map(|place| {
+            let topic = place.topic.as_str();
+            let tag = place.tag.as_deref().filter(|_| !whole.contains(topic));
+            (topic, tag)
+        })
+        .collect()
+}
+
 async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Vec<Cursor>, HistoryError> {
     let mut cursors = Vec::new();
-    for place in &query.places {
-        let queues = match reader.queues(&place.topic).await {
+    for (topic, tag) in distinct_places(&query.places) {
+        let queues = match reader.queues(topic).await {
             // A topic that nobody wrote to yet must not hide the others.
-            Err(error) if error.missing => continue,
+            Err(error) if error.kind == FailureKind::TopicMissing => continue,
             other => other?,
         };
         for queue in queues {
-            let (first, end) = reader.offsets(&place.topic, &queue).await?;
+            let (first, end) = reader.offsets(topic, &queue).await?;
             let from = match query.from_ms {
                 Some(ms) => reader
-                    .offset_at(&place.topic, &queue, ms.saturating_sub(MARGIN_MS))
+                    .offset_at(topic, &queue, ms.saturating_sub(MARGIN_MS))
                     .await?
                     .max(first),
                 None => first,
             };
             let end = match query.to_ms {
                 Some(ms) => reader
-                    .offset_at(&place.topic, &queue, ms.saturating_add(MARGIN_MS))
+                    .offset_at(topic, &queue, ms.saturating_add(MARGIN_MS))
                     .await?
                     .min(end),
                 None => end,
             };
-            cursors.push(Cursor::new(&place.topic, queue, place.tag.clone(), from, end));
+            cursors.push(Cursor::new(topic, queue, tag.map(str::to_owned), from, end));
         }
     }
     if cursors.is_empty() {

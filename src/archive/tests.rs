@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::binding::RoomQuery;
-use crate::model::{Clock, Kind, MessageId, QueueName, StoredMessage};
+use crate::model::{Clock, FailureKind, Kind, MessageId, QueueName, StoredMessage};
 use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
 
 /// Two queues of topic `room`. Filters by the length of the tag only, as a broker that filters by hash may.
@@ -51,7 +51,7 @@ impl Reader for Memory {
                 return Err(ReadError {
                     what: topic.to_owned(),
                     cause: "missing".to_owned(),
-                    missing: true,
+                    kind: FailureKind::TopicMissing,
                 });
             }
             Ok(self
@@ -186,6 +186,27 @@ async fn copies_are_folded_by_id_at_the_first_and_equal_texts_are_not() {
     );
     let line = records[0].text_line(&TimeZone::UTC);
     assert!(line.ends_with("hi  (2 copies folded)"), "{line}");
+}
+
+#[tokio::test]
+async fn two_bindings_that_lead_to_one_place_do_not_double_a_message() {
+    let mut memory = Memory::default();
+    memory.store(0, 1_000, "1", Some(1), "once");
+    memory.store(0, 1_001, "1", None, "foreign");
+
+    // the same tag twice, and then one of them without a filter on the server
+    for tag_of_the_second in [Some("message/1".to_owned()), None] {
+        let mut query = room("1");
+        let mut second = query.places[1].clone();
+        second.tag = tag_of_the_second;
+        query.places.push(second);
+        let records = records(&memory, query).await;
+        let shown: Vec<_> = records
+            .iter()
+            .map(|record| (record.id, record.duplicates))
+            .collect();
+        assert_eq!(shown, [(Some(message_id(1)), 0), (None, 0)]);
+    }
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
+use super::target::rules_to_read_by;
 use super::{FAILED, in_file};
-use crate::binding::{BindingSettings, RuleSet};
 use crate::config::{Config, ProcessEnvironment};
 use crate::mqtt;
 use crate::pipeline::ports::Reader;
@@ -28,12 +28,7 @@ pub struct CheckArgs {
 pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
     telemetry::init(&config.log, &[])?;
-    let settings = BindingSettings {
-        origin_key: vec![0; 32],
-        max_message_bytes: config.rocketmq.max_message_bytes,
-    };
-    let rules = RuleSet::compile(&config.bindings, settings)
-        .map_err(|error| in_file(error.into(), &arguments.config))?;
+    let rules = rules_to_read_by(&config).map_err(|error| in_file(error.into(), &arguments.config))?;
     println!(
         "ok    {}: {} bindings",
         arguments.config.display(),

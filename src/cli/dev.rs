@@ -91,7 +91,7 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let ended = bridge.run(lifecycle).await;
     DevInstance::remove(&data);
     tokio::join!(mqtt.shutdown(), rocketmq.shutdown());
-    exit_code(ended?)
+    Ok(exit_code(ended?))
 }
 
 async fn mqtt_broker(arguments: &DevArgs, data: &Path) -> anyhow::Result<MqttBroker> {

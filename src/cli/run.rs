@@ -30,12 +30,12 @@ pub async fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         .map_err(|error| in_file(error, &arguments.config))?;
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals(drain_deadline)?;
-    exit_code(bridge.run(lifecycle).await?)
+    Ok(exit_code(bridge.run(lifecycle).await?))
 }
 
-pub fn exit_code(ended: Ended) -> anyhow::Result<ExitCode> {
-    Ok(match ended {
+pub fn exit_code(ended: Ended) -> ExitCode {
+    match ended {
         Ended::Drained => ExitCode::SUCCESS,
         Ended::StoppedEarly => ExitCode::from(STOPPED_EARLY),
-    })
+    }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::binding::{BindingSettings, RuleSet};
+use crate::binding::{BindingSettings, RuleError, RuleSet};
 use crate::config::{Config, ProcessEnvironment};
 use crate::rocketmq::Connector;
 
@@ -78,13 +78,18 @@ impl Target {
     }
 
     pub fn rules(&self) -> anyhow::Result<RuleSet> {
-        // Reading proves no origin, so no key is needed, nor the data directory that a running bridge holds.
-        let settings = BindingSettings {
-            origin_key: vec![0; 32],
-            max_message_bytes: self.config.rocketmq.max_message_bytes,
-        };
-        Ok(RuleSet::compile(&self.config.bindings, settings)?)
+        Ok(rules_to_read_by(&self.config)?)
     }
+}
+
+/// The bindings, for looking at: reading proves no origin, so no key is needed, nor the data directory that a running
+/// bridge holds.
+pub fn rules_to_read_by(config: &Config) -> Result<RuleSet, RuleError> {
+    let settings = BindingSettings {
+        origin_key: vec![0; 32],
+        max_message_bytes: config.rocketmq.max_message_bytes,
+    };
+    RuleSet::compile(&config.bindings, settings)
 }
 
 /// The addresses of a running `roombridge dev`, left in its data folder for the other commands.

@@ -67,12 +67,6 @@ impl TopicQueues {
     pub fn queue_of_slot(&self, slot: u8) -> usize {
         usize::from(self.slots.get(usize::from(slot)).copied().unwrap_or(0))
     }
-
-    /// Queues that RocketMQ has and this table does not use, for a message to the operator.
-    pub fn unused(&self, live: &[QueueName]) -> usize {
-        let known = self.queues();
-        live.iter().filter(|queue| !known.contains(queue)).count()
-    }
 }
 
 #[cfg(test)]
@@ -99,9 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn new_queues_are_noticed_and_do_not_move_a_room() {
+    fn a_slot_keeps_its_place_among_the_queues() {
         let table = TopicQueues::first(queues(4));
-        assert_eq!(table.unused(&queues(8)), 4);
         assert_eq!(table.queue_of_slot(7), 3);
     }
 }

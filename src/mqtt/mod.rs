@@ -11,6 +11,7 @@ mod replay_publisher;
 mod session;
 mod subscriber;
 mod target;
+mod tls;
 mod translate;
 mod try_connect;
 mod watchdog;

@@ -1,14 +1,13 @@
 //! From the configuration to rumqttc's options, for the connections that rumqttc serves: replay and check.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use rumqttc::tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rumqttc::v5::MqttOptions;
-use rumqttc::{NetworkOptions, Transport};
+use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 use secrecy::ExposeSecret;
 
+use super::tls;
 use crate::config::MqttConfig;
 
 /// The options cannot be made: what, and what to do.
@@ -38,28 +37,11 @@ pub fn options(config: &MqttConfig, client_id: &str) -> Result<MqttOptions, Opti
         options.set_credentials(username, password);
     }
     if let Some(tls) = &config.tls {
-        choose_cryptography();
-        options.set_transport(match &tls.ca_file {
-            Some(path) => {
-                let pem = fs::read(path).map_err(|source| OptionsError::CaFile {
-                    path: path.clone(),
-                    source,
-                })?;
-                Transport::tls(pem, None, None)
-            }
-            None => Transport::tls_with_default_config(),
-        });
+        let trusted = TlsConfiguration::Rustls(tls::trust(tls)?);
+        options.set_transport(Transport::tls_with_config(trusted));
     }
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
     Ok(options)
-}
-
-/// The TLS library panics unless one provider is chosen, because other crates compile a second one into it.
-pub fn choose_cryptography() {
-    if CryptoProvider::get_default().is_none() {
-        // Fails only when somebody else was faster, which is as good.
-        let _ = aws_lc_rs::default_provider().install_default();
-    }
 }

@@ -15,15 +15,12 @@ use super::translate;
 use crate::data_dir::{DataDir, DataDirError, SessionState};
 use crate::model::{Arrival, Clock, DropReason, Envelope, FilterReason, MessageIds, Qos, SessionStamp};
 use crate::pipeline::{
-    Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger, ReceiptNumber,
+    Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger, ReceiptNumber, WINDOWS_READ,
 };
 use crate::telemetry::{Metrics, Readiness};
 
 /// A receive window that is full for so long is a sign that the broker queues, and will drop beyond its own limit.
 const WINDOW_FULL_ALARM_S: u32 = 5;
-/// A broker that sends so many receive windows is read no further until some of it is acknowledged: Mosquitto 2.0.11 with
-/// MQTT 5 releases a whole window of a backlog for each PUBACK, and would put all of it into our memory.
-const WINDOWS_READ: usize = 4;
 /// Reached only when the broker does not read what we write.
 const OUTBOX_BYTES: usize = 64 * 1024;
 
@@ -42,7 +39,8 @@ pub struct SessionParts {
     pub link: watch::Sender<Link>,
 }
 
-/// The intake is full: the connection must be dropped, without an acknowledgement, so that the broker sends again.
+/// The intake is full: the connection must be dropped at once, without an acknowledgement, so that the broker sends again
+/// and nothing that came behind overtakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MustReconnect;
 
@@ -55,8 +53,6 @@ pub struct Session {
     /// Number of the last PUBLISH on this connection.
     sequence: u64,
     has_connected: bool,
-    /// A message found no room on this connection. What came behind it comes again, too, and must not overtake it.
-    is_holding_back: bool,
     window_full_s: u32,
 }
 
@@ -69,7 +65,6 @@ impl Session {
             stamp,
             sequence: 0,
             has_connected: false,
-            is_holding_back: false,
             window_full_s: 0,
         }
     }
@@ -97,7 +92,6 @@ impl Session {
         self.stamp = SessionStamp::new(state.stamp.as_str());
         self.outbox = Outbox::new(connack);
         self.sequence = 0;
-        self.is_holding_back = false;
         self.window_full_s = 0;
         if std::mem::replace(&mut self.has_connected, true) {
             self.parts.metrics.reconnects_total.inc();
@@ -186,10 +180,6 @@ impl Session {
         self.parts.metrics.received(publish.payload.len());
         self.sequence += 1;
         let qos = translate::qos(publish.qos);
-        if self.is_holding_back && qos != Qos::AtMostOnce {
-            self.parts.metrics.filtered(FilterReason::HeldBack);
-            return Ok(());
-        }
         let (packet_id, retain, duplicate) = (publish.pkid, publish.retain, publish.dup);
         let monotonic = self.parts.clock.monotonic();
         let translated = translate::publish(publish);
@@ -268,7 +258,6 @@ impl Session {
                 Ok(())
             }
             Some(receipt) => {
-                self.is_holding_back = true;
                 self.parts.ledger.forget(receipt);
                 self.parts.metrics.filtered(FilterReason::HeldBack);
                 Err(MustReconnect)
@@ -312,7 +301,7 @@ impl Session {
 
     /// Once a second: gauges, and the alarm of a full receive window.
     pub fn tick(&mut self) {
-        let (_, oldest) = self.parts.ledger.unsettled();
+        let oldest = self.parts.ledger.oldest_unsettled();
         let now = self.parts.clock.monotonic();
         let age = oldest.map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest));
         self.parts.metrics.set_lag(age);

@@ -1,20 +1,15 @@
 //! Where the bridge's own connection goes and with what CONNECT, computed once.
 
-use std::fs;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::TlsConfiguration;
 use rumqttc::tokio_rustls::TlsConnector;
-use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
-use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use rumqttc::tokio_rustls::rustls::pki_types::ServerName;
 use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Login, Packet};
 use secrecy::ExposeSecret;
 
-use super::options::{OptionsError, choose_cryptography};
-use crate::config::{MqttConfig, TlsConfig};
+use super::options::OptionsError;
+use super::tls;
+use crate::config::MqttConfig;
 
 /// See the module's words.
 pub struct Target {
@@ -49,7 +44,7 @@ impl Target {
             tls: config
                 .tls
                 .as_ref()
-                .map(|tls| connector(tls, &config.host))
+                .map(|tls| tls::connector(tls, &config.host))
                 .transpose()?,
             keep_alive: config.keep_alive,
             max_packet_bytes: config.max_packet_bytes,
@@ -68,36 +63,4 @@ impl Target {
         };
         Packet::Connect(connect, None, self.login.clone())
     }
-}
-
-fn connector(tls: &TlsConfig, host: &str) -> Result<(TlsConnector, ServerName<'static>), OptionsError> {
-    choose_cryptography();
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| OptionsError::HostName(host.to_owned()))?;
-    let config = match &tls.ca_file {
-        None => match TlsConfiguration::default() {
-            TlsConfiguration::Rustls(config) => config,
-            TlsConfiguration::Simple { .. } => return Err(OptionsError::SystemCertificates),
-        },
-        Some(path) => {
-            let wrong = |source| OptionsError::CaFile {
-                path: path.clone(),
-                source,
-            };
-            let pem = fs::read(path).map_err(wrong)?;
-            let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-                .filter_map(Result::ok)
-                .collect();
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(certificates);
-            if roots.is_empty() {
-                return Err(wrong(io::Error::other("it holds no certificate in PEM form")));
-            }
-            Arc::new(
-                ClientConfig::builder()
-                    .with_root_certificates(roots)
-                    .with_no_client_auth(),
-            )
-        }
-    };
-    Ok((TlsConnector::from(config), name))
 }

@@ -39,6 +39,14 @@ impl Sink for ScriptedSink {
     }
 }
 
+/// A sink that gives these answers first, and then stores everything.
+fn answering(answers: impl IntoIterator<Item = Vec<Sent>>) -> ScriptedSink {
+    ScriptedSink {
+        answers: Mutex::new(answers.into_iter().collect()),
+        ..ScriptedSink::default()
+    }
+}
+
 fn stored(queue_offset: u64) -> Sent {
     Sent::Stored(StoredAt {
         queue_id: 0,
@@ -121,16 +129,8 @@ async fn a_refused_batch_is_halved_until_the_bad_message_is_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_retry_carries_the_same_messages_in_the_same_order() {
     let timeouts = vec![Sent::Failed(FailureKind::Timeout); 5];
-    let answers = Mutex::new(VecDeque::from([timeouts.clone(), timeouts]));
-    let (ends, sent) = settle(
-        ScriptedSink {
-            answers,
-            ..ScriptedSink::default()
-        },
-        5,
-        false,
-    )
-    .await;
+    let answers = [timeouts.clone(), timeouts];
+    let (ends, sent) = settle(answering(answers), 5, false).await;
     assert!(ends.iter().all(is_stored));
     assert_eq!(sent.len(), 3);
     assert!(sent.iter().all(|batch| *batch == sent[0]), "{sent:?}");
@@ -145,16 +145,8 @@ async fn only_what_failed_is_sent_again() {
         stored(2),
         Sent::Failed(FailureKind::Busy),
     ];
-    let answers = Mutex::new(VecDeque::from([mixed]));
-    let (ends, sent) = settle(
-        ScriptedSink {
-            answers,
-            ..ScriptedSink::default()
-        },
-        4,
-        false,
-    )
-    .await;
+    let answers = [mixed];
+    let (ends, sent) = settle(answering(answers), 4, false).await;
     assert!(ends.iter().all(is_stored));
     assert_eq!(sent[1], ["1", "3"]);
 }
@@ -162,43 +154,19 @@ async fn only_what_failed_is_sent_again() {
 /// Hazard 8: FLUSH_DISK_TIMEOUT is no SEND_OK.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_durable_is_tried_again_unless_the_user_accepts_it() {
-    let answers = || Mutex::new(VecDeque::from([vec![not_durable()]]));
-    let (ends, sent) = settle(
-        ScriptedSink {
-            answers: answers(),
-            ..ScriptedSink::default()
-        },
-        1,
-        false,
-    )
-    .await;
+    let answers = || [vec![not_durable()]];
+    let (ends, sent) = settle(answering(answers()), 1, false).await;
     assert!(is_stored(&ends[0]));
     assert_eq!(sent.len(), 2, "tried again");
-    let (ends, sent) = settle(
-        ScriptedSink {
-            answers: answers(),
-            ..ScriptedSink::default()
-        },
-        1,
-        true,
-    )
-    .await;
+    let (ends, sent) = settle(answering(answers()), 1, true).await;
     assert!(is_stored(&ends[0]));
     assert_eq!(sent.len(), 1, "accepted");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_answers_for_too_few_has_not_stored_the_rest() {
-    let answers = Mutex::new(VecDeque::from([vec![stored(1)]]));
-    let (ends, sent) = settle(
-        ScriptedSink {
-            answers,
-            ..ScriptedSink::default()
-        },
-        3,
-        false,
-    )
-    .await;
+    let answers = [vec![stored(1)]];
+    let (ends, sent) = settle(answering(answers), 3, false).await;
     assert!(ends.iter().all(is_stored));
     assert_eq!(sent[1], ["1", "2"]);
 }

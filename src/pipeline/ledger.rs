@@ -13,6 +13,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::model::MessageId;
 
+/// A broker that has sent so many receive windows is read no further until some of it is acknowledged, and so much of
+/// what was stored last is read back at a start: Mosquitto 2.0.11 with MQTT 5 releases a whole window of a backlog for each
+/// PUBACK, and would put all of it into our memory.
+pub const WINDOWS_READ: usize = 4;
+
 /// Names one receipt within this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReceiptNumber(u64);
@@ -85,8 +90,8 @@ struct OpenReceipt {
 #[derive(Debug)]
 pub struct ReceiptLedger {
     receive_window: usize,
-    /// The most deliveries of this connection that were open at once: some brokers (Mosquitto 2.0 with MQTT 5, while
-    /// publishers run) send beyond the receive maximum, and may then deliver as many again.
+    /// The most deliveries of this connection that were open at once: some brokers (Mosquitto 2.0 with MQTT 5)
+    /// send beyond the receive maximum, and may then deliver as many again.
     window_seen: usize,
     connected: bool,
     next: u64,
@@ -156,7 +161,7 @@ impl ReceiptLedger {
             .retain(|_, receipt| !(receipt.orphaned && receipt.settled));
     }
 
-    /// The CONNACK event was seen. With `session_present` the broker sends the open deliveries again, which arms
+    /// The CONNACK was seen. With `session_present` the broker sends the open deliveries again, which arms
     /// them; without it they are stored but have lost the right to be acknowledged.
     pub fn connected(&mut self, session_present: bool) {
         self.connected = true;
@@ -294,16 +299,10 @@ impl ReceiptLedger {
         self.order.len()
     }
 
-    /// Receipts that have not reached their end, and the arrival of the oldest of them.
-    pub fn unsettled(&self) -> (usize, Option<Duration>) {
+    /// The arrival of the oldest receipt that has not reached its end.
+    pub fn oldest_unsettled(&self) -> Option<Duration> {
         let unsettled = self.open.values().filter(|receipt| !receipt.settled);
-        unsettled.fold((0, None), |(count, oldest), receipt| {
-            let arrived = receipt.delivery.arrived;
-            (
-                count + 1,
-                Some(oldest.map_or(arrived, |oldest: Duration| oldest.min(arrived))),
-            )
-        })
+        unsettled.map(|receipt| receipt.delivery.arrived).min()
     }
 
     /// Proven only within the connection just before, with the same identifier and content: identifiers are given

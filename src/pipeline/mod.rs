@@ -19,7 +19,7 @@ pub use attempts::Sending;
 pub use intake::{Arrived, Full, Intake, IntakeReceiver, intake};
 pub use lanes::BatchLimits;
 pub use ledger::{
-    Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered,
+    Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ,
 };
 pub use retry::Retry;
 pub use uplink::{Link, SaveTables, Uplink, UplinkParts};

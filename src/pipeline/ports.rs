@@ -64,8 +64,7 @@ pub struct Page {
 pub struct ReadError {
     pub what: String,
     pub cause: String,
-    /// The topic does not exist.
-    pub missing: bool,
+    pub kind: FailureKind,
 }
 
 /// Reads stored messages by queue offset; belongs to no consumer group and commits nothing.

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use super::ledger::{Fingerprint, Remembered};
+use super::ledger::{Fingerprint, Remembered, WINDOWS_READ};
 use super::ports::{ReadError, Reader};
 use super::retry::Retry;
 use crate::binding::read_back;
 use crate::data_dir::SessionState;
+use crate::model::FailureKind;
 
 const PAGE_MESSAGES: u32 = 256;
-/// Per queue, as many as the subscriber reads beyond its PUBACKs (`mqtt/session.rs`): all may have gone to one room.
-const WINDOWS_READ: u64 = 4;
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const MISSING_AFTER: Duration = Duration::from_secs(20);
 
@@ -34,7 +33,10 @@ pub async fn last_receipts(
             match of_topic(reader, topic, session, receive_maximum).await {
                 Ok(receipts) => break found.extend(receipts),
                 // The name server also forgets the topics of a broker that is away, thus not at the first answer.
-                Err(ReadError { missing: true, .. }) if began.elapsed() > MISSING_AFTER => {
+                Err(ReadError {
+                    kind: FailureKind::TopicMissing,
+                    ..
+                }) if began.elapsed() > MISSING_AFTER => {
                     tracing::warn!(
                         topic,
                         "the topic is gone, and with it what was stored last; copies may be shown"
@@ -65,7 +67,7 @@ async fn of_topic(
     let mut found = Vec::new();
     for queue in reader.queues(topic).await? {
         let (first, end) = reader.offsets(topic, &queue).await?;
-        let mut next = first.max(end.saturating_sub(u64::from(receive_maximum) * WINDOWS_READ));
+        let mut next = first.max(end.saturating_sub(u64::from(receive_maximum) * WINDOWS_READ as u64));
         while next < end {
             let page = reader.pull(topic, &queue, None, next, PAGE_MESSAGES).await?;
             if page.next_offset <= next {

@@ -95,13 +95,17 @@ impl Uplink {
     pub async fn run(mut self, stop_now: CancellationToken) {
         let mut arrived = Vec::with_capacity(INTAKE_AT_ONCE);
         let mut open = true;
+        let mut subscriber_lives = true;
         while open || !self.is_idle() {
             let due_in = self.next_due_in();
             tokio::select! {
                 biased;
                 () = stop_now.cancelled() => return,
                 Some(finished) = self.running.join_next() => self.finish(finished).await,
-                changed = self.parts.link.changed() => self.link_changed(changed.is_ok()).await,
+                changed = self.parts.link.changed(), if subscriber_lives => {
+                    subscriber_lives = changed.is_ok();
+                    self.link_changed().await;
+                }
                 count = self.parts.intake.receiver.recv_many(&mut arrived, INTAKE_AT_ONCE), if open => {
                     open = count > 0;
                     self.take_in(&mut arrived).await;
@@ -273,7 +277,7 @@ impl Uplink {
         let _ = self.parts.settled.send(receipts).await;
     }
 
-    async fn link_changed(&mut self, subscriber_lives: bool) {
+    async fn link_changed(&mut self) {
         let link = *self.parts.link.borrow_and_update();
         self.parts
             .sending
@@ -295,11 +299,6 @@ impl Uplink {
                 )
                 .await;
             }
-        }
-        if !subscriber_lives {
-            // Its end closes the intake as well; a pending future keeps the select from spinning.
-            let (_, never) = watch::channel(Link::Up);
-            self.parts.link = never;
         }
     }
 

@@ -10,6 +10,8 @@ use rocketmq_client_rust::{ClientError, ClientResult, DefaultMQAdminExt, MQAdmin
 use rocketmq_model::topic::TopicConfig;
 
 use super::client::{Connector, OpenClient, StartError};
+use super::failure::kind_of;
+use crate::model::FailureKind;
 
 const STOP: Duration = Duration::from_secs(2);
 
@@ -113,7 +115,7 @@ impl Admin {
         let route = MQAdminReadExt::examine_topic_route_info(&self.client, name.into());
         match tokio::time::timeout(limit, route).await {
             Ok(Ok(route)) => Ok(route.is_some()),
-            Ok(Err(error)) if is_topic_missing(&error) => Ok(false),
+            Ok(Err(error)) if kind_of(&error) == FailureKind::TopicMissing => Ok(false),
             Ok(Err(error)) => Err(self.failed(&what, &error).await),
             Err(_) => Err(no_answer(what, limit)),
         }
@@ -194,9 +196,4 @@ fn no_answer(what: String, limit: Duration) -> AdminError {
         what,
         cause: format!("no answer within {} ms", limit.as_millis()),
     }
-}
-
-fn is_topic_missing(error: &ClientError) -> bool {
-    const TOPIC_NOT_EXIST: i32 = 17;
-    error.broker_response_code() == Some(TOPIC_NOT_EXIST)
 }

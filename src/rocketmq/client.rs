@@ -21,8 +21,6 @@ use super::failure::{kind_of, text_of};
 use crate::config::RocketMqConfig;
 use crate::model::FailureKind;
 
-/// Part of the explanation, by which this cause is told from others.
-pub const OLD_NAME_SERVER: &str = "older than RocketMQ 5";
 const CLOSE: Duration = Duration::from_secs(2);
 
 /// The threads that RocketMQ clients run on could not be started.
@@ -112,7 +110,7 @@ impl Connector {
         let name_servers = self.name_servers.join(", ");
         if kind_of(error) == FailureKind::UnsupportedServer {
             return format!(
-                "the name server at {name_servers} is {OLD_NAME_SERVER}; roombridge needs a 5.x name server \
+                "the name server at {name_servers} is older than RocketMQ 5; roombridge needs a 5.x name server \
                  (4.9 brokers behind it work)"
             );
         }

@@ -4,11 +4,13 @@ use std::error::Error as _;
 
 use rocketmq_client_rust::ClientError;
 
-use crate::model::FailureKind;
+use crate::model::{FailureKind, NotDurable};
 
 /// Response codes of the RocketMQ broker and name server (`ResponseCode` of the remoting protocol).
 const SYSTEM_BUSY: i32 = 2;
-const FLUSH_AND_REPLICA_CODES: [i32; 3] = [10, 11, 12];
+const FLUSH_DISK_TIMEOUT: i32 = 10;
+const SLAVE_NOT_AVAILABLE: i32 = 11;
+const FLUSH_SLAVE_TIMEOUT: i32 = 12;
 const MESSAGE_ILLEGAL: i32 = 13;
 const SERVICE_NOT_AVAILABLE: i32 = 14;
 const NO_PERMISSION: i32 = 16;
@@ -46,7 +48,9 @@ fn kind_of_response(code: i32) -> FailureKind {
         MESSAGE_ILLEGAL => FailureKind::MessageIllegal,
         NO_PERMISSION => FailureKind::NoPermission,
         TOPIC_NOT_EXIST => FailureKind::TopicMissing,
-        code if FLUSH_AND_REPLICA_CODES.contains(&code) => FailureKind::Timeout,
+        FLUSH_DISK_TIMEOUT => FailureKind::NotDurable(NotDurable::FlushDiskTimeout),
+        SLAVE_NOT_AVAILABLE => FailureKind::NotDurable(NotDurable::SlaveNotAvailable),
+        FLUSH_SLAVE_TIMEOUT => FailureKind::NotDurable(NotDurable::FlushSlaveTimeout),
         _ => FailureKind::Unknown,
     }
 }
@@ -61,4 +65,31 @@ pub fn text_of(error: &ClientError) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hazard 8: with these the master has the batch, and a retry at full pace appends it again and again.
+    #[test]
+    fn what_the_master_has_is_not_retried_like_a_lost_answer() {
+        for (code, why) in [
+            (10, NotDurable::FlushDiskTimeout),
+            (11, NotDurable::SlaveNotAvailable),
+            (12, NotDurable::FlushSlaveTimeout),
+        ] {
+            assert_eq!(
+                kind_of_response(code),
+                FailureKind::NotDurable(why),
+                "code {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_code_that_nobody_knows_is_retried_and_raised() {
+        assert_eq!(kind_of_response(9_999), FailureKind::Unknown);
+        assert_eq!(kind_of_response(NO_PERMISSION), FailureKind::NoPermission);
+    }
 }

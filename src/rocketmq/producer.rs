@@ -15,7 +15,7 @@ use rocketmq_model::common::message::message_queue::MessageQueue;
 use rocketmq_model::common::message::message_single::Message;
 
 use super::admin;
-use super::client::{Connector, OLD_NAME_SERVER, OpenClient};
+use super::client::{Connector, OpenClient};
 use super::failure::{kind_of, text_of};
 use super::reader::RocketMqReader;
 use crate::config::RocketMqConfig;
@@ -110,13 +110,7 @@ impl Inner {
     async fn find_queues(&self, topic: &str) -> Result<Vec<QueueName>, FailureKind> {
         self.reader.writable_queues(topic).await.map_err(|error| {
             tracing::debug!(%error, "no queues of a topic");
-            if error.missing {
-                FailureKind::TopicMissing
-            } else if error.cause.contains(OLD_NAME_SERVER) {
-                FailureKind::UnsupportedServer
-            } else {
-                FailureKind::Transport
-            }
+            error.kind
         })
     }
 
@@ -203,7 +197,8 @@ impl BrokerClient {
         Ok(started)
     }
 
-    /// The client failed: it is closed before a fresh one may be built, so that nothing of it arrives late unnoticed.
+    /// The client failed: it begins to close before a fresh one may be built. What of it arrives all the same has the ids
+    /// of the retry.
     /// Another lane may have replaced it already.
     async fn replace(&self, failed: &Arc<StartedProducer>) {
         let mut current = self.current.lock().await;

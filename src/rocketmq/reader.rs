@@ -22,7 +22,8 @@ use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
 use rocketmq_protocol::rpc::rpc_request_header::RpcRequestHeader;
 
 use super::client::{Connector, OpenClient, StartError};
-use crate::model::{QueueName, StoredMessage};
+use super::failure::kind_of;
+use crate::model::{FailureKind, QueueName, StoredMessage};
 use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
 
 /// RocketMQ's own group for tools: every broker knows it, so that nothing has to be created for reading.
@@ -75,7 +76,7 @@ impl RocketMqReader {
         }
         let client = open(&self.connector)
             .await
-            .map_err(|error| failed(what, error.to_string()))?;
+            .map_err(|error| failed(what, FailureKind::Unknown, error.to_string()))?;
         let client = Arc::new(client);
         *current = Some(client.clone());
         Ok(client)
@@ -90,18 +91,23 @@ impl RocketMqReader {
     ) -> Result<T, ReadError> {
         // The client has timeouts of its own, but not for finding the address and connecting.
         let limit = self.connector.timeout() + Duration::from_secs(1);
-        let (cause, answered) = match tokio::time::timeout(limit, request).await {
+        let (kind, cause, answered) = match tokio::time::timeout(limit, request).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => (
+                kind_of(&error),
                 self.connector.explain(&error).await,
                 error.broker_response_code().is_some(),
             ),
-            Err(_) => (format!("no answer within {} ms", limit.as_millis()), false),
+            Err(_) => (
+                FailureKind::Timeout,
+                format!("no answer within {} ms", limit.as_millis()),
+                false,
+            ),
         };
         if !answered {
             self.forget(client).await;
         }
-        Err(failed(what, cause))
+        Err(failed(what, kind, cause))
     }
 
     /// A client that lived through an outage finds its broker again only seconds after its return, a fresh one at once.
@@ -189,6 +195,7 @@ impl RocketMqReader {
             {
                 failed(
                     &what,
+                    FailureKind::Transport,
                     "the name server knows no broker; is the RocketMQ broker running?".to_owned(),
                 )
             }
@@ -196,7 +203,7 @@ impl RocketMqReader {
                 what,
                 cause: "there is no such topic on the brokers that are there; check its name, or create it"
                     .to_owned(),
-                missing: true,
+                kind: FailureKind::TopicMissing,
             },
             Err(error) => error,
         }
@@ -218,7 +225,7 @@ impl RocketMqReader {
         known().ok_or_else(|| ReadError {
             what: describe(topic, queue),
             cause: format!("broker {} is not there at the moment", queue.broker),
-            missing: false,
+            kind: FailureKind::Transport,
         })
     }
 }
@@ -332,7 +339,7 @@ impl Reader for RocketMqReader {
             let wrong = |cause: &str| ReadError {
                 what: what(),
                 cause: cause.to_owned(),
-                missing: false,
+                kind: FailureKind::Unknown,
             };
             if tag.is_some_and(|tag| tag.is_empty() || tag == "*" || tag.contains("||")) {
                 return Err(wrong("the tag must be one tag: not empty, not *, without ||"));
@@ -428,11 +435,11 @@ fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
     }
 }
 
-fn failed(what: &str, cause: String) -> ReadError {
+fn failed(what: &str, kind: FailureKind, cause: String) -> ReadError {
     ReadError {
         what: what.to_owned(),
         cause,
-        missing: false,
+        kind,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use roombridge::config::{Config, RocketMqConfig};
-use roombridge::model::{QueueName, Sent};
+use roombridge::model::{FailureKind, QueueName, Sent};
 use roombridge::pipeline::ports::{Batch, OutgoingMessage, Page, ReadError, Reader, Sink};
 use roombridge::rocketmq::{Connector, Producer, RocketMqReader};
 
@@ -127,7 +127,7 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 
     let missing = reader.queues("no-such-topic").await.unwrap_err();
-    assert!(missing.missing, "{missing}");
+    assert_eq!(missing.kind, FailureKind::TopicMissing, "{missing}");
     let two_tags = reader
         .pull("reader", queue, Some("Aa||BB"), 0, 1)
         .await
@@ -156,8 +156,11 @@ async fn a_broker_that_is_away_is_no_missing_topic_and_is_read_again_at_once_whe
     .await;
 
     // then both answers say so, and neither says that the topic does not exist
-    assert!(!lost.missing && lost.to_string().contains("broker"), "{lost}");
-    assert!(!forgotten.unwrap_err().missing);
+    assert!(
+        lost.kind != FailureKind::TopicMissing && lost.to_string().contains("broker"),
+        "{lost}"
+    );
+    assert_ne!(forgotten.unwrap_err().kind, FailureKind::TopicMissing);
 
     // and when it is back, a fresh client finds it without the old one's pause of seconds
     rocketmq.start_broker();

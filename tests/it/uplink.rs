@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::apache::ApacheRocketMq;
 use crate::support::bridge::{Bridge, get, roombridge_cli};
 use crate::support::java::JavaMessage;
-use crate::support::lesson::{compare, message};
+use crate::support::lesson::{Found, compare, message};
 use crate::support::metrics::Metrics;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions, Persistence};
 use crate::support::mqtt_client::{Message, Published, Publisher, publish_messages};
@@ -53,6 +53,35 @@ fn wait_for_all(bridge: &Bridge) {
         let books = bridge.metrics().books();
         books.in_flight == 0.0 && books.balanced()
     });
+}
+
+/// What was acknowledged to the publishers, and what became of it.
+struct Lesson {
+    published: Vec<(String, Published)>,
+    all: usize,
+    stored: Vec<JavaMessage>,
+    found: Found,
+}
+
+/// Lets the publishers finish and the bridge store all, and reads the topic by Apache's client.
+fn end_of_lesson(
+    publishers: Vec<(String, Publisher)>,
+    bridge: &Bridge,
+    rocketmq: &ApacheRocketMq,
+    topic: &str,
+) -> Lesson {
+    let published = finish(publishers);
+    wait_for_all(bridge);
+    let all = acknowledged(&published).count();
+    let stored = rocketmq.read_at_least(topic, all, Duration::from_secs(30));
+    let found = compare(acknowledged(&published), ROOMS, &stored);
+    println!("{topic}: {all} acknowledged to publishers, {found:?}");
+    Lesson {
+        published,
+        all,
+        stored,
+        found,
+    }
 }
 
 #[test]
@@ -169,15 +198,9 @@ fn rocketmq_away_for_twenty_seconds_acks_nothing_loses_nothing_and_goes_on_withi
     let (port_open, back_after) = watch.join().unwrap();
     // The broker opens its port before it registers with the name server, which takes its time on a busy machine.
     let registered_after = started - port_open;
-    let published = finish(publishers);
-    wait_for_all(&bridge);
-    let all: usize = published
-        .iter()
-        .map(|(_, published)| published.acknowledged.len())
-        .sum();
-    let stored = rocketmq.read_at_least("away", all, Duration::from_secs(30));
-    let found = compare(acknowledged(&published), ROOMS, &stored);
-    println!("registered {registered_after:?} and sent to {back_after:?} after the port was open; {found:?}");
+    let lesson = end_of_lesson(publishers, &bridge, &rocketmq, "away");
+    let found = &lesson.found;
+    println!("registered {registered_after:?} and sent to {back_after:?} after the port was open");
     assert!(found.lost.is_empty(), "{:?}", found.lost);
     assert_eq!(found.out_of_order, 0);
     let late = back_after.saturating_sub(registered_after);
@@ -200,18 +223,12 @@ fn a_bridge_killed_under_load_loses_nothing_and_history_hides_the_copies() {
         bridge.kill();
         bridge.start_again();
     }
-    let published = finish(publishers);
-    wait_for_all(&bridge);
-    let all: usize = published
-        .iter()
-        .map(|(_, published)| published.acknowledged.len())
-        .sum();
-    let stored = rocketmq.read_at_least("killed", all, Duration::from_secs(30));
-    let found = compare(acknowledged(&published), ROOMS, &stored);
-    println!("{all} acknowledged to publishers, {found:?}");
+    let lesson = end_of_lesson(publishers, &bridge, rocketmq, "killed");
+    let (all, found) = (lesson.all, &lesson.found);
     assert!(found.lost.is_empty(), "{:?}", found.lost);
     assert_eq!((found.messages, found.out_of_order), (all, 0));
-    let ids: std::collections::HashSet<_> = stored
+    let ids: std::collections::HashSet<_> = lesson
+        .stored
         .iter()
         .map(|message| message.property("rbId").unwrap())
         .collect();
@@ -220,7 +237,7 @@ fn a_bridge_killed_under_load_loses_nothing_and_history_hides_the_copies() {
         all,
         "a copy has the id of its original, and no two messages share one"
     );
-    history_shows_each_once(&bridge, 7, &stored, &published);
+    history_shows_each_once(&bridge, 7, &lesson.stored, &lesson.published);
     bridge.assert_books_balanced();
 }
 
@@ -284,16 +301,9 @@ fn a_restarted_mosquitto_resumes_the_session_and_nothing_is_lost() {
         mosquitto.start_again();
     }
     std::thread::sleep(Duration::from_millis(800));
-    let published = finish(publishers);
-    wait_for_all(&bridge);
+    let lesson = end_of_lesson(publishers, &bridge, rocketmq, "restarted");
+    let found = &lesson.found;
     assert_eq!(bridge.metrics().value("roombridge_session_lost_total", &[]), 0.0);
-    let all: usize = published
-        .iter()
-        .map(|(_, published)| published.acknowledged.len())
-        .sum();
-    let stored = rocketmq.read_at_least("restarted", all, Duration::from_secs(30));
-    let found = compare(acknowledged(&published), ROOMS, &stored);
-    println!("{all} acknowledged to publishers, {found:?}");
     assert!(found.lost.is_empty(), "{:?}", found.lost);
     bridge.assert_books_balanced();
 }
@@ -310,14 +320,8 @@ fn a_terminated_bridge_drains_and_exits_with_zero() {
     let status = bridge.wait_exit(Duration::from_secs(25));
     assert_eq!(status.code(), Some(0), "{}", bridge.log_text());
     bridge.start_again();
-    let published = finish(publishers);
-    wait_for_all(&bridge);
-    let all: usize = published
-        .iter()
-        .map(|(_, published)| published.acknowledged.len())
-        .sum();
-    let stored = rocketmq.read_at_least("drained", all, Duration::from_secs(30));
-    let found = compare(acknowledged(&published), ROOMS, &stored);
+    let lesson = end_of_lesson(publishers, &bridge, rocketmq, "drained");
+    let (all, found) = (lesson.all, &lesson.found);
     assert_eq!(
         (found.messages, found.duplicates, found.lost.len()),
         (all, 0, 0),

@@ -1,0 +1,58 @@
+//! TLS towards the MQTT broker: whom to trust, the same for each kind of connection.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use rumqttc::TlsConfiguration;
+use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
+use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::options::OptionsError;
+use crate::config::TlsConfig;
+
+/// For a connection to that host.
+pub fn connector(tls: &TlsConfig, host: &str) -> Result<(TlsConnector, ServerName<'static>), OptionsError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| OptionsError::HostName(host.to_owned()))?;
+    Ok((TlsConnector::from(trust(tls)?), name))
+}
+
+/// Trusts the certificates of the CA file, or those of this system.
+pub fn trust(tls: &TlsConfig) -> Result<Arc<ClientConfig>, OptionsError> {
+    choose_cryptography();
+    let Some(path) = &tls.ca_file else {
+        return match TlsConfiguration::default() {
+            TlsConfiguration::Rustls(config) => Ok(config),
+            TlsConfiguration::Simple { .. } => Err(OptionsError::SystemCertificates),
+        };
+    };
+    let wrong = |source| OptionsError::CaFile {
+        path: path.clone(),
+        source,
+    };
+    let pem = fs::read(path).map_err(wrong)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .filter_map(Result::ok)
+        .collect();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    if roots.is_empty() {
+        return Err(wrong(io::Error::other("it holds no certificate in PEM form")));
+    }
+    Ok(Arc::new(
+        ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    ))
+}
+
+/// The TLS library panics unless one provider is chosen, because other crates compile a second one into it.
+fn choose_cryptography() {
+    if CryptoProvider::get_default().is_none() {
+        // Fails only when somebody else was faster, which is as good.
+        let _ = aws_lc_rs::default_provider().install_default();
+    }
+}
