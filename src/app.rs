@@ -4,31 +4,36 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::binding::{BindingSettings, RuleSet};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data_dir::{DataDir, QueueTables, SessionState};
 use crate::lifecycle::Lifecycle;
 use crate::model::{Clock, MessageIds, SystemClock};
 use crate::mqtt::{SessionParts, Subscriber};
 use crate::pipeline::ports::{Sink, SoleHolder};
 use crate::pipeline::{
-    Alarm, BatchLimits, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber, Remembered, Sending, Uplink,
-    UplinkParts, intake, tail,
+    Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber, Remembered, Sending,
+    SpoolUse, Uplink, UplinkParts, intake, tail,
 };
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
+use crate::spool::{self, DEAD_LETTERS_FILE, LocalDeadLetters, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_rocketmq};
 
 /// Settlements on their way to the subscriber: batches, thus far more than there are queues.
 const SETTLEMENTS: usize = 1024;
+
+/// How long a start waits for RocketMQ to tell what was stored last.
+const TAIL_DEADLINE: Duration = Duration::from_secs(3);
 
 /// How a bridge ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +61,8 @@ struct Carrier {
     connector: Arc<Connector>,
     session: SessionState,
     tables: QueueTables,
+    spool: Option<Arc<SqliteSpool>>,
+    dead_letters: Arc<LocalDeadLetters>,
 }
 
 impl Bridge {
@@ -69,6 +76,11 @@ impl Bridge {
         let session = next_generation(&config, data_dir.session()?, accept_new_client_id)?;
         data_dir.save_session(&session)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let spool = open_spool(&config, clock.clone())?;
+        let dead_letters = Arc::new(LocalDeadLetters::open(
+            &config.data_dir.join(DEAD_LETTERS_FILE),
+            config.dead_letter.max_bytes,
+        )?);
         let listener = http::bind(config.http.listen).await?;
         let carrier = Carrier {
             metrics: Arc::new(Metrics::new(&topics).context("could not set the metrics up")?),
@@ -80,6 +92,8 @@ impl Bridge {
             data_dir,
             session,
             tables,
+            spool,
+            dead_letters,
         };
         Ok(Self { listener, carrier })
     }
@@ -121,7 +135,7 @@ impl Carrier {
             self.readiness.clone(),
         );
         let remembered = tokio::select! {
-            remembered = tail::last_receipts(&*reader, &written, &self.session, self.config.mqtt.receive_maximum) => remembered,
+            remembered = self.last_receipts(&*reader, &written) => remembered?,
             () = lifecycle.drain.cancelled() => return Ok(Ended::Drained),
         };
         let pipeline = &self.config.pipeline;
@@ -165,6 +179,29 @@ impl Carrier {
         Ok(Ended::StoppedEarly)
     }
 
+    /// What the last process stored or spooled last. With a spool, RocketMQ being away must not keep the bridge from
+    /// relieving the MQTT broker.
+    async fn last_receipts(
+        &self,
+        reader: &RocketMqReader,
+        topics: &[String],
+    ) -> anyhow::Result<Vec<Remembered>> {
+        let window = self.config.mqtt.receive_maximum;
+        let stored = tail::last_receipts(reader, topics, &self.session, window);
+        let Some(spool) = &self.spool else {
+            return Ok(stored.await);
+        };
+        let stored = tokio::time::timeout(TAIL_DEADLINE, stored).await.unwrap_or_else(|_| {
+            tracing::warn!(
+                "RocketMQ does not answer, so what was stored last is not known: the bridge goes on with its spool; \
+                 messages that the MQTT broker delivers again may be shown twice"
+            );
+            Vec::new()
+        });
+        let spooled = tail::last_in_the_spool(&**spool, &self.session, window).await?;
+        Ok(stored.into_iter().chain(spooled).collect())
+    }
+
     fn uplink(
         &self,
         sink: Arc<dyn Sink>,
@@ -174,15 +211,31 @@ impl Carrier {
     ) -> Uplink {
         let data_dir = self.data_dir.clone();
         let pipeline = &self.config.pipeline;
+        let dead_letters = Arc::new(DeadLetters {
+            sink: sink.clone(),
+            topic: self.config.dead_letter.topic.as_deref().map(Arc::from),
+            store: self.dead_letters.clone(),
+            max_message_bytes: self.config.rocketmq.max_message_bytes,
+            next_queue: AtomicUsize::new(0),
+        });
+        let spool = self.spool.clone().map(|spool| SpoolUse {
+            overflow: spool,
+            after: self.config.spool.after,
+        });
         Uplink::new(UplinkParts {
             rules: self.rules.clone(),
+            spool,
+            dead_letters,
             sending: Arc::new(Sending {
                 sink,
                 metrics: self.metrics.clone(),
                 readiness: self.readiness.clone(),
                 alarm: Alarm::new(self.clock.clone()),
                 accept_not_durable: self.config.rocketmq.accept_not_durable,
+                give_up_after: self.config.dead_letter.give_up_after,
+                drain_permits: Arc::new(Semaphore::new(self.config.spool.drain_batches)),
                 taken_over: AtomicBool::new(false),
+                stopping: CancellationToken::new(),
             }),
             lease: Arc::new(SoleHolder),
             clock: self.clock.clone(),
@@ -248,6 +301,34 @@ fn rules(config: &Config, data_dir: &DataDir) -> anyhow::Result<RuleSet> {
         max_message_bytes: config.rocketmq.max_message_bytes,
     };
     Ok(RuleSet::compile(&config.bindings, settings)?)
+}
+
+pub(crate) fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<SqliteSpool>>> {
+    if !config.spool.enabled {
+        return Ok(None);
+    }
+    let settings = SpoolSettings {
+        path: config.data_dir.join(SPOOL_FILE),
+        max_bytes: config.spool.max_bytes,
+        max_messages: config.spool.max_messages,
+        topic_bytes: config.spool.topic_bytes,
+        max_age: config.spool.max_age,
+        when_full: match config.spool.when_full {
+            config::WhenFull::Hold => spool::WhenFull::Hold,
+            config::WhenFull::DropOldest => spool::WhenFull::DropOldest,
+            config::WhenFull::DropNewest => spool::WhenFull::DropNewest,
+        },
+        min_free_bytes: config.spool.min_free_bytes,
+    };
+    let (spool, report) = SqliteSpool::open(settings, clock)?;
+    if report.depth.messages > 0 {
+        tracing::info!(
+            messages = report.depth.messages,
+            bytes = report.depth.bytes,
+            "the spool holds messages of an earlier process; they are sent first"
+        );
+    }
+    Ok(Some(Arc::new(spool)))
 }
 
 fn next_generation(

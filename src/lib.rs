@@ -12,6 +12,10 @@ pub mod archive;
 
 pub mod data_dir;
 
+pub mod storage;
+
+pub mod spool;
+
 pub mod telemetry;
 
 pub mod pipeline;

@@ -5,6 +5,7 @@
 //! Must never: name RocketMQ or MQTT directly, commit an offset, or take two messages with equal text for one.
 
 mod cursor;
+mod dead_letters;
 mod escape;
 mod history;
 mod record;
@@ -13,6 +14,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+pub use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
 pub use escape::visible;
 pub use history::{History, HistoryError, HistoryQuery, MAX_MESSAGES, Progress};
 pub use record::{Payload, Record};

@@ -43,7 +43,7 @@ pub enum Payload {
 }
 
 impl Payload {
-    fn of(bytes: &Bytes) -> Self {
+    pub(super) fn of(bytes: &Bytes) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
             Err(_) => Self::Base64(STANDARD.encode(bytes)),
@@ -190,11 +190,11 @@ fn timestamp(ms: u64) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-fn rfc3339(ms: u64) -> String {
+pub(super) fn rfc3339(ms: u64) -> String {
     format!("{:.3}", timestamp(ms))
 }
 
-fn local_time(ms: u64, zone: &TimeZone) -> String {
+pub(super) fn local_time(ms: u64, zone: &TimeZone) -> String {
     timestamp(ms)
         .to_zoned(zone.clone())
         .strftime("%Y-%m-%d %H:%M:%S%.3f")

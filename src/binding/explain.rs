@@ -3,6 +3,8 @@
 //! Promises: asks the same code that binds messages, so that it cannot say anything else than what happens.
 //! Must never: send anything, or need a message.
 
+use std::borrow::Cow;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -36,7 +38,7 @@ pub struct Explanation {
 /// One RocketMQ user property.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ExplainedProperty {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The value if the topic and the configuration fix it, otherwise what it will be, in angle brackets.
     pub value: String,
 }
@@ -99,7 +101,7 @@ impl RuleSet {
             Ok(_) => None,
             Err(Unbound::Filtered(FilterReason::NoRule)) => Some(missing),
             Err(Unbound::Filtered(reason)) => Some(reason.to_string()),
-            Err(Unbound::Dropped { reason, detail }) => {
+            Err(Unbound::Dead { reason, detail }) => {
                 Some(format!("can never be stored ({reason}): {detail}"))
             }
         }
@@ -154,8 +156,8 @@ fn sample(topic: &str, full: Option<&Rule>) -> Envelope {
     }
 }
 
-fn explained(name: &'static str, value: String, sender: Option<&SenderSource>) -> ExplainedProperty {
-    let pattern = match name {
+fn explained(name: Cow<'static, str>, value: String, sender: Option<&SenderSource>) -> ExplainedProperty {
+    let pattern = match &*name {
         "qoslevel" | "qosLevel" => "<QoS of the delivery>",
         "mqttMessageId" => "<packet identifier of the delivery, with QoS above 0>",
         "mqttPublishDubFlag" => "<DUP flag of the delivery>",

@@ -3,7 +3,7 @@
 //! Promises: what passes is not called illegal by RocketMQ 4.9 or 5.x with the configured message limit.
 //! Must never: shorten or repair; a message is stored as it is or dropped with its reason.
 
-use crate::model::DropReason;
+use crate::model::DeadReason;
 
 /// RocketMQ keeps the length of all properties in a signed 16-bit number.
 pub const MAX_PROPERTIES_BYTES: usize = 32_767;
@@ -66,18 +66,18 @@ pub(super) fn check_sizes(
     written_bytes: usize,
     body_bytes: usize,
     max_message_bytes: usize,
-) -> Result<(), (DropReason, String)> {
+) -> Result<(), (DeadReason, String)> {
     let properties_bytes = written_bytes + HEADROOM_BYTES;
     if properties_bytes > MAX_PROPERTIES_BYTES {
         return Err((
-            DropReason::PropertiesTooLarge,
+            DeadReason::PropertiesTooLarge,
             format!("the properties need {properties_bytes} bytes; RocketMQ takes {MAX_PROPERTIES_BYTES}"),
         ));
     }
     let message_bytes = body_bytes + properties_bytes + FRAME_BYTES;
     if message_bytes > max_message_bytes {
         return Err((
-            DropReason::TooLarge,
+            DeadReason::TooLarge,
             format!(
                 "the message needs {message_bytes} bytes; rocketmq.max_message_bytes is {max_message_bytes}"
             ),
@@ -115,14 +115,14 @@ mod tests {
         assert_eq!(check_sizes(most, 1, 1 << 20), Ok(()));
         assert_eq!(
             check_sizes(most + 1, 1, 1 << 20).unwrap_err().0,
-            DropReason::PropertiesTooLarge
+            DeadReason::PropertiesTooLarge
         );
 
         let around = 1_000 + HEADROOM_BYTES + FRAME_BYTES;
         assert_eq!(check_sizes(1_000, 4_000, around + 4_000), Ok(()));
         assert_eq!(
             check_sizes(1_000, 4_001, around + 4_000).unwrap_err().0,
-            DropReason::TooLarge
+            DeadReason::TooLarge
         );
     }
 }

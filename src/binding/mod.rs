@@ -6,6 +6,7 @@
 //!
 //! Must never: do IO, look at a clock, wait; parse the MQTT topic back from the tag, which is only an index.
 
+mod dead_letter;
 mod escape;
 mod explain;
 mod filter;
@@ -15,12 +16,14 @@ mod origin;
 mod properties;
 mod query;
 mod read_back;
+mod resend;
 mod rules;
 mod template;
 
 #[cfg(test)]
 mod tests;
 
+pub use dead_letter::{as_message, letter_of_envelope, letter_of_message, read_letter, stored_form};
 pub use explain::{ExplainedProperty, Explanation};
 pub use filter::{Filter, FilterError};
 pub use levels::slot_of;
@@ -28,5 +31,6 @@ pub use limits::{HEADROOM_BYTES, MAX_PROPERTIES_BYTES};
 pub use origin::origin_is_genuine;
 pub use query::{QueryError, RoomQuery};
 pub use read_back::{Recorded, read_back};
+pub use resend::envelope_of_letter;
 pub use rules::{BindingSettings, Bound, RuleError, RuleSet, Unbound};
 pub use template::TemplateError;

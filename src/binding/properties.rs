@@ -4,6 +4,8 @@
 //! empty value; what RocketMQ cannot hold is percent-encoded and its name listed in `rbEncoded`.
 //! Must never: write a sender that the binding does not vouch for, or a guess about the publish (its QoS, its session).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -41,8 +43,9 @@ pub(super) struct Context<'a> {
 }
 
 /// The properties, with what they cost in RocketMQ.
+#[derive(Default)]
 pub(super) struct Written {
-    pub list: Vec<(&'static str, String)>,
+    pub list: Vec<(Cow<'static, str>, String)>,
     /// Names, values and separators.
     pub bytes: usize,
     encoded: String,
@@ -67,8 +70,7 @@ pub(super) fn write(context: Context<'_>) -> Written {
     apache(&mut written, context.envelope);
     mqtt5(&mut written, &context.envelope.properties, context.sender);
     ours(&mut written, context);
-    let encoded = std::mem::take(&mut written.encoded);
-    written.safe(ENCODED, encoded);
+    written.close();
     written
 }
 
@@ -156,8 +158,14 @@ fn ours(written: &mut Written, context: Context<'_>) {
 }
 
 impl Written {
+    /// Names what was encoded; nothing comes after it.
+    pub fn close(&mut self) {
+        let encoded = std::mem::take(&mut self.encoded);
+        self.safe(ENCODED, encoded);
+    }
+
     /// A value from outside: may hold what RocketMQ cannot.
-    fn text(&mut self, name: &'static str, value: String) {
+    pub fn text(&mut self, name: &'static str, value: String) {
         if !escape::is_unstorable(&value) {
             return self.safe(name, value);
         }
@@ -169,12 +177,12 @@ impl Written {
     }
 
     /// A value of our own making, without control characters.
-    fn safe(&mut self, name: &'static str, value: String) {
+    pub fn safe(&mut self, name: &'static str, value: String) {
         if value.is_empty() {
             return;
         }
         self.bytes += name.len() + value.len() + SEPARATORS_BYTES;
-        self.list.push((name, value));
+        self.list.push((name.into(), value));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Promises: a binding that can never work is refused when the configuration is read, with its number and the remedy.
 //! Must never: try a later binding once a filter matched, or bind one topic differently from one call to the next.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::origin::Signer;
 use super::properties;
 use super::template::{Template, TemplateError};
 use crate::config::{BindingConfig, SenderSource};
-use crate::model::{DropReason, Envelope, FilterReason, Kind};
+use crate::model::{DeadReason, Envelope, FilterReason, Kind};
 
 /// What the bindings need besides their text.
 #[derive(Clone)]
@@ -79,7 +80,7 @@ pub struct Bound {
     pub tag: String,
     /// KEYS, separated by spaces: the room if there is one, and the message id.
     pub keys: String,
-    pub properties: Vec<(&'static str, String)>,
+    pub properties: Vec<(Cow<'static, str>, String)>,
     pub body: Bytes,
 }
 
@@ -87,7 +88,11 @@ pub struct Bound {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unbound {
     Filtered(FilterReason),
-    Dropped { reason: DropReason, detail: String },
+    /// It can never be stored.
+    Dead {
+        reason: DeadReason,
+        detail: String,
+    },
 }
 
 /// The compiled bindings. Cheap to ask, safe to share.
@@ -170,7 +175,7 @@ impl RuleSet {
             .ok_or(Unbound::Filtered(FilterReason::NoRule))?;
         let place = rule.place(&levels)?;
         // Before the body is hashed: what is much too large costs nothing.
-        limits::check_sizes(0, envelope.payload.len(), self.max_message_bytes).map_err(dropped)?;
+        limits::check_sizes(0, envelope.payload.len(), self.max_message_bytes).map_err(dead)?;
 
         let id = envelope.id.to_string();
         let keys = keys_of(place.room.as_deref(), &id);
@@ -187,8 +192,7 @@ impl RuleSet {
         let written = properties::write(context);
         let named_bytes =
             "TAGS".len() + place.tag.len() + "KEYS".len() + keys.len() + 2 * limits::SEPARATORS_BYTES;
-        limits::check_sizes(written.bytes + named_bytes, body.len(), self.max_message_bytes)
-            .map_err(dropped)?;
+        limits::check_sizes(written.bytes + named_bytes, body.len(), self.max_message_bytes).map_err(dead)?;
         Ok(Bound {
             topic: place.topic,
             kind: place.kind,
@@ -272,8 +276,8 @@ impl Rule {
                     .topic
                     .render(levels)
                     .ok_or(Unbound::Filtered(FilterReason::NoRule))?;
-                limits::check_topic(&name).map_err(|detail| Unbound::Dropped {
-                    reason: DropReason::IllegalTopic,
+                limits::check_topic(&name).map_err(|detail| Unbound::Dead {
+                    reason: DeadReason::IllegalTopic,
                     detail,
                 })?;
                 Arc::from(name)
@@ -326,8 +330,8 @@ pub(super) fn keys_of(room: Option<&str>, id: &str) -> String {
     keys
 }
 
-fn dropped((reason, detail): (DropReason, String)) -> Unbound {
-    Unbound::Dropped { reason, detail }
+fn dead((reason, detail): (DeadReason, String)) -> Unbound {
+    Unbound::Dead { reason, detail }
 }
 
 /// NUL stands in no filter, so texts of different bindings never run together.

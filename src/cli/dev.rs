@@ -12,7 +12,7 @@ use roombridge_embedded::{
 };
 
 use super::run::exit_code;
-use super::target::{DevInstance, default_dev_data_dir};
+use super::target::{DevInstance, default_dev_data_dir, dev_bridge_dir};
 use crate::app::Bridge;
 use crate::config::{Config, LogConfig};
 use crate::lifecycle::Lifecycle;
@@ -61,7 +61,7 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
 
     let (mqtt, rocketmq) = tokio::join!(mqtt_broker(&arguments, &data), rocketmq(&arguments, &data));
     let (mqtt, rocketmq) = (mqtt?, rocketmq?);
-    config.data_dir = data.join("bridge");
+    config.data_dir = dev_bridge_dir(&data);
     config.mqtt.port = mqtt.tcp_port();
     config.rocketmq.name_servers = vec![rocketmq.name_server_address()];
     config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.http_port));

@@ -3,6 +3,7 @@
 //! Must never: hold rules of the business; print a secret.
 
 mod check;
+mod deadletter;
 #[cfg(feature = "embedded")]
 mod dev;
 mod explain;
@@ -10,6 +11,7 @@ mod history;
 mod lag;
 mod replay;
 mod run;
+mod spool;
 mod target;
 
 use std::io;
@@ -60,6 +62,11 @@ enum Command {
     History(history::HistoryArgs),
     /// Play a room again, at its own pace or faster, to the terminal or to MQTT.
     Replay(replay::ReplayArgs),
+    /// Show what waits on the local disk for RocketMQ, or send it.
+    Spool(spool::SpoolArgs),
+    /// List, show, send again or throw away messages that could not be stored where they belong.
+    #[command(name = "deadletter")]
+    DeadLetter(deadletter::DeadLetterArgs),
     /// Show how far consumer groups are behind.
     Lag(lag::LagArgs),
     /// Print a completion script for a shell, to be sourced or installed.
@@ -99,6 +106,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::History(arguments) => history::run(arguments).await,
         Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Spool(arguments) => spool::run(arguments).await,
+        Command::DeadLetter(arguments) => deadletter::run(arguments).await,
         Command::Lag(arguments) => lag::run(arguments).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "roombridge", &mut io::stdout());

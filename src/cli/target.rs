@@ -58,8 +58,21 @@ impl TargetArgs {
             );
         }
         Ok(Target {
-            config: instance.config()?,
+            config: instance.config(&folder)?,
         })
+    }
+
+    /// For what lies in the data directory: that of the configuration, else that of `roombridge dev`, running or not.
+    pub fn on_disk(&self) -> anyhow::Result<Target> {
+        if let (Some(path), None) = (&self.config, &self.data) {
+            return Ok(Target {
+                config: Config::load(path, &ProcessEnvironment)?,
+            });
+        }
+        let folder = self.data.clone().map_or_else(default_dev_data_dir, Ok)?;
+        let mut config = Config::for_dev()?;
+        config.data_dir = dev_bridge_dir(&folder);
+        Ok(Target { config })
     }
 
     /// The bindings alone, for what needs no connection: those of the file, else those of `roombridge dev`.
@@ -131,8 +144,9 @@ impl DevInstance {
         serde_json::from_str(&text).map(Some).with_context(damaged)
     }
 
-    fn config(&self) -> anyhow::Result<Config> {
+    fn config(&self, folder: &Path) -> anyhow::Result<Config> {
         let mut config = Config::for_dev()?;
+        config.data_dir = dev_bridge_dir(folder);
         let (host, port) = self
             .mqtt
             .rsplit_once(':')
@@ -144,6 +158,11 @@ impl DevInstance {
         config.rocketmq.name_servers = vec![self.name_server.clone()];
         Ok(config)
     }
+}
+
+/// The bridge's own part of the data folder of `roombridge dev`.
+pub fn dev_bridge_dir(folder: &Path) -> PathBuf {
+    folder.join("bridge")
 }
 
 /// Where `roombridge dev` keeps its data unless told otherwise.

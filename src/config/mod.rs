@@ -23,8 +23,9 @@ use std::path::Path;
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::ConfigError;
 pub use settings::{
-    BindingConfig, Config, HttpConfig, LagConfig, LogConfig, LogFormat, MqttConfig, OriginConfig,
-    PipelineConfig, RocketMqConfig, SenderSource, ShutdownConfig, TlsConfig,
+    BindingConfig, Config, DeadLetterConfig, HttpConfig, LagConfig, LogConfig, LogFormat, MqttConfig,
+    OriginConfig, PipelineConfig, RocketMqConfig, SenderSource, ShutdownConfig, SpoolConfig, TlsConfig,
+    WhenFull,
 };
 
 use document::Document;
@@ -63,4 +64,7 @@ name_servers = ["127.0.0.1:9876"]
 create_topics = true
 [[binding]]
 filter = "room/#"
+[spool]
+# A machine for trying things out may be nearly full.
+min_free_bytes = 16777216
 "#;

@@ -13,6 +13,8 @@ pub(super) struct RawConfig {
     pub rocketmq: RawRocketMq,
     pub binding: Vec<RawBinding>,
     pub pipeline: RawPipeline,
+    pub spool: RawSpool,
+    pub dead_letter: RawDeadLetter,
     pub http: RawHttp,
     pub log: RawLog,
     pub shutdown: RawShutdown,
@@ -86,6 +88,28 @@ pub(super) struct RawPipeline {
     pub linger_ms: Option<u64>,
     pub intake_messages: Option<u64>,
     pub intake_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSpool {
+    pub enabled: Option<bool>,
+    pub after_ms: Option<u64>,
+    pub max_bytes: Option<u64>,
+    pub max_messages: Option<u64>,
+    pub topic_bytes: Option<u64>,
+    pub max_age_s: Option<u64>,
+    pub when_full: Option<String>,
+    pub min_free_bytes: Option<u64>,
+    pub drain_batches: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDeadLetter {
+    pub topic: Option<String>,
+    pub give_up_after_s: Option<u64>,
+    pub max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

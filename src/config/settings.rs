@@ -18,6 +18,8 @@ pub struct Config {
     /// Never empty, in the order of the file; no filter stands twice.
     pub bindings: Vec<BindingConfig>,
     pub pipeline: PipelineConfig,
+    pub spool: SpoolConfig,
+    pub dead_letter: DeadLetterConfig,
     pub http: HttpConfig,
     pub log: LogConfig,
     pub shutdown: ShutdownConfig,
@@ -111,6 +113,46 @@ pub struct PipelineConfig {
     pub intake_messages: usize,
     /// At least `mqtt.max_packet_bytes`.
     pub intake_bytes: usize,
+}
+
+/// What is kept on the local disk while RocketMQ cannot take it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolConfig {
+    pub enabled: bool,
+    /// A lane whose oldest message waits longer goes to the disk.
+    pub after: Duration,
+    /// At least twice `rocketmq.max_message_bytes`.
+    pub max_bytes: u64,
+    pub max_messages: u64,
+    /// Share of one RocketMQ topic whose messages are refused for a reason of its own; at most `max_bytes`.
+    pub topic_bytes: u64,
+    /// `None` = kept until RocketMQ has them.
+    pub max_age: Option<Duration>,
+    pub when_full: WhenFull,
+    /// Free space to leave on the disk.
+    pub min_free_bytes: u64,
+    /// Batches of spooled messages that are sent at the same time.
+    pub drain_batches: usize,
+}
+
+/// What becomes of a message for which the spool has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is not acknowledged; the MQTT broker keeps it.
+    Hold,
+    DropOldest,
+    DropNewest,
+}
+
+/// Where messages go that can never be stored where they belong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterConfig {
+    /// RocketMQ topic; `None` = the local store only.
+    pub topic: Option<String>,
+    /// How long a topic may refuse us before its messages become dead letters.
+    pub give_up_after: Duration,
+    /// Of the local store; at least `rocketmq.max_message_bytes`.
+    pub max_bytes: u64,
 }
 
 /// The listener of metrics and health.

@@ -6,6 +6,7 @@
 
 mod queue_tables;
 mod session;
+mod view;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 pub use queue_tables::{QueueTables, SLOTS, TopicQueues};
 pub use session::SessionState;
+pub use view::DataDirView;
 
 /// Why the folder cannot be used: what happened, to what, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -111,14 +113,7 @@ impl DataDir {
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str, what: &'static str) -> Result<Option<T>, DataDirError> {
-        let path = self.path.join(name);
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|source| DataDirError::Corrupt { path, what, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(DataDirError::Io { path, source }),
-        }
+        read(&self.path, name, what)
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), DataDirError> {
@@ -133,6 +128,22 @@ impl DataDir {
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         File::open(&self.path)?.sync_all()
+    }
+}
+
+/// `None` if there is no such file.
+fn read<T: DeserializeOwned>(
+    folder: &Path,
+    name: &str,
+    what: &'static str,
+) -> Result<Option<T>, DataDirError> {
+    let path = folder.join(name);
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| DataDirError::Corrupt { path, what, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataDirError::Io { path, source }),
     }
 }
 

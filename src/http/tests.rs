@@ -83,9 +83,28 @@ async fn ready_is_200_only_while_nothing_is_missing() {
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
     let expected = serde_json::json!({
         "ready": true, "degraded": false, "mqtt": {"connected": true, "subscribed": true},
-        "rocketmq": {"reachable": true}, "missing": [],
+        "rocketmq": {"reachable": true}, "spool": {"accepts": false}, "missing": [],
     });
     assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn ready_is_200_while_the_spool_stands_in_for_rocketmq() {
+    let running = start().await;
+    running.readiness.set_mqtt_connected(true);
+    running.readiness.set_mqtt_subscribed(true);
+    running.readiness.set_spool_accepts(true);
+    let answer = get(running.address, "/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(
+        answer.contains("\"degraded\":true") && answer.contains("\"spool\":{\"accepts\":true}"),
+        "{answer}"
+    );
+
+    running.readiness.set_spool_accepts(false);
+    let answer = get(running.address, "/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("the spool takes nothing in since "), "{answer}");
 }
 
 #[tokio::test]

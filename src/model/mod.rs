@@ -8,11 +8,13 @@ mod envelope;
 mod id;
 mod kind;
 mod outcome;
+mod outgoing;
 mod stored;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use envelope::{Arrival, Envelope, MqttProperties, Qos};
 pub use id::{MessageId, MessageIds, SessionStamp};
 pub use kind::Kind;
-pub use outcome::{DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};
+pub use outcome::{DeadReason, DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};
+pub use outgoing::{DeadLetter, OutgoingMessage};
 pub use stored::{QueueName, StoredMessage};

@@ -16,8 +16,10 @@ pub enum Outcome {
     Stored(StoredAt),
     /// Not meant to be stored.
     Filtered(FilterReason),
-    /// Can never be stored, or its right to be stored is gone; counted and logged, never silent.
+    /// Given up by a bound that the user chose; counted and logged, never silent.
     Dropped(DropReason),
+    /// Can never be stored: put aside, fsynced or in RocketMQ's dead-letter topic.
+    DeadLettered(DeadReason),
 }
 
 /// Why a message was not meant to be stored.
@@ -38,6 +40,19 @@ pub enum FilterReason {
 /// Why a message was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DropReason {
+    /// QoS 0 while the intake is full.
+    IntakeFull,
+    /// The spool is full and `spool.when_full` says to drop.
+    SpoolFull,
+    /// Older than `spool.max_age_s`.
+    SpoolExpired,
+    /// A row of the spool whose bytes are not those that were written; set aside in the file.
+    SpoolDamaged,
+}
+
+/// Why a message can never be stored where it belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeadReason {
     /// The RocketMQ topic that the rule gives is no legal name.
     IllegalTopic,
     /// All properties together are over RocketMQ's 32,767 bytes.
@@ -46,8 +61,10 @@ pub enum DropReason {
     TooLarge,
     /// RocketMQ calls the message illegal, and it was alone in its batch.
     RefusedByRocketmq,
-    /// QoS 0 while the intake is full.
-    IntakeFull,
+    /// RocketMQ did not permit it for longer than `dead_letter.give_up_after_s`, or beyond the topic's share of the spool.
+    NoPermission,
+    /// The topic does not exist, and its share of the spool is full.
+    TopicMissing,
 }
 
 /// The store took the message, but not as safely as it was asked to.
@@ -111,12 +128,31 @@ impl FilterReason {
 }
 
 impl DropReason {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 4] = [
+        Self::IntakeFull,
+        Self::SpoolFull,
+        Self::SpoolExpired,
+        Self::SpoolDamaged,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IntakeFull => "intake_full",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolExpired => "spool_expired",
+            Self::SpoolDamaged => "spool_damaged",
+        }
+    }
+}
+
+impl DeadReason {
+    pub const ALL: [Self; 6] = [
         Self::IllegalTopic,
         Self::PropertiesTooLarge,
         Self::TooLarge,
         Self::RefusedByRocketmq,
-        Self::IntakeFull,
+        Self::NoPermission,
+        Self::TopicMissing,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -125,8 +161,14 @@ impl DropReason {
             Self::PropertiesTooLarge => "properties_too_large",
             Self::TooLarge => "too_large",
             Self::RefusedByRocketmq => "refused_by_rocketmq",
-            Self::IntakeFull => "intake_full",
+            Self::NoPermission => "no_permission",
+            Self::TopicMissing => "topic_missing",
         }
+    }
+
+    /// The reason of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 }
 
@@ -169,6 +211,12 @@ impl fmt::Display for FilterReason {
 }
 
 impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for DeadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

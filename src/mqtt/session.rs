@@ -246,6 +246,25 @@ impl Session {
         self.enter(Arrived { envelope, receipt }, intake)
     }
 
+    /// One PUBLISH came while the bridge drains: a copy of an open message gets its PUBACK here; anything else is not
+    /// taken in and not acknowledged, so the next process gets it.
+    pub fn redelivered(&mut self, publish: Publish) {
+        let bytes = publish.payload.len();
+        let (packet_id, duplicate) = (publish.pkid, publish.dup);
+        let translated = translate::publish(publish);
+        let is_copy = self.parts.ledger.rearm(Delivery {
+            packet_id,
+            duplicate,
+            fingerprint: Fingerprint::of(&translated.topic, &translated.payload),
+            arrived: self.parts.clock.monotonic(),
+        });
+        if is_copy {
+            self.parts.metrics.received(bytes);
+            self.parts.metrics.filtered(FilterReason::Redelivered);
+            self.acknowledge();
+        }
+    }
+
     fn enter(&mut self, arrived: Arrived, intake: &Intake) -> Result<(), MustReconnect> {
         self.parts.metrics.in_flight.inc();
         let Err(Full(refused)) = intake.try_enter(arrived) else {
@@ -254,7 +273,7 @@ impl Session {
         self.parts.metrics.in_flight.dec();
         match refused.receipt {
             None => {
-                self.parts.metrics.dropped(DropReason::IntakeFull);
+                self.parts.metrics.dropped(DropReason::IntakeFull, 1);
                 Ok(())
             }
             Some(receipt) => {

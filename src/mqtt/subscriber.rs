@@ -185,8 +185,9 @@ impl Subscriber {
     async fn handle(&mut self, packet: Packet, stop: &CancellationToken) {
         match packet {
             Packet::Publish(publish) => {
-                // Draining: not taken in and not acknowledged, so the next process gets it.
-                let Some(intake) = &self.intake else { return };
+                let Some(intake) = &self.intake else {
+                    return self.session.redelivered(publish);
+                };
                 if let Err(MustReconnect) = self.session.published(publish, intake) {
                     self.step_back(stop).await;
                 }

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use super::*;
-use crate::model::{Kind, ManualClock, NotDurable, StoredAt};
+use crate::model::{DeadReason, ManualClock, NotDurable, QueueName, StoredAt};
 use crate::pipeline::ports::BoxFuture;
 use bytes::Bytes;
 
@@ -76,7 +76,10 @@ async fn settle(
         readiness: Arc::new(Readiness::default()),
         alarm: Alarm::new(Arc::new(ManualClock::at(0))),
         accept_not_durable,
+        give_up_after: Duration::from_secs(3600),
+        drain_permits: Arc::new(Semaphore::new(2)),
         taken_over: AtomicBool::new(false),
+        stopping: CancellationToken::new(),
     };
     let message = |number: usize| OutgoingMessage {
         tag: String::new(),
@@ -84,24 +87,19 @@ async fn settle(
         properties: vec![],
         body: Bytes::from_static(b"x"),
     };
-    let ticket = |number: usize| Ticket {
-        receipt: None,
-        weight_bytes: number,
-        kind: Kind::Message,
-    };
     let queue = QueueName {
         broker: "a".into(),
         id: 0,
     };
-    let (batch, tickets) = (
-        (0..messages).map(message).collect(),
-        (0..messages).map(ticket).collect(),
-    );
-    let mut ends = sending.until_settled("room".into(), queue, batch, tickets).await;
-    ends.sort_by_key(|(ticket, _)| ticket.weight_bytes);
+    let batch = Batch {
+        topic: "room".into(),
+        queue,
+        messages: (0..messages).map(message).collect(),
+    };
+    let ends = sending.until_settled(Arc::new(batch), &Progress::default()).await;
     assert_eq!(ends.len(), messages, "each message has one end");
     let sent = sink.sent.lock().unwrap().clone();
-    (ends.into_iter().map(|(_, outcome)| outcome).collect(), sent)
+    (ends.into_iter().map(Option::unwrap).collect(), sent)
 }
 
 fn is_stored(outcome: &Outcome) -> bool {
@@ -119,7 +117,7 @@ async fn a_refused_batch_is_halved_until_the_bad_message_is_alone() {
     for (number, end) in ends.iter().enumerate() {
         assert_eq!(is_stored(end), number != 17, "message {number}");
     }
-    assert_eq!(ends[17], Outcome::Dropped(DropReason::RefusedByRocketmq));
+    assert_eq!(ends[17], Outcome::DeadLettered(DeadReason::RefusedByRocketmq));
     let accepted = sent.iter().filter(|batch| !batch.contains(&"17".to_owned()));
     let order: Vec<usize> = accepted.flatten().map(|id| id.parse().unwrap()).collect();
     assert!(order.is_sorted(), "the good ones are stored in order: {order:?}");

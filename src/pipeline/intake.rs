@@ -94,8 +94,22 @@ impl Intake {
     }
 }
 
+/// Tells the door that messages have left.
+#[derive(Debug, Clone)]
+pub(super) struct IntakeExit {
+    load: Arc<Load>,
+}
+
 impl IntakeReceiver {
-    /// Messages have reached their end.
+    pub(super) fn exit(&self) -> IntakeExit {
+        IntakeExit {
+            load: self.load.clone(),
+        }
+    }
+}
+
+impl IntakeExit {
+    /// Receipts have reached their end.
     pub fn leave(&self, messages: usize, weight_bytes: usize) {
         self.load.leave(messages, weight_bytes);
     }

@@ -1,16 +1,22 @@
 //! The lanes of one topic: each slot of order keys belongs to one message queue, each queue sends one batch at a
-//! time, and whatever gathers meanwhile is the next batch.
+//! time, and whatever gathers meanwhile is the next batch. A queue that is stuck writes to the spool, oldest first and the
+//! batch in flight included; while it may have rows there, everything newer goes behind them.
 //!
 //! Bounds: what waits here is counted by the intake.
+//! Must never: let a message overtake an older one of its slot, in memory or on the disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ports::OutgoingMessage;
+use super::attempts::{Ends, Progress};
+use super::ports::{Batch, OutgoingMessage};
+use super::retry::Retry;
+use super::spill::Write;
 use super::ticket::Ticket;
-use crate::data_dir::TopicQueues;
-use crate::model::QueueName;
+use crate::data_dir::{SLOTS, TopicQueues};
+use crate::model::{FailureKind, Kind, QueueName};
+use crate::spool::{RowKey, SpoolMessage};
 
 /// When a batch leaves.
 #[derive(Debug, Clone, Copy)]
@@ -32,41 +38,84 @@ pub struct Waiting {
     pub since: Duration,
 }
 
+/// What is known of one message of a batch in flight, beside its bytes.
+#[derive(Debug)]
+pub struct Held {
+    pub slot: u8,
+    pub kind: Kind,
+    /// Taken when its receipt has ended.
+    pub ticket: Option<Ticket>,
+    /// Its place in the spool, to be removed when the message has ended.
+    pub row: Option<RowKey>,
+}
+
+/// One frozen batch on its way.
+#[derive(Debug)]
+pub struct Flight {
+    pub batch: Arc<Batch>,
+    pub held: Vec<Held>,
+    pub progress: Arc<Progress>,
+    /// When its oldest message came into the lane.
+    pub(super) since: Duration,
+    /// The ends, while a write to the spool that holds this batch is not answered yet.
+    pub(super) ends: Option<Ends>,
+}
+
 /// A batch that is ready to leave.
 #[derive(Debug)]
 pub struct Ready {
     pub queue_index: usize,
-    pub queue: QueueName,
-    pub messages: Vec<OutgoingMessage>,
-    pub tickets: Vec<Ticket>,
+    pub batch: Arc<Batch>,
+    pub progress: Arc<Progress>,
 }
 
+/// One queue of the topic and the slots that lead to it; or all slots, while the topic's queues are not known.
 #[derive(Debug)]
-struct QueueLane {
-    queue: QueueName,
-    waiting: VecDeque<Waiting>,
-    busy: bool,
+pub(super) struct QueueLane {
+    pub queue: Option<QueueName>,
+    pub slots: Vec<u8>,
+    pub waiting: VecDeque<Waiting>,
+    pub flight: Option<Flight>,
+    /// There may be rows of ours in the spool, so everything goes behind them.
+    pub spills: bool,
+    /// There may be rows that were not read yet.
+    pub unread: bool,
+    /// A write is on its way, with the batch in flight or without.
+    pub write: Option<Write>,
+    pub reads: bool,
+    /// After a refused write, or a failed read: not before this time.
+    pub write_at: Duration,
+    pub read_at: Duration,
 }
 
 /// All lanes of one topic.
 #[derive(Debug)]
 pub struct TopicLanes {
     pub topic: Arc<str>,
+    pub(super) lanes: Vec<QueueLane>,
+    is_known: bool,
+    /// Became known while a write was on its way.
+    next_table: Option<TopicQueues>,
     table: Option<TopicQueues>,
-    /// In order of arrival, while the topic's queues are not known.
-    parked: VecDeque<Waiting>,
-    queues: Vec<QueueLane>,
     pub lookup_running: bool,
+    pub(super) lookup_retry: Option<Retry>,
+    /// Why the queues are not known, if they are not.
+    pub lookup_cause: Option<FailureKind>,
 }
 
 impl TopicLanes {
-    pub fn new(topic: Arc<str>, table: Option<TopicQueues>) -> Self {
+    /// `spills`: the spool may have rows of this topic.
+    pub fn new(topic: Arc<str>, table: Option<TopicQueues>, spills: bool) -> Self {
+        let all = (0..SLOTS).filter_map(|slot| u8::try_from(slot).ok()).collect();
         let mut lanes = Self {
             topic,
+            lanes: vec![QueueLane::new(None, all, spills)],
+            is_known: false,
+            next_table: None,
             table: None,
-            parked: VecDeque::new(),
-            queues: Vec::new(),
             lookup_running: false,
+            lookup_retry: None,
+            lookup_cause: None,
         };
         if let Some(table) = table {
             lanes.know(table);
@@ -75,221 +124,203 @@ impl TopicLanes {
     }
 
     pub fn is_known(&self) -> bool {
-        self.table.is_some()
+        self.is_known || self.next_table.is_some()
     }
 
-    /// The topic's queues became known: what was parked goes to its lanes, in order.
+    /// The topic's queues became known: what waited goes to its lanes, in order.
     pub fn know(&mut self, table: TopicQueues) {
-        let lane = |queue| QueueLane {
-            queue,
-            waiting: VecDeque::new(),
-            busy: false,
+        let Some(unknown) = self.lanes.first_mut().filter(|_| !self.is_known) else {
+            return;
         };
-        self.queues = table.queues().into_iter().map(lane).collect();
+        if unknown.write.is_some() {
+            self.next_table = Some(table);
+            return;
+        }
+        let waiting = std::mem::take(&mut unknown.waiting);
+        let spills = unknown.spills;
+        let queues = table.queues();
+        let mut slots = vec![Vec::new(); queues.len()];
+        for slot in 0..=u8::MAX {
+            if let Some(slots) = slots.get_mut(table.queue_of_slot(slot)) {
+                slots.push(slot);
+            }
+        }
+        self.lanes = queues
+            .into_iter()
+            .zip(slots)
+            .map(|(queue, slots)| QueueLane::new(Some(queue), slots, spills))
+            .collect();
         self.table = Some(table);
-        for waiting in std::mem::take(&mut self.parked) {
+        self.is_known = true;
+        for waiting in waiting {
             self.push(waiting);
         }
     }
 
+    /// After a write has been answered.
+    pub(super) fn know_if_due(&mut self) {
+        if let Some(table) = self.next_table.take() {
+            self.know(table);
+        }
+    }
+
     pub fn push(&mut self, waiting: Waiting) {
-        let index = self.table.as_ref().map(|table| table.queue_of_slot(waiting.slot));
-        match index.and_then(|index| self.queues.get_mut(index)) {
-            Some(lane) => lane.waiting.push_back(waiting),
-            None => self.parked.push_back(waiting),
+        let table = self.table.as_ref();
+        let index = table.map_or(0, |table| table.queue_of_slot(waiting.slot));
+        if let Some(lane) = self.lanes.get_mut(index) {
+            lane.waiting.push_back(waiting);
         }
     }
 
-    /// The batch of that queue has ended.
-    pub fn free(&mut self, queue_index: usize) {
-        if let Some(lane) = self.queues.get_mut(queue_index) {
-            lane.busy = false;
+    /// The batch of that queue has ended, unless a write to the spool that holds it is still on its way.
+    pub fn land(&mut self, queue_index: usize, ends: Ends) -> Option<(Flight, Ends)> {
+        let lane = self.lanes.get_mut(queue_index)?;
+        if lane.write.as_ref().is_some_and(|write| write.flight > 0) {
+            if let Some(flight) = &mut lane.flight {
+                flight.ends = Some(ends);
+            }
+            return None;
         }
+        lane.flight.take().map(|flight| (flight, ends))
     }
 
-    /// The next batch that may leave now, and its queue is busy until [`Self::free`].
+    /// The next batch that may leave now, and its queue is busy until [`Self::land`].
     pub fn next_ready(&mut self, limits: BatchLimits, now: Duration) -> Option<Ready> {
+        let topic = self.topic.clone();
         let (queue_index, lane) = self
-            .queues
+            .lanes
             .iter_mut()
             .enumerate()
-            .find(|(_, lane)| !lane.busy && lane.is_due(limits, now))?;
-        lane.busy = true;
-        let (messages, tickets) = lane.take_batch(limits);
+            .find(|(_, lane)| lane.flight.is_none() && !lane.spills && lane.is_due(limits, now))?;
+        let queue = lane.queue.clone()?;
+        let flight = lane
+            .flight
+            .insert(lane_batch(topic, queue, &mut lane.waiting, limits));
         Some(Ready {
             queue_index,
-            queue: lane.queue.clone(),
-            messages,
-            tickets,
+            batch: flight.batch.clone(),
+            progress: flight.progress.clone(),
         })
     }
 
-    /// When the earliest lingering batch leaves, if none is full before.
-    pub fn next_due(&self, limits: BatchLimits) -> Option<Duration> {
-        let idle = self.queues.iter().filter(|lane| !lane.busy);
-        idle.filter_map(|lane| lane.waiting.front())
-            .map(|waiting| waiting.since + limits.linger)
-            .min()
+    /// Rows came back from the spool.
+    pub(super) fn fly(&mut self, queue_index: usize, rows: Vec<(RowKey, SpoolMessage)>) -> Option<Ready> {
+        let topic = self.topic.clone();
+        let lane = self.lanes.get_mut(queue_index)?;
+        let queue = lane.queue.clone()?;
+        let (mut messages, mut held) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for (row, spooled) in rows {
+            messages.push(spooled.message);
+            held.push(Held {
+                slot: spooled.slot,
+                kind: spooled.kind,
+                ticket: None,
+                row: Some(row),
+            });
+        }
+        let batch = Arc::new(Batch {
+            topic,
+            queue,
+            messages,
+        });
+        let progress = Arc::new(Progress::from_spool());
+        lane.flight = Some(Flight {
+            batch: batch.clone(),
+            held,
+            progress: progress.clone(),
+            since: Duration::ZERO,
+            ends: None,
+        });
+        Some(Ready {
+            queue_index,
+            batch,
+            progress,
+        })
     }
 
     /// Takes everything that waits and is not in flight.
     pub fn abandon(&mut self) -> Vec<Ticket> {
-        let queued = self.queues.iter_mut().flat_map(|lane| lane.waiting.drain(..));
-        queued
-            .chain(self.parked.drain(..))
-            .map(|waiting| waiting.ticket)
-            .collect()
+        let waiting = self.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..));
+        waiting.map(|waiting| waiting.ticket).collect()
     }
 
+    /// Waiting counts from now: while the link was down nothing was meant to leave.
+    pub fn wait_anew(&mut self, now: Duration) {
+        for waiting in self.lanes.iter_mut().flat_map(|lane| &mut lane.waiting) {
+            waiting.since = now;
+        }
+    }
+
+    /// Nothing of it waits for its end, in memory or on its way to the disk.
     pub fn is_idle(&self) -> bool {
-        self.parked.is_empty()
-            && self
-                .queues
-                .iter()
-                .all(|lane| !lane.busy && lane.waiting.is_empty())
+        self.lanes.iter().all(|lane| {
+            lane.flight.is_none() && lane.waiting.is_empty() && lane.write.is_none() && !lane.reads
+        })
     }
 }
 
 impl QueueLane {
+    fn new(queue: Option<QueueName>, slots: Vec<u8>, spills: bool) -> Self {
+        Self {
+            queue,
+            slots,
+            waiting: VecDeque::new(),
+            flight: None,
+            spills,
+            unread: spills,
+            write: None,
+            reads: false,
+            write_at: Duration::ZERO,
+            read_at: Duration::ZERO,
+        }
+    }
+
     fn is_due(&self, limits: BatchLimits, now: Duration) -> bool {
         self.waiting.front().is_some_and(|oldest| {
             self.waiting.len() >= limits.messages || now >= oldest.since + limits.linger
         })
     }
+}
 
-    fn take_batch(&mut self, limits: BatchLimits) -> (Vec<OutgoingMessage>, Vec<Ticket>) {
-        let count = self.waiting.len().min(limits.messages);
-        let (mut messages, mut tickets) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut bytes = 0;
-        while messages.len() < limits.messages {
-            let Some(next) = self.waiting.front() else { break };
-            bytes += next.message.stored_bytes();
-            if bytes > limits.bytes && !messages.is_empty() {
-                break;
-            }
-            let Some(Waiting { message, ticket, .. }) = self.waiting.pop_front() else {
-                break;
-            };
-            messages.push(message);
-            tickets.push(ticket);
+fn lane_batch(
+    topic: Arc<str>,
+    queue: QueueName,
+    waiting: &mut VecDeque<Waiting>,
+    limits: BatchLimits,
+) -> Flight {
+    let count = waiting.len().min(limits.messages);
+    let (mut messages, mut held) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let since = waiting.front().map_or(Duration::ZERO, |oldest| oldest.since);
+    let mut bytes = 0;
+    while messages.len() < limits.messages {
+        let Some(next) = waiting.front() else { break };
+        bytes += next.message.stored_bytes();
+        if bytes > limits.bytes && !messages.is_empty() {
+            break;
         }
-        (messages, tickets)
+        let Some(next) = waiting.pop_front() else { break };
+        messages.push(next.message);
+        held.push(Held {
+            slot: next.slot,
+            kind: next.ticket.kind,
+            ticket: Some(next.ticket),
+            row: None,
+        });
+    }
+    let batch = Arc::new(Batch {
+        topic,
+        queue,
+        messages,
+    });
+    Flight {
+        batch,
+        held,
+        progress: Arc::default(),
+        since,
+        ends: None,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Kind;
-    use bytes::Bytes;
-
-    const LIMITS: BatchLimits = BatchLimits {
-        messages: 4,
-        bytes: 1000,
-        linger: Duration::ZERO,
-    };
-
-    fn waiting(slot: u8, body: &str) -> Waiting {
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        let message = OutgoingMessage {
-            tag: String::new(),
-            keys: String::new(),
-            properties: vec![],
-            body,
-        };
-        let ticket = Ticket {
-            receipt: None,
-            weight_bytes: 0,
-            kind: Kind::Message,
-        };
-        Waiting {
-            message,
-            ticket,
-            slot,
-            since: Duration::ZERO,
-        }
-    }
-
-    fn table(queues: i32) -> TopicQueues {
-        TopicQueues::first(
-            (0..queues)
-                .map(|id| QueueName {
-                    broker: "a".into(),
-                    id,
-                })
-                .collect(),
-        )
-    }
-
-    fn bodies(ready: &Ready) -> Vec<&[u8]> {
-        ready.messages.iter().map(|message| &message.body[..]).collect()
-    }
-
-    #[test]
-    fn one_batch_is_in_flight_per_queue_and_the_rest_gathers() {
-        let mut lanes = TopicLanes::new("room".into(), Some(table(1)));
-        lanes.push(waiting(0, "a"));
-        let first = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
-        assert_eq!(bodies(&first), [b"a"], "a single message does not wait");
-        for body in ["b", "c", "d", "e", "f"] {
-            lanes.push(waiting(0, body));
-        }
-        assert!(
-            lanes.next_ready(LIMITS, Duration::ZERO).is_none(),
-            "the queue is busy"
-        );
-        lanes.free(first.queue_index);
-        let second = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
-        assert_eq!(bodies(&second), [b"b", b"c", b"d", b"e"]);
-    }
-
-    #[test]
-    fn a_batch_is_bounded_in_bytes_but_a_large_message_leaves_alone() {
-        let mut lanes = TopicLanes::new("room".into(), Some(table(1)));
-        lanes.push(waiting(0, &"x".repeat(5000)));
-        lanes.push(waiting(0, "small"));
-        let first = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
-        assert_eq!(first.messages.len(), 1);
-        lanes.free(0);
-        assert_eq!(
-            bodies(&lanes.next_ready(LIMITS, Duration::ZERO).unwrap()),
-            [b"small"]
-        );
-    }
-
-    #[test]
-    fn what_came_before_the_queues_were_known_keeps_its_order() {
-        let mut lanes = TopicLanes::new("room".into(), None);
-        for body in ["a", "b", "c"] {
-            lanes.push(waiting(5, body));
-        }
-        assert!(lanes.next_ready(LIMITS, Duration::ZERO).is_none());
-        lanes.know(table(4));
-        let ready = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
-        assert_eq!(ready.queue.id, 1, "slot 5 of 4 queues");
-        assert_eq!(bodies(&ready), [b"a", b"b", b"c"]);
-    }
-
-    #[test]
-    fn a_busy_queue_does_not_hold_the_others() {
-        let mut lanes = TopicLanes::new("room".into(), Some(table(2)));
-        lanes.push(waiting(0, "a"));
-        lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
-        lanes.push(waiting(0, "b"));
-        lanes.push(waiting(1, "c"));
-        assert_eq!(bodies(&lanes.next_ready(LIMITS, Duration::ZERO).unwrap()), [b"c"]);
-    }
-
-    #[test]
-    fn linger_holds_a_batch_until_it_is_full_or_due() {
-        let limits = BatchLimits {
-            linger: Duration::from_millis(5),
-            ..LIMITS
-        };
-        let mut lanes = TopicLanes::new("room".into(), Some(table(1)));
-        lanes.push(waiting(0, "a"));
-        assert!(lanes.next_ready(limits, Duration::from_millis(4)).is_none());
-        assert_eq!(lanes.next_due(limits), Some(Duration::from_millis(5)));
-        assert!(lanes.next_ready(limits, Duration::from_millis(5)).is_some());
-    }
-}
+#[path = "lanes_tests.rs"]
+mod tests;

@@ -178,20 +178,34 @@ impl ReceiptLedger {
         }
     }
 
+    /// While nothing new is taken in: true if this is a copy of an open delivery, which may be acknowledged here then.
+    pub fn rearm(&mut self, delivery: Delivery) -> bool {
+        let number = self.by_packet_id.get(&delivery.packet_id).copied();
+        let open = number.and_then(|number| Some((number, self.open.get_mut(&number)?)));
+        let copy = open.filter(|(_, receipt)| {
+            delivery.duplicate && receipt.delivery.fingerprint == delivery.fingerprint
+        });
+        let Some((number, receipt)) = copy else {
+            return false;
+        };
+        if self.connected && !receipt.armed {
+            receipt.armed = true;
+            self.order.push_back(number);
+        }
+        true
+    }
+
     /// A PUBLISH with QoS 1 or 2 came. `new_id` is called only for a message that is no proven copy.
     pub fn admit(
         &mut self,
         delivery: Delivery,
         new_id: impl FnOnce() -> MessageId,
     ) -> (Admission, MessageId) {
+        let is_copy = self.rearm(delivery);
         if let Some(number) = self.by_packet_id.get(&delivery.packet_id).copied()
             && let Some(receipt) = self.open.get_mut(&number)
         {
-            if delivery.duplicate && receipt.delivery.fingerprint == delivery.fingerprint {
-                if self.connected && !receipt.armed {
-                    receipt.armed = true;
-                    self.order.push_back(number);
-                }
+            if is_copy {
                 return (Admission::Redelivered, receipt.id);
             }
             receipt.orphaned = true;

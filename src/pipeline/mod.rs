@@ -5,21 +5,26 @@
 
 mod alarm;
 mod attempts;
+mod books;
+mod dead_letters;
 mod intake;
+mod jobs;
 mod lanes;
 mod ledger;
 pub mod ports;
 mod retry;
+mod spill;
 pub mod tail;
 mod ticket;
 mod uplink;
 
 pub use alarm::Alarm;
 pub use attempts::Sending;
+pub use dead_letters::DeadLetters;
 pub use intake::{Arrived, Full, Intake, IntakeReceiver, intake};
 pub use lanes::BatchLimits;
 pub use ledger::{
     Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ,
 };
 pub use retry::Retry;
-pub use uplink::{Link, SaveTables, Uplink, UplinkParts};
+pub use uplink::{Link, SaveTables, SpoolUse, Uplink, UplinkParts};

@@ -3,35 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+pub use crate::model::OutgoingMessage;
 use crate::model::{FailureKind, QueueName, Sent, StoredMessage};
 
 /// A future without a type parameter, so that ports can be trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// One message ready for RocketMQ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutgoingMessage {
-    pub tag: String,
-    /// KEYS, separated by spaces.
-    pub keys: String,
-    /// User properties; names and values are legal for RocketMQ, values are not empty.
-    pub properties: Vec<(&'static str, String)>,
-    pub body: Bytes,
-}
-
-impl OutgoingMessage {
-    /// Body and properties, as far as batches are bounded by them.
-    pub fn stored_bytes(&self) -> usize {
-        let properties: usize = self
-            .properties
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 2)
-            .sum();
-        self.body.len() + self.tag.len() + self.keys.len() + properties
-    }
-}
 
 /// A frozen batch: its messages, their ids and their queue never change from one attempt to the next.
 #[derive(Debug)]

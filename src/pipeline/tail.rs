@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::ledger::{Fingerprint, Remembered, WINDOWS_READ};
 use super::ports::{ReadError, Reader};
 use super::retry::Retry;
-use crate::binding::read_back;
+use crate::binding::{self, read_back};
 use crate::data_dir::SessionState;
-use crate::model::FailureKind;
+use crate::model::{FailureKind, StoredMessage};
+use crate::spool::{LaneKey, Overflow, SpoolError, SpoolMessage};
 
 const PAGE_MESSAGES: u32 = 256;
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -58,6 +59,68 @@ pub async fn last_receipts(
     found.into_iter().map(|(_, remembered)| remembered).collect()
 }
 
+/// What the last process wrote to the spool last, on the session's last connection: its receipts may have been
+/// acknowledged or not, like those of RocketMQ.
+pub async fn last_in_the_spool(
+    overflow: &dyn Overflow,
+    session: &SessionState,
+    receive_maximum: u16,
+) -> Result<Vec<Remembered>, SpoolError> {
+    let span = u64::from(receive_maximum) * WINDOWS_READ as u64;
+    let mut lanes = Vec::new();
+    for (lane, _) in overflow.lanes().await? {
+        let newest = overflow.newest(lane.clone(), None, 1).await?;
+        let last = newest
+            .first()
+            .and_then(|(_, row)| remembered(&lane, row, session));
+        lanes.extend(last.map(|(sequence, _)| (lane, sequence)));
+    }
+    let newest = lanes.iter().map(|(_, sequence)| *sequence).max().unwrap_or(0);
+    let mut found = Vec::new();
+    for (lane, _) in lanes {
+        let mut before = None;
+        loop {
+            let page = overflow
+                .newest(lane.clone(), before, PAGE_MESSAGES as usize)
+                .await?;
+            let receipts: Vec<_> = page
+                .iter()
+                .map_while(|(_, row)| remembered(&lane, row, session))
+                .take_while(|(sequence, _)| sequence + span > newest)
+                .collect();
+            let whole = receipts.len() == page.len();
+            found.extend(receipts);
+            before = page.last().map(|(row, _)| row.number);
+            if page.is_empty() || !whole {
+                break;
+            }
+        }
+    }
+    found.sort_by_key(|(sequence, _)| *sequence);
+    Ok(found.into_iter().map(|(_, remembered)| remembered).collect())
+}
+
+fn remembered(lane: &LaneKey, row: &SpoolMessage, session: &SessionState) -> Option<(u64, Remembered)> {
+    of_session(&binding::stored_form(&lane.topic, &row.message), session)
+}
+
+/// The receipt of a message that came on the session's last connection, with its number there.
+fn of_session(message: &StoredMessage, session: &SessionState) -> Option<(u64, Remembered)> {
+    let recorded = read_back(message);
+    let ours = recorded.session.as_deref() == Some(session.stamp.as_str())
+        && recorded.connection == Some(session.connection);
+    let (id, packet_id) = (recorded.id?, recorded.packet_id?);
+    let fingerprint = Fingerprint::of(&recorded.mqtt_topic, &recorded.payload);
+    ours.then_some((
+        recorded.sequence.unwrap_or(0),
+        Remembered {
+            packet_id,
+            fingerprint,
+            id,
+        },
+    ))
+}
+
 async fn of_topic(
     reader: &dyn Reader,
     topic: &str,
@@ -74,20 +137,11 @@ async fn of_topic(
                 break;
             }
             next = page.next_offset;
-            for message in &page.messages {
-                let recorded = read_back(message);
-                let ours = recorded.session.as_deref() == Some(session.stamp.as_str())
-                    && recorded.connection == Some(session.connection);
-                if let (true, Some(id), Some(packet_id)) = (ours, recorded.id, recorded.packet_id) {
-                    let fingerprint = Fingerprint::of(&recorded.mqtt_topic, &recorded.payload);
-                    let remembered = Remembered {
-                        packet_id,
-                        fingerprint,
-                        id,
-                    };
-                    found.push((recorded.sequence.unwrap_or(0), remembered));
-                }
-            }
+            found.extend(
+                page.messages
+                    .iter()
+                    .filter_map(|message| of_session(message, session)),
+            );
         }
     }
     Ok(found)

@@ -1,9 +1,9 @@
-//! The uplink's middle: takes messages from the intake, binds them, puts them into their lanes, sends batches, and
-//! tells the subscriber which receipts have ended.
+//! The uplink's middle: takes messages from the intake, binds them, puts them into their lanes, sends batches, writes to
+//! the spool what waits too long, reads it back, and tells the subscriber which receipts have ended.
 //!
 //! Promises: every message that came in has exactly one end, counted once; first occurrences of one order key reach
-//! one queue in order. Until the spool exists one waiting lane holds every room back after one receive window,
-//! because PUBACKs are ordered.
+//! one queue in order, directly or through the spool. With a spool no lane holds the others for longer than
+//! `spool.after_ms` and a write to the disk.
 //! Must never: acknowledge, or name a protocol.
 
 use std::collections::HashMap;
@@ -15,16 +15,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::attempts::Sending;
+use super::attempts::{Ends, Sending};
+use super::books::Books;
+use super::dead_letters::DeadLetters;
 use super::intake::{Arrived, IntakeReceiver};
-use super::lanes::{BatchLimits, TopicLanes, Waiting};
+use super::jobs::{Dying, Finished, look_up, report_dead};
+use super::lanes::{BatchLimits, Flight, Ready, TopicLanes, Waiting};
 use super::ledger::ReceiptNumber;
 use super::ports::{Lease, OutgoingMessage};
-use super::retry::Retry;
 use super::ticket::Ticket;
-use crate::binding::{RuleSet, Unbound};
+use crate::binding::{self, RuleSet, Unbound};
 use crate::data_dir::{QueueTables, TopicQueues};
-use crate::model::{Clock, DropReason, FilterReason, Kind, Outcome, QueueName};
+use crate::model::{Clock, DeadReason, DropReason, FilterReason, Kind, Outcome, QueueName};
+use crate::spool::{Appended, Overflow, SpoolError, Taken};
 
 /// How long no send starts after the loss of the MQTT link: the session's next holder would get the same messages,
 /// so the CONNACK is awaited. Longer than that nobody else can have it, because the broker itself is away.
@@ -43,10 +46,20 @@ pub enum Link {
 /// Keeps the queue tables where the next process finds them.
 pub type SaveTables = Box<dyn Fn(&QueueTables) + Send>;
 
+/// The spool, and when it is used.
+#[derive(Clone)]
+pub struct SpoolUse {
+    pub overflow: Arc<dyn Overflow>,
+    /// How long a message may wait in memory.
+    pub after: Duration,
+}
+
 /// Everything the uplink is made of.
 pub struct UplinkParts {
     pub rules: Arc<RuleSet>,
     pub sending: Arc<Sending>,
+    pub spool: Option<SpoolUse>,
+    pub dead_letters: Arc<DeadLetters>,
     pub lease: Arc<dyn Lease>,
     pub clock: Arc<dyn Clock>,
     pub intake: IntakeReceiver,
@@ -58,45 +71,47 @@ pub struct UplinkParts {
     pub limits: BatchLimits,
 }
 
-enum Finished {
-    Batch {
-        topic: Arc<str>,
-        queue_index: usize,
-        ends: Vec<(Ticket, Outcome)>,
-    },
-    Lookup {
-        topic: Arc<str>,
-        queues: Vec<QueueName>,
-    },
-}
-
 /// See the module's words.
 pub struct Uplink {
     parts: UplinkParts,
+    books: Books,
     topics: HashMap<Arc<str>, TopicLanes>,
     running: JoinSet<Finished>,
     held_until: Option<Duration>,
-    logged_drops: [bool; DropReason::ALL.len()],
+    /// The intake is open; when it is shut, nothing is read from the spool any more.
+    open: bool,
+    /// What the spool said last, to log changes once.
+    spool_state: Result<(), SpoolError>,
+    logged_dead: [bool; DeadReason::ALL.len()],
 }
 
 impl Uplink {
     pub fn new(parts: UplinkParts) -> Self {
+        let books = Books {
+            metrics: parts.sending.metrics.clone(),
+            exit: parts.intake.exit(),
+            settled: parts.settled.clone(),
+        };
         Self {
             parts,
+            books,
             topics: HashMap::new(),
             running: JoinSet::new(),
             held_until: None,
-            logged_drops: Default::default(),
+            open: true,
+            spool_state: Ok(()),
+            logged_dead: Default::default(),
         }
     }
 
-    /// Runs until the intake is closed and everything has ended, or until `stop_now`: what is in flight then is
-    /// given up without an end, and the MQTT session delivers it again.
+    /// Runs until the intake is closed and everything has ended or is safe in the spool, or until `stop_now`: what is in
+    /// memory then is given up without an end, and the MQTT session delivers it again.
     pub async fn run(mut self, stop_now: CancellationToken) {
+        self.find_lanes_in_the_spool().await;
         let mut arrived = Vec::with_capacity(INTAKE_AT_ONCE);
-        let mut open = true;
         let mut subscriber_lives = true;
-        while open || !self.is_idle() {
+        while self.open || !self.is_idle() {
+            self.start_what_can_start();
             let due_in = self.next_due_in();
             tokio::select! {
                 biased;
@@ -106,112 +121,157 @@ impl Uplink {
                     subscriber_lives = changed.is_ok();
                     self.link_changed().await;
                 }
-                count = self.parts.intake.receiver.recv_many(&mut arrived, INTAKE_AT_ONCE), if open => {
-                    open = count > 0;
+                count = self.parts.intake.receiver.recv_many(&mut arrived, INTAKE_AT_ONCE), if self.open => {
                     self.take_in(&mut arrived).await;
+                    if count == 0 {
+                        self.open = false;
+                        self.parts.sending.stopping.cancel();
+                    }
                 }
                 () = tokio::time::sleep(due_in.unwrap_or_default()), if due_in.is_some() => {}
             }
             while let Some(finished) = self.running.try_join_next() {
                 self.finish(finished).await;
             }
-            self.start_what_can_start();
+        }
+    }
+
+    /// Rows of an earlier process go out first.
+    async fn find_lanes_in_the_spool(&mut self) {
+        let Some(spool) = self.parts.spool.clone() else {
+            return;
+        };
+        let depth = spool.overflow.depth();
+        let metrics = &self.parts.sending.metrics;
+        metrics.spool_depth_at_start.set(depth.messages as i64);
+        metrics.spool_depth.set(depth.messages as i64);
+        self.note_spool(Ok(()));
+        match spool.overflow.lanes().await {
+            Ok(lanes) => {
+                for (lane, _) in lanes {
+                    let table = self.parts.tables.topics.get(&*lane.topic).cloned();
+                    self.topics
+                        .entry(lane.topic.clone())
+                        .or_insert_with(|| TopicLanes::new(lane.topic, table, true));
+                }
+            }
+            Err(error) => self.note_spool(Err(error)),
         }
     }
 
     async fn take_in(&mut self, arrived: &mut Vec<Arrived>) {
         let mut ended = Vec::new();
+        let mut dying = Vec::new();
         for Arrived { envelope, receipt } in arrived.drain(..) {
-            let weight_bytes = envelope.weight_bytes();
+            let ticket = |kind| Ticket {
+                receipt,
+                weight_bytes: envelope.weight_bytes(),
+                kind,
+            };
+            // Behind the news of a takeover: what came before it belongs to the next holder, too.
+            if self.parts.sending.taken_over.load(Ordering::Relaxed) {
+                let outcome = Outcome::Filtered(FilterReason::SessionTakenOver);
+                ended.push((ticket(Kind::Other), outcome));
+                continue;
+            }
             match self.parts.rules.bind(&envelope) {
                 Ok(bound) => {
-                    let ticket = Ticket {
-                        receipt,
-                        weight_bytes,
-                        kind: bound.kind,
-                    };
                     let message = OutgoingMessage {
                         tag: bound.tag,
                         keys: bound.keys,
                         properties: bound.properties,
                         body: bound.body,
                     };
-                    let since = self.parts.clock.monotonic();
                     let waiting = Waiting {
                         message,
-                        ticket,
+                        ticket: ticket(bound.kind),
                         slot: bound.slot,
-                        since,
+                        since: self.parts.clock.monotonic(),
                     };
                     self.lanes(&bound.topic).push(waiting);
                 }
-                Err(unbound) => {
-                    let outcome = self.judge(unbound, &envelope.topic);
-                    ended.push((
-                        Ticket {
-                            receipt,
-                            weight_bytes,
-                            kind: Kind::Other,
-                        },
-                        outcome,
-                    ));
+                Err(Unbound::Filtered(reason)) => {
+                    ended.push((ticket(Kind::Other), Outcome::Filtered(reason)));
+                }
+                Err(Unbound::Dead { reason, detail }) => {
+                    let ticket = Some(ticket(Kind::Other));
+                    let letter = binding::letter_of_envelope(&envelope, reason, detail);
+                    dying.push(Dying::new(letter, Kind::Other, ticket, None));
                 }
             }
         }
         if !ended.is_empty() {
-            self.settle("", ended).await;
+            self.books.settle("", ended).await;
         }
+        self.bury("".into(), dying);
     }
 
     fn lanes(&mut self, topic: &Arc<str>) -> &mut TopicLanes {
         let table = || self.parts.tables.topics.get(&**topic).cloned();
         self.topics
             .entry(topic.clone())
-            .or_insert_with(|| TopicLanes::new(topic.clone(), table()))
+            .or_insert_with(|| TopicLanes::new(topic.clone(), table(), false))
     }
 
-    fn judge(&mut self, unbound: Unbound, mqtt_topic: &str) -> Outcome {
-        match unbound {
-            Unbound::Filtered(reason) => Outcome::Filtered(reason),
-            Unbound::Dropped { reason, detail } => {
-                let place = DropReason::ALL.iter().position(|each| *each == reason);
-                if let Some(logged) = place.and_then(|place| self.logged_drops.get_mut(place))
-                    && !std::mem::replace(logged, true)
-                {
-                    tracing::warn!(
-                        reason = reason.as_str(),
-                        mqtt_topic = %beginning(mqtt_topic).escape_debug(),
-                        "a message can never be stored and is given up ({detail}); it is acknowledged and counted in \
-                         roombridge_dropped_total; this cause is logged once"
-                    );
-                }
-                Outcome::Dropped(reason)
-            }
+    fn bury(&mut self, topic: Arc<str>, dying: Vec<Dying>) {
+        if dying.is_empty() {
+            return;
         }
+        for each in &dying {
+            report_dead(&mut self.logged_dead, &each.letter);
+        }
+        let dead_letters = self.parts.dead_letters.clone();
+        self.running.spawn(async move {
+            let letters = dying.iter().map(|each| each.letter.clone()).collect();
+            dead_letters.put(letters).await;
+            Finished::Buried { topic, dying }
+        });
     }
 
     fn start_what_can_start(&mut self) {
-        if self.is_held() || !self.parts.lease.is_held() {
-            return;
-        }
+        let may_act = !self.is_held() && self.parts.lease.is_held();
         let now = self.parts.clock.monotonic();
         for lanes in self.topics.values_mut() {
-            if !lanes.is_known() && !lanes.lookup_running {
+            lanes.leave_the_spool();
+            if !lanes.is_known() && !lanes.lookup_running && may_act {
                 lanes.lookup_running = true;
+                let retry = lanes.lookup_retry.take();
                 self.running
-                    .spawn(look_up(self.parts.sending.clone(), lanes.topic.clone()));
+                    .spawn(look_up(self.parts.sending.clone(), lanes.topic.clone(), retry));
             }
-            while let Some(ready) = lanes.next_ready(self.parts.limits, now) {
-                self.parts.sending.metrics.batch_messages(ready.tickets.len());
-                let (sending, topic) = (self.parts.sending.clone(), lanes.topic.clone());
+            while let Some(ready) = may_act
+                .then(|| lanes.next_ready(self.parts.limits, now))
+                .flatten()
+            {
+                start(&mut self.running, &self.parts.sending, lanes.topic.clone(), ready);
+            }
+            let Some(spool) = &self.parts.spool else { continue };
+            // A spool that is out of use takes nothing; what waits goes behind its rows, or directly.
+            let usable = may_act && !matches!(self.spool_state, Err(SpoolError::Poisoned(_)));
+            while let Some(job) = usable.then(|| lanes.next_write(now, spool.after)).flatten() {
+                let writing =
+                    spool
+                        .overflow
+                        .append(job.topic.clone(), job.messages, job.lent, job.share_of_topic);
                 self.running.spawn(async move {
-                    let ends = sending
-                        .until_settled(topic.clone(), ready.queue, ready.messages, ready.tickets)
-                        .await;
-                    Finished::Batch {
-                        topic,
-                        queue_index: ready.queue_index,
-                        ends,
+                    Finished::Wrote {
+                        topic: job.topic,
+                        queue_index: job.queue_index,
+                        answer: writing.await,
+                    }
+                });
+            }
+            while let Some(job) = self.open.then(|| lanes.next_read(now)).flatten() {
+                let limits = self.parts.limits;
+                let reading =
+                    spool
+                        .overflow
+                        .take(job.topic.clone(), job.slots, limits.messages, limits.bytes);
+                self.running.spawn(async move {
+                    Finished::Read {
+                        topic: job.topic,
+                        queue_index: job.queue_index,
+                        answer: reading.await,
                     }
                 });
             }
@@ -225,12 +285,32 @@ impl Uplink {
                 queue_index,
                 ends,
             }) => {
-                if let Some(lanes) = self.topics.get_mut(&topic) {
-                    lanes.free(queue_index);
+                let lanes = self.topics.get_mut(&topic);
+                if let Some((flight, ends)) = lanes.and_then(|lanes| lanes.land(queue_index, ends)) {
+                    self.landed(topic, flight, ends).await;
                 }
-                self.settle(&topic, ends).await;
             }
-            Ok(Finished::Lookup { topic, queues }) => self.know(&topic, queues),
+            Ok(Finished::Lookup { topic, answer, retry }) => match (answer, self.topics.get_mut(&topic)) {
+                (Ok(queues), _) => self.know(&topic, queues),
+                (Err(cause), Some(lanes)) => {
+                    lanes.lookup_running = false;
+                    lanes.lookup_retry = Some(retry);
+                    lanes.lookup_cause = Some(cause);
+                }
+                (Err(_), None) => {}
+            },
+            Ok(Finished::Wrote {
+                topic,
+                queue_index,
+                answer,
+            }) => self.wrote(topic, queue_index, answer).await,
+            Ok(Finished::Read {
+                topic,
+                queue_index,
+                answer,
+            }) => self.read(topic, queue_index, answer),
+            Ok(Finished::Removed) => self.note_spool(Ok(())),
+            Ok(Finished::Buried { topic, dying }) => self.buried(topic, dying).await,
             // Its messages stay without an end and its lane stays busy: not acknowledged, thus not lost.
             Err(error) => tracing::error!(%error, "a send ended without an answer; please report this"),
         }
@@ -243,38 +323,151 @@ impl Uplink {
         (self.parts.save_tables)(&self.parts.tables);
         if let Some(lanes) = self.topics.get_mut(topic) {
             lanes.lookup_running = false;
+            lanes.lookup_cause = None;
             lanes.know(table);
         }
     }
 
-    async fn settle(&mut self, topic: &str, ends: Vec<(Ticket, Outcome)>) {
-        let metrics = &self.parts.sending.metrics;
-        let mut stored = [0; Kind::ALL.len()];
-        let mut weight_bytes = 0;
-        for (ticket, outcome) in &ends {
-            weight_bytes += ticket.weight_bytes;
-            match outcome {
-                Outcome::Stored(_) => {
-                    let place = Kind::ALL.iter().position(|kind| *kind == ticket.kind);
-                    if let Some(count) = place.and_then(|place| stored.get_mut(place)) {
-                        *count += 1;
+    async fn wrote(&mut self, topic: Arc<str>, queue_index: usize, answer: Result<Appended, SpoolError>) {
+        let now = self.parts.clock.monotonic();
+        let Some(lanes) = self.topics.get_mut(&topic) else {
+            return;
+        };
+        let written = lanes.written(queue_index, answer.as_ref(), now);
+        let reason = lanes
+            .lookup_cause
+            .map_or(DeadReason::NoPermission, super::attempts::dead_reason);
+        if let Ok(appended) = &answer {
+            self.books
+                .given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
+        }
+        self.note_spool(answer.map(|_| ()));
+        self.books.spooled(written.spooled).await;
+        if !written.dropped.is_empty() {
+            let dropped = written.dropped.into_iter();
+            let ends = dropped.map(|ticket| (ticket, Outcome::Dropped(DropReason::SpoolFull)));
+            self.books.settle(&topic, ends.collect()).await;
+        }
+        let dead = written.dead.into_iter();
+        let dying = dead.map(|(message, ticket)| Dying::of(&topic, &message, reason, Some(ticket), None));
+        let dying = dying.collect();
+        self.bury(topic.clone(), dying);
+        if let Some((flight, ends)) = written.landed {
+            self.landed(topic, flight, ends).await;
+        }
+    }
+
+    fn read(&mut self, topic: Arc<str>, queue_index: usize, answer: Result<Taken, SpoolError>) {
+        match &answer {
+            Ok(taken) => {
+                self.books
+                    .given_up_in_the_spool(DropReason::SpoolDamaged, taken.damaged);
+                self.books
+                    .given_up_in_the_spool(DropReason::SpoolExpired, taken.expired);
+            }
+            Err(error) => self.note_spool(Err(error.clone())),
+        }
+        let now = self.parts.clock.monotonic();
+        let lanes = self.topics.get_mut(&topic);
+        if let Some(ready) = lanes.and_then(|lanes| lanes.read(queue_index, answer, now)) {
+            start(&mut self.running, &self.parts.sending, topic, ready);
+        }
+    }
+
+    /// A batch has ended: receipts end, rows leave the spool, dead letters are buried first.
+    async fn landed(&mut self, topic: Arc<str>, flight: Flight, ends: Ends) {
+        let (mut settled, mut left, mut rows, mut dying) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((held, end), message) in flight.held.into_iter().zip(ends).zip(&flight.batch.messages) {
+            match end {
+                // Kept in the spool for the next process.
+                None => {}
+                Some(Outcome::DeadLettered(reason)) => {
+                    if held.ticket.is_some() || held.row.is_some() {
+                        dying.push(Dying::of(&topic, message, reason, held.ticket, held.row));
                     }
                 }
-                Outcome::Filtered(reason) => metrics.filtered(*reason),
-                Outcome::Dropped(reason) => metrics.dropped(*reason),
+                Some(outcome) => {
+                    match held.ticket {
+                        Some(ticket) => settled.push((ticket, outcome)),
+                        None if held.row.is_some() => left.push((held.kind, outcome)),
+                        None => {}
+                    }
+                    rows.extend(held.row);
+                }
             }
         }
-        for (kind, count) in Kind::ALL.into_iter().zip(stored).filter(|(_, count)| *count > 0) {
-            metrics.stored(topic, kind, count);
+        self.books.left_the_spool(&topic, &left);
+        self.remove(topic.clone(), rows);
+        if !settled.is_empty() {
+            self.books.settle(&topic, settled).await;
         }
-        metrics.in_flight.sub(ends.len() as i64);
-        self.parts.intake.leave(ends.len(), weight_bytes);
-        let receipts: Vec<_> = ends
-            .into_iter()
-            .filter_map(|(ticket, _)| ticket.receipt)
-            .collect();
-        // A closed channel means that the subscriber is gone, and with it the right to acknowledge.
-        let _ = self.parts.settled.send(receipts).await;
+        self.bury(topic, dying);
+    }
+
+    async fn buried(&mut self, topic: Arc<str>, dying: Vec<Dying>) {
+        let (mut settled, mut left, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for each in dying {
+            let outcome = Outcome::DeadLettered(each.letter.reason);
+            match each.ticket {
+                Some(ticket) => settled.push((ticket, outcome)),
+                None => left.push((each.kind, outcome)),
+            }
+            rows.extend(each.row);
+        }
+        self.books.left_the_spool(&topic, &left);
+        self.remove(topic.clone(), rows);
+        self.books.settle(&topic, settled).await;
+    }
+
+    fn remove(&mut self, topic: Arc<str>, rows: Vec<crate::spool::RowKey>) {
+        let Some(spool) = self.parts.spool.as_ref().filter(|_| !rows.is_empty()) else {
+            return;
+        };
+        let removing = spool.overflow.remove(topic, rows);
+        self.running.spawn(async move {
+            // What cannot be removed is sent once more by the next process, with the same id.
+            let _ = removing.await;
+            Finished::Removed
+        });
+    }
+
+    /// Shows the spool's state, and says once when it changes.
+    fn note_spool(&mut self, answer: Result<(), SpoolError>) {
+        let Some(spool) = &self.parts.spool else { return };
+        let metrics = &self.parts.sending.metrics;
+        metrics.spool_bytes.set(spool.overflow.depth().bytes as i64);
+        let answer = match spool.overflow.poisoned() {
+            Some(why) => Err(SpoolError::Poisoned(why)),
+            None => answer,
+        };
+        // The share of a topic says nothing of the spool.
+        if matches!(answer, Err(SpoolError::TopicShare)) {
+            return;
+        }
+        let (full, poisoned) = match &answer {
+            Ok(()) | Err(SpoolError::TopicShare) => (false, false),
+            Err(SpoolError::Full(_)) => (true, false),
+            Err(SpoolError::Poisoned(_)) => (false, true),
+        };
+        metrics.spool_full.set(i64::from(full));
+        metrics.spool_poisoned.set(i64::from(poisoned));
+        self.parts.sending.readiness.set_spool_accepts(!full && !poisoned);
+        if std::mem::discriminant(&answer) != std::mem::discriminant(&self.spool_state)
+            || full != matches!(self.spool_state, Err(SpoolError::Full(_)))
+        {
+            match &answer {
+                Ok(()) => tracing::info!("the spool takes messages in again"),
+                Err(SpoolError::Poisoned(_)) => tracing::error!(
+                    error = ?answer.as_ref().err().map(ToString::to_string),
+                    "the spool takes nothing in any more; what is readable is still sent. Check the disk, then restart"
+                ),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "messages are not acknowledged until the spool has room; it heals by itself"
+                ),
+            }
+        }
+        self.spool_state = answer;
     }
 
     async fn link_changed(&mut self) {
@@ -284,20 +477,19 @@ impl Uplink {
             .taken_over
             .store(link == Link::TakenOver, Ordering::Relaxed);
         match link {
-            Link::Up => self.held_until = None,
+            Link::Up => {
+                if self.held_until.take().is_some() {
+                    let now = self.parts.clock.monotonic();
+                    self.topics.values_mut().for_each(|lanes| lanes.wait_anew(now));
+                }
+            }
             Link::Down => self.held_until = Some(self.parts.clock.monotonic() + HOLD_AFTER_LINK_LOSS),
             Link::TakenOver => {
                 self.held_until = None;
-                let tickets: Vec<_> = self.topics.values_mut().flat_map(TopicLanes::abandon).collect();
+                let tickets = self.topics.values_mut().flat_map(TopicLanes::abandon);
                 let outcome = Outcome::Filtered(FilterReason::SessionTakenOver);
-                self.settle(
-                    "",
-                    tickets
-                        .into_iter()
-                        .map(|ticket| (ticket, outcome.clone()))
-                        .collect(),
-                )
-                .await;
+                let ends = tickets.map(|ticket| (ticket, outcome.clone())).collect();
+                self.books.settle("", ends).await;
             }
         }
     }
@@ -312,44 +504,36 @@ impl Uplink {
         if self.is_held() {
             return self.held_until.map(|until| until.saturating_sub(now));
         }
-        if self.parts.limits.linger.is_zero() {
-            return None;
-        }
-        let due = self
-            .topics
-            .values()
-            .filter_map(|lanes| lanes.next_due(self.parts.limits))
+        let writes = !matches!(self.spool_state, Err(SpoolError::Poisoned(_)));
+        let spool = self.parts.spool.as_ref();
+        let after = spool.filter(|_| writes).map(|spool| spool.after);
+        let topics = self.topics.values();
+        let due = topics
+            .filter_map(|lanes| lanes.next_due(self.parts.limits, after, self.open))
             .min()?;
         Some(due.saturating_sub(now))
     }
 
     fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.topics.values().all(TopicLanes::is_idle)
+        // A topic whose queues are still asked for keeps nobody here if nothing waits for it.
+        let lookups = self.topics.values().filter(|lanes| lanes.lookup_running).count();
+        self.running.len() == lookups && self.topics.values().all(TopicLanes::is_idle)
     }
 }
 
-/// A topic can have 64 KiB; a log line should not.
-fn beginning(mqtt_topic: &str) -> &str {
-    const SHOWN_BYTES: usize = 200;
-    mqtt_topic
-        .get(..mqtt_topic.floor_char_boundary(SHOWN_BYTES))
-        .unwrap_or(mqtt_topic)
+fn start(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, topic: Arc<str>, ready: Ready) {
+    sending.metrics.batch_messages(ready.batch.messages.len());
+    let sending = sending.clone();
+    running.spawn(async move {
+        let ends = sending.until_settled(ready.batch, &ready.progress).await;
+        Finished::Batch {
+            topic,
+            queue_index: ready.queue_index,
+            ends,
+        }
+    });
 }
 
-/// Asks for the topic's queues until RocketMQ answers with some.
-async fn look_up(sending: Arc<Sending>, topic: Arc<str>) -> Finished {
-    let mut retry = Retry::send();
-    loop {
-        let kind = match sending.sink.queues(&topic).await {
-            Ok(queues) if !queues.is_empty() => {
-                sending.readiness.set_rocketmq_reachable(true);
-                return Finished::Lookup { topic, queues };
-            }
-            Ok(_) => crate::model::FailureKind::TopicMissing,
-            Err(kind) => kind,
-        };
-        let pause = retry.next_pause_after(kind);
-        sending.report_lookup(&topic, kind, pause);
-        tokio::time::sleep(pause).await;
-    }
-}
+#[cfg(test)]
+#[path = "uplink_tests.rs"]
+mod tests;

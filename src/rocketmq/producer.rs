@@ -5,6 +5,7 @@
 //! broker, so that a broker that is away disturbs no other.
 //! Must never: retry by itself, choose a queue, or call anything but SEND_OK stored.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -226,7 +227,7 @@ fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Messa
     }
     if let Some((name, joined)) = joined(&outgoing.properties) {
         message = message
-            .raw_property(CheetahString::from_static_str(name), joined)
+            .raw_property(name, joined)
             .map_err(|_| FailureKind::MessageIllegal)?;
     }
     message.build().map_err(|_| FailureKind::MessageIllegal)
@@ -235,7 +236,7 @@ fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Messa
 /// All properties as one: the first name, and as its value everything behind it, as it stands in RocketMQ's message
 /// (name U+0001 value U+0002 name ...). The client would keep them in a hash map, an allocation for each text, only to
 /// join them in the same way; that was a fifth of the bridge's processor time.
-fn joined(properties: &[(&'static str, String)]) -> Option<(&'static str, String)> {
+fn joined(properties: &[(Cow<'static, str>, String)]) -> Option<(CheetahString, String)> {
     let ((first_name, first_value), rest) = properties.split_first()?;
     let rest_bytes: usize = rest
         .iter()
@@ -249,6 +250,10 @@ fn joined(properties: &[(&'static str, String)]) -> Option<(&'static str, String
         joined.push(NAME_VALUE_SEPARATOR);
         joined.push_str(value);
     }
+    let first_name = match first_name {
+        Cow::Borrowed(name) => CheetahString::from_static_str(name),
+        Cow::Owned(name) => CheetahString::from_slice(name),
+    };
     Some((first_name, joined))
 }
 
@@ -288,7 +293,9 @@ mod tests {
         let outgoing = OutgoingMessage {
             tag: "message/1".to_owned(),
             keys: "1 a-1".to_owned(),
-            properties: properties.map(|(name, value)| (name, value.to_owned())).to_vec(),
+            properties: properties
+                .map(|(name, value)| (name.into(), value.to_owned()))
+                .to_vec(),
             body: Bytes::from_static(b"hello"),
         };
         let message = to_message(&CheetahString::from_static_str("room"), &outgoing).unwrap();

@@ -8,20 +8,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use super::register::{ByMember, Register};
-use crate::model::{DropReason, FailureKind, FilterReason, Kind};
+use crate::model::{DeadReason, DropReason, FailureKind, FilterReason, Kind};
 
 const OTHER_TOPIC: &str = "other";
-
-/// Reasons for which a message can never be stored, whatever one waits for.
-const DEAD_LETTER_REASONS: [DropReason; 4] = [
-    DropReason::IllegalTopic,
-    DropReason::PropertiesTooLarge,
-    DropReason::TooLarge,
-    DropReason::RefusedByRocketmq,
-];
 
 /// Handles of all metrics; share it by `Arc`.
 #[derive(Debug)]
@@ -32,8 +24,17 @@ pub struct Metrics {
     ends: Ends,
     sends: Sends,
     pub in_flight: IntGauge,
+    /// Messages written to the spool, each once.
     pub spooled_total: IntCounter,
-    pub dead_lettered_total: IntCounterVec,
+    pub spool_depth: IntGauge,
+    pub spool_depth_at_start: IntGauge,
+    pub spool_bytes: IntGauge,
+    /// What the configuration allows `spool_bytes` to become.
+    pub spool_limit_bytes: IntGauge,
+    /// 0 or 1, as the next one.
+    pub spool_full: IntGauge,
+    pub spool_poisoned: IntGauge,
+    pub spool_oldest_age_seconds: Gauge,
     /// Messages received and not yet settled.
     pub unsettled_messages: IntGauge,
     pub oldest_unsettled_age_seconds: Gauge,
@@ -67,7 +68,23 @@ impl Metrics {
                 .uplink_gauge("roombridge_in_flight", "Messages received whose end is open")?,
             spooled_total: register
                 .counter("roombridge_spooled_total", "Messages that went through the spool")?,
-            dead_lettered_total: register_dead_lettered(&register)?,
+            spool_depth: register.uplink_gauge("roombridge_spool_depth", "Messages in the spool now")?,
+            spool_depth_at_start: register.uplink_gauge(
+                "roombridge_spool_depth_at_start",
+                "Messages that were in the spool when this process started",
+            )?,
+            spool_bytes: register.uplink_gauge("roombridge_spool_bytes", "Bytes in the spool now")?,
+            spool_limit_bytes: register
+                .uplink_gauge("roombridge_spool_limit_bytes", "Bytes that the spool may hold")?,
+            spool_full: register.uplink_gauge("roombridge_spool_full", "1 while the spool has no room")?,
+            spool_poisoned: register.uplink_gauge(
+                "roombridge_spool_poisoned",
+                "1 if the spool is out of use after an error of the disk",
+            )?,
+            spool_oldest_age_seconds: register.uplink_seconds_gauge(
+                "roombridge_spool_oldest_age_seconds",
+                "Age of the oldest message in the spool",
+            )?,
             unsettled_messages: register
                 .uplink_gauge("roombridge_lag_messages", "Messages not yet settled")?,
             oldest_unsettled_age_seconds: register.uplink_seconds_gauge(
@@ -125,8 +142,23 @@ impl Metrics {
         self.ends.filtered.add(reason, 1);
     }
 
-    pub fn dropped(&self, reason: DropReason) {
-        self.ends.dropped.add(reason, 1);
+    pub fn dropped(&self, reason: DropReason, count: u64) {
+        self.ends.dropped.add(reason, count);
+    }
+
+    pub fn dead_lettered(&self, reason: DeadReason) {
+        self.ends.dead_lettered.add(reason, 1);
+    }
+
+    /// How many messages have come to which end, over all topics and reasons.
+    pub fn ends(&self) -> EndCounts {
+        let elsewhere = self.ends.stored_elsewhere.sum();
+        EndCounts {
+            stored: elsewhere + self.ends.stored.values().map(ByMember::sum).sum::<u64>(),
+            filtered: self.ends.filtered.sum(),
+            dropped: self.ends.dropped.sum(),
+            dead_lettered: self.ends.dead_lettered.sum(),
+        }
     }
 
     pub fn send_failed(&self, kind: FailureKind) {
@@ -163,6 +195,15 @@ impl Metrics {
     }
 }
 
+/// Sums over all labels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndCounts {
+    pub stored: u64,
+    pub filtered: u64,
+    pub dropped: u64,
+    pub dead_lettered: u64,
+}
+
 /// The ends that a message can come to.
 #[derive(Debug)]
 struct Ends {
@@ -170,6 +211,7 @@ struct Ends {
     stored_elsewhere: ByMember<Kind>,
     filtered: ByMember<FilterReason>,
     dropped: ByMember<DropReason>,
+    dead_lettered: ByMember<DeadReason>,
 }
 
 impl Ends {
@@ -194,6 +236,11 @@ impl Ends {
             "Messages given up, by reason",
             &["reason"],
         )?;
+        let dead_lettered = register.counters(
+            "roombridge_dead_lettered_total",
+            "Messages put aside as dead letters, by reason",
+            &["reason"],
+        )?;
         Ok(Self {
             stored: topics
                 .iter()
@@ -202,6 +249,9 @@ impl Ends {
             stored_elsewhere: by_kind(OTHER_TOPIC)?,
             filtered: ByMember::new(&filtered, &FilterReason::ALL, |reason| vec![reason.to_string()])?,
             dropped: ByMember::new(&dropped, &DropReason::ALL, |reason| vec![reason.to_string()])?,
+            dead_lettered: ByMember::new(&dead_lettered, &DeadReason::ALL, |reason| {
+                vec![reason.to_string()]
+            })?,
         })
     }
 }
@@ -231,17 +281,6 @@ impl Sends {
             batch_messages: register.batch_sizes("roombridge_batch_messages", "Messages in one send")?,
         })
     }
-}
-
-fn register_dead_lettered(register: &Register) -> Result<IntCounterVec, prometheus::Error> {
-    let counters = register.counters(
-        "roombridge_dead_lettered_total",
-        "Messages put aside as dead letters, by reason",
-        &["reason"],
-    )?;
-    // Looked up for its effect: the series exist from then on.
-    ByMember::new(&counters, &DEAD_LETTER_REASONS, |reason| vec![reason.to_string()])?;
-    Ok(counters)
 }
 
 fn register_process(register: &Register) -> Result<(), prometheus::Error> {

@@ -53,7 +53,7 @@ fn every_closed_label_is_there_from_the_start_with_zero() {
     );
     reasons(
         "roombridge_dead_lettered_total",
-        DEAD_LETTER_REASONS.iter().map(|reason| reason.as_str()).collect(),
+        DeadReason::ALL.iter().map(|reason| reason.as_str()).collect(),
     );
 }
 
@@ -65,7 +65,8 @@ fn what_happens_is_counted_where_it_belongs() {
     metrics.stored("room", Kind::Message, 3);
     metrics.stored("secret-room-4711", Kind::Status, 2);
     metrics.filtered(FilterReason::NoRule);
-    metrics.dropped(DropReason::TooLarge);
+    metrics.dropped(DropReason::SpoolExpired, 1);
+    metrics.dead_lettered(DeadReason::TooLarge);
     metrics.send_failed(FailureKind::Timeout);
     metrics.store_seconds(0.002);
     metrics.send_seconds(0.001);
@@ -73,6 +74,13 @@ fn what_happens_is_counted_where_it_belongs() {
     metrics.in_flight.set(4);
     metrics.set_lag(Duration::from_millis(1500));
 
+    let ends = EndCounts {
+        stored: 5,
+        filtered: 1,
+        dropped: 1,
+        dead_lettered: 1,
+    };
+    assert_eq!(metrics.ends(), ends);
     let text = metrics.render();
     for (name, labels, value) in [
         ("roombridge_received_total", vec![], "2"),
@@ -88,7 +96,12 @@ fn what_happens_is_counted_where_it_belongs() {
             "2",
         ),
         ("roombridge_filtered_total", vec!["reason=\"no_rule\""], "1"),
-        ("roombridge_dropped_total", vec!["reason=\"too_large\""], "1"),
+        ("roombridge_dropped_total", vec!["reason=\"spool_expired\""], "1"),
+        (
+            "roombridge_dead_lettered_total",
+            vec!["reason=\"too_large\""],
+            "1",
+        ),
         ("roombridge_send_failures_total", vec!["reason=\"timeout\""], "1"),
         ("roombridge_store_seconds_bucket", vec!["le=\"0.0025\""], "1"),
         ("roombridge_send_seconds_count", vec![], "1"),

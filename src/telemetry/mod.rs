@@ -10,5 +10,5 @@ mod readiness;
 mod register;
 
 pub use logging::{LoggingError, init};
-pub use metrics::Metrics;
-pub use readiness::{MqttReadiness, Readiness, ReadinessReport, RocketMqReadiness};
+pub use metrics::{EndCounts, Metrics};
+pub use readiness::{MqttReadiness, Readiness, ReadinessReport, RocketMqReadiness, SpoolReadiness};

@@ -1,5 +1,7 @@
 //! Whether the bridge can do its work now, and if not, what is missing and since when.
 //!
+//! Ready means that a message can be taken in and acknowledged: subscribed, and RocketMQ or the spool takes it.
+//!
 //! Promises: setters are cheap and may be called for each message; the time is that of the change, not of the last call.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +20,8 @@ struct State {
     mqtt_connected: Condition,
     mqtt_subscribed: Condition,
     rocketmq_reachable: Condition,
+    /// `None` = there is no spool.
+    spool_accepts: Option<Condition>,
     note: Option<(String, u64)>,
 }
 
@@ -36,6 +40,7 @@ pub struct ReadinessReport {
     pub degraded: bool,
     pub mqtt: MqttReadiness,
     pub rocketmq: RocketMqReadiness,
+    pub spool: SpoolReadiness,
     /// Sentences for people.
     pub missing: Vec<String>,
 }
@@ -49,6 +54,12 @@ pub struct MqttReadiness {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RocketMqReadiness {
     pub reachable: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SpoolReadiness {
+    /// There is a spool, and it is neither full nor out of use.
+    pub accepts: bool,
 }
 
 impl Default for Readiness {
@@ -74,6 +85,7 @@ impl Readiness {
             mqtt_connected: absent,
             mqtt_subscribed: absent,
             rocketmq_reachable: absent,
+            spool_accepts: None,
             note: None,
         };
         Self {
@@ -93,6 +105,15 @@ impl Readiness {
 
     pub fn set_rocketmq_reachable(&self, met: bool) {
         self.set(|state| &mut state.rocketmq_reachable, met);
+    }
+
+    /// There is a spool, and what it takes in is on the disk. Never called if the configuration turns the spool off.
+    pub fn set_spool_accepts(&self, met: bool) {
+        let now = Condition {
+            met: !met,
+            since_ms: self.clock.wall_ms(),
+        };
+        self.set(|state| state.spool_accepts.get_or_insert(now), met);
     }
 
     /// Something that a person must know or do, as one sentence; `None` when it is over.
@@ -118,14 +139,19 @@ impl Readiness {
         require(state.mqtt_connected, "not connected to the MQTT broker");
         require(state.mqtt_subscribed, "not subscribed on the MQTT broker");
         require(state.rocketmq_reachable, "RocketMQ is not reachable");
+        if let Some(accepts) = state.spool_accepts {
+            require(accepts, "the spool takes nothing in");
+        }
         missing.extend(
             state
                 .note
                 .iter()
                 .map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))),
         );
+        let spool_accepts = state.spool_accepts.is_some_and(|accepts| accepts.met);
+        let subscribed = state.mqtt_connected.met && state.mqtt_subscribed.met;
         ReadinessReport {
-            ready: state.mqtt_connected.met && state.mqtt_subscribed.met && state.rocketmq_reachable.met,
+            ready: subscribed && (state.rocketmq_reachable.met || spool_accepts),
             degraded: !missing.is_empty(),
             mqtt: MqttReadiness {
                 connected: state.mqtt_connected.met,
@@ -133,6 +159,9 @@ impl Readiness {
             },
             rocketmq: RocketMqReadiness {
                 reachable: state.rocketmq_reachable.met,
+            },
+            spool: SpoolReadiness {
+                accepts: spool_accepts,
             },
             missing,
         }
@@ -202,6 +231,53 @@ mod tests {
             report.missing,
             ["RocketMQ is not reachable since 2026-01-01T12:01:00Z"]
         );
+    }
+
+    #[test]
+    fn a_spool_that_accepts_stands_in_for_rocketmq() {
+        // Given a bridge that is subscribed while RocketMQ is away
+        let clock = Arc::new(ManualClock::at(NOON_MS));
+        let readiness = Readiness::new(clock.clone());
+        readiness.set_mqtt_connected(true);
+        readiness.set_mqtt_subscribed(true);
+        assert!(!readiness.is_ready() && !readiness.report().spool.accepts);
+
+        // When the spool opens, then it is ready, and says that something is missing
+        readiness.set_spool_accepts(true);
+        let report = readiness.report();
+        assert!(
+            report.ready && report.degraded && report.spool.accepts,
+            "{report:?}"
+        );
+        assert_eq!(
+            report.missing,
+            ["RocketMQ is not reachable since 2026-01-01T12:00:00Z"]
+        );
+
+        // When the spool is full, then nothing can be taken in
+        clock.advance(Duration::from_secs(60));
+        readiness.set_spool_accepts(false);
+        let report = readiness.report();
+        assert!(!report.ready && !report.spool.accepts, "{report:?}");
+        assert!(
+            report
+                .missing
+                .contains(&"the spool takes nothing in since 2026-01-01T12:01:00Z".to_owned()),
+            "{report:?}"
+        );
+
+        // When RocketMQ is back, then messages go there, and the spool still needs attention
+        readiness.set_rocketmq_reachable(true);
+        let report = readiness.report();
+        assert!(report.ready && report.degraded, "{report:?}");
+    }
+
+    #[test]
+    fn without_connection_the_spool_does_not_make_ready() {
+        let readiness = Readiness::default();
+        readiness.set_spool_accepts(true);
+        readiness.set_mqtt_connected(true);
+        assert!(!readiness.is_ready());
     }
 
     #[test]

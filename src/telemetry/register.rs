@@ -98,6 +98,10 @@ impl<M: Copy + PartialEq> ByMember<M> {
         })
     }
 
+    pub fn sum(&self) -> u64 {
+        self.counters.iter().map(|(_, counter)| counter.get()).sum()
+    }
+
     pub fn add(&self, member: M, count: u64) {
         // The lists are the enums' own `ALL`, so there is always one.
         if let Some((_, counter)) = self.counters.iter().find(|(candidate, _)| *candidate == member) {

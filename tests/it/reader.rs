@@ -26,7 +26,7 @@ async fn store(producer: &Producer, queue: &QueueName, topic: &str, messages: &[
     let outgoing = |(tag, body): &(&str, &str)| OutgoingMessage {
         tag: (*tag).to_owned(),
         keys: "room id".to_owned(),
-        properties: vec![("rbSeq", "1".to_owned())],
+        properties: vec![("rbSeq".into(), "1".to_owned())],
         body: Bytes::copy_from_slice(body.as_bytes()),
     };
     let messages = messages.iter().map(outgoing).collect();

@@ -1,11 +1,11 @@
 //! From MQTT to RocketMQ.
 
 use super::*;
-use crate::model::{DropReason, FilterReason, Kind};
+use crate::model::{DeadReason, FilterReason, Kind};
 
-fn drop_reason(result: Result<Bound, Unbound>) -> DropReason {
+fn drop_reason(result: Result<Bound, Unbound>) -> DeadReason {
     match result {
-        Err(Unbound::Dropped { reason, .. }) => reason,
+        Err(Unbound::Dead { reason, .. }) => reason,
         other => panic!("expected a drop, got {other:?}"),
     }
 }
@@ -25,7 +25,7 @@ fn a_chat_message_becomes_what_the_documents_say() {
     assert_eq!(bound.slot, slot_of("123456"));
     assert_eq!(bound.keys, "123456 000000000000feed-1");
     assert_eq!(&*bound.body, b"hi");
-    let names: Vec<&str> = bound.properties.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = bound.properties.iter().map(|(name, _)| &**name).collect();
     assert_eq!(
         names.join(" "),
         "mqttSecondTopic topic qoslevel mqttMessageId mqttPublishDubFlag mqttRetain originMqttTopic qosLevel \
@@ -151,7 +151,7 @@ fn what_the_topic_alphabet_forbids_is_dropped_or_encoded() {
     ] {
         assert_eq!(
             drop_reason(rules.bind(&message(topic, b"x"))),
-            DropReason::IllegalTopic,
+            DeadReason::IllegalTopic,
             "{topic}"
         );
     }
@@ -242,7 +242,7 @@ fn sizes_are_refused_one_byte_over_the_border() {
         MAX_PROPERTIES_BYTES
     );
     envelope.properties.content_type = Some("c".repeat(room_bytes + 1));
-    assert_eq!(drop_reason(rules.bind(&envelope)), DropReason::PropertiesTooLarge);
+    assert_eq!(drop_reason(rules.bind(&envelope)), DeadReason::PropertiesTooLarge);
 
     envelope.properties.content_type = None;
     let properties_bytes = written(&rules.bind(&envelope).unwrap()) + HEADROOM_BYTES;
@@ -259,7 +259,7 @@ fn sizes_are_refused_one_byte_over_the_border() {
     envelope.payload = vec![b'x'; body_bytes].into();
     assert!(small.bind(&envelope).is_ok());
     envelope.payload = vec![b'x'; body_bytes + 1].into();
-    assert_eq!(drop_reason(small.bind(&envelope)), DropReason::TooLarge);
+    assert_eq!(drop_reason(small.bind(&envelope)), DeadReason::TooLarge);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn stored(bound: &Bound) -> StoredMessage {
     let mut properties: std::collections::BTreeMap<String, String> = bound
         .properties
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .map(|(name, value)| (name.to_string(), value.clone()))
         .collect();
     assert_eq!(
         properties.len(),

@@ -6,8 +6,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
 use crate::config::keys::{KEYS, Kind};
 use crate::config::raw::{
-    RawBinding, RawConfig, RawHttp, RawLag, RawLog, RawMqtt, RawOrigin, RawPipeline, RawRocketMq, RawSender,
-    RawShutdown,
+    RawBinding, RawConfig, RawDeadLetter, RawHttp, RawLag, RawLog, RawMqtt, RawOrigin, RawPipeline,
+    RawRocketMq, RawSender, RawShutdown, RawSpool,
 };
 
 /// Asks a struct for the names of its fields, and gives it nothing.
@@ -62,6 +62,8 @@ fn the_table_and_the_raw_structs_know_the_same_keys() {
         ("binding", fields::<RawBinding>("binding")),
         ("binding.sender", fields::<RawSender>("binding.sender")),
         ("pipeline", fields::<RawPipeline>("pipeline")),
+        ("spool", fields::<RawSpool>("spool")),
+        ("dead_letter", fields::<RawDeadLetter>("dead_letter")),
         ("http", fields::<RawHttp>("http")),
         ("log", fields::<RawLog>("log")),
         ("shutdown", fields::<RawShutdown>("shutdown")),

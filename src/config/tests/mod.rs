@@ -3,6 +3,7 @@
 mod contradictions;
 mod key_table;
 mod shipped_file;
+mod spool;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

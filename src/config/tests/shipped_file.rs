@@ -49,8 +49,20 @@ fn what_it_shows_as_default_is_the_default() {
         format!("{:?}", defaults.pipeline)
     );
     assert_eq!(
-        (shown.http, shown.log, shown.shutdown),
-        (defaults.http, defaults.log, defaults.shutdown)
+        (
+            shown.spool,
+            shown.dead_letter,
+            shown.http,
+            shown.log,
+            shown.shutdown
+        ),
+        (
+            defaults.spool,
+            defaults.dead_letter,
+            defaults.http,
+            defaults.log,
+            defaults.shutdown
+        )
     );
     assert_eq!(shown.data_dir, defaults.data_dir);
     let mut mqtt = shown.mqtt;

@@ -7,6 +7,7 @@ mod bindings;
 mod check;
 mod mqtt;
 mod rocketmq;
+mod spool;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -28,14 +29,17 @@ pub(super) fn config(raw: RawConfig, places: &Places) -> Result<Config, ConfigEr
         max_packet_bytes: mqtt.max_packet_bytes as usize,
         max_message_bytes: rocketmq.max_message_bytes,
     };
+    let bindings = bindings::bindings(raw.binding, places)?;
     Ok(Config {
         data_dir: data_dir(raw.data_dir, places)?,
-        bindings: bindings::bindings(raw.binding, places)?,
         pipeline: pipeline(&raw.pipeline, &limits, places)?,
+        spool: spool::spool(&raw.spool, limits.max_message_bytes, places)?,
+        dead_letter: spool::dead_letter(raw.dead_letter, limits.max_message_bytes, &bindings, places)?,
         http: http(raw.http, places)?,
         log: log(raw.log, places)?,
         shutdown: shutdown(&raw.shutdown, places)?,
         origin: origin(raw.origin, places)?,
+        bindings,
         mqtt,
         rocketmq,
     })

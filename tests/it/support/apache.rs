@@ -80,6 +80,11 @@ impl ApacheRocketMq {
         format!("127.0.0.1:{}", self.broker_port)
     }
 
+    /// Its configuration, logs and `store`.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
     /// Returns when clients find it through the name server, which must run.
     pub fn start_broker(&mut self) {
         self.spawn_broker();

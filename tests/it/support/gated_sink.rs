@@ -11,7 +11,9 @@ use roombridge::data_dir::{DataDir, QueueTables, SessionState};
 use roombridge::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, SystemClock};
 use roombridge::mqtt::{SessionParts, Subscriber};
 use roombridge::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
-use roombridge::pipeline::{Alarm, BatchLimits, Link, ReceiptLedger, Sending, Uplink, UplinkParts, intake};
+use roombridge::pipeline::{
+    Alarm, BatchLimits, DeadLetters, Link, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
+};
 use roombridge::telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -162,7 +164,18 @@ impl UplinkUnderTest {
                 readiness: readiness.clone(),
                 alarm: Alarm::new(clock.clone()),
                 accept_not_durable: false,
+                give_up_after: Duration::from_secs(3600),
+                drain_permits: Arc::new(tokio::sync::Semaphore::new(2)),
                 taken_over: AtomicBool::new(false),
+                stopping: CancellationToken::new(),
+            }),
+            spool: None,
+            dead_letters: Arc::new(DeadLetters {
+                sink: sink.clone(),
+                topic: Some("dead".into()),
+                store: Arc::new(NoStore),
+                max_message_bytes: 4 << 20,
+                next_queue: std::sync::atomic::AtomicUsize::new(0),
             }),
             lease: Arc::new(SoleHolder),
             clock: clock.clone(),
@@ -239,5 +252,17 @@ struct NoEnvironment;
 impl roombridge::config::Environment for NoEnvironment {
     fn vars(&self) -> Vec<(String, String)> {
         Vec::new()
+    }
+}
+
+/// The sink takes the dead letters of these stories.
+struct NoStore;
+
+impl roombridge::spool::DeadLetterStore for NoStore {
+    fn bury(
+        &self,
+        _: Vec<roombridge::model::DeadLetter>,
+    ) -> futures::future::BoxFuture<'static, Result<(), roombridge::spool::SpoolError>> {
+        Box::pin(async { Err(roombridge::spool::SpoolError::Full("no store".to_owned())) })
     }
 }

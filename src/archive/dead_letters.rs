@@ -1,0 +1,261 @@
+//! Dead letters: read back from RocketMQ's dead-letter topic, and shown wherever they lie.
+//!
+//! The JSON fields are a promise to scripts, as those of [`super::Record`].
+
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::cursor::{Cursor, earliest};
+use super::escape::{visible, visible_json};
+use super::record::{Payload, local_time, rfc3339};
+use crate::binding::read_letter;
+use crate::model::{DeadLetter, FailureKind};
+use crate::pipeline::ports::{ReadError, Reader};
+
+/// Where a dead letter lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "place")]
+pub enum LetterPlace {
+    /// In the local store of the data directory.
+    #[serde(rename = "local")]
+    Local,
+    #[serde(rename = "rocketmq")]
+    RocketMq {
+        broker: String,
+        queue_id: i32,
+        queue_offset: u64,
+    },
+}
+
+impl LetterPlace {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::RocketMq { .. } => "rocketmq",
+        }
+    }
+}
+
+/// Reads the dead-letter topic, oldest first, up to where it ended when the reading began.
+pub struct LetterReading<'a> {
+    reader: &'a dyn Reader,
+    cursors: Vec<Cursor>,
+}
+
+impl<'a> LetterReading<'a> {
+    /// A topic that does not exist holds none.
+    pub async fn open(reader: &'a dyn Reader, topic: &str) -> Result<Self, ReadError> {
+        let queues = match reader.queues(topic).await {
+            Ok(queues) => queues,
+            Err(error) if error.kind == FailureKind::TopicMissing => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut cursors = Vec::with_capacity(queues.len());
+        for queue in queues {
+            let (first, end) = reader.offsets(topic, &queue).await?;
+            cursors.push(Cursor::new(topic, queue, None, first, end));
+        }
+        Ok(Self { reader, cursors })
+    }
+
+    /// The next one; what others wrote into the topic is passed over.
+    pub async fn next(&mut self) -> Result<Option<(DeadLetter, LetterPlace)>, ReadError> {
+        while let Some(message) = earliest(&mut self.cursors, self.reader).await? {
+            if let Some(letter) = read_letter(&message) {
+                let place = LetterPlace::RocketMq {
+                    broker: message.queue.broker.to_string(),
+                    queue_id: message.queue.id,
+                    queue_offset: message.queue_offset,
+                };
+                return Ok(Some((letter, place)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A dead letter without its payload, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LetterSummary {
+    pub id: String,
+    #[serde(flatten)]
+    pub place: LetterPlace,
+    pub reason: &'static str,
+    pub detail: String,
+    pub mqtt_topic: String,
+    /// Where it belonged; empty if no legal name came out of the rule.
+    pub rocketmq_topic: String,
+    /// RFC 3339, UTC, milliseconds.
+    pub arrived_at: String,
+    pub qos: u8,
+    pub payload_bytes: usize,
+    #[serde(skip)]
+    pub arrived_ms: u64,
+}
+
+impl LetterSummary {
+    pub const HEADING: &'static str = "ARRIVED                  REASON                PLACE     BYTES       ID                    MQTT TOPIC";
+
+    pub fn of(letter: &DeadLetter, place: LetterPlace) -> Self {
+        Self {
+            id: letter.id.clone(),
+            place,
+            reason: letter.reason.as_str(),
+            detail: letter.detail.clone(),
+            mqtt_topic: letter.mqtt_topic.clone(),
+            rocketmq_topic: letter.rocketmq_topic.clone(),
+            arrived_at: rfc3339(letter.arrived_ms),
+            qos: letter.qos,
+            payload_bytes: letter.payload.len(),
+            arrived_ms: letter.arrived_ms,
+        }
+    }
+
+    /// Writes one line: JSON, or text for people.
+    pub fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
+        if json {
+            return writeln!(out, "{}", visible_json(serde_json::to_string(self)?));
+        }
+        writeln!(
+            out,
+            "{}  {:<20}  {:<8}  {:<10}  {:<20}  {}",
+            local_time(self.arrived_ms, zone),
+            self.reason,
+            self.place.name(),
+            self.payload_bytes,
+            visible(&self.id),
+            visible(&self.mqtt_topic)
+        )
+    }
+}
+
+/// A dead letter with all that is known of it.
+#[derive(Debug, Serialize)]
+pub struct LetterRecord {
+    #[serde(flatten)]
+    pub summary: LetterSummary,
+    /// MQTT 5 user properties, in order.
+    pub user_properties: Vec<(String, String)>,
+    #[serde(flatten)]
+    pub payload: Payload,
+}
+
+impl LetterRecord {
+    pub fn of(letter: &DeadLetter, place: LetterPlace) -> Self {
+        Self {
+            summary: LetterSummary::of(letter, place),
+            user_properties: letter.user_properties.clone(),
+            payload: Payload::of(&letter.payload),
+        }
+    }
+
+    /// Writes one line of JSON, or some lines for people.
+    pub fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
+        if json {
+            return writeln!(out, "{}", visible_json(serde_json::to_string(self)?));
+        }
+        let summary = &self.summary;
+        let place = match &summary.place {
+            LetterPlace::Local => "local store".to_owned(),
+            LetterPlace::RocketMq {
+                broker,
+                queue_id,
+                queue_offset,
+            } => format!("RocketMQ, queue {broker}/{queue_id}, offset {queue_offset}"),
+        };
+        writeln!(out, "id              {}", visible(&summary.id))?;
+        writeln!(out, "place           {}", visible(&place))?;
+        writeln!(
+            out,
+            "reason          {}: {}",
+            summary.reason,
+            visible(&summary.detail)
+        )?;
+        writeln!(
+            out,
+            "arrived         {}, QoS {}",
+            local_time(summary.arrived_ms, zone),
+            summary.qos
+        )?;
+        writeln!(out, "MQTT topic      {}", visible(&summary.mqtt_topic))?;
+        let topic = match summary.rocketmq_topic.as_str() {
+            "" => "(none)",
+            topic => topic,
+        };
+        writeln!(out, "RocketMQ topic  {}", visible(topic))?;
+        for (name, value) in &self.user_properties {
+            writeln!(out, "user property   {} = {}", visible(name), visible(value))?;
+        }
+        let (form, text) = match &self.payload {
+            Payload::Text(text) => ("text", visible(text)),
+            Payload::Base64(text) => ("base64", visible(text)),
+        };
+        writeln!(
+            out,
+            "payload         {} bytes, {form}\n{text}",
+            summary.payload_bytes
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::DeadReason;
+
+    fn letter() -> DeadLetter {
+        DeadLetter {
+            id: "0000000000000001-2".to_owned(),
+            reason: DeadReason::TooLarge,
+            detail: "needs \u{1b}[2J too much".to_owned(),
+            mqtt_topic: "room/message/1".to_owned(),
+            rocketmq_topic: "room".to_owned(),
+            arrived_ms: 1_767_268_800_000,
+            qos: 1,
+            user_properties: vec![("a".to_owned(), "b".to_owned())],
+            payload: Bytes::from_static(b"hi\x1b"),
+        }
+    }
+
+    fn place() -> LetterPlace {
+        LetterPlace::RocketMq {
+            broker: "b".to_owned(),
+            queue_id: 3,
+            queue_offset: 7,
+        }
+    }
+
+    #[test]
+    fn a_record_holds_all_fields_for_scripts() {
+        let mut out = Vec::new();
+        LetterRecord::of(&letter(), place())
+            .write(&mut out, true, &TimeZone::UTC)
+            .unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let expected = serde_json::json!({
+            "id": "0000000000000001-2", "place": "rocketmq", "broker": "b", "queue_id": 3, "queue_offset": 7,
+            "reason": "too_large", "detail": "needs \u{1b}[2J too much", "mqtt_topic": "room/message/1",
+            "rocketmq_topic": "room", "arrived_at": "2026-01-01T12:00:00.000Z", "qos": 1, "payload_bytes": 3,
+            "user_properties": [["a", "b"]], "payload": "hi\u{1b}",
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn what_is_shown_cannot_command_a_terminal() {
+        let mut out = Vec::new();
+        let record = LetterRecord::of(&letter(), LetterPlace::Local);
+        record.write(&mut out, false, &TimeZone::UTC).unwrap();
+        record.write(&mut out, true, &TimeZone::UTC).unwrap();
+        record.summary.write(&mut out, false, &TimeZone::UTC).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            !text.contains('\u{1b}') && text.contains("payload         3 bytes, text"),
+            "{text}"
+        );
+    }
+}

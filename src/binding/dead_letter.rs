@@ -1,0 +1,176 @@
+//! Dead letters as RocketMQ messages: the original body, and why and whence as properties.
+//!
+//! Promises: [`read_letter`] gives back what [`as_message`] wrote.
+
+use std::collections::BTreeMap;
+
+use super::limits;
+use super::properties::{UserProperty, Written, body_of};
+use super::read_back::read_back;
+use crate::model::{DeadLetter, DeadReason, Envelope, OutgoingMessage, Qos, QueueName, StoredMessage};
+
+/// A message for which the rules give no place.
+pub fn letter_of_envelope(envelope: &Envelope, reason: DeadReason, detail: String) -> DeadLetter {
+    DeadLetter {
+        id: envelope.id.to_string(),
+        reason,
+        detail,
+        mqtt_topic: envelope.topic.clone(),
+        rocketmq_topic: String::new(),
+        arrived_ms: envelope.arrival.wall_ms,
+        qos: match envelope.qos {
+            Qos::AtMostOnce => 0,
+            Qos::AtLeastOnce => 1,
+            Qos::ExactlyOnce => 2,
+        },
+        user_properties: envelope.properties.user.clone(),
+        payload: envelope.payload.clone(),
+    }
+}
+
+/// A message that was bound for that topic.
+pub fn letter_of_message(
+    topic: &str,
+    message: &OutgoingMessage,
+    reason: DeadReason,
+    detail: String,
+) -> DeadLetter {
+    let recorded = read_back(&stored_form(topic, message));
+    DeadLetter {
+        id: recorded
+            .id
+            .map_or_else(|| message.keys.clone(), |id| id.to_string()),
+        reason,
+        detail,
+        mqtt_topic: recorded.mqtt_topic,
+        rocketmq_topic: topic.to_owned(),
+        arrived_ms: recorded.received_ms.unwrap_or_default(),
+        qos: recorded
+            .qos
+            .and_then(|qos| qos.as_str().parse().ok())
+            .unwrap_or_default(),
+        user_properties: recorded.user_properties,
+        payload: recorded.payload,
+    }
+}
+
+/// A message that has not been stored yet, as if it had been; offset and times are 0.
+pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
+    let properties = message.properties.iter();
+    StoredMessage {
+        topic: topic.to_owned(),
+        tag: message.tag.clone(),
+        keys: message.keys.clone(),
+        queue: QueueName {
+            broker: "".into(),
+            id: 0,
+        },
+        queue_offset: 0,
+        stored_ms: 0,
+        born_ms: 0,
+        properties: properties
+            .map(|(name, value)| (name.to_string(), value.clone()))
+            .collect::<BTreeMap<_, _>>(),
+        body: message.body.clone(),
+    }
+}
+
+/// `None` if it is too large for RocketMQ.
+pub fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Option<OutgoingMessage> {
+    let mut written = Written::default();
+    written.safe("rbDeadReason", letter.reason.as_str().to_owned());
+    written.text("rbDeadDetail", letter.detail.clone());
+    written.text("topic", letter.mqtt_topic.clone());
+    written.safe("rbDeadTopic", letter.rocketmq_topic.clone());
+    written.safe("rbId", letter.id.clone());
+    written.safe("rbArrivedMs", letter.arrived_ms.to_string());
+    written.safe("qoslevel", letter.qos.to_string());
+    let user: Vec<_> = letter
+        .user_properties
+        .iter()
+        .map(|(key, value)| UserProperty { key, value })
+        .collect();
+    if !user.is_empty() {
+        written.safe(
+            "mqtt5UserProperty",
+            serde_json::to_string(&user).unwrap_or_default(),
+        );
+    }
+    if letter.payload.is_empty() {
+        written.safe("IS_EMPTY_MSG", "true".to_owned());
+    }
+    written.close();
+    limits::check_sizes(written.bytes, letter.payload.len(), max_message_bytes).ok()?;
+    Some(OutgoingMessage {
+        tag: letter.reason.as_str().to_owned(),
+        keys: letter.id.clone(),
+        properties: written.list,
+        body: body_of(&letter.payload),
+    })
+}
+
+/// `None` if it is no dead letter of ours.
+pub fn read_letter(message: &StoredMessage) -> Option<DeadLetter> {
+    let recorded = read_back(message);
+    let own = |name: &str| recorded.properties.get(name).cloned();
+    Some(DeadLetter {
+        reason: DeadReason::from_name(&own("rbDeadReason")?)?,
+        id: own("rbId")?,
+        detail: own("rbDeadDetail").unwrap_or_default(),
+        rocketmq_topic: own("rbDeadTopic").unwrap_or_default(),
+        arrived_ms: recorded.received_ms.unwrap_or_default(),
+        qos: recorded
+            .qos
+            .and_then(|qos| qos.as_str().parse().ok())
+            .unwrap_or_default(),
+        mqtt_topic: recorded.mqtt_topic,
+        user_properties: recorded.user_properties,
+        payload: recorded.payload,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_dead_letter_is_read_as_it_was_written() {
+        for payload in [Bytes::new(), Bytes::from_static(b"\0\x01hello")] {
+            let letter = DeadLetter {
+                id: "0000000000000001-1".to_owned(),
+                reason: DeadReason::RefusedByRocketmq,
+                detail: "a \u{1} in it".to_owned(),
+                mqtt_topic: "room/message/\u{2}1".to_owned(),
+                rocketmq_topic: "room".to_owned(),
+                arrived_ms: 5,
+                qos: 1,
+                user_properties: vec![("a".to_owned(), "\u{1}".to_owned())],
+                payload,
+            };
+            let message = as_message(&letter, 4 << 20).unwrap();
+            assert_eq!(read_letter(&stored_form("dead", &message)), Some(letter));
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_for_rocketmq_has_no_message() {
+        let mut letter = read_letter(&stored_form("dead", &as_message(&sample(), 4 << 20).unwrap())).unwrap();
+        letter.payload = Bytes::from(vec![1; 4 << 20]);
+        assert_eq!(as_message(&letter, 4 << 20), None);
+    }
+
+    fn sample() -> DeadLetter {
+        DeadLetter {
+            id: "0000000000000001-2".to_owned(),
+            reason: DeadReason::TooLarge,
+            detail: String::new(),
+            mqtt_topic: "room/message/1".to_owned(),
+            rocketmq_topic: String::new(),
+            arrived_ms: 5,
+            qos: 2,
+            user_properties: vec![],
+            payload: Bytes::from_static(b"x"),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A dead letter as the message that it was, so that the bindings of today can be asked again.
+
+use std::time::Duration;
+
+use crate::model::{Arrival, DeadLetter, Envelope, MqttProperties, Qos, SessionStamp};
+
+/// Names no MQTT session, so that nobody takes a message that was sent again for one that a session is owed.
+const SESSION: &str = "dead-letter";
+
+/// `None` if its id is none of ours: without an id, readers could not fold what is stored twice.
+pub fn envelope_of_letter(letter: &DeadLetter) -> Option<Envelope> {
+    Some(Envelope {
+        id: letter.id.parse().ok()?,
+        maybe_copy_of: None,
+        arrival: Arrival {
+            session: SessionStamp::new(SESSION),
+            connection: 0,
+            sequence: 0,
+            generation: 0,
+            wall_ms: letter.arrived_ms,
+            monotonic: Duration::ZERO,
+        },
+        topic: letter.mqtt_topic.clone(),
+        payload: letter.payload.clone(),
+        qos: match letter.qos {
+            0 => Qos::AtMostOnce,
+            1 => Qos::AtLeastOnce,
+            _ => Qos::ExactlyOnce,
+        },
+        retain: false,
+        duplicate: false,
+        packet_id: 0,
+        properties: MqttProperties {
+            user: letter.user_properties.clone(),
+            ..MqttProperties::default()
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::binding::letter_of_envelope;
+    use crate::model::DeadReason;
+
+    #[test]
+    fn a_letter_becomes_the_message_that_it_was() {
+        let letter = DeadLetter {
+            id: "0000000000000001-2".to_owned(),
+            reason: DeadReason::TooLarge,
+            detail: String::new(),
+            mqtt_topic: "room/message/1".to_owned(),
+            rocketmq_topic: String::new(),
+            arrived_ms: 5,
+            qos: 2,
+            user_properties: vec![("a".to_owned(), "b".to_owned())],
+            payload: Bytes::from_static(b"x"),
+        };
+        let envelope = envelope_of_letter(&letter).unwrap();
+        assert_eq!(
+            letter_of_envelope(&envelope, letter.reason, String::new()),
+            letter
+        );
+    }
+
+    #[test]
+    fn a_foreign_id_is_no_message_of_ours() {
+        let letter = DeadLetter {
+            id: "somebody else's".to_owned(),
+            reason: DeadReason::TooLarge,
+            detail: String::new(),
+            mqtt_topic: "room/message/1".to_owned(),
+            rocketmq_topic: String::new(),
+            arrived_ms: 5,
+            qos: 2,
+            user_properties: Vec::new(),
+            payload: Bytes::new(),
+        };
+        assert_eq!(envelope_of_letter(&letter), None);
+    }
+}

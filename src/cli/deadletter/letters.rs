@@ -1,0 +1,176 @@
+//! The two places where dead letters lie, read one after the other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::archive::{LetterPlace, LetterReading};
+use crate::cli::target::{Target, TargetArgs};
+use crate::config::Config;
+use crate::model::DeadLetter;
+use crate::rocketmq::{Connector, RocketMqReader};
+use crate::spool::{BuriedLetter, DEAD_LETTERS_FILE, LocalDeadLetters};
+
+/// A page of the local store is held in memory, and a payload may have some MiB.
+const PAGE_LETTERS: usize = 16;
+
+/// See the module's words.
+pub struct Sources {
+    pub config: Config,
+    local: Option<LocalDeadLetters>,
+    rocketmq: Option<RocketMq>,
+}
+
+/// A RocketMQ that may answer.
+pub struct RocketMq {
+    pub connector: Arc<Connector>,
+    pub reader: Arc<RocketMqReader>,
+}
+
+/// One letter, in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub letter: DeadLetter,
+    pub place: LetterPlace,
+    /// Its number in the local store, if it lies there.
+    pub local_number: Option<u64>,
+    /// The payload is not the one that was written.
+    pub damaged: bool,
+}
+
+impl Sources {
+    /// The local store, and RocketMQ if `ask_rocketmq`; without a running `roombridge dev` and without a configuration
+    /// there is no RocketMQ to ask, which is said.
+    pub async fn open(arguments: &TargetArgs, ask_rocketmq: bool) -> anyhow::Result<Self> {
+        let config = arguments.on_disk()?.config;
+        let rocketmq = match ask_rocketmq {
+            true => match arguments.find().await {
+                Ok(target) => Some(RocketMq::connect(&target).await?),
+                Err(error) => {
+                    eprintln!("only the local store is shown: {error:#}");
+                    None
+                }
+            },
+            false => None,
+        };
+        let local = local_store(&config)?;
+        Ok(Self {
+            config,
+            local,
+            rocketmq,
+        })
+    }
+
+    /// Both; an error if there is no RocketMQ.
+    pub async fn open_both(arguments: &TargetArgs) -> anyhow::Result<Self> {
+        let target = arguments.find().await?;
+        let rocketmq = Some(RocketMq::connect(&target).await?);
+        let local = local_store(&target.config)?;
+        Ok(Self {
+            config: target.config,
+            local,
+            rocketmq,
+        })
+    }
+
+    pub fn rocketmq(&self) -> anyhow::Result<&RocketMq> {
+        self.rocketmq.as_ref().context("there is no RocketMQ to send to")
+    }
+
+    pub fn local(&self) -> Option<&LocalDeadLetters> {
+        self.local.as_ref()
+    }
+
+    pub fn letters(&self) -> Letters<'_> {
+        Letters {
+            sources: self,
+            page: VecDeque::new(),
+            after: None,
+            reading: None,
+        }
+    }
+
+    pub async fn close(self) {
+        if let Some(reader) = self
+            .rocketmq
+            .and_then(|rocketmq| Arc::into_inner(rocketmq.reader))
+        {
+            reader.stop().await;
+        }
+    }
+}
+
+impl RocketMq {
+    async fn connect(target: &Target) -> anyhow::Result<Self> {
+        let connector = target.connector()?;
+        let reader = Arc::new(RocketMqReader::start(connector.clone()).await?);
+        Ok(Self { connector, reader })
+    }
+}
+
+/// Not made if it is not there: looking changes nothing.
+pub fn local_store(config: &Config) -> anyhow::Result<Option<LocalDeadLetters>> {
+    let path = config.data_dir.join(DEAD_LETTERS_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(LocalDeadLetters::open(&path, config.dead_letter.max_bytes)?))
+}
+
+/// Reads the local store, then the RocketMQ topic.
+pub struct Letters<'a> {
+    sources: &'a Sources,
+    page: VecDeque<BuriedLetter>,
+    after: Option<u64>,
+    reading: Option<LetterReading<'a>>,
+}
+
+impl Letters<'_> {
+    pub async fn next(&mut self) -> anyhow::Result<Option<Found>> {
+        match self.next_local()? {
+            Some(found) => Ok(Some(found)),
+            None => self.next_in_rocketmq().await,
+        }
+    }
+
+    pub fn next_local(&mut self) -> anyhow::Result<Option<Found>> {
+        let Some(local) = &self.sources.local else {
+            return Ok(None);
+        };
+        if self.page.is_empty() {
+            self.page = local.list(PAGE_LETTERS, self.after)?.into();
+        }
+        let Some(mut buried) = self.page.pop_front() else {
+            return Ok(None);
+        };
+        self.after = Some(buried.number);
+        if buried.damaged {
+            buried.letter.detail += " (its payload is damaged on the disk)";
+        }
+        Ok(Some(Found {
+            letter: buried.letter,
+            place: LetterPlace::Local,
+            local_number: Some(buried.number),
+            damaged: buried.damaged,
+        }))
+    }
+
+    pub async fn next_in_rocketmq(&mut self) -> anyhow::Result<Option<Found>> {
+        let (Some(rocketmq), Some(topic)) = (&self.sources.rocketmq, &self.sources.config.dead_letter.topic)
+        else {
+            return Ok(None);
+        };
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            none => none.insert(LetterReading::open(&*rocketmq.reader, topic).await?),
+        };
+        let next = reading.next().await?;
+        Ok(next.map(|(letter, place)| Found {
+            letter,
+            place,
+            local_number: None,
+            damaged: false,
+        }))
+    }
+}

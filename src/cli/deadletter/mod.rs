@@ -1,0 +1,164 @@
+//! `roombridge deadletter`: what could never be stored where it belongs; shown, sent again, thrown away.
+
+mod letters;
+mod purge;
+mod resend;
+mod send_again;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use jiff::tz::TimeZone;
+
+use super::FAILED;
+use super::target::TargetArgs;
+use crate::archive::{LetterRecord, LetterSummary, visible};
+use letters::Sources;
+
+const EXAMPLES: &str = "\
+Examples:
+  roombridge deadletter list -c config/roombridge.toml
+  roombridge deadletter show 0123456789abcdef-1f
+  roombridge deadletter resend --all                  after the cause is gone
+  roombridge deadletter purge 0123456789abcdef-1f
+
+Dead letters lie in the RocketMQ topic of [dead_letter], or where that did not take them, in the local store of data_dir.
+All commands work while the bridge runs.
+
+JSON fields: id, place (local or rocketmq; then broker, queue_id, queue_offset), reason, detail, mqtt_topic,
+rocketmq_topic, arrived_at, qos, payload_bytes; `show` adds user_properties and payload or payload_base64.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DeadLetterArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show all, oldest first, and where each lies.
+    List(ListArgs),
+    /// Show one with its payload.
+    Show(ShowArgs),
+    /// Send them to where the bindings of today put them, with their ids.
+    ///
+    /// A letter of the local store leaves it once RocketMQ has stored the message. RocketMQ deletes no single message:
+    /// letters there stay in the list until its retention ends. Sent twice, a message is shown once, because readers
+    /// fold copies by id.
+    Resend(send_again::ResendArgs),
+    /// Throw letters of the local store away; those in RocketMQ leave with its retention.
+    Purge(purge::PurgeArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// One JSON object per line.
+    #[arg(long)]
+    json: bool,
+    /// The local store only, without asking RocketMQ.
+    #[arg(long)]
+    local: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// The id that `list` shows.
+    id: String,
+    /// One JSON object for each place where it lies.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+// No doc comment: clap would show it as the description of each command that flattens this in.
+#[derive(Debug, Args)]
+struct Chosen {
+    /// The ids that `list` shows.
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<String>,
+    /// All of them.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Chosen {
+    fn has(&self, id: &str) -> bool {
+        self.all || self.ids.iter().any(|chosen| chosen == id)
+    }
+}
+
+pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        Command::List(arguments) => list(arguments).await,
+        Command::Show(arguments) => show(arguments).await,
+        Command::Resend(arguments) => send_again::run(arguments).await,
+        Command::Purge(arguments) => purge::run(&arguments),
+    }
+}
+
+async fn list(arguments: ListArgs) -> anyhow::Result<ExitCode> {
+    let sources = Sources::open(&arguments.target, !arguments.local).await?;
+    let mut listed = Vec::new();
+    let ended = gather(&sources, &mut listed).await;
+    sources.close().await;
+    listed.sort_by_key(|summary| summary.arrived_ms);
+    let (mut out, zone) = (io::stdout().lock(), TimeZone::system());
+    match (arguments.json, listed.is_empty()) {
+        (true, _) => {}
+        (false, true) => writeln!(out, "no dead letters")?,
+        (false, false) => writeln!(out, "{}", LetterSummary::HEADING)?,
+    }
+    for summary in &listed {
+        summary.write(&mut out, arguments.json, &zone)?;
+    }
+    out.flush()?;
+    // Said last: what the local store holds is of use also while RocketMQ is away.
+    ended.context("the list is not complete")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Without their payloads, which may be large.
+async fn gather(sources: &Sources, listed: &mut Vec<LetterSummary>) -> anyhow::Result<()> {
+    let mut letters = sources.letters();
+    while let Some(found) = letters.next().await? {
+        listed.push(LetterSummary::of(&found.letter, found.place));
+    }
+    Ok(())
+}
+
+async fn show(arguments: ShowArgs) -> anyhow::Result<ExitCode> {
+    let sources = Sources::open(&arguments.target, true).await?;
+    let mut shown = 0;
+    let ended = write_all_of(&sources, &arguments, &mut shown).await;
+    sources.close().await;
+    match ended {
+        Err(error) if shown == 0 => Err(error),
+        Ok(()) if shown == 0 => {
+            eprintln!("no dead letter {}", visible(&arguments.id));
+            Ok(ExitCode::from(FAILED))
+        }
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("it may lie in RocketMQ, too, which cannot be read: {error:#}");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn write_all_of(sources: &Sources, arguments: &ShowArgs, shown: &mut u64) -> anyhow::Result<()> {
+    let zone = TimeZone::system();
+    let mut letters = sources.letters();
+    while let Some(found) = letters.next().await? {
+        if found.letter.id == arguments.id {
+            LetterRecord::of(&found.letter, found.place).write(&mut io::stdout(), arguments.json, &zone)?;
+            *shown += 1;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Sends a dead letter again, as the message that it was.
+//!
+//! Promises: the same id, so that a reader folds what is stored twice; the rules of today; one message in one send, so
+//! that an illegal one takes no other with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use secrecy::ExposeSecret;
+
+use super::letters::RocketMq;
+use crate::binding::{BindingSettings, Bound, RuleSet, Unbound, envelope_of_letter};
+use crate::config::Config;
+use crate::data_dir::{DataDirView, QueueTables, TopicQueues};
+use crate::model::{DeadLetter, FailureKind, OutgoingMessage, QueueName, Sent};
+use crate::pipeline::ports::{Batch, Sink};
+use crate::rocketmq::Producer;
+
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What came of one letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resent {
+    /// RocketMQ stored it in this topic.
+    Stored(Arc<str>),
+    /// It is as dead as before, for this reason.
+    StillDead(String),
+}
+
+/// See the module's words.
+pub struct Resender {
+    rules: RuleSet,
+    tables: QueueTables,
+    sink: Producer,
+    accept_not_durable: bool,
+}
+
+impl Resender {
+    pub fn new(config: &Config, rocketmq: &RocketMq) -> anyhow::Result<Self> {
+        let view = DataDirView::open(&config.data_dir)?;
+        let origin_key = match &config.origin.key {
+            Some(key) => key.expose_secret().as_bytes().to_vec(),
+            None => view.origin_key()?.with_context(|| {
+                format!(
+                    "{} holds no origin key, so the bridge never ran there; set data_dir, or origin.key",
+                    config.data_dir.display()
+                )
+            })?,
+        };
+        let settings = BindingSettings {
+            origin_key,
+            max_message_bytes: config.rocketmq.max_message_bytes,
+        };
+        Ok(Self {
+            rules: RuleSet::compile(&config.bindings, settings)?,
+            tables: view.queue_tables()?,
+            sink: Producer::new(
+                config.rocketmq.clone(),
+                rocketmq.connector.clone(),
+                rocketmq.reader.clone(),
+            ),
+            accept_not_durable: config.rocketmq.accept_not_durable,
+        })
+    }
+
+    /// Returns when RocketMQ has it, or cannot have it. An error is one that may be over later.
+    pub async fn resend(&self, letter: &DeadLetter) -> anyhow::Result<Resent> {
+        let Some(envelope) = envelope_of_letter(letter) else {
+            return Ok(Resent::StillDead(format!(
+                "{:?} is no message id of ours",
+                letter.id
+            )));
+        };
+        let bound = match self.rules.bind(&envelope) {
+            Ok(bound) => bound,
+            Err(Unbound::Filtered(reason)) => {
+                return Ok(Resent::StillDead(format!(
+                    "no binding takes its topic ({reason})"
+                )));
+            }
+            Err(Unbound::Dead { detail, .. }) => return Ok(Resent::StillDead(detail)),
+        };
+        let (topic, slot) = (bound.topic.clone(), bound.slot);
+        let queue = self.queue(&topic, slot).await?;
+        let batch = Arc::new(Batch {
+            topic: topic.clone(),
+            queue,
+            messages: vec![outgoing(bound)],
+        });
+        match self.send(batch).await {
+            Ok(()) => Ok(Resent::Stored(topic)),
+            Err(FailureKind::MessageIllegal) => Ok(Resent::StillDead("RocketMQ calls it illegal".to_owned())),
+            Err(kind) => bail!(
+                "RocketMQ did not store {} in topic {topic} ({}); it stays a dead letter, try again when that is over",
+                letter.id,
+                kind.as_str()
+            ),
+        }
+    }
+
+    /// A few attempts, for what may pass by itself; the last failure.
+    async fn send(&self, batch: Arc<Batch>) -> Result<(), FailureKind> {
+        let mut failure = FailureKind::Unknown;
+        for attempt in 1..=ATTEMPTS {
+            failure = match self.sink.send(batch.clone()).await.into_iter().next() {
+                Some(Sent::Stored(_)) => return Ok(()),
+                Some(Sent::NotDurable(..)) if self.accept_not_durable => return Ok(()),
+                Some(Sent::NotDurable(_, why)) => FailureKind::NotDurable(why),
+                Some(Sent::Failed(FailureKind::MessageIllegal)) => return Err(FailureKind::MessageIllegal),
+                Some(Sent::Failed(kind)) => kind,
+                None => FailureKind::Unknown,
+            };
+            if attempt < ATTEMPTS {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Err(failure)
+    }
+
+    /// The queue that the bridge would use, so that a room stays in one.
+    async fn queue(&self, topic: &str, slot: u8) -> anyhow::Result<QueueName> {
+        let chosen = |table: &TopicQueues| table.queues().get(table.queue_of_slot(slot)).cloned();
+        let found = match self.tables.topics.get(topic) {
+            Some(table) => chosen(table),
+            None => {
+                let queues = self.sink.queues(topic).await.map_err(|kind| {
+                    anyhow::anyhow!("the queues of topic {topic} are not known ({})", kind.as_str())
+                })?;
+                if queues.is_empty() {
+                    None
+                } else {
+                    chosen(&TopicQueues::first(queues))
+                }
+            }
+        };
+        found.with_context(|| format!("topic {topic} has no queue that can be written"))
+    }
+}
+
+fn outgoing(bound: Bound) -> OutgoingMessage {
+    OutgoingMessage {
+        tag: bound.tag,
+        keys: bound.keys,
+        properties: bound.properties,
+        body: bound.body,
+    }
+}

@@ -1,0 +1,113 @@
+//! `roombridge deadletter resend`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::letters::{Found, Sources};
+use super::resend::{Resender, Resent};
+use super::{Chosen, FAILED, TargetArgs};
+use crate::archive::visible;
+
+#[derive(Debug, Args)]
+pub struct ResendArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// One JSON object for each letter: id, stored (true or false), and topic or reason.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Default)]
+struct Told {
+    stored: BTreeSet<String>,
+    still_dead: BTreeSet<String>,
+}
+
+impl Told {
+    fn has_all(&self, chosen: &Chosen) -> bool {
+        !chosen.all && chosen.ids.iter().all(|id| self.stored.contains(id))
+    }
+}
+
+pub async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
+    let sources = Sources::open_both(&arguments.target).await?;
+    let mut told = Told::default();
+    let ended = resend_chosen(&sources, &arguments, &mut told).await;
+    sources.close().await;
+    if !arguments.json {
+        eprintln!(
+            "{} sent again, {} still dead",
+            told.stored.len(),
+            told.still_dead.len()
+        );
+    }
+    ended?;
+    let mut failed = !told.still_dead.is_empty();
+    for id in &arguments.chosen.ids {
+        if !told.stored.contains(id) && !told.still_dead.contains(id) {
+            eprintln!("no dead letter {}", visible(id));
+            failed = true;
+        }
+    }
+    Ok(if failed {
+        ExitCode::from(FAILED)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+async fn resend_chosen(sources: &Sources, arguments: &ResendArgs, told: &mut Told) -> anyhow::Result<()> {
+    let resender = Resender::new(&sources.config, sources.rocketmq()?)?;
+    let mut letters = sources.letters();
+    while let Some(found) = match letters.next_local()? {
+        Some(found) => Some(found),
+        // What was found and sent need not be looked for in RocketMQ.
+        None if told.has_all(&arguments.chosen) => None,
+        None => letters.next_in_rocketmq().await?,
+    } {
+        let id = &found.letter.id;
+        if !arguments.chosen.has(id) {
+            continue;
+        }
+        if !told.stored.contains(id) {
+            match resend_one(&resender, &found).await? {
+                Resent::Stored(topic) => {
+                    say(arguments.json, id, Ok(&topic));
+                    told.still_dead.remove(id);
+                    told.stored.insert(id.clone());
+                }
+                Resent::StillDead(reason) => {
+                    say(arguments.json, id, Err(&reason));
+                    told.still_dead.insert(id.clone());
+                    continue;
+                }
+            }
+        }
+        // Only now: a crash in between sends it once more, with the same id.
+        if let (Some(local), Some(number)) = (sources.local(), found.local_number) {
+            local.remove(&[number])?;
+        }
+    }
+    Ok(())
+}
+
+async fn resend_one(resender: &Resender, found: &Found) -> anyhow::Result<Resent> {
+    if found.damaged {
+        return Ok(Resent::StillDead("its payload is damaged on the disk".to_owned()));
+    }
+    resender.resend(&found.letter).await
+}
+
+fn say(json: bool, id: &str, ended: Result<&str, &str>) {
+    match (json, ended) {
+        (true, Ok(topic)) => println!("{}", json!({"id": id, "stored": true, "topic": topic})),
+        (true, Err(reason)) => println!("{}", json!({"id": id, "stored": false, "reason": reason})),
+        (false, Ok(topic)) => println!("{}  stored in {topic}", visible(id)),
+        (false, Err(reason)) => println!("{}  still dead: {}", visible(id), visible(reason)),
+    }
+}

@@ -1,0 +1,251 @@
+//! `roombridge spool drain`: the middle of a bridge without its MQTT side, until the spool is empty.
+//!
+//! Promises: the same order, retries and dead letters as in a running bridge, because it is the same code; a stop at any
+//! moment loses nothing.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{HumanCount, ProgressBar};
+use serde::Serialize;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::app;
+use crate::cli::history::progress_bar;
+use crate::cli::target::rules_to_read_by;
+use crate::cli::{FAILED, STOPPED_EARLY, in_file};
+use crate::config::{Config, ProcessEnvironment};
+use crate::data_dir::{DataDir, DataDirError, DataDirView};
+use crate::lifecycle::Lifecycle;
+use crate::model::{Clock, SystemClock};
+use crate::pipeline::ports::SoleHolder;
+use crate::pipeline::{
+    Alarm, BatchLimits, DeadLetters, Intake, Link, ReceiptNumber, Sending, SpoolUse, Uplink, UplinkParts,
+    intake,
+};
+use crate::rocketmq::{Connector, Producer, RocketMqReader};
+use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SqliteSpool};
+use crate::telemetry::{self, EndCounts, Metrics, Readiness};
+
+const BAR: &str = "draining  {bar:40} {pos} of {len}  {per_sec}  {eta}";
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// No live messages wait for them.
+const BATCHES_AT_ONCE: usize = 32;
+
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// The configuration file of the bridge that is stopped.
+    #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// One JSON object at the end: at_start, stored, dead_lettered, dropped, left, seconds.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Summary {
+    at_start: u64,
+    stored: u64,
+    dead_lettered: u64,
+    dropped: u64,
+    left: u64,
+    seconds: f64,
+}
+
+pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
+    let mut config = Config::load(&arguments.config, &ProcessEnvironment)?;
+    telemetry::init(&config.log, &[])?;
+    // What lies there is wanted, whatever becomes of new messages.
+    config.spool.enabled = true;
+    // Not made here: a folder that is not there is a mistake in the configuration.
+    DataDirView::open(&config.data_dir)?;
+    let data_dir = hold(&config)?;
+    let lifecycle = Lifecycle::default();
+    lifecycle.listen_for_signals(config.shutdown.drain)?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let spool = app::open_spool(&config, clock.clone())?.context("there is no spool")?;
+    let started = Instant::now();
+    let at_start = spool.depth().messages;
+    let metrics = Arc::new(Metrics::new(&[])?);
+    let poisoned = if at_start > 0 {
+        let (door, uplink) = uplink(&config, data_dir, &spool, &metrics, clock)
+            .await
+            .map_err(|error| in_file(error, &arguments.config))?;
+        let uplink = tokio::spawn(uplink.run(lifecycle.stop_now.clone()));
+        let bar = progress_bar(BAR);
+        bar.set_length(at_start);
+        let poisoned = until_empty(&*spool, &bar, &lifecycle).await;
+        // The door shuts: what is on its way ends, and nothing more is read.
+        drop(door);
+        uplink
+            .await
+            .context("the drain ended unexpectedly; please report this")?;
+        bar.finish_and_clear();
+        poisoned
+    } else {
+        None
+    };
+    let left = spool.depth().messages;
+    if let Some(spool) = Arc::into_inner(spool) {
+        tokio::task::spawn_blocking(|| spool.close()).await?;
+    }
+    let EndCounts {
+        stored,
+        dead_lettered,
+        dropped,
+        ..
+    } = metrics.ends();
+    let summary = Summary {
+        at_start,
+        stored,
+        dead_lettered,
+        dropped,
+        left,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    tell(&summary, arguments.json)?;
+    if let Some(why) = poisoned {
+        eprintln!("error: {why}; docs/SPOOL.md says what to do");
+        return Ok(ExitCode::from(FAILED));
+    }
+    Ok(if left == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(STOPPED_EARLY)
+    })
+}
+
+fn hold(config: &Config) -> anyhow::Result<DataDir> {
+    match DataDir::open(&config.data_dir) {
+        Err(DataDirError::Held { path }) => bail!(
+            "{} is in use: a bridge that runs drains its spool by itself; stop it first if the spool is to be emptied \
+             without it",
+            path.display()
+        ),
+        other => Ok(other?),
+    }
+}
+
+/// The middle of a bridge, and the door that keeps it open.
+async fn uplink(
+    config: &Config,
+    data_dir: DataDir,
+    spool: &Arc<SqliteSpool>,
+    metrics: &Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(Door, Uplink)> {
+    let connector = Arc::new(Connector::new(&config.rocketmq)?);
+    let reader = Arc::new(RocketMqReader::start(connector.clone()).await?);
+    let sink = Arc::new(Producer::new(config.rocketmq.clone(), connector, reader));
+    let local = LocalDeadLetters::open(
+        &config.data_dir.join(DEAD_LETTERS_FILE),
+        config.dead_letter.max_bytes,
+    )?;
+    let (intake, receiver) = intake(1, 1);
+    let (settled, nothing_settled) = mpsc::channel(1);
+    let (link, link_seen) = watch::channel(Link::Up);
+    let tables = data_dir.queue_tables()?;
+    let uplink = Uplink::new(UplinkParts {
+        rules: Arc::new(rules_to_read_by(config)?),
+        sending: Arc::new(Sending {
+            sink: sink.clone(),
+            metrics: metrics.clone(),
+            readiness: Arc::new(Readiness::default()),
+            alarm: Alarm::new(clock.clone()),
+            accept_not_durable: config.rocketmq.accept_not_durable,
+            give_up_after: config.dead_letter.give_up_after,
+            drain_permits: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
+            taken_over: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+        }),
+        spool: Some(SpoolUse {
+            overflow: spool.clone(),
+            after: config.spool.after,
+        }),
+        dead_letters: Arc::new(DeadLetters {
+            sink,
+            topic: config.dead_letter.topic.as_deref().map(Arc::from),
+            store: Arc::new(local),
+            max_message_bytes: config.rocketmq.max_message_bytes,
+            next_queue: AtomicUsize::new(0),
+        }),
+        lease: Arc::new(SoleHolder),
+        clock,
+        intake: receiver,
+        settled,
+        link: link_seen,
+        tables,
+        save_tables: Box::new(move |tables| {
+            if let Err(error) = data_dir.save_queue_tables(tables) {
+                tracing::error!(%error, "the queue tables could not be written; rooms may change queues at the next start");
+            }
+        }),
+        limits: BatchLimits {
+            messages: config.pipeline.batch_messages,
+            bytes: config.pipeline.batch_bytes,
+            linger: config.pipeline.linger,
+        },
+    });
+    let door = Door {
+        _intake: intake,
+        _link: link,
+        _nothing_settled: nothing_settled,
+    };
+    Ok((door, uplink))
+}
+
+/// Nothing comes in by it; dropped, it tells the uplink to end.
+struct Door {
+    _intake: Intake,
+    _link: watch::Sender<Link>,
+    _nothing_settled: mpsc::Receiver<Vec<ReceiptNumber>>,
+}
+
+/// Returns when the spool is empty, a signal came, or the spool is out of use; then why.
+async fn until_empty(spool: &dyn Overflow, bar: &ProgressBar, lifecycle: &Lifecycle) -> Option<String> {
+    loop {
+        let left = spool.depth().messages;
+        bar.set_position(bar.length().unwrap_or_default().saturating_sub(left));
+        if left == 0 {
+            return spool.poisoned();
+        }
+        if let Some(why) = spool.poisoned() {
+            return Some(why);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = lifecycle.drain.cancelled() => return None,
+        }
+    }
+}
+
+fn tell(summary: &Summary, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(summary)?)?;
+        return Ok(());
+    }
+    if summary.at_start == 0 {
+        writeln!(out, "the spool is empty")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{} of {} messages stored in {:.1} s; {} dead letters, {} given up, {} left",
+        HumanCount(summary.stored),
+        HumanCount(summary.at_start),
+        summary.seconds,
+        HumanCount(summary.dead_lettered),
+        HumanCount(summary.dropped),
+        HumanCount(summary.left)
+    )?;
+    Ok(())
+}

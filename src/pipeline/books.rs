@@ -1,0 +1,84 @@
+//! The books of the uplink: every end is counted here, once, and the receipts that have ended are told to the subscriber.
+//!
+//! Promises: `received + spool at start = stored + spool + dead-lettered + filtered + dropped + in flight` at any quiet
+//! moment.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::intake::IntakeExit;
+use super::ledger::ReceiptNumber;
+use super::ticket::Ticket;
+use crate::model::{DropReason, Kind, Outcome};
+use crate::telemetry::Metrics;
+
+/// See the module's words.
+pub(super) struct Books {
+    pub metrics: Arc<Metrics>,
+    pub exit: IntakeExit,
+    pub settled: mpsc::Sender<Vec<ReceiptNumber>>,
+}
+
+impl Books {
+    /// These messages have ended.
+    pub async fn settle(&self, topic: &str, ends: Vec<(Ticket, Outcome)>) {
+        let kinds = ends.iter().map(|(ticket, outcome)| (ticket.kind, outcome));
+        self.count(topic, kinds);
+        self.tell(ends.into_iter().map(|(ticket, _)| ticket).collect())
+            .await;
+    }
+
+    /// These messages are fsynced in the spool: their receipts end, they themselves do not.
+    pub async fn spooled(&self, tickets: Vec<Ticket>) {
+        let count = tickets.len() as i64;
+        self.metrics.spooled_total.inc_by(tickets.len() as u64);
+        self.metrics.spool_depth.add(count);
+        self.tell(tickets).await;
+    }
+
+    /// These messages have ended, and are in the spool no more.
+    pub fn left_the_spool(&self, topic: &str, ends: &[(Kind, Outcome)]) {
+        self.count(topic, ends.iter().map(|(kind, outcome)| (*kind, outcome)));
+        self.metrics.spool_depth.sub(ends.len() as i64);
+    }
+
+    /// So many rows of the spool were given up.
+    pub fn given_up_in_the_spool(&self, reason: DropReason, count: u64) {
+        self.metrics.dropped(reason, count);
+        self.metrics.spool_depth.sub(count as i64);
+    }
+
+    fn count<'a>(&self, topic: &str, ends: impl Iterator<Item = (Kind, &'a Outcome)>) {
+        let mut stored = [0; Kind::ALL.len()];
+        for (kind, outcome) in ends {
+            match outcome {
+                Outcome::Stored(_) => {
+                    let place = Kind::ALL.iter().position(|each| *each == kind);
+                    if let Some(count) = place.and_then(|place| stored.get_mut(place)) {
+                        *count += 1;
+                    }
+                }
+                Outcome::Filtered(reason) => self.metrics.filtered(*reason),
+                Outcome::Dropped(reason) => self.metrics.dropped(*reason, 1),
+                Outcome::DeadLettered(reason) => self.metrics.dead_lettered(*reason),
+            }
+        }
+        for (kind, count) in Kind::ALL.into_iter().zip(stored).filter(|(_, count)| *count > 0) {
+            self.metrics.stored(topic, kind, count);
+        }
+    }
+
+    /// Receipts have ended, whatever became of their messages.
+    async fn tell(&self, tickets: Vec<Ticket>) {
+        if tickets.is_empty() {
+            return;
+        }
+        let weight_bytes = tickets.iter().map(|ticket| ticket.weight_bytes).sum();
+        self.metrics.in_flight.sub(tickets.len() as i64);
+        self.exit.leave(tickets.len(), weight_bytes);
+        let receipts: Vec<_> = tickets.into_iter().filter_map(|ticket| ticket.receipt).collect();
+        // A closed channel means that the subscriber is gone, and with it the right to acknowledge.
+        let _ = self.settled.send(receipts).await;
+    }
+}

@@ -1,0 +1,93 @@
+//! Where messages end that can never be stored where they belong: RocketMQ's dead-letter topic, else the local store.
+//!
+//! Promises: when [`DeadLetters::put`] returns, each letter is stored with SEND_OK or fsynced here. One attempt goes to
+//! RocketMQ; a poison message must not wait for it.
+//! Must never: hold a lane.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::ports::{Batch, Sink};
+use super::retry::Retry;
+use crate::binding;
+use crate::model::{DeadLetter, QueueName, Sent};
+use crate::spool::DeadLetterStore;
+
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// For the queues of the topic and for the send, each. RocketMQ being slow must not hold the acknowledgements.
+const ATTEMPT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// See the module's words.
+pub struct DeadLetters {
+    pub sink: Arc<dyn Sink>,
+    /// `None`: the local store only.
+    pub topic: Option<Arc<str>>,
+    pub store: Arc<dyn DeadLetterStore>,
+    pub max_message_bytes: usize,
+    /// Spreads letters over the queues of the topic; they have no order.
+    pub next_queue: AtomicUsize,
+}
+
+impl DeadLetters {
+    /// Returns when all are safe. No deadline: until then nothing of it may be acknowledged.
+    pub async fn put(&self, letters: Vec<DeadLetter>) {
+        let mut left = self.into_rocketmq(letters).await;
+        let mut retry = Retry::reconnect();
+        let mut logged: Option<tokio::time::Instant> = None;
+        while !left.is_empty() {
+            match self.store.bury(left.clone()).await {
+                Ok(()) => left.clear(),
+                Err(error) => {
+                    if logged.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
+                        logged = Some(tokio::time::Instant::now());
+                        tracing::error!(
+                            %error,
+                            letters = left.len(),
+                            "dead letters cannot be kept; they are not acknowledged until they can be: make room, or \
+                             let RocketMQ take them (dead_letter.topic)"
+                        );
+                    }
+                    tokio::time::sleep(retry.next_pause()).await;
+                    left = self.into_rocketmq(left).await;
+                }
+            }
+        }
+    }
+
+    /// Gives back what RocketMQ did not take.
+    async fn into_rocketmq(&self, letters: Vec<DeadLetter>) -> Vec<DeadLetter> {
+        let Some(topic) = &self.topic else {
+            return letters;
+        };
+        let Some(queue) = self.queue(topic).await else {
+            return letters;
+        };
+        let mut left = Vec::new();
+        for letter in letters {
+            // One by one: a letter that RocketMQ calls illegal must not take others with it.
+            let Some(message) = binding::as_message(&letter, self.max_message_bytes) else {
+                left.push(letter);
+                continue;
+            };
+            let batch = Arc::new(Batch {
+                topic: topic.clone(),
+                queue: queue.clone(),
+                messages: vec![message],
+            });
+            let answers = tokio::time::timeout(ATTEMPT_DEADLINE, self.sink.send(batch)).await;
+            match answers.unwrap_or_default().first() {
+                Some(Sent::Stored(_)) => {}
+                Some(Sent::NotDurable(..) | Sent::Failed(_)) | None => left.push(letter),
+            }
+        }
+        left
+    }
+
+    async fn queue(&self, topic: &str) -> Option<QueueName> {
+        let queues = tokio::time::timeout(ATTEMPT_DEADLINE, self.sink.queues(topic)).await;
+        let queues = queues.ok()?.ok()?;
+        let next = self.next_queue.fetch_add(1, Ordering::Relaxed);
+        queues.get(next % queues.len().max(1)).cloned()
+    }
+}

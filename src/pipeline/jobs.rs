@@ -1,0 +1,130 @@
+//! What the uplink has done beside itself, and the answers that come back.
+
+use std::sync::Arc;
+
+use super::attempts::{Ends, Sending};
+use super::retry::Retry;
+use super::ticket::Ticket;
+use crate::binding;
+use crate::model::{DeadLetter, DeadReason, FailureKind, Kind, OutgoingMessage, QueueName};
+use crate::spool::{Appended, RowKey, SpoolError, Taken};
+
+/// One job has ended.
+pub(super) enum Finished {
+    Batch {
+        topic: Arc<str>,
+        queue_index: usize,
+        ends: Ends,
+    },
+    Lookup {
+        topic: Arc<str>,
+        answer: Result<Vec<QueueName>, FailureKind>,
+        retry: Retry,
+    },
+    Wrote {
+        topic: Arc<str>,
+        queue_index: usize,
+        answer: Result<Appended, SpoolError>,
+    },
+    Read {
+        topic: Arc<str>,
+        queue_index: usize,
+        answer: Result<Taken, SpoolError>,
+    },
+    Removed,
+    Buried {
+        topic: Arc<str>,
+        dying: Vec<Dying>,
+    },
+}
+
+/// A message on its way to the dead letters.
+pub(super) struct Dying {
+    pub letter: DeadLetter,
+    pub kind: Kind,
+    pub ticket: Option<Ticket>,
+    pub row: Option<RowKey>,
+}
+
+impl Dying {
+    pub fn new(letter: DeadLetter, kind: Kind, ticket: Option<Ticket>, row: Option<RowKey>) -> Self {
+        Self {
+            letter,
+            kind,
+            ticket,
+            row,
+        }
+    }
+
+    /// Of a message that was bound for that topic.
+    pub fn of(
+        topic: &str,
+        message: &OutgoingMessage,
+        reason: DeadReason,
+        ticket: Option<Ticket>,
+        row: Option<RowKey>,
+    ) -> Self {
+        let letter = binding::letter_of_message(topic, message, reason, detail(reason).to_owned());
+        let kind = ticket.as_ref().map_or(Kind::Other, |ticket| ticket.kind);
+        Self::new(letter, kind, ticket, row)
+    }
+}
+
+fn detail(reason: DeadReason) -> &'static str {
+    match reason {
+        DeadReason::IllegalTopic => "the rule gives no legal RocketMQ topic",
+        DeadReason::PropertiesTooLarge => "the properties are too large for RocketMQ",
+        DeadReason::TooLarge => "the message is too large for RocketMQ",
+        DeadReason::RefusedByRocketmq => "RocketMQ refused the message, alone in its batch",
+        DeadReason::NoPermission => {
+            "RocketMQ did not permit it for longer than dead_letter.give_up_after_s, or beyond spool.topic_bytes"
+        }
+        DeadReason::TopicMissing => {
+            "the RocketMQ topic does not exist, and its messages filled spool.topic_bytes"
+        }
+    }
+}
+
+/// Each cause is logged once; the metric counts all.
+pub(super) fn report_dead(logged: &mut [bool; DeadReason::ALL.len()], letter: &DeadLetter) {
+    let place = DeadReason::ALL.iter().position(|each| *each == letter.reason);
+    if let Some(logged) = place.and_then(|place| logged.get_mut(place))
+        && !std::mem::replace(logged, true)
+    {
+        tracing::warn!(
+            reason = letter.reason.as_str(),
+            id = letter.id,
+            mqtt_topic = %beginning(&letter.mqtt_topic).escape_debug(),
+            "a message cannot be stored and becomes a dead letter ({}); see `roombridge deadletter list`; this cause is \
+             logged once",
+            letter.detail
+        );
+    }
+}
+
+/// A topic can have 64 KiB; a log line should not.
+fn beginning(mqtt_topic: &str) -> &str {
+    const SHOWN_BYTES: usize = 200;
+    mqtt_topic
+        .get(..mqtt_topic.floor_char_boundary(SHOWN_BYTES))
+        .unwrap_or(mqtt_topic)
+}
+
+/// Asks once for the topic's queues; after a failure it waits before it answers.
+pub(super) async fn look_up(sending: Arc<Sending>, topic: Arc<str>, retry: Option<Retry>) -> Finished {
+    let mut retry = retry.unwrap_or_else(Retry::send);
+    let answer = match sending.sink.queues(&topic).await {
+        Ok(queues) if !queues.is_empty() => {
+            sending.readiness.set_rocketmq_reachable(true);
+            Ok(queues)
+        }
+        Ok(_) => Err(FailureKind::TopicMissing),
+        Err(kind) => Err(kind),
+    };
+    if let Err(kind) = answer {
+        let pause = retry.next_pause_after(kind);
+        sending.report_lookup(&topic, kind, pause);
+        tokio::time::sleep(pause).await;
+    }
+    Finished::Lookup { topic, answer, retry }
+}

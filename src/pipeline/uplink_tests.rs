@@ -1,0 +1,619 @@
+//! Stories of lanes and spool, in paused time, before a store and a disk in memory.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::binding::BindingSettings;
+use crate::config::BindingConfig;
+use crate::model::{
+    Arrival, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Sent, SessionStamp, StoredAt,
+};
+use crate::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
+use crate::pipeline::{Alarm, Intake, ReceiptLedger, intake};
+use crate::spool::memory::{Faults, MemorySpool};
+use crate::telemetry::{Metrics, Readiness};
+
+const QUEUES: i32 = 2;
+
+/// A store that fails as a story says, for all topics or one queue.
+#[derive(Default)]
+struct Store {
+    failure: Mutex<Option<FailureKind>>,
+    only_queue: Mutex<Option<i32>>,
+    topic_missing: AtomicBool,
+    /// Answers only after that time.
+    send_time: Mutex<Duration>,
+    illegal: Mutex<Option<String>>,
+    stored: Mutex<Vec<(String, i32, String)>>,
+}
+
+impl Store {
+    fn fails(&self, failure: Option<FailureKind>) {
+        *self.failure.lock().unwrap() = failure;
+    }
+
+    fn bodies(&self) -> Vec<String> {
+        let stored = self.stored.lock().unwrap();
+        let bodies = stored.iter().filter(|(topic, ..)| topic == "room");
+        bodies.map(|(_, _, body)| body.clone()).collect()
+    }
+}
+
+impl Sink for Store {
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+        let failure = *self.failure.lock().unwrap();
+        let missing = self.topic_missing.load(Ordering::Relaxed) && topic == "room";
+        Box::pin(async move {
+            match failure {
+                _ if missing => Err(FailureKind::TopicMissing),
+                Some(FailureKind::Transport) => Err(FailureKind::Transport),
+                _ => Ok((0..QUEUES).map(|id| queue(id)).collect()),
+            }
+        })
+    }
+
+    fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
+        let concerned = self
+            .only_queue
+            .lock()
+            .unwrap()
+            .is_none_or(|id| id == batch.queue.id);
+        let failure = self.failure.lock().unwrap().filter(|_| concerned);
+        let illegal = self.illegal.lock().unwrap().clone();
+        let body = |message: &OutgoingMessage| String::from_utf8_lossy(&message.body).into_owned();
+        let refused = batch
+            .messages
+            .iter()
+            .any(|message| Some(body(message)) == illegal);
+        let failure = if refused && &*batch.topic == "room" {
+            Some(FailureKind::MessageIllegal)
+        } else {
+            failure
+        };
+        if failure.is_none() {
+            let stored = batch
+                .messages
+                .iter()
+                .map(|message| (batch.topic.to_string(), batch.queue.id, body(message)));
+            self.stored.lock().unwrap().extend(stored);
+        }
+        let answer = failure.map_or(
+            Sent::Stored(StoredAt {
+                queue_id: batch.queue.id,
+                queue_offset: 0,
+            }),
+            Sent::Failed,
+        );
+        let time = *self.send_time.lock().unwrap();
+        Box::pin(async move {
+            tokio::time::sleep(time).await;
+            vec![answer; batch.messages.len()]
+        })
+    }
+}
+
+fn queue(id: i32) -> QueueName {
+    QueueName {
+        broker: "a".into(),
+        id,
+    }
+}
+
+/// Simulated time, as the runtime has it.
+struct RuntimeClock(tokio::time::Instant);
+
+impl Clock for RuntimeClock {
+    fn wall_ms(&self) -> u64 {
+        1_767_268_800_000 + self.0.elapsed().as_millis() as u64
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// One process of the bridge.
+struct Process {
+    store: Arc<Store>,
+    disk: Arc<MemorySpool>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    intake: Option<Intake>,
+    settled: mpsc::Receiver<Vec<ReceiptNumber>>,
+    link: watch::Sender<Link>,
+    uplink: JoinHandle<()>,
+    ledger: ReceiptLedger,
+    ids: MessageIds,
+    published: u64,
+    ended: usize,
+}
+
+impl Process {
+    fn start(store: &Arc<Store>, disk: MemorySpool) -> Self {
+        Self::start_with(store, disk, Duration::from_secs(3600))
+    }
+
+    fn start_with(store: &Arc<Store>, disk: MemorySpool, give_up_after: Duration) -> Self {
+        let binding = BindingConfig {
+            filter: "room/#".into(),
+            topic: "{0}".into(),
+            tag: "{sub}".into(),
+            room: None,
+            kind: None,
+            order_key: None,
+            sender: None,
+        };
+        let settings = BindingSettings {
+            origin_key: vec![1; 32],
+            max_message_bytes: 4 << 20,
+        };
+        let disk = Arc::new(disk);
+        let (intake, receiver) = intake(10_000, 64 << 20);
+        let (settled, settled_receiver) = mpsc::channel(1024);
+        let (link, link_seen) = watch::channel(Link::Up);
+        let clock = Arc::new(RuntimeClock(tokio::time::Instant::now()));
+        let metrics = Arc::new(Metrics::new(&["room".to_owned()]).unwrap());
+        let readiness = Arc::new(Readiness::default());
+        let uplink = Uplink::new(UplinkParts {
+            rules: Arc::new(RuleSet::compile(&[binding], settings).unwrap()),
+            sending: Arc::new(Sending {
+                sink: store.clone(),
+                metrics: metrics.clone(),
+                readiness: readiness.clone(),
+                alarm: Alarm::new(clock.clone()),
+                accept_not_durable: false,
+                give_up_after,
+                drain_permits: Arc::new(Semaphore::new(2)),
+                taken_over: AtomicBool::new(false),
+                stopping: CancellationToken::new(),
+            }),
+            spool: Some(SpoolUse {
+                overflow: disk.clone(),
+                after: Duration::from_secs(1),
+            }),
+            dead_letters: Arc::new(DeadLetters {
+                sink: store.clone(),
+                topic: Some("dead".into()),
+                store: disk.clone(),
+                max_message_bytes: 4 << 20,
+                next_queue: AtomicUsize::new(0),
+            }),
+            lease: Arc::new(SoleHolder),
+            clock,
+            intake: receiver,
+            settled,
+            link: link_seen,
+            tables: QueueTables::default(),
+            save_tables: Box::new(|_| {}),
+            limits: BatchLimits {
+                messages: 4,
+                bytes: 1 << 20,
+                linger: Duration::ZERO,
+            },
+        });
+        let mut ledger = ReceiptLedger::new(1000);
+        ledger.connected(false);
+        Self {
+            store: store.clone(),
+            disk,
+            metrics,
+            readiness,
+            intake: Some(intake),
+            settled: settled_receiver,
+            link,
+            uplink: tokio::spawn(uplink.run(CancellationToken::new())),
+            ledger,
+            ids: MessageIds::new(7),
+            published: 0,
+            ended: 0,
+        }
+    }
+
+    fn publish(&mut self, room: &str, body: &str) {
+        self.published += 1;
+        let topic = format!("room/message/{room}");
+        let payload = Bytes::copy_from_slice(body.as_bytes());
+        let delivery = crate::pipeline::Delivery {
+            packet_id: self.published as u16,
+            duplicate: false,
+            fingerprint: crate::pipeline::Fingerprint::of(&topic, &payload),
+            arrived: Duration::ZERO,
+        };
+        let ids = &mut self.ids;
+        let (admission, id) = self.ledger.admit(delivery, || ids.next_id());
+        let crate::pipeline::Admission::New { receipt, .. } = admission else {
+            panic!("new: {admission:?}")
+        };
+        let envelope = Envelope {
+            id,
+            maybe_copy_of: None,
+            arrival: Arrival {
+                session: SessionStamp::new("s"),
+                connection: 1,
+                sequence: self.published,
+                generation: 1,
+                wall_ms: 0,
+                monotonic: Duration::ZERO,
+            },
+            topic,
+            payload,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            duplicate: false,
+            packet_id: self.published as u16,
+            properties: MqttProperties::default(),
+        };
+        self.metrics.received(1);
+        self.metrics.in_flight.inc();
+        let arrived = Arrived {
+            envelope,
+            receipt: Some(receipt),
+        };
+        self.intake.as_ref().unwrap().try_enter(arrived).unwrap();
+    }
+
+    /// Lets simulated time pass, and counts what was settled meanwhile.
+    async fn pass(&mut self, time: Duration) -> usize {
+        tokio::time::sleep(time).await;
+        while let Ok(receipts) = self.settled.try_recv() {
+            self.ended += receipts.len();
+        }
+        self.ended
+    }
+
+    fn value(&self, name: &str) -> i64 {
+        let text = self.metrics.render();
+        let lines = text.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as i64)
+            .sum()
+    }
+
+    fn assert_books_balance(&self) {
+        let value = |name: &str| self.value(&format!("roombridge_{name}"));
+        assert_eq!(
+            value("received_total") + value("spool_depth_at_start"),
+            value("stored_total")
+                + value("spool_depth")
+                + value("dead_lettered_total")
+                + value("filtered_total")
+                + value("dropped_total")
+                + value("in_flight"),
+            "{}",
+            self.metrics.render()
+        );
+        assert_eq!(value("spool_depth"), self.disk.depth().messages as i64);
+    }
+
+    /// SIGKILL, and the next process on the same disk.
+    fn kill_and_restart(self) -> Self {
+        self.uplink.abort();
+        Self::start(&self.store, self.disk.reopen())
+    }
+}
+
+fn numbers(range: std::ops::Range<i32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+fn assert_in_order(bodies: &[String], wanted: std::ops::Range<i32>) {
+    let mut seen = Vec::new();
+    for body in bodies {
+        if !seen.contains(body) {
+            seen.push(body.clone());
+        }
+    }
+    assert_eq!(seen, numbers(wanted), "first occurrences, in order");
+}
+
+/// Hazard 3: a lane that waits must not hold the PUBACKs of the others.
+#[tokio::test(start_paused = true)]
+async fn what_is_stuck_for_a_second_is_spooled_and_acknowledged() {
+    // Given a RocketMQ that is away
+    let store = Arc::new(Store::default());
+    store.fails(Some(FailureKind::Transport));
+    let mut bridge = Process::start(&store, MemorySpool::default());
+
+    // When ten messages come
+    for body in numbers(0..10) {
+        bridge.publish("1", &body);
+    }
+
+    // Then none is acknowledged before a second has passed, and all are after it, from the disk
+    assert_eq!(bridge.pass(Duration::from_millis(900)).await, 0);
+    assert_eq!(bridge.pass(Duration::from_millis(400)).await, 10);
+    assert_eq!(bridge.disk.rows().len(), 10);
+    assert!(bridge.store.bodies().is_empty());
+    bridge.assert_books_balance();
+
+    // And when RocketMQ is back they are stored in order, once, and the disk is empty
+    store.fails(None);
+    bridge.publish("1", "10");
+    bridge.pass(Duration::from_secs(5)).await;
+    assert_eq!(bridge.store.bodies(), numbers(0..11));
+    assert_eq!(bridge.disk.rows().len(), 0);
+    bridge.assert_books_balance();
+}
+
+/// A queue of a broker that is away goes to the disk; the other queue does not notice.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_is_stuck_leaves_the_others_alone() {
+    let store = Arc::new(Store::default());
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    bridge.publish("1", "first");
+    bridge.pass(Duration::from_millis(10)).await;
+    let stuck = store.stored.lock().unwrap()[0].1;
+    *store.only_queue.lock().unwrap() = Some(stuck);
+    store.fails(Some(FailureKind::Transport));
+    for room in 0..20 {
+        bridge.publish(&room.to_string(), "x");
+    }
+    assert_eq!(
+        bridge.pass(Duration::from_secs(2)).await,
+        21,
+        "all are acknowledged"
+    );
+    let on_disk = bridge.disk.rows().len();
+    assert!(on_disk > 0 && on_disk < 20, "{on_disk} of the stuck queue");
+    assert_eq!(bridge.store.bodies().len() + on_disk, 21);
+    bridge.assert_books_balance();
+}
+
+/// Hazard 11: B1 in flight, B2 in memory, m3 comes: the disk has them in that order, and so has the next process.
+#[tokio::test(start_paused = true)]
+async fn the_disk_holds_a_lane_oldest_first_with_the_batch_in_flight() {
+    // Given a batch of four in flight and six behind it, of one room
+    let store = Arc::new(Store::default());
+    store.fails(Some(FailureKind::Timeout));
+    *store.send_time.lock().unwrap() = Duration::from_secs(3);
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    for body in numbers(0..10) {
+        bridge.publish("1", &body);
+    }
+    // When they are written, and another one comes, and the process is killed
+    bridge.pass(Duration::from_millis(1100)).await;
+    bridge.publish("1", "10");
+    assert_eq!(bridge.pass(Duration::from_millis(100)).await, 11);
+    let rows: Vec<_> = bridge
+        .disk
+        .rows()
+        .into_iter()
+        .map(|(_, row)| String::from_utf8_lossy(&row.message.body).into_owned())
+        .collect();
+    assert_eq!(rows, numbers(0..11));
+
+    // Then the next process sends them in that order
+    let mut bridge = bridge.kill_and_restart();
+    store.fails(None);
+    *store.send_time.lock().unwrap() = Duration::ZERO;
+    bridge.publish("1", "11");
+    bridge.pass(Duration::from_secs(5)).await;
+    assert_in_order(&bridge.store.bodies(), 0..12);
+    bridge.assert_books_balance();
+}
+
+/// An answer that comes while the batch is being written: stored, so its rows go, and each has one end.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_stored_while_it_is_written_ends_once() {
+    let store = Arc::new(Store::default());
+    *store.send_time.lock().unwrap() = Duration::from_millis(1050);
+    let disk = MemorySpool::default();
+    disk.set_faults(Faults {
+        write_time: Duration::from_millis(200),
+        ..Faults::default()
+    });
+    let mut bridge = Process::start(&store, disk);
+    for body in numbers(0..6) {
+        bridge.publish("1", &body);
+    }
+    bridge.pass(Duration::from_secs(10)).await;
+    assert_eq!(bridge.ended, 6);
+    assert_eq!(bridge.store.bodies(), numbers(0..6), "no copies");
+    assert_eq!(bridge.disk.rows().len(), 0);
+    bridge.assert_books_balance();
+}
+
+/// A full disk holds the acknowledgement and heals by itself.
+#[tokio::test(start_paused = true)]
+async fn a_full_spool_holds_until_there_is_room() {
+    let store = Arc::new(Store::default());
+    store.fails(Some(FailureKind::Transport));
+    let disk = MemorySpool::default();
+    disk.set_faults(Faults {
+        full: true,
+        ..Faults::default()
+    });
+    let mut bridge = Process::start(&store, disk);
+    for body in numbers(0..10) {
+        bridge.publish("1", &body);
+    }
+    assert_eq!(bridge.pass(Duration::from_secs(30)).await, 0, "held");
+    assert_eq!(bridge.value("roombridge_spool_full"), 1);
+    bridge.disk.set_faults(Faults::default());
+    assert_eq!(bridge.pass(Duration::from_secs(1)).await, 10);
+    assert_eq!(bridge.value("roombridge_spool_full"), 0);
+    store.fails(None);
+    bridge.pass(Duration::from_secs(2)).await;
+    assert_eq!(bridge.store.bodies(), numbers(0..10));
+    bridge.assert_books_balance();
+}
+
+/// Hazard 13: a poisoned spool takes nothing in, and what is readable is drained.
+#[tokio::test(start_paused = true)]
+async fn a_poisoned_spool_takes_nothing_and_drains() {
+    let store = Arc::new(Store::default());
+    store.fails(Some(FailureKind::Transport));
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    for body in numbers(0..6) {
+        bridge.publish("1", &body);
+    }
+    assert_eq!(bridge.pass(Duration::from_secs(2)).await, 6);
+    bridge.disk.set_faults(Faults {
+        poison: true,
+        ..Faults::default()
+    });
+    for body in numbers(6..10) {
+        bridge.publish("1", &body);
+    }
+    assert_eq!(
+        bridge.pass(Duration::from_secs(20)).await,
+        6,
+        "never acknowledged unwritten"
+    );
+    assert_eq!(bridge.value("roombridge_spool_poisoned"), 1);
+    assert!(!bridge.readiness.report().spool.accepts);
+    store.fails(None);
+    assert_eq!(
+        bridge.pass(Duration::from_secs(5)).await,
+        10,
+        "acknowledged when stored"
+    );
+    assert_eq!(bridge.store.bodies(), numbers(0..10));
+}
+
+/// Hazard 10: both ends were away at the start, so there is no queue list; rows hold topic and slot.
+#[tokio::test(start_paused = true)]
+async fn a_topic_whose_queues_were_never_known_is_spooled_and_sent_in_order_later() {
+    let store = Arc::new(Store::default());
+    store.fails(Some(FailureKind::Transport));
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    for body in numbers(0..10) {
+        bridge.publish("1", &body);
+    }
+    assert_eq!(bridge.pass(Duration::from_secs(2)).await, 10);
+    let mut bridge = bridge.kill_and_restart();
+    for body in numbers(10..15) {
+        bridge.publish("1", &body);
+    }
+    bridge.pass(Duration::from_secs(2)).await;
+    store.fails(None);
+    bridge.pass(Duration::from_secs(5)).await;
+    assert_eq!(bridge.store.bodies(), numbers(0..15));
+    bridge.assert_books_balance();
+}
+
+/// Hazard 6: the poison message becomes a dead letter, and is acknowledged; its neighbours are stored.
+#[tokio::test(start_paused = true)]
+async fn an_illegal_message_becomes_a_dead_letter() {
+    let store = Arc::new(Store::default());
+    *store.illegal.lock().unwrap() = Some("3".to_owned());
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    for body in numbers(0..6) {
+        bridge.publish("1", &body);
+    }
+    assert_eq!(bridge.pass(Duration::from_millis(100)).await, 6);
+    assert_eq!(bridge.store.bodies(), ["0", "1", "2", "4", "5"]);
+    let dead = store.stored.lock().unwrap().clone();
+    assert!(dead.iter().any(|(topic, _, body)| topic == "dead" && body == "3"));
+    bridge.assert_books_balance();
+
+    // With RocketMQ away it goes to the local store, fsynced
+    *store.illegal.lock().unwrap() = Some("7".to_owned());
+    bridge.publish("1", "7");
+    *store.only_queue.lock().unwrap() = Some(-1);
+    bridge.pass(Duration::from_millis(1)).await;
+    assert_eq!(bridge.pass(Duration::from_secs(5)).await, 7);
+    bridge.assert_books_balance();
+}
+
+/// Without permission: spooled meanwhile, dead letters after the time that the user chose.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_permitted_is_spooled_and_given_up_in_the_end() {
+    let store = Arc::new(Store::default());
+    let mut bridge = Process::start_with(&store, MemorySpool::default(), Duration::from_secs(60));
+    store.fails(Some(FailureKind::NoPermission));
+    for body in numbers(0..3) {
+        bridge.publish("1", &body);
+    }
+    assert_eq!(bridge.pass(Duration::from_secs(3)).await, 3);
+    assert_eq!(bridge.disk.rows().len(), 3);
+    bridge.pass(Duration::from_secs(300)).await;
+    assert_eq!(bridge.disk.rows().len(), 0);
+    assert_eq!(bridge.value("roombridge_dead_lettered_total"), 3);
+    assert_eq!(
+        bridge.disk.letters().len(),
+        3,
+        "the dead-letter topic refuses too"
+    );
+    bridge.assert_books_balance();
+}
+
+/// Hazard 4: after a takeover what is only in memory belongs to the next holder; what is on the disk is ours.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_gives_up_memory_and_keeps_the_disk() {
+    let store = Arc::new(Store::default());
+    store.fails(Some(FailureKind::Transport));
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    for body in numbers(0..4) {
+        bridge.publish("1", &body);
+    }
+    assert_eq!(bridge.pass(Duration::from_secs(2)).await, 4);
+    for body in numbers(4..6) {
+        bridge.publish("2", &body);
+    }
+    bridge.link.send_replace(Link::TakenOver);
+    bridge.pass(Duration::from_secs(5)).await;
+    store.fails(None);
+    bridge.pass(Duration::from_secs(5)).await;
+    assert_eq!(bridge.store.bodies(), numbers(0..4));
+    bridge.assert_books_balance();
+}
+
+/// A stop leaves on the disk what RocketMQ does not take, and does not wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_stop_spools_the_rest_and_ends() {
+    let store = Arc::new(Store::default());
+    store.fails(Some(FailureKind::Transport));
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    for body in numbers(0..10) {
+        bridge.publish("1", &body);
+    }
+    bridge.pass(Duration::from_millis(10)).await;
+    bridge.intake = None;
+    tokio::time::timeout(Duration::from_secs(5), &mut bridge.uplink)
+        .await
+        .expect("ends within the time of a write")
+        .unwrap();
+    bridge.pass(Duration::ZERO).await;
+    assert_eq!((bridge.ended, bridge.disk.rows().len()), (10, 10));
+    bridge.assert_books_balance();
+}
+
+/// A lane that keeps up again leaves the disk although messages never stop coming.
+#[tokio::test(start_paused = true)]
+async fn a_lane_returns_to_direct_sends_under_load() {
+    let store = Arc::new(Store::default());
+    let disk = MemorySpool::default();
+    disk.set_faults(Faults {
+        write_time: Duration::from_millis(5),
+        ..Faults::default()
+    });
+    let mut bridge = Process::start(&store, disk);
+    *store.send_time.lock().unwrap() = Duration::from_millis(2);
+    store.fails(Some(FailureKind::Transport));
+    let mut number = 0;
+    for _ in 0..2000 {
+        if number == 300 {
+            store.fails(None);
+        }
+        bridge.publish("1", &number.to_string());
+        number += 1;
+        bridge.pass(Duration::from_millis(10)).await;
+    }
+    let spooled = bridge.value("roombridge_spooled_total");
+    assert!(
+        (200..1500).contains(&spooled),
+        "{spooled} of {number} went through the disk"
+    );
+    bridge.pass(Duration::from_secs(5)).await;
+    assert_in_order(&bridge.store.bodies(), 0..number);
+    bridge.assert_books_balance();
+}

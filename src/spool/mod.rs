@@ -1,0 +1,38 @@
+//! The durable overflow: what RocketMQ cannot take now, fsynced in order per lane; and the local dead letters.
+//!
+//! Promises: an append is on the disk when it answers; rows come back in order per slot, byte for byte; after an I/O
+//! error nothing more is taken in.
+//! Must never: know a protocol, or answer for what is not on the disk.
+
+mod book;
+mod clock;
+mod dead_letters;
+mod handle;
+mod inspection;
+mod lent;
+mod limits;
+pub mod memory;
+mod open;
+mod port;
+mod reader;
+mod row;
+mod salvage;
+mod schema;
+mod settings;
+mod shared;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use dead_letters::{BuriedLetter, LocalDeadLetters};
+pub use handle::SqliteSpool;
+pub use inspection::{SpoolInspection, TopicInspection};
+pub use port::{
+    Appended, DeadLetterStore, Depth, LaneKey, Overflow, Row, RowKey, SpoolError, SpoolMessage, Taken,
+};
+pub use settings::{OpenReport, Salvage, SpoolOpenError, SpoolSettings, WhenFull};
+
+/// File names in the data directory.
+pub const SPOOL_FILE: &str = "spool.sqlite3";
+pub const DEAD_LETTERS_FILE: &str = "dead-letters.sqlite3";

@@ -1,0 +1,206 @@
+//! What is readable of a damaged file goes into a new one, row by row; the damaged file is kept.
+//!
+//! Promises: at each moment a crash leaves either the damaged file in its place, or the finished new one.
+//!
+//! The order of the renames is the proof: the new file is whole before the damaged one leaves its place, so a place that
+//! is empty beside a new file says that only the last step is missing.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::book::Lane;
+use super::open::read_lanes;
+use super::row::{self, ReadRow, StoredRow};
+use super::{LaneKey, Salvage, SpoolOpenError, schema};
+use crate::storage::{self, StorageError, beside};
+
+const NEW: &str = ".salvage";
+/// Rows in one transaction.
+const CHUNK: u64 = 10_000;
+
+/// An empty file with a log was cut to nothing. SQLite would take it for a new one and delete the log.
+pub(super) fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if path.exists() && length(path) == 0 && length(&beside(path, "-wal")) > 0 {
+        return Err(StorageError::Corrupt(
+            "the file is empty and its log is not".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Does the last step of a salvage that was cut off, or throws an unfinished one away.
+pub(super) fn finish_interrupted(path: &Path) -> Result<(), SpoolOpenError> {
+    let new = beside(path, NEW);
+    let finish = || -> io::Result<()> {
+        if !new.exists() {
+            return Ok(());
+        }
+        if path.exists() {
+            return storage::remove(&new);
+        }
+        let kept = (1..)
+            .map(|n| aside(path, n))
+            .take_while(|kept| kept.exists())
+            .last();
+        move_into_place(path, kept.as_deref().unwrap_or(&aside(path, 1)))
+    };
+    finish().map_err(|error| failed(path, &error))
+}
+
+/// Salvages the file at `path` and sets it aside.
+pub(super) fn run(path: &Path, reason: &str) -> Result<Salvage, SpoolOpenError> {
+    let new = beside(path, NEW);
+    storage::remove(&new).map_err(|error| failed(path, &error))?;
+    let (rows, missing) = copy(path, &new)?;
+    let set_aside = (1..).map(|n| aside(path, n)).find(|kept| !kept.exists());
+    let set_aside = set_aside.unwrap_or_else(|| aside(path, 0));
+    let moved = fs::rename(path, &set_aside).and_then(|()| move_into_place(path, &set_aside));
+    moved.map_err(|error| failed(path, &error))?;
+    tracing::error!(
+        path = %path.display(),
+        set_aside = %set_aside.display(),
+        rows,
+        missing = missing.map_or_else(|| "not known".to_owned(), |missing| missing.to_string()),
+        reason,
+        "the spool was damaged: what is readable is in a new file; keep the old one, it may hold acknowledged messages"
+    );
+    Ok(Salvage {
+        set_aside,
+        rows,
+        missing,
+    })
+}
+
+/// The damaged file has left its place: its log follows it, and the new file comes.
+fn move_into_place(path: &Path, set_aside: &Path) -> io::Result<()> {
+    let log = beside(path, "-wal");
+    if log.exists() {
+        fs::rename(&log, beside(set_aside, "-wal"))?;
+    }
+    storage::remove(path)?;
+    fs::rename(beside(path, NEW), path)?;
+    storage::sync_folder(path)
+}
+
+fn aside(path: &Path, n: u32) -> PathBuf {
+    beside(path, &format!(".corrupt-{n}"))
+}
+
+fn failed(path: &Path, error: &io::Error) -> SpoolOpenError {
+    SpoolOpenError::Salvage {
+        path: path.to_owned(),
+        error: StorageError::Io(error.to_string()),
+    }
+}
+
+/// Copies what is readable; returns the number of rows, and of those that should have been there.
+fn copy(from: &Path, to: &Path) -> Result<(u64, Option<u64>), SpoolOpenError> {
+    let old = storage::open_to_salvage(from).and_then(|old| Ok((read_lanes(&old)?, old)));
+    let target = schema::file_at(to, None).open()?;
+    let sql_failed = |error: rusqlite::Error| SpoolOpenError::Salvage {
+        path: from.to_owned(),
+        error: StorageError::of(&error, to),
+    };
+    let mut counts = (0, None);
+    match old {
+        Ok((lanes, old)) => {
+            let expected: u64 = lanes.iter().map(|(_, lane)| lane.depth.messages).sum();
+            let mut copier = Copier {
+                old: &old,
+                target: &target,
+                rows: 0,
+            };
+            copier.copy(&lanes).map_err(sql_failed)?;
+            counts = (copier.rows, Some(expected.saturating_sub(copier.rows)));
+        }
+        Err(error) => tracing::error!(%error, "not even the lanes of the spool are readable"),
+    }
+    storage::checkpoint(&target).map_err(sql_failed)?;
+    target.close().map_err(|(_, error)| sql_failed(error))?;
+    Ok(counts)
+}
+
+struct Copier<'a> {
+    old: &'a Connection,
+    target: &'a Connection,
+    rows: u64,
+}
+
+impl Copier<'_> {
+    fn copy(&mut self, lanes: &[(LaneKey, Lane)]) -> rusqlite::Result<()> {
+        self.target.execute_batch("BEGIN")?;
+        if let Ok(running_ms) = self
+            .old
+            .query_row("SELECT running_ms FROM spool_clock", [], |row| {
+                row.get::<_, i64>(0)
+            })
+        {
+            self.target
+                .execute("UPDATE spool_clock SET running_ms = ?1", [running_ms])?;
+        }
+        for (key, lane) in lanes {
+            let insert = "INSERT INTO lanes VALUES(?1, ?2, ?3, ?4, 0, 0)";
+            self.target
+                .execute(insert, params![lane.id, &*key.topic, key.slot, lane.next as i64])?;
+            self.copy_lane(key, lane)?;
+            self.target.execute(
+                "UPDATE lanes SET (messages, bytes) =
+                   (SELECT count(*), coalesce(sum(bytes), 0) FROM messages WHERE lane = ?1) WHERE lane = ?1",
+                [lane.id],
+            )?;
+        }
+        self.target.execute_batch("COMMIT")
+    }
+
+    /// The next row from `number` on; over an unreadable place it is tried number by number.
+    fn copy_lane(&mut self, key: &LaneKey, lane: &Lane) -> rusqlite::Result<()> {
+        let select = format!(
+            "{} WHERE lane = ?1 AND number >= ?2 ORDER BY number LIMIT 1",
+            row::SELECT
+        );
+        let exact = format!("{} WHERE lane = ?1 AND number = ?2", row::SELECT);
+        let mut number = 0;
+        while number < lane.next {
+            let next = self.read(&select, key, lane.id, number);
+            match next {
+                Ok(Some(found)) if found.number < lane.next => {
+                    number = found.number + 1;
+                    self.write(key, lane.id, found)?;
+                }
+                Ok(_) => break,
+                // Its neighbour may be what cannot be read.
+                Err(_) => {
+                    if let Ok(Some(found)) = self.read(&exact, key, lane.id, number) {
+                        self.write(key, lane.id, found)?;
+                    }
+                    number += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, select: &str, key: &LaneKey, lane: i64, number: u64) -> rusqlite::Result<Option<ReadRow>> {
+        let mut statement = self.old.prepare_cached(select)?;
+        let found = statement.query_row(params![lane, number as i64], |row| row::read(key, row));
+        found.optional()
+    }
+
+    fn write(&mut self, key: &LaneKey, lane: i64, found: ReadRow) -> rusqlite::Result<()> {
+        let Some(StoredRow { message, times, .. }) = found.stored else {
+            return Ok(());
+        };
+        let mut statement = self.target.prepare_cached(row::INSERT)?;
+        row::insert(&mut statement, (key, lane), found.number, &message, times)?;
+        self.rows += 1;
+        if self.rows.is_multiple_of(CHUNK) {
+            self.target.execute_batch("COMMIT; BEGIN")?;
+            storage::checkpoint_if_due(self.target)?;
+        }
+        Ok(())
+    }
+}

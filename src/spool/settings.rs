@@ -1,0 +1,75 @@
+//! What the user may choose about the spool, and what its opening found.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Depth;
+use crate::storage::{OpenError, StorageError};
+
+/// What happens to a message that finds the spool full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is not taken in, so it is not acknowledged.
+    Hold,
+    /// The oldest rows that are not lent give way, whatever lane they are of.
+    DropOldest,
+    /// It is given up.
+    DropNewest,
+}
+
+/// How large the spool may grow, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolSettings {
+    pub path: PathBuf,
+    /// Bodies, properties, tags and keys, and a little for each row.
+    pub max_bytes: u64,
+    pub max_messages: u64,
+    /// The share of one topic that is refused for a reason of its own; 0 = half of `max_bytes`.
+    pub topic_bytes: u64,
+    /// Rows that waited longer, in time that a process held the spool, are deleted instead of lent; `None` = never.
+    pub max_age: Option<Duration>,
+    pub when_full: WhenFull,
+    /// With less free space on the file system nothing is taken in.
+    pub min_free_bytes: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    pub depth: Depth,
+    /// The file was damaged: what could be read is in a new one.
+    pub salvaged: Option<Salvage>,
+}
+
+/// What became of a damaged file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Salvage {
+    /// The damaged file; it holds what could not be read.
+    pub set_aside: PathBuf,
+    /// Rows that are in the new file.
+    pub rows: u64,
+    /// Rows that the file should have had and that are not in the new one; `None` if its own count is unreadable too.
+    pub missing: Option<u64>,
+}
+
+/// Why there is no spool.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpoolOpenError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(
+        "{path}: damaged, and what is readable cannot be copied into a new file: {error}; make room, or move the file away and keep it"
+    )]
+    Salvage { path: PathBuf, error: StorageError },
+    #[error("cannot start a thread for the spool: {0}")]
+    Thread(String),
+}
+
+impl SpoolSettings {
+    pub(super) fn topic_limit_bytes(&self) -> u64 {
+        match self.topic_bytes {
+            0 => self.max_bytes / 2,
+            bytes => bytes,
+        }
+    }
+}

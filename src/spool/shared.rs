@@ -1,0 +1,48 @@
+//! What the handle, the writer and the reader have in common.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::SpoolError;
+use super::book::Book;
+
+/// Locks are taken in this order: `lending`, then `book`; the book never for longer than a look.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    lending: Mutex<()>,
+    book: Mutex<Book>,
+    poisoned: OnceLock<String>,
+}
+
+impl Shared {
+    pub(super) fn new(book: Book) -> Self {
+        Self {
+            book: Mutex::new(book),
+            ..Self::default()
+        }
+    }
+
+    /// Held while rows are chosen to be lent, or to be dropped, so that no row is both.
+    pub(super) fn lending(&self) -> MutexGuard<'_, ()> {
+        self.lending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn poisoned(&self) -> Option<&str> {
+        self.poisoned.get().map(String::as_str)
+    }
+
+    /// From now on nothing is taken in. The first reason stays.
+    pub(super) fn poison(&self, reason: &str) -> SpoolError {
+        if self.poisoned.set(reason.to_owned()).is_ok() {
+            tracing::error!(
+                reason,
+                "the spool is out of use: it takes nothing more in and what is readable is still sent; \
+                 look at the disk, then restart"
+            );
+        }
+        SpoolError::Poisoned(self.poisoned().unwrap_or(reason).to_owned())
+    }
+}

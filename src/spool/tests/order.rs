@@ -1,0 +1,197 @@
+//! What comes back is what went in, in order, once.
+
+use futures::FutureExt;
+
+use super::*;
+
+/// Hazard 11: a lane comes back strictly in the order of its appends, over takes, removals and restarts.
+#[tokio::test]
+async fn a_slot_comes_back_in_order_also_after_a_restart() {
+    let mut place = Place::new();
+    let spool = place.open();
+    spool.put(messages(7, 0..10)).await.unwrap();
+    let first = spool.take(topic(), vec![7], 4, usize::MAX).await.unwrap();
+    assert_eq!(texts(&first.rows), ["0", "1", "2", "3"]);
+    spool.remove(topic(), keys(&first.rows)).await.unwrap();
+    spool.put(messages(7, 10..12)).await.unwrap();
+    spool.close();
+
+    let (spool, report) = place.open_with_report();
+    assert_eq!(report.depth.messages, 8);
+    assert_eq!(report.salvaged, None);
+    let rest = spool.take_all(vec![7]).await;
+    assert_eq!(texts(&rest.rows), ["4", "5", "6", "7", "8", "9", "10", "11"]);
+    let numbers: Vec<u64> = rest.rows.iter().map(|(key, _)| key.number).collect();
+    assert_eq!(numbers, (4..12).collect::<Vec<_>>());
+    spool.remove(topic(), keys(&rest.rows)).await.unwrap();
+    assert_eq!(spool.depth(), Depth::default());
+}
+
+#[tokio::test]
+async fn a_message_comes_back_byte_for_byte() {
+    let mut place = Place::new();
+    let spool = place.open();
+    let mut odd = message(255, "nul \0, quotes \" ' and 中文");
+    odd.kind = Kind::P2p;
+    odd.message.body = Bytes::from((0..=255).collect::<Vec<u8>>());
+    odd.message.tag = "%7C\0".to_owned();
+    let large = SpoolMessage {
+        message: OutgoingMessage {
+            body: Bytes::from(vec![9; 1 << 20]),
+            properties: Vec::new(),
+            ..odd.message.clone()
+        },
+        ..odd.clone()
+    };
+    spool.put(vec![odd.clone(), large.clone()]).await.unwrap();
+    let taken = spool.take_all(vec![255]).await;
+    let back: Vec<SpoolMessage> = taken.rows.into_iter().map(|(_, message)| message).collect();
+    assert!(back == [odd, large], "a message changed on its way");
+}
+
+#[tokio::test]
+async fn numbers_are_never_given_again() {
+    let mut place = Place::new();
+    let spool = place.open();
+    spool.put(messages(1, 0..3)).await.unwrap();
+    let taken = spool.take_all(vec![1]).await;
+    spool.remove(topic(), keys(&taken.rows)).await.unwrap();
+    spool.close();
+    let spool = place.open();
+    let appended = spool.put(messages(1, 3..4)).await.unwrap();
+    assert_eq!(appended.rows, [Row::Written(RowKey { slot: 1, number: 3 })]);
+}
+
+#[tokio::test]
+async fn a_row_is_lent_once_and_a_restart_lends_it_again() {
+    let mut place = Place::new();
+    let spool = place.open();
+    spool.put(messages(1, 0..3)).await.unwrap();
+    assert_eq!(spool.take_all(vec![1]).await.rows.len(), 3);
+    assert_eq!(spool.take_all(vec![1]).await, Taken::default());
+    assert_eq!(spool.depth().messages, 3, "lent rows are still in the spool");
+    spool.close();
+    assert_eq!(place.open().take_all(vec![1]).await.rows.len(), 3);
+}
+
+/// Hazard 11: the batch in flight goes to the disk first, and stays with the one who sends it.
+#[tokio::test]
+async fn rows_that_are_lent_from_the_start_are_not_given_out() {
+    let mut place = Place::new();
+    let spool = place.open();
+    spool.put(messages(1, 0..2)).await.unwrap();
+    let appended = spool.append(topic(), messages(1, 2..6), 2, false).await.unwrap();
+    let taken = spool.take_all(vec![1]).await;
+    assert_eq!(texts(&taken.rows), ["0", "1", "4", "5"]);
+    let Row::Written(sent) = appended.rows[0] else {
+        panic!("not written");
+    };
+    spool.remove(topic(), vec![sent]).await.unwrap();
+    assert_eq!(spool.depth().messages, 5);
+    assert!(!taken.more);
+}
+
+/// A take whose caller went away lends nothing for ever.
+#[tokio::test]
+async fn rows_that_nobody_received_are_lent_again() {
+    let mut place = Place::new();
+    let spool = place.open();
+    spool.put(messages(1, 0..3)).await.unwrap();
+    let gone = spool.take(topic(), vec![1], 2, usize::MAX).now_or_never();
+    assert_eq!(gone, None, "asked, and not waited for");
+    let mut rows = Vec::new();
+    for _ in 0..2 {
+        rows.extend(spool.take_all(vec![1]).await.rows);
+    }
+    let mut texts = texts(&rows);
+    texts.sort();
+    assert_eq!(texts, ["0", "1", "2"]);
+}
+
+#[tokio::test]
+async fn a_take_keeps_its_limits_and_serves_all_slots() {
+    let mut place = Place::new();
+    let spool = place.open();
+    spool.put(messages(1, 0..100)).await.unwrap();
+    spool.put(messages(2, 0..3)).await.unwrap();
+    let taken = spool.take(topic(), vec![1, 2, 3], 10, usize::MAX).await.unwrap();
+    assert_eq!(taken.rows.len(), 10);
+    assert!(taken.more);
+    let taken = spool.take(topic(), vec![1, 2, 3], 10, usize::MAX).await.unwrap();
+    assert_eq!(
+        texts(&taken.rows[..3]),
+        ["0", "1", "2"],
+        "slot 2 waits for no hundred"
+    );
+    assert_eq!(taken.rows[0].0.slot, 2);
+    assert_eq!(taken.rows.len(), 10);
+
+    let one = spool.take(topic(), vec![1], 10, 1).await.unwrap();
+    assert_eq!(one.rows.len(), 1, "at least one");
+    let size = one.rows[0].1.message.stored_bytes();
+    let two = spool
+        .take(topic(), vec![1], 10, 2 * size + size / 2)
+        .await
+        .unwrap();
+    assert_eq!(two.rows.len(), 2);
+}
+
+#[tokio::test]
+async fn another_topic_is_another_lane() {
+    let mut place = Place::new();
+    let spool = place.open();
+    spool.put(messages(1, 0..1)).await.unwrap();
+    let other: Arc<str> = Arc::from("command");
+    spool
+        .append(other.clone(), messages(1, 5..6), 0, false)
+        .await
+        .unwrap();
+    let lanes = spool.lanes().await.unwrap();
+    assert_eq!(lanes.len(), 2);
+    assert_eq!(texts(&spool.take_all(vec![1]).await.rows), ["0"]);
+    let taken = spool.take(other, vec![1], 9, usize::MAX).await.unwrap();
+    assert_eq!(texts(&taken.rows), ["5"]);
+}
+
+#[tokio::test]
+async fn the_newest_rows_are_shown_lent_or_not() {
+    let mut place = Place::new();
+    let spool = place.open();
+    spool.put(messages(1, 0..6)).await.unwrap();
+    spool.take(topic(), vec![1], 5, usize::MAX).await.unwrap();
+    let lane = LaneKey {
+        topic: topic(),
+        slot: 1,
+    };
+    let newest = spool.newest(lane.clone(), None, 2).await.unwrap();
+    assert_eq!(texts(&newest), ["5", "4"]);
+    let older = spool.newest(lane, Some(4), 10).await.unwrap();
+    assert_eq!(texts(&older), ["3", "2", "1", "0"]);
+}
+
+/// Hazard 12: a wall clock a day ahead, or set back, deletes nothing; time in which the spool runs does.
+#[tokio::test]
+async fn a_wall_clock_that_jumps_deletes_nothing() {
+    let mut place = Place::new();
+    place.settings.max_age = Some(Duration::from_secs(3600));
+    let spool = place.open();
+    spool.put(messages(1, 0..2)).await.unwrap();
+    place.clock.set_wall_ms(1_700_000_000_000 + 86_400_000);
+    let taken = spool.take_all(vec![1]).await;
+    assert_eq!((taken.rows.len(), taken.expired), (2, 0));
+    spool.close();
+
+    place.clock.set_wall_ms(0);
+    let spool = place.open();
+    place.clock.advance(Duration::from_secs(3000));
+    spool.put(messages(2, 0..1)).await.unwrap();
+    spool.close();
+    // A later process goes on with the age that the file remembers.
+    let spool = place.open();
+    place.clock.advance(Duration::from_secs(700));
+    let taken = spool.take_all(vec![1, 2]).await;
+    assert_eq!((texts(&taken.rows), taken.expired), (vec!["0".to_owned()], 2));
+    assert_eq!(spool.depth().messages, 1);
+    spool.close();
+    assert_eq!(place.open().depth().messages, 1);
+}

@@ -1,0 +1,64 @@
+//! An I/O or fsync error that is no lack of room: nothing more is taken in, what is readable is still sent.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::storage::StorageError;
+
+fn breakable(place: &mut Place) -> Arc<AtomicBool> {
+    let broken = Arc::new(AtomicBool::new(false));
+    let seen = broken.clone();
+    place.before_commit = Some(Box::new(move || {
+        if seen.load(Ordering::SeqCst) {
+            return Err(StorageError::Io("fsync: input/output error".to_owned()));
+        }
+        Ok(())
+    }));
+    broken
+}
+
+/// Hazard 13: after an fsync error nothing is acknowledged any more, and what is in the file is drained.
+#[tokio::test]
+async fn a_failed_fsync_stops_the_intake_but_not_the_drain() {
+    let mut place = Place::new();
+    let broken = breakable(&mut place);
+    let spool = place.open();
+    spool.put(messages(1, 0..3)).await.unwrap();
+    broken.store(true, Ordering::SeqCst);
+    let refused = spool.put(messages(1, 3..4)).await;
+    assert!(matches!(refused, Err(SpoolError::Poisoned(_))), "{refused:?}");
+    assert!(spool.poisoned().unwrap().contains("fsync"));
+
+    // The disk works again, but what it lost meanwhile is not known.
+    broken.store(false, Ordering::SeqCst);
+    assert!(matches!(
+        spool.put(messages(1, 3..4)).await,
+        Err(SpoolError::Poisoned(_))
+    ));
+    let taken = spool.take_all(vec![1]).await;
+    assert_eq!(texts(&taken.rows), ["0", "1", "2"]);
+    spool.remove(topic(), keys(&taken.rows)).await.unwrap();
+    assert_eq!(spool.depth(), Depth::default());
+    assert_eq!(spool.take_all(vec![1]).await, Taken::default());
+    spool.close();
+
+    let (spool, report) = place.open_with_report();
+    assert_eq!(
+        report.depth.messages, 3,
+        "removed in memory only: they are sent once more"
+    );
+    assert_eq!(spool.poisoned(), None);
+    spool.put(messages(1, 3..4)).await.unwrap();
+}
+
+#[tokio::test]
+async fn all_of_a_group_are_refused_when_its_commit_fails() {
+    let mut place = Place::new();
+    let broken = breakable(&mut place);
+    let spool = place.open();
+    broken.store(true, Ordering::SeqCst);
+    let (one, two) = tokio::join!(spool.put(messages(1, 0..1)), spool.put(messages(2, 0..1)));
+    assert!(matches!(one, Err(SpoolError::Poisoned(_))));
+    assert!(matches!(two, Err(SpoolError::Poisoned(_))));
+    assert_eq!(spool.depth(), Depth::default());
+}

@@ -1,0 +1,24 @@
+//! What the file system says about the place of a file.
+
+use std::io;
+use std::path::Path;
+
+/// Bytes that an ordinary user may still write on the file system of this folder or file.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let status = rustix::fs::statvfs(path)?;
+    Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+/// True if the file system keeps its files in memory, so that they end with the machine, or with its container.
+#[cfg(target_os = "linux")]
+pub fn lives_in_memory(path: &Path) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    rustix::fs::statfs(path).is_ok_and(|status| [TMPFS, RAMFS].contains(&(status.f_type as i64)))
+}
+
+/// Not known on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn lives_in_memory(_path: &Path) -> bool {
+    false
+}

@@ -1,0 +1,96 @@
+//! What an error of SQLite means for those who promised that nothing is lost.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ffi::{self, ErrorCode};
+
+use super::disk;
+
+/// A write that fails with less free space than this failed for lack of space, whatever SQLite calls it.
+const NO_SPACE_BYTES: u64 = 1024 * 1024;
+
+/// The closed list of what can go wrong with a file that is open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    /// Nothing was written; it works again once there is room.
+    #[error("no room: {0}")]
+    Full(String),
+    /// The file's structure is not what was written.
+    #[error("the file is damaged: {0}")]
+    Corrupt(String),
+    /// Another connection or program holds the file; nothing was written.
+    #[error("held by another program: {0}")]
+    Busy(String),
+    /// Everything else. What the disk has now is not known, so this process may promise nothing more.
+    #[error("I/O error: {0}")]
+    Io(String),
+}
+
+/// Why a file could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("{path}: {error}; check the disk, the owner of the folder and its permissions")]
+    Failed { path: PathBuf, error: StorageError },
+    #[error(
+        "{path}: written by a newer roombridge (schema {found}, this one knows {known}); use that version"
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+}
+
+impl StorageError {
+    /// Judges an error that came from the file at `path`.
+    pub fn of(error: &rusqlite::Error, path: &Path) -> Self {
+        let text = error.to_string();
+        let rusqlite::Error::SqliteFailure(failure, _) = error else {
+            // A value of another type than the schema says, text that is no UTF-8, a statement that fits no table.
+            return Self::Corrupt(text);
+        };
+        match failure.code {
+            ErrorCode::DiskFull => Self::Full(text),
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(text),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy(text),
+            // "no such table": the schema is gone from a file that we made.
+            ErrorCode::Unknown if failure.extended_code == ffi::SQLITE_ERROR => Self::Corrupt(text),
+            _ if lacks_space(failure.extended_code, path) => Self::Full(text),
+            _ => Self::Io(text),
+        }
+    }
+}
+
+/// SQLite reports ENOSPC as SQLITE_FULL where it writes pages, but not where it grows the index of the WAL, nor EDQUOT.
+/// A failed fsync is never counted here: what it should have written may be gone from the page cache.
+fn lacks_space(extended_code: i32, path: &Path) -> bool {
+    let may_lack_space = [
+        ffi::SQLITE_IOERR_WRITE,
+        ffi::SQLITE_IOERR_SHMSIZE,
+        ffi::SQLITE_IOERR_SHMMAP,
+    ]
+    .contains(&extended_code);
+    let folder = path.parent().unwrap_or(path);
+    may_lack_space && disk::free_bytes(folder).is_ok_and(|free| free < NO_SPACE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meaning(extended_code: i32) -> StorageError {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None);
+        StorageError::of(&error, Path::new("/"))
+    }
+
+    #[test]
+    fn a_full_disk_heals_and_a_failed_fsync_does_not() {
+        assert!(matches!(meaning(ffi::SQLITE_FULL), StorageError::Full(_)));
+        assert!(matches!(meaning(ffi::SQLITE_IOERR_FSYNC), StorageError::Io(_)));
+        assert!(matches!(meaning(ffi::SQLITE_IOERR_WRITE), StorageError::Io(_)));
+        assert!(matches!(meaning(ffi::SQLITE_READONLY), StorageError::Io(_)));
+    }
+
+    #[test]
+    fn a_damaged_file_and_a_held_one_are_told_apart() {
+        assert!(matches!(meaning(ffi::SQLITE_CORRUPT), StorageError::Corrupt(_)));
+        assert!(matches!(meaning(ffi::SQLITE_NOTADB), StorageError::Corrupt(_)));
+        assert!(matches!(meaning(ffi::SQLITE_BUSY), StorageError::Busy(_)));
+    }
+}

@@ -1,0 +1,185 @@
+//! Opens a file: pragmas, schema, mode, and the checkpoint of its write-ahead log.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{OpenError, StorageError};
+
+/// How long a statement waits for another program that holds the file, for example an operator's `sqlite3`.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages in the write-ahead log that are worth a checkpoint.
+const CHECKPOINT_PAGES: i64 = 1000;
+/// The write-ahead log is cut to this length when it begins anew.
+const LOG_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A file and how it is to be opened.
+#[derive(Debug, Clone)]
+pub struct LocalFile {
+    pub path: PathBuf,
+    /// The step from each schema version to the next, beginning with the empty file; kept in `user_version`.
+    pub schema: &'static [&'static str],
+    /// Counts for a new file only.
+    pub page_bytes: u32,
+    /// Memory for pages, of each connection.
+    pub cache_kib: u32,
+    /// The file never grows beyond so many pages.
+    pub max_pages: Option<u32>,
+}
+
+impl LocalFile {
+    /// Opens the file for writing; makes it, mode 0600, if it is not there.
+    pub fn open(&self) -> Result<Connection, OpenError> {
+        self.make().map_err(|error| OpenError::Failed {
+            path: self.path.clone(),
+            error: StorageError::Io(error.to_string()),
+        })?;
+        let failed = |error: rusqlite::Error| self.failed(&error);
+        let mut connection =
+            Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))
+                .map_err(failed)?;
+        self.configure(&connection).map_err(failed)?;
+        let found: i64 = pragma(&connection, "user_version").map_err(failed)?;
+        let known = self.schema.len() as i64;
+        if found > known {
+            return Err(OpenError::Newer {
+                path: self.path.clone(),
+                found,
+                known,
+            });
+        }
+        self.migrate(&mut connection, found).map_err(failed)?;
+        Ok(connection)
+    }
+
+    fn make(&self) -> io::Result<()> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.path)?;
+        // SQLite gives the log the mode of the file.
+        file.set_permissions(Permissions::from_mode(0o600))
+    }
+
+    fn configure(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "page_size", self.page_bytes)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        // An automatic checkpoint hides its errors, and runs before the commit answers.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_LIMIT_BYTES as i64)?;
+        connection.pragma_update(None, "cache_size", -i64::from(self.cache_kib))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        if let Some(pages) = self.max_pages {
+            connection.pragma_update(None, "max_page_count", pages)?;
+        }
+        Ok(())
+    }
+
+    fn migrate(&self, connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+        let steps = self.schema.iter().enumerate().skip(found.max(0) as usize);
+        for (version, step) in steps {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", version as i64 + 1)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> OpenError {
+        OpenError::Failed {
+            path: self.path.clone(),
+            error: StorageError::of(error, &self.path),
+        }
+    }
+}
+
+/// Opens a file that is there, for reading only, also while another process writes it.
+pub fn open_read_only(path: &Path, cache_kib: u32) -> Result<Connection, OpenError> {
+    let open = || {
+        let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    open().map_err(|error| OpenError::Failed {
+        path: path.to_owned(),
+        error: StorageError::of(&error, path),
+    })
+}
+
+/// Opens a damaged file to read what is left; leaves its bytes as they are.
+pub fn open_to_salvage(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Without it SQLite refuses a file that is shorter than its header says.
+    connection.pragma_update(None, "writable_schema", true)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// Moves the whole write-ahead log into the file.
+pub fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Moves the write-ahead log into the file if it is long; waits for no reader.
+pub fn checkpoint_if_due(connection: &Connection) -> rusqlite::Result<()> {
+    let counts = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?);
+    let waiting = connection
+        .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
+        .query_row([], counts)?;
+    if waiting < CHECKPOINT_PAGES {
+        return Ok(());
+    }
+    connection
+        .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
+        .query_row([], |_| Ok(()))
+}
+
+/// The path with something added to its name: SQLite's own `-wal` and `-shm`, or ours.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Removes a file with its log, if they are there.
+pub fn remove(path: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        match fs::remove_file(beside(path, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes a rename in the folder of this file outlive a power cut.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        Some(_) | None => File::open(".")?.sync_all(),
+    }
+}
+
+fn flags(access: OpenFlags) -> OpenFlags {
+    // Each connection stays on one thread at a time, so SQLite's own locks are not needed.
+    access | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}

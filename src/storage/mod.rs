@@ -1,0 +1,15 @@
+//! The one way to open a local SQLite file, and what an error of it means.
+//!
+//! Promises: what a commit answered is on the disk (WAL, synchronous=FULL); the file is readable by its owner only; an
+//! error is one of four: no room, not readable, held by another, or an I/O error after which nothing may be trusted.
+//! Must never: know what is stored.
+
+mod disk;
+mod error;
+mod file;
+
+pub use disk::{free_bytes, lives_in_memory};
+pub use error::{OpenError, StorageError};
+pub use file::{
+    LocalFile, beside, checkpoint, checkpoint_if_due, open_read_only, open_to_salvage, remove, sync_folder,
+};

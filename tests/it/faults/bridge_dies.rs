@@ -1,0 +1,69 @@
+//! The bridge is killed, stopped, out of disk, overrun.
+
+use std::time::Duration;
+
+use super::row::{Allowed, Victim};
+use super::story::{Setup, Stage};
+
+fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
+    Setup::new(Victim::Bridge, name, title, full)
+}
+
+/// Some of the rounds fall into a time without RocketMQ, so that the spool is written and drained as well.
+fn killed(rounds: u64, full: bool) {
+    let title = format!("killed (SIGKILL) {rounds} times at random moments, RocketMQ away in between");
+    let mut story = Stage::new(setup("01_killed", title, full)).open();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 0..rounds {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        story.talk(0.05 + (random >> 40) as f64 / f64::from(1 << 24) * 1.2);
+        match round % 10 {
+            4 => story.stage.rocketmq.pause_broker(),
+            8 => story.stage.rocketmq.resume_broker(),
+            _ => {}
+        }
+        story.bridge.kill();
+        story.bridge.start_again();
+    }
+    story.stage.rocketmq.resume_broker();
+    story.fault_ends();
+    story.talk(2.0);
+    story.end().check(Allowed::default());
+}
+
+#[test]
+fn short_killed() {
+    killed(3, false);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_killed_50_times() {
+    killed(50, true);
+}
+
+fn terminated(rounds: u32, full: bool) {
+    let title = format!("stopped (SIGTERM) under load and started again, {rounds} times");
+    let mut story = Stage::new(setup("02_terminated", title, full)).open();
+    for _ in 0..rounds {
+        story.talk(0.7);
+        story.bridge.terminate();
+        let status = story.bridge.wait_exit(Duration::from_secs(30));
+        assert_eq!(status.code(), Some(0), "{}", story.bridge.log_text());
+        story.bridge.start_again();
+    }
+    story.fault_ends();
+    story.talk(1.0);
+    story.end().check(Allowed::default());
+}
+
+#[test]
+fn short_terminated() {
+    terminated(1, false);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_terminated() {
+    terminated(10, true);
+}
