@@ -27,13 +27,13 @@ use crate::pipeline::{
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{self, DEAD_LETTERS_FILE, LocalDeadLetters, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
-use crate::{http, watch_rocketmq};
+use crate::{http, watch_rocketmq, watch_spool};
 
 /// Settlements on their way to the subscriber: batches, thus far more than there are queues.
 const SETTLEMENTS: usize = 1024;
 
-/// How long a start waits for RocketMQ to tell what was stored last.
-const TAIL_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a start that has a spool waits for a RocketMQ that does not answer.
+const TAIL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How a bridge ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +134,11 @@ impl Carrier {
             self.metrics.clone(),
             self.readiness.clone(),
         );
+        let watching_spool = self.spool.clone().map(|spool| {
+            let (metrics, path) = (self.metrics.clone(), self.config.data_dir.join(SPOOL_FILE));
+            metrics.spool_limit_bytes.set(self.config.spool.max_bytes as i64);
+            watch_spool::start(path, spool, self.clock.clone(), metrics)
+        });
         let remembered = tokio::select! {
             remembered = self.last_receipts(&*reader, &written) => remembered?,
             () = lifecycle.drain.cancelled() => return Ok(Ended::Drained),
@@ -167,6 +172,9 @@ impl Carrier {
             .await
             .context("the pipeline ended unexpectedly; please report this")?;
         watching.abort();
+        if let Some(watching) = watching_spool {
+            watching.abort();
+        }
         let left = self.metrics.in_flight.get();
         if left == 0 {
             tracing::info!("stopped: everything that came in has ended and is acknowledged");
@@ -187,19 +195,12 @@ impl Carrier {
         topics: &[String],
     ) -> anyhow::Result<Vec<Remembered>> {
         let window = self.config.mqtt.receive_maximum;
-        let stored = tail::last_receipts(reader, topics, &self.session, window);
-        let Some(spool) = &self.spool else {
-            return Ok(stored.await);
-        };
-        let stored = tokio::time::timeout(TAIL_DEADLINE, stored).await.unwrap_or_else(|_| {
-            tracing::warn!(
-                "RocketMQ does not answer, so what was stored last is not known: the bridge goes on with its spool; \
-                 messages that the MQTT broker delivers again may be shown twice"
-            );
-            Vec::new()
-        });
-        let spooled = tail::last_in_the_spool(&**spool, &self.session, window).await?;
-        Ok(stored.into_iter().chain(spooled).collect())
+        let patience = self.spool.as_ref().map(|_| TAIL_PATIENCE);
+        let mut receipts = tail::last_receipts(reader, topics, &self.session, window, patience).await;
+        if let Some(spool) = &self.spool {
+            receipts.extend(tail::last_in_the_spool(&**spool, &self.session, window).await?);
+        }
+        Ok(tail::in_order(receipts).collect())
     }
 
     fn uplink(

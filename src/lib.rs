@@ -32,4 +32,6 @@ pub mod app;
 
 mod watch_rocketmq;
 
+mod watch_spool;
+
 pub mod cli;

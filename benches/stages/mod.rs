@@ -2,6 +2,7 @@
 
 mod drain;
 mod live;
+mod outage;
 mod steady;
 mod yardsticks;
 
@@ -26,12 +27,13 @@ const NONE_AT_ALL: Aim = Aim::AtMost(0.0);
 
 pub fn run(report: &mut Report) {
     say("starting Apache RocketMQ");
-    let rocketmq = ApacheRocketMq::start_with(ApacheOptions::default());
+    let mut rocketmq = ApacheRocketMq::start_with(ApacheOptions::default());
     rocketmq.create_topic(TOPIC, QUEUES);
     let store = Store::open(&rocketmq.name_server(), TOPIC);
     drain::run(report, &rocketmq, &store);
     live::run(report, &rocketmq, &store);
     steady::run(report, &rocketmq, &store);
+    outage::run(report, &mut rocketmq, &store);
 }
 
 /// A broker without sessions of earlier stages, as the installation notes ask for it.

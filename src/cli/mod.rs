@@ -33,7 +33,8 @@ Exit codes:
   0  done; for `run` and `dev`: everything that came in has ended and is acknowledged
   1  failed, with the reason on stderr
   2  wrong usage or configuration
-  3  stopped before all had ended (deadline or second signal); the MQTT broker delivers the rest again
+  3  stopped before all had ended (deadline or second signal); the MQTT broker delivers the rest again,
+     and what is in the spool stays there
 
 First steps:
   roombridge dev                                  everything in one process, nothing else needed

@@ -93,6 +93,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Hazard 14: two boots never give one id, however the clock was set between them.
+    #[test]
+    fn ids_of_two_boots_differ() {
+        let of_boot = |nonce| -> Vec<_> {
+            let mut ids = MessageIds::new(nonce);
+            (0..1000).map(|_| ids.next_id()).collect()
+        };
+        let (first, second) = (of_boot(1), of_boot(2));
+        let all: std::collections::HashSet<_> = first.iter().chain(&second).collect();
+        assert_eq!(all.len(), 2000);
+    }
+
     proptest! {
         #[test]
         fn an_id_survives_its_text(nonce: u64, counter in 0..u64::MAX) {

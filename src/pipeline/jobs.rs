@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use super::attempts::{Ends, Sending};
+use super::lanes::Ready;
 use super::retry::Retry;
 use super::ticket::Ticket;
 use crate::binding;
@@ -108,6 +111,20 @@ fn beginning(mqtt_topic: &str) -> &str {
     mqtt_topic
         .get(..mqtt_topic.floor_char_boundary(SHOWN_BYTES))
         .unwrap_or(mqtt_topic)
+}
+
+/// Sends a batch until it is settled.
+pub(super) fn start(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, topic: Arc<str>, ready: Ready) {
+    sending.metrics.batch_messages(ready.batch.messages.len());
+    let sending = sending.clone();
+    running.spawn(async move {
+        let ends = sending.until_settled(ready.batch, &ready.progress).await;
+        Finished::Batch {
+            topic,
+            queue_index: ready.queue_index,
+            ends,
+        }
+    });
 }
 
 /// Asks once for the topic's queues; after a failure it waits before it answers.

@@ -180,6 +180,7 @@ fn a_doubtful_copy_keeps_its_own_id_and_is_marked() {
     );
 }
 
+/// Hazards 15 and 17: equal content proves nothing.
 #[test]
 fn two_people_who_both_say_hi_are_two_messages() {
     let mut story = Story::connected();

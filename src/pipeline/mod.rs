@@ -14,6 +14,7 @@ mod ledger;
 pub mod ports;
 mod retry;
 mod spill;
+mod spool_state;
 pub mod tail;
 mod ticket;
 mod uplink;
@@ -26,5 +27,5 @@ pub use lanes::BatchLimits;
 pub use ledger::{
     Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ,
 };
-pub use retry::Retry;
+pub use retry::{Retry, seed_jitter};
 pub use uplink::{Link, SaveTables, SpoolUse, Uplink, UplinkParts};

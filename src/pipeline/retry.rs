@@ -1,12 +1,39 @@
 //! How long to wait before the next attempt, by cause. The only place that names the `backoff` crate, which is no
 //! longer maintained.
 
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 
 use crate::model::FailureKind;
+
+/// Pauses differ by so much from bridge to bridge and from queue to queue, in thousandths, so that they do not all knock at
+/// one time.
+const JITTER_PERMILLE: u64 = 300;
+
+thread_local! {
+    static JITTER: Cell<u64> = Cell::new(RandomState::new().hash_one(0_u8));
+}
+
+/// Makes the pauses of this thread repeatable, for tests in simulated time.
+pub fn seed_jitter(seed: u64) {
+    JITTER.set(seed);
+}
+
+/// The pause, up to [`JITTER_PERMILLE`] shorter or longer.
+fn jittered(pause: Duration) -> Duration {
+    // Constants of Knuth's MMIX generator; its upper bits are good enough for a jitter.
+    let state = JITTER
+        .get()
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    JITTER.set(state);
+    let permille = 1000 - JITTER_PERMILLE + (state >> 33) % (2 * JITTER_PERMILLE + 1);
+    pause.mul_f64(permille as f64 / 1000.0)
+}
 
 /// The pauses between the attempts of one thing: growing, with jitter, capped, without end.
 #[derive(Debug)]
@@ -33,7 +60,7 @@ impl Retry {
             .with_initial_interval(first)
             .with_max_interval(cap)
             .with_multiplier(2.0)
-            .with_randomization_factor(0.3)
+            .with_randomization_factor(0.0)
             .with_max_elapsed_time(None)
             .build();
         Self {
@@ -45,7 +72,7 @@ impl Retry {
 
     /// The pause before the next attempt.
     pub fn next_pause(&mut self) -> Duration {
-        self.pauses.next_backoff().unwrap_or(self.cap).min(self.cap)
+        jittered(self.pauses.next_backoff().unwrap_or(self.cap)).min(self.cap)
     }
 
     /// The pause after a failure of that kind; another kind begins with its own first pause.

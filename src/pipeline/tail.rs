@@ -14,25 +14,34 @@ const PAGE_MESSAGES: u32 = 256;
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const MISSING_AFTER: Duration = Duration::from_secs(20);
 
-/// The last receive windows of the session's last connection, oldest first. `topics`: those that were written to.
-/// Asks until RocketMQ answers, without a deadline: before it does, nothing could be stored or acknowledged anyway.
+/// A receipt of the session's last connection and the number of its PUBLISH there.
+pub type Numbered = (u64, Remembered);
+
+/// The last receive windows of the session's last connection. `topics`: those that were written to.
+/// Asks until RocketMQ answers. `patience`: give up when nothing was read for so long; `None` = never, because without a
+/// spool nothing could be acknowledged before that anyway.
 pub async fn last_receipts(
     reader: &dyn Reader,
     topics: &[String],
     session: &SessionState,
     receive_maximum: u16,
-) -> Vec<Remembered> {
+    patience: Option<Duration>,
+) -> Vec<Numbered> {
     if session.connection == 0 {
         return Vec::new();
     }
     let mut found = Vec::new();
+    let mut answered = tokio::time::Instant::now();
     for topic in topics {
         let began = tokio::time::Instant::now();
         let mut retry = Retry::reconnect();
         let mut logged: Option<tokio::time::Instant> = None;
         loop {
             match of_topic(reader, topic, session, receive_maximum).await {
-                Ok(receipts) => break found.extend(receipts),
+                Ok(receipts) => {
+                    answered = tokio::time::Instant::now();
+                    break found.extend(receipts);
+                }
                 // The name server also forgets the topics of a broker that is away, thus not at the first answer.
                 Err(ReadError {
                     kind: FailureKind::TopicMissing,
@@ -44,6 +53,13 @@ pub async fn last_receipts(
                     );
                     break;
                 }
+                Err(_) if patience.is_some_and(|patience| answered.elapsed() > patience) => {
+                    tracing::warn!(
+                        "RocketMQ does not answer, so what was stored last is not known: the bridge goes on with its \
+                         spool; messages that the MQTT broker delivers again may be shown twice"
+                    );
+                    return found;
+                }
                 Err(error) => {
                     if logged.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
                         tracing::warn!(%error, "waiting for RocketMQ, to know what was stored last");
@@ -54,9 +70,14 @@ pub async fn last_receipts(
             tokio::time::sleep(retry.next_pause()).await;
         }
     }
-    found.sort_by_key(|(sequence, _)| *sequence);
     tracing::info!(receipts = found.len(), "read what the last process stored last");
-    found.into_iter().map(|(_, remembered)| remembered).collect()
+    found
+}
+
+/// Both together, oldest first: of two that had one packet identifier the later one counts.
+pub fn in_order(mut receipts: Vec<Numbered>) -> impl Iterator<Item = Remembered> {
+    receipts.sort_by_key(|(sequence, _)| *sequence);
+    receipts.into_iter().map(|(_, remembered)| remembered)
 }
 
 /// What the last process wrote to the spool last, on the session's last connection: its receipts may have been
@@ -65,7 +86,7 @@ pub async fn last_in_the_spool(
     overflow: &dyn Overflow,
     session: &SessionState,
     receive_maximum: u16,
-) -> Result<Vec<Remembered>, SpoolError> {
+) -> Result<Vec<Numbered>, SpoolError> {
     let span = u64::from(receive_maximum) * WINDOWS_READ as u64;
     let mut lanes = Vec::new();
     for (lane, _) in overflow.lanes().await? {
@@ -96,16 +117,15 @@ pub async fn last_in_the_spool(
             }
         }
     }
-    found.sort_by_key(|(sequence, _)| *sequence);
-    Ok(found.into_iter().map(|(_, remembered)| remembered).collect())
+    Ok(found)
 }
 
-fn remembered(lane: &LaneKey, row: &SpoolMessage, session: &SessionState) -> Option<(u64, Remembered)> {
+fn remembered(lane: &LaneKey, row: &SpoolMessage, session: &SessionState) -> Option<Numbered> {
     of_session(&binding::stored_form(&lane.topic, &row.message), session)
 }
 
 /// The receipt of a message that came on the session's last connection, with its number there.
-fn of_session(message: &StoredMessage, session: &SessionState) -> Option<(u64, Remembered)> {
+fn of_session(message: &StoredMessage, session: &SessionState) -> Option<Numbered> {
     let recorded = read_back(message);
     let ours = recorded.session.as_deref() == Some(session.stamp.as_str())
         && recorded.connection == Some(session.connection);
@@ -126,7 +146,7 @@ async fn of_topic(
     topic: &str,
     session: &SessionState,
     receive_maximum: u16,
-) -> Result<Vec<(u64, Remembered)>, ReadError> {
+) -> Result<Vec<Numbered>, ReadError> {
     let mut found = Vec::new();
     for queue in reader.queues(topic).await? {
         let (first, end) = reader.offsets(topic, &queue).await?;

@@ -19,10 +19,11 @@ use super::attempts::{Ends, Sending};
 use super::books::Books;
 use super::dead_letters::DeadLetters;
 use super::intake::{Arrived, IntakeReceiver};
-use super::jobs::{Dying, Finished, look_up, report_dead};
-use super::lanes::{BatchLimits, Flight, Ready, TopicLanes, Waiting};
+use super::jobs::{Dying, Finished, look_up, report_dead, start};
+use super::lanes::{BatchLimits, Flight, TopicLanes, Waiting};
 use super::ledger::ReceiptNumber;
 use super::ports::{Lease, OutgoingMessage};
+use super::spool_state::SpoolState;
 use super::ticket::Ticket;
 use crate::binding::{self, RuleSet, Unbound};
 use crate::data_dir::{QueueTables, TopicQueues};
@@ -80,8 +81,7 @@ pub struct Uplink {
     held_until: Option<Duration>,
     /// The intake is open; when it is shut, nothing is read from the spool any more.
     open: bool,
-    /// What the spool said last, to log changes once.
-    spool_state: Result<(), SpoolError>,
+    spool_state: SpoolState,
     logged_dead: [bool; DeadReason::ALL.len()],
 }
 
@@ -92,6 +92,11 @@ impl Uplink {
             exit: parts.intake.exit(),
             settled: parts.settled.clone(),
         };
+        let spool_state = SpoolState::new(
+            parts.spool.as_ref().map(|spool| spool.overflow.clone()),
+            parts.sending.metrics.clone(),
+            parts.sending.readiness.clone(),
+        );
         Self {
             parts,
             books,
@@ -99,7 +104,7 @@ impl Uplink {
             running: JoinSet::new(),
             held_until: None,
             open: true,
-            spool_state: Ok(()),
+            spool_state,
             logged_dead: Default::default(),
         }
     }
@@ -145,7 +150,7 @@ impl Uplink {
         let metrics = &self.parts.sending.metrics;
         metrics.spool_depth_at_start.set(depth.messages as i64);
         metrics.spool_depth.set(depth.messages as i64);
-        self.note_spool(Ok(()));
+        self.spool_state.note(Ok(()));
         match spool.overflow.lanes().await {
             Ok(lanes) => {
                 for (lane, _) in lanes {
@@ -155,7 +160,7 @@ impl Uplink {
                         .or_insert_with(|| TopicLanes::new(lane.topic, table, true));
                 }
             }
-            Err(error) => self.note_spool(Err(error)),
+            Err(error) => self.spool_state.note(Err(error)),
         }
     }
 
@@ -247,7 +252,7 @@ impl Uplink {
             }
             let Some(spool) = &self.parts.spool else { continue };
             // A spool that is out of use takes nothing; what waits goes behind its rows, or directly.
-            let usable = may_act && !matches!(self.spool_state, Err(SpoolError::Poisoned(_)));
+            let usable = may_act && !self.spool_state.is_poisoned();
             while let Some(job) = usable.then(|| lanes.next_write(now, spool.after)).flatten() {
                 let writing =
                     spool
@@ -309,7 +314,7 @@ impl Uplink {
                 queue_index,
                 answer,
             }) => self.read(topic, queue_index, answer),
-            Ok(Finished::Removed) => self.note_spool(Ok(())),
+            Ok(Finished::Removed) => self.spool_state.note(Ok(())),
             Ok(Finished::Buried { topic, dying }) => self.buried(topic, dying).await,
             // Its messages stay without an end and its lane stays busy: not acknowledged, thus not lost.
             Err(error) => tracing::error!(%error, "a send ended without an answer; please report this"),
@@ -341,7 +346,7 @@ impl Uplink {
             self.books
                 .given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
         }
-        self.note_spool(answer.map(|_| ()));
+        self.spool_state.note(answer.map(|_| ()));
         self.books.spooled(written.spooled).await;
         if !written.dropped.is_empty() {
             let dropped = written.dropped.into_iter();
@@ -365,7 +370,7 @@ impl Uplink {
                 self.books
                     .given_up_in_the_spool(DropReason::SpoolExpired, taken.expired);
             }
-            Err(error) => self.note_spool(Err(error.clone())),
+            Err(error) => self.spool_state.note(Err(error.clone())),
         }
         let now = self.parts.clock.monotonic();
         let lanes = self.topics.get_mut(&topic);
@@ -431,45 +436,6 @@ impl Uplink {
         });
     }
 
-    /// Shows the spool's state, and says once when it changes.
-    fn note_spool(&mut self, answer: Result<(), SpoolError>) {
-        let Some(spool) = &self.parts.spool else { return };
-        let metrics = &self.parts.sending.metrics;
-        metrics.spool_bytes.set(spool.overflow.depth().bytes as i64);
-        let answer = match spool.overflow.poisoned() {
-            Some(why) => Err(SpoolError::Poisoned(why)),
-            None => answer,
-        };
-        // The share of a topic says nothing of the spool.
-        if matches!(answer, Err(SpoolError::TopicShare)) {
-            return;
-        }
-        let (full, poisoned) = match &answer {
-            Ok(()) | Err(SpoolError::TopicShare) => (false, false),
-            Err(SpoolError::Full(_)) => (true, false),
-            Err(SpoolError::Poisoned(_)) => (false, true),
-        };
-        metrics.spool_full.set(i64::from(full));
-        metrics.spool_poisoned.set(i64::from(poisoned));
-        self.parts.sending.readiness.set_spool_accepts(!full && !poisoned);
-        if std::mem::discriminant(&answer) != std::mem::discriminant(&self.spool_state)
-            || full != matches!(self.spool_state, Err(SpoolError::Full(_)))
-        {
-            match &answer {
-                Ok(()) => tracing::info!("the spool takes messages in again"),
-                Err(SpoolError::Poisoned(_)) => tracing::error!(
-                    error = ?answer.as_ref().err().map(ToString::to_string),
-                    "the spool takes nothing in any more; what is readable is still sent. Check the disk, then restart"
-                ),
-                Err(error) => tracing::warn!(
-                    %error,
-                    "messages are not acknowledged until the spool has room; it heals by itself"
-                ),
-            }
-        }
-        self.spool_state = answer;
-    }
-
     async fn link_changed(&mut self) {
         let link = *self.parts.link.borrow_and_update();
         self.parts
@@ -504,7 +470,7 @@ impl Uplink {
         if self.is_held() {
             return self.held_until.map(|until| until.saturating_sub(now));
         }
-        let writes = !matches!(self.spool_state, Err(SpoolError::Poisoned(_)));
+        let writes = !self.spool_state.is_poisoned();
         let spool = self.parts.spool.as_ref();
         let after = spool.filter(|_| writes).map(|spool| spool.after);
         let topics = self.topics.values();
@@ -521,19 +487,6 @@ impl Uplink {
     }
 }
 
-fn start(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, topic: Arc<str>, ready: Ready) {
-    sending.metrics.batch_messages(ready.batch.messages.len());
-    let sending = sending.clone();
-    running.spawn(async move {
-        let ends = sending.until_settled(ready.batch, &ready.progress).await;
-        Finished::Batch {
-            topic,
-            queue_index: ready.queue_index,
-            ends,
-        }
-    });
-}
-
 #[cfg(test)]
-#[path = "uplink_tests.rs"]
+#[path = "tests/spooling.rs"]
 mod tests;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Row, params};
 
+use super::schema::position;
 use super::{LaneKey, SpoolMessage};
 use crate::model::{Kind, OutgoingMessage};
 
@@ -13,8 +14,8 @@ use crate::model::{Kind, OutgoingMessage};
 const ROW_OVERHEAD_BYTES: u64 = 64;
 
 pub(super) const INSERT: &str = "INSERT INTO messages
-    (lane, number, kind, tag, keys, properties, body, bytes, spooled_ms, age_clock_ms, crc)
-    VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    (position, kind, tag, keys, properties, body, bytes, spooled_ms, age_clock_ms, crc)
+    VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// The columns in the order of [`read`]; a WHERE follows.
 pub(super) const SELECT: &str =
@@ -65,8 +66,7 @@ pub(super) fn insert(
         bytes,
     };
     statement.execute(params![
-        lane,
-        number as i64,
+        position(lane, number),
         columns.kind,
         columns.tag,
         columns.keys,

@@ -18,8 +18,9 @@ pub(super) const SCHEMA: &[&str] = &["
         UNIQUE(topic, slot));
     -- What waits. Within a lane the numbers have no gap when they are written; rows leave in any order.
     CREATE TABLE messages(
-        lane INTEGER NOT NULL,
-        number INTEGER NOT NULL,
+        position INTEGER PRIMARY KEY,   -- lane * 2^40 + number
+        lane INTEGER AS (position >> 40) VIRTUAL,
+        number INTEGER AS (position & 1099511627775) VIRTUAL,
         kind TEXT NOT NULL,
         tag TEXT NOT NULL,
         keys TEXT NOT NULL,
@@ -28,8 +29,7 @@ pub(super) const SCHEMA: &[&str] = &["
         bytes INTEGER NOT NULL,         -- what the row counts for in lanes.bytes
         spooled_ms INTEGER NOT NULL,    -- wall time, for people; nothing is decided by it
         age_clock_ms INTEGER NOT NULL,  -- spool_clock at that moment
-        crc INTEGER NOT NULL,           -- CRC-32 of everything above, topic and slot included
-        PRIMARY KEY(lane, number)) WITHOUT ROWID;
+        crc INTEGER NOT NULL);          -- CRC-32 of topic, slot, number and everything above
     -- Rows whose CRC was wrong when they were read.
     CREATE TABLE damaged(
         lane INTEGER, number INTEGER, kind, tag, keys, properties, body, bytes, spooled_ms, age_clock_ms, crc);
@@ -37,6 +37,22 @@ pub(super) const SCHEMA: &[&str] = &["
     CREATE TABLE spool_clock(only_row INTEGER PRIMARY KEY CHECK(only_row = 1), running_ms INTEGER NOT NULL);
     INSERT INTO spool_clock VALUES(1, 0);
     "];
+
+/// Keeps a row whose checksum is wrong.
+pub(super) const SET_ASIDE: &str = "INSERT INTO damaged
+    SELECT lane, number, kind, tag, keys, properties, body, bytes, spooled_ms, age_clock_ms, crc
+    FROM messages WHERE position = ?1";
+
+const NUMBER_BITS: u32 = 40;
+/// Numbers of a lane, and ids of lanes, are below these.
+pub(super) const NUMBERS: i64 = 1 << NUMBER_BITS;
+pub(super) const LANES: i64 = 1 << 22;
+
+/// The key of a row: one number for two, because a table WITHOUT ROWID would move every row of more than a quarter of a
+/// page to pages of its own.
+pub(super) fn position(lane: i64, number: u64) -> i64 {
+    lane << NUMBER_BITS | (number as i64).clamp(0, NUMBERS - 1)
+}
 
 pub(super) const PAGE_BYTES: u32 = 4096;
 pub(super) const CACHE_KIB: u32 = 4096;

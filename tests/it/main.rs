@@ -11,6 +11,7 @@ mod limits;
 mod operator;
 mod reader;
 mod scripted;
+mod spool_cli;
 mod subscription;
 mod support;
 mod uplink;

@@ -211,6 +211,7 @@ fn a_wrong_configuration_ends_with_code_2_and_names_file_and_key() {
     assert!(text(&missing).contains("/nowhere/odd.toml"), "{}", text(&missing));
 }
 
+/// Hazard 5: another client id would leave a full session behind.
 #[test]
 fn a_data_directory_belongs_to_one_process_and_one_client_id() {
     let rocketmq = ApacheRocketMq::shared();

@@ -158,11 +158,12 @@ fn twenty_thousand_messages_are_stored_exactly_once_in_order_and_byte_for_byte()
 }
 
 #[test]
-fn rocketmq_away_for_twenty_seconds_acks_nothing_loses_nothing_and_goes_on_within_a_second() {
+fn without_a_spool_rocketmq_away_for_twenty_seconds_acks_nothing_and_goes_on_within_a_second() {
     let mut rocketmq = ApacheRocketMq::start();
     rocketmq.create_topic("away", 8);
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
-    let bridge = Bridge::start(&config(&mosquitto, &rocketmq.name_server(), "away"));
+    let without_spool = "[spool]\nenabled = false\n";
+    let bridge = Bridge::start(&(config(&mosquitto, &rocketmq.name_server(), "away") + without_spool));
     let publishers = publishers(&mosquitto, 100);
     wait_until("a lesson is on its way", Duration::from_secs(20), || {
         bridge.metrics().value("roombridge_stored_total", &[]) > 300.0

@@ -10,6 +10,7 @@ fn drop_reason(result: Result<Bound, Unbound>) -> DeadReason {
     }
 }
 
+/// Hazard 18: all of it from the first day, because stored messages cannot gain it later.
 #[test]
 fn a_chat_message_becomes_what_the_documents_say() {
     let bound = rules(&[binding("room/#")])
@@ -45,6 +46,19 @@ fn a_chat_message_becomes_what_the_documents_say() {
         b"hi",
         origin
     ));
+}
+
+/// Hazard 17: what a publisher calls its message is its own affair: the bridge gives each its id.
+#[test]
+fn a_publishers_own_id_is_carried_and_never_taken() {
+    let rules = rules(&[binding("room/#")]);
+    let mut envelope = message("room/message/1", br#"{"id":"7"}"#);
+    envelope.properties.user = vec![("rbId".to_owned(), "0000000000000000-1".to_owned())];
+    let bound = rules.bind(&envelope).unwrap();
+    assert_eq!(property(&bound, "rbId"), Some("000000000000feed-1"));
+    let recorded = read_back(&stored(&bound));
+    assert_eq!(recorded.id, Some(envelope.id));
+    assert_eq!(recorded.user_properties, envelope.properties.user);
 }
 
 #[test]

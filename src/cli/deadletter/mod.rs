@@ -24,8 +24,8 @@ Examples:
   roombridge deadletter resend --all                  after the cause is gone
   roombridge deadletter purge 0123456789abcdef-1f
 
-Dead letters lie in the RocketMQ topic of [dead_letter], or where that did not take them, in the local store of data_dir.
-All commands work while the bridge runs.
+Dead letters lie in the RocketMQ topic of [dead_letter], or where that did not take them, in the local store of
+data_dir. All commands work while the bridge runs.
 
 JSON fields: id, place (local or rocketmq; then broker, queue_id, queue_offset), reason, detail, mqtt_topic,
 rocketmq_topic, arrived_at, qos, payload_bytes; `show` adds user_properties and payload or payload_base64.";
@@ -111,6 +111,7 @@ async fn list(arguments: ListArgs) -> anyhow::Result<ExitCode> {
     let (mut out, zone) = (io::stdout().lock(), TimeZone::system());
     match (arguments.json, listed.is_empty()) {
         (true, _) => {}
+        (false, true) if ended.is_err() => {}
         (false, true) => writeln!(out, "no dead letters")?,
         (false, false) => writeln!(out, "{}", LetterSummary::HEADING)?,
     }

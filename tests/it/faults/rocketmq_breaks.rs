@@ -14,7 +14,7 @@ fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
 }
 
 /// A spool that is quick to step in keeps the short forms short.
-const QUICK_SPOOL: &str = "";
+const QUICK_SPOOL: &str = "[spool]\nafter_ms = 200\n";
 
 fn broker_killed(full: bool) {
     let away = if full { 10.0 } else { 2.0 };

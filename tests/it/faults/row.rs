@@ -67,7 +67,7 @@ impl Row {
         let form = if self.full { "full" } else { "short" };
         fs::create_dir_all(Row::folder()).expect("the folder of the rows can be made");
         let text = serde_json::to_string_pretty(self).expect("a row is JSON");
-        let file = Row::folder().join(format!("{}.{form}.json", self.name));
+        let file = Row::folder().join(format!("{:?}-{}.{form}.json", self.victim, self.name));
         fs::write(file, text).expect("a row can be written");
     }
 }

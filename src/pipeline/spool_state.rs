@@ -1,0 +1,76 @@
+//! What the spool said last: shown as metrics and readiness, and logged once when it changes.
+
+use std::sync::Arc;
+
+use crate::spool::{Overflow, SpoolError};
+use crate::telemetry::{Metrics, Readiness};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Accepts,
+    Full,
+    Poisoned,
+}
+
+/// See the module's words.
+pub(super) struct SpoolState {
+    overflow: Option<Arc<dyn Overflow>>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    state: State,
+}
+
+impl SpoolState {
+    pub fn new(
+        overflow: Option<Arc<dyn Overflow>>,
+        metrics: Arc<Metrics>,
+        readiness: Arc<Readiness>,
+    ) -> Self {
+        Self {
+            overflow,
+            metrics,
+            readiness,
+            state: State::Accepts,
+        }
+    }
+
+    pub fn is_poisoned(&self) -> bool {
+        self.state == State::Poisoned
+    }
+
+    /// An answer came.
+    pub fn note(&mut self, answer: Result<(), SpoolError>) {
+        let Some(overflow) = &self.overflow else { return };
+        self.metrics.spool_bytes.set(overflow.depth().bytes as i64);
+        let answer = match overflow.poisoned() {
+            Some(why) => Err(SpoolError::Poisoned(why)),
+            None => answer,
+        };
+        let state = match &answer {
+            Ok(()) => State::Accepts,
+            Err(SpoolError::Full(_)) => State::Full,
+            Err(SpoolError::Poisoned(_)) => State::Poisoned,
+            // The share of a topic says nothing of the spool.
+            Err(SpoolError::TopicShare) => return,
+        };
+        self.metrics.spool_full.set(i64::from(state == State::Full));
+        self.metrics
+            .spool_poisoned
+            .set(i64::from(state == State::Poisoned));
+        self.readiness.set_spool_accepts(state == State::Accepts);
+        if std::mem::replace(&mut self.state, state) == state {
+            return;
+        }
+        match &answer {
+            Ok(()) => tracing::info!("the spool takes messages in again"),
+            Err(error) if state == State::Full => tracing::warn!(
+                %error,
+                "what RocketMQ does not take now is not acknowledged until the spool has room; it heals by itself"
+            ),
+            Err(error) => tracing::error!(
+                %error,
+                "the spool takes nothing in any more; what is readable is still sent. Check the disk, then restart"
+            ),
+        }
+    }
+}

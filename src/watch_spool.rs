@@ -1,0 +1,108 @@
+//! Looks into the spool's file now and then: how old the oldest message in it is.
+//!
+//! Reads on a connection of its own, so that no write waits for it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::model::Clock;
+use crate::spool::{Overflow, SpoolInspection};
+use crate::telemetry::Metrics;
+
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// Runs until aborted.
+pub fn start(
+    path: PathBuf,
+    spool: Arc<dyn Overflow>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            let oldest_ms = if spool.depth().messages == 0 {
+                None
+            } else {
+                oldest_ms(path.clone()).await
+            };
+            let age_ms = oldest_ms.map_or(0, |oldest_ms| clock.wall_ms().saturating_sub(oldest_ms));
+            metrics
+                .spool_oldest_age_seconds
+                .set(Duration::from_millis(age_ms).as_secs_f64());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    })
+}
+
+/// `None` if there is none, or if the file cannot be read, which the spool itself reports.
+async fn oldest_ms(path: PathBuf) -> Option<u64> {
+    let read = tokio::task::spawn_blocking(move || SpoolInspection::read(&path)).await;
+    let inspection = read.ok()?.ok()?;
+    let oldest = inspection
+        .topics
+        .iter()
+        .filter_map(|topic| topic.oldest_spooled_ms);
+    oldest.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::{Kind, ManualClock, OutgoingMessage};
+    use crate::spool::{SpoolMessage, SpoolSettings, SqliteSpool, WhenFull};
+
+    const NOON_MS: u64 = 1_767_268_800_000;
+
+    #[tokio::test]
+    async fn the_age_of_the_oldest_message_is_told() {
+        // Given a spool with a message of a minute ago
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spool.sqlite3");
+        let clock = Arc::new(ManualClock::at(NOON_MS));
+        let settings = SpoolSettings {
+            path: path.clone(),
+            max_bytes: 1 << 20,
+            max_messages: 10,
+            topic_bytes: 0,
+            max_age: None,
+            when_full: WhenFull::Hold,
+            min_free_bytes: 0,
+        };
+        let (spool, _) = SqliteSpool::open(settings, clock.clone()).unwrap();
+        let message = OutgoingMessage {
+            tag: String::new(),
+            keys: String::new(),
+            properties: Vec::new(),
+            body: Bytes::from_static(b"hi"),
+        };
+        let spooled = SpoolMessage {
+            slot: 0,
+            kind: Kind::Message,
+            message,
+        };
+        spool
+            .append("room".into(), vec![spooled], 0, false)
+            .await
+            .unwrap();
+        clock.advance(Duration::from_secs(60));
+
+        // When somebody looks
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        let watching = start(path, Arc::new(spool), clock, metrics.clone());
+
+        // Then its age is shown
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while metrics.spool_oldest_age_seconds.get() != 60.0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .unwrap();
+        watching.abort();
+    }
+}

@@ -1,0 +1,146 @@
+//! What all parts of one run share: the time, the event log, and the facts that only the model knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use roombridge::model::Clock;
+use roombridge::spool::memory::MemorySpool;
+use tokio::time::Instant;
+
+use crate::mqtt::Broker;
+use crate::random::Random;
+use crate::rocketmq::Store;
+use crate::scenario::Setup;
+
+/// 2026-01-01.
+const WALL_MS: u64 = 1_767_225_600_000;
+
+/// One message as it was published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub topic: String,
+    pub body: Bytes,
+}
+
+/// What is true, whatever the bridge believes.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// By number.
+    pub published: Vec<Published>,
+    /// The MQTT broker gave it up or never had it for us.
+    pub lost_elsewhere: BTreeSet<usize>,
+    pub acknowledged: BTreeSet<usize>,
+    /// Given up by the spool, as its user chose.
+    pub dropped: BTreeSet<usize>,
+    pub number_of_id: BTreeMap<String, usize>,
+    /// How often each may lie in the store.
+    pub copies_allowed: BTreeMap<usize, usize>,
+    /// Rooms whose messages lay in the spool of a bridge that lost the session: their order is not promised.
+    pub unordered_rooms: BTreeSet<String>,
+    pub starts: usize,
+    pub violations: Vec<String>,
+}
+
+/// See the module's words.
+pub struct World {
+    pub setup: Setup,
+    started: Instant,
+    log: Mutex<Vec<(Duration, String)>>,
+    pub facts: Mutex<Facts>,
+    pub mqtt: Mutex<Broker>,
+    pub store: Mutex<Store>,
+    /// Of each bridge.
+    pub disks: Vec<Arc<MemorySpool>>,
+    pub wall_jump_ms: AtomicI64,
+}
+
+impl World {
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            started: Instant::now(),
+            log: Mutex::default(),
+            facts: Mutex::default(),
+            mqtt: Mutex::new(Broker::new(&setup)),
+            store: Mutex::new(Store::new(&setup)),
+            disks: vec![Arc::default(), Arc::default()],
+            wall_jump_ms: AtomicI64::new(0),
+            setup,
+        }
+    }
+
+    pub fn dice(&self, what: &str, number: u64) -> Random {
+        Random::of(self.setup.seed, what, number)
+    }
+
+    pub fn log(&self, line: impl Into<String>) {
+        self.log
+            .lock()
+            .unwrap()
+            .push((self.started.elapsed(), line.into()));
+    }
+
+    pub fn violation(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.log(format!("VIOLATION {what}"));
+        self.facts.lock().unwrap().violations.push(what);
+    }
+
+    pub fn story(&self) -> String {
+        let log = self.log.lock().unwrap();
+        let lines = log
+            .iter()
+            .map(|(at, line)| format!("{:>9.3} {line}\n", at.as_secs_f64()));
+        lines.collect()
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub fn number_of_id(&self, id: &str) -> Option<usize> {
+        self.facts.lock().unwrap().number_of_id.get(id).copied()
+    }
+
+    pub fn allow_copy(&self, number: usize) {
+        *self
+            .facts
+            .lock()
+            .unwrap()
+            .copies_allowed
+            .entry(number)
+            .or_default() += 1;
+    }
+
+    /// The bridge gave this message that id. One id must never name two messages.
+    pub fn named(&self, number: usize, id: &str) {
+        let known = self
+            .facts
+            .lock()
+            .unwrap()
+            .number_of_id
+            .insert(id.to_owned(), number);
+        if let Some(other) = known.filter(|known| *known != number) {
+            self.violation(format!("identity: the id {id} names #{other} and #{number}"));
+        }
+    }
+}
+
+/// The clock of one process: its monotonic time is the simulated one, its wall time jumps.
+pub struct ProcessClock {
+    pub world: Arc<World>,
+    pub started: Instant,
+}
+
+impl Clock for ProcessClock {
+    fn wall_ms(&self) -> u64 {
+        let now = WALL_MS + self.world.elapsed().as_millis() as u64;
+        now.saturating_add_signed(self.world.wall_jump_ms.load(Ordering::Relaxed))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
