@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # rustup puts cargo where a non-interactive shell does not look.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help dev test bench install fmt clean
+.PHONY: help dev test faults bench install fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -31,6 +31,14 @@ test: ## check everything: format, tests against the real brokers, clippy, the b
 	cargo test --workspace
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check --no-default-features --target-dir target-slim
+
+# Installs the same as `make test`, and starts, kills and stops brokers of its own on free ports. The short forms of these
+# scenarios run in `make test`.
+faults: ## try each fault against the real brokers, and write the table docs/faults.md
+	@scripts/setup test
+	ROOMBRIDGE_SEEDS=5000 cargo test --test model
+	cargo test --test it scripted::
+	ROOMBRIDGE_FAULTS_TABLE=1 cargo test --test it faults:: -- --ignored --test-threads=1 --nocapture
 
 # Installs the same as `make test`. The optimised build, without the embedded brokers, takes 5 to 10 minutes at first.
 bench: ## measure the whole way from MQTT to RocketMQ and back

@@ -38,10 +38,17 @@ impl SpoolState {
         self.state == State::Poisoned
     }
 
-    /// An answer came.
+    /// Rows have left, which says nothing of whether others may come.
+    pub fn rows_left(&self) {
+        if let Some(overflow) = &self.overflow {
+            self.metrics.spool_bytes.set(overflow.depth().bytes as i64);
+        }
+    }
+
+    /// A write was answered.
     pub fn note(&mut self, answer: Result<(), SpoolError>) {
         let Some(overflow) = &self.overflow else { return };
-        self.metrics.spool_bytes.set(overflow.depth().bytes as i64);
+        self.rows_left();
         let answer = match overflow.poisoned() {
             Some(why) => Err(SpoolError::Poisoned(why)),
             None => answer,

@@ -234,7 +234,8 @@ impl Uplink {
     }
 
     fn start_what_can_start(&mut self) {
-        let may_act = !self.is_held() && self.parts.lease.is_held();
+        let taken_over = self.parts.sending.taken_over.load(Ordering::Relaxed);
+        let may_act = !self.is_held() && !taken_over && self.parts.lease.is_held();
         let now = self.parts.clock.monotonic();
         for lanes in self.topics.values_mut() {
             lanes.leave_the_spool();
@@ -314,7 +315,7 @@ impl Uplink {
                 queue_index,
                 answer,
             }) => self.read(topic, queue_index, answer),
-            Ok(Finished::Removed) => self.spool_state.note(Ok(())),
+            Ok(Finished::Removed) => self.spool_state.rows_left(),
             Ok(Finished::Buried { topic, dying }) => self.buried(topic, dying).await,
             // Its messages stay without an end and its lane stays busy: not acknowledged, thus not lost.
             Err(error) => tracing::error!(%error, "a send ended without an answer; please report this"),

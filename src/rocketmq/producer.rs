@@ -122,7 +122,13 @@ impl Inner {
             .unwrap_or(Err(FailureKind::Timeout));
         match sent {
             Ok(result) => answers(&result, batch),
-            Err(kind) => vec![Sent::Failed(kind); batch.messages.len()],
+            Err(kind) => {
+                if kind == FailureKind::TopicMissing && self.config.create_topics {
+                    // RocketMQ was emptied: made anew for the next attempt, which this one is not part of any more.
+                    let _ = tokio::time::timeout(deadline, self.queues(&batch.topic)).await;
+                }
+                vec![Sent::Failed(kind); batch.messages.len()]
+            }
         }
     }
 
