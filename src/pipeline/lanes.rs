@@ -83,6 +83,8 @@ pub(super) struct QueueLane {
     /// A write is on its way, with the batch in flight or without.
     pub write: Option<Write>,
     pub reads: bool,
+    /// A write was answered while a read was on its way, which may not have seen its rows.
+    pub wrote_while_reading: bool,
     /// After a refused write, or a failed read: not before this time.
     pub write_at: Duration,
     pub read_at: Duration,
@@ -270,6 +272,7 @@ impl QueueLane {
             unread: spills,
             write: None,
             reads: false,
+            wrote_while_reading: false,
             write_at: Duration::ZERO,
             read_at: Duration::ZERO,
         }

@@ -173,7 +173,8 @@ impl TopicLanes {
         lane.reads = false;
         match answer {
             Ok(taken) => {
-                lane.unread = taken.more;
+                // The file was read before a write that was answered meanwhile, perhaps.
+                lane.unread = taken.more || std::mem::take(&mut lane.wrote_while_reading);
                 if taken.rows.is_empty() {
                     return None;
                 }
@@ -265,6 +266,7 @@ impl QueueLane {
             match row {
                 Row::Written(_) => {
                     self.unread = true;
+                    self.wrote_while_reading = self.reads;
                     written.spooled.push(waiting.ticket);
                 }
                 Row::Dropped => written.dropped.push(waiting.ticket),

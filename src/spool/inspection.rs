@@ -77,7 +77,9 @@ fn topics(connection: &rusqlite::Connection) -> rusqlite::Result<Vec<TopicInspec
     let mut topics = topics.collect::<rusqlite::Result<Vec<_>>>()?;
     // The first row of each lane is its oldest, so no scan is needed.
     let mut oldest = connection.prepare(
-        "SELECT min((SELECT spooled_ms FROM messages WHERE messages.lane = lanes.lane ORDER BY number LIMIT 1))
+        "SELECT min((SELECT spooled_ms FROM messages
+                     WHERE position >= (lanes.lane << 40) AND position < ((lanes.lane + 1) << 40)
+                     ORDER BY position LIMIT 1))
          FROM lanes WHERE topic = ?1 AND messages > 0",
     )?;
     for topic in &mut topics {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
 use super::book::{Book, Lane};
@@ -15,7 +15,7 @@ use super::handle::{QUEUE_KIB, QUEUED_READS, SqliteSpool};
 use super::limits::Limits;
 use super::reader::Reader;
 use super::salvage;
-use super::schema;
+use super::schema::{self, position};
 use super::shared::Shared;
 use super::writer::{BeforeCommit, Writer};
 use super::{Depth, LaneKey, OpenReport, SpoolOpenError, SpoolSettings};
@@ -24,8 +24,8 @@ use crate::storage::{self, LocalFile, OpenError, StorageError};
 
 /// An empty spool gives its space back at a start, if it has so much of it.
 const SHRINK_PAGES: i64 = 16 * 1024;
-/// No counter of a sound file is beyond this.
-const PLAUSIBLE: i64 = 1 << 50;
+/// No lane of a sound file counts more.
+const MAX_BYTES: i64 = 1 << 50;
 
 struct Opened {
     connection: Connection,
@@ -113,9 +113,9 @@ fn load(connection: Connection, file: &LocalFile) -> rusqlite::Result<Opened> {
 pub(super) fn read_lanes(connection: &Connection) -> rusqlite::Result<Vec<(LaneKey, Lane)>> {
     let mut statement = connection.prepare("SELECT lane, topic, slot, next, messages, bytes FROM lanes")?;
     let lanes = statement.query_map([], |row| {
-        let count = |column: usize| {
+        let below = |limit: i64, column: usize| {
             let value: i64 = row.get(column)?;
-            if (0..PLAUSIBLE).contains(&value) {
+            if (0..limit).contains(&value) {
                 Ok(value as u64)
             } else {
                 Err(rusqlite::Error::IntegralValueOutOfRange(column, value))
@@ -126,11 +126,11 @@ pub(super) fn read_lanes(connection: &Connection) -> rusqlite::Result<Vec<(LaneK
             slot: row.get(2)?,
         };
         let lane = Lane {
-            id: row.get(0)?,
-            next: count(3)?,
+            id: below(schema::LANES, 0)? as i64,
+            next: below(schema::NUMBERS, 3)?,
             depth: Depth {
-                messages: count(4)?,
-                bytes: count(5)?,
+                messages: below(schema::NUMBERS, 4)?,
+                bytes: below(MAX_BYTES, 5)?,
             },
             ..Lane::default()
         };
@@ -145,10 +145,13 @@ fn probe(connection: &Connection) -> rusqlite::Result<()> {
     let lanes = lanes.query_map([], |row| row.get::<_, i64>(0))?;
     for lane in lanes {
         let lane = lane?;
-        for end in ["min", "max"] {
+        for order in ["ASC", "DESC"] {
             connection
-                .prepare_cached(&format!("SELECT {end}(number) FROM messages WHERE lane = ?1"))?
-                .query_row(params![lane], |_| Ok(()))?;
+                .prepare_cached(&format!(
+                    "SELECT crc FROM messages WHERE position BETWEEN ?1 AND ?2 ORDER BY position {order} LIMIT 1"
+                ))?
+                .query_row([position(lane, 0), position(lane, u64::MAX >> 1)], |_| Ok(()))
+                .optional()?;
         }
     }
     Ok(())

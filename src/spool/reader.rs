@@ -15,6 +15,7 @@ use super::book::{DiskRemoval, extend};
 use super::clock::SpoolClock;
 use super::lent::Lent;
 use super::row::{self, ReadRow};
+use super::schema::position;
 use super::shared::Shared;
 use super::writer::Request;
 use super::{Depth, LaneKey, RowKey, SpoolError, SpoolMessage, Taken};
@@ -64,6 +65,12 @@ struct Open {
     id: i64,
     from: u64,
     next: u64,
+}
+
+impl Open {
+    fn end(&self) -> i64 {
+        position(self.id, self.next)
+    }
 }
 
 /// What one take gathered.
@@ -199,10 +206,10 @@ impl Reader {
         gathered: &mut Gathered,
     ) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare_cached(&format!(
-            "{} WHERE lane = ?1 AND number >= ?2 AND number < ?3 ORDER BY number LIMIT ?4",
+            "{} WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT ?3",
             row::SELECT
         ))?;
-        let mut rows = statement.query(params![lane.id, lane.from as i64, lane.next as i64, quota as i64])?;
+        let mut rows = statement.query(params![position(lane.id, lane.from), lane.end(), quota as i64])?;
         let mut met = 0;
         while let Some(row) = rows.next()? {
             met += 1;
@@ -225,7 +232,7 @@ impl Reader {
         gathered: &mut Gathered,
     ) -> rusqlite::Result<()> {
         let mut one = self.connection.prepare_cached(&format!(
-            "{} WHERE lane = ?1 AND number >= ?2 ORDER BY number LIMIT 1",
+            "{} WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT 1",
             row::SELECT
         ))?;
         let passed = self
@@ -236,16 +243,18 @@ impl Reader {
         let mut number = passed;
         let mut met = 0;
         while number < lane.next && met < quota {
-            let found = one.query_row(params![lane.id, number as i64], |row| row::read(&lane.key, row));
+            let found = one.query_row([position(lane.id, number), lane.end()], |row| {
+                row::read(&lane.key, row)
+            });
             match found.optional() {
-                Ok(Some(found)) if found.number < lane.next => {
+                Ok(Some(found)) => {
                     number = found.number + 1;
                     met += 1;
                     if !self.judge(lane, found, max_bytes, gathered) {
                         return Ok(());
                     }
                 }
-                Ok(_) => number = lane.next,
+                Ok(None) => number = lane.next,
                 Err(error) if self.is_corrupt(&error) => {
                     number += 1;
                     self.shared.book().pass(&lane.key, number);
@@ -338,10 +347,10 @@ impl Reader {
         };
         let below = before.map_or(next, |before| before.min(next));
         let mut statement = self.connection.prepare_cached(&format!(
-            "{} WHERE lane = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3",
+            "{} WHERE position >= ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3",
             row::SELECT
         ))?;
-        let mut rows = statement.query(params![id, below as i64, limit as i64])?;
+        let mut rows = statement.query(params![position(id, 0), position(id, below), limit as i64])?;
         let mut newest = Vec::new();
         while let Some(row) = rows.next()? {
             let read = row::read(lane, row)?;

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::book::Lane;
 use super::open::read_lanes;
 use super::row::{self, ReadRow, StoredRow};
+use super::schema::position;
 use super::{LaneKey, Salvage, SpoolOpenError, schema};
 use crate::storage::{self, StorageError, beside};
 
@@ -58,6 +59,7 @@ pub(super) fn run(path: &Path, reason: &str) -> Result<Salvage, SpoolOpenError> 
     let (rows, missing) = copy(path, &new)?;
     let set_aside = (1..).map(|n| aside(path, n)).find(|kept| !kept.exists());
     let set_aside = set_aside.unwrap_or_else(|| aside(path, 0));
+    storage::sync_folder(path).map_err(|error| failed(path, &error))?;
     let moved = fs::rename(path, &set_aside).and_then(|()| move_into_place(path, &set_aside));
     moved.map_err(|error| failed(path, &error))?;
     tracing::error!(
@@ -149,8 +151,9 @@ impl Copier<'_> {
             self.copy_lane(key, lane)?;
             self.target.execute(
                 "UPDATE lanes SET (messages, bytes) =
-                   (SELECT count(*), coalesce(sum(bytes), 0) FROM messages WHERE lane = ?1) WHERE lane = ?1",
-                [lane.id],
+                   (SELECT count(*), coalesce(sum(bytes), 0) FROM messages WHERE position >= ?2 AND position < ?3)
+                 WHERE lane = ?1",
+                [lane.id, position(lane.id, 0), position(lane.id, lane.next)],
             )?;
         }
         self.target.execute_batch("COMMIT")
@@ -159,22 +162,22 @@ impl Copier<'_> {
     /// The next row from `number` on; over an unreadable place it is tried number by number.
     fn copy_lane(&mut self, key: &LaneKey, lane: &Lane) -> rusqlite::Result<()> {
         let select = format!(
-            "{} WHERE lane = ?1 AND number >= ?2 ORDER BY number LIMIT 1",
+            "{} WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT 1",
             row::SELECT
         );
-        let exact = format!("{} WHERE lane = ?1 AND number = ?2", row::SELECT);
+        let exact = format!("{} WHERE position = ?1 AND position < ?2", row::SELECT);
         let mut number = 0;
         while number < lane.next {
-            let next = self.read(&select, key, lane.id, number);
+            let next = self.read(&select, key, lane, number);
             match next {
-                Ok(Some(found)) if found.number < lane.next => {
+                Ok(Some(found)) => {
                     number = found.number + 1;
                     self.write(key, lane.id, found)?;
                 }
-                Ok(_) => break,
+                Ok(None) => break,
                 // Its neighbour may be what cannot be read.
                 Err(_) => {
-                    if let Ok(Some(found)) = self.read(&exact, key, lane.id, number) {
+                    if let Ok(Some(found)) = self.read(&exact, key, lane, number) {
                         self.write(key, lane.id, found)?;
                     }
                     number += 1;
@@ -184,9 +187,17 @@ impl Copier<'_> {
         Ok(())
     }
 
-    fn read(&self, select: &str, key: &LaneKey, lane: i64, number: u64) -> rusqlite::Result<Option<ReadRow>> {
+    fn read(
+        &self,
+        select: &str,
+        key: &LaneKey,
+        lane: &Lane,
+        number: u64,
+    ) -> rusqlite::Result<Option<ReadRow>> {
         let mut statement = self.old.prepare_cached(select)?;
-        let found = statement.query_row(params![lane, number as i64], |row| row::read(key, row));
+        let found = statement.query_row([position(lane.id, number), position(lane.id, lane.next)], |row| {
+            row::read(key, row)
+        });
         found.optional()
     }
 

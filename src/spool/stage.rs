@@ -10,6 +10,7 @@ use super::book::DiskRemoval;
 use super::clock::SpoolClock;
 use super::limits::Limits;
 use super::row::{self, RowTimes};
+use super::schema::{self, position};
 use super::shared::Shared;
 use super::writer::Append;
 use super::{Appended, Depth, LaneKey, Row, RowKey, SpoolError, SpoolMessage, WhenFull};
@@ -91,10 +92,8 @@ impl<'a> Stage<'a> {
             self.removed = true;
             for number in &removal.set_aside {
                 self.transaction
-                    .prepare_cached(
-                        "INSERT INTO damaged SELECT * FROM messages WHERE lane = ?1 AND number = ?2",
-                    )?
-                    .execute(params![removal.lane, *number as i64])?;
+                    .prepare_cached(schema::SET_ASIDE)?
+                    .execute([position(removal.lane, *number)])?;
                 delete(&self.transaction, removal.lane, (*number, *number))?;
             }
             for run in &removal.runs {
@@ -275,14 +274,14 @@ impl<'a> Stage<'a> {
     /// The first row of the lane from this number on that is not lent. What this transaction wrote is no candidate.
     fn head(&self, key: LaneKey, id: i64, mut from: u64) -> rusqlite::Result<Option<Head>> {
         let mut statement = self.transaction.prepare_cached(
-            "SELECT age_clock_ms, number, bytes FROM messages WHERE lane = ?1 AND number >= ?2 AND number < ?3
-             ORDER BY number LIMIT 1",
+            "SELECT age_clock_ms, number, bytes FROM messages WHERE position >= ?1 AND position < ?2
+             ORDER BY position LIMIT 1",
         )?;
         let Some(end) = self.shared.book().lane(&key).map(|lane| lane.next) else {
             return Ok(None);
         };
         loop {
-            let found = statement.query_row(params![id, from as i64, end as i64], |row| {
+            let found = statement.query_row([position(id, from), position(id, end)], |row| {
                 Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
             });
             let Some((age_clock_ms, number, bytes)) = found.optional()? else {
@@ -397,8 +396,8 @@ fn add(depth: &mut Depth, more: Depth) {
 
 fn delete(transaction: &Transaction<'_>, lane: i64, (first, last): (u64, u64)) -> rusqlite::Result<()> {
     transaction
-        .prepare_cached("DELETE FROM messages WHERE lane = ?1 AND number BETWEEN ?2 AND ?3")?
-        .execute(params![lane, first as i64, last as i64])?;
+        .prepare_cached("DELETE FROM messages WHERE position BETWEEN ?1 AND ?2")?
+        .execute([position(lane, first), position(lane, last)])?;
     Ok(())
 }
 

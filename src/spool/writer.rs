@@ -131,7 +131,9 @@ impl Writer {
         }
         match self.commit(&appends, 0) {
             Ok(answers) => answer(appends, answers),
-            Err(StorageError::Full(_) | StorageError::Busy(_)) => self.commit_one_by_one(appends),
+            Err(StorageError::Full(_)) => self.commit_one_by_one(appends),
+            // It was waited for long enough; the others of the group would wait as long, one after the other.
+            Err(StorageError::Busy(reason)) => answer_all(appends, &SpoolError::Full(reason)),
             Err(error @ (StorageError::Io(_) | StorageError::Corrupt(_))) => {
                 self.poison(&error);
                 answer_all(appends, &self.refusal());

@@ -69,9 +69,9 @@ impl Border {
         self.bridge.metrics().books().stored - self.ordinary
     }
 
-    fn dropped(&self, reason: &str) -> f64 {
+    fn dead(&self, reason: &str) -> f64 {
         let labels = [("reason", reason)];
-        self.bridge.metrics().value("roombridge_dropped_total", &labels)
+        self.bridge.metrics().value("roombridge_dead_lettered_total", &labels)
     }
 
     fn log_lines_with(&self, text: &str) -> usize {
@@ -183,7 +183,7 @@ fn odd_topics_and_empty_payloads_are_stored_and_found_again() {
 }
 
 #[test]
-fn what_rocketmq_can_never_store_is_given_up_logged_once_and_blocks_nothing() {
+fn what_rocketmq_can_never_store_is_a_dead_letter_logged_once_and_blocks_nothing() {
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topic("legal", 1);
     let more = "[[binding]]\nfilter = \"other/#\"\ntopic = \"{1}\"\n\
@@ -210,7 +210,7 @@ fn what_rocketmq_can_never_store_is_given_up_logged_once_and_blocks_nothing() {
     messages.push(Message::new("other/legal/x", "kept"));
     border.publish(messages);
     border.assert_flows_on();
-    assert_eq!((border.dropped("illegal_topic"), border.stored()), (9.0, 1.0));
+    assert_eq!((border.dead("illegal_topic"), border.stored()), (9.0, 1.0));
     assert_eq!(border.log_lines_with("illegal_topic"), 1);
     assert_eq!(rocketmq.read("legal")[0].body, b"kept");
 
@@ -236,9 +236,9 @@ fn what_rocketmq_can_never_store_is_given_up_logged_once_and_blocks_nothing() {
     border.publish((31_000..33_000).step_by(50).map(value).collect());
     border.assert_flows_on();
     let stored = border.read(0.0);
-    let dropped = border.dropped("properties_too_large");
+    let dead = border.dead("properties_too_large");
     assert_eq!(border.stored() - 1.0, stored.len() as f64);
-    assert_eq!(stored.len() as f64 + dropped, 45.0);
+    assert_eq!(stored.len() as f64 + dead, 45.0);
     assert_eq!(border.log_lines_with("properties_too_large"), 1);
     let names: Vec<_> = stored
         .iter()
@@ -257,7 +257,7 @@ fn what_rocketmq_can_never_store_is_given_up_logged_once_and_blocks_nothing() {
         })
         .max()
         .unwrap();
-    println!("topics stored {names:?}, largest user property {largest}, dropped {dropped}");
+    println!("topics stored {names:?}, largest user property {largest}, dead {dead}");
     let kept = stored.len() - names.len();
     assert_eq!(
         kept,
@@ -280,7 +280,7 @@ fn bodies_up_to_the_limit_are_stored_exactly_and_larger_ones_are_counted() {
     );
     border.assert_flows_on();
 
-    assert_eq!((border.stored(), border.dropped("too_large")), (2.0, 2.0));
+    assert_eq!((border.stored(), border.dead("too_large")), (2.0, 2.0));
     assert_eq!(border.log_lines_with("too_large"), 1);
     assert_eq!(
         border.bridge.metrics().books().received - border.ordinary,

@@ -257,11 +257,13 @@ fn a_data_directory_belongs_to_one_process_and_one_client_id() {
 }
 
 #[test]
-fn without_rocketmq_it_lives_says_what_is_missing_and_a_second_signal_stops_it_at_once() {
+fn without_rocketmq_and_spool_it_lives_says_what_is_missing_and_a_second_signal_stops_it_at_once() {
     // given nobody where the name server should be
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
     let nobody = format!("127.0.0.1:{}", free_port());
-    let mut bridge = Bridge::start_without_waiting(&config(&url(&mosquitto), &nobody, "nowhere"));
+    let without_spool = "[spool]\nenabled = false\n";
+    let mut bridge =
+        Bridge::start_without_waiting(&(config(&url(&mosquitto), &nobody, "nowhere") + without_spool));
     wait_log(&bridge, "subscribed");
     publish_messages(
         &mosquitto,
@@ -280,7 +282,7 @@ fn without_rocketmq_it_lives_says_what_is_missing_and_a_second_signal_stops_it_a
         missing.contains("RocketMQ is not reachable since") && !missing.contains("MQTT broker"),
         "{missing}"
     );
-    wait_log(&bridge, "its messages wait and are not acknowledged");
+    wait_log(&bridge, "its messages wait");
     assert_eq!(bridge.metrics().value("roombridge_store_seconds_count", &[]), 0.0);
     bridge.assert_books_balanced();
     let checked = roombridge_cli(&["check", "--connect", "-c", &bridge.config_file()]);

@@ -14,7 +14,20 @@ fn resident_kib() -> u64 {
 fn batch(slot: u8, count: usize) -> Vec<SpoolMessage> {
     let mut message = message(slot, "0123456789abcdef");
     message.message.body = Bytes::from(vec![b'b'; 400]);
-    message.message.properties = vec![("mqttSecondTopic".into(), "/message/123456".to_owned())];
+    let properties = [
+        "rbId",
+        "rbSession",
+        "rbConn",
+        "rbSeq",
+        "rbGen",
+        "rbArrivedMs",
+        "rbOrigin",
+        "qoslevel",
+        "mqttMessageId",
+        "clientId",
+    ];
+    let properties = properties.map(|name| (name.into(), "0123456789abcdef0123".to_owned()));
+    message.message.properties.extend(properties);
     vec![message; count]
 }
 
