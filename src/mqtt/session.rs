@@ -168,6 +168,9 @@ impl Session {
     /// The connection is gone, or must not be trusted any more.
     pub fn disconnected(&mut self, link: Link) {
         self.parts.ledger.disconnected();
+        if link == Link::TakenOver {
+            self.parts.ledger.taken_over();
+        }
         self.outbox.clear();
         self.parts.link.send_replace(link);
         self.parts.metrics.mqtt_connected.set(0);

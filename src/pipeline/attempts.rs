@@ -137,6 +137,7 @@ impl Sending {
             self.report(&rest, kind, pause);
             parts.push_front(rest);
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(pause) => {}
                 () = progress.give_up.cancelled() => {}
                 () = self.stopped_and(progress) => break,

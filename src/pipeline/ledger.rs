@@ -161,6 +161,17 @@ impl ReceiptLedger {
             .retain(|_, receipt| !(receipt.orphaned && receipt.settled));
     }
 
+    /// Another client took the session: what has not ended belongs to it, and nothing here may acknowledge it. If
+    /// the session comes back, what the broker delivers again is new, whatever became of its first copy.
+    pub fn taken_over(&mut self) {
+        for receipt in self.open.values_mut().filter(|receipt| !receipt.settled) {
+            receipt.orphaned = true;
+        }
+        let open = &self.open;
+        self.by_packet_id
+            .retain(|_, number| open.get(number).is_some_and(|receipt| !receipt.orphaned));
+    }
+
     /// The CONNACK was seen. With `session_present` the broker sends the open deliveries again, which arms
     /// them; without it they are stored but have lost the right to be acknowledged.
     pub fn connected(&mut self, session_present: bool) {

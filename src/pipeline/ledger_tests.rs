@@ -80,6 +80,24 @@ fn what_surfaces_between_a_failure_and_the_connack_is_never_acked() {
     assert_eq!(story.acks(), [1]);
 }
 
+/// Hazard 4: what a takeover ended was stored by nobody here; if the session comes back it must not be acknowledged for that.
+#[test]
+fn what_belonged_to_another_holder_is_new_when_the_session_comes_back() {
+    let mut story = Story::connected();
+    let stored = story.receipt(1, "stored");
+    let given_up = story.receipt(2, "given up");
+    story.ledger.settle(stored);
+    story.ledger.disconnected();
+    story.ledger.taken_over();
+    story.ledger.settle(given_up);
+
+    story.ledger.connected(true);
+    assert_eq!(story.publish(1, true, "stored").0, Admission::Redelivered);
+    let (again, _) = story.publish(2, true, "given up");
+    assert!(matches!(again, Admission::New { .. }), "{again:?}");
+    assert_eq!(story.acks(), [1], "the second waits for its own end");
+}
+
 /// Hazard 2: a copy that comes while the first still waits gets no receipt of its own.
 #[test]
 fn a_redelivery_arms_the_open_receipt_once() {

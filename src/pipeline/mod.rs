@@ -28,4 +28,5 @@ pub use ledger::{
     Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ,
 };
 pub use retry::{Retry, seed_jitter};
-pub use uplink::{Link, SaveTables, SpoolUse, Uplink, UplinkParts};
+pub use spool_state::SpoolUse;
+pub use uplink::{Link, SaveTables, Uplink, UplinkParts};

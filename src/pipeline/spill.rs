@@ -198,7 +198,9 @@ impl TopicLanes {
             let linger = lane
                 .waiting
                 .front()
-                .filter(|_| lane.flight.is_none() && !lane.spills && !limits.linger.is_zero())
+                .filter(|_| {
+                    lane.queue.is_some() && lane.flight.is_none() && !lane.spills && !limits.linger.is_zero()
+                })
                 .map(|oldest| oldest.since + limits.linger);
             let write = spool_after.and_then(|after| lane.write_due(after));
             let read = (reading && lane.may_read()).then_some(lane.read_at);

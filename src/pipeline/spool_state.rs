@@ -1,9 +1,18 @@
 //! What the spool said last: shown as metrics and readiness, and logged once when it changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::spool::{Overflow, SpoolError};
 use crate::telemetry::{Metrics, Readiness};
+
+/// The spool, and when it is used.
+#[derive(Clone)]
+pub struct SpoolUse {
+    pub overflow: Arc<dyn Overflow>,
+    /// How long a message may wait in memory.
+    pub after: Duration,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

@@ -6,7 +6,7 @@
 //! `spool.after_ms` and a write to the disk.
 //! Must never: acknowledge, or name a protocol.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,12 +23,12 @@ use super::jobs::{Dying, Finished, look_up, report_dead, start};
 use super::lanes::{BatchLimits, Flight, TopicLanes, Waiting};
 use super::ledger::ReceiptNumber;
 use super::ports::{Lease, OutgoingMessage};
-use super::spool_state::SpoolState;
+use super::spool_state::{SpoolState, SpoolUse};
 use super::ticket::Ticket;
 use crate::binding::{self, RuleSet, Unbound};
 use crate::data_dir::{QueueTables, TopicQueues};
 use crate::model::{Clock, DeadReason, DropReason, FilterReason, Kind, Outcome, QueueName};
-use crate::spool::{Appended, Overflow, SpoolError, Taken};
+use crate::spool::{Appended, SpoolError, Taken};
 
 /// How long no send starts after the loss of the MQTT link: the session's next holder would get the same messages,
 /// so the CONNACK is awaited. Longer than that nobody else can have it, because the broker itself is away.
@@ -46,14 +46,6 @@ pub enum Link {
 
 /// Keeps the queue tables where the next process finds them.
 pub type SaveTables = Box<dyn Fn(&QueueTables) + Send>;
-
-/// The spool, and when it is used.
-#[derive(Clone)]
-pub struct SpoolUse {
-    pub overflow: Arc<dyn Overflow>,
-    /// How long a message may wait in memory.
-    pub after: Duration,
-}
 
 /// Everything the uplink is made of.
 pub struct UplinkParts {
@@ -76,7 +68,7 @@ pub struct UplinkParts {
 pub struct Uplink {
     parts: UplinkParts,
     books: Books,
-    topics: HashMap<Arc<str>, TopicLanes>,
+    topics: BTreeMap<Arc<str>, TopicLanes>,
     running: JoinSet<Finished>,
     held_until: Option<Duration>,
     /// The intake is open; when it is shut, nothing is read from the spool any more.
@@ -100,7 +92,7 @@ impl Uplink {
         Self {
             parts,
             books,
-            topics: HashMap::new(),
+            topics: BTreeMap::new(),
             running: JoinSet::new(),
             held_until: None,
             open: true,
@@ -235,11 +227,13 @@ impl Uplink {
 
     fn start_what_can_start(&mut self) {
         let taken_over = self.parts.sending.taken_over.load(Ordering::Relaxed);
-        let may_act = !self.is_held() && !taken_over && self.parts.lease.is_held();
+        let may_ask = !self.is_held() && self.parts.lease.is_held();
+        // What is in memory only; rows of the spool are ours after a takeover, too.
+        let may_act = may_ask && !taken_over;
         let now = self.parts.clock.monotonic();
         for lanes in self.topics.values_mut() {
             lanes.leave_the_spool();
-            if !lanes.is_known() && !lanes.lookup_running && may_act {
+            if !lanes.is_known() && !lanes.lookup_running && may_ask {
                 lanes.lookup_running = true;
                 let retry = lanes.lookup_retry.take();
                 self.running
@@ -471,12 +465,18 @@ impl Uplink {
         if self.is_held() {
             return self.held_until.map(|until| until.saturating_sub(now));
         }
-        let writes = !self.spool_state.is_poisoned();
+        // What may not act now must not be waited for either: the wait would be over at once, again and again.
+        let taken_over = self.parts.sending.taken_over.load(Ordering::Relaxed);
+        let writes = !taken_over && !self.spool_state.is_poisoned();
         let spool = self.parts.spool.as_ref();
         let after = spool.filter(|_| writes).map(|spool| spool.after);
+        let mut limits = self.parts.limits;
+        if taken_over {
+            limits.linger = Duration::ZERO;
+        }
         let topics = self.topics.values();
         let due = topics
-            .filter_map(|lanes| lanes.next_due(self.parts.limits, after, self.open))
+            .filter_map(|lanes| lanes.next_due(limits, after, self.open))
             .min()?;
         Some(due.saturating_sub(now))
     }

@@ -71,7 +71,9 @@ impl Border {
 
     fn dead(&self, reason: &str) -> f64 {
         let labels = [("reason", reason)];
-        self.bridge.metrics().value("roombridge_dead_lettered_total", &labels)
+        self.bridge
+            .metrics()
+            .value("roombridge_dead_lettered_total", &labels)
     }
 
     fn log_lines_with(&self, text: &str) -> usize {

@@ -100,7 +100,7 @@ impl Gate {
 
     /// Polls the future only while the process runs, and notices one that spins without letting time pass.
     pub async fn around<T>(&self, future: impl Future<Output = T>) -> T {
-        const MOST_POLLS_AT_ONE_INSTANT: u32 = 50_000;
+        const MOST_POLLS_AT_ONE_INSTANT: u32 = 3_000;
         tokio::pin!(future);
         let (mut at, mut polls) = (Instant::now(), 0);
         poll_fn(|context| {

@@ -49,8 +49,7 @@ fn complaint(seed: u64, played: &run::Played) -> String {
 fn nothing_is_lost_reordered_or_hidden_whatever_happens() {
     if let Some(seed) = number("ROOMBRIDGE_SEED") {
         let played = run::play(seed, None);
-        println!("{}", played.story);
-        assert!(played.violations.is_empty(), "{}", complaint(seed, &played));
+        assert!(played.violations.is_empty(), "{}", played.violations.join("\n"));
         return;
     }
     let seeds = number("ROOMBRIDGE_SEEDS").unwrap_or(SEEDS);

@@ -49,6 +49,8 @@ pub struct World {
     pub setup: Setup,
     started: Instant,
     log: Mutex<Vec<(Duration, String)>>,
+    /// Each line at once, because a run that hangs never ends.
+    is_shown: bool,
     pub facts: Mutex<Facts>,
     pub mqtt: Mutex<Broker>,
     pub store: Mutex<Store>,
@@ -62,6 +64,7 @@ impl World {
         Self {
             started: Instant::now(),
             log: Mutex::default(),
+            is_shown: std::env::var_os("ROOMBRIDGE_SEED").is_some(),
             facts: Mutex::default(),
             mqtt: Mutex::new(Broker::new(&setup)),
             store: Mutex::new(Store::new(&setup)),
@@ -76,10 +79,11 @@ impl World {
     }
 
     pub fn log(&self, line: impl Into<String>) {
-        self.log
-            .lock()
-            .unwrap()
-            .push((self.started.elapsed(), line.into()));
+        let (at, line) = (self.started.elapsed(), line.into());
+        if self.is_shown {
+            println!("{:>9.3} {line}", at.as_secs_f64());
+        }
+        self.log.lock().unwrap().push((at, line));
     }
 
     pub fn violation(&self, what: impl Into<String>) {
