@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
 use crate::pipeline::{Alarm, Intake, ReceiptLedger, intake};
+use crate::spool::Overflow;
 use crate::spool::memory::MemorySpool;
 use crate::telemetry::{Metrics, Readiness};
 
