@@ -3,7 +3,7 @@
 //! It follows the disk: an append counts after its commit. A removal counts at once, whatever the disk says, because its
 //! message has ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Depth, LaneKey, RowKey};
@@ -19,12 +19,20 @@ pub(super) struct Lane {
     pub depth: Depth,
     /// Rows that the pipeline has now, with their bytes.
     pub lent: BTreeMap<u64, u64>,
+    /// Rows at or above `lend_from` whose messages have ended: lent since they were written, and in the file until their
+    /// removal is committed, where a take would meet them.
+    pub ended: BTreeSet<u64>,
 }
 
 impl Lane {
     /// Rows that may be lent.
     pub(super) fn waiting(&self) -> u64 {
         self.depth.messages.saturating_sub(self.lent.len() as u64)
+    }
+
+    /// It is not to be lent, or not again.
+    pub(super) fn is_taken(&self, number: u64) -> bool {
+        self.lent.contains_key(&number) || self.ended.contains(&number)
     }
 
     pub(super) fn waiting_bytes(&self) -> u64 {
@@ -121,6 +129,7 @@ impl Book {
     pub(super) fn pass(&mut self, key: &LaneKey, number: u64) {
         if let Some(lane) = self.lanes.get_mut(key) {
             lane.lend_from = lane.lend_from.max(number);
+            lane.ended = lane.ended.split_off(&lane.lend_from);
         }
     }
 
@@ -167,6 +176,9 @@ impl Book {
         };
         for row in rows {
             if let Some(bytes) = lane.lent.remove(&row.number) {
+                if row.number >= lane.lend_from {
+                    lane.ended.insert(row.number);
+                }
                 extend(&mut removal.runs, row.number);
                 removal.lost.messages += 1;
                 removal.lost.bytes += bytes;

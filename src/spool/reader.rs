@@ -272,7 +272,7 @@ impl Reader {
     fn judge(&self, lane: &Open, read: ReadRow, max_bytes: usize, gathered: &mut Gathered) -> bool {
         let mut book = self.shared.book();
         let known = book.lane(&lane.key);
-        if known.is_some_and(|known| known.lent.contains_key(&read.number)) {
+        if known.is_some_and(|known| known.is_taken(read.number)) {
             book.pass(&lane.key, read.number + 1);
             return true;
         }

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "embedded")]
 mod dev;
+mod faults;
 mod harness;
 mod limits;
 mod operator;

@@ -21,4 +21,6 @@ pub enum Lie {
     AcknowledgesEarly,
     /// Deliveries are counted twice.
     CountsTwice,
+    /// What ended because another client took the session counts as an end for a PUBACK.
+    ForgetsTheTakeover,
 }

@@ -153,7 +153,7 @@ impl Setup {
         let broker = dice.between(0, 2) as usize;
         let bridge = usize::from(self.two_bridges && dice.percent(40));
         let mut during = |from: Event, to: Event| events.extend([(at, from), (until, to)]);
-        match dice.between(0, 20) {
+        match dice.between(0, 23) {
             0 => during(Event::BrokerAway(broker, true), Event::BrokerAway(broker, false)),
             1 | 2 => {
                 during(Event::BrokerAway(0, true), Event::BrokerAway(0, false));
@@ -189,6 +189,15 @@ impl Setup {
             }
             18 if dice.percent(50) => during(Event::Stop(bridge), Event::Start(bridge)),
             18 => events.push((at, Event::ClockJump(dice.one_of(&[-86_400_000, 86_400_000])))),
+            19..22 if self.two_bridges => {
+                // The other one takes the session, and this one gets it back before the other could do much.
+                during(Event::BrokerAway(0, true), Event::BrokerAway(0, false));
+                during(Event::BrokerAway(1, true), Event::BrokerAway(1, false));
+                let taken = at + dice.between(0, 1500);
+                events.push((taken, Event::Start(1 - bridge)));
+                events.push((taken, Event::ComeBack(1 - bridge)));
+                events.push((taken + dice.between(20, 1500), Event::ComeBack(bridge)));
+            }
             _ => {
                 during(Event::Pause(bridge, true), Event::Pause(bridge, false));
                 if self.two_bridges {

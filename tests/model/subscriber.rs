@@ -219,6 +219,9 @@ impl Subscriber {
     fn drop_connection(&mut self, link: Link) {
         self.connection = None;
         self.ledger.disconnected();
+        if link == Link::TakenOver && self.lie != Some(Lie::ForgetsTheTakeover) {
+            self.ledger.taken_over();
+        }
         self.link.send_replace(link);
     }
 

@@ -150,10 +150,7 @@ fn a_lesson_finds_copies_and_disorder() {
         queue_id: 0,
         queue_offset,
         id: String::new(),
-        body: lesson.payload(Key {
-            publisher: 0,
-            number,
-        }),
+        body: lesson.payload(Key { publisher: 0, number }),
     };
     let found = Found::among(lesson, &[at(3, 2), at(1, 4), at(2, 4), at(0, 1)]);
     assert_eq!(

@@ -7,6 +7,7 @@
 //! except for the books, and must never leave a process behind.
 
 mod bridge_dies;
+mod clock;
 mod lesson;
 mod mqtt_breaks;
 mod rocketmq_breaks;

@@ -47,7 +47,11 @@ fn full_killed_without_persistence() {
 #[test]
 #[ignore = "make faults"]
 fn full_stands_still_past_the_keep_alive() {
-    let mut setup = setup("03_mosquitto_sigstop", "Mosquitto stands still (SIGSTOP) for 15 s, keep-alive 5 s", true);
+    let mut setup = setup(
+        "03_mosquitto_sigstop",
+        "Mosquitto stands still (SIGSTOP) for 15 s, keep-alive 5 s",
+        true,
+    );
     setup.mqtt_lines = "keep_alive_s = 5".to_owned();
     let mut story = Stage::new(setup).open();
     story.talk(2.0);
@@ -118,7 +122,11 @@ fn full_slow_network() {
     let title = "slow network: 200 ms more each way, 200 kB/s, for 20 s";
     let mut story = Stage::new(setup("06_slow_network", title, true)).open();
     story.talk_until_acknowledged(200);
-    story.stage.witness.network().add_latency(Duration::from_millis(200));
+    story
+        .stage
+        .witness
+        .network()
+        .add_latency(Duration::from_millis(200));
     story.stage.witness.network().limit_bandwidth(200_000);
     story.talk(20.0);
     story.stage.witness.network().heal();

@@ -14,7 +14,7 @@ use crate::support::mqtt_client::{Published, Publisher};
 use crate::support::mqtt_subscriber::Subscriber;
 
 /// How long everything may take to be stored when the fault is over.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Without a PUBACK for so long nothing more is expected to come.
 const QUIET: Duration = Duration::from_secs(4);
 
@@ -40,13 +40,18 @@ impl Verdict {
         };
         let wiped = Found::among(story.stage.setup.lesson, &wiped);
         let (found, dead) = read(&story.stage, &witnessed.first, &wiped);
-        let kept =
-            |key: &Key| found.keys.contains(key) || dead.contains(key) || wiped.keys.contains(key);
+        let kept = |key: &Key| found.keys.contains(key) || dead.contains(key) || wiped.keys.contains(key);
         let lost: Vec<&Key> = witnessed.first.keys().filter(|key| !kept(key)).collect();
         if !lost.is_empty() {
-            println!("lost: {:?}\n{}", &lost[..lost.len().min(20)], story.bridge.log_text());
+            println!(
+                "lost: {:?}\n{}",
+                &lost[..lost.len().min(20)],
+                story.bridge.log_text()
+            );
         }
-        let never_came = acked.iter().filter(|key| !witnessed.first.contains_key(key) && !kept(key));
+        let never_came = acked
+            .iter()
+            .filter(|key| !witnessed.first.contains_key(key) && !kept(key));
         let wiped_away = wiped.keys.iter().filter(|key| !found.keys.contains(key));
         let recovered = recovered_at(&witnessed.first, &made_before, &seen);
         let setup = &story.stage.setup;
@@ -85,7 +90,9 @@ fn finish(publishers: Arc<Vec<Publisher>>) -> Vec<Published> {
             .into_iter()
             .map(|publisher| scope.spawn(|| publisher.finish()))
             .collect();
-        let finished = finishing.into_iter().map(|thread| thread.join().expect("a publisher finishes"));
+        let finished = finishing
+            .into_iter()
+            .map(|thread| thread.join().expect("a publisher finishes"));
         finished.collect()
     })
 }
@@ -134,8 +141,7 @@ fn read(stage: &Stage, pubacked: &HashMap<Key, Instant>, wiped: &Found) -> (Foun
         let dead: HashSet<Key> = dead.iter().filter_map(|row| key_of(&row.body)).collect();
         let stored: Vec<StoredBody> = read_bodies(&name_server, TOPIC);
         let found = Found::among(stage.setup.lesson, &stored);
-        let is_kept =
-            |key: &Key| found.keys.contains(key) || dead.contains(key) || wiped.keys.contains(key);
+        let is_kept = |key: &Key| found.keys.contains(key) || dead.contains(key) || wiped.keys.contains(key);
         if attempt == 4 || pubacked.keys().all(is_kept) {
             return (found, dead);
         }
@@ -158,7 +164,10 @@ fn lost_by(plain: &Subscriber, acked: &HashSet<Key>) -> u64 {
         if received.len() != count {
             (count, since) = (received.len(), Instant::now());
         }
-        let keys: HashSet<Key> = received.iter().filter_map(|publish| key_of(&publish.payload)).collect();
+        let keys: HashSet<Key> = received
+            .iter()
+            .filter_map(|publish| key_of(&publish.payload))
+            .collect();
         let lost = acked.difference(&keys).count() as u64;
         if lost == 0 || since.elapsed() > QUIET {
             return lost;

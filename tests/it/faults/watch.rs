@@ -34,7 +34,8 @@ impl Watch {
     /// `metrics_url` may answer or not: the bridge dies in some stories.
     pub fn begin(publishers: Arc<Vec<Publisher>>, metrics_url: String) -> Watch {
         let seen = Arc::new(Mutex::default());
-        let (stop_publishers, stop_bridge) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stop_publishers, stop_bridge) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (stop, notes) = (stop_publishers.clone(), seen.clone());
         let of_publishers = std::thread::spawn(move || watch_publishers(&publishers, &stop, &notes));
         let (stop, notes) = (stop_bridge.clone(), seen.clone());

@@ -14,7 +14,11 @@ fn zz_write_the_table() {
     let text = page(&rows);
     println!("{text}");
     if std::env::var("ROOMBRIDGE_FAULTS_TABLE").as_deref() == Ok("1") {
-        assert!(!rows.is_empty(), "no scenario has left a row in {}", Row::folder().display());
+        assert!(
+            !rows.is_empty(),
+            "no scenario has left a row in {}",
+            Row::folder().display()
+        );
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md");
         fs::write(file, text).expect("docs/faults.md can be written");
     }
@@ -55,7 +59,12 @@ const LEGEND: &str = "
 fn page(rows: &[Row]) -> String {
     let mut text = HEAD.to_owned();
     let _ = writeln!(text, "\nRun on {}, on {}.", today(), machine());
-    for victim in [Victim::RocketMq, Victim::Mqtt, Victim::Bridge, Victim::HostileInput] {
+    for victim in [
+        Victim::RocketMq,
+        Victim::Mqtt,
+        Victim::Bridge,
+        Victim::HostileInput,
+    ] {
         let of_victim: Vec<&Row> = rows.iter().filter(|row| row.victim == victim).collect();
         if of_victim.is_empty() {
             continue;
@@ -79,7 +88,11 @@ fn line(row: &Row) -> String {
     } else {
         format!("; {}", row.note)
     };
-    let books = if row.books_balanced { "balanced" } else { "NOT balanced" };
+    let books = if row.books_balanced {
+        "balanced"
+    } else {
+        "NOT balanced"
+    };
     format!(
         "| {}{note} | {} | {} | {} | {} | {} | {} | **{}** | {}{plain} | {} | {} | {:.1} s | {:.1} s | {books} |",
         row.title,
@@ -112,7 +125,13 @@ fn machine() -> String {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = memory
         .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok())
+        .find_map(|line| {
+            line.strip_prefix("MemTotal:")?
+                .split_whitespace()
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
         .unwrap_or(0);
     let gib = kib as f64 / f64::from(1 << 20);
     format!(

@@ -17,6 +17,7 @@ pub struct Bridge {
     process: Process,
     http_port: u16,
     starts: u32,
+    variables: Vec<(String, String)>,
     // The last field, so that the process is gone before its folder is.
     scratch: Scratch,
 }
@@ -33,17 +34,28 @@ impl Bridge {
 
     #[track_caller]
     pub fn start_without_waiting(config_toml: &str) -> Bridge {
+        Bridge::start_with_variables(config_toml, &[])
+    }
+
+    /// With variables in its environment, at each start; does not wait until it is ready.
+    #[track_caller]
+    pub fn start_with_variables(config_toml: &str, variables: &[(&str, String)]) -> Bridge {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
         let scratch = Scratch::new("bridge");
         let mut config: Table = config_toml.parse().expect("the test's configuration is TOML");
         let data_dir = Value::String(scratch.join("data").display().to_string());
         config.entry("data_dir").or_insert(data_dir);
         let http_port = http_port(&mut config);
         scratch.write("roombridge.toml", &config.to_string());
-        let process = launch(&scratch, 1);
+        let process = launch(&scratch, 1, &variables);
         Bridge {
             process,
             http_port,
             starts: 1,
+            variables,
             scratch,
         }
     }
@@ -67,7 +79,7 @@ impl Bridge {
     pub fn start_again_without_waiting(&mut self) {
         assert!(!self.process.is_running(), "the bridge still runs");
         self.starts += 1;
-        self.process = launch(&self.scratch, self.starts);
+        self.process = launch(&self.scratch, self.starts, &self.variables);
     }
 
     /// SIGKILL.
@@ -162,12 +174,13 @@ pub fn roombridge_cli(arguments: &[&str]) -> Output {
     run_to_end(command, Duration::from_secs(60))
 }
 
-fn launch(scratch: &Scratch, start: u32) -> Process {
+fn launch(scratch: &Scratch, start: u32, variables: &[(String, String)]) -> Process {
     let mut command = Command::new(BINARY);
     command
         .arg("run")
         .arg("--config")
-        .arg(scratch.join("roombridge.toml"));
+        .arg(scratch.join("roombridge.toml"))
+        .envs(variables.iter().map(|(name, value)| (name, value)));
     Process::spawn(
         "roombridge",
         command,
