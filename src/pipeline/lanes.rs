@@ -183,7 +183,7 @@ impl TopicLanes {
             }
             return None;
         }
-        lane.flight.take().map(|flight| (flight, ends))
+        lane.end_flight(ends)
     }
 
     /// The next batch that may leave now, and its queue is busy until [`Self::land`].

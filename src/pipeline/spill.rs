@@ -143,7 +143,7 @@ impl TopicLanes {
             }
         }
         let ends = lane.flight.as_mut().and_then(|flight| flight.ends.take());
-        written.landed = ends.and_then(|ends| lane.flight.take().map(|flight| (flight, ends)));
+        written.landed = ends.and_then(|ends| lane.end_flight(ends));
         self.know_if_due();
         written
     }
@@ -211,6 +211,12 @@ impl TopicLanes {
 }
 
 impl QueueLane {
+    /// What was kept in the spool for the next process still comes before everything newer.
+    pub(super) fn end_flight(&mut self, ends: Ends) -> Option<(Flight, Ends)> {
+        self.unread |= ends.iter().any(Option::is_none);
+        self.flight.take().map(|flight| (flight, ends))
+    }
+
     /// Of the messages that are in memory only: when the oldest has waited too long. What comes behind rows that were
     /// not read yet does not wait at all.
     fn write_due(&self, after: Duration) -> Option<Duration> {

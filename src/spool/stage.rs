@@ -331,8 +331,9 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Ends the transaction on the disk, then tells the book; returns the number of rows that were dropped.
-    pub(super) fn commit(self) -> rusqlite::Result<u64> {
+    /// Ends the transaction on the disk, then tells the book; returns the number of rows that were dropped. `None`: the
+    /// disk answered too late, and what it has now is for the next process.
+    pub(super) fn commit(self) -> rusqlite::Result<Option<u64>> {
         for lane in self.lanes.values() {
             self.transaction
                 .prepare_cached(
@@ -349,6 +350,10 @@ impl<'a> Stage<'a> {
             }
         }
         self.transaction.commit()?;
+        if self.shared.poisoned().is_some() {
+            // It was told to be not written, and is sent from memory: as a row it would be counted and sent twice.
+            return Ok(None);
+        }
         let mut book = self.shared.book();
         for (key, lane) in self.lanes {
             if lane.gained != Depth::default() || lane.is_new {
@@ -362,7 +367,7 @@ impl<'a> Stage<'a> {
         }
         drop(book);
         drop(self.lending);
-        Ok(self.dropped.messages)
+        Ok(Some(self.dropped.messages))
     }
 
     fn topic_has_room(&self, topic: &Arc<str>, more_bytes: u64) -> bool {

@@ -212,7 +212,9 @@ impl Writer {
         if let Some(before_commit) = &mut self.before_commit {
             before_commit()?;
         }
-        let dropped = stage.commit().map_err(failed)?;
+        let Some(dropped) = stage.commit().map_err(failed)? else {
+            return Err(StorageError::Io("the disk answered too late".to_owned()));
+        };
         if write_clock {
             self.clock_written_ms = running_ms;
         }

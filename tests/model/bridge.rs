@@ -11,8 +11,8 @@ use roombridge::data_dir::{QueueTables, SessionState};
 use roombridge::model::{Clock, MessageIds};
 use roombridge::pipeline::ports::SoleHolder;
 use roombridge::pipeline::{
-    Alarm, BatchLimits, DeadLetters, Link, ReceiptLedger, Remembered, Sending, SpoolUse, Uplink, UplinkParts,
-    intake, tail,
+    Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber, Remembered, Sending,
+    SpoolUse, Uplink, UplinkParts, intake, tail,
 };
 use roombridge::spool::memory::MemorySpool;
 use roombridge::telemetry::{Metrics, Readiness};
@@ -208,44 +208,7 @@ impl Carrier {
         let (intake, receiver) = intake(setup.intake_messages, 1 << 20);
         let (link, link_seen) = watch::channel(Link::Up);
         let (settled, settled_receiver) = mpsc::channel(setup.settlements);
-        let saved = self.saved.clone();
-        let uplink = Uplink::new(UplinkParts {
-            rules: rules(),
-            sending: Arc::new(Sending {
-                sink: Arc::new(client.clone()),
-                metrics: self.metrics.clone(),
-                readiness: Arc::new(Readiness::new(clock.clone())),
-                alarm: Alarm::new(clock.clone()),
-                accept_not_durable: false,
-                give_up_after: Duration::from_secs(setup.give_up_after_s),
-                drain_permits: Arc::new(Semaphore::new(2)),
-                taken_over: AtomicBool::new(false),
-                stopping: CancellationToken::new(),
-            }),
-            spool: setup.spool_after_ms.map(|after_ms| SpoolUse {
-                overflow: Arc::new(self.spool.clone()),
-                after: Duration::from_millis(after_ms),
-            }),
-            dead_letters: Arc::new(DeadLetters {
-                sink: Arc::new(client),
-                topic: Some(DEAD_LETTER_TOPIC.into()),
-                store: Arc::new(self.spool.clone()),
-                max_message_bytes: MAX_MESSAGE_BYTES,
-                next_queue: AtomicUsize::new(0),
-            }),
-            lease: Arc::new(SoleHolder),
-            clock: clock.clone(),
-            intake: receiver,
-            settled,
-            link: link_seen,
-            tables,
-            save_tables: Box::new(move |tables| saved.lock().unwrap().tables = tables.clone()),
-            limits: BatchLimits {
-                messages: setup.batch_messages,
-                bytes: 1 << 20,
-                linger: Duration::from_millis(setup.linger_ms),
-            },
-        });
+        let uplink = self.uplink(client, clock.clone(), tables, receiver, settled, link_seen);
         let mut ledger = ReceiptLedger::new(setup.receive_maximum);
         ledger.remember_previous(remembered);
         let stop_now = CancellationToken::new();
@@ -280,6 +243,56 @@ impl Carrier {
             _ = work => {}
             () = deadline => {}
         }
+    }
+
+    fn uplink(
+        &self,
+        client: Client,
+        clock: Arc<dyn Clock>,
+        tables: QueueTables,
+        intake: IntakeReceiver,
+        settled: mpsc::Sender<Vec<ReceiptNumber>>,
+        link: watch::Receiver<Link>,
+    ) -> Uplink {
+        let setup = &self.world.setup;
+        let saved = self.saved.clone();
+        Uplink::new(UplinkParts {
+            rules: rules(),
+            sending: Arc::new(Sending {
+                sink: Arc::new(client.clone()),
+                metrics: self.metrics.clone(),
+                readiness: Arc::new(Readiness::new(clock.clone())),
+                alarm: Alarm::new(clock.clone()),
+                accept_not_durable: false,
+                give_up_after: Duration::from_secs(setup.give_up_after_s),
+                drain_permits: Arc::new(Semaphore::new(2)),
+                taken_over: AtomicBool::new(false),
+                stopping: CancellationToken::new(),
+            }),
+            spool: setup.spool_after_ms.map(|after_ms| SpoolUse {
+                overflow: Arc::new(self.spool.clone()),
+                after: Duration::from_millis(after_ms),
+            }),
+            dead_letters: Arc::new(DeadLetters {
+                sink: Arc::new(client),
+                topic: Some(DEAD_LETTER_TOPIC.into()),
+                store: Arc::new(self.spool.clone()),
+                max_message_bytes: MAX_MESSAGE_BYTES,
+                next_queue: AtomicUsize::new(0),
+            }),
+            lease: Arc::new(SoleHolder),
+            clock,
+            intake,
+            settled,
+            link,
+            tables,
+            save_tables: Box::new(move |tables| saved.lock().unwrap().tables = tables.clone()),
+            limits: BatchLimits {
+                messages: setup.batch_messages,
+                bytes: 1 << 20,
+                linger: Duration::from_millis(setup.linger_ms),
+            },
+        })
     }
 
     /// As `app.rs` does it: RocketMQ first, but not for long; then the spool.

@@ -5,10 +5,6 @@
 pub struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
     /// The dice of one event, whatever else happened before: the order in which tasks run must not change them.
     pub fn of(seed: u64, what: &str, number: u64) -> Self {
         let mut hash = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -86,13 +86,13 @@ impl Setup {
             linger_ms: dice.one_of(&[0, 0, 5]),
             spool_after_ms: dice.one_of(&[None, Some(100), Some(1000), Some(1000), Some(2500)]),
             drops_newest: dice.percent(25),
-            topic_share: dice.one_of(&[None, None, Some(5)]),
+            topic_share: dice.one_of(&[None, None, Some(3)]),
             give_up_after_s: dice.one_of(&[5, 3600]),
             starts_with_one_broker: dice.percent(15),
             two_bridges: dice.percent(30),
             may_be_refused: dice.percent(30),
             messages: dice.between(40, 160),
-            length_ms: dice.between(5_000, 40_000),
+            length_ms: dice.between(4_000, 25_000),
         }
     }
 
@@ -104,7 +104,7 @@ impl Setup {
             events.push((dice.between(100, 9000), Event::BrokerAway(1, false)));
         }
         self.publish(&mut dice, &mut events);
-        for _ in 0..dice.between(0, 8) {
+        for _ in 0..dice.between(0, 14) {
             let at = dice.between(50, self.length_ms);
             let until = at + dice.one_of(&[200, 900, 3000, 12_000]);
             self.trouble(&mut dice, at, until, &mut events);
@@ -177,14 +177,21 @@ impl Setup {
             9 => during(Event::MqttAway(true), Event::MqttAway(false)),
             10 => events.push((at, Event::LoseSession)),
             11 => events.extend([(at, Event::LoseConnack), (at, Event::Cut { reset: true })]),
-            12 => during(Event::SpoolFull(true), Event::SpoolFull(false)),
-            13 => during(Event::SpoolSlow(dice.between(5, 1500)), Event::SpoolSlow(0)),
-            14 if dice.percent(50) => events.push((at, Event::SpoolPoison(bridge))),
-            14 | 15 => {
+            // A spool that is not used cannot fail, thus RocketMQ is away meanwhile.
+            12..15 => {
+                during(Event::BrokerAway(0, true), Event::BrokerAway(0, false));
+                during(Event::BrokerAway(1, true), Event::BrokerAway(1, false));
+                match dice.between(0, 5) {
+                    0 | 1 => during(Event::SpoolFull(true), Event::SpoolFull(false)),
+                    2 | 3 => during(Event::SpoolSlow(dice.between(5, 1500)), Event::SpoolSlow(0)),
+                    _ => events.push((at, Event::SpoolPoison(bridge))),
+                }
+            }
+            15 => {
                 during(Event::Kill(bridge), Event::Start(bridge));
             }
             16 | 17 => {
-                let (point, times) = (dice.one_of(&Point::ALL), dice.between(1, 12));
+                let (point, times) = (dice.one_of(&Point::ALL), dice.between(1, 8));
                 during(Event::KillAt(bridge, point, times), Event::Start(bridge));
             }
             18 if dice.percent(50) => during(Event::Stop(bridge), Event::Start(bridge)),

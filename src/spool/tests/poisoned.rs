@@ -62,3 +62,35 @@ async fn all_of_a_group_are_refused_when_its_commit_fails() {
     assert!(matches!(two, Err(SpoolError::Poisoned(_))));
     assert_eq!(spool.depth(), Depth::default());
 }
+
+/// Hazard 13: the deadline answered that nothing is written, so the messages are sent from memory. That the disk took
+/// them after all is the next process's business: copies with the same ids.
+#[tokio::test]
+async fn what_a_hung_disk_takes_after_the_deadline_is_no_row_of_this_process() {
+    let mut place = Place::new();
+    let (release, hung) = std::sync::mpsc::channel::<()>();
+    let (enter, entered) = std::sync::mpsc::channel();
+    place.before_commit = Some(Box::new(move || {
+        let _ = enter.send(());
+        let _ = hung.recv();
+        Ok(())
+    }));
+    let spool = place.open();
+    let mut put = spool.append(topic(), messages(1, 0..3), 0, false);
+    assert!(futures::poll!(&mut put).is_pending());
+    entered.recv().unwrap();
+    // A paused clock jumps to the deadline, because nothing else moves.
+    tokio::time::pause();
+    let refused = put.await;
+    assert!(matches!(refused, Err(SpoolError::Poisoned(_))), "{refused:?}");
+
+    tokio::time::resume();
+    drop(release);
+    spool.remove(topic(), Vec::new()).await.unwrap();
+    assert_eq!(spool.depth(), Depth::default());
+    assert_eq!(spool.take_all(vec![1]).await, Taken::default());
+    spool.close();
+
+    let (_spool, report) = place.open_with_report();
+    assert_eq!(report.depth.messages, 3);
+}

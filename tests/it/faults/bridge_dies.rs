@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::row::{Allowed, Victim};
 use super::story::{Setup, Stage};
+use crate::support::ports::wait_until;
 
 fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
     Setup::new(Victim::Bridge, name, title, full)
@@ -66,4 +67,29 @@ fn short_terminated() {
 #[ignore = "make faults"]
 fn full_terminated() {
     terminated(10, true);
+}
+
+/// The session exists, nobody fetches, and then everything comes at once.
+#[test]
+#[ignore = "make faults"]
+fn full_a_hundred_thousand_queued_at_start() {
+    let title = "started with 100,000 messages queued at the MQTT broker";
+    let setup = setup("03_100000_queued", title, true).per_second(10_000);
+    let mut story = Stage::new(setup).open();
+    story.bridge.terminate();
+    story.bridge.wait_exit(Duration::from_secs(30));
+    let before = story.stage.witness.acknowledged_count() as u64;
+    let waiting = |story: &super::story::Story| {
+        let acked = story
+            .publishers
+            .iter()
+            .map(|publisher| publisher.acknowledged_count());
+        acked.sum::<u64>() - before
+    };
+    wait_until("100,000 are queued", Duration::from_secs(90), || {
+        waiting(&story) > 100_000
+    });
+    story.bridge.start_again();
+    story.fault_ends();
+    story.end().check(Allowed::default());
 }

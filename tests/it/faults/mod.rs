@@ -7,12 +7,18 @@
 //! except for the books, and must never leave a process behind.
 
 mod bridge_dies;
+mod bridge_disk;
 mod clock;
+mod disk;
+mod grows_while_away;
+mod hostile;
 mod lesson;
+mod lies;
 mod mqtt_breaks;
 mod rocketmq_breaks;
 mod row;
 mod story;
+mod two_brokers;
 mod verdict;
 mod watch;
 mod zz_table;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::row::{Allowed, Victim};
 use super::story::{Setup, Stage};
 use crate::support::mosquitto::Persistence;
+use crate::support::mqtt_subscriber::Subscriber;
 use crate::support::tcp_proxy::Direction;
 
 fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
@@ -133,4 +134,24 @@ fn full_slow_network() {
     story.fault_ends();
     story.talk(2.0);
     story.end().check(Allowed::default());
+}
+
+/// Somebody connects under the bridge's name with a clean start: Mosquitto forgets the bridge's session.
+#[test]
+#[ignore = "make faults"]
+fn full_session_lost() {
+    let title = "session of the bridge taken and thrown away by another client of its name, 3 times";
+    let mut story = Stage::new(setup("07_session_lost", title, true)).open();
+    story.talk_until_acknowledged(300);
+    for _ in 0..3 {
+        drop(Subscriber::start(&story.stage.mosquitto, "bridge", "nothing/#"));
+        story.talk(4.0);
+    }
+    story.fault_ends();
+    story.talk(2.0);
+    let row = story.end();
+    row.check(Allowed {
+        lost_elsewhere: true,
+        ..Allowed::default()
+    });
 }

@@ -49,6 +49,8 @@ pub struct Row {
     pub lost_by_plain_subscriber: Option<u64>,
     pub order_violations: u64,
     pub damaged: u64,
+    /// In RocketMQ, dead letters included, and not of the lesson.
+    pub foreign: u64,
     pub most_spooled: u64,
     /// From the end of the fault until all that was published before it was stored.
     pub recovery_s: f64,

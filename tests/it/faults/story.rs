@@ -28,8 +28,12 @@ pub struct Setup {
     pub queues: u32,
     pub mosquitto: MosquittoOptions,
     pub apache: ApacheOptions,
+    /// Lines before all tables of the bridge's configuration.
+    pub first_lines: String,
     /// Lines for `[mqtt]` of the bridge's configuration.
     pub mqtt_lines: String,
+    /// Lines for `[rocketmq]`.
+    pub rocketmq_lines: String,
     /// Tables behind all others.
     pub more_config: String,
     /// A plain MQTT subscriber with a persistent session listens beside the bridge.
@@ -52,7 +56,9 @@ impl Setup {
             queues: 8,
             mosquitto: MosquittoOptions::default(),
             apache: ApacheOptions::default(),
+            first_lines: String::new(),
             mqtt_lines: String::new(),
+            rocketmq_lines: String::new(),
             more_config: String::new(),
             plain_subscriber: victim == Victim::Mqtt,
         }
@@ -94,11 +100,13 @@ impl Stage {
 
     pub fn config(&self) -> String {
         format!(
-            "[mqtt]\nurl = \"{}\"\nclient_id = \"bridge\"\n{}\n[rocketmq]\nname_servers = [\"{}\"]\n\
+            "{}\n[mqtt]\nurl = \"{}\"\nclient_id = \"bridge\"\n{}\n[rocketmq]\nname_servers = [\"{}\"]\n{}\n\
              [[binding]]\nfilter = \"room/#\"\ntopic = \"{TOPIC}\"\n{}",
+            self.setup.first_lines,
             self.witness.url(),
             self.setup.mqtt_lines,
             self.name_server,
+            self.setup.rocketmq_lines,
             self.setup.more_config
         )
     }
@@ -172,9 +180,15 @@ impl Story {
     /// Publishers come to an end, the bridge comes to rest, and the witnesses are heard.
     #[track_caller]
     pub fn end(self) -> Row {
-        let row = Verdict::hear(self);
+        self.end_and(|| ()).0
+    }
+
+    /// The same, and asks something of the bridge while it still runs.
+    #[track_caller]
+    pub fn end_and<T>(self, ask: impl FnOnce() -> T) -> (Row, T) {
+        let (row, answer) = Verdict::hear(self, ask);
         println!("{row:#?}");
         row.save();
-        row
+        (row, answer)
     }
 }

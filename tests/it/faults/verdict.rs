@@ -14,7 +14,7 @@ use crate::support::mqtt_client::{Published, Publisher};
 use crate::support::mqtt_subscriber::Subscriber;
 
 /// How long everything may take to be stored when the fault is over.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(100);
 /// Without a PUBACK for so long nothing more is expected to come.
 const QUIET: Duration = Duration::from_secs(4);
 
@@ -22,7 +22,7 @@ pub struct Verdict;
 
 impl Verdict {
     #[track_caller]
-    pub fn hear(mut story: Story) -> Row {
+    pub fn hear<T>(mut story: Story, ask: impl FnOnce() -> T) -> (Row, T) {
         let (fault_ended, made_before) = story.fault_ended.take().expect("the fault has ended");
         story.watch.let_publishers_go();
         let finishing = Instant::now();
@@ -31,6 +31,7 @@ impl Verdict {
         let acked = acknowledged(&published);
         let books_balanced = wait_for_rest(&story.stage, &story.bridge, &acked);
         let seen = story.watch.end();
+        let answer = ask();
         let lost_by_plain_subscriber = story.plain.as_ref().map(|plain| lost_by(plain, &acked));
 
         let witnessed = story.stage.witness.acknowledged();
@@ -55,7 +56,7 @@ impl Verdict {
         let wiped_away = wiped.keys.iter().filter(|key| !found.keys.contains(key));
         let recovered = recovered_at(&witnessed.first, &made_before, &seen);
         let setup = &story.stage.setup;
-        Row {
+        let row = Row {
             name: setup.name.to_owned(),
             title: setup.title.clone(),
             victim: setup.victim,
@@ -72,12 +73,14 @@ impl Verdict {
             lost_by_plain_subscriber,
             order_violations: found.order_violations,
             damaged: found.damaged,
+            foreign: found.foreign,
             most_spooled: seen.most_spooled,
             recovery_s: recovered.map_or(0.0, |at| at.saturating_duration_since(fault_ended).as_secs_f64()),
             longest_wait_s: seen.longest_wait.max(last_wait).as_secs_f64(),
             books_balanced,
             note: String::new(),
-        }
+        };
+        (row, answer)
     }
 }
 

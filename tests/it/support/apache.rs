@@ -11,7 +11,7 @@ use super::process::Process;
 use super::scratch::Scratch;
 
 const READY: Duration = Duration::from_secs(60);
-const MODULES: [&str; 3] = [
+pub const MODULES: [&str; 3] = [
     "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
     "--add-opens=java.base/java.nio=ALL-UNNAMED",
     "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",

@@ -1,0 +1,219 @@
+//! Test b of the hazards: RocketMQ lies about sends. Good neighbours are stored, first occurrences keep their order,
+//! copies are bounded, other rooms flow, and the one illegal message becomes a dead letter.
+
+use std::time::Duration;
+
+use super::row::{Allowed, Row, Victim};
+use super::story::{Setup, Stage, Story};
+use crate::support::lying_rocketmq::{Lie, LyingRocketMq, code};
+
+/// An answer that does not come is not waited for so long in these stories.
+const SEND_TIMEOUT: &str = "send_timeout_ms = 500";
+
+fn open(setup: Setup) -> (Story, LyingRocketMq) {
+    let mut stage = Stage::new(setup);
+    let lying = LyingRocketMq::start(&stage.rocketmq);
+    stage.name_server = lying.name_server();
+    (stage.open(), lying)
+}
+
+fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
+    let mut setup = Setup::new(Victim::RocketMq, name, title, full);
+    setup.rocketmq_lines = SEND_TIMEOUT.to_owned();
+    setup
+}
+
+/// Lies for so long; returns the row and how often it lied.
+fn lied_to(setup: Setup, lie: Lie, seconds: f64) -> (Row, u64) {
+    let (mut story, lying) = open(setup);
+    story.talk_until_acknowledged(300);
+    lying.lie(lie);
+    story.talk(seconds);
+    lying.tell_the_truth();
+    story.fault_ends();
+    story.talk(2.0);
+    let row = story.end();
+    let told = lying.told();
+    println!("{told:?}, {} copies", row.duplicates);
+    row.check(Allowed::default());
+    assert!(told.lies > 0, "nobody was lied to");
+    (row, told.lies)
+}
+
+/// Hazard 7: what was stored without an answer is sent again as the same batch, before anything newer of its lane.
+fn answers_swallowed(full: bool) {
+    let seconds = if full { 15.0 } else { 2.0 };
+    let title = format!("answers to sends swallowed for {seconds} s, though all is stored");
+    let (row, lies) = lied_to(setup("11_answers_swallowed", title, full), Lie::Swallow, seconds);
+    assert!(row.duplicates <= row.stored, "copies are bounded: {row:#?}");
+    // Eight queues, one send at a time in each, which takes the send timeout at least.
+    assert!(
+        lies as f64 <= 8.0 * (seconds / 0.5 + 2.0),
+        "{lies} sends in {seconds} s"
+    );
+}
+
+#[test]
+fn short_answers_swallowed() {
+    answers_swallowed(false);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_answers_swallowed() {
+    answers_swallowed(true);
+}
+
+/// Hazard 7: an answer that comes after the retry settles nothing twice.
+#[test]
+#[ignore = "make faults"]
+fn full_answers_late() {
+    let title = "answers to sends 30 s late, for 20 s";
+    lied_to(
+        setup("12_answers_late", title, true),
+        Lie::Delay(Duration::from_secs(30)),
+        20.0,
+    );
+}
+
+/// Hazard 8: the master has the batch already, and each retry appends it again: a few, then the spool at a slow pace.
+fn not_durable(name: &'static str, what: &str, code: i64) {
+    let title = format!("RocketMQ answers {what} for 20 s, though all is stored");
+    let setup = setup(name, title, true);
+    let said = u64::from(setup.lesson.per_second) * 20;
+    let (row, _) = lied_to(setup, Lie::StoredBut(code), 20.0);
+    assert!(
+        row.duplicates < said,
+        "fewer copies than messages were said meanwhile: {row:#?}"
+    );
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_flush_disk_timeout() {
+    not_durable(
+        "13_flush_disk_timeout",
+        "FLUSH_DISK_TIMEOUT",
+        code::FLUSH_DISK_TIMEOUT,
+    );
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_slave_not_available() {
+    not_durable(
+        "14_slave_not_available",
+        "SLAVE_NOT_AVAILABLE",
+        code::SLAVE_NOT_AVAILABLE,
+    );
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_flush_slave_timeout() {
+    not_durable(
+        "15_flush_slave_timeout",
+        "FLUSH_SLAVE_TIMEOUT",
+        code::FLUSH_SLAVE_TIMEOUT,
+    );
+}
+
+fn refused(name: &'static str, what: &str, code: i64) {
+    let title = format!("RocketMQ refuses every send with {what} for 15 s");
+    let (row, _) = lied_to(setup(name, title, true), Lie::Refused(code), 15.0);
+    assert_eq!(row.duplicates, 0, "what was refused was not stored: {row:#?}");
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_system_busy() {
+    refused("16_system_busy", "SYSTEM_BUSY", code::SYSTEM_BUSY);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_topic_missing() {
+    refused("17_topic_missing", "TOPIC_NOT_EXIST", code::TOPIC_NOT_EXIST);
+}
+
+/// Hazard 3: PUBACKs are ordered, and still one queue that takes nothing must not hold the rooms of the others.
+fn one_queue_refuses(full: bool) {
+    let seconds = if full { 20.0 } else { 3.0 };
+    let title = format!("one queue of eight refuses with NO_PERMISSION for {seconds} s");
+    let (mut story, lying) = open(setup("18_one_queue_refuses", title, full));
+    story.talk_until_acknowledged(300);
+    lying.lie_about_queue(Lie::Refused(code::NO_PERMISSION), 3);
+    story.talk(1.5);
+    let stored = |story: &Story| story.bridge.metrics().value("roombridge_stored_total", &[]);
+    let before = stored(&story);
+    story.talk(seconds);
+    let while_refused = stored(&story) - before;
+    lying.tell_the_truth();
+    story.fault_ends();
+    story.talk(2.0);
+    let of_others = f64::from(story.stage.setup.lesson.per_second) * seconds * 7.0 / 8.0;
+    assert!(
+        while_refused > of_others * 0.7,
+        "other rooms flow: {while_refused} of {of_others} were stored meanwhile"
+    );
+    story.end().check(Allowed::default());
+}
+
+#[test]
+fn short_one_queue_refuses() {
+    one_queue_refuses(false);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_one_queue_refuses() {
+    one_queue_refuses(true);
+}
+
+/// Hazard 6: a refused batch is bisected until the one that is illegal is alone.
+fn one_illegal(full: bool) {
+    let title = "RocketMQ calls one message of each batch it is in illegal";
+    let mut setup = setup("19_one_illegal", title, full);
+    setup.more_config = "[pipeline]\nlinger_ms = 300\n".to_owned();
+    let mut stage = Stage::new(setup);
+    let lying = LyingRocketMq::start(&stage.rocketmq);
+    stage.name_server = lying.name_server();
+    // Number 200 of publisher 1 goes to room 0 of 40.
+    lying.lie(Lie::IllegalWith(b"p1-0-200 ".to_vec()));
+    let mut story = stage.open();
+    story.talk_until_acknowledged(1500);
+    story.fault_ends();
+    let row = story.end();
+    row.check(Allowed::default());
+    assert_eq!(
+        (row.dead_lettered, row.stored),
+        (1, row.acked_to_publisher - 1),
+        "{row:#?}"
+    );
+    assert!(
+        lying.told().lies > 1,
+        "its batch had good neighbours: {:?}",
+        lying.told()
+    );
+}
+
+#[test]
+fn short_one_illegal() {
+    one_illegal(false);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_one_illegal() {
+    one_illegal(true);
+}
+
+/// About a tenth of the inflow: a stored message takes some 900 bytes on the wire.
+#[test]
+#[ignore = "make faults"]
+fn full_ten_times_slower_for_a_minute() {
+    let title = "RocketMQ 10 times slower than the inflow (1,000 msg/s) for a minute";
+    let setup = Setup::new(Victim::RocketMq, "20_ten_times_slower", title, true).per_second(1000);
+    let (row, _) = lied_to(setup, Lie::Slow(90_000), 60.0);
+    assert!(row.most_spooled > 10_000, "it was slow: {row:#?}");
+}
