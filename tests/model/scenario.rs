@@ -109,6 +109,21 @@ impl Setup {
             let until = at + dice.one_of(&[200, 900, 3000, 12_000]);
             self.trouble(&mut dice, at, until, &mut events);
         }
+        if self.may_be_refused {
+            let (topic, at) = (
+                dice.one_of(&["room", "second"]),
+                dice.between(50, self.length_ms / 2),
+            );
+            let until = at + dice.one_of(&[3000, 12_000, 40_000]);
+            let refused = |begins| {
+                if dice.clone().percent(70) {
+                    Event::NotPermitted(topic, begins)
+                } else {
+                    Event::Missing(topic, begins)
+                }
+            };
+            events.extend([(at, refused(true)), (until, refused(false))]);
+        }
         events.sort_by_key(|(at, _)| *at);
         events
     }

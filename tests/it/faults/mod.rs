@@ -7,7 +7,6 @@
 //! except for the books, and must never leave a process behind.
 
 mod bridge_dies;
-mod bridge_disk;
 mod clock;
 mod disk;
 mod grows_while_away;
