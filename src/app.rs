@@ -140,7 +140,7 @@ impl Carrier {
             watch_spool::start(path, spool, self.clock.clone(), metrics)
         });
         let remembered = tokio::select! {
-            remembered = self.last_receipts(&*reader, &written) => remembered?,
+            remembered = self.last_receipts(&reader, &written) => remembered?,
             () = lifecycle.drain.cancelled() => return Ok(Ended::Drained),
         };
         let pipeline = &self.config.pipeline;

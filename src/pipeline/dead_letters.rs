@@ -32,7 +32,7 @@ pub struct DeadLetters {
 impl DeadLetters {
     /// Returns when all are safe. No deadline: until then nothing of it may be acknowledged.
     pub async fn put(&self, letters: Vec<DeadLetter>) {
-        let mut left = self.into_rocketmq(letters).await;
+        let mut left = self.send_to_rocketmq(letters).await;
         let mut retry = Retry::reconnect();
         let mut logged: Option<tokio::time::Instant> = None;
         while !left.is_empty() {
@@ -49,14 +49,14 @@ impl DeadLetters {
                         );
                     }
                     tokio::time::sleep(retry.next_pause()).await;
-                    left = self.into_rocketmq(left).await;
+                    left = self.send_to_rocketmq(left).await;
                 }
             }
         }
     }
 
     /// Gives back what RocketMQ did not take.
-    async fn into_rocketmq(&self, letters: Vec<DeadLetter>) -> Vec<DeadLetter> {
+    async fn send_to_rocketmq(&self, letters: Vec<DeadLetter>) -> Vec<DeadLetter> {
         let Some(topic) = &self.topic else {
             return letters;
         };

@@ -381,16 +381,15 @@ impl Uplink {
             match end {
                 // Kept in the spool for the next process.
                 None => {}
+                // Dropped when it was to be written: its end was told then.
+                Some(_) if held.ticket.is_none() && held.row.is_none() => {}
                 Some(Outcome::DeadLettered(reason)) => {
-                    if held.ticket.is_some() || held.row.is_some() {
-                        dying.push(Dying::of(&topic, message, reason, held.ticket, held.row));
-                    }
+                    dying.push(Dying::of(&topic, message, reason, held.ticket, held.row));
                 }
                 Some(outcome) => {
                     match held.ticket {
                         Some(ticket) => settled.push((ticket, outcome)),
-                        None if held.row.is_some() => left.push((held.kind, outcome)),
-                        None => {}
+                        None => left.push((held.kind, outcome)),
                     }
                     rows.extend(held.row);
                 }

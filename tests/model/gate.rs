@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Where a process can be killed to the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Gate {
     state: Arc<Mutex<State>>,
     /// A trip wire killed the process.
     pub died: Arc<Notify>,
+    /// Its system calls end with it.
+    pub killed: CancellationToken,
 }
 
 impl Gate {
@@ -60,6 +63,7 @@ impl Gate {
 
     pub fn kill(&self) {
         self.state.lock().unwrap().dead = true;
+        self.killed.cancel();
     }
 
     /// Kills the process when it has come to that point so many times.
@@ -76,6 +80,7 @@ impl Gate {
             if *left == 0 {
                 state.trip = None;
                 state.dead = true;
+                self.killed.cancel();
                 self.died.notify_one();
             }
         }

@@ -46,6 +46,8 @@ pub struct Connection {
 struct InFlight {
     packet_id: u16,
     number: usize,
+    /// Its place among all that was sent; a redelivery has a new one.
+    place: u64,
 }
 
 #[derive(Debug, Default)]
@@ -60,9 +62,12 @@ struct Connected {
     owner: &'static str,
     packets: mpsc::UnboundedSender<(Instant, Packet)>,
     reset: CancellationToken,
+    /// Of the newest PUBACK.
+    acknowledged: u64,
 }
 
 pub struct Broker {
+    sent: u64,
     identifiers: Identifiers,
     receive_maximum: usize,
     first_id: u16,
@@ -78,6 +83,7 @@ pub struct Broker {
 impl Broker {
     pub fn new(setup: &Setup) -> Self {
         Self {
+            sent: 0,
             identifiers: setup.identifiers,
             receive_maximum: setup.receive_maximum,
             first_id: setup.first_packet_id,
@@ -119,7 +125,13 @@ impl Broker {
             }
             let packet_id = session.next_id;
             session.next_id = following(packet_id);
-            session.in_flight.push_back(InFlight { packet_id, number });
+            self.sent += 1;
+            let place = self.sent;
+            session.in_flight.push_back(InFlight {
+                packet_id,
+                number,
+                place,
+            });
             send(world, connected, packet_id, number, false);
         }
     }
@@ -207,14 +219,15 @@ pub fn lose_session(world: &World) {
 
 /// A client connects with the session's client id; `None`: no connection.
 pub fn connect(world: &Arc<World>, owner: &'static str) -> Option<Connection> {
-    let mut broker = world.mqtt.lock().unwrap();
+    let mut guard = world.mqtt.lock().unwrap();
+    let broker = &mut *guard;
     if broker.away {
         return None;
     }
-    if let Some(old) = broker.connected.take() {
-        if old.owner != owner {
-            let _ = old.packets.send((Instant::now(), Packet::TakenOver));
-        }
+    if let Some(old) = broker.connected.take()
+        && old.owner != owner
+    {
+        let _ = old.packets.send((Instant::now(), Packet::TakenOver));
     }
     if broker.last_owner.replace(owner).is_some_and(|last| last != owner) {
         oracle::session_changed_hands(world);
@@ -239,8 +252,11 @@ pub fn connect(world: &Arc<World>, owner: &'static str) -> Option<Connection> {
         owner,
         packets,
         reset: CancellationToken::new(),
+        acknowledged: 0,
     };
-    for sent in &session.in_flight {
+    for sent in &mut session.in_flight {
+        broker.sent += 1;
+        sent.place = broker.sent;
         send(world, &connected, sent.packet_id, sent.number, true);
     }
     let reset = connected.reset.clone();
@@ -251,7 +267,7 @@ pub fn connect(world: &Arc<World>, owner: &'static str) -> Option<Connection> {
         broker.disconnect(true);
         return None;
     }
-    drop(broker);
+    drop(guard);
     let (deliver, packets) = mpsc::unbounded_channel();
     let (pubacks, acknowledged) = mpsc::unbounded_channel();
     tokio::spawn(to_the_bridge(world.clone(), number, sent, deliver, reset));
@@ -306,35 +322,28 @@ async fn from_the_bridge(world: Arc<World>, connection: u64, mut acknowledged: m
 }
 
 fn puback(world: &World, connection: u64, packet_id: u16) {
-    let mut broker = world.mqtt.lock().unwrap();
-    if broker
-        .connected
-        .as_ref()
-        .is_none_or(|now| now.number != connection)
-    {
-        return;
-    }
-    let Some(session) = &mut broker.session else {
+    let mut guard = world.mqtt.lock().unwrap();
+    let broker = &mut *guard;
+    let connected = broker.connected.as_mut().filter(|now| now.number == connection);
+    let (Some(connected), Some(session)) = (connected, &mut broker.session) else {
         return;
     };
-    let Some(place) = session
+    let place = session
         .in_flight
         .iter()
-        .position(|sent| sent.packet_id == packet_id)
-    else {
-        drop(broker);
+        .position(|sent| sent.packet_id == packet_id);
+    let Some(sent) = place.and_then(|place| session.in_flight.remove(place)) else {
+        drop(guard);
         return world.violation(format!(
             "PUBACK: identifier {packet_id} on connection {connection} names nothing that waits"
         ));
     };
-    if place > 0 {
+    if sent.place < connected.acknowledged {
         world.violation(format!("PUBACK: identifier {packet_id} out of order"));
     }
-    let Some(sent) = session.in_flight.remove(place) else {
-        return;
-    };
+    connected.acknowledged = sent.place;
     world.log(format!("mqtt: PUBACK #{} id={packet_id}", sent.number));
     broker.pump(world);
-    drop(broker);
+    drop(guard);
     oracle::acknowledged(world, sent.number);
 }

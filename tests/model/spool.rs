@@ -1,5 +1,5 @@
 //! The spool of one process over the disk in memory: slow, full or broken, and with lies for the tests of the oracle.
-//! Writes that are under way end without the process, before or after the answer.
+//! A killed process may have written without having heard of it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,9 @@ use crate::lies::Lie;
 use crate::rocketmq::number_of;
 use crate::world::World;
 
+/// Rows that the disk does not have before that moment.
+pub type Unsynced = Arc<Mutex<Vec<(Instant, Arc<str>, RowKey)>>>;
+
 /// See the module's words.
 #[derive(Clone)]
 pub struct Spool {
@@ -27,7 +30,7 @@ pub struct Spool {
     pub disk: Arc<MemorySpool>,
     pub lie: Option<Lie>,
     /// Rows that this lie answered for before the disk had them.
-    pub unsynced: Arc<Mutex<Vec<(Instant, Arc<str>, RowKey)>>>,
+    pub unsynced: Unsynced,
 }
 
 impl Spool {
@@ -51,7 +54,7 @@ impl Spool {
         }
     }
 
-    /// In a task of its own, which a killed process does not take with it.
+    /// In a task of its own, so that it is done some time before the process hears of it.
     fn run<T: Send + 'static>(
         &self,
         point: Point,
@@ -63,7 +66,11 @@ impl Spool {
             let (answer, answered) = oneshot::channel();
             let disk = gate.clone();
             tokio::spawn(async move {
-                let done = what.await;
+                let done = tokio::select! {
+                    biased;
+                    () = disk.killed.cancelled() => return,
+                    done = what => done,
+                };
                 disk.touch(point);
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 let _ = answer.send(done);

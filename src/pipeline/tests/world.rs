@@ -53,7 +53,7 @@ impl Sink for Store {
             match failure {
                 _ if missing => Err(FailureKind::TopicMissing),
                 Some(FailureKind::Transport) => Err(FailureKind::Transport),
-                _ => Ok((0..QUEUES).map(|id| queue(id)).collect()),
+                _ => Ok((0..QUEUES).map(queue).collect()),
             }
         })
     }

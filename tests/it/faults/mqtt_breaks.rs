@@ -45,6 +45,35 @@ fn full_killed_without_persistence() {
     killed("02_mosquitto_no_persistence", title, Persistence::Off);
 }
 
+/// Hazard 16: what the snapshot still has comes again as new, though it was acknowledged. No bridge can tell; it is stored
+/// and shown twice, and nothing is hidden or lost.
+#[test]
+#[ignore = "make faults"]
+fn full_killed_with_an_old_snapshot() {
+    let title = "Mosquitto killed (SIGKILL) and started with an older snapshot";
+    let mut setup = setup("08_mosquitto_old_snapshot", title, true).per_second(200);
+    setup.mosquitto.persistence = Persistence::AtStop;
+    let mut story = Stage::new(setup).open();
+    story.talk(2.0);
+    story.bridge.pause();
+    story.talk(1.0);
+    story.stage.mosquitto.save_now();
+    story.talk(1.0);
+    story.bridge.resume();
+    story.talk(2.0);
+    story.stage.mosquitto.kill();
+    story.talk(0.5);
+    story.stage.mosquitto.start_again();
+    story.fault_ends();
+    story.talk(3.0);
+    let row = story.end();
+    assert!(
+        row.duplicates > 0,
+        "the snapshot held what was acknowledged later: {row:?}"
+    );
+    row.check(DESTROYS);
+}
+
 #[test]
 #[ignore = "make faults"]
 fn full_stands_still_past_the_keep_alive() {

@@ -46,17 +46,19 @@ fn full_one_of_two_brokers_away() {
 #[test]
 #[ignore = "make faults"]
 fn full_queues_doubled_with_a_filled_spool() {
-    let title = "topic grows from 4 to 8 queues while the spool is filled, the bridge restarted after it";
+    let title = "topic grows from 4 to 8 queues while the spool is filled, the bridge killed before and started after it";
     let mut setup = Setup::new(Victim::RocketMq, "22_queues_doubled", title, true);
     setup.queues = 4;
     let mut story = Stage::new(setup).open();
     story.talk_until_acknowledged(300);
     story.stage.rocketmq.pause_broker();
     story.talk(6.0);
+    story.bridge.kill();
     story.stage.rocketmq.resume_broker();
     story.stage.rocketmq.create_topic(TOPIC, 8);
-    story.bridge.kill();
     story.bridge.start_again();
+    let spooled = story.bridge.metrics().books().spool_depth_at_start;
+    assert!(spooled > 500.0, "the spool was filled: {spooled}");
     story.fault_ends();
     story.talk(3.0);
     story.end().check(Allowed::default());

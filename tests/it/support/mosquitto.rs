@@ -121,6 +121,11 @@ impl Mosquitto {
         self.process.resume();
     }
 
+    /// Saves its sessions as they are now (SIGUSR1).
+    pub fn save_now(&mut self) {
+        self.process.signal(nix::sys::signal::Signal::SIGUSR1);
+    }
+
     /// After `stop` or `kill`: the same port, the same data.
     pub fn start_again(&mut self) {
         assert!(!self.process.is_running(), "Mosquitto still runs");

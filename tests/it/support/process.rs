@@ -62,7 +62,7 @@ impl Process {
         self.signal(Signal::SIGCONT);
     }
 
-    fn signal(&mut self, signal: Signal) {
+    pub fn signal(&mut self, signal: Signal) {
         if self.is_running() {
             kill(Pid::from_raw(self.child.id() as i32), signal).expect("our own child takes signals");
         }
