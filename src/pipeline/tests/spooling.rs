@@ -295,6 +295,33 @@ async fn a_stop_spools_the_rest_and_ends() {
     bridge.assert_books_balance();
 }
 
+/// What a stop leaves in the spool still comes before what is newer, also if RocketMQ is back at that moment.
+#[tokio::test(start_paused = true)]
+async fn nothing_overtakes_what_a_stop_leaves_behind() {
+    let store = Arc::new(Store::default());
+    // The queues are known, so that a batch is in flight.
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    bridge.publish("1", "0");
+    bridge.pass(Duration::from_millis(10)).await;
+    store.fails(Some(FailureKind::Transport));
+    for body in numbers(1..4) {
+        bridge.publish("1", &body);
+    }
+    assert_eq!(bridge.pass(Duration::from_secs(2)).await, 4);
+    for body in numbers(4..6) {
+        bridge.publish("1", &body);
+    }
+    store.fails(None);
+    bridge.intake = None;
+    tokio::time::timeout(Duration::from_secs(5), &mut bridge.uplink)
+        .await
+        .expect("ends")
+        .unwrap();
+    let mut bridge = bridge.kill_and_restart();
+    bridge.pass(Duration::from_secs(5)).await;
+    assert_in_order(&bridge.store.bodies(), 0..6);
+}
+
 /// A lane that keeps up again leaves the disk although messages never stop coming.
 #[tokio::test(start_paused = true)]
 async fn a_lane_returns_to_direct_sends_under_load() {

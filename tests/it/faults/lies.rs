@@ -130,6 +130,14 @@ fn full_system_busy() {
     refused("16_system_busy", "SYSTEM_BUSY", code::SYSTEM_BUSY);
 }
 
+/// Apache's broker looks at its own permission, not at the topic's, when a message comes: a topic that is closed for
+/// writing refuses nothing until clients ask for its route again. So this refusal is told by the proxy.
+#[test]
+#[ignore = "make faults"]
+fn full_write_refused() {
+    refused("09_write_refused", "NO_PERMISSION", code::NO_PERMISSION);
+}
+
 #[test]
 #[ignore = "make faults"]
 fn full_topic_missing() {

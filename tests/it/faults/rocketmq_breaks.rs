@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::row::{Allowed, Victim};
-use super::story::{Setup, Stage, Story, TOPIC};
+use super::story::{Setup, Stage, TOPIC};
 use crate::support::apache::ApacheRocketMq;
 use crate::support::bridge::Bridge;
 use crate::support::java_bodies::{StoredBody, read_bodies};
@@ -168,30 +168,6 @@ fn short_both_away_at_start() {
 #[ignore = "make faults"]
 fn full_both_away_at_start() {
     both_away_at_start(true);
-}
-
-fn permission(story: &Story, permission: &str) {
-    let broker = story.stage.rocketmq.broker();
-    let arguments = ["updateTopicPerm", "-b", &broker, "-t", TOPIC, "-p", permission];
-    story.stage.rocketmq.mqadmin(&arguments);
-}
-
-#[test]
-#[ignore = "make faults"]
-fn full_write_refused() {
-    let mut story = Stage::new(setup(
-        "09_write_refused",
-        "writing to the topic forbidden for 20 s",
-        true,
-    ))
-    .open();
-    story.talk_until_acknowledged(300);
-    permission(&story, "4");
-    story.talk(20.0);
-    permission(&story, "6");
-    story.fault_ends();
-    story.talk(3.0);
-    story.end().check(Allowed::default());
 }
 
 /// What the old one had stored is gone with it; what was not stored yet is in the new one.

@@ -50,6 +50,7 @@ pub struct Row {
     pub order_violations: u64,
     pub damaged: u64,
     /// In RocketMQ, dead letters included, and not of the lesson.
+    #[serde(default)]
     pub foreign: u64,
     pub most_spooled: u64,
     /// From the end of the fault until all that was published before it was stored.

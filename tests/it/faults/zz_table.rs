@@ -29,8 +29,10 @@ fn full_rows() -> Vec<Row> {
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
     files.sort();
-    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
-    let rows = texts.filter_map(|text| serde_json::from_str(&text).ok());
+    let rows = files.iter().map(|file| {
+        let text = fs::read_to_string(file).expect("a row can be read");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    });
     let mut rows: Vec<Row> = rows.filter(|row: &Row| row.full).collect();
     rows.sort_by(|a, b| (a.victim, &a.name).cmp(&(b.victim, &b.name)));
     rows
