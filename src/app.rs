@@ -33,7 +33,7 @@ use crate::{http, watch_rocketmq, watch_spool};
 const SETTLEMENTS: usize = 1024;
 
 /// How long a start that has a spool waits for a RocketMQ that does not answer.
-const TAIL_PATIENCE: Duration = Duration::from_secs(3);
+const TAIL_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How a bridge ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,7 +25,7 @@ fn without_a_word_both_are_there() {
         max_age: None,
         when_full: WhenFull::Hold,
         min_free_bytes: 256 << 20,
-        drain_batches: 2,
+        drain_batches: 4,
     };
     assert_eq!(config.spool, expected);
     let expected = DeadLetterConfig {
@@ -40,7 +40,7 @@ fn without_a_word_both_are_there() {
 fn what_is_written_is_used() {
     let text = spool(
         "enabled = false\nafter_ms = 250\nmax_bytes = 16777216\nmax_messages = 7\ntopic_bytes = 8388608\n\
-         max_age_s = 60\nwhen_full = \"drop_oldest\"\nmin_free_bytes = 0\ndrain_batches = 4\n[dead_letter]\n\
+         max_age_s = 60\nwhen_full = \"drop_oldest\"\nmin_free_bytes = 0\ndrain_batches = 3\n[dead_letter]\n\
          topic = \"graveyard\"\ngive_up_after_s = 5\nmax_bytes = 8388608",
     );
     let config = load(&text, &[]).unwrap();
@@ -53,7 +53,7 @@ fn what_is_written_is_used() {
         max_age: Some(Duration::from_secs(60)),
         when_full: WhenFull::DropOldest,
         min_free_bytes: 0,
-        drain_batches: 4,
+        drain_batches: 3,
     };
     assert_eq!(config.spool, expected);
     assert_eq!(config.dead_letter.topic.as_deref(), Some("graveyard"));

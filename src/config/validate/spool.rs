@@ -52,7 +52,7 @@ pub(super) fn spool(
             256 * MIB,
             0..=MOST_BYTES,
         )?,
-        drain_batches: number(places, "spool.drain_batches", raw.drain_batches, 2, 1..=64)?,
+        drain_batches: number(places, "spool.drain_batches", raw.drain_batches, 4, 1..=64)?,
     })
 }
 
