@@ -27,8 +27,8 @@ pub enum DataDirError {
         "{path}: another roombridge (or another command that writes) holds this data directory; stop it, or set another data_dir"
     )]
     Held { path: PathBuf },
-    #[error("{path}: {source}; check that the data_dir exists or can be made, and its owner")]
-    Io { path: PathBuf, source: io::Error },
+    #[error("{path}: {cause}; check that the data_dir exists or can be made, and its owner")]
+    Io { path: PathBuf, cause: io::Error },
     #[error(
         "{path}: not readable as {what}: {source}; restore it from a backup, or move it away to begin anew"
     )]
@@ -52,9 +52,9 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the folder (mode 0700) where needed and takes its lock.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        let failed = |source| DataDirError::Io {
+        let failed = |cause| DataDirError::Io {
             path: path.to_owned(),
-            source,
+            cause,
         };
         fs::DirBuilder::new()
             .recursive(true)
@@ -68,9 +68,9 @@ impl DataDir {
             .write(true)
             .mode(0o600)
             .open(&lock_path)
-            .map_err(|source| DataDirError::Io {
+            .map_err(|cause| DataDirError::Io {
                 path: lock_path,
-                source,
+                cause,
             })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
@@ -119,7 +119,7 @@ impl DataDir {
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), DataDirError> {
         let path = self.path.join(name);
         self.replace(&path, value)
-            .map_err(|source| DataDirError::Io { path, source })
+            .map_err(|cause| DataDirError::Io { path, cause })
     }
 
     fn replace<T: Serialize>(&self, path: &Path, value: &T) -> io::Result<()> {
@@ -143,7 +143,7 @@ fn read<T: DeserializeOwned>(
             .map(Some)
             .map_err(|source| DataDirError::Corrupt { path, what, source }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(DataDirError::Io { path, source }),
+        Err(cause) => Err(DataDirError::Io { path, cause }),
     }
 }
 

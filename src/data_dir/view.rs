@@ -16,9 +16,9 @@ pub struct DataDirView {
 impl DataDirView {
     /// The folder must be there.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        fs::read_dir(path).map_err(|source| DataDirError::Io {
+        fs::read_dir(path).map_err(|cause| DataDirError::Io {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         Ok(Self {
             path: path.to_owned(),
