@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::binding::{BindingSettings, RuleSet};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::data_dir::{DataDir, QueueTables, SessionState};
 use crate::lifecycle::Lifecycle;
 use crate::model::{Clock, MessageIds, SystemClock};
@@ -25,7 +25,7 @@ use crate::pipeline::{
     SpoolUse, Uplink, UplinkParts, intake, tail,
 };
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
-use crate::spool::{self, DEAD_LETTERS_FILE, LocalDeadLetters, SPOOL_FILE, SpoolSettings, SqliteSpool};
+use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_rocketmq, watch_spool};
 
@@ -210,51 +210,19 @@ impl Carrier {
         settled: mpsc::Sender<Vec<ReceiptNumber>>,
         link: watch::Receiver<Link>,
     ) -> Uplink {
-        let data_dir = self.data_dir.clone();
-        let pipeline = &self.config.pipeline;
-        let dead_letters = Arc::new(DeadLetters {
-            sink: sink.clone(),
-            topic: self.config.dead_letter.topic.as_deref().map(Arc::from),
-            store: self.dead_letters.clone(),
-            max_message_bytes: self.config.rocketmq.max_message_bytes,
-            next_queue: AtomicUsize::new(0),
-        });
-        let spool = self.spool.clone().map(|spool| SpoolUse {
-            overflow: spool,
-            after: self.config.spool.after,
-        });
-        Uplink::new(UplinkParts {
+        let middle = Middle {
+            config: &self.config,
             rules: self.rules.clone(),
-            spool,
-            dead_letters,
-            sending: Arc::new(Sending {
-                sink,
-                metrics: self.metrics.clone(),
-                readiness: self.readiness.clone(),
-                alarm: Alarm::new(self.clock.clone()),
-                accept_not_durable: self.config.rocketmq.accept_not_durable,
-                give_up_after: self.config.dead_letter.give_up_after,
-                drain_permits: Arc::new(Semaphore::new(self.config.spool.drain_batches)),
-                taken_over: AtomicBool::new(false),
-                stopping: CancellationToken::new(),
-            }),
-            lease: Arc::new(SoleHolder),
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
             clock: self.clock.clone(),
-            intake,
-            settled,
-            link,
+            data_dir: self.data_dir.clone(),
             tables: self.tables.clone(),
-            save_tables: Box::new(move |tables| {
-                if let Err(error) = data_dir.save_queue_tables(tables) {
-                    tracing::error!(%error, "the queue tables could not be written; rooms may change queues at the next start");
-                }
-            }),
-            limits: BatchLimits {
-                messages: pipeline.batch_messages,
-                bytes: pipeline.batch_bytes,
-                linger: pipeline.linger,
-            },
-        })
+            spool: self.spool.clone(),
+            dead_letters: self.dead_letters.clone(),
+            drain_batches: self.config.spool.drain_batches,
+        };
+        middle.uplink(sink, intake, settled, link)
     }
 
     fn session_parts(
@@ -291,6 +259,75 @@ impl Carrier {
     }
 }
 
+/// What the middle of a bridge is made of, with an MQTT side or without.
+pub(crate) struct Middle<'a> {
+    pub config: &'a Config,
+    pub rules: Arc<RuleSet>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub clock: Arc<dyn Clock>,
+    pub data_dir: Arc<DataDir>,
+    pub tables: QueueTables,
+    pub spool: Option<Arc<SqliteSpool>>,
+    pub dead_letters: Arc<LocalDeadLetters>,
+    pub drain_batches: usize,
+}
+
+impl Middle<'_> {
+    pub(crate) fn uplink(
+        self,
+        sink: Arc<dyn Sink>,
+        intake: IntakeReceiver,
+        settled: mpsc::Sender<Vec<ReceiptNumber>>,
+        link: watch::Receiver<Link>,
+    ) -> Uplink {
+        let Self { config, data_dir, .. } = self;
+        let dead_letters = DeadLetters {
+            sink: sink.clone(),
+            topic: config.dead_letter.topic.as_deref().map(Arc::from),
+            store: self.dead_letters,
+            max_message_bytes: config.rocketmq.max_message_bytes,
+            next_queue: AtomicUsize::new(0),
+        };
+        let sending = Sending {
+            sink,
+            metrics: self.metrics,
+            readiness: self.readiness,
+            alarm: Alarm::new(self.clock.clone()),
+            accept_not_durable: config.rocketmq.accept_not_durable,
+            give_up_after: config.dead_letter.give_up_after,
+            drain_permits: Arc::new(Semaphore::new(self.drain_batches)),
+            taken_over: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+        };
+        Uplink::new(UplinkParts {
+            rules: self.rules,
+            sending: Arc::new(sending),
+            spool: self.spool.map(|spool| SpoolUse {
+                overflow: spool,
+                after: config.spool.after,
+            }),
+            dead_letters: Arc::new(dead_letters),
+            lease: Arc::new(SoleHolder),
+            clock: self.clock,
+            intake,
+            settled,
+            link,
+            tables: self.tables,
+            save_tables: Box::new(move |tables| {
+                if let Err(error) = data_dir.save_queue_tables(tables) {
+                    tracing::error!(%error, "the queue tables could not be written; rooms may change queues at the next start");
+                }
+            }),
+            limits: BatchLimits {
+                messages: config.pipeline.batch_messages,
+                bytes: config.pipeline.batch_bytes,
+                linger: config.pipeline.linger,
+            },
+        })
+    }
+}
+
 /// Compiles the rules with the deployment's origin key, or the one of this data directory.
 fn rules(config: &Config, data_dir: &DataDir) -> anyhow::Result<RuleSet> {
     let origin_key = match &config.origin.key {
@@ -314,11 +351,7 @@ pub(crate) fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resu
         max_messages: config.spool.max_messages,
         topic_bytes: config.spool.topic_bytes,
         max_age: config.spool.max_age,
-        when_full: match config.spool.when_full {
-            config::WhenFull::Hold => spool::WhenFull::Hold,
-            config::WhenFull::DropOldest => spool::WhenFull::DropOldest,
-            config::WhenFull::DropNewest => spool::WhenFull::DropNewest,
-        },
+        when_full: config.spool.when_full,
         min_free_bytes: config.spool.min_free_bytes,
     };
     let (spool, report) = SqliteSpool::open(settings, clock)?;

@@ -53,8 +53,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{Kind, ManualClock, OutgoingMessage};
-    use crate::spool::{SpoolMessage, SpoolSettings, SqliteSpool, WhenFull};
+    use crate::model::{Kind, ManualClock, OutgoingMessage, WhenFull};
+    use crate::spool::{SpoolMessage, SpoolSettings, SqliteSpool};
 
     const NOON_MS: u64 = 1_767_268_800_000;
 

@@ -18,11 +18,7 @@ pub fn letter_of_envelope(envelope: &Envelope, reason: DeadReason, detail: Strin
         mqtt_topic: envelope.topic.clone(),
         rocketmq_topic: String::new(),
         arrived_ms: envelope.arrival.wall_ms,
-        qos: match envelope.qos {
-            Qos::AtMostOnce => 0,
-            Qos::AtLeastOnce => 1,
-            Qos::ExactlyOnce => 2,
-        },
+        qos: envelope.qos.level(),
         user_properties: envelope.properties.user.clone(),
         payload: envelope.payload.clone(),
     }
@@ -45,10 +41,7 @@ pub fn letter_of_message(
         mqtt_topic: recorded.mqtt_topic,
         rocketmq_topic: topic.to_owned(),
         arrived_ms: recorded.received_ms.unwrap_or_default(),
-        qos: recorded
-            .qos
-            .and_then(|qos| qos.as_str().parse().ok())
-            .unwrap_or_default(),
+        qos: recorded.qos.map_or(0, Qos::level),
         user_properties: recorded.user_properties,
         payload: recorded.payload,
     }
@@ -119,10 +112,7 @@ pub fn read_letter(message: &StoredMessage) -> Option<DeadLetter> {
         detail: own("rbDeadDetail").unwrap_or_default(),
         rocketmq_topic: own("rbDeadTopic").unwrap_or_default(),
         arrived_ms: recorded.received_ms.unwrap_or_default(),
-        qos: recorded
-            .qos
-            .and_then(|qos| qos.as_str().parse().ok())
-            .unwrap_or_default(),
+        qos: recorded.qos.map_or(0, Qos::level),
         mqtt_topic: recorded.mqtt_topic,
         user_properties: recorded.user_properties,
         payload: recorded.payload,

@@ -173,7 +173,5 @@ fn number<T: std::str::FromStr>(properties: &BTreeMap<String, String>, name: &st
 }
 
 fn qos_of(level: &str) -> Option<Qos> {
-    [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]
-        .into_iter()
-        .find(|qos| qos.as_str() == level)
+    Qos::from_level(level.parse().ok()?)
 }

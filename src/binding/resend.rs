@@ -22,11 +22,7 @@ pub fn envelope_of_letter(letter: &DeadLetter) -> Option<Envelope> {
         },
         topic: letter.mqtt_topic.clone(),
         payload: letter.payload.clone(),
-        qos: match letter.qos {
-            0 => Qos::AtMostOnce,
-            1 => Qos::AtLeastOnce,
-            _ => Qos::ExactlyOnce,
-        },
+        qos: Qos::from_level(letter.qos).unwrap_or(Qos::ExactlyOnce),
         retain: false,
         duplicate: false,
         packet_id: 0,

@@ -25,7 +25,6 @@ pub use error::ConfigError;
 pub use settings::{
     BindingConfig, Config, DeadLetterConfig, HttpConfig, LagConfig, LogConfig, LogFormat, MqttConfig,
     OriginConfig, PipelineConfig, RocketMqConfig, SenderSource, ShutdownConfig, SpoolConfig, TlsConfig,
-    WhenFull,
 };
 
 use document::Document;

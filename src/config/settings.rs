@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::model::WhenFull;
+
 /// Everything that one process needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -133,15 +135,6 @@ pub struct SpoolConfig {
     pub min_free_bytes: u64,
     /// Batches of spooled messages that are sent at the same time.
     pub drain_batches: usize,
-}
-
-/// What becomes of a message for which the spool has no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// It is not acknowledged; the MQTT broker keeps it.
-    Hold,
-    DropOldest,
-    DropNewest,
 }
 
 /// Where messages go that can never be stored where they belong.

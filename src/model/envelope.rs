@@ -23,6 +23,21 @@ impl Qos {
             Self::ExactlyOnce => "2",
         }
     }
+
+    /// 0, 1 or 2.
+    pub fn level(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+
+    pub fn from_level(level: u8) -> Option<Self> {
+        [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce]
+            .into_iter()
+            .find(|qos| qos.level() == level)
+    }
 }
 
 /// The MQTT 5 properties of a PUBLISH that travel with the message (MQTT 5.0, section 3.3.2.3).

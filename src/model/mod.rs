@@ -16,5 +16,5 @@ pub use envelope::{Arrival, Envelope, MqttProperties, Qos};
 pub use id::{MessageId, MessageIds, SessionStamp};
 pub use kind::Kind;
 pub use outcome::{DeadReason, DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};
-pub use outgoing::{DeadLetter, OutgoingMessage};
+pub use outgoing::{DeadLetter, OutgoingMessage, WhenFull};
 pub use stored::{QueueName, StoredMessage};

@@ -1,4 +1,4 @@
-//! A message as RocketMQ is to store it, and one that can never be stored there.
+//! A message as RocketMQ is to store it, one that can never be stored there, and what becomes of one too many.
 
 use std::borrow::Cow;
 
@@ -54,4 +54,15 @@ pub struct DeadLetter {
     pub user_properties: Vec<(String, String)>,
     /// The payload, byte for byte.
     pub payload: Bytes,
+}
+
+/// What happens to a message that finds the spool full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is not taken in, so it is not acknowledged.
+    Hold,
+    /// The oldest rows that are not lent give way, whatever lane they are of.
+    DropOldest,
+    /// It is given up.
+    DropNewest,
 }

@@ -1,8 +1,6 @@
 //! How long to wait before the next attempt, by cause. The only place that names the `backoff` crate, which is no
 //! longer maintained.
 
-use std::cell::Cell;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use backoff::backoff::Backoff;
@@ -10,29 +8,17 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 
 use crate::model::FailureKind;
 
-/// Pauses differ by so much from bridge to bridge and from queue to queue, in thousandths, so that they do not all knock at
-/// one time.
-const JITTER_PERMILLE: u64 = 300;
+/// Pauses differ by such a part from bridge to bridge and from queue to queue, so that they do not all knock at one time.
+const JITTER: f64 = 0.3;
 
-thread_local! {
-    static JITTER: Cell<u64> = Cell::new(RandomState::new().hash_one(0_u8));
-}
-
-/// Makes the pauses of this thread repeatable, for tests in simulated time.
+/// Makes the pauses of this thread repeatable, for tests in simulated time; the crate's own jitter cannot be seeded.
 pub fn seed_jitter(seed: u64) {
-    JITTER.set(seed);
+    fastrand::seed(seed);
 }
 
-/// The pause, up to [`JITTER_PERMILLE`] shorter or longer.
+/// The pause, up to [`JITTER`] of it shorter or longer.
 fn jittered(pause: Duration) -> Duration {
-    // Constants of Knuth's MMIX generator; its upper bits are good enough for a jitter.
-    let state = JITTER
-        .get()
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    JITTER.set(state);
-    let permille = 1000 - JITTER_PERMILLE + (state >> 33) % (2 * JITTER_PERMILLE + 1);
-    pause.mul_f64(permille as f64 / 1000.0)
+    pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
 }
 
 /// The pauses between the attempts of one thing: growing, with jitter, capped, without end.

@@ -28,7 +28,7 @@ use super::ticket::Ticket;
 use crate::binding::{self, RuleSet, Unbound};
 use crate::data_dir::{QueueTables, TopicQueues};
 use crate::model::{Clock, DeadReason, DropReason, FilterReason, Kind, Outcome, QueueName};
-use crate::spool::{Appended, SpoolError, Taken};
+use crate::spool::{Appended, RowKey, SpoolError, Taken};
 
 /// How long no send starts after the loss of the MQTT link: the session's next holder would get the same messages,
 /// so the CONNACK is awaited. Longer than that nobody else can have it, because the broker itself is away.
@@ -374,9 +374,9 @@ impl Uplink {
         }
     }
 
-    /// A batch has ended: receipts end, rows leave the spool, dead letters are buried first.
+    /// A batch has ended; dead letters are buried before they end.
     async fn landed(&mut self, topic: Arc<str>, flight: Flight, ends: Ends) {
-        let (mut settled, mut left, mut rows, mut dying) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut ended, mut dying) = (Vec::new(), Vec::new());
         for ((held, end), message) in flight.held.into_iter().zip(ends).zip(&flight.batch.messages) {
             match end {
                 // Kept in the spool for the next process.
@@ -386,39 +386,41 @@ impl Uplink {
                 Some(Outcome::DeadLettered(reason)) => {
                     dying.push(Dying::of(&topic, message, reason, held.ticket, held.row));
                 }
-                Some(outcome) => {
-                    match held.ticket {
-                        Some(ticket) => settled.push((ticket, outcome)),
-                        None => left.push((held.kind, outcome)),
-                    }
-                    rows.extend(held.row);
-                }
+                Some(outcome) => ended.push((held.kind, held.ticket, held.row, outcome)),
             }
         }
-        self.books.left_the_spool(&topic, &left);
-        self.remove(topic.clone(), rows);
-        if !settled.is_empty() {
-            self.books.settle(&topic, settled).await;
-        }
+        self.conclude(topic.clone(), ended).await;
         self.bury(topic, dying);
     }
 
     async fn buried(&mut self, topic: Arc<str>, dying: Vec<Dying>) {
-        let (mut settled, mut left, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for each in dying {
+        let ended = dying.into_iter().map(|each| {
             let outcome = Outcome::DeadLettered(each.letter.reason);
-            match each.ticket {
-                Some(ticket) => settled.push((ticket, outcome)),
-                None => left.push((each.kind, outcome)),
-            }
-            rows.extend(each.row);
-        }
-        self.books.left_the_spool(&topic, &left);
-        self.remove(topic.clone(), rows);
-        self.books.settle(&topic, settled).await;
+            (each.kind, each.ticket, each.row, outcome)
+        });
+        self.conclude(topic, ended.collect()).await;
     }
 
-    fn remove(&mut self, topic: Arc<str>, rows: Vec<crate::spool::RowKey>) {
+    /// Receipts end, and rows leave the spool.
+    async fn conclude(
+        &mut self,
+        topic: Arc<str>,
+        ended: Vec<(Kind, Option<Ticket>, Option<RowKey>, Outcome)>,
+    ) {
+        let (mut settled, mut left, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for (kind, ticket, row, outcome) in ended {
+            match ticket {
+                Some(ticket) => settled.push((ticket, outcome)),
+                None => left.push((kind, outcome)),
+            }
+            rows.extend(row);
+        }
+        self.books.left_the_spool(&topic, &left);
+        self.books.settle(&topic, settled).await;
+        self.remove(topic, rows);
+    }
+
+    fn remove(&mut self, topic: Arc<str>, rows: Vec<RowKey>) {
         let Some(spool) = self.parts.spool.as_ref().filter(|_| !rows.is_empty()) else {
             return;
         };

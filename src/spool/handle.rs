@@ -65,7 +65,7 @@ async fn ask<T: Send>(
         let answer = request.await?;
         match answer.await {
             Ok(answer) => answer,
-            Err(_) => Err(shared.poison("its thread has ended")),
+            Err(_) => Err(ended(&shared)),
         }
     };
     match tokio::time::timeout(DEADLINE, answer).await {

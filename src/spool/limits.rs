@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Depth, SpoolSettings, WhenFull};
+use super::{Depth, SpoolSettings};
+use crate::model::WhenFull;
 use crate::storage;
 
 pub(super) struct Limits {
@@ -24,7 +25,7 @@ impl Limits {
     }
 
     pub(super) fn topic_has_room(&self, now_bytes: u64, more_bytes: u64) -> bool {
-        now_bytes.saturating_add(more_bytes) <= self.settings.topic_limit_bytes()
+        now_bytes.saturating_add(more_bytes) <= self.settings.topic_bytes
     }
 
     /// What is too much if `more` comes to what is there.

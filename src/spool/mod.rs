@@ -31,7 +31,7 @@ pub use inspection::{SpoolInspection, TopicInspection};
 pub use port::{
     Appended, DeadLetterStore, Depth, LaneKey, Overflow, Row, RowKey, SpoolError, SpoolMessage, Taken,
 };
-pub use settings::{OpenReport, Salvage, SpoolOpenError, SpoolSettings, WhenFull};
+pub use settings::{OpenReport, Salvage, SpoolOpenError, SpoolSettings};
 
 /// File names in the data directory.
 pub const SPOOL_FILE: &str = "spool.sqlite3";

@@ -4,18 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Depth;
+use crate::model::WhenFull;
 use crate::storage::{OpenError, StorageError};
-
-/// What happens to a message that finds the spool full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// It is not taken in, so it is not acknowledged.
-    Hold,
-    /// The oldest rows that are not lent give way, whatever lane they are of.
-    DropOldest,
-    /// It is given up.
-    DropNewest,
-}
 
 /// How large the spool may grow, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +14,7 @@ pub struct SpoolSettings {
     /// Bodies, properties, tags and keys, and a little for each row.
     pub max_bytes: u64,
     pub max_messages: u64,
-    /// The share of one topic that is refused for a reason of its own; 0 = half of `max_bytes`.
+    /// The share of one topic that is refused for a reason of its own.
     pub topic_bytes: u64,
     /// Rows that waited longer, in time that a process held the spool, are deleted instead of lent; `None` = never.
     pub max_age: Option<Duration>,
@@ -63,13 +53,4 @@ pub enum SpoolOpenError {
     Salvage { path: PathBuf, error: StorageError },
     #[error("cannot start a thread for the spool: {0}")]
     Thread(String),
-}
-
-impl SpoolSettings {
-    pub(super) fn topic_limit_bytes(&self) -> u64 {
-        match self.topic_bytes {
-            0 => self.max_bytes / 2,
-            bytes => bytes,
-        }
-    }
 }

@@ -13,7 +13,8 @@ use super::row::{self, RowTimes};
 use super::schema::{self, position};
 use super::shared::Shared;
 use super::writer::Append;
-use super::{Appended, Depth, LaneKey, Row, RowKey, SpoolError, SpoolMessage, WhenFull};
+use super::{Appended, Depth, LaneKey, Row, RowKey, SpoolError, SpoolMessage};
+use crate::model::WhenFull;
 
 /// What one lane gained and lost in this transaction.
 struct StagedLane {

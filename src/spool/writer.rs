@@ -16,7 +16,8 @@ use super::clock::SpoolClock;
 use super::limits::Limits;
 use super::shared::Shared;
 use super::stage::Stage;
-use super::{Appended, Row, RowKey, SpoolError, SpoolMessage, WhenFull};
+use super::{Appended, Row, RowKey, SpoolError, SpoolMessage};
+use crate::model::WhenFull;
 use crate::storage::{self, StorageError};
 
 /// A group is committed when it is this large, even if more is queued.

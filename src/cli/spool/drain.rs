@@ -7,17 +7,15 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, watch};
 
-use crate::app;
+use crate::app::{self, Middle};
 use crate::cli::history::progress_bar;
 use crate::cli::target::rules_to_read_by;
 use crate::cli::{FAILED, STOPPED_EARLY, in_file};
@@ -25,11 +23,7 @@ use crate::config::{Config, ProcessEnvironment};
 use crate::data_dir::{DataDir, DataDirError, DataDirView};
 use crate::lifecycle::Lifecycle;
 use crate::model::{Clock, SystemClock};
-use crate::pipeline::ports::SoleHolder;
-use crate::pipeline::{
-    Alarm, BatchLimits, DeadLetters, Intake, Link, ReceiptNumber, Sending, SpoolUse, Uplink, UplinkParts,
-    intake,
-};
+use crate::pipeline::{Intake, Link, ReceiptNumber, Uplink, intake};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SqliteSpool};
 use crate::telemetry::{self, EndCounts, Metrics, Readiness};
@@ -152,48 +146,19 @@ async fn uplink(
     let (intake, receiver) = intake(1, 1);
     let (settled, nothing_settled) = mpsc::channel(1);
     let (link, link_seen) = watch::channel(Link::Up);
-    let tables = data_dir.queue_tables()?;
-    let uplink = Uplink::new(UplinkParts {
+    let middle = Middle {
+        config,
         rules: Arc::new(rules_to_read_by(config)?),
-        sending: Arc::new(Sending {
-            sink: sink.clone(),
-            metrics: metrics.clone(),
-            readiness: Arc::new(Readiness::default()),
-            alarm: Alarm::new(clock.clone()),
-            accept_not_durable: config.rocketmq.accept_not_durable,
-            give_up_after: config.dead_letter.give_up_after,
-            drain_permits: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
-            taken_over: AtomicBool::new(false),
-            stopping: CancellationToken::new(),
-        }),
-        spool: Some(SpoolUse {
-            overflow: spool.clone(),
-            after: config.spool.after,
-        }),
-        dead_letters: Arc::new(DeadLetters {
-            sink,
-            topic: config.dead_letter.topic.as_deref().map(Arc::from),
-            store: Arc::new(local),
-            max_message_bytes: config.rocketmq.max_message_bytes,
-            next_queue: AtomicUsize::new(0),
-        }),
-        lease: Arc::new(SoleHolder),
+        metrics: metrics.clone(),
+        readiness: Arc::new(Readiness::default()),
         clock,
-        intake: receiver,
-        settled,
-        link: link_seen,
-        tables,
-        save_tables: Box::new(move |tables| {
-            if let Err(error) = data_dir.save_queue_tables(tables) {
-                tracing::error!(%error, "the queue tables could not be written; rooms may change queues at the next start");
-            }
-        }),
-        limits: BatchLimits {
-            messages: config.pipeline.batch_messages,
-            bytes: config.pipeline.batch_bytes,
-            linger: config.pipeline.linger,
-        },
-    });
+        tables: data_dir.queue_tables()?,
+        data_dir: Arc::new(data_dir),
+        spool: Some(spool.clone()),
+        dead_letters: Arc::new(local),
+        drain_batches: BATCHES_AT_ONCE,
+    };
+    let uplink = middle.uplink(sink, receiver, settled, link_seen);
     let door = Door {
         _intake: intake,
         _link: link,

@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use super::target::TargetArgs;
 use crate::archive::visible;
-use crate::config::{SpoolConfig, WhenFull};
+use crate::config::SpoolConfig;
 use crate::data_dir::DataDirView;
+use crate::model::WhenFull;
 use crate::spool::{SPOOL_FILE, SpoolInspection, TopicInspection};
 use crate::storage;
 

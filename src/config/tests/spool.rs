@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{MINIMAL, complaint, load};
-use crate::config::{Config, DeadLetterConfig, SpoolConfig, WhenFull};
+use crate::config::{Config, DeadLetterConfig, SpoolConfig};
+use crate::model::WhenFull;
 
 fn spool(lines: &str) -> String {
     format!("{MINIMAL}[spool]\n{lines}\n")

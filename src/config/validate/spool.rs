@@ -6,7 +6,8 @@ use super::check::number;
 use crate::config::document::Places;
 use crate::config::error::ConfigError;
 use crate::config::raw::{RawDeadLetter, RawSpool};
-use crate::config::settings::{BindingConfig, DeadLetterConfig, SpoolConfig, WhenFull};
+use crate::config::settings::{BindingConfig, DeadLetterConfig, SpoolConfig};
+use crate::model::WhenFull;
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;

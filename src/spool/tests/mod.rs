@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 use super::{schema, writer::BeforeCommit};
-use crate::model::{Kind, ManualClock, OutgoingMessage};
+use crate::model::{Kind, ManualClock, OutgoingMessage, WhenFull};
 
 pub(super) struct Place {
     folder: TempDir,
