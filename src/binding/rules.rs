@@ -17,7 +17,7 @@ use super::origin::Signer;
 use super::properties;
 use super::template::{Template, TemplateError};
 use crate::config::{BindingConfig, SenderSource};
-use crate::model::{DeadReason, Envelope, FilterReason, Kind};
+use crate::model::{DeadReason, Envelope, FilterReason, Kind, OutgoingMessage};
 
 /// What the bindings need besides their text.
 #[derive(Clone)]
@@ -82,6 +82,17 @@ pub struct Bound {
     pub keys: String,
     pub properties: Vec<(Cow<'static, str>, String)>,
     pub body: Bytes,
+}
+
+impl Bound {
+    pub fn into_message(self) -> OutgoingMessage {
+        OutgoingMessage {
+            tag: self.tag,
+            keys: self.keys,
+            properties: self.properties,
+            body: self.body,
+        }
+    }
 }
 
 /// Why a message is not stored.

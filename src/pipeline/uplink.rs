@@ -22,7 +22,7 @@ use super::intake::{Arrived, IntakeReceiver};
 use super::jobs::{Dying, Finished, look_up, report_dead, start};
 use super::lanes::{BatchLimits, Flight, TopicLanes, Waiting};
 use super::ledger::ReceiptNumber;
-use super::ports::{Lease, OutgoingMessage};
+use super::ports::Lease;
 use super::spool_state::{SpoolState, SpoolUse};
 use super::ticket::Ticket;
 use crate::binding::{self, RuleSet, Unbound};
@@ -173,19 +173,14 @@ impl Uplink {
             }
             match self.parts.rules.bind(&envelope) {
                 Ok(bound) => {
-                    let message = OutgoingMessage {
-                        tag: bound.tag,
-                        keys: bound.keys,
-                        properties: bound.properties,
-                        body: bound.body,
-                    };
+                    let topic = bound.topic.clone();
                     let waiting = Waiting {
-                        message,
                         ticket: ticket(bound.kind),
                         slot: bound.slot,
+                        message: bound.into_message(),
                         since: self.parts.clock.monotonic(),
                     };
-                    self.lanes(&bound.topic).push(waiting);
+                    self.lanes(&topic).push(waiting);
                 }
                 Err(Unbound::Filtered(reason)) => {
                     ended.push((ticket(Kind::Other), Outcome::Filtered(reason)));

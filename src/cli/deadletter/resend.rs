@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 
 use super::letters::RocketMq;
-use crate::binding::{BindingSettings, Bound, RuleSet, Unbound, envelope_of_letter};
+use crate::binding::{BindingSettings, RuleSet, Unbound, envelope_of_letter};
 use crate::config::Config;
 use crate::data_dir::{DataDirView, QueueTables, TopicQueues};
-use crate::model::{DeadLetter, FailureKind, OutgoingMessage, QueueName, Sent};
+use crate::model::{DeadLetter, FailureKind, QueueName, Sent};
 use crate::pipeline::ports::{Batch, Sink};
 use crate::rocketmq::Producer;
 
@@ -87,7 +87,7 @@ impl Resender {
         let batch = Arc::new(Batch {
             topic: topic.clone(),
             queue,
-            messages: vec![outgoing(bound)],
+            messages: vec![bound.into_message()],
         });
         match self.send(batch).await {
             Ok(()) => Ok(Resent::Stored(topic)),
@@ -136,14 +136,5 @@ impl Resender {
             }
         };
         found.with_context(|| format!("topic {topic} has no queue that can be written"))
-    }
-}
-
-fn outgoing(bound: Bound) -> OutgoingMessage {
-    OutgoingMessage {
-        tag: bound.tag,
-        keys: bound.keys,
-        properties: bound.properties,
-        body: bound.body,
     }
 }

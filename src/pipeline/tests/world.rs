@@ -13,7 +13,7 @@ use crate::config::BindingConfig;
 use crate::model::{
     Arrival, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Sent, SessionStamp, StoredAt,
 };
-use crate::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
+use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink, SoleHolder};
 use crate::pipeline::{Alarm, Intake, ReceiptLedger, intake};
 use crate::spool::Overflow;
 use crate::spool::memory::MemorySpool;
