@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::{DeadLetterStore, Depth, SpoolError};
 use crate::model::{DeadLetter, DeadReason};
-use crate::storage::{self, LocalFile, OpenError, StorageError, beside};
+use crate::storage::{self, LocalFile, OpenError, StorageError};
 
 const SCHEMA: &[&str] = &["
     -- One row for each dead letter; numbers are never given again.
@@ -62,6 +62,7 @@ struct Inner {
 impl LocalDeadLetters {
     /// Opens the store, makes it if it is not there; a damaged one is set aside and copied as far as it is readable.
     pub fn open(path: &Path, max_bytes: u64) -> Result<Self, OpenError> {
+        storage::finish_salvage(path).map_err(|error| io_failed(path, &error))?;
         let connection = match open(path) {
             Err(OpenError::Failed {
                 error: StorageError::Corrupt(reason),
@@ -236,52 +237,29 @@ fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-/// Copies what is readable of a damaged file into a new one, which takes its place.
-fn set_aside(path: &Path, reason: &str) -> Result<(), OpenError> {
-    let new = beside(path, ".salvage");
-    let io_failed = |error: std::io::Error| OpenError::Failed {
+fn io_failed(path: &Path, error: &std::io::Error) -> OpenError {
+    OpenError::Failed {
         path: path.to_owned(),
         error: StorageError::Io(error.to_string()),
-    };
-    storage::remove(&new).map_err(io_failed)?;
+    }
+}
+
+/// Copies what is readable of a damaged file into a new one, which takes its place.
+fn set_aside(path: &Path, reason: &str) -> Result<(), OpenError> {
+    let new = storage::salvage_path(path);
+    storage::remove(&new).map_err(|error| io_failed(path, &error))?;
     let copied = {
         let mut target = open(&new)?;
         let copied = copy(path, &mut target).map_err(|error| failed(&new, &error))?;
         storage::checkpoint(&target).map_err(|error| failed(&new, &error))?;
         copied
     };
-    let aside = |n: u32| beside(path, &format!(".corrupt-{n}"));
-    let kept = (1..)
-        .map(aside)
-        .find(|kept| !kept.exists())
-        .unwrap_or_else(|| aside(0));
-    std::fs::copy(path, &kept).map_err(io_failed)?;
-    let log = beside(path, "-wal");
-    if log.exists() {
-        std::fs::copy(&log, beside(&kept, "-wal")).map_err(io_failed)?;
-    }
-    // A log that outlives its file would be taken for one of the new file.
-    std::fs::remove_file(&log)
-        .or_else(ignore_absent)
-        .map_err(io_failed)?;
-    std::fs::remove_file(beside(path, "-shm"))
-        .or_else(ignore_absent)
-        .map_err(io_failed)?;
-    std::fs::rename(&new, path).map_err(io_failed)?;
-    storage::sync_folder(path).map_err(io_failed)?;
+    let kept = storage::set_aside(path).map_err(|error| io_failed(path, &error))?;
     tracing::error!(
         path = %path.display(), set_aside = %kept.display(), copied, reason,
         "the dead letters were damaged: what is readable is in a new file; keep the old one"
     );
     Ok(())
-}
-
-fn ignore_absent(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::NotFound {
-        Ok(())
-    } else {
-        Err(error)
-    }
 }
 
 /// Copies letter by letter from both ends, because what lies between may not be readable.

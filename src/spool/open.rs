@@ -49,7 +49,7 @@ impl SqliteSpool {
         clock: Arc<dyn Clock>,
         before_commit: Option<BeforeCommit>,
     ) -> Result<(Self, OpenReport), SpoolOpenError> {
-        salvage::finish_interrupted(&settings.path)?;
+        storage::finish_salvage(&settings.path).map_err(|error| salvage::failed(&settings.path, &error))?;
         let mut salvaged = None;
         let opened = match open(file) {
             Err(OpenError::Failed {

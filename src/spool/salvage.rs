@@ -1,13 +1,8 @@
-//! What is readable of a damaged file goes into a new one, row by row; the damaged file is kept.
-//!
-//! Promises: at each moment a crash leaves either the damaged file in its place, or the finished new one.
-//!
-//! The order of the renames is the proof: the new file is whole before the damaged one leaves its place, so a place that
-//! is empty beside a new file says that only the last step is missing.
+//! What is readable of a damaged file goes into a new one, row by row; `storage` sets the damaged file aside.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -18,7 +13,6 @@ use super::schema::position;
 use super::{LaneKey, Salvage, SpoolOpenError, schema};
 use crate::storage::{self, StorageError, beside};
 
-const NEW: &str = ".salvage";
 /// Rows in one transaction.
 const CHUNK: u64 = 10_000;
 
@@ -33,35 +27,12 @@ pub(super) fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Does the last step of a salvage that was cut off, or throws an unfinished one away.
-pub(super) fn finish_interrupted(path: &Path) -> Result<(), SpoolOpenError> {
-    let new = beside(path, NEW);
-    let finish = || -> io::Result<()> {
-        if !new.exists() {
-            return Ok(());
-        }
-        if path.exists() {
-            return storage::remove(&new);
-        }
-        let kept = (1..)
-            .map(|n| aside(path, n))
-            .take_while(|kept| kept.exists())
-            .last();
-        move_into_place(path, kept.as_deref().unwrap_or(&aside(path, 1)))
-    };
-    finish().map_err(|error| failed(path, &error))
-}
-
 /// Salvages the file at `path` and sets it aside.
 pub(super) fn run(path: &Path, reason: &str) -> Result<Salvage, SpoolOpenError> {
-    let new = beside(path, NEW);
+    let new = storage::salvage_path(path);
     storage::remove(&new).map_err(|error| failed(path, &error))?;
     let (rows, missing) = copy(path, &new)?;
-    let set_aside = (1..).map(|n| aside(path, n)).find(|kept| !kept.exists());
-    let set_aside = set_aside.unwrap_or_else(|| aside(path, 0));
-    storage::sync_folder(path).map_err(|error| failed(path, &error))?;
-    let moved = fs::rename(path, &set_aside).and_then(|()| move_into_place(path, &set_aside));
-    moved.map_err(|error| failed(path, &error))?;
+    let set_aside = storage::set_aside(path).map_err(|error| failed(path, &error))?;
     tracing::error!(
         path = %path.display(),
         set_aside = %set_aside.display(),
@@ -77,22 +48,7 @@ pub(super) fn run(path: &Path, reason: &str) -> Result<Salvage, SpoolOpenError> 
     })
 }
 
-/// The damaged file has left its place: its log follows it, and the new file comes.
-fn move_into_place(path: &Path, set_aside: &Path) -> io::Result<()> {
-    let log = beside(path, "-wal");
-    if log.exists() {
-        fs::rename(&log, beside(set_aside, "-wal"))?;
-    }
-    storage::remove(path)?;
-    fs::rename(beside(path, NEW), path)?;
-    storage::sync_folder(path)
-}
-
-fn aside(path: &Path, n: u32) -> PathBuf {
-    beside(path, &format!(".corrupt-{n}"))
-}
-
-fn failed(path: &Path, error: &io::Error) -> SpoolOpenError {
+pub(super) fn failed(path: &Path, error: &io::Error) -> SpoolOpenError {
     SpoolOpenError::Salvage {
         path: path.to_owned(),
         error: StorageError::Io(error.to_string()),
