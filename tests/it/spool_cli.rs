@@ -67,10 +67,10 @@ fn change_config(bridge: &Bridge, from: &str, to: &str) {
 fn a_spool_is_shown_while_the_bridge_runs_and_drained_while_it_does_not() {
     // given a bridge that never reached RocketMQ, and messages that it took over
     let rocketmq = ApacheRocketMq::shared();
-    rocketmq.create_topic("drained", 2);
+    rocketmq.create_topic("emptied", 2);
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
     let nobody = format!("127.0.0.1:{}", free_port());
-    let mut bridge = Bridge::start(&config(&mosquitto, &nobody, "drained"));
+    let mut bridge = Bridge::start(&config(&mosquitto, &nobody, "emptied"));
     let bodies: Vec<String> = (0..40).map(|number| format!("message {number}")).collect();
     let messages = bodies
         .iter()
@@ -84,13 +84,13 @@ fn a_spool_is_shown_while_the_bridge_runs_and_drained_while_it_does_not() {
     let shown = json(&cli(&bridge, &["spool", "--json"], 0));
     assert_eq!(
         (&shown["messages"], &shown["topics"][0]["topic"]),
-        (&40.into(), &"drained".into())
+        (&40.into(), &"emptied".into())
     );
     assert!(shown["topics"][0]["oldest_at"].is_string() && shown["full"].is_null());
     assert_eq!(shown["limits"]["when_full"], "hold");
     let for_people = text(&cli(&bridge, &["spool"], 0));
     assert!(
-        for_people.contains("drained") && for_people.contains("messages  40 of 10,000,000"),
+        for_people.contains("emptied") && for_people.contains("messages  40 of 10,000,000"),
         "{for_people}"
     );
 
@@ -128,7 +128,7 @@ fn a_spool_is_shown_while_the_bridge_runs_and_drained_while_it_does_not() {
         (&40.into(), &40.into(), &0.into()),
         "{drained}"
     );
-    let mut stored = rocketmq.read_at_least("drained", 40, SOON);
+    let mut stored = rocketmq.read_at_least("emptied", 40, SOON);
     stored.sort_by_key(|message| message.queue_offset);
     let stored: Vec<&str> = stored.iter().map(|message| message.body_text()).collect();
     assert_eq!(stored, bodies);
