@@ -94,7 +94,7 @@ impl Bridge {
         self.world.log(format!("{}: starts", self.name));
         let gate = Gate::default();
         let disk = Arc::new(self.disk.reopen());
-        let spool = Spool::new(self.world.clone(), gate.clone(), disk, self.lie);
+        let spool = Spool::new(self.name, self.world.clone(), gate.clone(), disk, self.lie);
         let metrics = Arc::new(Metrics::new(&rules().literal_topics()).unwrap());
         let (drain, come_back) = (CancellationToken::new(), Arc::new(Notify::new()));
         let session = {

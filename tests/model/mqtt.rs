@@ -1,6 +1,6 @@
 //! An MQTT broker with one session, as far as a subscriber with QoS 1 sees it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::world::{Published, World};
 pub enum Identifiers {
     /// Goes on over connections, like Mosquitto.
     Continuing,
-    /// Begins anew with each connection, like the embedded broker.
+    /// Begins anew with each connection, like the embedded broker. It gives none twice on one connection: a second "hi"
+    /// under the freed identifier of the first would be the limit that GUARANTEES names.
     Restarting,
     /// The lowest that is free, thus a freed one at once.
     Reusing,
@@ -64,6 +65,7 @@ struct Connected {
     reset: CancellationToken,
     /// Of the newest PUBACK.
     acknowledged: u64,
+    given: BTreeSet<u16>,
 }
 
 pub struct Broker {
@@ -78,6 +80,7 @@ pub struct Broker {
     /// The next CONNACK does not arrive.
     pub lose_connack: bool,
     last_owner: Option<&'static str>,
+    handovers: u64,
 }
 
 impl Broker {
@@ -93,6 +96,7 @@ impl Broker {
             away: false,
             lose_connack: false,
             last_owner: None,
+            handovers: 0,
         }
     }
 
@@ -102,12 +106,17 @@ impl Broker {
         session.is_none_or(|session| session.queue.is_empty() && session.in_flight.is_empty())
     }
 
+    /// Who had the session last, and how often it changed hands before.
+    pub fn holder(&self) -> (Option<&'static str>, u64) {
+        (self.last_owner, self.handovers)
+    }
+
     pub fn is_connected(&self) -> bool {
         self.connected.is_some()
     }
 
     fn pump(&mut self, world: &World) {
-        let (Some(session), Some(connected)) = (&mut self.session, &self.connected) else {
+        let (Some(session), Some(connected)) = (&mut self.session, &mut self.connected) else {
             return;
         };
         while session.in_flight.len() < self.receive_maximum
@@ -116,15 +125,15 @@ impl Broker {
             if self.identifiers == Identifiers::Reusing {
                 session.next_id = 1;
             }
-            while session
-                .in_flight
-                .iter()
-                .any(|sent| sent.packet_id == session.next_id)
-            {
+            let once = self.identifiers == Identifiers::Restarting;
+            let mut in_use: BTreeSet<u16> = session.in_flight.iter().map(|sent| sent.packet_id).collect();
+            in_use.extend(connected.given.iter().filter(|_| once));
+            while in_use.contains(&session.next_id) {
                 session.next_id = following(session.next_id);
             }
             let packet_id = session.next_id;
             session.next_id = following(packet_id);
+            connected.given.insert(packet_id);
             self.sent += 1;
             let place = self.sent;
             session.in_flight.push_back(InFlight {
@@ -230,6 +239,7 @@ pub fn connect(world: &Arc<World>, owner: &'static str) -> Option<Connection> {
         let _ = old.packets.send((Instant::now(), Packet::TakenOver));
     }
     if broker.last_owner.replace(owner).is_some_and(|last| last != owner) {
+        broker.handovers += 1;
         oracle::session_changed_hands(world);
     }
     broker.connections += 1;
@@ -247,16 +257,18 @@ pub fn connect(world: &Arc<World>, owner: &'static str) -> Option<Connection> {
         "mqtt: connection {number} of {owner}, session_present={session_present}"
     ));
     let (packets, sent) = mpsc::unbounded_channel();
-    let connected = Connected {
+    let mut connected = Connected {
         number,
         owner,
         packets,
         reset: CancellationToken::new(),
         acknowledged: 0,
+        given: BTreeSet::new(),
     };
     for sent in &mut session.in_flight {
         broker.sent += 1;
         sent.place = broker.sent;
+        connected.given.insert(sent.packet_id);
         send(world, &connected, sent.packet_id, sent.number, true);
     }
     let reset = connected.reset.clone();

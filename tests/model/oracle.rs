@@ -51,13 +51,16 @@ fn buried(world: &World) -> BTreeSet<usize> {
 
 /// Another bridge has the session: what lies in the spools of the others comes later than what it sends now.
 pub fn session_changed_hands(world: &Arc<World>) {
-    let rows = spooled(world);
+    order_is_not_promised(world, spooled(world));
+}
+
+/// These reached a spool, or may have, while another bridge had the session.
+pub fn order_is_not_promised(world: &World, numbers: impl IntoIterator<Item = usize>) {
     let mut facts = world.facts.lock().unwrap();
-    let rooms: Vec<_> = rows
-        .iter()
-        .map(|number| facts.published[*number].topic.clone())
-        .collect();
-    facts.unordered_rooms.extend(rooms);
+    for number in numbers {
+        let room = facts.published[number].topic.clone();
+        facts.unordered_rooms.insert(room);
+    }
 }
 
 /// The books of one process balance.

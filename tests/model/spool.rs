@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::gate::{Gate, Point};
 use crate::lies::Lie;
+use crate::oracle;
 use crate::rocketmq::number_of;
 use crate::world::World;
 
@@ -25,6 +26,8 @@ pub type Unsynced = Arc<Mutex<Vec<(Instant, Arc<str>, RowKey)>>>;
 /// See the module's words.
 #[derive(Clone)]
 pub struct Spool {
+    /// The bridge whose spool this is.
+    pub owner: &'static str,
     pub world: Arc<World>,
     pub gate: Gate,
     pub disk: Arc<MemorySpool>,
@@ -34,8 +37,15 @@ pub struct Spool {
 }
 
 impl Spool {
-    pub fn new(world: Arc<World>, gate: Gate, disk: Arc<MemorySpool>, lie: Option<Lie>) -> Self {
+    pub fn new(
+        owner: &'static str,
+        world: Arc<World>,
+        gate: Gate,
+        disk: Arc<MemorySpool>,
+        lie: Option<Lie>,
+    ) -> Self {
         Self {
+            owner,
             world,
             gate,
             disk,
@@ -129,6 +139,7 @@ impl Overflow for Spool {
         let spool = self.clone();
         self.run(Point::SpoolWrote, async move {
             let kept = messages.clone();
+            let (_, handovers) = spool.world.mqtt.lock().unwrap().holder();
             if share_of_topic
                 && spool
                     .world
@@ -166,6 +177,9 @@ impl Overflow for Spool {
                 .iter()
                 .filter_map(|message| number_of(&spool.world, &message.message))
                 .collect();
+            if spool.world.mqtt.lock().unwrap().holder() != (Some(spool.owner), handovers) {
+                oracle::order_is_not_promised(&spool.world, numbers.iter().copied());
+            }
             let said = match &answer {
                 Ok(_) => "written".to_owned(),
                 Err(error) => error.to_string(),

@@ -38,7 +38,8 @@ pub struct Facts {
     pub number_of_id: BTreeMap<String, usize>,
     /// How often each may lie in the store.
     pub copies_allowed: BTreeMap<usize, usize>,
-    /// Rooms whose messages lay in the spool of a bridge that lost the session: their order is not promised.
+    /// Rooms whose messages lay in the spool of a bridge that lost the session, or were on their way there: their order
+    /// is not promised.
     pub unordered_rooms: BTreeSet<String>,
     pub starts: usize,
     pub violations: Vec<String>,
