@@ -38,7 +38,7 @@ faults: ## try each fault against the real brokers, and write the table docs/fau
 	@scripts/setup test
 	ROOMBRIDGE_SEEDS=5000 cargo test --test model
 	cargo test --test it scripted::
-	ROOMBRIDGE_FAULTS_TABLE=1 cargo test --test it faults:: -- --ignored --test-threads=1 --nocapture
+	FAULTS_TABLE=1 cargo test --test it faults:: -- --ignored --test-threads=1 --nocapture
 
 # Installs the same as `make test`. The optimised build, without the embedded brokers, takes 5 to 10 minutes at first.
 bench: ## measure the whole way from MQTT to RocketMQ and back

@@ -117,7 +117,11 @@ async fn rows_that_nobody_received_are_lent_again() {
         assert_eq!((&mut gone).now_or_never(), None, "asked, and not waited for");
     }
     let behind = spool.take_all(vec![1]).await;
-    assert_eq!(texts(&behind.rows), ["2"], "answers come in order, so the first is there");
+    assert_eq!(
+        texts(&behind.rows),
+        ["2"],
+        "answers come in order, so the first is there"
+    );
     drop(gone);
     assert_eq!(texts(&spool.take_all(vec![1]).await.rows), ["0", "1"]);
 }

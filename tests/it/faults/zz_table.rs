@@ -13,7 +13,7 @@ fn zz_write_the_table() {
     let rows = full_rows();
     let text = page(&rows);
     println!("{text}");
-    if std::env::var("ROOMBRIDGE_FAULTS_TABLE").as_deref() == Ok("1") {
+    if std::env::var("FAULTS_TABLE").as_deref() == Ok("1") {
         assert!(
             !rows.is_empty(),
             "no scenario has left a row in {}",
