@@ -373,11 +373,12 @@ impl ReceiptLedger {
                 .this_connection
                 .iter()
                 .map(|settled| (settled.fingerprint, settled.id));
-            let open = self
-                .open
-                .values()
-                .map(|open| (open.delivery.fingerprint, open.id));
-            // Of equal contents the settled one counts.
+            // Of equal contents a settled one counts, else the newest, so that two runs doubt the same one.
+            let mut open: Vec<_> = self.open.iter().collect();
+            open.sort_unstable_by_key(|(number, _)| **number);
+            let open = open
+                .into_iter()
+                .map(|(_, open)| (open.delivery.fingerprint, open.id));
             open.chain(settled).collect()
         })
     }
