@@ -7,14 +7,25 @@ SHELL := /bin/bash
 # rustup puts cargo where a non-interactive shell does not look.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help dev test faults bench install fmt clean
+.PHONY: help dev web test faults bench install fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
 
+PAGES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
+
+# The pages of the classroom; they become part of the binary. Node.js is needed for them only.
+web/dist/index.html: $(PAGES)
+	cd web && npm ci --no-audit --no-fund && npm run build
+	@touch $@
+
+web: web/dist/index.html ## build the classroom's pages
+
 # Installs a C compiler if there is none. The first build takes about 5 minutes, the next ones seconds.
 dev: ## build and run everything in one process: both brokers and the bridge (ARGS="..." for options)
 	@scripts/setup dev
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; \
+	else echo "there is no npm: building without the classroom's pages"; fi
 	cargo build
 	@port=; case '$(ARGS)' in *--mqtt-port*) ;; *) \
 		if (exec 3<>/dev/tcp/127.0.0.1/1883) 2>/dev/null; then \
@@ -25,10 +36,13 @@ dev: ## build and run everything in one process: both brokers and the bridge (AR
 
 # Installs Mosquitto, a JDK and Maven, and Apache RocketMQ into target/apache-rocketmq. Takes about 15 minutes at first.
 # The slim check comes last and has a target folder of its own, because other features rebuild the large dependencies.
-test: ## check everything: format, tests against the real brokers, clippy, the build without the embedded brokers
+test: ## check everything: format, tests against the real brokers and in a browser, clippy, the slim build
 	@scripts/setup test
 	cargo fmt --all --check
+	$(MAKE) --no-print-directory web
+	cd web && npm run check && npm test
 	cargo test --workspace
+	cd web && npm run e2e
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check --no-default-features --target-dir target-slim
 
@@ -46,7 +60,7 @@ bench: ## measure the whole way from MQTT to RocketMQ and back
 	cargo bench --no-default-features --target-dir target-slim --bench end_to_end
 
 # Installs a C compiler if there is none, and one binary in ~/.cargo/bin.
-install: ## build an optimised roombridge and put it in ~/.cargo/bin
+install: web ## build an optimised roombridge and put it in ~/.cargo/bin
 	@scripts/setup dev
 	@echo "building an optimised roombridge and putting it in ~/.cargo/bin; 10 to 15 minutes on two cores"
 	cargo install --path . --locked
@@ -55,4 +69,4 @@ fmt: ## format the code
 	cargo fmt --all
 
 clean: ## remove everything that was built and downloaded
-	rm -rf target target-slim
+	rm -rf target target-slim web/dist web/node_modules

@@ -22,6 +22,16 @@ pub mod pipeline;
 
 pub mod mqtt;
 
+pub mod consumer;
+
+pub mod downlink;
+
+pub mod access;
+
+pub mod classroom;
+
+pub mod lesson;
+
 pub mod rocketmq;
 
 pub mod http;

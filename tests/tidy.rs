@@ -30,7 +30,40 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "archive",
         &["model", "config", "binding", "pipeline", "telemetry"],
     ),
-    ("http", &["model", "config", "telemetry"]),
+    ("consumer", &["model", "pipeline", "data_dir", "telemetry"]),
+    (
+        "downlink",
+        &["model", "binding", "pipeline", "consumer", "telemetry"],
+    ),
+    ("access", &["model", "config"]),
+    ("classroom", &["model", "binding"]),
+    (
+        "lesson",
+        &[
+            "model",
+            "config",
+            "binding",
+            "data_dir",
+            "telemetry",
+            "pipeline",
+            "consumer",
+            "classroom",
+        ],
+    ),
+    (
+        "http",
+        &[
+            "model",
+            "config",
+            "binding",
+            "telemetry",
+            "pipeline",
+            "archive",
+            "access",
+            "classroom",
+            "lesson",
+        ],
+    ),
     ("lifecycle", &[]),
     (
         "watch_rocketmq",
@@ -50,6 +83,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "mqtt",
             "rocketmq",
             "archive",
+            "consumer",
+            "downlink",
+            "access",
+            "classroom",
+            "lesson",
             "http",
             "lifecycle",
             "watch_rocketmq",
@@ -59,11 +97,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "access",
             "app",
             "archive",
             "binding",
             "config",
             "data_dir",
+            "lesson",
             "lifecycle",
             "model",
             "mqtt",
@@ -87,13 +127,14 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["storage", "spool"]),
     ("prometheus", &["telemetry"]),
     ("axum", &["http"]),
+    ("rust_embed", &["http"]),
     ("roombridge_embedded", &["cli"]),
 ];
 
 const MAX_LINES: usize = 500;
 
 /// `docs/HAZARDS.md` counts so many.
-const HAZARDS: std::ops::RangeInclusive<usize> = 1..=18;
+const HAZARDS: std::ops::RangeInclusive<usize> = 1..=29;
 
 #[test]
 fn every_hazard_is_named_by_a_test() {

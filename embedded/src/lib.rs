@@ -8,10 +8,11 @@
 //! The public functions are boxed and not generic: the brokers' code is compiled once, in this package, and a changed
 //! line elsewhere does not compile it again.
 //!
-//! Must never be used in production: one copy of everything, no authentication, no TLS.
+//! Must never be used in production: one copy of everything, no TLS.
 
 mod data_folder;
 mod error;
+mod gate;
 mod mqtt;
 mod ports;
 mod rocketmq;
@@ -21,7 +22,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use error::EmbeddedError;
-pub use mqtt::{MqttBroker, MqttBrokerOptions, start_mqtt_broker};
+pub use gate::{Admission, ClientEvent, ClientEventKind, ConnectRequest, Gate, Guests};
+pub use mqtt::{MqttBroker, MqttBrokerOptions, SENDER_PROPERTY, start_mqtt_broker};
 pub use rocketmq::{RocketMq, RocketMqOptions, start_rocketmq};
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -1,35 +1,44 @@
-//! The embedded MQTT broker: MQTT 3.1.1 and 5 over TCP and WebSocket on 127.0.0.1, everybody may connect.
+//! The embedded MQTT broker: MQTT 3.1.1 and 5 over TCP and WebSocket on 127.0.0.1; who may connect is for others to say.
 //!
 //! Promises: sessions, retained messages and queued messages are in the data folder after a graceful stop. Each
-//! delivery to an MQTT 5 client carries the sender's client id in the user property `x-mqtt-client-id`.
+//! delivery to an MQTT 5 client carries the sender's client id in the user property `x-mqtt-client-id`, and what the
+//! gate calls the sender in [`SENDER_PROPERTY`]. What a gate refuses is answered, and the connection is closed.
 //! Must never listen on another address.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod broker;
+mod connection;
+mod connections;
+mod door;
+mod own_topics;
+mod stream;
+
+use std::future::ready;
+use std::net::TcpListener as StdListener;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig, WebSocketConfig};
-use mqtt5::broker::server::{BrokerShutdownHandle, MqttBroker as Server};
-use mqtt5::broker::storage::DynamicStorage;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::broker::Broker;
+use self::door::{Door, Serving};
 use crate::data_folder::DataFolder;
 use crate::error::with_causes;
-use crate::ports::{MQTT_TCP, MQTT_WEBSOCKET, reserve};
+use crate::gate::Guests;
+use crate::ports::{Listener, MQTT_TCP, MQTT_WEBSOCKET, reserve};
 use crate::{BoxFuture, EmbeddedError};
 
 const FOLDER: &str = "mqtt";
-const WEBSOCKET_PATH: &str = "/mqtt";
-const QUEUED_MESSAGES_PER_CLIENT: usize = 1_000_000;
-const QUEUED_BYTES_PER_CLIENT: usize = 1 << 30;
-/// The broker's own 64 keeps a receiver that acknowledges late at a third of its speed.
-const OUTBOUND_INFLIGHT: u16 = 1000;
-/// What the bridge takes; a larger message is refused to its sender instead of being dropped on the way.
-const PACKET_BYTES: usize = 16 << 20;
 const START_SECONDS: u64 = 60;
+/// Connections get this long to end, and the store the rest of the stop's deadline.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(4);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// User property of each delivery: `LABEL#CONNECTION` of the sender.
+pub const SENDER_PROPERTY: &str = "x-mqtt-sender";
 
 pub struct MqttBrokerOptions {
     /// 0 takes a free port.
@@ -38,23 +47,24 @@ pub struct MqttBrokerOptions {
     pub websocket_port: u16,
     /// The broker writes into the subfolder `mqtt`.
     pub data_dir: PathBuf,
+    pub guests: Guests,
 }
 
 /// A running broker. Dropping it starts a graceful stop without waiting for its end.
 pub struct MqttBroker {
     tcp_port: u16,
     websocket_port: u16,
+    broker: Arc<Broker>,
     stop: StopOnDrop,
-    run: JoinHandle<mqtt5::Result<()>>,
-    storage: Option<Arc<DynamicStorage>>,
-    folder: DataFolder,
+    run: JoinHandle<()>,
 }
 
-struct StopOnDrop(BrokerShutdownHandle);
+struct StopOnDrop(broadcast::Sender<()>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.shutdown();
+        // Fails only if nothing runs any more.
+        let _ = self.0.send(());
     }
 }
 
@@ -63,90 +73,82 @@ pub fn start_mqtt_broker(options: MqttBrokerOptions) -> BoxFuture<Result<MqttBro
 }
 
 async fn start(options: MqttBrokerOptions) -> Result<MqttBroker, EmbeddedError> {
-    drop((
-        reserve(MQTT_TCP, options.tcp_port)?,
-        reserve(MQTT_WEBSOCKET, options.websocket_port)?,
-    ));
+    let tcp = reserve(MQTT_TCP, options.tcp_port)?;
+    let websocket = reserve(MQTT_WEBSOCKET, options.websocket_port)?;
     let folder = DataFolder::open(options.data_dir.join(FOLDER))?;
-    let failed = |reason: String| EmbeddedError::MqttStart {
+    let broker = timeout(
+        Duration::from_secs(START_SECONDS),
+        Broker::open(options.guests, folder.path()),
+    )
+    .await
+    .map_err(|_| EmbeddedError::NotReady {
+        what: MQTT_TCP.what,
+        seconds: START_SECONDS,
+    })?
+    .map_err(|error| EmbeddedError::MqttStart {
         folder: folder.path().to_path_buf(),
-        reason,
-    };
-
-    let config = settings(&options, folder.path());
-    let mut server = Server::with_config(config)
-        .await
-        .map_err(|error| failed(with_causes(&error)))?;
-    let tcp = server
-        .local_addr()
-        .ok_or_else(|| failed("no TCP listener".to_owned()))?;
-    // The broker only warns when it cannot bind its WebSocket.
-    let websocket = server.ws_local_addr().ok_or(EmbeddedError::AddressInUse {
-        what: MQTT_WEBSOCKET.what,
-        port: options.websocket_port,
-        flag: MQTT_WEBSOCKET.flag,
+        reason: with_causes(&error),
     })?;
-
-    let stop = StopOnDrop(server.shutdown_handle());
-    let storage = server.storage();
-    let mut ready = server.ready_receiver();
-    let run = tokio::spawn(async move {
-        let ended = server.run().await;
-        if let Err(error) = &ended {
-            tracing::error!(%error, "the embedded MQTT broker ended");
-        }
-        ended
-    });
-    let waited = async { ready.wait_for(|ready| *ready).await.map(|_| ()) };
-    match timeout(Duration::from_secs(START_SECONDS), waited).await {
-        Ok(Ok(())) => {}
-        // The sender goes with the broker, so `run` has ended or is about to.
-        Ok(Err(_)) => return Err(failed(reason_of_end(run).await)),
-        Err(_) => {
-            run.abort();
-            return Err(EmbeddedError::NotReady {
-                what: MQTT_TCP.what,
-                seconds: START_SECONDS,
-            });
-        }
-    }
+    let broker = Arc::new(broker);
+    let (tcp, tcp_port) = listener(MQTT_TCP, tcp)?;
+    let (websocket, websocket_port) = listener(MQTT_WEBSOCKET, websocket)?;
+    let stop = StopOnDrop(broker.stop.clone());
+    let doors = [(Door::Tcp, tcp), (Door::WebSocket, websocket)];
     Ok(MqttBroker {
-        tcp_port: tcp.port(),
-        websocket_port: websocket.port(),
+        tcp_port,
+        websocket_port,
+        run: tokio::spawn(run(Arc::clone(&broker), doors, broker.stop.subscribe(), folder)),
+        broker,
         stop,
-        run,
-        storage,
-        folder,
     })
 }
 
-fn settings(options: &MqttBrokerOptions, folder: &Path) -> BrokerConfig {
-    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let storage = StorageConfig::new()
-        .with_backend(StorageBackend::File)
-        .with_base_dir(folder.to_path_buf())
-        .with_max_queued_messages_per_client(QUEUED_MESSAGES_PER_CLIENT)
-        .with_max_queued_bytes_per_client(QUEUED_BYTES_PER_CLIENT);
-    let websocket = WebSocketConfig::new()
-        .with_bind_address(local(options.websocket_port))
-        .with_path(WEBSOCKET_PATH)
-        .with_tls(false);
-    let mut config = BrokerConfig::default()
-        .with_bind_address(local(options.tcp_port))
-        .with_websocket(websocket)
-        .with_storage(storage)
-        .with_max_packet_size(PACKET_BYTES)
-        .with_max_outbound_inflight(OUTBOUND_INFLIGHT);
-    config.auth_config.allow_anonymous = true;
-    config
+fn listener(listener: Listener, reserved: StdListener) -> Result<(TcpListener, u16), EmbeddedError> {
+    let opened = || {
+        reserved.set_nonblocking(true)?;
+        let port = reserved.local_addr()?.port();
+        Ok((TcpListener::from_std(reserved)?, port))
+    };
+    opened().map_err(|source| EmbeddedError::Bind {
+        what: listener.what,
+        port: 0,
+        flag: listener.flag,
+        source,
+    })
 }
 
-async fn reason_of_end(run: JoinHandle<mqtt5::Result<()>>) -> String {
-    match run.await {
-        Ok(Ok(())) => "it stopped at once".to_owned(),
-        Ok(Err(error)) => with_causes(&error),
-        Err(error) => with_causes(&error),
+async fn run(
+    broker: Arc<Broker>,
+    doors: [(Door, TcpListener); 2],
+    mut stop: broadcast::Receiver<()>,
+    folder: DataFolder,
+) {
+    let upkeep = broker.upkeep();
+    let serving = Serving::default();
+    let doors = doors
+        .map(|(door, listener)| tokio::spawn(door.keep(listener, Arc::clone(&broker), Arc::clone(&serving))));
+    // An error says that nobody can stop the broker any more, so it stops.
+    let _ = stop.recv().await;
+
+    for door in doors {
+        door.abort();
+        // It was asked to end; how it ended does not matter.
+        let _ = door.await;
     }
+    broker.connections.cut_silent();
+    let mut open = std::mem::take(&mut *serving.lock().unwrap_or_else(PoisonError::into_inner));
+    let all_ended = async { while open.join_next().await.is_some() {} };
+    if timeout(CLOSE_DEADLINE, all_ended).await.is_err() {
+        tracing::warn!("connections of the embedded MQTT broker did not end in time and are cut off");
+    }
+    open.shutdown().await;
+    drop(upkeep);
+    broker.connections.forget_all();
+    // What the last connections queued is written now.
+    if let Err(error) = broker.storage.shutdown().await {
+        tracing::error!(%error, "the embedded MQTT broker could not write its queues");
+    }
+    drop(folder);
 }
 
 impl MqttBroker {
@@ -158,34 +160,24 @@ impl MqttBroker {
         self.websocket_port
     }
 
+    /// Ends the connection of that client, for example because its token has expired. Its will is sent; it may come
+    /// again. Does not wait for the end, which [`crate::ClientEventKind::Gone`] tells.
+    pub fn disconnect(&self, client_id: String) -> BoxFuture<()> {
+        self.broker.connections.cut_client(&client_id);
+        Box::pin(ready(()))
+    }
+
     /// Graceful; after 5 s the broker is cut off, and what it had not written yet is lost as in a crash.
     pub fn shutdown(self) -> BoxFuture<()> {
         Box::pin(self.stop())
     }
 
     async fn stop(self) {
-        let Self {
-            stop,
-            mut run,
-            storage,
-            folder,
-            ..
-        } = self;
+        let Self { stop, mut run, .. } = self;
         drop(stop);
-        let graceful = async {
-            let ended = (&mut run).await;
-            // The broker flushes while its connections are still closing; what those queued comes after.
-            if let Some(storage) = &storage
-                && let Err(error) = storage.shutdown().await
-            {
-                tracing::error!(%error, "the embedded MQTT broker could not write its queues");
-            }
-            ended
-        };
-        if timeout(STOP_DEADLINE, graceful).await.is_err() {
+        if timeout(STOP_DEADLINE, &mut run).await.is_err() {
             tracing::warn!("the embedded MQTT broker did not stop in time and is cut off");
             run.abort();
         }
-        drop((storage, folder));
     }
 }

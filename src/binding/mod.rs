@@ -7,6 +7,8 @@
 //! Must never: do IO, look at a clock, wait; parse the MQTT topic back from the tag, which is only an index.
 
 mod dead_letter;
+mod derive;
+mod down;
 mod escape;
 mod explain;
 mod filter;
@@ -24,6 +26,8 @@ mod template;
 mod tests;
 
 pub use dead_letter::{as_message, letter_of_envelope, letter_of_message, read_letter, stored_form};
+pub use derive::{Derivation, own_record};
+pub use down::{Down, id_of, letter_of_stored};
 pub use explain::{ExplainedProperty, Explanation};
 pub use filter::{Filter, FilterError};
 pub use levels::slot_of;

@@ -21,6 +21,9 @@ use crate::model::{Envelope, Kind, MqttProperties, Qos};
 pub(super) const EMBEDDED_CLIENT_ID: &str = "x-mqtt-client-id";
 pub(super) const EMBEDDED_USER: &str = "x-mqtt-sender";
 
+/// The proof of where a message came from, in RocketMQ and as a user property on MQTT.
+pub(super) const MARK: &str = "rbOrigin";
+
 /// Names the properties whose values are percent-encoded, separated by commas.
 pub(super) const ENCODED: &str = "rbEncoded";
 
@@ -87,6 +90,11 @@ fn documented(written: &mut Written, context: &Context<'_>) {
     written.safe("qoslevel", envelope.qos.as_str().to_owned());
     if let Some(sender) = context.sender.and_then(|source| sender_of(source, envelope)) {
         written.text("clientId", sender);
+    }
+    if let Some(SenderSource::EmbeddedBroker) = context.sender
+        && let Some(role) = role_of(envelope)
+    {
+        written.safe("rbSenderRole", role);
     }
     if envelope.qos != Qos::AtMostOnce {
         written.safe("mqttMessageId", envelope.packet_id.to_string());
@@ -205,8 +213,37 @@ fn sender_of(source: &SenderSource, envelope: &Envelope) -> Option<String> {
     }
 }
 
-/// The text in that field of a JSON object; the last one if it is there twice, as JavaScript reads it.
+/// What the embedded broker's gate calls the sender: `LABEL#CONNECTION`.
+fn role_of(envelope: &Envelope) -> Option<String> {
+    let mut properties = envelope.properties.user.iter();
+    let (_, value) = properties.find(|(name, _)| name == EMBEDDED_USER)?;
+    let (label, _) = value.split_once('#')?;
+    ["teacher", "student", "operator"]
+        .contains(&label)
+        .then(|| label.to_owned())
+}
+
+/// The text in that field of a JSON object.
 fn json_text(body: &[u8], field: &str) -> Option<String> {
+    match json_field(body, field)? {
+        serde_json::Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The room in that field of a JSON object, as text or number: 1 to 64 letters, digits, `_` and `-`.
+pub(super) fn json_room(body: &[u8], field: &str) -> Option<String> {
+    let room = match json_field(body, field)? {
+        serde_json::Value::String(text) => text,
+        serde_json::Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    ((1..=64).contains(&room.len()) && room.bytes().all(legal)).then_some(room)
+}
+
+/// The last one if it is there twice, as JavaScript reads it.
+fn json_field(body: &[u8], field: &str) -> Option<serde_json::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let found = deserializer.deserialize_map(FieldOf(field)).ok()?;
     deserializer.end().ok()?;
@@ -217,7 +254,7 @@ fn json_text(body: &[u8], field: &str) -> Option<String> {
 struct FieldOf<'a>(&'a str);
 
 impl<'de> Visitor<'de> for FieldOf<'_> {
-    type Value = Option<String>;
+    type Value = Option<serde_json::Value>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a JSON object")
@@ -227,10 +264,7 @@ impl<'de> Visitor<'de> for FieldOf<'_> {
         let mut found = None;
         while let Some(name) = map.next_key::<std::borrow::Cow<'_, str>>()? {
             if name == self.0 {
-                found = match map.next_value::<serde_json::Value>()? {
-                    serde_json::Value::String(text) => Some(text),
-                    _ => None,
-                };
+                found = Some(map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }

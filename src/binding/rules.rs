@@ -13,8 +13,8 @@ use super::escape;
 use super::filter::{Filter, FilterError};
 use super::levels::{Known, Levels, Parts, slot_of};
 use super::limits;
-use super::origin::Signer;
-use super::properties;
+use super::origin::{MAX_HOPS, Signer};
+use super::properties::{self, MARK};
 use super::template::{Template, TemplateError};
 use crate::config::{BindingConfig, SenderSource};
 use crate::model::{DeadReason, Envelope, FilterReason, Kind, OutgoingMessage};
@@ -111,8 +111,8 @@ pub enum Unbound {
 pub struct RuleSet {
     pub(super) rules: Vec<Rule>,
     version: String,
-    signer: Signer,
-    max_message_bytes: usize,
+    pub(super) signer: Signer,
+    pub(super) max_message_bytes: usize,
 }
 
 /// One compiled binding.
@@ -128,6 +128,7 @@ pub(super) struct Rule {
     pub room: Option<Template>,
     pub kind: Option<Template>,
     pub order_key: Option<Template>,
+    order_key_field: Option<String>,
     pub sender: Option<SenderSource>,
 }
 
@@ -184,6 +185,7 @@ impl RuleSet {
         let rule = self
             .rule_for(&envelope.topic)
             .ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+        let hop = self.next_hop(envelope)?;
         let place = rule.place(&levels)?;
         // Before the body is hashed: what is much too large costs nothing.
         limits::check_sizes(0, envelope.payload.len(), self.max_message_bytes).map_err(dead)?;
@@ -196,7 +198,7 @@ impl RuleSet {
             levels: &levels,
             kind: place.kind,
             sender: rule.sender.as_ref(),
-            origin: self.signer.sign(&place.topic, &id, &body),
+            origin: self.signer.sign(&place.topic, &id, hop, &body),
             id,
             rules: &self.version,
         };
@@ -208,12 +210,26 @@ impl RuleSet {
             topic: place.topic,
             kind: place.kind,
             room: place.room,
-            slot: place.slot,
+            slot: rule.slot_in(&envelope.payload).unwrap_or(place.slot),
             tag: place.tag,
             keys,
             properties: written.list,
             body,
         })
+    }
+
+    /// 1, unless the message went through the bridge before and somebody copied it here.
+    fn next_hop(&self, envelope: &Envelope) -> Result<u8, Unbound> {
+        let mut user = envelope.properties.user.iter();
+        let mark = user
+            .find(|(name, _)| name == MARK)
+            .and_then(|(_, value)| self.signer.read_mark(&envelope.payload, value));
+        match mark {
+            None => Ok(1),
+            Some(mark) if mark.topic == envelope.topic => Err(Unbound::Filtered(FilterReason::FromRocketmq)),
+            Some(mark) if mark.hop >= MAX_HOPS => Err(Unbound::Filtered(FilterReason::HopLimit)),
+            Some(mark) => Ok(mark.hop + 1),
+        }
     }
 
     /// The first rule whose filter matches.
@@ -274,6 +290,7 @@ impl Rule {
             room: optional("room", &config.room)?,
             kind: optional("kind", &config.kind)?,
             order_key: optional("order_key", &config.order_key)?,
+            order_key_field: config.order_key_field.clone(),
             sender: config.sender.clone(),
             filter,
         })
@@ -316,6 +333,12 @@ impl Rule {
         })
     }
 
+    /// The lane of the room that the payload names, where the topic names none.
+    fn slot_in(&self, payload: &[u8]) -> Option<u8> {
+        let field = self.order_key_field.as_ref()?;
+        properties::json_room(payload, field).map(|room| slot_of(&room))
+    }
+
     pub fn tag_of(&self, parts: &impl Parts) -> Option<String> {
         self.tag.render(parts).map(escape::tag)
     }
@@ -349,7 +372,12 @@ fn dead((reason, detail): (DeadReason, String)) -> Unbound {
 fn version_of(bindings: &[BindingConfig]) -> String {
     let mut text = String::from("rules 1");
     for binding in bindings {
-        let optional = [&binding.room, &binding.kind, &binding.order_key];
+        let optional = [
+            &binding.room,
+            &binding.kind,
+            &binding.order_key,
+            &binding.order_key_field,
+        ];
         let sender = match &binding.sender {
             None => String::new(),
             Some(SenderSource::TopicLevel(level)) => format!("topic_level {level}"),

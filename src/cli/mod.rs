@@ -9,10 +9,12 @@ mod dev;
 mod explain;
 mod history;
 mod lag;
+mod notice;
 mod replay;
 mod run;
 mod spool;
 mod target;
+mod token;
 
 use std::io;
 use std::path::Path;
@@ -68,6 +70,10 @@ enum Command {
     /// List, show, send again or throw away messages that could not be stored where they belong.
     #[command(name = "deadletter")]
     DeadLetter(deadletter::DeadLetterArgs),
+    /// Tell everyone in a room something.
+    Notice(notice::NoticeArgs),
+    /// Make a token for the classroom, or look into one.
+    Token(token::TokenArgs),
     /// Show how far consumer groups are behind.
     Lag(lag::LagArgs),
     /// Print a completion script for a shell, to be sourced or installed.
@@ -109,6 +115,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => replay::run(arguments).await,
         Command::Spool(arguments) => spool::run(arguments).await,
         Command::DeadLetter(arguments) => deadletter::run(arguments).await,
+        Command::Notice(arguments) => notice::run(arguments).await,
+        Command::Token(arguments) => token::run(arguments),
         Command::Lag(arguments) => lag::run(arguments).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "roombridge", &mut io::stdout());

@@ -16,6 +16,9 @@ use crate::rocketmq::Connector;
 
 const DEV_FILE: &str = "dev.json";
 
+/// Username of the bridge, and of commands that publish, at the embedded broker.
+pub const DEV_OPERATOR: &str = "roombridge";
+
 // No doc comment: clap would show it as the description of each command that flattens this in.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
@@ -113,6 +116,11 @@ pub struct DevInstance {
     pub websocket: String,
     pub name_server: String,
     pub http: String,
+    /// The pages.
+    pub web: String,
+    pub login: String,
+    /// For commands that publish; the file is readable by its owner only.
+    pub mqtt_password: String,
 }
 
 impl DevInstance {
@@ -155,7 +163,14 @@ impl DevInstance {
         config.mqtt.port = port
             .parse()
             .context("dev.json holds no MQTT port; start dev again")?;
+        config.mqtt.username = Some(DEV_OPERATOR.to_owned());
+        config.mqtt.password = Some(self.mqtt_password.clone().into());
         config.rocketmq.name_servers = vec![self.name_server.clone()];
+        config.web.listen = Some(
+            self.web
+                .parse()
+                .context("dev.json holds no address of the pages; start dev again")?,
+        );
         Ok(config)
     }
 }
@@ -195,6 +210,9 @@ mod tests {
             websocket: "127.0.0.1:8083".to_owned(),
             name_server: "127.0.0.1:9876".to_owned(),
             http: "127.0.0.1:9464".to_owned(),
+            web: "127.0.0.1:8080".to_owned(),
+            login: "127.0.0.1:8081".to_owned(),
+            mqtt_password: "secret".to_owned(),
         };
         instance.write(folder.path()).unwrap();
         assert_eq!(DevInstance::find(folder.path()).unwrap(), Some(instance));

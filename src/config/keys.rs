@@ -75,6 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     file_only("binding.room", Text),
     file_only("binding.kind", Text),
     file_only("binding.order_key", Text),
+    file_only("binding.order_key_field", Text),
     file_only("binding.sender", Table),
     file_only("binding.sender.topic_level", Integer),
     file_only("binding.sender.user_property", Text),
@@ -109,6 +110,35 @@ pub(super) const KEYS: &[Key] = &[
     file_only("origin", Table),
     key("origin.key", Text),
     key("origin.key_file", Text),
+    file_only("downlink", Tables),
+    file_only("downlink.topic", Text),
+    file_only("downlink.mqtt_topic", Text),
+    file_only("downlink.start", Text),
+    file_only("classroom", Table),
+    key("classroom.send", Text),
+    key("classroom.room", Text),
+    key("classroom.audit_topic", Text),
+    key("classroom.teacher_groups", TextList),
+    key("classroom.student_groups", TextList),
+    key("classroom.client_per_s", Integer),
+    key("classroom.client_burst", Integer),
+    key("classroom.room_per_s", Integer),
+    key("classroom.room_burst", Integer),
+    file_only("access", Table),
+    key("access.access_key", Text),
+    key("access.instance", Text),
+    key("access.secret", Text),
+    key("access.secret_file", Text),
+    file_only("login", Table),
+    key("login.listen", Text),
+    key("login.open", Boolean),
+    key("login.secret", Text),
+    key("login.secret_file", Text),
+    file_only("web", Table),
+    key("web.listen", Text),
+    key("web.websocket_url", Text),
+    key("web.login_url", Text),
+    key("web.hosts", TextList),
 ];
 
 pub(super) const VARIABLE_PREFIX: &str = "ROOMBRIDGE_";
@@ -175,11 +205,12 @@ pub(super) fn remedy_for_variable(name: &str) -> String {
 }
 
 fn nearest(wrong: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let tolerated = 2 + wrong.len() / 5;
+    // Half of a short name is no typo.
+    let tolerated = |candidate: &str| (2 + wrong.len() / 5).min(candidate.len() / 2);
     known
         .map(|candidate| (edit_distance(wrong, &candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= tolerated(candidate))
         .min()
-        .filter(|(distance, _)| *distance <= tolerated)
         .map(|(_, candidate)| candidate)
 }
 

@@ -23,8 +23,9 @@ use std::path::Path;
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::ConfigError;
 pub use settings::{
-    BindingConfig, Config, DeadLetterConfig, HttpConfig, LagConfig, LogConfig, LogFormat, MqttConfig,
-    OriginConfig, PipelineConfig, RocketMqConfig, SenderSource, ShutdownConfig, SpoolConfig, TlsConfig,
+    AccessConfig, BindingConfig, ClassroomConfig, Config, DeadLetterConfig, DownlinkConfig, HttpConfig,
+    LagConfig, LogConfig, LogFormat, LoginConfig, MqttConfig, OriginConfig, PipelineConfig, RocketMqConfig,
+    SenderSource, ShutdownConfig, SpoolConfig, StartAt, TlsConfig, WebConfig,
 };
 
 use document::Document;
@@ -63,6 +64,24 @@ name_servers = ["127.0.0.1:9876"]
 create_topics = true
 [[binding]]
 filter = "room/#"
+sender = { user_property = "x-mqtt-client-id" }
+[[binding]]
+filter = "roomSend/#"
+order_key_field = "roomId"
+sender = { user_property = "x-mqtt-client-id" }
+[[downlink]]
+topic = "room"
+[classroom]
+[access]
+access_key = "dev"
+instance = "dev"
+secret = "dev"
+[login]
+listen = "127.0.0.1:8081"
+open = true
+secret = "dev"
+[web]
+listen = "127.0.0.1:8080"
 [spool]
 # A machine for trying things out may be nearly full.
 min_free_bytes = 16777216

@@ -19,6 +19,60 @@ pub(super) struct RawConfig {
     pub log: RawLog,
     pub shutdown: RawShutdown,
     pub origin: RawOrigin,
+    pub downlink: Vec<RawDownlink>,
+    pub classroom: Option<RawClassroom>,
+    pub access: RawAccess,
+    pub login: RawLogin,
+    pub web: RawWeb,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDownlink {
+    pub topic: Option<String>,
+    pub mqtt_topic: Option<String>,
+    pub start: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawClassroom {
+    pub send: Option<String>,
+    pub room: Option<String>,
+    pub audit_topic: Option<String>,
+    pub teacher_groups: Option<Vec<String>>,
+    pub student_groups: Option<Vec<String>>,
+    pub client_per_s: Option<u64>,
+    pub client_burst: Option<u64>,
+    pub room_per_s: Option<u64>,
+    pub room_burst: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAccess {
+    pub access_key: Option<String>,
+    pub instance: Option<String>,
+    pub secret: Option<SecretString>,
+    pub secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLogin {
+    pub listen: Option<String>,
+    pub open: Option<bool>,
+    pub secret: Option<SecretString>,
+    pub secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawWeb {
+    pub listen: Option<String>,
+    pub websocket_url: Option<String>,
+    pub login_url: Option<String>,
+    pub hosts: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,6 +122,7 @@ pub(super) struct RawBinding {
     pub room: Option<String>,
     pub kind: Option<String>,
     pub order_key: Option<String>,
+    pub order_key_field: Option<String>,
     pub sender: Option<RawSender>,
 }
 

@@ -26,6 +26,13 @@ pub struct Config {
     pub log: LogConfig,
     pub shutdown: ShutdownConfig,
     pub origin: OriginConfig,
+    /// No RocketMQ topic stands twice.
+    pub downlinks: Vec<DownlinkConfig>,
+    pub classroom: Option<ClassroomConfig>,
+    /// There whenever `login.listen` or `web.listen` is.
+    pub access: Option<AccessConfig>,
+    pub login: LoginConfig,
+    pub web: WebConfig,
 }
 
 /// The MQTT broker and our session on it.
@@ -89,6 +96,8 @@ pub struct BindingConfig {
     pub room: Option<String>,
     pub kind: Option<String>,
     pub order_key: Option<String>,
+    /// Field of a JSON payload that holds a room; before `order_key`.
+    pub order_key_field: Option<String>,
     pub sender: Option<SenderSource>,
 }
 
@@ -179,4 +188,68 @@ pub struct ShutdownConfig {
 pub struct OriginConfig {
     /// `None` = a key that is made once and kept in `data_dir`.
     pub key: Option<SecretString>,
+}
+
+/// One RocketMQ topic that goes down to MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownlinkConfig {
+    pub topic: String,
+    /// The parent topic on MQTT.
+    pub mqtt_topic: String,
+    pub start: StartAt,
+}
+
+/// Where a topic is begun that was never followed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    Earliest,
+    Latest,
+}
+
+/// The live classroom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassroomConfig {
+    /// Parent topic that clients publish to; another one than `room`.
+    pub send: String,
+    /// Parent topic that they hear.
+    pub room: String,
+    /// RocketMQ topic of what was said, muted and refused.
+    pub audit_topic: String,
+    /// Groups (the part of a client id before `@@@`) whose clients are teachers.
+    pub teacher_groups: Vec<String>,
+    /// The other groups whose status topics are followed.
+    pub student_groups: Vec<String>,
+    pub client_per_s: u32,
+    pub client_burst: u32,
+    pub room_per_s: u32,
+    pub room_burst: u32,
+}
+
+/// Who tokens and signatures are for, and the secret behind them.
+#[derive(Debug, Clone)]
+pub struct AccessConfig {
+    pub access_key: String,
+    pub instance: String,
+    pub secret: SecretString,
+}
+
+/// The listener that gives tokens.
+#[derive(Debug, Clone)]
+pub struct LoginConfig {
+    pub listen: Option<SocketAddr>,
+    /// Everybody gets a student's token.
+    pub open: bool,
+    /// For teachers' tokens.
+    pub secret: Option<SecretString>,
+}
+
+/// The public listener: pages and API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebConfig {
+    pub listen: Option<SocketAddr>,
+    /// Where the pages find the MQTT broker and the login; the bridge cannot know how browsers reach them.
+    pub websocket_url: Option<String>,
+    pub login_url: Option<String>,
+    /// Names under which browsers may reach us, besides the address itself.
+    pub hosts: Vec<String>,
 }

@@ -1,9 +1,10 @@
-//! The folder of what must outlive the process: session stamp, queue tables, origin key; one process at a time.
+//! The folder of what must outlive the process: session stamp, queue tables, positions, origin key; one process at a time.
 //!
 //! Promises: a write is on the disk, whole or not at all, when the call returns; the folder is readable by its owner
 //! only; two processes never hold one folder.
 //! Must never: know a protocol, or keep what can be read back from RocketMQ.
 
+mod positions;
 mod queue_tables;
 mod session;
 mod view;
@@ -16,9 +17,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use positions::{Position, Positions};
 pub use queue_tables::{QueueTables, SLOTS, TopicQueues};
 pub use session::SessionState;
 pub use view::DataDirView;
+
+const MUTES_FILE: &str = "mutes.json";
 
 /// Why the folder cannot be used: what happened, to what, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +105,33 @@ impl DataDir {
         self.write("queues.json", tables)
     }
 
+    /// Where that follower of topics has come to; empty before its first save.
+    pub fn positions(&self, follower: &str) -> Result<Positions, DataDirError> {
+        let positions = self.read(&positions_file(follower), "positions in RocketMQ")?;
+        Ok(positions.unwrap_or_default())
+    }
+
+    pub fn save_positions(&self, follower: &str, positions: &Positions) -> Result<(), DataDirError> {
+        self.write(&positions_file(follower), positions)
+    }
+
+    /// The classroom's mutes as it wrote them; what they mean is its own affair.
+    pub fn mutes(&self) -> Result<Option<String>, DataDirError> {
+        let mutes: Option<serde_json::Value> = self.read(MUTES_FILE, "the classroom's mutes")?;
+        Ok(mutes.map(|mutes| mutes.to_string()))
+    }
+
+    /// `mutes`: JSON.
+    pub fn save_mutes(&self, mutes: &str) -> Result<(), DataDirError> {
+        let value: serde_json::Value =
+            serde_json::from_str(mutes).map_err(|source| DataDirError::Corrupt {
+                path: self.path.join(MUTES_FILE),
+                what: "the classroom's mutes",
+                source,
+            })?;
+        self.write(MUTES_FILE, &value)
+    }
+
     /// The key that marks what this bridge stored, made on first use. Bridges that share topics set a common one.
     pub fn origin_key(&self) -> Result<Vec<u8>, DataDirError> {
         if let Some(key) = self.read::<Vec<u8>>("origin-key.json", "origin key")? {
@@ -129,6 +160,10 @@ impl DataDir {
         file.persist(path).map_err(|error| error.error)?;
         File::open(&self.path)?.sync_all()
     }
+}
+
+fn positions_file(follower: &str) -> String {
+    format!("positions-{follower}.json")
 }
 
 /// `None` if there is no such file.

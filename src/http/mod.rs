@@ -1,7 +1,16 @@
-//! The listener for operators: `/metrics`, `/healthz`, `/readyz`.
+//! The listeners: one for operators (`/metrics`, `/healthz`, `/readyz`), one for everybody (pages and `/api`), one that
+//! gives tokens.
 //!
-//! Promises: answers from memory, so a broker that hangs does not make it hang; stops within [`STOP_GRACE`].
-//! Must never: change anything; there is no authentication, so by default it listens on the loopback only.
+//! Promises: the operators' listener answers from memory, so a broker that hangs does not make it hang; each stops
+//! within [`STOP_GRACE`].
+//! Must never: change anything by the operators' listener, which has no authentication and so by default listens on the
+//! loopback only; take being on the loopback for a permission.
+
+mod guard;
+mod login;
+mod pages;
+mod problem;
+mod public;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +23,9 @@ use axum::response::{Html, IntoResponse, Json};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+pub use login::LoginParts;
+pub use public::{PageConfig, PublicParts};
 
 use crate::telemetry::{Metrics, Readiness};
 
@@ -28,10 +40,11 @@ const INDEX: &str = "<!doctype html><title>roombridge</title><h1>roombridge</h1>
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     #[error(
-        "cannot listen on {listen}: {source}; choose another address for http.listen, or stop what uses this one"
+        "cannot listen on {listen}: {source}; choose another address for {key}, or stop what uses this one"
     )]
     Bind {
         listen: SocketAddr,
+        key: &'static str,
         source: std::io::Error,
     },
 }
@@ -42,18 +55,48 @@ struct Shown {
     readiness: Arc<Readiness>,
 }
 
-/// Takes the port, so that a port in use is known before anything else starts.
-pub async fn bind(listen: SocketAddr) -> Result<TcpListener, HttpError> {
+/// Takes the port, so that a port in use is known before anything else starts. `key`: of the configuration.
+pub async fn bind(listen: SocketAddr, key: &'static str) -> Result<TcpListener, HttpError> {
     TcpListener::bind(listen)
         .await
-        .map_err(|source| HttpError::Bind { listen, source })
+        .map_err(|source| HttpError::Bind { listen, key, source })
 }
 
-/// Answers until `stop` is ready.
+/// The operators' listener; answers until `stop` is ready, as the others do.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    serve_router(listener, router(Shown { metrics, readiness }), stop).await
+}
+
+/// Pages and API. `hosts`: names under which it may be reached, besides its address.
+pub async fn serve_public(
+    listener: TcpListener,
+    parts: PublicParts,
+    hosts: Vec<String>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = public::router(parts, listener.local_addr()?, &hosts);
+    serve_router(listener, router, stop).await
+}
+
+/// Tokens.
+pub async fn serve_login(
+    listener: TcpListener,
+    parts: LoginParts,
+    hosts: Vec<String>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = login::router(parts, listener.local_addr()?, &hosts);
+    serve_router(listener, router, stop).await
+}
+
+async fn serve_router(
+    listener: TcpListener,
+    router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (stopping, grace_begins) = oneshot::channel();
@@ -62,7 +105,7 @@ pub async fn serve(
         // Nobody waits for it any more only if the server has ended by itself.
         let _ = stopping.send(());
     };
-    let server = axum::serve(listener, router(Shown { metrics, readiness })).with_graceful_shutdown(stop);
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop);
     tokio::select! {
         ended = async { server.await } => ended,
         () = grace_is_over(grace_begins) => Ok(()),

@@ -18,7 +18,9 @@ struct Running {
 }
 
 async fn start() -> Running {
-    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "http.listen")
+        .await
+        .unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Arc::new(Metrics::new(&[]).unwrap());
     let readiness = Arc::new(Readiness::default());
@@ -109,9 +111,11 @@ async fn ready_is_200_while_the_spool_stands_in_for_rocketmq() {
 
 #[tokio::test]
 async fn a_taken_port_is_named_with_its_key() {
-    let taken = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let taken = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "http.listen")
+        .await
+        .unwrap();
     let address = taken.local_addr().unwrap();
-    let error = bind(address).await.unwrap_err().to_string();
+    let error = bind(address, "http.listen").await.unwrap_err().to_string();
     assert!(
         error.contains(&address.to_string()) && error.contains("http.listen"),
         "{error}"

@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 use super::{MessageId, SessionStamp};
 
+/// What one message costs beside its bytes.
+const BOOKKEEPING_BYTES: usize = 512;
+
 /// The QoS of a delivery (not of the publish: a subscriber cannot know that).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Qos {
@@ -53,6 +56,26 @@ pub struct MqttProperties {
     pub payload_format: Option<u8>,
 }
 
+/// A message to publish on MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttMessage {
+    /// A legal topic name.
+    pub topic: String,
+    pub payload: Bytes,
+    /// At most once or at least once.
+    pub qos: Qos,
+    pub properties: MqttProperties,
+}
+
+impl MqttMessage {
+    /// What it is counted with against the memory bounds.
+    pub fn weight_bytes(&self) -> usize {
+        let user = self.properties.user.iter();
+        let user: usize = user.map(|(name, value)| name.len() + value.len()).sum();
+        BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + user
+    }
+}
+
 /// Which delivery this was: one PUBLISH on one connection of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -91,7 +114,6 @@ pub struct Envelope {
 impl Envelope {
     /// What this message is counted with against the memory bounds: its bytes and a fixed part for bookkeeping.
     pub fn weight_bytes(&self) -> usize {
-        const BOOKKEEPING_BYTES: usize = 512;
         let user: usize = self
             .properties
             .user

@@ -12,7 +12,7 @@ mod outgoing;
 mod stored;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use envelope::{Arrival, Envelope, MqttProperties, Qos};
+pub use envelope::{Arrival, Envelope, MqttMessage, MqttProperties, Qos};
 pub use id::{MessageId, MessageIds, SessionStamp};
 pub use kind::Kind;
 pub use outcome::{DeadReason, DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};

@@ -35,6 +35,12 @@ pub enum FilterReason {
     HeldBack,
     /// Another client took the session over; the next holder gets this message again.
     SessionTakenOver,
+    /// Downlink: it came from MQTT, and everybody there has it already.
+    FromMqtt,
+    /// Uplink: the bridge itself published it, so it is stored already.
+    FromRocketmq,
+    /// It went through the bridge again and again: others copy it from topic to topic in a circle.
+    HopLimit,
 }
 
 /// Why a message was given up.
@@ -65,6 +71,14 @@ pub enum DeadReason {
     NoPermission,
     /// The topic does not exist, and its share of the spool is full.
     TopicMissing,
+    /// Downlink: the topic that the message asks for cannot be published to.
+    IllegalMqttTopic,
+    /// Downlink: the MQTT broker refuses it for good, or hangs up whenever it comes.
+    RefusedByMqtt,
+    /// Downlink: over the MQTT broker's limit for packets.
+    TooLargeForMqtt,
+    /// Classroom: nothing that could be understood, or nobody who may say it.
+    RefusedByClassroom,
 }
 
 /// The store took the message, but not as safely as it was asked to.
@@ -108,12 +122,15 @@ pub enum Sent {
 }
 
 impl FilterReason {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::NoRule,
         Self::RetainedCopy,
         Self::Redelivered,
         Self::HeldBack,
         Self::SessionTakenOver,
+        Self::FromMqtt,
+        Self::FromRocketmq,
+        Self::HopLimit,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -123,6 +140,9 @@ impl FilterReason {
             Self::Redelivered => "redelivered",
             Self::HeldBack => "held_back",
             Self::SessionTakenOver => "session_taken_over",
+            Self::FromMqtt => "from_mqtt",
+            Self::FromRocketmq => "from_rocketmq",
+            Self::HopLimit => "hop_limit",
         }
     }
 }
@@ -146,13 +166,17 @@ impl DropReason {
 }
 
 impl DeadReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::IllegalTopic,
         Self::PropertiesTooLarge,
         Self::TooLarge,
         Self::RefusedByRocketmq,
         Self::NoPermission,
         Self::TopicMissing,
+        Self::IllegalMqttTopic,
+        Self::RefusedByMqtt,
+        Self::TooLargeForMqtt,
+        Self::RefusedByClassroom,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -163,6 +187,10 @@ impl DeadReason {
             Self::RefusedByRocketmq => "refused_by_rocketmq",
             Self::NoPermission => "no_permission",
             Self::TopicMissing => "topic_missing",
+            Self::IllegalMqttTopic => "illegal_mqtt_topic",
+            Self::RefusedByMqtt => "refused_by_mqtt",
+            Self::TooLargeForMqtt => "too_large_for_mqtt",
+            Self::RefusedByClassroom => "refused_by_classroom",
         }
     }
 

@@ -42,6 +42,10 @@ pub enum LinkError {
     Closed,
     #[error("the MQTT broker disconnects us: {0:?}")]
     Disconnected(DisconnectReasonCode),
+    #[error("the MQTT broker is silent")]
+    Silent,
+    #[error("the MQTT broker cannot take a message now: {0}")]
+    NotNow(String),
     #[error("the MQTT broker sent what MQTT 5 does not allow: {0}")]
     Protocol(PacketError),
 }

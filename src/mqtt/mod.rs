@@ -7,6 +7,8 @@
 mod connection;
 mod hang_ups;
 mod options;
+mod outstanding;
+mod publisher;
 mod replay_publisher;
 mod session;
 mod subscriber;
@@ -17,6 +19,7 @@ mod try_connect;
 mod watchdog;
 
 pub use options::OptionsError;
+pub use publisher::DownlinkPublisher;
 pub use replay_publisher::{ConnectError, ReplayPublisher};
 pub use session::SessionParts;
 pub use subscriber::Subscriber;

@@ -19,6 +19,7 @@ pub struct Target {
     pub keep_alive: Duration,
     pub max_packet_bytes: u32,
     client_id: String,
+    clean_start: bool,
     properties: ConnectProperties,
     login: Option<Login>,
 }
@@ -26,9 +27,16 @@ pub struct Target {
 impl Target {
     /// A session that the broker keeps, under that client id.
     pub fn new(config: &MqttConfig, client_id: &str) -> Result<Self, OptionsError> {
-        let mut properties = ConnectProperties::new();
         let expiry_s = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
-        properties.session_expiry_interval = Some(expiry_s);
+        let mut target = Self::without_session(config, client_id)?;
+        target.properties.session_expiry_interval = Some(expiry_s);
+        target.clean_start = false;
+        Ok(target)
+    }
+
+    /// A session that ends with its connection.
+    pub fn without_session(config: &MqttConfig, client_id: &str) -> Result<Self, OptionsError> {
+        let mut properties = ConnectProperties::new();
         properties.receive_maximum = Some(config.receive_maximum);
         properties.max_packet_size = Some(config.max_packet_bytes);
         let login = config.username.as_ref().map(|username| Login {
@@ -49,6 +57,7 @@ impl Target {
             keep_alive: config.keep_alive,
             max_packet_bytes: config.max_packet_bytes,
             client_id: client_id.to_owned(),
+            clean_start: true,
             properties,
             login,
         })
@@ -58,7 +67,7 @@ impl Target {
         let connect = Connect {
             keep_alive: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
             client_id: self.client_id.clone(),
-            clean_start: false,
+            clean_start: self.clean_start,
             properties: Some(self.properties.clone()),
         };
         Packet::Connect(connect, None, self.login.clone())

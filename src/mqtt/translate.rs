@@ -1,10 +1,10 @@
-//! From rumqttc's packets to our words.
+//! Between rumqttc's packets and our words.
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
-use crate::model::{MqttProperties, Qos};
+use crate::model::{MqttMessage, MqttProperties, Qos};
 
 /// What of a PUBLISH goes into an envelope.
 pub struct Translated {
@@ -31,6 +31,32 @@ pub fn qos(qos: QoS) -> Qos {
         QoS::AtMostOnce => Qos::AtMostOnce,
         QoS::AtLeastOnce => Qos::AtLeastOnce,
         QoS::ExactlyOnce => Qos::ExactlyOnce,
+    }
+}
+
+/// Our words as a PUBLISH; 0 is no packet identifier.
+pub fn to_publish(message: &MqttMessage, packet_id: u16) -> Publish {
+    let properties = &message.properties;
+    Publish {
+        dup: false,
+        qos: match message.qos {
+            Qos::AtMostOnce => QoS::AtMostOnce,
+            Qos::AtLeastOnce => QoS::AtLeastOnce,
+            Qos::ExactlyOnce => QoS::ExactlyOnce,
+        },
+        retain: false,
+        topic: Bytes::copy_from_slice(message.topic.as_bytes()),
+        pkid: packet_id,
+        payload: message.payload.clone(),
+        properties: Some(PublishProperties {
+            payload_format_indicator: properties.payload_format,
+            message_expiry_interval: properties.message_expiry_s,
+            response_topic: properties.response_topic.clone(),
+            correlation_data: properties.correlation_data.clone(),
+            user_properties: properties.user.clone(),
+            content_type: properties.content_type.clone(),
+            ..PublishProperties::default()
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The books of the uplink: every end is counted here, once, and the receipts that have ended are told to the subscriber.
 //!
-//! Promises: `received + spool at start = stored + spool + dead-lettered + filtered + dropped + in flight` at any quiet
+//! Promises: `received + derived + spool at start = stored + spool + dead-lettered + filtered + dropped + in flight` at any quiet
 //! moment.
 
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::intake::IntakeExit;
 use super::ledger::ReceiptNumber;
-use super::ticket::Ticket;
-use crate::model::{DropReason, Kind, Outcome};
+use super::ticket::{Receipt, Ticket, Told};
+use crate::model::{DropReason, FilterReason, Kind, Outcome};
 use crate::telemetry::Metrics;
 
 /// See the module's words.
@@ -25,8 +25,11 @@ impl Books {
     pub async fn settle(&self, topic: &str, ends: Vec<(Ticket, Outcome)>) {
         let kinds = ends.iter().map(|(ticket, outcome)| (ticket.kind, outcome));
         self.count(topic, kinds);
-        self.tell(ends.into_iter().map(|(ticket, _)| ticket).collect())
-            .await;
+        let tickets = ends.into_iter().map(|(ticket, outcome)| {
+            let given_up = outcome == Outcome::Filtered(FilterReason::SessionTakenOver);
+            (ticket, if given_up { Told::GivenUp } else { Told::Kept })
+        });
+        self.tell(tickets.collect()).await;
     }
 
     /// These messages are fsynced in the spool: their receipts end, they themselves do not.
@@ -34,7 +37,8 @@ impl Books {
         let count = tickets.len() as i64;
         self.metrics.spooled_total.inc_by(tickets.len() as u64);
         self.metrics.spool_depth.add(count);
-        self.tell(tickets).await;
+        self.tell(tickets.into_iter().map(|ticket| (ticket, Told::Kept)).collect())
+            .await;
     }
 
     /// These messages have ended, and are in the spool no more.
@@ -70,14 +74,22 @@ impl Books {
     }
 
     /// Receipts have ended, whatever became of their messages.
-    async fn tell(&self, tickets: Vec<Ticket>) {
+    async fn tell(&self, tickets: Vec<(Ticket, Told)>) {
         if tickets.is_empty() {
             return;
         }
-        let weight_bytes = tickets.iter().map(|ticket| ticket.weight_bytes).sum();
+        let weight_bytes = tickets.iter().map(|(ticket, _)| ticket.weight_bytes).sum();
         self.metrics.in_flight.sub(tickets.len() as i64);
         self.exit.leave(tickets.len(), weight_bytes);
-        let receipts: Vec<_> = tickets.into_iter().filter_map(|ticket| ticket.receipt).collect();
+        let mut receipts = Vec::with_capacity(tickets.len());
+        for (ticket, told) in tickets {
+            match ticket.receipt {
+                Some(Receipt::Mqtt(receipt)) => receipts.push(receipt),
+                // A maker that is gone asks again after its next start.
+                Some(Receipt::Derived(receipt)) => _ = receipt.tell.send((receipt.number, told)),
+                None => {}
+            }
+        }
         // A closed channel means that the subscriber is gone, and with it the right to acknowledge.
         let _ = self.settled.send(receipts).await;
     }

@@ -1,7 +1,7 @@
 //! The bounded door into the pipeline.
 //!
 //! Bounds: messages and bytes on their way, from arrival to their end. When full: QoS 0 is dropped and counted; for
-//! QoS 1 the caller drops its connection without acknowledging and comes back below half.
+//! QoS 1 the caller drops its connection without acknowledging and comes back below half; the classroom waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 
 use super::ledger::ReceiptNumber;
+use super::ticket::{DerivedReceipt, Receipt, Ticket};
+use crate::binding::Bound;
 use crate::model::Envelope;
 
 /// A message at the door. Without a receipt (QoS 0) nobody waits for its end.
@@ -16,6 +18,36 @@ use crate::model::Envelope;
 pub struct Arrived {
     pub envelope: Envelope,
     pub receipt: Option<ReceiptNumber>,
+}
+
+/// A message that the bridge made itself, already bound.
+#[derive(Debug)]
+pub struct Derived {
+    pub bound: Bound,
+    pub receipt: DerivedReceipt,
+}
+
+impl Derived {
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket {
+            receipt: Some(Receipt::Derived(self.receipt.clone())),
+            weight_bytes: self.weight_bytes(),
+            kind: self.bound.kind,
+        }
+    }
+
+    pub(super) fn weight_bytes(&self) -> usize {
+        let properties = self.bound.properties.iter();
+        let properties: usize = properties.map(|(name, value)| name.len() + value.len()).sum();
+        512 + self.bound.body.len() + properties
+    }
+}
+
+/// Whoever comes through the door.
+#[derive(Debug)]
+pub enum Arriving {
+    Mqtt(Arrived),
+    Derived(Derived),
 }
 
 /// The door is shut; the message is given back.
@@ -34,14 +66,14 @@ struct Load {
 /// The outside of the door.
 #[derive(Debug, Clone)]
 pub struct Intake {
-    sender: mpsc::Sender<Arrived>,
+    sender: mpsc::Sender<Arriving>,
     load: Arc<Load>,
 }
 
 /// The inside of the door.
 #[derive(Debug)]
 pub struct IntakeReceiver {
-    pub receiver: mpsc::Receiver<Arrived>,
+    pub receiver: mpsc::Receiver<Arriving>,
     load: Arc<Load>,
 }
 
@@ -76,10 +108,30 @@ impl Intake {
         }
         self.load.messages.fetch_add(1, Ordering::Relaxed);
         self.load.bytes.fetch_add(weight_bytes, Ordering::Relaxed);
-        self.sender.try_send(arrived).map_err(|refused| {
-            self.load.leave(1, weight_bytes);
-            Full(Box::new(refused.into_inner()))
-        })
+        match self.sender.try_reserve() {
+            Ok(place) => {
+                place.send(Arriving::Mqtt(arrived));
+                Ok(())
+            }
+            Err(_) => {
+                self.load.leave(1, weight_bytes);
+                Err(Full(Box::new(arrived)))
+            }
+        }
+    }
+
+    /// Takes a derived message in; waits while there is no room. `false`: the pipeline has ended.
+    /// No deadline: like [`Self::relieved`].
+    pub async fn enter_derived(&self, derived: Derived) -> bool {
+        let weight_bytes = derived.weight_bytes();
+        self.relieved().await;
+        let Ok(place) = self.sender.reserve().await else {
+            return false;
+        };
+        self.load.messages.fetch_add(1, Ordering::Relaxed);
+        self.load.bytes.fetch_add(weight_bytes, Ordering::Relaxed);
+        place.send(Arriving::Derived(derived));
+        true
     }
 
     /// Returns when less than half of both bounds is used. No deadline: only the end of messages can shorten it.

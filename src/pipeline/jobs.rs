@@ -85,6 +85,10 @@ fn detail(reason: DeadReason) -> &'static str {
         DeadReason::TopicMissing => {
             "the RocketMQ topic does not exist, and its messages filled spool.topic_bytes"
         }
+        DeadReason::IllegalMqttTopic => "its MQTT topic cannot be published to",
+        DeadReason::RefusedByMqtt => "the MQTT broker refuses it",
+        DeadReason::TooLargeForMqtt => "it is over the MQTT broker's limit for packets",
+        DeadReason::RefusedByClassroom => "the classroom's rules refuse it",
     }
 }
 

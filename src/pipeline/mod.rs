@@ -11,6 +11,7 @@ mod intake;
 mod jobs;
 mod lanes;
 mod ledger;
+mod parts;
 pub mod ports;
 mod retry;
 mod spill;
@@ -22,11 +23,13 @@ mod uplink;
 pub use alarm::Alarm;
 pub use attempts::Sending;
 pub use dead_letters::DeadLetters;
-pub use intake::{Arrived, Full, Intake, IntakeReceiver, intake};
+pub use intake::{Arrived, Arriving, Derived, Full, Intake, IntakeReceiver, intake};
 pub use lanes::BatchLimits;
 pub use ledger::{
     Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ,
 };
+pub use parts::{Link, SaveTables, UplinkParts};
 pub use retry::{Retry, seed_jitter};
 pub use spool_state::SpoolUse;
-pub use uplink::{Link, SaveTables, Uplink, UplinkParts};
+pub use ticket::{DerivedReceipt, Told};
+pub use uplink::Uplink;

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use crate::model::OutgoingMessage;
-use crate::model::{FailureKind, QueueName, Sent, StoredMessage};
+use crate::model::{FailureKind, MqttMessage, QueueName, Sent, StoredMessage};
 
 /// A future without a type parameter, so that ports can be trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -72,6 +72,24 @@ pub trait Reader: Send + Sync {
         from_offset: u64,
         limit: u32,
     ) -> BoxFuture<'a, Result<Page, ReadError>>;
+}
+
+/// A message for the MQTT broker, with a number to tell its end by.
+#[derive(Debug)]
+pub struct Publishing {
+    pub number: u64,
+    pub message: MqttMessage,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// PUBACK; for QoS 0, written to the connection.
+    Acknowledged,
+    /// Never, whatever is tried; with the broker's word for it.
+    Refused(String),
+    /// Over the broker's limit for packets.
+    TooLarge,
 }
 
 /// Says whether this process may act for the session and its state.

@@ -11,58 +11,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::attempts::{Ends, Sending};
+use super::attempts::Ends;
 use super::books::Books;
-use super::dead_letters::DeadLetters;
-use super::intake::{Arrived, IntakeReceiver};
+use super::intake::{Arrived, Arriving};
 use super::jobs::{Dying, Finished, look_up, report_dead, start};
-use super::lanes::{BatchLimits, Flight, TopicLanes, Waiting};
-use super::ledger::ReceiptNumber;
-use super::ports::Lease;
-use super::spool_state::{SpoolState, SpoolUse};
-use super::ticket::Ticket;
-use crate::binding::{self, RuleSet, Unbound};
-use crate::data_dir::{QueueTables, TopicQueues};
-use crate::model::{Clock, DeadReason, DropReason, FilterReason, Kind, Outcome, QueueName};
+use super::lanes::{Flight, TopicLanes, Waiting};
+use super::parts::{Link, UplinkParts};
+use super::spool_state::SpoolState;
+use super::ticket::{Receipt, Ticket};
+use crate::binding::{self, Bound, Unbound};
+use crate::data_dir::TopicQueues;
+use crate::model::{DeadReason, DropReason, FilterReason, Kind, Outcome, QueueName};
 use crate::spool::{Appended, RowKey, SpoolError, Taken};
 
 /// How long no send starts after the loss of the MQTT link: the session's next holder would get the same messages,
 /// so the CONNACK is awaited. Longer than that nobody else can have it, because the broker itself is away.
 const HOLD_AFTER_LINK_LOSS: Duration = Duration::from_secs(10);
 const INTAKE_AT_ONCE: usize = 512;
-
-/// What is known of the MQTT link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
-    Up,
-    Down,
-    /// Another client took the session: what was not sent belongs to it now.
-    TakenOver,
-}
-
-/// Keeps the queue tables where the next process finds them.
-pub type SaveTables = Box<dyn Fn(&QueueTables) + Send>;
-
-/// Everything the uplink is made of.
-pub struct UplinkParts {
-    pub rules: Arc<RuleSet>,
-    pub sending: Arc<Sending>,
-    pub spool: Option<SpoolUse>,
-    pub dead_letters: Arc<DeadLetters>,
-    pub lease: Arc<dyn Lease>,
-    pub clock: Arc<dyn Clock>,
-    pub intake: IntakeReceiver,
-    /// Receipts that have ended, to the subscriber. Bounded; the subscriber never waits for the uplink.
-    pub settled: mpsc::Sender<Vec<ReceiptNumber>>,
-    pub link: watch::Receiver<Link>,
-    pub tables: QueueTables,
-    pub save_tables: SaveTables,
-    pub limits: BatchLimits,
-}
 
 /// See the module's words.
 pub struct Uplink {
@@ -156,12 +124,25 @@ impl Uplink {
         }
     }
 
-    async fn take_in(&mut self, arrived: &mut Vec<Arrived>) {
+    async fn take_in(&mut self, arrived: &mut Vec<Arriving>) {
         let mut ended = Vec::new();
         let mut dying = Vec::new();
-        for Arrived { envelope, receipt } in arrived.drain(..) {
+        for arriving in arrived.drain(..) {
+            let Arrived { envelope, receipt } = match arriving {
+                Arriving::Mqtt(arrived) => arrived,
+                Arriving::Derived(derived) => {
+                    let ticket = derived.ticket();
+                    if self.parts.sending.taken_over.load(Ordering::Relaxed) {
+                        let outcome = Outcome::Filtered(FilterReason::SessionTakenOver);
+                        ended.push((ticket, outcome));
+                    } else {
+                        self.push(derived.bound, ticket);
+                    }
+                    continue;
+                }
+            };
             let ticket = |kind| Ticket {
-                receipt,
+                receipt: receipt.map(Receipt::Mqtt),
                 weight_bytes: envelope.weight_bytes(),
                 kind,
             };
@@ -173,14 +154,8 @@ impl Uplink {
             }
             match self.parts.rules.bind(&envelope) {
                 Ok(bound) => {
-                    let topic = bound.topic.clone();
-                    let waiting = Waiting {
-                        ticket: ticket(bound.kind),
-                        slot: bound.slot,
-                        message: bound.into_message(),
-                        since: self.parts.clock.monotonic(),
-                    };
-                    self.lanes(&topic).push(waiting);
+                    let ticket = ticket(bound.kind);
+                    self.push(bound, ticket);
                 }
                 Err(Unbound::Filtered(reason)) => {
                     ended.push((ticket(Kind::Other), Outcome::Filtered(reason)));
@@ -196,6 +171,17 @@ impl Uplink {
             self.books.settle("", ended).await;
         }
         self.bury("".into(), dying);
+    }
+
+    fn push(&mut self, bound: Bound, ticket: Ticket) {
+        let topic = bound.topic.clone();
+        let waiting = Waiting {
+            ticket,
+            slot: bound.slot,
+            message: bound.into_message(),
+            since: self.parts.clock.monotonic(),
+        };
+        self.lanes(&topic).push(waiting);
     }
 
     fn lanes(&mut self, topic: &Arc<str>) -> &mut TopicLanes {

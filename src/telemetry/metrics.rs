@@ -10,6 +10,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
+use super::downlink_metrics::DownlinkMetrics;
 use super::register::{ByMember, Register};
 use crate::model::{DeadReason, DropReason, FailureKind, FilterReason, Kind};
 
@@ -23,6 +24,10 @@ pub struct Metrics {
     received_bytes: IntCounter,
     ends: Ends,
     sends: Sends,
+    /// Messages that the classroom made out of others.
+    pub derived_total: IntCounter,
+    /// The way from RocketMQ to MQTT.
+    pub downlink: DownlinkMetrics,
     pub in_flight: IntGauge,
     /// Messages written to the spool, each once.
     pub spooled_total: IntCounter,
@@ -54,7 +59,7 @@ pub struct Metrics {
 impl Metrics {
     /// `topics` are the RocketMQ topic names that stand literally in the configuration; all others share one label.
     pub fn new(topics: &[String]) -> Result<Self, prometheus::Error> {
-        let register = Register::default();
+        let register = Register::uplink();
         register_process(&register)?;
         Ok(Self {
             received: register.counter("roombridge_received_total", "PUBLISH packets that came from MQTT")?,
@@ -64,30 +69,33 @@ impl Metrics {
             )?,
             ends: Ends::new(&register, topics)?,
             sends: Sends::new(&register)?,
-            in_flight: register
-                .uplink_gauge("roombridge_in_flight", "Messages received whose end is open")?,
+            derived_total: register.counter(
+                "roombridge_derived_total",
+                "Messages that the classroom made out of others",
+            )?,
+            downlink: DownlinkMetrics::new(&register.downlink())?,
+            in_flight: register.way_gauge("roombridge_in_flight", "Messages received whose end is open")?,
             spooled_total: register
                 .counter("roombridge_spooled_total", "Messages that went through the spool")?,
-            spool_depth: register.uplink_gauge("roombridge_spool_depth", "Messages in the spool now")?,
-            spool_depth_at_start: register.uplink_gauge(
+            spool_depth: register.way_gauge("roombridge_spool_depth", "Messages in the spool now")?,
+            spool_depth_at_start: register.way_gauge(
                 "roombridge_spool_depth_at_start",
                 "Messages that were in the spool when this process started",
             )?,
-            spool_bytes: register.uplink_gauge("roombridge_spool_bytes", "Bytes in the spool now")?,
+            spool_bytes: register.way_gauge("roombridge_spool_bytes", "Bytes in the spool now")?,
             spool_limit_bytes: register
-                .uplink_gauge("roombridge_spool_limit_bytes", "Bytes that the spool may hold")?,
-            spool_full: register.uplink_gauge("roombridge_spool_full", "1 while the spool has no room")?,
-            spool_poisoned: register.uplink_gauge(
+                .way_gauge("roombridge_spool_limit_bytes", "Bytes that the spool may hold")?,
+            spool_full: register.way_gauge("roombridge_spool_full", "1 while the spool has no room")?,
+            spool_poisoned: register.way_gauge(
                 "roombridge_spool_poisoned",
                 "1 if the spool is out of use after an error of the disk",
             )?,
-            spool_oldest_age_seconds: register.uplink_seconds_gauge(
+            spool_oldest_age_seconds: register.way_seconds_gauge(
                 "roombridge_spool_oldest_age_seconds",
                 "Age of the oldest message in the spool",
             )?,
-            unsettled_messages: register
-                .uplink_gauge("roombridge_lag_messages", "Messages not yet settled")?,
-            oldest_unsettled_age_seconds: register.uplink_seconds_gauge(
+            unsettled_messages: register.way_gauge("roombridge_lag_messages", "Messages not yet settled")?,
+            oldest_unsettled_age_seconds: register.way_seconds_gauge(
                 "roombridge_lag_seconds",
                 "Age of the oldest message not yet settled",
             )?,
@@ -101,7 +109,7 @@ impl Metrics {
                 "roombridge_session_lost_total",
                 "Connections on which the broker had forgotten our session",
             )?,
-            receive_window_full: register.uplink_gauge(
+            receive_window_full: register.way_gauge(
                 "roombridge_receive_window_full",
                 "1 while the broker may send nothing more",
             )?,

@@ -131,6 +131,7 @@ fn every_metric_is_documented_and_none_is_invented() {
         .consumer_lag_messages
         .with_label_values(&["group", "topic"])
         .set(1);
+    metrics.downlink.lag_messages.with_label_values(&["topic"]).set(1);
     let existing: BTreeSet<String> = metrics
         .registry
         .gather()

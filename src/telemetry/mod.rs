@@ -4,11 +4,13 @@
 //! payload in a log.
 //! Must never: import a room that does work; the rooms report to here.
 
+mod downlink_metrics;
 mod logging;
 mod metrics;
 mod readiness;
 mod register;
 
+pub use downlink_metrics::DownlinkMetrics;
 pub use logging::{LoggingError, init};
 pub use metrics::{EndCounts, Metrics};
 pub use readiness::{MqttReadiness, Readiness, ReadinessReport, RocketMqReadiness, SpoolReadiness};

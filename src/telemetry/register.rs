@@ -5,8 +5,8 @@ use prometheus::{
     core::Collector,
 };
 
-/// The direction that every series of this path carries; the other one will be `downlink`.
-const DIRECTION: (&str, &str) = ("direction", "uplink");
+/// The label of every series that belongs to one way.
+const DIRECTION: &str = "direction";
 
 /// From half a millisecond, where an idle store answers, to a minute, where something is broken.
 const SECONDS: &[f64] = &[
@@ -14,20 +14,36 @@ const SECONDS: &[f64] = &[
 ];
 const BATCH_MESSAGES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// A registry that is being filled.
-#[derive(Debug, Default)]
+/// A registry that is being filled with the series of one way.
+#[derive(Debug)]
 pub(super) struct Register {
     pub registry: Registry,
+    direction: &'static str,
 }
 
 impl Register {
+    pub fn uplink() -> Self {
+        Self {
+            registry: Registry::new(),
+            direction: "uplink",
+        }
+    }
+
+    /// The same registry, for the series of the other way.
+    pub fn downlink(&self) -> Self {
+        Self {
+            registry: self.registry.clone(),
+            direction: "downlink",
+        }
+    }
+
     fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
         self.registry.register(Box::new(collector.clone()))?;
         Ok(collector)
     }
 
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        self.add(IntCounter::with_opts(uplink(name, help))?)
+        self.add(IntCounter::with_opts(self.options(name, help))?)
     }
 
     pub fn counters(
@@ -36,15 +52,29 @@ impl Register {
         help: &str,
         labels: &[&str],
     ) -> Result<IntCounterVec, prometheus::Error> {
-        self.add(IntCounterVec::new(uplink(name, help), labels)?)
+        self.add(IntCounterVec::new(self.options(name, help), labels)?)
     }
 
-    pub fn uplink_gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.add(IntGauge::with_opts(uplink(name, help))?)
+    pub fn way_gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::with_opts(self.options(name, help))?)
     }
 
-    pub fn uplink_seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-        self.add(Gauge::with_opts(uplink(name, help))?)
+    pub fn way_seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::with_opts(self.options(name, help))?)
+    }
+
+    /// A gauge by labels, of this way.
+    pub fn way_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(self.options(name, help), labels)?)
+    }
+
+    fn options(&self, name: &str, help: &str) -> Opts {
+        Opts::new(name, help).const_label(DIRECTION, self.direction)
     }
 
     /// Of the process or a connection, which have no direction.
@@ -66,14 +96,10 @@ impl Register {
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
         let options = HistogramOpts::new(name, help)
-            .const_label(DIRECTION.0, DIRECTION.1)
+            .const_label(DIRECTION, self.direction)
             .buckets(buckets.to_vec());
         self.add(Histogram::with_opts(options)?)
     }
-}
-
-fn uplink(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).const_label(DIRECTION.0, DIRECTION.1)
 }
 
 /// One counter for each member of a closed list, looked up once; a search through a dozen entries is cheaper than hashing

@@ -5,7 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[cfg(feature = "embedded")]
+mod classroom;
+#[cfg(feature = "embedded")]
 mod dev;
+mod downlink;
 mod faults;
 mod harness;
 mod limits;

@@ -343,3 +343,33 @@ fn literal_topics_come_from_filters_and_templates_without_placeholders() {
     let rules = rules(&[binding("room/#"), fixed, binding("room/x"), binding("#")]);
     assert_eq!(rules.literal_topics(), ["room", "chat"]);
 }
+
+/// Hazard 21: all rooms would share one lane where the topic names no room.
+#[test]
+fn the_room_that_the_payload_names_gives_the_lane() {
+    let rules = rules(&[BindingConfig {
+        order_key_field: Some("roomId".to_owned()),
+        ..binding("roomSend/#")
+    }]);
+    let slot = |body: &str| {
+        rules
+            .bind(&message("roomSend/message", body.as_bytes()))
+            .unwrap()
+            .slot
+    };
+    let elsewhere = slot("no JSON");
+    assert_eq!(slot(r#"{"roomId":"123456","msg":"hi"}"#), slot_of("123456"));
+    assert_eq!(slot(r#"{"roomId":123456}"#), slot_of("123456"), "as a number");
+    for none in [
+        r#"{"roomId":"a/b"}"#,
+        r#"{"roomId":""}"#,
+        r#"{"roomId":null}"#,
+        r#"{"peer":"x"}"#,
+    ] {
+        assert_eq!(slot(none), elsewhere, "{none}");
+    }
+    // Chat of a room and a mute in it are in one lane; neither has a room in history, which reads `room/message/...`.
+    let command = message("roomSend/command", br#"{"type":"shutUp","roomId":"123456"}"#);
+    let bound = rules.bind(&command).unwrap();
+    assert_eq!((bound.slot, bound.room), (slot_of("123456"), None));
+}

@@ -1,6 +1,7 @@
 //! The binding as the rest of the program sees it.
 
 mod bind;
+mod down;
 mod explain;
 mod query;
 mod round_trip;
@@ -26,6 +27,7 @@ fn binding(filter: &str) -> BindingConfig {
         room: None,
         kind: None,
         order_key: None,
+        order_key_field: None,
         sender: None,
     }
 }

@@ -158,7 +158,8 @@ async fn uplink(
         dead_letters: Arc::new(local),
         drain_batches: BATCHES_AT_ONCE,
     };
-    let uplink = middle.uplink(sink, receiver, settled, link_seen);
+    let dead_letters = middle.dead_letters(sink.clone());
+    let uplink = middle.uplink(sink, dead_letters, receiver, settled, link_seen);
     let door = Door {
         _intake: intake,
         _link: link,

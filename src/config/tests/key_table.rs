@@ -6,8 +6,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
 use crate::config::keys::{KEYS, Kind};
 use crate::config::raw::{
-    RawBinding, RawConfig, RawDeadLetter, RawHttp, RawLag, RawLog, RawMqtt, RawOrigin, RawPipeline,
-    RawRocketMq, RawSender, RawShutdown, RawSpool,
+    RawAccess, RawBinding, RawClassroom, RawConfig, RawDeadLetter, RawDownlink, RawHttp, RawLag, RawLog,
+    RawLogin, RawMqtt, RawOrigin, RawPipeline, RawRocketMq, RawSender, RawShutdown, RawSpool, RawWeb,
 };
 
 /// Asks a struct for the names of its fields, and gives it nothing.
@@ -68,6 +68,11 @@ fn the_table_and_the_raw_structs_know_the_same_keys() {
         ("log", fields::<RawLog>("log")),
         ("shutdown", fields::<RawShutdown>("shutdown")),
         ("origin", fields::<RawOrigin>("origin")),
+        ("downlink", fields::<RawDownlink>("downlink")),
+        ("classroom", fields::<RawClassroom>("classroom")),
+        ("access", fields::<RawAccess>("access")),
+        ("login", fields::<RawLogin>("login")),
+        ("web", fields::<RawWeb>("web")),
     ];
     let listed_tables: BTreeSet<&str> = KEYS
         .iter()

@@ -72,13 +72,15 @@ fn what_it_shows_as_default_is_the_default() {
     assert_eq!(rocketmq.lag.len(), 1);
     (rocketmq.access_key, rocketmq.secret_key, rocketmq.lag) = (None, None, Vec::new());
     assert_eq!(format!("{rocketmq:?}"), format!("{:?}", defaults.rocketmq));
-    let [binding] = shown.bindings.as_slice() else {
+    let [binding, of_classroom] = shown.bindings.as_slice() else {
         panic!("{:?}", shown.bindings)
     };
     assert_eq!(
         (&binding.topic, &binding.tag),
         (&defaults.bindings[0].topic, &defaults.bindings[0].tag)
     );
+    assert_eq!(of_classroom.order_key_field.as_deref(), Some("roomId"));
+    assert!(shown.classroom.is_some() && shown.downlinks.len() == 1);
     assert!(binding.room.is_some() && binding.kind.is_some() && binding.order_key.is_some());
 }
 
@@ -89,6 +91,8 @@ fn it_loads_with_every_secret_in_a_file() {
         "mqtt-password",
         "rocketmq-secret-key",
         "roombridge-origin-key",
+        "roombridge-access",
+        "roombridge-login",
         "mqtt-ca.pem",
     ] {
         std::fs::write(folder.path().join(name), "content\n").unwrap();
@@ -98,7 +102,9 @@ fn it_loads_with_every_secret_in_a_file() {
         .replace("mqtt://127.0.0.1:1883", "mqtts://127.0.0.1:8883")
         .replace("/run/secrets", folder)
         .replace("/etc/roombridge", folder);
-    let by_file = without_lines(&all, |key| matches!(key, "password" | "secret_key" | "key"));
+    let by_file = without_lines(&all, |key| {
+        matches!(key, "password" | "secret_key" | "key" | "secret")
+    });
     let config = load(&by_file, &[]).unwrap();
     assert!(
         config.mqtt.password.is_some() && config.rocketmq.secret_key.is_some() && config.origin.key.is_some()

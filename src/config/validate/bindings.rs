@@ -53,6 +53,7 @@ fn binding(index: usize, raw: RawBinding, places: &Places) -> Result<BindingConf
         room: text("room", raw.room)?,
         kind: text("kind", raw.kind)?,
         order_key: text("order_key", raw.order_key)?,
+        order_key_field: text("order_key_field", raw.order_key_field)?,
         sender: raw
             .sender
             .map(|raw| sender(&key("sender"), raw, places))

@@ -5,6 +5,7 @@
 
 mod bindings;
 mod check;
+mod classroom;
 mod mqtt;
 mod rocketmq;
 mod spool;
@@ -30,15 +31,23 @@ pub(super) fn config(raw: RawConfig, places: &Places) -> Result<Config, ConfigEr
         max_message_bytes: rocketmq.max_message_bytes,
     };
     let bindings = bindings::bindings(raw.binding, places)?;
+    let dead_letter = spool::dead_letter(raw.dead_letter, limits.max_message_bytes, &bindings, places)?;
+    let downlinks = classroom::downlinks(raw.downlink, dead_letter.topic.as_deref(), places)?;
+    let access = classroom::access(raw.access, places)?;
     Ok(Config {
         data_dir: data_dir(raw.data_dir, places)?,
         pipeline: pipeline(&raw.pipeline, &limits, places)?,
         spool: spool::spool(&raw.spool, limits.max_message_bytes, places)?,
-        dead_letter: spool::dead_letter(raw.dead_letter, limits.max_message_bytes, &bindings, places)?,
+        dead_letter,
         http: http(raw.http, places)?,
         log: log(raw.log, places)?,
         shutdown: shutdown(&raw.shutdown, places)?,
         origin: origin(raw.origin, places)?,
+        classroom: classroom::classroom(raw.classroom, &bindings, &downlinks, places)?,
+        login: classroom::login(raw.login, access.as_ref(), places)?,
+        web: classroom::web(raw.web, access.as_ref(), places)?,
+        access,
+        downlinks,
         bindings,
         mqtt,
         rocketmq,

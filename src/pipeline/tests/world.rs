@@ -4,17 +4,20 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::super::*;
-use crate::binding::BindingSettings;
+use crate::binding::{BindingSettings, RuleSet};
 use crate::config::BindingConfig;
+use crate::data_dir::QueueTables;
 use crate::model::{
-    Arrival, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Sent, SessionStamp, StoredAt,
+    Arrival, Clock, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Sent, SessionStamp, StoredAt,
 };
 use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink, SoleHolder};
-use crate::pipeline::{Alarm, Intake, ReceiptLedger, intake};
+use crate::pipeline::{
+    Alarm, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse, intake,
+};
 use crate::spool::Overflow;
 use crate::spool::memory::MemorySpool;
 use crate::telemetry::{Metrics, Readiness};
@@ -147,6 +150,7 @@ impl Process {
             room: None,
             kind: None,
             order_key: None,
+            order_key_field: None,
             sender: None,
         };
         let settings = BindingSettings {

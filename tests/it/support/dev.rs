@@ -14,7 +14,7 @@ use super::scratch::Scratch;
 
 const READY: Duration = Duration::from_secs(20);
 const BINARY: &str = env!("CARGO_BIN_EXE_roombridge");
-const FREE_PORTS: [&str; 10] = [
+const FREE_PORTS: [&str; 14] = [
     "--mqtt-port",
     "0",
     "--websocket-port",
@@ -25,10 +25,17 @@ const FREE_PORTS: [&str; 10] = [
     "0",
     "--http-port",
     "0",
+    "--web-port",
+    "0",
+    "--login-port",
+    "0",
 ];
+/// Clients may publish where they like: these stories are about the bridge, not about the class.
+const EVERYBODY: [&str; 2] = ["--auth", "none"];
 
 pub struct Dev {
     process: Process,
+    arguments: Vec<String>,
     starts: u32,
     /// From the start of the process until it said that it is ready.
     pub ready_after: Duration,
@@ -40,10 +47,18 @@ impl Dev {
     /// On free ports and an empty folder; returns when it says that it is ready.
     #[track_caller]
     pub fn start() -> Dev {
+        Dev::start_with(&EVERYBODY)
+    }
+
+    /// With these arguments besides.
+    #[track_caller]
+    pub fn start_with(arguments: &[&str]) -> Dev {
         let scratch = Scratch::new("dev");
-        let (process, ready_after) = launch(&scratch, 1);
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let (process, ready_after) = launch(&scratch, 1, &arguments);
         Dev {
             process,
+            arguments,
             starts: 1,
             ready_after,
             scratch,
@@ -55,7 +70,7 @@ impl Dev {
     pub fn start_again(&mut self) {
         assert!(!self.process.is_running(), "dev still runs");
         self.starts += 1;
-        (self.process, self.ready_after) = launch(&self.scratch, self.starts);
+        (self.process, self.ready_after) = launch(&self.scratch, self.starts, &self.arguments);
     }
 
     /// SIGKILL.
@@ -112,15 +127,12 @@ impl Dev {
     /// Status and body.
     #[track_caller]
     pub fn get(&self, path: &str) -> (u16, String) {
-        let url = format!("http://{}{path}", self.address("http"));
-        let request = ureq::get(&url)
-            .config()
-            .proxy(None)
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(2)));
-        let mut response = request.build().call().expect("dev answers");
-        let text = response.body_mut().read_to_string().unwrap();
-        (response.status().as_u16(), text)
+        http(
+            "GET",
+            &format!("http://{}{path}", self.address("http")),
+            &[],
+            None,
+        )
     }
 
     #[track_caller]
@@ -173,6 +185,30 @@ impl Dev {
     }
 }
 
+/// One request, by a client that knows nothing of us: status and body.
+#[track_caller]
+pub fn http(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&str>) -> (u16, String) {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(20)))
+        .build()
+        .into();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let request = request
+        .body(body.unwrap_or_default().to_owned())
+        .expect("a request");
+    let mut response = agent.run(request).expect("dev answers");
+    let text = response.body_mut().read_to_string().expect("an answer");
+    (response.status().as_u16(), text)
+}
+
 /// Runs `roombridge ARGUMENTS` as a user whose home is that folder, without any configuration.
 #[track_caller]
 pub fn cli_at_home(home: &Scratch, arguments: &[&str]) -> Output {
@@ -197,11 +233,12 @@ pub fn dev_arguments(data: &str) -> Vec<&str> {
     [&["dev", "--data", data], &FREE_PORTS[..]].concat()
 }
 
-fn launch(scratch: &Scratch, start: u32) -> (Process, Duration) {
+fn launch(scratch: &Scratch, start: u32, arguments: &[String]) -> (Process, Duration) {
     let data = scratch.join("data").display().to_string();
     let mut command = Command::new(BINARY);
     command
         .args(dev_arguments(&data))
+        .args(arguments)
         .env("HOME", scratch.path())
         .env_remove("ROOMBRIDGE_LOG");
     let begun = Instant::now();

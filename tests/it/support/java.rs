@@ -95,6 +95,8 @@ pub fn java(options: &[&str], home: &Path) -> Command {
     command
         .args(options)
         .arg(format!("-Duser.home={}", home.display()))
+        // RocketMQ unpacks a library of 12 MB there at each start, and leaves it.
+        .arg(format!("-Djava.io.tmpdir={}", home.display()))
         .arg("-cp")
         .arg(class_path);
     command

@@ -53,6 +53,7 @@ impl Metrics {
         let uplink = |name: &str| self.value(name, &[("direction", "uplink")]);
         Books {
             received: uplink("roombridge_received_total"),
+            derived: uplink("roombridge_derived_total"),
             spool_depth_at_start: uplink("roombridge_spool_depth_at_start"),
             stored: uplink("roombridge_stored_total"),
             spool_depth: uplink("roombridge_spool_depth"),
@@ -76,6 +77,8 @@ impl Series {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Books {
     pub received: f64,
+    /// What the classroom made.
+    pub derived: f64,
     pub spool_depth_at_start: f64,
     pub stored: f64,
     pub spool_depth: f64,
@@ -87,7 +90,7 @@ pub struct Books {
 
 impl Books {
     pub fn came_in(&self) -> f64 {
-        self.received + self.spool_depth_at_start
+        self.received + self.derived + self.spool_depth_at_start
     }
 
     pub fn accounted_for(&self) -> f64 {

@@ -1,23 +1,33 @@
 //! `roombridge dev`: MQTT broker, RocketMQ and the bridge in one process, with nothing else installed.
 
+mod gate;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use roombridge_embedded::{
-    MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker, start_rocketmq,
+    Guests, MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker, start_rocketmq,
 };
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::mpsc;
 
 use super::run::exit_code;
-use super::target::{DevInstance, default_dev_data_dir, dev_bridge_dir};
-use crate::app::Bridge;
+use super::target::{DEV_OPERATOR, DevInstance, default_dev_data_dir, dev_bridge_dir};
+use crate::access::{Gatekeeper, Operator};
+use crate::app::{self, Bridge};
 use crate::config::{Config, LogConfig};
 use crate::lifecycle::Lifecycle;
+use crate::model::SystemClock;
 use crate::telemetry;
+use gate::{Auth, ClassGate, end_expired, pass_on};
 
+/// Events on their way from the broker to the classroom; when there are so many the clients wait.
+const EVENTS: usize = 1024;
 const DRAIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
@@ -40,6 +50,15 @@ pub struct DevArgs {
     /// Metrics and health.
     #[arg(long, value_name = "PORT", default_value_t = 9464)]
     http_port: u16,
+    /// The classroom's pages and its API.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    web_port: u16,
+    /// The login, which gives tokens.
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    login_port: u16,
+    /// Who may connect without a token.
+    #[arg(long, value_enum, default_value_t = Auth::Optional)]
+    auth: Auth,
     /// What to log: a level or tracing directives.
     #[arg(long, value_name = "LEVEL", default_value = "warn", env = "ROOMBRIDGE_LOG")]
     log: String,
@@ -59,19 +78,54 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals(DRAIN)?;
 
-    let (mqtt, rocketmq) = tokio::join!(mqtt_broker(&arguments, &data), rocketmq(&arguments, &data));
-    let (mqtt, rocketmq) = (mqtt?, rocketmq?);
+    let (events, told) = mpsc::channel(EVENTS);
+    let (keeper, password) = keeper(&config)?;
+    config.mqtt.username = Some(DEV_OPERATOR.to_owned());
+    config.mqtt.password = Some(password.clone());
+    let class_gate = Arc::new(ClassGate::new(
+        keeper,
+        arguments.auth,
+        Arc::new(SystemClock::default()),
+    ));
+    let guests = Guests {
+        gate: Some(class_gate.clone()),
+        p2p_parents: config
+            .downlinks
+            .iter()
+            .map(|downlink| downlink.mqtt_topic.clone())
+            .collect(),
+        events: Some(events),
+        ..Guests::default()
+    };
+    let (mqtt, rocketmq) = tokio::join!(
+        mqtt_broker(&arguments, &data, guests),
+        rocketmq(&arguments, &data)
+    );
+    let (mqtt, rocketmq) = (Arc::new(mqtt?), rocketmq?);
     config.data_dir = dev_bridge_dir(&data);
     config.mqtt.port = mqtt.tcp_port();
     config.rocketmq.name_servers = vec![rocketmq.name_server_address()];
-    config.http.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.http_port));
-    let bridge = Bridge::prepare(config, false).await?;
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    config.http.listen = local(arguments.http_port);
+    config.web.listen = Some(local(arguments.web_port));
+    config.login.listen = Some(local(arguments.login_port));
+    config.web.websocket_url = Some(format!("ws://127.0.0.1:{}/mqtt", mqtt.websocket_port()));
+    let mut bridge = Bridge::prepare(config, false).await?;
+    let (news, heard) = mpsc::channel(EVENTS);
+    bridge.hear(heard);
+    tokio::spawn(pass_on(told, news));
+    let expiring = tokio::spawn(end_expired(class_gate, mqtt.clone()));
+    let class = bridge.class_addresses()?;
+    let shown = |address: Option<SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
     let instance = DevInstance {
         pid: std::process::id(),
         mqtt: format!("127.0.0.1:{}", mqtt.tcp_port()),
         websocket: format!("127.0.0.1:{}", mqtt.websocket_port()),
         name_server: rocketmq.name_server_address(),
         http: bridge.http_address()?.to_string(),
+        web: shown(class.web),
+        login: shown(class.login),
+        mqtt_password: password.expose_secret().to_owned(),
     };
     instance
         .write(&data)
@@ -90,15 +144,43 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     });
     let ended = bridge.run(lifecycle).await;
     DevInstance::remove(&data);
-    tokio::join!(mqtt.shutdown(), rocketmq.shutdown());
+    expiring.abort();
+    let _ = expiring.await;
+    // Nobody else has it any more; if somebody had, it would stop when they let go of it.
+    match Arc::try_unwrap(mqtt) {
+        Ok(mqtt) => _ = tokio::join!(mqtt.shutdown(), rocketmq.shutdown()),
+        Err(_) => rocketmq.shutdown().await,
+    }
     Ok(exit_code(ended?))
 }
 
-async fn mqtt_broker(arguments: &DevArgs, data: &Path) -> anyhow::Result<MqttBroker> {
+/// The rules of the door, and the password of this process's own bridge, which nobody else can know.
+fn keeper(config: &Config) -> anyhow::Result<(Gatekeeper, SecretString)> {
+    let access = config
+        .access
+        .as_ref()
+        .context("dev has no [access]; please report this")?;
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
+    let password = SecretString::from(format!("{:032x}", u128::from_be_bytes(random)));
+    let mut keeper = app::gatekeeper(config, access)?;
+    keeper.operators.push(Operator {
+        username: DEV_OPERATOR.to_owned(),
+        password: password.clone(),
+        client_ids: vec![
+            config.mqtt.client_id.clone(),
+            format!("{}-down", config.mqtt.client_id),
+        ],
+    });
+    Ok((keeper, password))
+}
+
+async fn mqtt_broker(arguments: &DevArgs, data: &Path, guests: Guests) -> anyhow::Result<MqttBroker> {
     let options = MqttBrokerOptions {
         tcp_port: arguments.mqtt_port,
         websocket_port: arguments.websocket_port,
         data_dir: data.to_owned(),
+        guests,
     };
     Ok(start_mqtt_broker(options).await?)
 }
@@ -125,21 +207,25 @@ fn banner(instance: &DevInstance, data: &Path, data_was_given: bool) -> String {
         "\
 roombridge dev: everything runs in this process, on this machine only
 
+  classroom    http://{web}/
   MQTT         {mqtt}
   WebSocket    ws://{websocket}/mqtt
+  login        http://{login}/login (access key, instance, secret: dev)
   RocketMQ     {name_server} (name server)
   metrics      http://{http}/metrics
   data         {data}
 
-Try, in another terminal:
+Open the classroom as teacher and as student, or try, in another terminal:
 
-  mosquitto_pub -p {mqtt_port} -q 1 -t room/message/123456 \\
-    -m '{{\"peer\":\"GID_student@@@001\",\"roomId\":\"123456\",\"msg\":\"hello\"}}'
+  mosquitto_pub -p {mqtt_port} -q 1 -t roomSend/message \\
+    -i GID_student@@@001 -m '{{\"peer\":\"GID_student@@@001\",\"roomId\":\"123456\",\"msg\":\"hello\"}}'
   {program} history 123456{where_to_look}
   {program} replay 123456 --speed 4{where_to_look}
   {program} explain room/message/123456
   curl -s http://{http}/metrics",
         mqtt = instance.mqtt,
+        web = instance.web,
+        login = instance.login,
         websocket = instance.websocket,
         name_server = instance.name_server,
         http = instance.http,

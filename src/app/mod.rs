@@ -2,32 +2,38 @@
 //!
 //! Must never: branch on the content of a message.
 
+mod class;
+mod middle;
+mod way_down;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::binding::{BindingSettings, RuleSet};
 use crate::config::Config;
+use crate::consumer::{WakingSink, wakes};
 use crate::data_dir::{DataDir, QueueTables, SessionState};
+use crate::lesson::ClientNews;
 use crate::lifecycle::Lifecycle;
 use crate::model::{Clock, MessageIds, SystemClock};
 use crate::mqtt::{SessionParts, Subscriber};
-use crate::pipeline::ports::{Sink, SoleHolder};
-use crate::pipeline::{
-    Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber, Remembered, Sending,
-    SpoolUse, Uplink, UplinkParts, intake, tail,
-};
+use crate::pipeline::ports::Sink;
+use crate::pipeline::{Link, ReceiptLedger, Remembered, intake, tail};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_rocketmq, watch_spool};
+
+use class::ClassListeners;
+pub use class::{ClassAddresses, gatekeeper};
+pub(crate) use middle::Middle;
 
 /// Settlements on their way to the subscriber: batches, thus far more than there are queues.
 const SETTLEMENTS: usize = 1024;
@@ -47,6 +53,7 @@ pub enum Ended {
 /// A bridge whose parts are ready to start.
 pub struct Bridge {
     listener: TcpListener,
+    class_listeners: ClassListeners,
     carrier: Carrier,
 }
 
@@ -63,6 +70,10 @@ struct Carrier {
     tables: QueueTables,
     spool: Option<Arc<SqliteSpool>>,
     dead_letters: Arc<LocalDeadLetters>,
+    /// What an MQTT broker in this process says of its clients.
+    news: Option<mpsc::Receiver<ClientNews>>,
+    /// The MQTT broker is another program, which delivers no P2P messages by itself.
+    has_foreign_broker: bool,
 }
 
 impl Bridge {
@@ -81,7 +92,8 @@ impl Bridge {
             &config.data_dir.join(DEAD_LETTERS_FILE),
             config.dead_letter.max_bytes,
         )?);
-        let listener = http::bind(config.http.listen).await?;
+        let listener = http::bind(config.http.listen, "http.listen").await?;
+        let class_listeners = ClassListeners::bind(&config).await?;
         let carrier = Carrier {
             metrics: Arc::new(Metrics::new(&topics).context("could not set the metrics up")?),
             readiness: Arc::new(Readiness::new(clock.clone())),
@@ -94,8 +106,25 @@ impl Bridge {
             tables,
             spool,
             dead_letters,
+            news: None,
+            has_foreign_broker: true,
         };
-        Ok(Self { listener, carrier })
+        Ok(Self {
+            listener,
+            class_listeners,
+            carrier,
+        })
+    }
+
+    /// Listens to an MQTT broker in this process.
+    pub fn hear(&mut self, news: mpsc::Receiver<ClientNews>) {
+        self.carrier.news = Some(news);
+        self.carrier.has_foreign_broker = false;
+    }
+
+    /// Where the pages and the login are served, if they are.
+    pub fn class_addresses(&self) -> std::io::Result<ClassAddresses> {
+        self.class_listeners.addresses()
     }
 
     /// Where metrics and health are served.
@@ -111,10 +140,14 @@ impl Bridge {
     /// Runs until the lifecycle says stop.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<Ended> {
         let stopped = lifecycle.stop_now.clone().cancelled_owned();
-        let Self { listener, carrier } = self;
+        let Self {
+            listener,
+            class_listeners,
+            carrier,
+        } = self;
         let (metrics, readiness) = (carrier.metrics.clone(), carrier.readiness.clone());
         let pages = tokio::spawn(http::serve(listener, metrics, readiness, stopped));
-        let ended = carrier.carry(&lifecycle).await;
+        let ended = carrier.carry(&lifecycle, class_listeners).await;
         lifecycle.stop_now.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), pages).await;
         ended
@@ -122,7 +155,7 @@ impl Bridge {
 }
 
 impl Carrier {
-    async fn carry(self, lifecycle: &Lifecycle) -> anyhow::Result<Ended> {
+    async fn carry(mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
         let reader = Arc::new(RocketMqReader::start(self.connector.clone()).await?);
         let topics = self.topics();
         let written: Vec<String> = self.tables.topics.keys().cloned().collect();
@@ -147,18 +180,33 @@ impl Carrier {
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
         let (link, link_seen) = watch::channel(Link::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
-        let sink = Arc::new(Producer::new(
+        let producer = Arc::new(Producer::new(
             self.config.rocketmq.clone(),
             self.connector.clone(),
             reader.clone(),
         ));
         if self.config.rocketmq.create_topics {
             // Early, so that readers find the topic before the first message; what fails is tried again with it.
-            for topic in self.rules.literal_topics() {
-                let _ = sink.queues(&topic).await;
+            for topic in self.topics_to_make() {
+                let _ = producer.queues(&topic).await;
             }
         }
-        let uplink = self.uplink(sink, receiver, settled, link_seen);
+        let ((down_news, down_wakes), (class_news, class_wakes)) = (wakes(), wakes());
+        let sink: Arc<dyn Sink> = Arc::new(WakingSink {
+            inner: producer,
+            followers: vec![down_news, class_news],
+        });
+        let dead_letters = self.middle().dead_letters(sink.clone());
+        let uplink = self
+            .middle()
+            .uplink(sink, dead_letters.clone(), receiver, settled, link_seen);
+        let mut others = self
+            .start_downlink(lifecycle, &reader, &dead_letters, down_wakes)
+            .await?;
+        others.extend(
+            self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners)
+                .await?,
+        );
         let parts = self.session_parts(link, remembered)?;
         let come_back = lifecycle.come_back.clone();
         let subscriber = Subscriber::new(&self.config.mqtt, parts, intake, settled_receiver, come_back)?;
@@ -171,6 +219,7 @@ impl Carrier {
         uplink
             .await
             .context("the pipeline ended unexpectedly; please report this")?;
+        join(others).await?;
         watching.abort();
         if let Some(watching) = watching_spool {
             watching.abort();
@@ -203,14 +252,8 @@ impl Carrier {
         Ok(tail::in_order(receipts).collect())
     }
 
-    fn uplink(
-        &self,
-        sink: Arc<dyn Sink>,
-        intake: IntakeReceiver,
-        settled: mpsc::Sender<Vec<ReceiptNumber>>,
-        link: watch::Receiver<Link>,
-    ) -> Uplink {
-        let middle = Middle {
+    fn middle(&self) -> Middle<'_> {
+        Middle {
             config: &self.config,
             rules: self.rules.clone(),
             metrics: self.metrics.clone(),
@@ -221,8 +264,7 @@ impl Carrier {
             spool: self.spool.clone(),
             dead_letters: self.dead_letters.clone(),
             drain_batches: self.config.spool.drain_batches,
-        };
-        middle.uplink(sink, intake, settled, link)
+        }
     }
 
     fn session_parts(
@@ -230,9 +272,6 @@ impl Carrier {
         link: watch::Sender<Link>,
         remembered: Vec<Remembered>,
     ) -> anyhow::Result<SessionParts> {
-        let mut nonce = [0; 8];
-        getrandom::fill(&mut nonce)
-            .map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
         let mut ledger = ReceiptLedger::new(usize::from(self.config.mqtt.receive_maximum));
         ledger.remember_previous(remembered);
         Ok(SessionParts {
@@ -241,12 +280,27 @@ impl Carrier {
             data_dir: self.data_dir.clone(),
             state: self.session.clone(),
             ledger,
-            ids: MessageIds::new(u64::from_be_bytes(nonce)),
+            ids: new_ids()?,
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             link,
         })
+    }
+
+    /// What messages are going to be stored in or read from, as far as it is known.
+    fn topics_to_make(&self) -> Vec<String> {
+        let mut topics = self.rules.literal_topics();
+        topics.extend(
+            self.config
+                .downlinks
+                .iter()
+                .map(|downlink| downlink.topic.clone()),
+        );
+        topics.extend(self.class_topics());
+        topics.sort();
+        topics.dedup();
+        topics
     }
 
     /// Topics that stand in the rules, and those that were written to before.
@@ -259,73 +313,19 @@ impl Carrier {
     }
 }
 
-/// What the middle of a bridge is made of, with an MQTT side or without.
-pub(crate) struct Middle<'a> {
-    pub config: &'a Config,
-    pub rules: Arc<RuleSet>,
-    pub metrics: Arc<Metrics>,
-    pub readiness: Arc<Readiness>,
-    pub clock: Arc<dyn Clock>,
-    pub data_dir: Arc<DataDir>,
-    pub tables: QueueTables,
-    pub spool: Option<Arc<SqliteSpool>>,
-    pub dead_letters: Arc<LocalDeadLetters>,
-    pub drain_batches: usize,
+/// Ids of this boot.
+fn new_ids() -> anyhow::Result<MessageIds> {
+    let mut nonce = [0; 8];
+    getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
+    Ok(MessageIds::new(u64::from_be_bytes(nonce)))
 }
 
-impl Middle<'_> {
-    pub(crate) fn uplink(
-        self,
-        sink: Arc<dyn Sink>,
-        intake: IntakeReceiver,
-        settled: mpsc::Sender<Vec<ReceiptNumber>>,
-        link: watch::Receiver<Link>,
-    ) -> Uplink {
-        let Self { config, data_dir, .. } = self;
-        let dead_letters = DeadLetters {
-            sink: sink.clone(),
-            topic: config.dead_letter.topic.as_deref().map(Arc::from),
-            store: self.dead_letters,
-            max_message_bytes: config.rocketmq.max_message_bytes,
-            next_queue: AtomicUsize::new(0),
-        };
-        let sending = Sending {
-            sink,
-            metrics: self.metrics,
-            readiness: self.readiness,
-            alarm: Alarm::new(self.clock.clone()),
-            accept_not_durable: config.rocketmq.accept_not_durable,
-            give_up_after: config.dead_letter.give_up_after,
-            drain_permits: Arc::new(Semaphore::new(self.drain_batches)),
-            taken_over: AtomicBool::new(false),
-            stopping: CancellationToken::new(),
-        };
-        Uplink::new(UplinkParts {
-            rules: self.rules,
-            sending: Arc::new(sending),
-            spool: self.spool.map(|spool| SpoolUse {
-                overflow: spool,
-                after: config.spool.after,
-            }),
-            dead_letters: Arc::new(dead_letters),
-            lease: Arc::new(SoleHolder),
-            clock: self.clock,
-            intake,
-            settled,
-            link,
-            tables: self.tables,
-            save_tables: Box::new(move |tables| {
-                if let Err(error) = data_dir.save_queue_tables(tables) {
-                    tracing::error!(%error, "the queue tables could not be written; rooms may change queues at the next start");
-                }
-            }),
-            limits: BatchLimits {
-                messages: config.pipeline.batch_messages,
-                bytes: config.pipeline.batch_bytes,
-                linger: config.pipeline.linger,
-            },
-        })
+async fn join(tasks: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
+    for task in tasks {
+        task.await
+            .context("the downlink or the classroom ended unexpectedly; please report this")?;
     }
+    Ok(())
 }
 
 /// Compiles the rules with the deployment's origin key, or the one of this data directory.

@@ -1,0 +1,125 @@
+//! The broker behind the doors: router, store and upkeep of the crate `mqtt5`.
+//!
+//! The crate's own server is left out. It tells a hook no more than a client id, and its WebSocket door waits for one
+//! handshake after the other, so a single silent caller would keep everybody else out.
+//!
+//! Promises: no two connections have the same number or channel id.
+//! Must never open a port by itself.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mqtt5::broker::config::BrokerConfig;
+use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::storage::{DynamicStorage, FileBackend, QueueLimits, StorageBackend};
+use mqtt5::broker::sys_topics::{BrokerStats, SysTopicsProvider};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::connections::Connections;
+use crate::gate::Guests;
+
+const QUEUE_LIMITS: QueueLimits = QueueLimits {
+    max_messages: 1_000_000,
+    max_bytes: 1 << 30,
+};
+/// The broker's own 64 keeps a receiver that acknowledges late at a third of its speed.
+const OUTBOUND_INFLIGHT: u16 = 1000;
+/// What the bridge takes; a larger message is refused to its sender instead of being dropped on the way.
+const PACKET_BYTES: usize = 16 << 20;
+const SESSIONS_NEVER_EXPIRE: u32 = u32::MAX;
+const SYS_TOPICS_INTERVAL: Duration = Duration::from_secs(10);
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(3600);
+
+pub(super) struct Broker {
+    pub(super) router: Arc<MessageRouter>,
+    pub(super) storage: Arc<DynamicStorage>,
+    pub(super) stats: Arc<BrokerStats>,
+    pub(super) monitor: Arc<ResourceMonitor>,
+    /// Each connection gets a copy with hooks of its own.
+    pub(super) config: BrokerConfig,
+    pub(super) guests: Guests,
+    pub(super) connections: Connections,
+    pub(super) stop: broadcast::Sender<()>,
+    last_connection: AtomicU64,
+    /// Keeps channel ids of two runs apart.
+    run: u64,
+}
+
+impl Broker {
+    pub(super) async fn open(guests: Guests, folder: &Path) -> mqtt5::Result<Self> {
+        let storage = FileBackend::with_queue_limits(folder, QUEUE_LIMITS).await?;
+        let storage = Arc::new(DynamicStorage::File(storage));
+        let router =
+            MessageRouter::with_storage(Arc::clone(&storage)).with_fallback_queue_limits(QUEUE_LIMITS);
+        router.recover_sessions(SESSIONS_NEVER_EXPIRE).await?;
+        storage.cleanup_expired().await?;
+        router.initialize().await?;
+        Ok(Self {
+            router: Arc::new(router),
+            storage,
+            stats: Arc::new(BrokerStats::new()),
+            monitor: Arc::new(ResourceMonitor::new(Self::no_limits())),
+            config: BrokerConfig::default()
+                .with_max_packet_size(PACKET_BYTES)
+                .with_max_outbound_inflight(OUTBOUND_INFLIGHT),
+            connections: Connections::new(guests.max_connections),
+            guests,
+            stop: broadcast::channel(1).0,
+            last_connection: AtomicU64::new(0),
+            run: RandomState::new().hash_one(()),
+        })
+    }
+
+    /// `$SYS` topics, and the end of sessions and messages that have expired.
+    pub(super) fn upkeep(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let topics = SysTopicsProvider::new(Arc::clone(&self.router), Arc::clone(&self.stats));
+        tasks.spawn(async move {
+            topics.publish_static_topics().await;
+            loop {
+                sleep(SYS_TOPICS_INTERVAL).await;
+                topics.publish_dynamic_topics().await;
+            }
+        });
+        let (router, storage) = (Arc::clone(&self.router), Arc::clone(&self.storage));
+        tasks.spawn(async move {
+            loop {
+                sleep(CLEANUP_INTERVAL).await;
+                if let Err(error) = storage.cleanup_expired().await {
+                    tracing::error!(%error, "the embedded MQTT broker could not clean its store up");
+                }
+                router.sweep_sessions().await;
+            }
+        });
+        tasks
+    }
+
+    /// Without them, a PUBLISH is spared the work that the crate does for hooks.
+    pub(super) fn has_hooks(&self) -> bool {
+        self.guests.events.is_some() || !self.guests.p2p_parents.is_empty()
+    }
+
+    /// A number and a channel id that no other connection has.
+    pub(super) fn next_connection(&self) -> (u64, String) {
+        let number = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+        (number, format!("{:016x}{number:016x}", self.run))
+    }
+
+    /// No limits of the crate's own: [`Connections`] counts, and a class may speak as fast as it likes.
+    fn no_limits() -> ResourceLimits {
+        ResourceLimits {
+            max_connections: usize::MAX,
+            max_connections_per_ip: usize::MAX,
+            max_message_rate_per_client: 0,
+            max_bandwidth_per_client: 0,
+            max_connection_rate: u32::MAX,
+            rate_limit_window: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! One TCP connection and what it may do. The broker's hooks carry a client id only, so each connection gets hooks of
+//! its own: that is how rights and events belong to a connection.
+//!
+//! Promises: an id that could mean more than one client never gets in. The gate is asked before a session is touched,
+//! and told once when an admitted connection has ended.
+//! Must never decide by a client id.
+
+use std::future::{Future, ready};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use mqtt5::broker::auth::{AuthProvider, AuthResult};
+use mqtt5::broker::events::{
+    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientSubscribeEvent,
+    ClientUnsubscribeEvent, SubAckReasonCode,
+};
+use mqtt5::packet::connect::ConnectPacket;
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use mqtt5::{strip_shared_subscription_prefix, validate_topic_name};
+
+use super::broker::Broker;
+use super::stream::{Line, Stage};
+use crate::gate::{Admission, ClientEvent, ClientEventKind, ConnectRequest};
+
+type HookFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+const MQTT_3_1_1: u8 = 4;
+const GRANTED: [SubAckReasonCode; 3] = [
+    SubAckReasonCode::GrantedQoS0,
+    SubAckReasonCode::GrantedQoS1,
+    SubAckReasonCode::GrantedQoS2,
+];
+
+pub(super) struct Connection {
+    pub(super) number: u64,
+    pub(super) remote: SocketAddr,
+    pub(super) line: Line,
+    pub(super) broker: Arc<Broker>,
+    channel_id: String,
+    admitted: OnceLock<Admitted>,
+    announced: AtomicBool,
+}
+
+struct Admitted {
+    client_id: String,
+    protocol_version: u8,
+    will_topic: Option<String>,
+}
+
+impl Connection {
+    pub(super) fn new(broker: Arc<Broker>, remote: SocketAddr) -> Self {
+        let (number, channel_id) = broker.next_connection();
+        Self {
+            number,
+            remote,
+            line: Line::new(),
+            broker,
+            channel_id,
+            admitted: OnceLock::new(),
+            announced: AtomicBool::new(false),
+        }
+    }
+
+    /// Once it is admitted.
+    pub(super) fn client_id(&self) -> Option<&str> {
+        self.admitted.get().map(|admitted| admitted.client_id.as_str())
+    }
+
+    /// Gives the user id that receivers are shown: `LABEL#CONNECTION`.
+    async fn admit(&self, connect: &ConnectPacket) -> Result<Option<String>, ReasonCode> {
+        if !is_legal_client_id(&connect.client_id) {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        let will_topic = connect.will.as_ref().map(|will| will.topic.as_str());
+        // The crate does not look: a will on `room/#` would reach subscribers as a malformed message.
+        if will_topic.is_some_and(|topic| validate_topic_name(topic).is_err()) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        let user_id = self.ask_the_gate(connect, will_topic)?;
+        self.admitted.get_or_init(|| Admitted {
+            client_id: connect.client_id.clone(),
+            protocol_version: connect.protocol_version,
+            will_topic: will_topic.map(str::to_owned),
+        });
+        self.broker.connections.admitted(self.number);
+        if !connect.clean_start {
+            self.broker
+                .let_resume(&connect.client_id, user_id.as_deref())
+                .await;
+        }
+        Ok(user_id)
+    }
+
+    fn ask_the_gate(
+        &self,
+        connect: &ConnectPacket,
+        will_topic: Option<&str>,
+    ) -> Result<Option<String>, ReasonCode> {
+        let Some(gate) = &self.broker.guests.gate else {
+            return Ok(None);
+        };
+        let request = ConnectRequest {
+            client_id: &connect.client_id,
+            username: connect.username.as_deref(),
+            password: connect.password.as_deref(),
+            remote: self.remote,
+            will_topic,
+        };
+        let label = match gate.connect(self.number, &request) {
+            Admission::Admitted { label } => label,
+            Admission::Refused => return Err(ReasonCode::NotAuthorized),
+        };
+        if will_topic.is_some_and(|topic| !gate.may_publish(self.number, topic)) {
+            gate.disconnected(self.number);
+            return Err(ReasonCode::NotAuthorized);
+        }
+        Ok(Some(format!("{label}#{}", self.number)))
+    }
+
+    fn may_publish(&self, topic: &str) -> bool {
+        let Some(admitted) = self.admitted.get() else {
+            return false;
+        };
+        let Some(gate) = &self.broker.guests.gate else {
+            return true;
+        };
+        if self.line.stage() == Stage::Cut {
+            // Only a will can come now, and it was judged at CONNECT.
+            return admitted.will_topic.as_deref() == Some(topic);
+        }
+        let may = gate.may_publish(self.number, topic);
+        if !may && admitted.protocol_version == MQTT_3_1_1 {
+            // Its acknowledgement cannot say no, and the broker would write one that 3.1.1 does not have.
+            self.line.cut();
+        } else if !may {
+            self.line.refuse();
+        }
+        may
+    }
+
+    fn may_subscribe(&self, filter: &str) -> bool {
+        let Some(client_id) = self.client_id() else {
+            return false;
+        };
+        let Some(gate) = &self.broker.guests.gate else {
+            return true;
+        };
+        let may = self.broker.is_own_topic(client_id, filter)
+            || gate.may_subscribe(self.number, strip_shared_subscription_prefix(filter));
+        if !may {
+            // Not while a session is restored: the line is open only after that.
+            self.line.refuse();
+        }
+        may
+    }
+
+    /// Before the CONNACK, so that others may send to this client as soon as anybody knows that it is there.
+    pub(super) async fn keep_own_topics(&self) {
+        if let Some(admitted) = self.admitted.get() {
+            self.broker
+                .keep_own_topics(&admitted.client_id, admitted.protocol_version)
+                .await;
+        }
+    }
+
+    /// The client may have lowered the subscription of an own topic to QoS 0, or taken it back.
+    async fn after_change_of(&self, filters: &[String]) {
+        if let Some(client_id) = self.client_id()
+            && filters
+                .iter()
+                .any(|filter| self.broker.is_own_topic(client_id, filter))
+        {
+            self.keep_own_topics().await;
+        }
+    }
+
+    /// After the broker has closed the stream.
+    pub(super) async fn ended(&self) {
+        self.line.cut();
+        if let (Some(gate), Some(_)) = (&self.broker.guests.gate, self.admitted.get()) {
+            gate.disconnected(self.number);
+        }
+        if self.announced.load(Ordering::Relaxed) {
+            self.tell(ClientEventKind::Gone).await;
+        }
+    }
+
+    /// When the channel is full, this waits: the client is not served meanwhile, others are.
+    async fn tell(&self, what: ClientEventKind) {
+        let guests = &self.broker.guests;
+        let (Some(events), Some(client_id)) = (&guests.events, self.client_id()) else {
+            return;
+        };
+        let event = ClientEvent {
+            client_id: client_id.to_owned(),
+            channel_id: self.channel_id.clone(),
+            remote: self.remote,
+            at_ms: (guests.now_ms)(),
+            what,
+        };
+        if events.send(event).await.is_err() {
+            tracing::debug!("nobody listens to the MQTT broker's events any more");
+        }
+    }
+}
+
+/// The id becomes a level of the client's own p2p topic and a folder of the store. An empty one is replaced by the
+/// crate before this is asked.
+fn is_legal_client_id(id: &str) -> bool {
+    let is_forbidden = |letter: char| letter.is_control() || "/+#\\".contains(letter);
+    !id.contains(is_forbidden) && !id.chars().all(|letter| letter == '.')
+}
+
+impl AuthProvider for Connection {
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        _remote: SocketAddr,
+    ) -> HookFuture<'a, mqtt5::Result<AuthResult>> {
+        Box::pin(async move {
+            Ok(match self.admit(connect).await {
+                Ok(Some(user_id)) => AuthResult::success_with_user(user_id),
+                Ok(None) => AuthResult::success(),
+                Err(reason) => AuthResult::fail(reason),
+            })
+        })
+    }
+
+    fn authorize_publish<'a>(
+        &'a self,
+        _client_id: &str,
+        _user_id: Option<&'a str>,
+        topic: &'a str,
+    ) -> HookFuture<'a, bool> {
+        Box::pin(ready(self.may_publish(topic)))
+    }
+
+    fn authorize_subscribe<'a>(
+        &'a self,
+        _client_id: &str,
+        _user_id: Option<&'a str>,
+        filter: &'a str,
+    ) -> HookFuture<'a, bool> {
+        Box::pin(ready(self.may_subscribe(filter)))
+    }
+}
+
+impl BrokerEventHandler for Connection {
+    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> HookFuture<'a, ()> {
+        Box::pin(async move {
+            self.announced.store(true, Ordering::Relaxed);
+            self.tell(ClientEventKind::Connected).await;
+            let restored = self.broker.restored_filters(&event.client_id).await;
+            if !restored.is_empty() {
+                self.tell(ClientEventKind::Subscribed(restored)).await;
+            }
+        })
+    }
+
+    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> HookFuture<'a, ()> {
+        Box::pin(async move {
+            let granted: Vec<_> = event
+                .subscriptions
+                .iter()
+                .filter(|subscription| GRANTED.contains(&subscription.result))
+                .map(|subscription| subscription.topic_filter.to_string())
+                .collect();
+            self.after_change_of(&granted).await;
+            if !granted.is_empty() {
+                self.tell(ClientEventKind::Subscribed(granted)).await;
+            }
+        })
+    }
+
+    fn on_client_unsubscribe<'a>(&'a self, event: ClientUnsubscribeEvent) -> HookFuture<'a, ()> {
+        Box::pin(async move {
+            let filters: Vec<_> = event
+                .topic_filters
+                .iter()
+                .map(|filter| filter.to_string())
+                .collect();
+            self.after_change_of(&filters).await;
+            self.tell(ClientEventKind::Unsubscribed(filters)).await;
+        })
+    }
+
+    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> HookFuture<'a, ()> {
+        Box::pin(async move {
+            // A DISCONNECT that asks for the will is a goodbye as well.
+            if !event.unexpected || event.reason == ReasonCode::DisconnectWithWillMessage {
+                self.tell(ClientEventKind::Disconnected).await;
+            }
+        })
+    }
+}

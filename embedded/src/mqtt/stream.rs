@@ -1,0 +1,183 @@
+//! A client's TCP stream as the broker sees it: it can be ended from outside, and its CONNACK waits for us.
+//!
+//! Promises: after a refusal nothing more is read, but the answer still goes out; after a cut neither. The CONNACK
+//! leaves when the client is ready for what others send to it.
+//! Must never hold back anything else.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use mqtt5::broker::transport::WebSocketTransport;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::connection::Connection;
+
+/// What a client may send before its CONNACK: a CONNECT with the longest texts that MQTT has and a will, and not a
+/// packet of the usual limit from each of thousands of strangers.
+const BYTES_BEFORE_CONNACK: usize = 512 << 10;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// Until the CONNACK.
+    Arriving,
+    Open,
+    /// Something was refused: the answer goes out, then the connection ends.
+    Refused,
+    Cut,
+}
+
+/// Where the connection stands, and whom to wake when that changes.
+pub(super) struct Line(Mutex<State>);
+
+struct State {
+    stage: Stage,
+    /// The broker serves a connection in one task, so the last waker is the right one.
+    waker: Option<Waker>,
+}
+
+impl Line {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(State {
+            stage: Stage::Arriving,
+            waker: None,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.state().stage
+    }
+
+    fn open(&self) {
+        let mut state = self.state();
+        if state.stage == Stage::Arriving {
+            state.stage = Stage::Open;
+        }
+    }
+
+    pub(super) fn refuse(&self) {
+        let mut state = self.state();
+        if state.stage == Stage::Open {
+            state.stage = Stage::Refused;
+        }
+    }
+
+    pub(super) fn cut(&self) {
+        let mut state = self.state();
+        state.stage = Stage::Cut;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll_stage(&self, context: &Context<'_>) -> Stage {
+        let mut state = self.state();
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => state.waker = Some(context.waker().clone()),
+        }
+        state.stage
+    }
+}
+
+pub(super) struct GuardedStream {
+    tcp: TcpStream,
+    connection: Arc<Connection>,
+    received: usize,
+    welcome: Welcome,
+}
+
+enum Welcome {
+    ToDo,
+    UnderWay(JoinHandle<()>),
+    Done,
+}
+
+impl GuardedStream {
+    pub(super) fn new(tcp: TcpStream, connection: Arc<Connection>) -> Self {
+        Self {
+            tcp,
+            connection,
+            received: 0,
+            welcome: Welcome::ToDo,
+        }
+    }
+
+    /// The first bytes after the admission are the CONNACK. A client that was not admitted gets its refusal at once.
+    fn poll_welcome(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut self.welcome {
+                Welcome::Done => return Poll::Ready(()),
+                Welcome::ToDo if self.connection.client_id().is_none() => return Poll::Ready(()),
+                Welcome::ToDo => {
+                    let connection = Arc::clone(&self.connection);
+                    let task = tokio::spawn(async move { connection.keep_own_topics().await });
+                    self.welcome = Welcome::UnderWay(task);
+                }
+                Welcome::UnderWay(task) => {
+                    if let Err(error) = ready!(Pin::new(task).poll(context)) {
+                        tracing::error!(%error, "a client's own topics could not be subscribed");
+                    }
+                    self.connection.line.open();
+                    self.welcome = Welcome::Done;
+                }
+            }
+        }
+    }
+}
+
+impl AsyncRead for GuardedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let is_over = match this.connection.line.poll_stage(context) {
+            Stage::Arriving => this.received > BYTES_BEFORE_CONNACK,
+            Stage::Open => false,
+            Stage::Refused | Stage::Cut => true,
+        };
+        if is_over {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.tcp).poll_read(context, buffer);
+        this.received = this.received.saturating_add(buffer.filled().len() - before);
+        read
+    }
+}
+
+impl AsyncWrite for GuardedStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.connection.line.poll_stage(context) == Stage::Cut {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        ready!(this.poll_welcome(context));
+        Pin::new(&mut this.tcp).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(context)
+    }
+}
+
+/// The broker's one transport that takes a stream of ours; the name is the broker's, the bytes are plain TCP.
+impl WebSocketTransport for GuardedStream {
+    fn peer_addr(&self) -> mqtt5::Result<SocketAddr> {
+        Ok(self.connection.remote)
+    }
+}

@@ -1,0 +1,175 @@
+//! What a token says, and what it may say.
+//!
+//! Promises: claims that pass [`Claims::check`] hold usable filters, ids and names, in bounded numbers.
+//! Must never: be taken for granted; only a [`super::token::Token`] was checked.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::client_id::{ClientId, ClientIdError};
+use super::deployment::is_account_name;
+use super::filter::{Filter, FilterError};
+use super::grants::Role;
+
+const MAX_RESOURCES: usize = 100;
+/// The vendor allows topics of 64 characters.
+const MAX_RESOURCE_BYTES: usize = 128;
+
+/// The system's source of random numbers failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("could not draw random bytes: {0}")]
+pub struct NoRandomness(String);
+
+/// What a token says. Only [`super::Token::claims`] may be acted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Claims {
+    pub access_key: String,
+    pub instance: String,
+    /// MQTT filters, sorted, at most 100.
+    pub resources: Vec<String>,
+    pub actions: Actions,
+    /// Milliseconds since 1970-01-01 UTC; at that moment it is no longer valid.
+    pub expires_at_ms: u64,
+    /// Only this client may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// `None` = by the group of the client id, if the token is not bound to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Names this token among all, so that one can be revoked.
+    pub nonce: Nonce,
+}
+
+/// What the resources may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Actions {
+    #[serde(rename = "R")]
+    Read,
+    #[serde(rename = "W")]
+    Write,
+    #[serde(rename = "RW")]
+    ReadWrite,
+}
+
+/// A random name, 128 bits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Nonce(String);
+
+/// Why claims make no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimsError {
+    #[error("the {0} is empty, or holds | or a control character; write the one of the deployment")]
+    Name(&'static str),
+    #[error("no resource is given; name at least one topic filter, such as room/message/+")]
+    NoResource,
+    #[error("{0} resources are given, the limit is 100; use wildcards")]
+    TooManyResources(usize),
+    #[error("the resource {text:?} cannot be used: {cause}")]
+    Resource { text: String, cause: FilterError },
+    #[error("the resource {0:?} has more than 128 bytes; shorten it")]
+    LongResource(String),
+    #[error(transparent)]
+    ClientId(#[from] ClientIdError),
+    #[error("the nonce is empty; draw a random one")]
+    Nonce,
+}
+
+impl Actions {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "R",
+            Self::Write => "W",
+            Self::ReadWrite => "RW",
+        }
+    }
+
+    pub fn reads(self) -> bool {
+        match self {
+            Self::Read | Self::ReadWrite => true,
+            Self::Write => false,
+        }
+    }
+
+    pub fn writes(self) -> bool {
+        match self {
+            Self::Write | Self::ReadWrite => true,
+            Self::Read => false,
+        }
+    }
+
+    /// All that `wanted` may do, these may.
+    pub fn include(self, wanted: Self) -> bool {
+        (self.reads() || !wanted.reads()) && (self.writes() || !wanted.writes())
+    }
+}
+
+/// As in a password, `RW`; or as in the vendor's interface, `R,W`.
+impl FromStr for Actions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "R" => Ok(Self::Read),
+            "W" => Ok(Self::Write),
+            "RW" | "R,W" => Ok(Self::ReadWrite),
+            _ => Err("actions are R, W or RW".to_owned()),
+        }
+    }
+}
+
+impl Nonce {
+    pub fn random() -> Result<Self, NoRandomness> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
+        Ok(Self(URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Claims {
+    /// The resources as filters, if all else is in order, too.
+    pub(super) fn check(&self) -> Result<Vec<Filter>, ClaimsError> {
+        for (what, name) in [("access key", &self.access_key), ("instance", &self.instance)] {
+            if !is_account_name(name) {
+                return Err(ClaimsError::Name(what));
+            }
+        }
+        if self.nonce.0.is_empty() {
+            return Err(ClaimsError::Nonce);
+        }
+        if let Some(id) = &self.client_id {
+            ClientId::parse(id)?;
+        }
+        match self.resources.len() {
+            0 => return Err(ClaimsError::NoResource),
+            1..=MAX_RESOURCES => {}
+            count => return Err(ClaimsError::TooManyResources(count)),
+        }
+        self.resources.iter().map(|text| resource(text)).collect()
+    }
+}
+
+fn resource(text: &str) -> Result<Filter, ClaimsError> {
+    if text.len() > MAX_RESOURCE_BYTES {
+        return Err(ClaimsError::LongResource(text.to_owned()));
+    }
+    Filter::parse(text).map_err(|cause| ClaimsError::Resource {
+        text: text.to_owned(),
+        cause,
+    })
+}

@@ -1,0 +1,219 @@
+//! What all of one deployment's logins share: its names, its signing secret, its two parent topics.
+//!
+//! Promises: the names fit into the vendor's usernames, the parents into topics, and clients never write where they read.
+
+use super::secret::SigningSecret;
+
+const MAX_ROOM_ID_BYTES: usize = 64;
+
+/// The first levels of the classroom's topics: clients write below `up` and read below `down`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parents {
+    down: String,
+    up: String,
+}
+
+/// The names and the secret that a login is checked against.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    access_key: String,
+    instance: String,
+    parents: Parents,
+    pub(super) secret: SigningSecret,
+}
+
+/// Why a deployment cannot be checked against.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeploymentError {
+    #[error(
+        "the {what} {name:?} is empty, or holds | or a control character; write one of letters, digits, - and _"
+    )]
+    Name { what: &'static str, name: String },
+    #[error(
+        "the parent topic {0:?} is no first level of a topic; write one without / + #, not beginning with $"
+    )]
+    Parent(String),
+    #[error(
+        "both parent topics are {0:?}, so clients would write where they read and speak past the checks; write two"
+    )]
+    SameParents(String),
+}
+
+impl Parents {
+    pub fn new(down: impl Into<String>, up: impl Into<String>) -> Result<Self, DeploymentError> {
+        let parents = Self {
+            down: down.into(),
+            up: up.into(),
+        };
+        for name in [&parents.down, &parents.up] {
+            let wrong = name.is_empty()
+                || name.starts_with('$')
+                || name
+                    .chars()
+                    .any(|c| matches!(c, '/' | '+' | '#') || c.is_control());
+            if wrong {
+                return Err(DeploymentError::Parent(name.clone()));
+            }
+        }
+        if parents.down == parents.up {
+            return Err(DeploymentError::SameParents(parents.down));
+        }
+        Ok(parents)
+    }
+
+    /// What the bridge publishes below and clients read.
+    pub fn down(&self) -> &str {
+        &self.down
+    }
+
+    /// What clients publish below and the bridge reads.
+    pub fn up(&self) -> &str {
+        &self.up
+    }
+
+    /// What a member of the class reads: of all rooms, or of one.
+    pub fn readable(&self, room: Option<&str>) -> Vec<String> {
+        let down = &self.down;
+        vec![
+            format!("{down}/message/{}", room.unwrap_or("+")),
+            format!("{down}/status"),
+            format!("{down}/system"),
+        ]
+    }
+
+    /// What a member of the class writes.
+    pub fn writable(&self) -> Vec<String> {
+        vec![format!("{}/#", self.up)]
+    }
+
+    /// Both, as the resources of a token.
+    pub fn resources(&self, room: Option<&str>) -> Vec<String> {
+        let mut resources = self.readable(room);
+        resources.extend(self.writable());
+        resources
+    }
+}
+
+/// The names of the vendor's live classroom.
+impl Default for Parents {
+    fn default() -> Self {
+        Self {
+            down: "room".to_owned(),
+            up: "roomSend".to_owned(),
+        }
+    }
+}
+
+impl Deployment {
+    pub fn new(
+        access_key: impl Into<String>,
+        instance: impl Into<String>,
+        secret: SigningSecret,
+        parents: Parents,
+    ) -> Result<Self, DeploymentError> {
+        let deployment = Self {
+            access_key: access_key.into(),
+            instance: instance.into(),
+            parents,
+            secret,
+        };
+        for (what, name) in [
+            ("access key", &deployment.access_key),
+            ("instance", &deployment.instance),
+        ] {
+            if !is_account_name(name) {
+                let name = name.clone();
+                return Err(DeploymentError::Name { what, name });
+            }
+        }
+        Ok(deployment)
+    }
+
+    pub fn access_key(&self) -> &str {
+        &self.access_key
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    pub fn parents(&self) -> &Parents {
+        &self.parents
+    }
+}
+
+/// It can stand in a username, whose parts are joined by `|`.
+pub(super) fn is_account_name(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(|c| c == '|' || c.is_control())
+}
+
+/// `[A-Za-z0-9_-]{1,64}`: whatever the classroom takes for a room.
+pub fn is_room_id(text: &str) -> bool {
+    (1..=MAX_ROOM_ID_BYTES).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret() -> SigningSecret {
+        SigningSecret::new(&"secret".into()).unwrap()
+    }
+
+    #[test]
+    fn a_name_that_would_break_a_username_is_refused() {
+        for name in ["", "a|b", "a\nb"] {
+            let refused = Deployment::new(name, "instance", secret(), Parents::default()).unwrap_err();
+            assert!(
+                matches!(
+                    refused,
+                    DeploymentError::Name {
+                        what: "access key",
+                        ..
+                    }
+                ),
+                "{name:?}"
+            );
+            let refused = Deployment::new("key", name, secret(), Parents::default()).unwrap_err();
+            assert!(
+                matches!(refused, DeploymentError::Name { what: "instance", .. }),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_parent_is_one_plain_level_and_the_two_differ() {
+        for name in ["", "a/b", "+", "#", "$SYS", "a\0"] {
+            assert!(Parents::new(name, "up").is_err(), "{name:?}");
+            assert!(Parents::new("down", name).is_err(), "{name:?}");
+        }
+        assert_eq!(
+            Parents::new("room", "room"),
+            Err(DeploymentError::SameParents("room".to_owned()))
+        );
+        assert_eq!(Parents::new("room", "roomSend"), Ok(Parents::default()));
+    }
+
+    #[test]
+    fn resources_are_those_of_the_contract() {
+        let parents = Parents::default();
+        assert_eq!(
+            parents.resources(None),
+            ["room/message/+", "room/status", "room/system", "roomSend/#"]
+        );
+        assert_eq!(parents.resources(Some("7"))[0], "room/message/7");
+    }
+
+    #[test]
+    fn a_room_that_is_more_than_one_level_is_none() {
+        assert!(is_room_id("123456") && is_room_id("Room_7-b") && is_room_id(&"x".repeat(64)));
+        for text in ["", "*", "a||b", "../x", "+", "#", "a/b", "a b", "学"] {
+            assert!(!is_room_id(text), "{text}");
+        }
+        assert!(!is_room_id(&"x".repeat(65)));
+    }
+}

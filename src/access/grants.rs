@@ -1,0 +1,174 @@
+//! What one connection may do.
+//!
+//! Promises: a member of the class never reads below the up parent nor another client's p2p topic, and never writes
+//! below the down parent nor to a p2p topic, whatever its token lists; it always reads its own p2p topic.
+//! Must never: judge by the name of a client; rights belong to the connection that was admitted.
+
+use serde::{Deserialize, Serialize};
+
+use super::client_id::ClientId;
+use super::deployment::Parents;
+use super::filter::Filter;
+
+/// Who somebody is in the classroom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Teacher,
+    Student,
+}
+
+/// The rights of one connection, or of one HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants {
+    reach: Reach,
+    role: Role,
+    client_id: Option<ClientId>,
+    expires_at_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reach {
+    Everything,
+    Class {
+        parents: Parents,
+        read: Vec<Filter>,
+        write: Vec<Filter>,
+    },
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Teacher => "teacher",
+            Self::Student => "student",
+        }
+    }
+
+    /// `None` for a text that is no role.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Teacher, Self::Student]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+    }
+}
+
+impl Grants {
+    pub fn student(parents: &Parents, client_id: ClientId) -> Self {
+        Self::of_class(parents, client_id, Role::Student)
+    }
+
+    /// Reads and writes what a student does; the classroom listens to its commands.
+    pub fn teacher(parents: &Parents, client_id: ClientId) -> Self {
+        Self::of_class(parents, client_id, Role::Teacher)
+    }
+
+    /// Everything, without end: the bridge itself, and who runs it.
+    pub fn operator() -> Self {
+        Self {
+            reach: Reach::Everything,
+            role: Role::Teacher,
+            client_id: None,
+            expires_at_ms: None,
+        }
+    }
+
+    pub(super) fn of_class(parents: &Parents, client_id: ClientId, role: Role) -> Self {
+        let filters = |texts: Vec<String>| texts.iter().filter_map(|text| Filter::parse(text).ok()).collect();
+        let (read, write) = (filters(parents.readable(None)), filters(parents.writable()));
+        Self::limited(parents, Some(client_id), role, read, write, None)
+    }
+
+    pub(super) fn limited(
+        parents: &Parents,
+        client_id: Option<ClientId>,
+        role: Role,
+        read: Vec<Filter>,
+        write: Vec<Filter>,
+        expires_at_ms: Option<u64>,
+    ) -> Self {
+        let parents = parents.clone();
+        Self {
+            reach: Reach::Class { parents, read, write },
+            role,
+            client_id,
+            expires_at_ms,
+        }
+    }
+
+    pub(super) fn with_client_id(mut self, client_id: ClientId) -> Self {
+        self.client_id = Some(client_id);
+        self
+    }
+
+    /// Whether it may subscribe to this filter; also whether it may see what a topic carried.
+    ///
+    /// The whole filter must lie within one resource. Behind `$share/GROUP/` the rest of the filter decides.
+    pub fn may_read(&self, filter: &str) -> bool {
+        let Some(filter) = without_share(filter).and_then(|text| Filter::parse(text).ok()) else {
+            return false;
+        };
+        match &self.reach {
+            Reach::Everything => true,
+            Reach::Class { parents, read, .. } => {
+                let own = self.client_id.as_ref().map(ClientId::as_str);
+                is_own_p2p(parents, own, &filter)
+                    || (!filter.reaches_parent(parents.up())
+                        && !filter.reaches_p2p_of_others(own)
+                        && read.iter().any(|resource| resource.covers(&filter)))
+            }
+        }
+    }
+
+    /// Whether it may publish to this topic; ask for the topic of a last will, too.
+    pub fn may_write(&self, topic: &str) -> bool {
+        let Some(topic) = Filter::parse(topic).ok().filter(Filter::is_topic) else {
+            return false;
+        };
+        match &self.reach {
+            Reach::Everything => true,
+            Reach::Class { parents, write, .. } => {
+                !topic.reaches_parent(parents.down())
+                    && !topic.reaches_p2p_of_others(None)
+                    && write.iter().any(|resource| resource.covers(&topic))
+            }
+        }
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    pub fn is_operator(&self) -> bool {
+        match self.reach {
+            Reach::Everything => true,
+            Reach::Class { .. } => false,
+        }
+    }
+
+    /// `None` for who named no client, as in some HTTP requests.
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.as_ref().map(ClientId::as_str)
+    }
+
+    /// Rights are checked at SUBSCRIBE only, so the connection must be ended at this moment. `None` = never.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        self.expires_at_ms
+    }
+}
+
+fn is_own_p2p(parents: &Parents, own: Option<&str>, filter: &Filter) -> bool {
+    let Some(own) = own else { return false };
+    [parents.down(), parents.up()]
+        .iter()
+        .any(|parent| filter.as_str() == format!("{parent}/p2p/{own}"))
+}
+
+/// `None` for a share without a usable group or filter.
+fn without_share(filter: &str) -> Option<&str> {
+    let Some(shared) = filter.strip_prefix("$share/") else {
+        return Some(filter);
+    };
+    let (group, rest) = shared.split_once('/')?;
+    (!group.is_empty() && !group.contains(['+', '#'])).then_some(rest)
+}

@@ -1,0 +1,217 @@
+//! Starts the live classroom: its follower, its rules, its listeners.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::way_down::ITEMS;
+use super::{Carrier, new_ids};
+use crate::access::{Deployment, Gatekeeper, LoginPolicy, Parents, SigningSecret};
+use crate::config::{AccessConfig, ClassroomConfig, Config};
+use crate::consumer::{Follower, FollowerParts, Start, Topic, Wakes};
+use crate::http::{self, LoginParts, PageConfig, PublicParts};
+use crate::lesson::{Lesson, LessonHandle, LessonParts};
+use crate::lifecycle::Lifecycle;
+use crate::pipeline::{DeadLetters, Intake};
+use crate::rocketmq::RocketMqReader;
+
+/// The ports for everybody, taken early so that one in use is known before anything else starts.
+pub(super) struct ClassListeners {
+    web: Option<TcpListener>,
+    login: Option<TcpListener>,
+}
+
+/// Where the classroom is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClassAddresses {
+    pub web: Option<SocketAddr>,
+    pub login: Option<SocketAddr>,
+}
+
+impl ClassListeners {
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |listen: Option<SocketAddr>, key| match listen {
+            Some(listen) => http::bind(listen, key).await.map(Some),
+            None => Ok(None),
+        };
+        let has_classroom = config.classroom.is_some();
+        Ok(Self {
+            web: bind(config.web.listen.filter(|_| has_classroom), "web.listen").await?,
+            login: bind(config.login.listen, "login.listen").await?,
+        })
+    }
+
+    pub fn addresses(&self) -> std::io::Result<ClassAddresses> {
+        let address =
+            |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+        Ok(ClassAddresses {
+            web: address(&self.web)?,
+            login: address(&self.login)?,
+        })
+    }
+}
+
+/// Who may connect and do what, by the configuration alone: nobody anonymous, no operator.
+pub fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Gatekeeper> {
+    let (down, up, teacher_groups) = match &config.classroom {
+        Some(classroom) => (
+            classroom.room.as_str(),
+            classroom.send.as_str(),
+            classroom.teacher_groups.clone(),
+        ),
+        None => ("room", "roomSend", Vec::new()),
+    };
+    let secret = SigningSecret::new(&access.secret).context("access.secret")?;
+    let parents = Parents::new(down, up)?;
+    let deployment = Deployment::new(&*access.access_key, &*access.instance, secret, parents)?;
+    Ok(Gatekeeper {
+        deployment: Arc::new(deployment),
+        teacher_groups,
+        anonymous_on_loopback: false,
+        operators: Vec::new(),
+    })
+}
+
+impl Carrier {
+    /// The RocketMQ topics that the classroom reads and writes, besides those of the rules.
+    pub(super) fn class_topics(&self) -> Vec<String> {
+        match &self.config.classroom {
+            Some(classroom) => {
+                let mut topics = status_topics(classroom);
+                topics.push(classroom.audit_topic.clone());
+                topics
+            }
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) async fn start_classroom(
+        &mut self,
+        lifecycle: &Lifecycle,
+        reader: &Arc<RocketMqReader>,
+        dead_letters: &Arc<DeadLetters>,
+        wakes: Wakes,
+        intake: &Intake,
+        listeners: ClassListeners,
+    ) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        let mut tasks = Vec::new();
+        if let Some(classroom) = self.config.classroom.clone() {
+            let (items, taken) = mpsc::channel(ITEMS);
+            let (ended, endings) = mpsc::unbounded_channel();
+            let mut names = status_topics(&classroom);
+            names.push(classroom.send.clone());
+            let topics = names.into_iter().map(|name| Topic {
+                name: name.into(),
+                start: Start::Latest,
+            });
+            let mut follower = Follower::new(FollowerParts {
+                name: "classroom",
+                topics: topics.collect(),
+                reader: reader.clone(),
+                data_dir: self.data_dir.clone(),
+                clock: self.clock.clone(),
+                metrics: self.metrics.clone(),
+                items,
+                ended: endings,
+                wakes,
+            })?;
+            follower.begin().await;
+            let (lesson, handle) = Lesson::new(LessonParts {
+                config: classroom.clone(),
+                rules: self.rules.clone(),
+                data_dir: self.data_dir.clone(),
+                clock: self.clock.clone(),
+                metrics: self.metrics.clone(),
+                dead_letters: dead_letters.clone(),
+                intake: intake.clone(),
+                items: taken,
+                ended,
+                news: self.news.take(),
+                ids: new_ids()?,
+            })?;
+            let stop_now = lifecycle.stop_now.clone();
+            tasks.push(tokio::spawn(
+                follower.run(lifecycle.drain.clone(), stop_now.clone()),
+            ));
+            tasks.push(tokio::spawn(lesson.run(stop_now)));
+            if let Some(listener) = listeners.web {
+                let login = listeners
+                    .login
+                    .as_ref()
+                    .map(TcpListener::local_addr)
+                    .transpose()?;
+                self.start_public(lifecycle, reader, handle, &classroom, listener, login)?;
+            }
+        }
+        if let Some(listener) = listeners.login {
+            self.start_login(lifecycle, listener)?;
+        }
+        Ok(tasks)
+    }
+
+    /// Ends with the process; nothing waits for it.
+    fn start_public(
+        &self,
+        lifecycle: &Lifecycle,
+        reader: &Arc<RocketMqReader>,
+        lesson: LessonHandle,
+        classroom: &ClassroomConfig,
+        listener: TcpListener,
+        login: Option<SocketAddr>,
+    ) -> anyhow::Result<()> {
+        let access = self.access()?;
+        let parts = PublicParts {
+            lesson,
+            gatekeeper: Arc::new(gatekeeper(&self.config, access)?),
+            login_secret: self.config.login.secret.clone(),
+            reader: reader.clone(),
+            rules: self.rules.clone(),
+            clock: self.clock.clone(),
+            pages: PageConfig {
+                websocket_url: self.config.web.websocket_url.clone(),
+                // Without a word in the configuration browsers are on this machine, as in `dev`.
+                login_url: (self.config.web.login_url.clone())
+                    .or_else(|| login.map(|login| format!("http://{login}/login"))),
+                access_key: access.access_key.clone(),
+                instance: access.instance.clone(),
+                parent: classroom.room.clone(),
+                send_parent: classroom.send.clone(),
+                teacher_group: classroom.teacher_groups.first().cloned().unwrap_or_default(),
+                student_group: classroom.student_groups.first().cloned().unwrap_or_default(),
+                p2p_subscribe: self.has_foreign_broker,
+            },
+        };
+        let stop = lifecycle.stop_now.clone().cancelled_owned();
+        let hosts = self.config.web.hosts.clone();
+        tokio::spawn(http::serve_public(listener, parts, hosts, stop));
+        Ok(())
+    }
+
+    fn start_login(&self, lifecycle: &Lifecycle, listener: TcpListener) -> anyhow::Result<()> {
+        let parts = LoginParts {
+            policy: LoginPolicy {
+                deployment: gatekeeper(&self.config, self.access()?)?.deployment,
+                open: self.config.login.open,
+                login_secret: self.config.login.secret.clone(),
+            },
+            clock: self.clock.clone(),
+        };
+        let stop = lifecycle.stop_now.clone().cancelled_owned();
+        let hosts = self.config.web.hosts.clone();
+        tokio::spawn(http::serve_login(listener, parts, hosts, stop));
+        Ok(())
+    }
+
+    fn access(&self) -> anyhow::Result<&AccessConfig> {
+        self.config.access.as_ref().context("[access] is missing; set it")
+    }
+}
+
+fn status_topics(classroom: &ClassroomConfig) -> Vec<String> {
+    let groups = classroom.teacher_groups.iter().chain(&classroom.student_groups);
+    Lesson::status_topics(&groups.cloned().collect::<Vec<_>>())
+}

@@ -1,0 +1,94 @@
+//! The middle of a bridge, with an MQTT side or without: the pipeline, its spool and its dead letters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::binding::RuleSet;
+use crate::config::Config;
+use crate::data_dir::{DataDir, QueueTables};
+use crate::model::Clock;
+use crate::pipeline::ports::{Sink, SoleHolder};
+use crate::pipeline::{
+    Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptNumber, Sending, SpoolUse, Uplink,
+    UplinkParts,
+};
+use crate::spool::{LocalDeadLetters, SqliteSpool};
+use crate::telemetry::{Metrics, Readiness};
+
+/// What the middle of a bridge is made of, with an MQTT side or without.
+pub(crate) struct Middle<'a> {
+    pub config: &'a Config,
+    pub rules: Arc<RuleSet>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub clock: Arc<dyn Clock>,
+    pub data_dir: Arc<DataDir>,
+    pub tables: QueueTables,
+    pub spool: Option<Arc<SqliteSpool>>,
+    pub dead_letters: Arc<LocalDeadLetters>,
+    pub drain_batches: usize,
+}
+
+impl Middle<'_> {
+    /// Where everything ends that can never be stored or published where it belongs.
+    pub(crate) fn dead_letters(&self, sink: Arc<dyn Sink>) -> Arc<DeadLetters> {
+        let config = self.config;
+        Arc::new(DeadLetters {
+            sink,
+            topic: config.dead_letter.topic.as_deref().map(Arc::from),
+            store: self.dead_letters.clone(),
+            max_message_bytes: config.rocketmq.max_message_bytes,
+            next_queue: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn uplink(
+        self,
+        sink: Arc<dyn Sink>,
+        dead_letters: Arc<DeadLetters>,
+        intake: IntakeReceiver,
+        settled: mpsc::Sender<Vec<ReceiptNumber>>,
+        link: watch::Receiver<Link>,
+    ) -> Uplink {
+        let Self { config, data_dir, .. } = self;
+        let sending = Sending {
+            sink,
+            metrics: self.metrics,
+            readiness: self.readiness,
+            alarm: Alarm::new(self.clock.clone()),
+            accept_not_durable: config.rocketmq.accept_not_durable,
+            give_up_after: config.dead_letter.give_up_after,
+            drain_permits: Arc::new(Semaphore::new(self.drain_batches)),
+            taken_over: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+        };
+        Uplink::new(UplinkParts {
+            rules: self.rules,
+            sending: Arc::new(sending),
+            spool: self.spool.map(|spool| SpoolUse {
+                overflow: spool,
+                after: config.spool.after,
+            }),
+            dead_letters,
+            lease: Arc::new(SoleHolder),
+            clock: self.clock,
+            intake,
+            settled,
+            link,
+            tables: self.tables,
+            save_tables: Box::new(move |tables| {
+                if let Err(error) = data_dir.save_queue_tables(tables) {
+                    tracing::error!(%error, "the queue tables could not be written; rooms may change queues at the next start");
+                }
+            }),
+            limits: BatchLimits {
+                messages: config.pipeline.batch_messages,
+                bytes: config.pipeline.batch_bytes,
+                linger: config.pipeline.linger,
+            },
+        })
+    }
+}

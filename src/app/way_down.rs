@@ -1,0 +1,79 @@
+//! Starts the way from RocketMQ to MQTT: a follower, the binding, a connection of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Carrier;
+use crate::config::StartAt;
+use crate::consumer::{Follower, FollowerParts, OPEN_MESSAGES, Start, Topic, Wakes};
+use crate::downlink::{Downlink, DownlinkParts};
+use crate::lifecycle::Lifecycle;
+use crate::mqtt::DownlinkPublisher;
+use crate::pipeline::DeadLetters;
+use crate::rocketmq::RocketMqReader;
+
+/// What may be open, and a page.
+pub(super) const ITEMS: usize = OPEN_MESSAGES + 64;
+
+impl Carrier {
+    pub(super) async fn start_downlink(
+        &self,
+        lifecycle: &Lifecycle,
+        reader: &Arc<RocketMqReader>,
+        dead_letters: &Arc<DeadLetters>,
+        wakes: Wakes,
+    ) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        let downlinks = &self.config.downlinks;
+        if downlinks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (items, taken) = mpsc::channel(ITEMS);
+        let (ended, endings) = mpsc::unbounded_channel();
+        let (publisher, publishings) = mpsc::channel(ITEMS);
+        let (publish_ends, published) = mpsc::unbounded_channel();
+        let topics = downlinks.iter().map(|downlink| Topic {
+            name: downlink.topic.as_str().into(),
+            start: match downlink.start {
+                StartAt::Earliest => Start::Earliest,
+                StartAt::Latest => Start::Latest,
+            },
+        });
+        let mut follower = Follower::new(FollowerParts {
+            name: "downlink",
+            topics: topics.collect(),
+            reader: reader.clone(),
+            data_dir: self.data_dir.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            items,
+            ended: endings,
+            wakes,
+        })?;
+        follower.begin().await;
+        let parents: HashMap<_, _> = downlinks
+            .iter()
+            .map(|downlink| (downlink.topic.clone(), downlink.mqtt_topic.clone()))
+            .collect();
+        let downlink = Downlink::new(DownlinkParts {
+            rules: self.rules.clone(),
+            parents,
+            items: taken,
+            ended,
+            publisher,
+            published,
+            dead_letters: dead_letters.clone(),
+            metrics: self.metrics.clone(),
+        });
+        let connection =
+            DownlinkPublisher::new(&self.config.mqtt, publishings, publish_ends, self.metrics.clone())?;
+        let stop_now = || lifecycle.stop_now.clone();
+        Ok(vec![
+            tokio::spawn(follower.run(lifecycle.drain.clone(), stop_now())),
+            tokio::spawn(downlink.run(stop_now())),
+            tokio::spawn(connection.run(stop_now())),
+        ])
+    }
+}

@@ -1,0 +1,219 @@
+//! The downlink: what a stored message becomes on MQTT.
+//!
+//! Promises: reads ApsaraMQ's property names, with and without the leading slash, and Apache rocketmq-mqtt's; what
+//! [`RuleSet::unbind`] lets through is legal for an MQTT broker, because a topic name with a wildcard would close the link
+//! and come again for ever; a message that came from MQTT never goes back.
+//! Must never: publish outside of the parent topic that the configuration names.
+
+use super::derive::{SENDER, VOUCH};
+use super::origin::MAX_HOPS;
+use super::properties::{EMBEDDED_CLIENT_ID, EMBEDDED_USER, MARK};
+use super::read_back::{Recorded, read_back};
+use super::rules::RuleSet;
+use crate::model::{DeadLetter, DeadReason, FilterReason, MqttMessage, MqttProperties, Qos, StoredMessage};
+
+/// MQTT's length of a text (MQTT 5.0, section 1.5.4).
+const MAX_TEXT_BYTES: usize = 65_535;
+
+/// What only the bridge may say; a producer's own values are left out.
+const RESERVED: [&str; 6] = [
+    MARK,
+    "rbId",
+    "rbArrivedMs",
+    SENDER,
+    EMBEDDED_CLIENT_ID,
+    EMBEDDED_USER,
+];
+
+/// What becomes of a stored message on its way down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Down {
+    Publish(MqttMessage),
+    Filtered(FilterReason),
+    /// It can never be published.
+    Dead {
+        reason: DeadReason,
+        detail: String,
+    },
+}
+
+impl RuleSet {
+    /// What the message becomes below that parent topic.
+    pub fn unbind(&self, message: &StoredMessage, parent: &str) -> Down {
+        let recorded = read_back(message);
+        let id = id_of(&recorded, message);
+        let origin = recorded.origin.as_deref().filter(|_| recorded.id.is_some());
+        let hop_on =
+            |topic: &str| origin.and_then(|value| self.signer.hop_of(topic, &id, &message.body, value));
+        if hop_on(&message.topic).is_some() {
+            return Down::Filtered(FilterReason::FromMqtt);
+        }
+        // Copied here with its properties from a topic that we wrote: one more round through us.
+        let earlier = self.literal_topics().iter().find_map(|topic| hop_on(topic));
+        let hop = earlier.unwrap_or(0) + 1;
+        if hop > MAX_HOPS {
+            return Down::Filtered(FilterReason::HopLimit);
+        }
+        match published(&recorded, message, parent) {
+            Ok(mut published) => {
+                let mark = self.signer.mark(&published.topic, &id, hop, &published.payload);
+                let user = &mut published.properties.user;
+                if let Some((sender, arrived_ms)) = self.vouched_for(&recorded, message, &id) {
+                    user.push((SENDER.to_owned(), sender));
+                    user.push(("rbArrivedMs".to_owned(), arrived_ms.to_string()));
+                }
+                user.push(("rbId".to_owned(), id));
+                user.push((MARK.to_owned(), mark));
+                Down::Publish(published)
+            }
+            Err(detail) => Down::Dead {
+                reason: DeadReason::IllegalMqttTopic,
+                detail,
+            },
+        }
+    }
+
+    /// Whether it came from MQTT through this deployment and lies where it was stored.
+    pub fn came_from_mqtt(&self, message: &StoredMessage, recorded: &Recorded) -> bool {
+        let (Some(id), Some(origin)) = (recorded.id, &recorded.origin) else {
+            return false;
+        };
+        let hop = self
+            .signer
+            .hop_of(&message.topic, &id.to_string(), &message.body, origin);
+        hop.is_some()
+    }
+
+    /// Who said it and when, of a message that the bridge made. A producer could write the names, not the proof.
+    fn vouched_for(&self, recorded: &Recorded, message: &StoredMessage, id: &str) -> Option<(String, u64)> {
+        let sender = recorded.client_id.clone()?;
+        let vouch = recorded.properties.get(VOUCH)?;
+        let genuine = self
+            .signer
+            .is_vouched(&message.topic, id, &sender, &message.body, vouch);
+        (genuine && fits(&sender)).then_some((sender, recorded.received_ms?))
+    }
+}
+
+/// A stored message that cannot go down.
+pub fn letter_of_stored(message: &StoredMessage, reason: DeadReason, detail: String) -> DeadLetter {
+    let recorded = read_back(message);
+    DeadLetter {
+        id: id_of(&recorded, message),
+        reason,
+        detail,
+        mqtt_topic: recorded.mqtt_topic,
+        rocketmq_topic: message.topic.clone(),
+        arrived_ms: recorded.received_ms.unwrap_or(message.stored_ms),
+        qos: recorded.qos.map_or(1, Qos::level),
+        user_properties: recorded.user_properties,
+        payload: recorded.payload,
+    }
+}
+
+/// Ours, else the one that RocketMQ's client gave, else its place.
+pub fn id_of(recorded: &Recorded, message: &StoredMessage) -> String {
+    match (recorded.id, message.properties.get("UNIQ_KEY")) {
+        (Some(id), _) => id.to_string(),
+        (None, Some(unique)) => unique.clone(),
+        (None, None) => format!("{}/{}", message.queue, message.queue_offset),
+    }
+}
+
+fn published(recorded: &Recorded, message: &StoredMessage, parent: &str) -> Result<MqttMessage, String> {
+    let own = |name: &str| recorded.properties.get(name).map(String::as_str);
+    let sub = match own("mqttSecondTopic") {
+        Some(sub) => Some(sub.trim_matches('/')),
+        None => own("originMqttTopic").and_then(|whole| below(whole, &message.topic)),
+    };
+    let sub = sub.filter(|sub| !sub.is_empty());
+    let is_p2p = sub.is_some_and(|sub| sub.starts_with("p2p/"));
+    let real = own("mqttRealTopic").map(|real| real.trim_matches('/'));
+    let shown = if is_p2p { sub } else { real.or(sub) };
+    let topic = match shown {
+        Some(sub) => format!("{parent}/{sub}"),
+        None => parent.to_owned(),
+    };
+    check_topic(&topic)?;
+    if is_p2p && topic.matches('/').count() != parent.matches('/').count() + 2 {
+        return Err(format!(
+            "{topic:?} names no client: a P2P topic is {parent}/p2p/CLIENT_ID"
+        ));
+    }
+    Ok(MqttMessage {
+        topic,
+        payload: recorded.payload.clone(),
+        qos: match recorded.qos {
+            Some(Qos::AtMostOnce) => Qos::AtMostOnce,
+            Some(Qos::AtLeastOnce | Qos::ExactlyOnce) | None => Qos::AtLeastOnce,
+        },
+        properties: MqttProperties {
+            user: user_properties(recorded, is_p2p),
+            content_type: short(recorded.content_type.clone()),
+            response_topic: recorded
+                .response_topic
+                .clone()
+                .filter(|topic| check_topic(topic).is_ok()),
+            correlation_data: recorded
+                .correlation_data
+                .clone()
+                .filter(|data| data.len() <= MAX_TEXT_BYTES),
+            message_expiry_s: recorded.message_expiry_s,
+            payload_format: recorded.payload_format.filter(|format| *format <= 1),
+        },
+    })
+}
+
+/// Apache rocketmq-mqtt names the whole topic, whose first level is the RocketMQ topic.
+fn below<'a>(whole: &'a str, first: &str) -> Option<&'a str> {
+    let rest = whole.strip_prefix(first)?.strip_prefix('/')?;
+    Some(rest.trim_end_matches('/'))
+}
+
+fn user_properties(recorded: &Recorded, is_p2p: bool) -> Vec<(String, String)> {
+    let mut user: Vec<_> = recorded
+        .user_properties
+        .iter()
+        .filter(|(name, value)| !RESERVED.contains(&name.as_str()) && fits(name) && fits(value))
+        .cloned()
+        .collect();
+    if is_p2p {
+        // No broker shows one client another topic than the one that was published to, so these travel along.
+        let documented = ["mqttRealTopic", "cleansessionflag"].into_iter();
+        user.extend(
+            documented
+                .filter_map(|name| Some((name.to_owned(), recorded.properties.get(name)?.clone())))
+                .filter(|(_, value)| fits(value)),
+        );
+    }
+    user
+}
+
+fn fits(text: &str) -> bool {
+    text.len() <= MAX_TEXT_BYTES && !text.contains('\0')
+}
+
+fn short(text: Option<String>) -> Option<String> {
+    text.filter(|text| fits(text))
+}
+
+/// What a broker would hang up for (MQTT 5.0, section 4.7).
+fn check_topic(topic: &str) -> Result<(), String> {
+    let shown: String = topic.chars().take(80).collect();
+    if topic.is_empty() || topic.len() > MAX_TEXT_BYTES {
+        return Err(format!(
+            "the MQTT topic has {} bytes; 1 to {MAX_TEXT_BYTES} are allowed",
+            topic.len()
+        ));
+    }
+    if topic.starts_with('$') {
+        return Err(format!("the MQTT topic {shown:?} belongs to the broker"));
+    }
+    match topic
+        .chars()
+        .find(|letter| ['+', '#'].contains(letter) || letter.is_control())
+    {
+        Some(letter) => Err(format!("the MQTT topic {shown:?} must not hold {letter:?}")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,307 @@
+//! The verdict on one request.
+//!
+//! Promises: the order of the checks is the order of this file: place, sender, rate, form, peer, then the rule of what is
+//! asked for. Teachers are not muted, and a full room does not silence them: otherwise a flood could stop the one who
+//! can end it. Commands and fences do not count against the room.
+//!
+//! Must never: act on a change itself, deliver to a room what its sender did not write, or answer a flood line by line.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::answer;
+use super::audit::{Audit, Did};
+use super::lines::{Ask, Line, MAX_BODY_BYTES, Refusal};
+use super::mutes::{Act, Change, Mutes};
+use super::names::{ClientId, RoomId, display_name};
+use super::presence::{Event, What};
+use super::rate::{Limiter, Rate};
+use super::request::{Delivery, End, Place, Reason, Request, Role, Verdict};
+
+/// What the classroom is to be like.
+#[derive(Debug, Clone)]
+pub struct ClassroomSettings {
+    /// Groups whose members cannot be muted.
+    pub teacher_groups: Vec<String>,
+    pub client_rate: Rate,
+    pub room_rate: Rate,
+    /// Answers to refused requests, for each client.
+    pub refusal_rate: Rate,
+    /// Clients and rooms whose rates are kept apart; what comes beyond shares one.
+    pub max_buckets: usize,
+}
+
+impl Default for ClassroomSettings {
+    fn default() -> Self {
+        Self {
+            teacher_groups: vec!["GID_teacher".to_owned()],
+            client_rate: Rate { per_s: 5, burst: 10 },
+            room_rate: Rate {
+                per_s: 100,
+                burst: 200,
+            },
+            refusal_rate: Rate { per_s: 1, burst: 1 },
+            max_buckets: 10_000,
+        }
+    }
+}
+
+/// The rules with their state: mutes, and how often everybody spoke of late.
+#[derive(Debug)]
+pub struct Classroom {
+    teacher_groups: Vec<String>,
+    mutes: Mutes,
+    clients: Limiter<ClientId>,
+    rooms: Limiter<RoomId>,
+    refusals: Limiter<ClientId>,
+}
+
+impl Classroom {
+    pub fn new(settings: ClassroomSettings, mutes: Mutes) -> Self {
+        Self {
+            teacher_groups: settings.teacher_groups,
+            mutes,
+            clients: Limiter::new(settings.client_rate, settings.max_buckets),
+            rooms: Limiter::new(settings.room_rate, settings.max_buckets),
+            refusals: Limiter::new(settings.refusal_rate, settings.max_buckets),
+        }
+    }
+
+    pub fn mutes(&self) -> &Mutes {
+        &self.mutes
+    }
+
+    /// Takes in a change that was written down.
+    pub fn apply(&mut self, change: Change) {
+        self.mutes.apply(change);
+    }
+
+    /// Drops what can no longer matter; to be called now and then.
+    pub fn forget(&mut self, now_ms: u64) {
+        self.mutes.forget(now_ms);
+    }
+
+    pub fn judge(&mut self, request: &Request) -> Verdict {
+        let sub_topic = request.sub_topic.trim_matches('/');
+        if is_written_by_the_bridge(sub_topic) {
+            return verdict(End::Ignored);
+        }
+        let Some(sender) = request.sender.as_deref().and_then(ClientId::parse) else {
+            return Verdict {
+                audit: Some(Audit::of(
+                    request,
+                    None,
+                    None,
+                    Did::Refused,
+                    Some(Reason::Unverified),
+                )),
+                ..verdict(End::Refused(Reason::Unverified))
+            };
+        };
+        let line = Line::read(sub_topic, &request.payload);
+        match self.decide(request, &sender, &line) {
+            Ok(verdict) => verdict,
+            Err(refusal) => self.refuse(request, &sender, &line, &refusal),
+        }
+    }
+
+    fn decide(&mut self, request: &Request, sender: &ClientId, line: &Line) -> Result<Verdict, Refusal> {
+        if !self.clients.allow(sender, request.arrived_ms) {
+            return Err(Refusal::new(Reason::Rate, "too many messages; wait a little"));
+        }
+        let presence = |channel: &String, what| Verdict {
+            presence: Some(Event {
+                client: sender.clone(),
+                channel: channel.as_str().into(),
+                at_ms: request.arrived_ms,
+                what,
+            }),
+            ..verdict(End::Accepted)
+        };
+        let ask = line.ask.as_ref().map_err(Refusal::clone)?;
+        match ask {
+            Ask::Mute {
+                target,
+                room,
+                seconds,
+            } => {
+                let until_ms = seconds.map(|seconds| request.arrived_ms.saturating_add(seconds * 1000));
+                self.change(request, sender, target, room.as_ref(), Act::Mute { until_ms })
+            }
+            Ask::Unmute { target, room } => self.change(request, sender, target, room.as_ref(), Act::Unmute),
+            Ask::Chat { room, name } => {
+                own_name_only(sender, line)?;
+                self.chat(request, sender, line, room, name.as_deref())
+            }
+            Ask::Fence { room, reference } => {
+                own_name_only(sender, line)?;
+                Ok(Verdict {
+                    deliveries: vec![answer::fence(sender, room, reference)],
+                    ..verdict(End::Accepted)
+                })
+            }
+            Ask::Hello { room, channel, name } => {
+                own_name_only(sender, line)?;
+                let (room, name) = (room.clone(), name.as_deref().and_then(display_name));
+                Ok(presence(channel, What::Hello { room, name }))
+            }
+            Ask::Bye { room, channel } => {
+                own_name_only(sender, line)?;
+                Ok(presence(channel, What::Bye { room: room.clone() }))
+            }
+        }
+    }
+
+    fn chat(
+        &mut self,
+        request: &Request,
+        sender: &ClientId,
+        line: &Line,
+        room: &RoomId,
+        name: Option<&str>,
+    ) -> Result<Verdict, Refusal> {
+        let is_teacher = request.role == Role::Teacher;
+        let mute = self.mutes.in_force(sender, room, request.arrived_ms);
+        if let Some(mute) = mute.filter(|_| !is_teacher) {
+            return Err(Refusal {
+                reason: Reason::Muted,
+                detail: Cow::Borrowed("a teacher has muted you"),
+                until_ms: mute.until_ms(),
+            });
+        }
+        if !self.rooms.allow(room, request.arrived_ms) && !is_teacher {
+            return Err(Refusal::new(
+                Reason::Rate,
+                "too many messages in this room; wait a little",
+            ));
+        }
+        let body = if line.peer.is_some() {
+            request.payload.clone()
+        } else {
+            with_peer(&request.payload, sender)
+        };
+        if body.len() > MAX_BODY_BYTES {
+            return Err(Refusal::new(
+                Reason::Malformed,
+                "with its peer the message is larger than 64 KiB",
+            ));
+        }
+        Ok(Verdict {
+            deliveries: vec![Delivery {
+                sender: Some(sender.clone()),
+                name: name.and_then(display_name),
+                ..Delivery::own(Place::Room(room.clone()), Some(room), body)
+            }],
+            audit: Some(Audit::of(request, Some(room), Some(sender), Did::Said, None)),
+            ..verdict(End::Accepted)
+        })
+    }
+
+    fn change(
+        &mut self,
+        request: &Request,
+        sender: &ClientId,
+        target: &ClientId,
+        room: Option<&RoomId>,
+        act: Act,
+    ) -> Result<Verdict, Refusal> {
+        if request.role != Role::Teacher {
+            return Err(Refusal::new(
+                Reason::NotTeacher,
+                "only a teacher can mute and unmute",
+            ));
+        }
+        // Otherwise whoever gets one teacher's token silences all the others.
+        if target
+            .group()
+            .is_some_and(|group| self.teacher_groups.iter().any(|known| known == group))
+        {
+            return Err(Refusal::new(Reason::Peer, "a teacher cannot be muted"));
+        }
+        let change = Change {
+            client: target.clone(),
+            room: room.cloned(),
+            act,
+            by: sender.clone(),
+            at_ms: request.arrived_ms,
+            source_id: request.source_id.clone(),
+        };
+        if !self.mutes.can_take(&change) {
+            return Err(Refusal::new(
+                Reason::Rate,
+                "too many mutes are in force; lift some, or mute for all rooms",
+            ));
+        }
+        let (told, did) = match act {
+            Act::Mute { until_ms } => (answer::muted(target, room, until_ms), Did::Muted),
+            Act::Unmute => (answer::unmuted(target, room), Did::Unmuted),
+        };
+        Ok(Verdict {
+            change: Some(change),
+            deliveries: vec![told],
+            audit: Some(Audit::of(request, room, Some(sender), did, None)),
+            ..verdict(End::Accepted)
+        })
+    }
+
+    fn refuse(&mut self, request: &Request, sender: &ClientId, line: &Line, refusal: &Refusal) -> Verdict {
+        let room = line.room.as_ref();
+        let answered = self.refusals.allow(sender, request.now_ms);
+        let answer = answered.then(|| answer::refused(sender, room, line.reference.as_deref(), refusal));
+        Verdict {
+            deliveries: answer.into_iter().collect(),
+            audit: Some(Audit::of(
+                request,
+                room,
+                Some(sender),
+                Did::Refused,
+                Some(refusal.reason),
+            )),
+            ..verdict(End::Refused(refusal.reason))
+        }
+    }
+}
+
+fn verdict(end: End) -> Verdict {
+    Verdict {
+        change: None,
+        presence: None,
+        deliveries: Vec::new(),
+        audit: None,
+        end,
+    }
+}
+
+/// With one parent for both directions, as in the first edition of the vendor's solution, we read what we write.
+fn is_written_by_the_bridge(sub_topic: &str) -> bool {
+    let (kind, below) = sub_topic.split_once('/').unwrap_or((sub_topic, ""));
+    match kind {
+        "status" | "system" | "p2p" => true,
+        "message" => !below.is_empty(),
+        _ => false,
+    }
+}
+
+fn own_name_only(sender: &ClientId, line: &Line) -> Result<(), Refusal> {
+    match &line.peer {
+        Some(peer) if peer != sender.as_str() => Err(Refusal::new(
+            Reason::Peer,
+            "peer is not the client that sent this",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The sender's bytes, with the sender as the first field. The body is known to be a JSON object with a field.
+fn with_peer(body: &Bytes, sender: &ClientId) -> Bytes {
+    let Some(brace) = body.iter().position(|byte| *byte == b'{') else {
+        return body.clone();
+    };
+    let peer = serde_json::Value::from(sender.as_str());
+    let mut named = Vec::with_capacity(body.len() + 2 * sender.as_str().len() + 16);
+    named.extend_from_slice(&body[..=brace]);
+    named.extend_from_slice(format!("\"peer\":{peer},").as_bytes());
+    named.extend_from_slice(&body[brace + 1..]);
+    named.into()
+}

@@ -1,0 +1,267 @@
+//! Reads the bodies that clients publish: chat lines, fences, commands.
+//!
+//! Promises: as tolerant as the vendor's pages need it (`roomId` as text or number, unknown fields), strict in everything
+//! else. What passes is one JSON object that every reader understands alike: valid UTF-8, none of our fields twice, no
+//! deeper than 128 levels. Any bytes lead to an answer, never to a panic.
+//!
+//! Must never: judge. Who may do what is said in `judge`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::mutes::MAX_MUTE_S;
+use super::names::{ClientId, MAX_CHARACTERS, RoomId};
+use super::request::Reason;
+
+/// The limit of the service whose pages we serve.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+const PEER: &str = "peer";
+const ROOM: &str = "roomId";
+const TYPE: &str = "type";
+const MESSAGE: &str = "msg";
+const NAME: &str = "name";
+const REFERENCE: &str = "ref";
+const SECONDS: &str = "seconds";
+const CHANNEL: &str = "channel";
+const KNOWN: [&str; 8] = [PEER, ROOM, TYPE, MESSAGE, NAME, REFERENCE, SECONDS, CHANNEL];
+
+/// Why a request is refused, with one sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub reason: Reason,
+    pub detail: Cow<'static, str>,
+    /// When trying again makes sense, if a mute says so.
+    pub until_ms: Option<u64>,
+}
+
+impl Refusal {
+    pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+            until_ms: None,
+        }
+    }
+}
+
+fn malformed(detail: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Reason::Malformed, detail)
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ask {
+    Chat {
+        room: RoomId,
+        name: Option<String>,
+    },
+    Fence {
+        room: RoomId,
+        reference: String,
+    },
+    Mute {
+        target: ClientId,
+        room: Option<RoomId>,
+        seconds: Option<u64>,
+    },
+    Unmute {
+        target: ClientId,
+        room: Option<RoomId>,
+    },
+    Hello {
+        room: RoomId,
+        channel: String,
+        name: Option<String>,
+    },
+    Bye {
+        room: RoomId,
+        channel: String,
+    },
+}
+
+/// One body, read. Room and reference are there for the answer, also where the rest is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub room: Option<RoomId>,
+    pub reference: Option<String>,
+    /// As written; of a mute, the one who is muted.
+    pub peer: Option<String>,
+    pub ask: Result<Ask, Refusal>,
+}
+
+impl Line {
+    /// `sub_topic` = `message` or `command`.
+    pub fn read(sub_topic: &str, body: &[u8]) -> Self {
+        match Fields::read(body) {
+            Ok(fields) => Self {
+                room: fields.optional_room().ok().flatten(),
+                reference: fields.short_text(REFERENCE).ok().flatten(),
+                peer: fields.text(PEER).ok().flatten().map(str::to_owned),
+                ask: fields.ask(sub_topic),
+            },
+            Err(refusal) => Self {
+                room: None,
+                reference: None,
+                peer: None,
+                ask: Err(refusal),
+            },
+        }
+    }
+}
+
+/// The fields that we know, with their values.
+struct Fields(BTreeMap<&'static str, Value>);
+
+impl Fields {
+    fn read(body: &[u8]) -> Result<Self, Refusal> {
+        if body.len() > MAX_BODY_BYTES {
+            return Err(malformed("the message is larger than 64 KiB"));
+        }
+        let text = std::str::from_utf8(body).map_err(|_| malformed("the message is not UTF-8"))?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let fields = json.deserialize_map(FieldsVisitor);
+        let read = fields.and_then(|fields| json.end().map(|()| fields));
+        read.map_err(|_| {
+            malformed(
+                "the message is not one JSON object, nests deeper than 128 levels or has one of our fields twice",
+            )
+        })
+    }
+
+    fn ask(&self, sub_topic: &str) -> Result<Ask, Refusal> {
+        // Checked for every type, so that no reader further down finds something else than a text in it.
+        let peer = self.text(PEER)?;
+        self.short_text(REFERENCE)?;
+        let name = self.text(NAME)?.map(str::to_owned);
+        match (sub_topic, self.text(TYPE)?) {
+            ("message", None) => {
+                self.text(MESSAGE)?
+                    .ok_or_else(|| malformed("a chat line needs msg"))?;
+                let room = self.room()?;
+                Ok(Ask::Chat { room, name })
+            }
+            ("message", Some("fence")) => Ok(Ask::Fence {
+                room: self.room()?,
+                reference: self.needed(REFERENCE)?,
+            }),
+            ("command", Some("shutUp")) => Ok(Ask::Mute {
+                target: target(peer)?,
+                room: self.optional_room()?,
+                seconds: self.seconds()?,
+            }),
+            ("command", Some("unShutUp")) => Ok(Ask::Unmute {
+                target: target(peer)?,
+                room: self.optional_room()?,
+            }),
+            ("command", Some("hello")) => Ok(Ask::Hello {
+                room: self.room()?,
+                channel: self.needed(CHANNEL)?,
+                name,
+            }),
+            ("command", Some("bye")) => Ok(Ask::Bye {
+                room: self.room()?,
+                channel: self.needed(CHANNEL)?,
+            }),
+            ("command", None) => Err(malformed("a command needs a type")),
+            ("message" | "command", Some(_)) => {
+                Err(Refusal::new(Reason::Unknown, "this type is not known here"))
+            }
+            _ => Err(Refusal::new(
+                Reason::Unknown,
+                "nobody listens on this topic; publish on message or command",
+            )),
+        }
+    }
+
+    fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(malformed(format!("{name} must be a text"))),
+        }
+    }
+
+    fn short_text(&self, name: &'static str) -> Result<Option<String>, Refusal> {
+        let text = self.text(name)?;
+        if text.is_some_and(|text| text.chars().count() > MAX_CHARACTERS) {
+            return Err(malformed(format!(
+                "{name} is longer than {MAX_CHARACTERS} characters"
+            )));
+        }
+        Ok(text.map(str::to_owned))
+    }
+
+    fn needed(&self, name: &'static str) -> Result<String, Refusal> {
+        let text = self.short_text(name)?.filter(|text| !text.is_empty());
+        text.ok_or_else(|| malformed(format!("{name} is missing")))
+    }
+
+    fn room(&self) -> Result<RoomId, Refusal> {
+        self.optional_room()?
+            .ok_or_else(|| malformed("roomId is missing"))
+    }
+
+    fn optional_room(&self) -> Result<Option<RoomId>, Refusal> {
+        let illegal = || Refusal::new(Reason::Room, "roomId must be 1 to 64 letters, digits, _ and -");
+        let text = match self.0.get(ROOM) {
+            None => return Ok(None),
+            Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
+            // The vendor's server reads it as a whole number.
+            Some(Value::Number(number)) => number.as_u64().ok_or_else(illegal)?.to_string().into(),
+            Some(_) => return Err(malformed("roomId must be a text or a whole number")),
+        };
+        RoomId::parse(&text).map(Some).ok_or_else(illegal)
+    }
+
+    fn seconds(&self) -> Result<Option<u64>, Refusal> {
+        let Some(value) = self.0.get(SECONDS) else {
+            return Ok(None);
+        };
+        let seconds = value
+            .as_u64()
+            .filter(|seconds| (1..=MAX_MUTE_S).contains(seconds));
+        seconds.map(Some).ok_or_else(|| {
+            malformed(format!(
+                "seconds must be a whole number from 1 to {MAX_MUTE_S}, 30 days"
+            ))
+        })
+    }
+}
+
+fn target(peer: Option<&str>) -> Result<ClientId, Refusal> {
+    let peer = peer.ok_or_else(|| malformed("peer is missing: who is meant?"))?;
+    ClientId::parse(peer)
+        .ok_or_else(|| Refusal::new(Reason::Peer, "peer is no client id that a client can have"))
+}
+
+/// Keeps the known fields and refuses what two readers could understand differently.
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            // Also of unknown fields: skipping does not count levels, and a page that has to read 60,000 of them stops.
+            let value = map.next_value::<Value>()?;
+            let Some(known) = KNOWN.into_iter().find(|known| *known == name) else {
+                continue;
+            };
+            // One reader takes the first, another the last: a line could show two different senders.
+            if fields.insert(known, value).is_some() {
+                return Err(A::Error::custom("a field stands there twice"));
+            }
+        }
+        Ok(Fields(fields))
+    }
+}

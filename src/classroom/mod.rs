@@ -1,0 +1,42 @@
+//! The live classroom: who may say what to whom, who is muted, who is there. Rules and small state, nothing else.
+//!
+//! Promises: a request leads to one verdict that depends on nothing but the requests and changes before it; what is sent
+//! to a room are the bytes that a verified sender sent; a crash between sending and committing leads to the same ids.
+//! Whatever strangers send is refused, never a panic, and the memory it costs is bounded.
+//!
+//! Must never: do IO, look at a clock (times are parameters, milliseconds since 1970-01-01 UTC), wait; believe a body's
+//! word about its sender; answer to a place that the asker chose.
+//!
+//! How a caller uses it: [`Classroom::judge`]; if the verdict has a change, write it down, then [`Classroom::apply`];
+//! then send the deliveries and the audit record, then commit. What the verdict says about presence, and what the broker
+//! says about its clients, goes to [`Presence::apply`] and from there through the [`Coalescer`].
+
+mod answer;
+mod audit;
+mod coalesce;
+mod judge;
+mod lines;
+mod mutes;
+mod names;
+mod notice;
+mod presence;
+mod present_client;
+mod rate;
+mod request;
+mod status;
+mod tombstones;
+
+#[cfg(test)]
+mod tests;
+
+pub use audit::{Audit, Did};
+pub use coalesce::{Coalescer, MAX_SUMMARY_ROOMS};
+pub use judge::{Classroom, ClassroomSettings};
+pub use lines::MAX_BODY_BYTES;
+pub use mutes::{Act, Change, MAX_MUTE_S, Mutes, SnapshotError};
+pub use names::{ClientId, IllegalName, RoomId, display_name};
+pub use notice::{MAX_NOTICE_BYTES, NoticeError, notice};
+pub use presence::{Event, Member, Movement, Presence, PresenceSettings, What};
+pub use rate::Rate;
+pub use request::{Delivery, End, Place, Reason, Request, Role, Verdict, derived_id};
+pub use status::{NotAStatus, status_event};

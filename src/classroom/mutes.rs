@@ -1,0 +1,216 @@
+//! Who is muted where, when, until when, and by whom.
+//!
+//! A mute is judged at the time at which a line arrived, also when the line is read long after the mute was lifted. So
+//! this is not a list of who is muted now, but the last changes of each client, in order of time.
+//!
+//! Promises: a change that is applied again changes nothing. Changes of one scope (all rooms, or one room) are applied in
+//! the order of their lane; if a later one has an earlier time, the clock was set back, and the later one still counts.
+//! A lift for all rooms lifts what was muted in single rooms; a lift in one room leaves a mute for all rooms.
+//!
+//! When full: a new mute is refused ([`Mutes::can_take`]); no mute in force gives way to another. Lifts always pass.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{ClientId, RoomId};
+
+/// The longest mute that has an end: 30 days.
+pub const MAX_MUTE_S: u64 = 30 * 24 * 60 * 60;
+
+/// How long after its end a change is still known: for lines that are read late, and for changes that come again.
+const KEEP_MS: u64 = 24 * 60 * 60 * 1000;
+const MAX_CHANGES: usize = 50_000;
+/// Mutes of one client in force at once, and as many later changes.
+const MAX_STANDING: usize = 128;
+const VERSION: u32 = 1;
+
+/// What a teacher did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Act {
+    /// Until lifted, if there is no end.
+    Mute {
+        until_ms: Option<u64>,
+    },
+    Unmute,
+}
+
+/// One mute or its lifting; must be written down before it is acted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    pub client: ClientId,
+    /// `None` = all rooms.
+    pub room: Option<RoomId>,
+    pub act: Act,
+    pub by: ClientId,
+    pub at_ms: u64,
+    /// The id of the command; the change is known by it.
+    pub source_id: String,
+}
+
+impl Change {
+    fn is_mute(&self) -> bool {
+        match self.act {
+            Act::Mute { .. } => true,
+            Act::Unmute => false,
+        }
+    }
+
+    /// The end of a mute that has one.
+    pub fn until_ms(&self) -> Option<u64> {
+        match self.act {
+            Act::Mute { until_ms } => until_ms,
+            Act::Unmute => None,
+        }
+    }
+}
+
+/// The changes of all clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mutes {
+    /// Each list in order of time.
+    clients: BTreeMap<ClientId, Vec<Change>>,
+    count: usize,
+}
+
+/// A snapshot that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error(
+        "the list of mutes is not what this program wrote: {0}; restore the file, or remove it and mute anew"
+    )]
+    Damaged(#[from] serde_json::Error),
+    #[error("the list of mutes has version {0}, this program reads {VERSION}; use the newer program")]
+    Version(u32),
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    changes: Vec<&'a Change>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    changes: Vec<Change>,
+}
+
+impl Mutes {
+    /// Whether there is a place for this change.
+    pub fn can_take(&self, change: &Change) -> bool {
+        if !change.is_mute() {
+            return true;
+        }
+        let known = self.clients.get(&change.client).map_or(&[][..], Vec::as_slice);
+        let elsewhere = standing(known, change.at_ms)
+            .iter()
+            .filter(|mute| mute.room != change.room)
+            .count();
+        self.count < MAX_CHANGES && elsewhere < MAX_STANDING
+    }
+
+    /// Takes in a change that was written down. Again: nothing happens.
+    pub fn apply(&mut self, change: Change) {
+        if self.count >= MAX_CHANGES {
+            self.forget(change.at_ms);
+        }
+        // A lift of nothing is remembered only for a mute that is still on its way in another lane.
+        if self.count >= MAX_CHANGES && !self.clients.contains_key(&change.client) {
+            return;
+        }
+        let changes = self.clients.entry(change.client.clone()).or_default();
+        if changes.iter().any(|known| known.source_id == change.source_id) {
+            return;
+        }
+        let before = changes.len();
+        for known in changes.iter_mut().filter(|known| known.room == change.room) {
+            known.at_ms = known.at_ms.min(change.at_ms);
+        }
+        changes.push(change);
+        // Stable: of equal times the one applied later counts.
+        changes.sort_by_key(|known| known.at_ms);
+        if changes.len() > 2 * MAX_STANDING {
+            let horizon_ms = changes[changes.len() - MAX_STANDING].at_ms;
+            compact(changes, horizon_ms);
+        }
+        self.count = self.count - before + changes.len();
+    }
+
+    /// The mute that kept this client silent in this room at that time; of several, the one that lasts longest.
+    pub fn in_force(&self, client: &ClientId, room: &RoomId, at_ms: u64) -> Option<&Change> {
+        let changes = self.clients.get(client)?;
+        standing(changes, at_ms)
+            .into_iter()
+            .filter(|mute| mute.room.as_ref().is_none_or(|muted| muted == room))
+            .max_by_key(|mute| mute.until_ms().unwrap_or(u64::MAX))
+    }
+
+    /// All mutes that were in force in this room at that time, those for all rooms included, by client.
+    pub fn list(&self, room: &RoomId, at_ms: u64) -> Vec<&Change> {
+        let standing = self.clients.values().flat_map(|changes| standing(changes, at_ms));
+        standing
+            .filter(|mute| mute.room.as_ref().is_none_or(|muted| muted == room))
+            .collect()
+    }
+
+    /// Drops what can no longer matter.
+    pub fn forget(&mut self, now_ms: u64) {
+        let horizon_ms = now_ms.saturating_sub(KEEP_MS);
+        self.clients.retain(|_, changes| {
+            compact(changes, horizon_ms);
+            !changes.is_empty()
+        });
+        self.count = self.clients.values().map(Vec::len).sum();
+    }
+
+    /// All changes as JSON, to be written down.
+    pub fn to_snapshot(&self) -> String {
+        let written = Written {
+            version: VERSION,
+            changes: self.clients.values().flatten().collect(),
+        };
+        // Texts and numbers cannot fail to serialize.
+        serde_json::to_string(&written).unwrap_or_default()
+    }
+
+    pub fn from_snapshot(json: &str) -> Result<Self, SnapshotError> {
+        let Header { version } = serde_json::from_str(json)?;
+        if version != VERSION {
+            return Err(SnapshotError::Version(version));
+        }
+        let read: Read = serde_json::from_str(json)?;
+        let mut mutes = Self::default();
+        for change in read.changes {
+            mutes.apply(change);
+        }
+        Ok(mutes)
+    }
+}
+
+/// The mutes in force at that time, of one client's changes.
+fn standing(changes: &[Change], at_ms: u64) -> Vec<&Change> {
+    let mut standing: Vec<&Change> = Vec::new();
+    for change in changes.iter().take_while(|change| change.at_ms <= at_ms) {
+        let lifts_all = !change.is_mute() && change.room.is_none();
+        standing.retain(|mute| !lifts_all && mute.room != change.room);
+        if change.is_mute() {
+            standing.push(change);
+        }
+    }
+    standing.retain(|mute| mute.until_ms().is_none_or(|until_ms| at_ms < until_ms));
+    standing
+}
+
+/// Keeps what decides about times from the horizon on.
+fn compact(changes: &mut Vec<Change>, horizon_ms: u64) {
+    let mut kept: Vec<Change> = standing(changes, horizon_ms).into_iter().cloned().collect();
+    kept.extend(changes.iter().filter(|change| change.at_ms > horizon_ms).cloned());
+    *changes = kept;
+}

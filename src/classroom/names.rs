@@ -1,0 +1,118 @@
+//! Names that strangers choose: a room's, a client's, the one to show. Checked once, here.
+//!
+//! Promises: what is a [`RoomId`] or a [`ClientId`] can stand as one level of an MQTT topic and matches nothing but itself.
+//! Must never: repair a name. A repaired name is the name of somebody else.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Characters in the id of a room or a client, and in a name to show.
+pub(super) const MAX_CHARACTERS: usize = 64;
+
+/// What stands between a client's group and its device.
+const GROUP_END: &str = "@@@";
+
+/// `[A-Za-z0-9_-]{1,64}`: no wildcard, no `||` of a tag expression, no space that would split KEYS, no way out by `../`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RoomId(Arc<str>);
+
+/// 1 to 64 characters without `/ + #`, control characters and what a strict MQTT broker closes the connection for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClientId(Arc<str>);
+
+/// The text is no legal name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IllegalName {
+    #[error("{0:?} is no room id; write 1 to 64 letters, digits, _ and -")]
+    Room(String),
+    #[error("{0:?} is no client id; write 1 to 64 characters without /, +, # and control characters")]
+    Client(String),
+}
+
+impl RoomId {
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let fits = (1..=MAX_CHARACTERS).contains(&text.len());
+        (fits && text.bytes().all(is_legal)).then(|| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ClientId {
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=MAX_CHARACTERS).contains(&text.chars().count());
+        (fits && !text.chars().any(is_illegal)).then(|| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `GID_student` of `GID_student@@@001`.
+    pub fn group(&self) -> Option<&str> {
+        self.0.split_once(GROUP_END).map(|(group, _)| group)
+    }
+}
+
+/// The name as it may be shown: without control characters, cut at 64 characters; `None` if nothing is left.
+///
+/// Still a stranger's text: who shows it escapes it for the place where it is shown.
+pub fn display_name(text: &str) -> Option<String> {
+    let printable: String = text.chars().filter(|character| !character.is_control()).collect();
+    let name: String = printable.trim().chars().take(MAX_CHARACTERS).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+fn is_illegal(character: char) -> bool {
+    let code = u32::from(character);
+    // Mosquitto closes a connection that names a Unicode noncharacter, and the next one for the same message.
+    let is_noncharacter = (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe;
+    matches!(character, '/' | '+' | '#') || character.is_control() || is_noncharacter
+}
+
+impl TryFrom<String> for RoomId {
+    type Error = IllegalName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or(IllegalName::Room(text))
+    }
+}
+
+impl TryFrom<String> for ClientId {
+    type Error = IllegalName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or(IllegalName::Client(text))
+    }
+}
+
+impl From<RoomId> for String {
+    fn from(room: RoomId) -> Self {
+        room.0.as_ref().to_owned()
+    }
+}
+
+impl From<ClientId> for String {
+    fn from(client: ClientId) -> Self {
+        client.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,45 @@
+//! System notices to a room.
+//!
+//! Promises: a notice is short, names its room and stays in the room's lane.
+//! Must never: decide who may give one; its callers have checked that.
+
+use serde::Serialize;
+
+use super::answer::json;
+use super::names::RoomId;
+use super::request::{Delivery, Place};
+
+pub const MAX_NOTICE_BYTES: usize = 4096;
+
+/// Why there is no notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoticeError {
+    #[error("the notice has no text; write something")]
+    Empty,
+    #[error("the notice has {0} bytes; shorten it to {MAX_NOTICE_BYTES}")]
+    TooLong(usize),
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "roomId")]
+    room: &'a RoomId,
+    text: &'a str,
+    time: u64,
+}
+
+/// A notice to everyone in the room. It has no request to derive an id from: the caller gives it one.
+pub fn notice(room: &RoomId, text: &str, now_ms: u64) -> Result<Delivery, NoticeError> {
+    if text.trim().is_empty() {
+        return Err(NoticeError::Empty);
+    }
+    if text.len() > MAX_NOTICE_BYTES {
+        return Err(NoticeError::TooLong(text.len()));
+    }
+    let body = json(&Body {
+        room,
+        text,
+        time: now_ms,
+    });
+    Ok(Delivery::own(Place::System, Some(room), body))
+}

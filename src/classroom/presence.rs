@@ -1,0 +1,304 @@
+//! Who is there: the broker's status notices, subscriptions and hellos, in whatever order they come.
+//!
+//! A client is online while it has a connection of which a connect and no end is known (the vendor's state machine:
+//! an end cancels only the connect of the same channel, whichever comes first), and a member of a room while it is online
+//! and has subscribed exactly `{down}/message/{room}` or said hello there. A wildcard makes nobody a member: who
+//! subscribes `room/#` listens to all rooms, those of tomorrow included, and is an observer, not a pupil of each.
+//!
+//! Promises: any order and any repetition of the same events leads to the same members.
+//! Must never: be asked about rights; a hello is the client's own word, and names are strangers' texts.
+//!
+//! When full: clients beyond `max_clients` and rooms beyond `max_rooms` are not listed (counted in
+//! [`Presence::overflowed`]); within one client and among tombstones the oldest gives way. A room has no bound of its own:
+//! its members are clients.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::names::{ClientId, RoomId};
+use super::present_client::{PresentClient, Weights};
+use super::tombstones::{Ended, Tombstones};
+
+/// Something that happened to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub client: ClientId,
+    /// One TCP connection; of hello and bye, the nonce that the client chose.
+    pub channel: Arc<str>,
+    pub at_ms: u64,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    Connected,
+    /// Said goodbye or was cut off: that connection is over.
+    Ended,
+    /// Topic filters.
+    Subscribed(Vec<String>),
+    Unsubscribed(Vec<String>),
+    Hello {
+        room: RoomId,
+        name: Option<String>,
+    },
+    Bye {
+        room: RoomId,
+    },
+}
+
+/// What an event changed, to be told to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Movement {
+    pub client: Option<ClientId>,
+    /// Set if it is online now and was not, or the other way round.
+    pub online: Option<bool>,
+    pub joined: Vec<RoomId>,
+    pub left: Vec<RoomId>,
+    /// The event speaks of something that has ended before: telling it would make a ghost.
+    pub stale: bool,
+}
+
+/// One member of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub client: ClientId,
+    pub name: Option<String>,
+    pub since_ms: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct PresenceSettings {
+    /// Parent of the topics that members subscribe.
+    pub down_parent: String,
+    /// The broker tells who is connected.
+    pub broker_events: bool,
+    /// How late an event may come.
+    pub tombstone_ttl_ms: u64,
+    /// Without broker events: how long a hello lasts whose bye was lost.
+    pub hello_ttl_ms: u64,
+    /// How much the broker's clock may be behind ours; its times may be whole seconds.
+    pub clock_tolerance_ms: u64,
+    pub max_clients: usize,
+    pub max_rooms: usize,
+    pub max_tombstones: usize,
+}
+
+impl Default for PresenceSettings {
+    fn default() -> Self {
+        Self {
+            down_parent: "room".to_owned(),
+            broker_events: true,
+            tombstone_ttl_ms: 10 * 60 * 1000,
+            hello_ttl_ms: 24 * 60 * 60 * 1000,
+            clock_tolerance_ms: 2_000,
+            max_clients: 100_000,
+            max_rooms: 20_000,
+            max_tombstones: 100_000,
+        }
+    }
+}
+
+/// The clients and rooms of one bridge.
+#[derive(Debug)]
+pub struct Presence {
+    settings: PresenceSettings,
+    weights: Weights,
+    room_topics: String,
+    clients: HashMap<ClientId, PresentClient>,
+    rooms: HashMap<RoomId, BTreeSet<ClientId>>,
+    tombstones: Tombstones,
+    online: usize,
+    overflowed: u64,
+}
+
+impl Presence {
+    pub fn new(settings: PresenceSettings) -> Self {
+        Self {
+            weights: Weights {
+                broker_events: settings.broker_events,
+                clock_tolerance_ms: settings.clock_tolerance_ms,
+            },
+            room_topics: format!("{}/message/", settings.down_parent),
+            clients: HashMap::new(),
+            rooms: HashMap::new(),
+            tombstones: Tombstones::new(settings.tombstone_ttl_ms, settings.max_tombstones),
+            online: 0,
+            overflowed: 0,
+            settings,
+        }
+    }
+
+    /// Takes an event in and says what it changed.
+    pub fn apply(&mut self, event: &Event, now_ms: u64) -> Movement {
+        let ended = ended_by(event);
+        if matches!(event.what, What::Ended | What::Bye { .. }) {
+            self.tombstones.add(ended, now_ms);
+        } else if self.tombstones.covers(&ended) {
+            return Movement {
+                client: Some(event.client.clone()),
+                stale: true,
+                ..Movement::default()
+            };
+        } else if !self.make_place_for(&event.client) {
+            return Movement::default();
+        }
+        if let Some(client) = self.clients.get_mut(&event.client) {
+            client.heard_ms = now_ms;
+            take_in(client, event, &self.room_topics);
+        }
+        self.refresh(&event.client)
+    }
+
+    /// Forgets tombstones, and clients that are silent and not connected. Says who left by that.
+    pub fn sweep(&mut self, now_ms: u64) -> Vec<Movement> {
+        self.tombstones.forget(now_ms);
+        let silence_ms = if self.weights.broker_events {
+            self.settings.tombstone_ttl_ms
+        } else {
+            self.settings.hello_ttl_ms
+        };
+        let is_lost = |client: &PresentClient| {
+            !client.has_connection() && now_ms.saturating_sub(client.heard_ms) >= silence_ms
+        };
+        let clients = self.clients.iter().filter(|(_, client)| is_lost(client));
+        let mut lost: Vec<ClientId> = clients.map(|(id, _)| id.clone()).collect();
+        lost.sort();
+        let mut movements = Vec::new();
+        for id in lost {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.leave_all();
+            }
+            movements.push(self.refresh(&id));
+        }
+        movements
+    }
+
+    /// The members of a room by client id.
+    pub fn members(&self, room: &RoomId) -> Vec<Member> {
+        let listed = self.rooms.get(room).into_iter().flatten();
+        let members = listed.filter_map(|id| {
+            let client = self.clients.get(id)?;
+            Some(Member {
+                client: id.clone(),
+                name: client.name().map(str::to_owned),
+                since_ms: client.rooms(self.weights).get(room).copied()?,
+            })
+        });
+        members.collect()
+    }
+
+    /// How many members a room has.
+    pub fn count(&self, room: &RoomId) -> usize {
+        self.rooms.get(room).map_or(0, BTreeSet::len)
+    }
+
+    pub fn is_online(&self, client: &ClientId) -> bool {
+        self.clients
+            .get(client)
+            .is_some_and(|client| client.is_online(self.weights))
+    }
+
+    /// How many clients are online.
+    pub fn online(&self) -> usize {
+        self.online
+    }
+
+    /// How often somebody was not listed because a bound was reached.
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+
+    fn make_place_for(&mut self, id: &ClientId) -> bool {
+        if !self.clients.contains_key(id) {
+            if self.clients.len() >= self.settings.max_clients {
+                self.overflowed += 1;
+                return false;
+            }
+            self.clients.insert(id.clone(), PresentClient::default());
+        }
+        true
+    }
+
+    /// Brings the lists in line with what is known of this client.
+    fn refresh(&mut self, id: &ClientId) -> Movement {
+        let mut movement = Movement {
+            client: Some(id.clone()),
+            ..Movement::default()
+        };
+        let Some(client) = self.clients.get_mut(id) else {
+            return movement;
+        };
+        let online = client.is_online(self.weights);
+        if online != client.counted {
+            client.counted = online;
+            movement.online = Some(online);
+            self.online = if online { self.online + 1 } else { self.online - 1 };
+        }
+        let rooms = client.rooms(self.weights);
+        let left = client.listed.extract_if(.., |room| !rooms.contains_key(room));
+        movement.left = left.collect();
+        for room in &movement.left {
+            unlist(&mut self.rooms, room, id);
+        }
+        for room in rooms.into_keys().filter(|room| !client.listed.contains(room)) {
+            if self.rooms.len() < self.settings.max_rooms || self.rooms.contains_key(&room) {
+                self.rooms.entry(room.clone()).or_default().insert(id.clone());
+                movement.joined.push(room);
+            } else {
+                self.overflowed += 1;
+            }
+        }
+        client.listed.extend(movement.joined.iter().cloned());
+        if client.is_empty() {
+            self.clients.remove(id);
+        }
+        movement
+    }
+}
+
+fn unlist(rooms: &mut HashMap<RoomId, BTreeSet<ClientId>>, room: &RoomId, id: &ClientId) {
+    if let Some(members) = rooms.get_mut(room) {
+        members.remove(id);
+        if members.is_empty() {
+            rooms.remove(room);
+        }
+    }
+}
+
+fn take_in(client: &mut PresentClient, event: &Event, room_topics: &str) {
+    let rooms_of = |filters: &[String]| -> Vec<RoomId> {
+        let exact = filters
+            .iter()
+            .filter_map(|filter| filter.strip_prefix(room_topics));
+        exact.filter_map(RoomId::parse).collect()
+    };
+    match &event.what {
+        What::Connected => client.connected(&event.channel, event.at_ms),
+        What::Ended => client.ended(&event.channel),
+        What::Subscribed(filters) => {
+            for room in rooms_of(filters) {
+                client.subscription(&event.channel, room, event.at_ms, true);
+            }
+        }
+        What::Unsubscribed(filters) => {
+            for room in rooms_of(filters) {
+                client.subscription(&event.channel, room, event.at_ms, false);
+            }
+        }
+        What::Hello { room, name } => {
+            client.hello(room.clone(), &event.channel, event.at_ms, name.clone());
+        }
+        What::Bye { room } => client.bye(room, &event.channel),
+    }
+}
+
+/// What this event ends, or would have to be still going on for it to count.
+fn ended_by(event: &Event) -> Ended {
+    let (client, channel) = (event.client.clone(), event.channel.clone());
+    match &event.what {
+        What::Hello { room, .. } | What::Bye { room } => Ended::Visit(client, room.clone(), channel),
+        What::Connected | What::Ended | What::Subscribed(_) | What::Unsubscribed(_) => {
+            Ended::Connection(client, channel)
+        }
+    }
+}

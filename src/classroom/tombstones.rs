@@ -1,0 +1,68 @@
+//! Connections and visits that have ended, remembered for a while, so that a connect that comes late makes no ghost.
+//!
+//! Bounded. When full: the oldest is forgotten; the worst that follows is one ghost, if its connect is still on its way.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::names::{ClientId, RoomId};
+
+/// What has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Ended {
+    /// One TCP connection of a client.
+    Connection(ClientId, Arc<str>),
+    /// One visit to a room that was announced by hello.
+    Visit(ClientId, RoomId, Arc<str>),
+}
+
+#[derive(Debug)]
+pub(super) struct Tombstones {
+    known: HashSet<Ended>,
+    /// Oldest first, with the time at which each is forgotten.
+    order: VecDeque<(u64, Ended)>,
+    ttl_ms: u64,
+    most: usize,
+}
+
+impl Tombstones {
+    pub fn new(ttl_ms: u64, most: usize) -> Self {
+        Self {
+            known: HashSet::new(),
+            order: VecDeque::new(),
+            ttl_ms,
+            most,
+        }
+    }
+
+    pub fn covers(&self, ended: &Ended) -> bool {
+        self.known.contains(ended)
+    }
+
+    pub fn add(&mut self, ended: Ended, now_ms: u64) {
+        if !self.known.insert(ended.clone()) {
+            return;
+        }
+        self.order.push_back((now_ms.saturating_add(self.ttl_ms), ended));
+        if self.order.len() > self.most {
+            self.drop_oldest();
+        }
+    }
+
+    /// Forgets what is old enough. A clock that was set back only delays this.
+    pub fn forget(&mut self, now_ms: u64) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(until_ms, _)| *until_ms <= now_ms)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, ended)) = self.order.pop_front() {
+            self.known.remove(&ended);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! `roombridge token`: makes tokens for clients, and shows what a token says. Needs no connection.
+
+mod shown;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use jiff::tz::TimeZone;
+use jiff::{Span, SpanRelativeTo};
+use secrecy::SecretString;
+
+use super::FAILED;
+use crate::access::{Actions, Claims, ClientId, Nonce, Parents, Role, SigningSecret, Token};
+use crate::archive::visible;
+use crate::model::{Clock, SystemClock};
+use shown::Shown;
+
+const EXAMPLES: &str = "\
+Examples:
+  export ROOMBRIDGE_LOGIN_SECRET=...    the secret that signs the deployment's tokens; that of `roombridge dev` is dev
+  roombridge token issue --client-id GID_teacher@@@001 --role teacher --expires 8h
+  roombridge token issue --resource room/message/7 --resource roomSend/message --expires 30m
+  roombridge token inspect TOKEN        with the secret: whether it is genuine, too
+  roombridge token inspect - < FILE
+
+A client logs in with username Token|ACCESS KEY|INSTANCE and password RW|TOKEN (R|TOKEN, W|TOKEN for part of it).
+
+JSON fields: token (issue only), access_key, instance, resources, actions, client_id, role, nonce, expires_at, expired,
+genuine (inspect with a secret only). Unknown ones are left out.
+Exit code of inspect: 0; 1 if it is no token, or with a secret, if it is not genuine or has expired.";
+
+/// More than any token has.
+const MAX_INPUT_BYTES: u64 = 64 << 10;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a token and print it.
+    Issue(IssueArgs),
+    /// Show what a token says.
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+struct IssueArgs {
+    /// Only this client may use it.
+    #[arg(long, value_name = "GROUP@@@DEVICE", value_parser = ClientId::parse)]
+    client_id: Option<ClientId>,
+    /// teacher or student. Without it: student for a bound token, else by the group of the client id.
+    #[arg(long, value_parser = role)]
+    role: Option<Role>,
+    /// MQTT filter that it is for, once for each. Without any: what a member of a class needs.
+    #[arg(long = "resource", value_name = "FILTER")]
+    resources: Vec<String>,
+    /// R, W or RW.
+    #[arg(long, default_value = "RW")]
+    actions: Actions,
+    /// For how long, from 1 minute to 30 days: 30m, 8h, 7d.
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = span_ms, allow_hyphen_values = true)]
+    expires: u64,
+    /// Access key of the deployment.
+    #[arg(long, default_value = "dev")]
+    access_key: String,
+    /// Instance of the deployment.
+    #[arg(long, default_value = "dev")]
+    instance: String,
+    /// One JSON object instead of the bare token.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    secret: SecretArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+struct InspectArgs {
+    /// The token, with or without RW| before it; - reads it from stdin.
+    token: String,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    secret: SecretArgs,
+}
+
+// No doc comment: clap would show it as the description of each command that flattens this in.
+#[derive(Debug, Args)]
+struct SecretArgs {
+    /// The secret that signs. Others on this machine can read a command line: rather set the variable, or name a file.
+    #[arg(long, env = "ROOMBRIDGE_LOGIN_SECRET", hide_env_values = true)]
+    secret: Option<SecretString>,
+    /// Read the secret from this file; wins over --secret.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
+impl SecretArgs {
+    fn find(self) -> anyhow::Result<Option<SigningSecret>> {
+        let secret = match (self.secret_file, self.secret) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("could not read the secret from {}", path.display()))?;
+                SecretString::from(text.trim())
+            }
+            (None, Some(secret)) => secret,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(SigningSecret::new(&secret)?))
+    }
+}
+
+pub fn run(arguments: TokenArgs) -> anyhow::Result<ExitCode> {
+    let now_ms = SystemClock::default().wall_ms();
+    let (mut out, zone) = (io::stdout().lock(), TimeZone::system());
+    match arguments.command {
+        Command::Issue(arguments) => issue(arguments, &mut out, &mut io::stderr(), now_ms, &zone),
+        Command::Inspect(arguments) => inspect(arguments, &mut out, now_ms, &zone),
+    }
+}
+
+/// The token alone goes to `out`, so that it can be taken into a variable.
+fn issue(
+    arguments: IssueArgs,
+    out: &mut dyn Write,
+    aside: &mut dyn Write,
+    now_ms: u64,
+    zone: &TimeZone,
+) -> anyhow::Result<ExitCode> {
+    let (json, claims) = (arguments.json, arguments.claims(now_ms)?);
+    if arguments
+        .client_id
+        .is_some_and(|id| id.group_is_unusually_short())
+    {
+        writeln!(
+            aside,
+            "note: ApsaraMQ itself wants group ids of 7 to 64 characters"
+        )?;
+    }
+    let secret = arguments.secret.find()?.context(
+        "no secret to sign with: set ROOMBRIDGE_LOGIN_SECRET, or name a file with --secret-file FILE",
+    )?;
+    let token = Token::issue(claims, &secret, now_ms)?;
+    // Read back, because a long validity was cut.
+    let claims = Token::inspect(&token)?.claims;
+    let mut shown = Shown::of(&claims, now_ms);
+    if json {
+        shown.token = Some(&token);
+        writeln!(out, "{}", shown.json()?)?;
+    } else {
+        shown.write(aside, now_ms, zone)?;
+        writeln!(out, "{token}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl IssueArgs {
+    fn claims(&self, now_ms: u64) -> anyhow::Result<Claims> {
+        let resources = if self.resources.is_empty() {
+            Parents::default().resources(None)
+        } else {
+            self.resources.clone()
+        };
+        Ok(Claims {
+            access_key: self.access_key.clone(),
+            instance: self.instance.clone(),
+            resources,
+            actions: self.actions,
+            expires_at_ms: now_ms.saturating_add(self.expires),
+            client_id: self.client_id.as_ref().map(|id| id.as_str().to_owned()),
+            role: self.role.or(self.client_id.as_ref().map(|_| Role::Student)),
+            nonce: Nonce::random()?,
+        })
+    }
+}
+
+fn inspect(
+    arguments: InspectArgs,
+    out: &mut dyn Write,
+    now_ms: u64,
+    zone: &TimeZone,
+) -> anyhow::Result<ExitCode> {
+    let secret = arguments.secret.find()?;
+    let text = match arguments.token.as_str() {
+        "-" => io::read_to_string(io::stdin().take(MAX_INPUT_BYTES)).context("could not read stdin")?,
+        _ => arguments.token,
+    };
+    // As it stands in a password.
+    let token = text.trim().rsplit('|').next().unwrap_or_default();
+    let claims = match Token::inspect(token) {
+        Ok(unverified) => unverified.claims,
+        Err(error) => bail!("{}", visible(&error.to_string())),
+    };
+    let mut shown = Shown::of(&claims, now_ms);
+    shown.genuine = secret.map(|secret| Token::is_genuine(token, &secret));
+    if arguments.json {
+        writeln!(out, "{}", shown.json()?)?;
+    } else {
+        shown.write(out, now_ms, zone)?;
+        let verdict = match shown.genuine {
+            Some(true) => "yes: signed with this secret, and unchanged",
+            Some(false) => "NO: not signed with this secret, or changed; nothing above can be believed",
+            None => "not verified: anybody could have written this; give the secret to know",
+        };
+        writeln!(out, "genuine     {verdict}")?;
+    }
+    let good = match shown.genuine {
+        Some(genuine) => genuine && !shown.expired,
+        None => true,
+    };
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::parse(text).ok_or_else(|| "roles are teacher and student".to_owned())
+}
+
+fn span_ms(text: &str) -> Result<u64, String> {
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .ok()
+        .and_then(|span| u64::try_from(span.as_millis()).ok())
+        .ok_or_else(|| "write a span such as 30m, 8h or 7d".to_owned())
+}

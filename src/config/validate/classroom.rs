@@ -1,0 +1,238 @@
+//! The sections `[[downlink]]`, `[classroom]`, `[access]`, `[login]` and `[web]`.
+
+use std::net::SocketAddr;
+
+use super::check::{filled, number, required, secret};
+use crate::config::document::Places;
+use crate::config::error::ConfigError;
+use crate::config::raw::{RawAccess, RawClassroom, RawDownlink, RawLogin, RawWeb};
+use crate::config::settings::{
+    AccessConfig, BindingConfig, ClassroomConfig, DownlinkConfig, LoginConfig, SenderSource, StartAt,
+    WebConfig,
+};
+
+pub(super) fn downlinks(
+    raw: Vec<RawDownlink>,
+    dead_letter_topic: Option<&str>,
+    places: &Places,
+) -> Result<Vec<DownlinkConfig>, ConfigError> {
+    let mut downlinks: Vec<DownlinkConfig> = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let key = |name: &str| format!("downlink[{index}].{name}");
+        let topic = required(
+            places,
+            &key("topic"),
+            raw.topic,
+            "write a RocketMQ topic, for example \"room\"",
+        )?;
+        if downlinks.iter().any(|other| other.topic == topic) {
+            return Err(places.invalid(
+                &key("topic"),
+                format!("= {topic:?} stands twice"),
+                "keep one of the two downlinks",
+            ));
+        }
+        if dead_letter_topic == Some(topic.as_str()) {
+            return Err(places.invalid(
+                &key("topic"),
+                format!("= {topic:?} is dead_letter.topic"),
+                "choose another topic; `roombridge deadletter resend` brings dead letters back",
+            ));
+        }
+        let mqtt_topic = filled(places, &key("mqtt_topic"), raw.mqtt_topic)?.unwrap_or_else(|| topic.clone());
+        parent(places, &key("mqtt_topic"), &mqtt_topic)?;
+        let start = match raw.start.as_deref() {
+            None | Some("latest") => StartAt::Latest,
+            Some("earliest") => StartAt::Earliest,
+            Some(other) => {
+                return Err(places.invalid(
+                    &key("start"),
+                    format!("= {other:?} is not known"),
+                    "write \"latest\" or \"earliest\"",
+                ));
+            }
+        };
+        downlinks.push(DownlinkConfig {
+            topic,
+            mqtt_topic,
+            start,
+        });
+    }
+    Ok(downlinks)
+}
+
+/// A topic name that others stand below.
+fn parent(places: &Places, key: &str, topic: &str) -> Result<(), ConfigError> {
+    let wrong = topic.starts_with(['$', '/'])
+        || topic.ends_with('/')
+        || topic
+            .chars()
+            .any(|letter| ['+', '#'].contains(&letter) || letter.is_control());
+    if wrong {
+        return Err(places.invalid(
+            key,
+            format!("= {topic:?} is no topic to publish below"),
+            "write a topic name without +, #, control characters, a leading $ or / and a trailing /",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn classroom(
+    raw: Option<RawClassroom>,
+    bindings: &[BindingConfig],
+    downlinks: &[DownlinkConfig],
+    places: &Places,
+) -> Result<Option<ClassroomConfig>, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let text = |name: &str, value, default: &str| {
+        let key = format!("classroom.{name}");
+        let value = filled(places, &key, value)?.unwrap_or_else(|| default.to_owned());
+        parent(places, &key, &value).map(|()| value)
+    };
+    let rate = |name: &str, value, default: u32| {
+        number(
+            places,
+            &format!("classroom.{name}"),
+            value,
+            default,
+            1..=1_000_000,
+        )
+    };
+    let classroom = ClassroomConfig {
+        send: text("send", raw.send, "roomSend")?,
+        room: text("room", raw.room, "room")?,
+        audit_topic: text("audit_topic", raw.audit_topic, "roombridge_audit")?,
+        teacher_groups: raw
+            .teacher_groups
+            .unwrap_or_else(|| vec!["GID_teacher".to_owned()]),
+        student_groups: raw
+            .student_groups
+            .unwrap_or_else(|| vec!["GID_student".to_owned()]),
+        client_per_s: rate("client_per_s", raw.client_per_s, 5)?,
+        client_burst: rate("client_burst", raw.client_burst, 10)?,
+        room_per_s: rate("room_per_s", raw.room_per_s, 100)?,
+        room_burst: rate("room_burst", raw.room_burst, 200)?,
+    };
+    needs(&classroom, bindings, downlinks, places)?;
+    Ok(Some(classroom))
+}
+
+/// What a classroom cannot be without.
+fn needs(
+    classroom: &ClassroomConfig,
+    bindings: &[BindingConfig],
+    downlinks: &[DownlinkConfig],
+    places: &Places,
+) -> Result<(), ConfigError> {
+    let (send, room) = (&classroom.send, &classroom.room);
+    if send == room {
+        let problem =
+            format!("= {send:?} is classroom.room: what is sent would be heard before it is judged");
+        return Err(places.invalid("classroom.send", problem, "give the two different names"));
+    }
+    let filter = format!("{send}/#");
+    let Some(binding) = bindings.iter().find(|binding| binding.filter == filter) else {
+        return Err(places.invalid(
+            "classroom.send",
+            format!("= {send:?} has no binding"),
+            format!("add [[binding]] with filter = {filter:?}"),
+        ));
+    };
+    match &binding.sender {
+        Some(SenderSource::TopicLevel(_) | SenderSource::UserProperty(_) | SenderSource::EmbeddedBroker) => {}
+        None | Some(SenderSource::JsonField(_)) => {
+            return Err(places.invalid(
+                "classroom.send",
+                format!("= {send:?}: its binding names no sender that could be trusted"),
+                "set sender = { topic_level = N } or { user_property = \"NAME\" } in that binding, whichever your MQTT \
+                 broker ties to the client",
+            ));
+        }
+    }
+    if !downlinks.iter().any(|downlink| downlink.mqtt_topic == *room) {
+        return Err(places.invalid(
+            "classroom.room",
+            format!("= {room:?} has no downlink, so nobody would hear anything"),
+            format!("add [[downlink]] with topic = {room:?}"),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn access(raw: RawAccess, places: &Places) -> Result<Option<AccessConfig>, ConfigError> {
+    let secret = secret(
+        places,
+        ("access.secret", raw.secret),
+        ("access.secret_file", raw.secret_file),
+    )?;
+    let access_key = filled(places, "access.access_key", raw.access_key)?;
+    let instance = filled(places, "access.instance", raw.instance)?;
+    match (access_key, instance, secret) {
+        (None, None, None) => Ok(None),
+        (Some(access_key), Some(instance), Some(secret)) => Ok(Some(AccessConfig {
+            access_key,
+            instance,
+            secret,
+        })),
+        _ => Err(places.invalid(
+            "access",
+            "needs access_key, instance and secret together",
+            "set all three, or none",
+        )),
+    }
+}
+
+pub(super) fn login(
+    raw: RawLogin,
+    access: Option<&AccessConfig>,
+    places: &Places,
+) -> Result<LoginConfig, ConfigError> {
+    let login = LoginConfig {
+        listen: address(places, "login.listen", raw.listen)?,
+        open: raw.open.unwrap_or(false),
+        secret: secret(
+            places,
+            ("login.secret", raw.secret),
+            ("login.secret_file", raw.secret_file),
+        )?,
+    };
+    if login.listen.is_some() && access.is_none() {
+        return Err(places.invalid(
+            "login.listen",
+            "needs [access]: without its secret no token can be made",
+            "set access.access_key, access.instance and access.secret",
+        ));
+    }
+    Ok(login)
+}
+
+pub(super) fn web(
+    raw: RawWeb,
+    access: Option<&AccessConfig>,
+    places: &Places,
+) -> Result<WebConfig, ConfigError> {
+    let web = WebConfig {
+        listen: address(places, "web.listen", raw.listen)?,
+        websocket_url: filled(places, "web.websocket_url", raw.websocket_url)?,
+        login_url: filled(places, "web.login_url", raw.login_url)?,
+        hosts: raw.hosts.unwrap_or_default(),
+    };
+    if web.listen.is_some() && access.is_none() {
+        return Err(places.invalid(
+            "web.listen",
+            "needs [access]: without its secret nobody's token can be checked",
+            "set access.access_key, access.instance and access.secret",
+        ));
+    }
+    Ok(web)
+}
+
+fn address(places: &Places, key: &str, text: Option<String>) -> Result<Option<SocketAddr>, ConfigError> {
+    let Some(text) = text else { return Ok(None) };
+    let address = text.parse().map_err(|_| {
+        let problem = format!("= {text:?} is no address and port");
+        places.invalid(key, problem, "write it as \"127.0.0.1:8080\" or \"[::1]:8080\"")
+    })?;
+    Ok(Some(address))
+}

@@ -1,0 +1,45 @@
+//! Follows RocketMQ topics: reads every queue in order, hands the messages on, remembers how far everything has ended.
+//!
+//! Promises: the messages of a queue are handed on in order; a position is saved only when everything below it has
+//! ended, so a crash repeats messages and loses none; a queue that was emptied or rolled back is noticed; no more than
+//! [`OPEN_MESSAGES`] and [`OPEN_BYTES`] are open at a time.
+//!
+//! It belongs to no consumer group: the position is a file of `data_dir`, which one process holds. The client's own
+//! consumers forget the offsets of queues that are missing from a commit, take 5 s per queue to stop, and find a broker
+//! again only seconds after its return.
+//!
+//! Must never: skip a message, or know what becomes of it.
+
+mod follow;
+mod progress;
+mod wake;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::model::{QueueName, StoredMessage};
+
+pub use follow::{Follower, FollowerParts, Start, Topic};
+pub use wake::{Wakes, WakingSink, wakes};
+
+/// So many messages may be handed on whose end is open; when there are, nothing more is read.
+pub const OPEN_MESSAGES: usize = 1000;
+/// Of their bodies; one message is always allowed.
+pub const OPEN_BYTES: usize = 16 << 20;
+
+/// Where a message lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub topic: Arc<str>,
+    pub queue: QueueName,
+    pub offset: u64,
+}
+
+/// One message on its way; whoever takes it tells its place when it has ended.
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub place: Place,
+    pub message: StoredMessage,
+}

@@ -1,0 +1,46 @@
+//! Tells a follower that something was stored, so that what the bridge itself writes is read at once and not at the
+//! next look.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::model::{FailureKind, QueueName, Sent};
+use crate::pipeline::ports::{Batch, BoxFuture, Sink};
+
+/// When full, the news is left out: the follower looks by itself, only a little later.
+const NEWS: usize = 1024;
+
+/// The end of a follower.
+pub type Wakes = mpsc::Receiver<(Arc<str>, QueueName)>;
+
+/// Where the news comes in, and where it goes out.
+pub fn wakes() -> (mpsc::Sender<(Arc<str>, QueueName)>, Wakes) {
+    mpsc::channel(NEWS)
+}
+
+/// A sink that tells followers about what it has stored.
+pub struct WakingSink {
+    pub inner: Arc<dyn Sink>,
+    pub followers: Vec<mpsc::Sender<(Arc<str>, QueueName)>>,
+}
+
+impl Sink for WakingSink {
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+        self.inner.queues(topic)
+    }
+
+    fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
+        let sending = self.inner.send(batch.clone());
+        let followers = self.followers.clone();
+        Box::pin(async move {
+            let sent = sending.await;
+            if sent.iter().any(|sent| matches!(sent, Sent::Stored(_))) {
+                for follower in &followers {
+                    let _ = follower.try_send((batch.topic.clone(), batch.queue.clone()));
+                }
+            }
+            sent
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! The way down: takes what a follower reads, binds it to MQTT, gives it to the publisher, and tells the follower when it
+//! has ended.
+//!
+//! Promises: a message ends with the MQTT broker's PUBACK, as a dead letter, or filtered with a reason; each end is counted
+//! once: received = published + filtered + dead-lettered + in flight. The order of a queue is the order in which its
+//! messages are published.
+//! Must never: name MQTT's or RocketMQ's library; publish what came from MQTT.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::binding::{Down, RuleSet, letter_of_stored};
+use crate::consumer::{Item, Place};
+use crate::model::{DeadReason, StoredMessage};
+use crate::pipeline::DeadLetters;
+use crate::pipeline::ports::{Published, Publishing};
+use crate::telemetry::Metrics;
+
+/// What the downlink is made of.
+pub struct DownlinkParts {
+    pub rules: Arc<RuleSet>,
+    /// MQTT's parent topic by RocketMQ topic.
+    pub parents: HashMap<String, String>,
+    pub items: mpsc::Receiver<Item>,
+    pub ended: mpsc::UnboundedSender<Place>,
+    /// Holds as many as the follower may have open.
+    pub publisher: mpsc::Sender<Publishing>,
+    pub published: mpsc::UnboundedReceiver<(u64, Published)>,
+    pub dead_letters: Arc<DeadLetters>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// See the module's words.
+pub struct Downlink {
+    parts: DownlinkParts,
+    next: u64,
+    open: HashMap<u64, Item>,
+    dying: JoinSet<(Place, DeadReason)>,
+    logged: bool,
+}
+
+impl Downlink {
+    pub fn new(parts: DownlinkParts) -> Self {
+        Self {
+            parts,
+            next: 0,
+            open: HashMap::new(),
+            dying: JoinSet::new(),
+            logged: false,
+        }
+    }
+
+    /// Runs until the follower is gone and everything has ended, or until `stop_now`: what is open then comes again.
+    pub async fn run(mut self, stop_now: CancellationToken) {
+        let mut following = true;
+        while following || !self.open.is_empty() || !self.dying.is_empty() {
+            tokio::select! {
+                biased;
+                () = stop_now.cancelled() => return,
+                published = self.parts.published.recv() => match published {
+                    Some((number, published)) => self.published(number, published),
+                    None => return,
+                },
+                Some(Ok((place, reason))) = self.dying.join_next() => {
+                    self.parts.metrics.downlink.dead_lettered(reason);
+                    self.end(place);
+                }
+                item = self.parts.items.recv(), if following => match item {
+                    Some(item) => self.take(item).await,
+                    None => following = false,
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, item: Item) {
+        self.parts.metrics.downlink.received(item.message.body.len());
+        let down = match self.parts.parents.get(&item.message.topic) {
+            Some(parent) => self.parts.rules.unbind(&item.message, parent),
+            // The follower reads no other topics.
+            None => Down::Filtered(crate::model::FilterReason::NoRule),
+        };
+        match down {
+            Down::Publish(message) => {
+                self.next += 1;
+                let number = self.next;
+                self.open.insert(number, item);
+                // The publisher is gone only when the process ends.
+                let _ = self.parts.publisher.send(Publishing { number, message }).await;
+            }
+            Down::Filtered(reason) => {
+                self.parts.metrics.downlink.filtered(reason);
+                self.end(item.place);
+            }
+            Down::Dead { reason, detail } => self.bury(item, reason, detail),
+        }
+    }
+
+    fn published(&mut self, number: u64, published: Published) {
+        let Some(item) = self.open.remove(&number) else {
+            return;
+        };
+        match published {
+            Published::Acknowledged => {
+                self.parts.metrics.downlink.published();
+                self.end(item.place);
+            }
+            Published::Refused(word) => {
+                let detail = format!("the MQTT broker refuses it: {word}");
+                self.bury(item, DeadReason::RefusedByMqtt, detail);
+            }
+            Published::TooLarge => {
+                let detail = "it is larger than the packets that the MQTT broker takes".to_owned();
+                self.bury(item, DeadReason::TooLargeForMqtt, detail);
+            }
+        }
+    }
+
+    fn bury(&mut self, item: Item, reason: DeadReason, detail: String) {
+        self.say(&item.message, reason, &detail);
+        let letter = letter_of_stored(&item.message, reason, detail);
+        let dead_letters = self.parts.dead_letters.clone();
+        self.dying.spawn(async move {
+            dead_letters.put(vec![letter]).await;
+            (item.place, reason)
+        });
+    }
+
+    fn say(&mut self, message: &StoredMessage, reason: DeadReason, detail: &str) {
+        if !std::mem::replace(&mut self.logged, true) {
+            tracing::warn!(
+                topic = message.topic,
+                queue = %message.queue,
+                offset = message.queue_offset,
+                reason = reason.as_str(),
+                "a message cannot go down to MQTT and becomes a dead letter ({detail}); see `roombridge deadletter list`; \
+                 further ones are only counted"
+            );
+        }
+    }
+
+    fn end(&self, place: Place) {
+        // The follower is gone only when the process ends.
+        let _ = self.parts.ended.send(place);
+    }
+}

@@ -1,0 +1,89 @@
+//! The listener that gives tokens: `GET /login`, the bare text of a token, readable by pages of other sites.
+//!
+//! The vendor's pages ask for it from wherever they lie, so every site may read the answer; what it gives without a
+//! secret is a student's token. Only by a name of ours: otherwise a page of anybody could ask in a visitor's network.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use serde::Deserialize;
+
+use super::guard::{self, Names};
+use crate::access::{LoginPolicy, LoginRefused, LoginRequest};
+use crate::model::Clock;
+
+/// What the login works with.
+pub struct LoginParts {
+    pub policy: LoginPolicy,
+    pub clock: Arc<dyn Clock>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Arguments {
+    client_id: Option<String>,
+    role: Option<String>,
+    room: Option<String>,
+}
+
+pub(super) fn router(parts: LoginParts, listen: SocketAddr, hosts: &[String]) -> Router {
+    Router::new()
+        .route("/login", get(login).options(preflight))
+        .with_state(Arc::new(parts))
+        .layer(middleware::from_fn_with_state(
+            Names::new(listen, hosts),
+            guard::by_name,
+        ))
+}
+
+async fn login(
+    State(parts): State<Arc<LoginParts>>,
+    Query(arguments): Query<Arguments>,
+    headers: HeaderMap,
+) -> Response {
+    let shown = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let request = LoginRequest {
+        client_id: arguments.client_id.as_deref(),
+        role: arguments.role.as_deref(),
+        room: arguments.room.as_deref(),
+        shown_secret: shown
+            .and_then(|shown| shown.strip_prefix("Bearer "))
+            .map(str::trim),
+    };
+    let (status, text) = match parts.policy.login(&request, parts.clock.wall_ms()) {
+        Ok(token) => (StatusCode::OK, token),
+        Err(refused) => (status_of(&refused), refused.to_string()),
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    (status, headers, text).into_response()
+}
+
+/// A browser asks first when a page shows the secret.
+async fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+fn status_of(refused: &LoginRefused) -> StatusCode {
+    match refused {
+        LoginRefused::Closed | LoginRefused::SecretNeeded => StatusCode::UNAUTHORIZED,
+        LoginRefused::WrongSecret => StatusCode::FORBIDDEN,
+        LoginRefused::ClientId(_) | LoginRefused::Role(_) | LoginRefused::Room(_) => StatusCode::BAD_REQUEST,
+        LoginRefused::Issue(_) | LoginRefused::NoRandomness(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,42 @@
+//! The classroom's pages, built from `web/` and part of the binary.
+
+use axum::body::Body;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use rust_embed::RustEmbed;
+
+use super::problem::problem;
+
+/// Empty if the pages were not built; the rest works without them.
+#[derive(RustEmbed)]
+#[folder = "web/dist/"]
+#[allow_missing = true]
+struct Pages;
+
+/// The file of that path.
+pub(super) async fn page(uri: Uri) -> Response {
+    let path = match uri.path().trim_start_matches('/') {
+        "" => "index.html",
+        path => path,
+    };
+    match Pages::get(path) {
+        Some(file) => {
+            // What the build names by its content never changes.
+            let cache = if path.starts_with("assets/") {
+                "public, max-age=31536000, immutable"
+            } else {
+                "no-cache"
+            };
+            let headers = [
+                (header::CONTENT_TYPE, file.metadata.mimetype().to_owned()),
+                (header::CACHE_CONTROL, cache.to_owned()),
+            ];
+            (headers, Body::from(file.data.into_owned())).into_response()
+        }
+        None if path == "index.html" => problem(
+            StatusCode::NOT_FOUND,
+            "this binary was built without the pages; build them with `make web`, then build it again",
+        ),
+        None => problem(StatusCode::NOT_FOUND, "there is no such page"),
+    }
+}

@@ -1,0 +1,308 @@
+//! The public listener: the classroom's pages and `/api`.
+//!
+//! Promises: what is answered about a room goes only to who may read it; what changes something, only to who may do so;
+//! each answer has a deadline.
+//! Must never: show a secret, or trust a name that a request gives itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::guard::{self, Names};
+use super::pages::page;
+use super::problem::problem;
+use crate::access::{Gatekeeper, Grants, Role, is_shown};
+use crate::archive::{History, HistoryError, HistoryQuery};
+use crate::binding::RuleSet;
+use crate::classroom::{ClientId, RoomId};
+use crate::lesson::{LessonHandle, NoLesson};
+use crate::model::{Clock, Kind};
+use crate::pipeline::ports::Reader;
+
+const DEADLINE: Duration = Duration::from_secs(15);
+const MAX_HISTORY: u64 = 1000;
+const DEFAULT_HISTORY: u64 = 200;
+
+/// What the pages are told about where things are.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageConfig {
+    pub websocket_url: Option<String>,
+    pub login_url: Option<String>,
+    pub access_key: String,
+    pub instance: String,
+    pub parent: String,
+    pub send_parent: String,
+    pub teacher_group: String,
+    pub student_group: String,
+    /// The MQTT broker does not deliver P2P messages by itself.
+    pub p2p_subscribe: bool,
+}
+
+/// What the public listener works with.
+pub struct PublicParts {
+    pub lesson: LessonHandle,
+    pub gatekeeper: Arc<Gatekeeper>,
+    /// For callers that are no clients: notices by an application's server.
+    pub login_secret: Option<SecretString>,
+    pub reader: Arc<dyn Reader>,
+    pub rules: Arc<RuleSet>,
+    pub clock: Arc<dyn Clock>,
+    pub pages: PageConfig,
+}
+
+type Shared = Arc<PublicParts>;
+
+pub(super) fn router(parts: PublicParts, listen: SocketAddr, hosts: &[String]) -> Router {
+    let names = Names::new(listen, hosts);
+    Router::new()
+        .route("/api/config", get(config))
+        .route("/api/rooms/{room}/history", get(history))
+        .route("/api/rooms/{room}/members", get(members))
+        .route("/api/rooms/{room}/mutes", get(mutes))
+        .route("/api/rooms/{room}/notice", axum::routing::post(notice))
+        .route(
+            "/api/{*rest}",
+            get(async || problem(StatusCode::NOT_FOUND, "there is no such path below /api")),
+        )
+        .fallback(get(page))
+        .layer(middleware::from_fn_with_state(names.clone(), guard::by_origin))
+        .layer(middleware::from_fn_with_state(names, guard::by_name))
+        .with_state(Arc::new(parts))
+}
+
+/// Why there is no answer.
+enum Denied {
+    Room,
+    NoToken,
+    Token(String),
+    NotYours,
+    Late,
+    NoLesson,
+}
+
+impl From<NoLesson> for Denied {
+    fn from(_: NoLesson) -> Self {
+        Self::NoLesson
+    }
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Room => problem(
+                StatusCode::BAD_REQUEST,
+                "a room has 1 to 64 letters, digits, - and _",
+            ),
+            Self::NoToken => problem(
+                StatusCode::UNAUTHORIZED,
+                "show a token in the header Authorization: Bearer TOKEN; GET /login gives one",
+            ),
+            Self::Token(why) => problem(StatusCode::UNAUTHORIZED, &why),
+            Self::NotYours => problem(StatusCode::FORBIDDEN, "the token does not permit this"),
+            Self::Late => problem(
+                StatusCode::GATEWAY_TIMEOUT,
+                "RocketMQ or the classroom did not answer in time; try again",
+            ),
+            Self::NoLesson => problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the classroom is not running; try again",
+            ),
+        }
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, Denied>>) -> Result<T, Denied> {
+    tokio::time::timeout(DEADLINE, answer)
+        .await
+        .unwrap_or(Err(Denied::Late))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let shown = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    shown.strip_prefix("Bearer ").map(str::trim)
+}
+
+impl PublicParts {
+    fn grants(&self, headers: &HeaderMap) -> Result<Grants, Denied> {
+        let token = bearer(headers).ok_or(Denied::NoToken)?;
+        let client = headers.get("x-client-id").and_then(|value| value.to_str().ok());
+        let now_ms = self.clock.wall_ms();
+        let admitted = self.gatekeeper.admit_bearer(token, client, now_ms);
+        admitted.map_err(|refused| Denied::Token(refused.to_string()))
+    }
+
+    fn reader_of(&self, room: &str, headers: &HeaderMap) -> Result<(RoomId, Grants), Denied> {
+        let room = RoomId::parse(room).ok_or(Denied::Room)?;
+        let grants = self.grants(headers)?;
+        let topic = format!("{}/message/{room}", self.pages.parent);
+        if !grants.may_read(&topic) {
+            return Err(Denied::NotYours);
+        }
+        Ok((room, grants))
+    }
+}
+
+async fn config(State(parts): State<Shared>) -> Json<PageConfig> {
+    Json(parts.pages.clone())
+}
+
+#[derive(Deserialize)]
+struct HistoryArguments {
+    limit: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    id: String,
+    sender: Option<String>,
+    time: u64,
+    body: String,
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct Lines {
+    messages: Vec<Line>,
+    /// There is more than was asked for.
+    truncated: bool,
+}
+
+async fn history(
+    State(parts): State<Shared>,
+    Path(room): Path<String>,
+    Query(arguments): Query<HistoryArguments>,
+    headers: HeaderMap,
+) -> Result<Response, Denied> {
+    let (room, _) = parts.reader_of(&room, &headers)?;
+    let limit = arguments.limit.unwrap_or(DEFAULT_HISTORY).clamp(1, MAX_HISTORY);
+    let read = async { Ok(lines(&parts, &room, limit).await) };
+    match in_time(read).await? {
+        Ok(lines) => Ok(Json(lines).into_response()),
+        Err(HistoryError::NoTopic { .. }) => Ok(Json(Lines {
+            messages: Vec::new(),
+            truncated: false,
+        })
+        .into_response()),
+        Err(error @ (HistoryError::Read(_) | HistoryError::TooMany)) => {
+            Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string()))
+        }
+    }
+}
+
+async fn lines(parts: &PublicParts, room: &RoomId, limit: u64) -> Result<Lines, HistoryError> {
+    let places = parts.rules.room_queries(room.as_str()).unwrap_or_default();
+    let query = HistoryQuery {
+        places,
+        kind: Some(Kind::Message),
+        limit: Some(limit + 1),
+        ..HistoryQuery::default()
+    };
+    let wanted = format!("{}/message/{room}", parts.pages.parent);
+    let mut history = History::open(&*parts.reader, query, &mut |_| {}).await?;
+    let truncated = history.len() > limit;
+    let mut messages = Vec::new();
+    while let Some(record) = history.next().await? {
+        // The exact topic: what lies below the send topic was not judged yet.
+        if record.mqtt_topic != wanted {
+            continue;
+        }
+        let place = || format!("{}/{}/{}", record.broker, record.queue_id, record.queue_offset);
+        messages.push(Line {
+            id: record.id.map_or_else(place, |id| id.to_string()),
+            sender: record.client_id,
+            time: record.time_ms,
+            body: String::from_utf8_lossy(&record.bytes).into_owned(),
+            kind: record.kind.as_str(),
+        });
+    }
+    let beyond = messages
+        .len()
+        .saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+    messages.drain(..beyond);
+    Ok(Lines { messages, truncated })
+}
+
+#[derive(Serialize)]
+struct Members<T> {
+    online: usize,
+    members: Vec<T>,
+}
+
+async fn members(
+    State(parts): State<Shared>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Denied> {
+    let (room, _) = parts.reader_of(&room, &headers)?;
+    let members = in_time(async { Ok(parts.lesson.members(room).await?) }).await?;
+    let online = members.iter().filter(|member| member.online).count();
+    Ok(Json(Members { online, members }).into_response())
+}
+
+#[derive(Serialize)]
+struct Mutes<T> {
+    mutes: Vec<T>,
+}
+
+async fn mutes(
+    State(parts): State<Shared>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Denied> {
+    let (room, grants) = parts.reader_of(&room, &headers)?;
+    if grants.role() != Role::Teacher {
+        return Err(Denied::NotYours);
+    }
+    let mutes = in_time(async { Ok(parts.lesson.mutes(room).await?) }).await?;
+    Ok(Json(Mutes { mutes }).into_response())
+}
+
+#[derive(Deserialize)]
+struct NoticeBody {
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Given {
+    id: String,
+}
+
+async fn notice(
+    State(parts): State<Shared>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<NoticeBody>,
+) -> Result<Response, Denied> {
+    let shown = bearer(&headers).ok_or(Denied::NoToken)?;
+    let by_secret = parts
+        .login_secret
+        .as_ref()
+        .is_some_and(|secret| is_shown(secret, shown.as_bytes()));
+    let (room, by) = if by_secret {
+        (RoomId::parse(&room).ok_or(Denied::Room)?, None)
+    } else {
+        let (room, grants) = parts.reader_of(&room, &headers)?;
+        if grants.role() != Role::Teacher {
+            return Err(Denied::NotYours);
+        }
+        (room, grants.client_id().and_then(ClientId::parse))
+    };
+    let given = in_time(async { Ok(parts.lesson.notice(room, body.text, by).await?) }).await?;
+    match given {
+        Ok(id) => {
+            let given = Given { id: id.to_string() };
+            Ok((StatusCode::ACCEPTED, Json(given)).into_response())
+        }
+        Err(wrong) => Ok(problem(StatusCode::BAD_REQUEST, &wrong.to_string())),
+    }
+}

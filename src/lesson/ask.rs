@@ -1,0 +1,165 @@
+//! What others may ask the running classroom: who is there, who is muted; and to give a notice.
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Lesson;
+use crate::classroom::{Audit, ClientId, NoticeError, Role, RoomId, notice};
+use crate::model::MessageId;
+
+/// One question, with where its answer goes.
+#[derive(Debug)]
+pub enum Ask {
+    Members(RoomId, oneshot::Sender<Vec<Present>>),
+    Mutes(RoomId, oneshot::Sender<Vec<MutedClient>>),
+    Notice {
+        room: RoomId,
+        text: String,
+        /// The teacher who gives it, if it is one.
+        by: Option<ClientId>,
+        answer: oneshot::Sender<Result<MessageId, NoticeError>>,
+    },
+}
+
+/// A member of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Present {
+    pub client_id: String,
+    /// A stranger's text, to be escaped where it is shown.
+    pub name: Option<String>,
+    pub role: &'static str,
+    pub online: bool,
+    pub since_ms: u64,
+    pub muted: bool,
+    /// `None` while muted: until it is lifted.
+    pub muted_until_ms: Option<u64>,
+}
+
+/// A mute in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MutedClient {
+    pub client_id: String,
+    /// `None`: in all rooms.
+    pub room_id: Option<String>,
+    pub until_ms: Option<u64>,
+    pub by: String,
+    pub at_ms: u64,
+}
+
+/// The classroom is not running, or about to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the classroom is not running; set [classroom] and start again, or try again if it is just starting")]
+pub struct NoLesson;
+
+/// A way to ask; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LessonHandle {
+    asks: mpsc::Sender<Ask>,
+}
+
+impl LessonHandle {
+    pub(super) fn new(asks: mpsc::Sender<Ask>) -> Self {
+        Self { asks }
+    }
+
+    pub async fn members(&self, room: RoomId) -> Result<Vec<Present>, NoLesson> {
+        self.ask(|answer| Ask::Members(room, answer)).await
+    }
+
+    pub async fn mutes(&self, room: RoomId) -> Result<Vec<MutedClient>, NoLesson> {
+        self.ask(|answer| Ask::Mutes(room, answer)).await
+    }
+
+    pub async fn notice(
+        &self,
+        room: RoomId,
+        text: String,
+        by: Option<ClientId>,
+    ) -> Result<Result<MessageId, NoticeError>, NoLesson> {
+        self.ask(|answer| Ask::Notice {
+            room,
+            text,
+            by,
+            answer,
+        })
+        .await
+    }
+
+    /// Waits its turn behind what clients say; whoever asks sets a deadline.
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, NoLesson> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(ask(answer)).await.map_err(|_| NoLesson)?;
+        answered.await.map_err(|_| NoLesson)
+    }
+}
+
+impl Lesson {
+    pub(super) async fn answer(&mut self, ask: Ask) {
+        // Whoever asked may have gone away meanwhile.
+        match ask {
+            Ask::Members(room, answer) => _ = answer.send(self.members(&room)),
+            Ask::Mutes(room, answer) => _ = answer.send(self.mutes(&room)),
+            Ask::Notice {
+                room,
+                text,
+                by,
+                answer,
+            } => _ = answer.send(self.give_notice(&room, &text, by.as_ref()).await),
+        }
+    }
+
+    fn members(&self, room: &RoomId) -> Vec<Present> {
+        let now_ms = self.parts.clock.wall_ms();
+        let members = self.presence.members(room).into_iter();
+        members
+            .map(|member| {
+                let mute = self.classroom.mutes().in_force(&member.client, room, now_ms);
+                Present {
+                    role: match self.role_of(Some(member.client.as_str()), false) {
+                        Role::Teacher => "teacher",
+                        Role::Student => "student",
+                    },
+                    online: self.presence.is_online(&member.client),
+                    name: member.name,
+                    since_ms: member.since_ms,
+                    muted: mute.is_some(),
+                    muted_until_ms: mute.and_then(|mute| mute.until_ms()),
+                    client_id: member.client.as_str().to_owned(),
+                }
+            })
+            .collect()
+    }
+
+    fn mutes(&self, room: &RoomId) -> Vec<MutedClient> {
+        let now_ms = self.parts.clock.wall_ms();
+        let mutes = self.classroom.mutes().list(room, now_ms).into_iter();
+        mutes
+            .map(|mute| MutedClient {
+                client_id: mute.client.as_str().to_owned(),
+                room_id: mute.room.as_ref().map(|room| room.as_str().to_owned()),
+                until_ms: mute.until_ms(),
+                by: mute.by.as_str().to_owned(),
+                at_ms: mute.at_ms,
+            })
+            .collect()
+    }
+
+    async fn give_notice(
+        &mut self,
+        room: &RoomId,
+        text: &str,
+        by: Option<&ClientId>,
+    ) -> Result<MessageId, NoticeError> {
+        let now_ms = self.parts.clock.wall_ms();
+        let delivery = notice(room, text, now_ms)?;
+        let id = self.parts.ids.next_id();
+        let source = id.to_string();
+        let audit = Audit::of_notice(room, text, by, &source, now_ms);
+        let delivered = self.delivery(&source, now_ms, &delivery);
+        let made = delivered.into_iter().chain(self.audit(&audit)).collect();
+        self.send(None, made).await;
+        Ok(crate::classroom::derived_id(&source, delivery.ordinal))
+    }
+}

@@ -1,0 +1,106 @@
+//! From verdicts to messages: what the classroom decides becomes bound messages for the pipeline.
+
+use bytes::Bytes;
+
+use super::Lesson;
+use crate::binding::{Bound, Derivation, Unbound, own_record};
+use crate::classroom::{Audit, Delivery, Did, derived_id};
+use crate::consumer::Place;
+use crate::model::{DeadLetter, DeadReason};
+use crate::pipeline::Told;
+
+/// The ordinal of the audit record; deliveries count from 0.
+const AUDIT_ORDINAL: u32 = u32::MAX;
+
+impl Lesson {
+    /// Gives everything to the pipeline; the source has ended when all of it is stored.
+    pub(super) async fn send(&mut self, place: Option<Place>, made: Vec<Bound>) {
+        if made.is_empty() {
+            self.end(place);
+            return;
+        }
+        for derived in self.open.begin(place, made) {
+            self.parts.metrics.derived_total.inc();
+            self.parts.metrics.in_flight.inc();
+            // The pipeline is gone only when the process ends; the request is then judged again by the next one.
+            let _ = self.parts.intake.enter_derived(derived).await;
+        }
+    }
+
+    pub(super) async fn send_again(&mut self) {
+        for derived in self.open.take_again() {
+            self.parts.metrics.derived_total.inc();
+            self.parts.metrics.in_flight.inc();
+            let _ = self.parts.intake.enter_derived(derived).await;
+        }
+    }
+
+    pub(super) fn told(&mut self, number: u64, told: Told) {
+        let place = self.open.told(number, told);
+        self.end(place);
+    }
+
+    pub(super) fn end(&self, place: Option<Place>) {
+        if let Some(place) = place {
+            // The follower is gone only when the process ends.
+            let _ = self.parts.ended.send(place);
+        }
+    }
+
+    /// A delivery as a message of the room's topic.
+    pub(super) fn delivery(&self, source: &str, arrived_ms: u64, delivery: &Delivery) -> Option<Bound> {
+        let mqtt_topic = format!("{}/{}", self.parts.config.room, delivery.place.sub_topic());
+        let derivation = Derivation {
+            id: derived_id(source, delivery.ordinal),
+            mqtt_topic: &mqtt_topic,
+            order_key: Some(&delivery.order_key),
+            sender: delivery.sender.as_ref().map(|sender| sender.as_str()),
+            source,
+            arrived_ms,
+            payload: delivery.body.clone(),
+        };
+        match self.parts.rules.derive(&derivation) {
+            Ok(bound) => Some(bound),
+            Err(Unbound::Filtered(reason)) => {
+                tracing::error!(
+                    mqtt_topic,
+                    reason = reason.as_str(),
+                    "the classroom has nowhere to store what is said: no binding matches; add [[binding]] for it"
+                );
+                None
+            }
+            Err(Unbound::Dead { detail, .. }) => {
+                tracing::error!(mqtt_topic, detail, "what the classroom made cannot be stored");
+                None
+            }
+        }
+    }
+
+    /// What is said lies in the room itself; the rest is kept apart.
+    pub(super) fn audit(&self, audit: &Audit) -> Option<Bound> {
+        let tag = match audit.what {
+            Did::Said => return None,
+            Did::Muted => "muted",
+            Did::Unmuted => "unmuted",
+            Did::Refused => "refused",
+            Did::Noticed => "noticed",
+        };
+        let room = audit.room.as_ref().map(|room| room.as_str());
+        let body = serde_json::to_vec(audit).unwrap_or_default();
+        Some(own_record(
+            &self.parts.config.audit_topic,
+            tag,
+            room,
+            room.unwrap_or(tag),
+            derived_id(&audit.source_id, AUDIT_ORDINAL),
+            Bytes::from(body),
+        ))
+    }
+
+    /// What the classroom could make nothing of is put aside, with its bytes.
+    pub(super) async fn bury(&self, mut letter: DeadLetter, detail: String) {
+        letter.reason = DeadReason::RefusedByClassroom;
+        letter.detail = detail;
+        self.parts.dead_letters.put(vec![letter]).await;
+    }
+}

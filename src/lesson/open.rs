@@ -1,0 +1,110 @@
+//! What is on its way: requests whose consequences are not all stored yet.
+//!
+//! Bounded by the follower, which hands on no more than it may have open.
+
+use std::collections::HashMap;
+
+use tokio::sync::mpsc;
+
+use crate::binding::Bound;
+use crate::consumer::Place;
+use crate::pipeline::{Derived, DerivedReceipt, Told};
+
+/// See the module's words.
+pub(super) struct Open {
+    tell: mpsc::UnboundedSender<(u64, Told)>,
+    next: u64,
+    sources: HashMap<u64, Source>,
+    derived: HashMap<u64, Made>,
+    /// Given back by the pipeline.
+    again: Vec<u64>,
+}
+
+struct Source {
+    /// `None`: nothing waits for it in RocketMQ.
+    place: Option<Place>,
+    left: usize,
+}
+
+struct Made {
+    source: u64,
+    bound: Bound,
+}
+
+impl Open {
+    pub fn new(tell: mpsc::UnboundedSender<(u64, Told)>) -> Self {
+        Self {
+            tell,
+            next: 0,
+            sources: HashMap::new(),
+            derived: HashMap::new(),
+            again: Vec::new(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// A request, or something of our own, with what follows from it; to be given to the pipeline in this order.
+    pub fn begin(&mut self, place: Option<Place>, made: Vec<Bound>) -> Vec<Derived> {
+        self.next += 1;
+        let source = self.next;
+        let left = made.len();
+        self.sources.insert(source, Source { place, left });
+        made.into_iter()
+            .map(|bound| {
+                self.next += 1;
+                let number = self.next;
+                let derived = self.derived_of(number, bound.clone());
+                self.derived.insert(number, Made { source, bound });
+                derived
+            })
+            .collect()
+    }
+
+    fn derived_of(&self, number: u64, bound: Bound) -> Derived {
+        Derived {
+            bound,
+            receipt: DerivedReceipt {
+                number,
+                tell: self.tell.clone(),
+            },
+        }
+    }
+
+    /// The place of the request, if this was the last that followed from it.
+    pub fn told(&mut self, number: u64, told: Told) -> Option<Place> {
+        match told {
+            Told::GivenUp => {
+                self.again.push(number);
+                None
+            }
+            Told::Kept => {
+                let source = self.derived.remove(&number)?.source;
+                let left = {
+                    let waiting = self.sources.get_mut(&source)?;
+                    waiting.left -= 1;
+                    waiting.left
+                };
+                if left > 0 {
+                    return None;
+                }
+                self.sources.remove(&source)?.place
+            }
+        }
+    }
+
+    /// What the pipeline gave back, in the order in which it was made.
+    pub fn take_again(&mut self) -> Vec<Derived> {
+        let mut again = std::mem::take(&mut self.again);
+        again.sort_unstable();
+        again
+            .into_iter()
+            .filter_map(|number| {
+                let bound = self.derived.get(&number)?.bound.clone();
+                Some(self.derived_of(number, bound))
+            })
+            .collect()
+    }
+}

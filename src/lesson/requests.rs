@@ -1,0 +1,125 @@
+//! What clients sent: each message below the send topic is a request to the classroom, or a notice about a client.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::Lesson;
+use crate::binding::{id_of, letter_of_stored, read_back};
+use crate::classroom::{ClientId, End, Reason, Request, Role, Verdict};
+use crate::consumer::{Item, Place};
+use crate::model::{DeadReason, StoredMessage};
+
+/// Copies of one message come close together, so few need to be known.
+const SEEN: usize = 10_000;
+
+/// The ids that were judged lately: a message that lies in RocketMQ twice is heard once.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    known: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Seen {
+    /// `false` if it was known.
+    pub fn add(&mut self, id: &str) -> bool {
+        if !self.known.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if self.order.len() > SEEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+impl Lesson {
+    pub(super) async fn take(&mut self, Item { place, message }: Item) {
+        if *place.topic != *self.parts.config.send {
+            return self.broker_notice(place, &message).await;
+        }
+        let request = self.request(&message);
+        if !self.seen.add(&request.source_id) {
+            return self.end(Some(place));
+        }
+        let verdict = self.classroom.judge(&request);
+        self.carry_out(place, &message, &request, verdict).await;
+    }
+
+    fn request(&self, message: &StoredMessage) -> Request {
+        let recorded = read_back(message);
+        let parent = format!("{}/", self.parts.config.send);
+        let sub_topic = recorded.mqtt_topic.strip_prefix(&parent).unwrap_or_default();
+        let is_genuine = self.parts.rules.came_from_mqtt(message, &recorded);
+        let sender = recorded.client_id.clone().filter(|_| is_genuine);
+        let says_teacher =
+            is_genuine && recorded.properties.get("rbSenderRole").map(String::as_str) == Some("teacher");
+        Request {
+            source_id: id_of(&recorded, message),
+            sub_topic: sub_topic.to_owned(),
+            role: self.role_of(sender.as_deref(), says_teacher),
+            sender,
+            payload: recorded.payload,
+            arrived_ms: recorded.received_ms.unwrap_or(message.stored_ms),
+            now_ms: self.parts.clock.wall_ms(),
+        }
+    }
+
+    /// By what the broker vouched for; else by the group.
+    pub(super) fn role_of(&self, client: Option<&str>, says_teacher: bool) -> Role {
+        let group = client
+            .and_then(ClientId::parse)
+            .and_then(|client| client.group().map(str::to_owned));
+        let teaches = |group: &String| self.parts.config.teacher_groups.contains(group);
+        if says_teacher || group.as_ref().is_some_and(teaches) {
+            Role::Teacher
+        } else {
+            Role::Student
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        place: Place,
+        message: &StoredMessage,
+        request: &Request,
+        verdict: Verdict,
+    ) {
+        if let Some(change) = verdict.change {
+            self.classroom.apply(change);
+            self.write_mutes().await;
+        }
+        if let Some(event) = &verdict.presence {
+            let movement = self.presence.apply(event, request.now_ms);
+            let told = self
+                .coalescer
+                .offer(None, &movement, &self.presence, request.now_ms);
+            self.tell_status(told).await;
+        }
+        if let End::Refused(reason @ (Reason::Malformed | Reason::Unknown | Reason::Unverified)) = verdict.end
+        {
+            let letter = letter_of_stored(message, DeadReason::RefusedByClassroom, String::new());
+            let detail = format!("the classroom refuses it: {}", reason.as_str());
+            self.bury(letter, detail).await;
+        }
+        let deliveries = verdict.deliveries.iter();
+        let mut made: Vec<_> = deliveries
+            .filter_map(|delivery| self.delivery(&request.source_id, request.arrived_ms, delivery))
+            .collect();
+        made.extend(verdict.audit.as_ref().and_then(|audit| self.audit(audit)));
+        self.send(Some(place), made).await;
+    }
+
+    /// Until the disk has it, nothing may follow from it. No deadline: without the disk the classroom stands still.
+    async fn write_mutes(&self) {
+        let snapshot = self.classroom.mutes().to_snapshot();
+        let mut said = false;
+        while let Err(error) = self.parts.data_dir.save_mutes(&snapshot) {
+            if !std::mem::replace(&mut said, true) {
+                tracing::error!(%error, "a mute cannot be written down; the classroom waits until it can");
+            }
+            tokio::time::sleep(super::AGAIN_EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Who is there: notices of the MQTT broker, by the documented RocketMQ topics or directly, and what the rooms hear of it.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Lesson;
+use crate::binding::own_record;
+use crate::classroom::{ClientId, Delivery, Event, What, derived_id, status_event};
+use crate::consumer::Place;
+use crate::model::StoredMessage;
+
+/// The documented suffix of the RocketMQ topics that tell of clients; before it stands the group.
+const STATUS_SUFFIX: &str = "_MQTT";
+
+/// What the embedded broker says of a client, in order for each client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientNews {
+    pub client_id: String,
+    /// One TCP connection.
+    pub channel_id: String,
+    /// Address and port.
+    pub remote: String,
+    pub at_ms: u64,
+    pub what: NewsKind,
+}
+
+/// What happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewsKind {
+    Connected,
+    /// It said goodbye.
+    Disconnected,
+    /// Its connection is really gone; comes also after a goodbye.
+    Gone,
+    Subscribed(Vec<String>),
+    Unsubscribed(Vec<String>),
+}
+
+/// The documented body of a status notice.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Notice<'a> {
+    client_id: &'a str,
+    time: u64,
+    event_type: &'static str,
+    channel_id: &'a str,
+    client_ip: &'a str,
+}
+
+impl Lesson {
+    /// The RocketMQ topics that tell of the clients of these groups.
+    pub fn status_topics(groups: &[String]) -> Vec<String> {
+        groups
+            .iter()
+            .map(|group| format!("{group}{STATUS_SUFFIX}"))
+            .collect()
+    }
+
+    /// The embedded broker's word: connections go to the documented topics, and come back from there; subscriptions,
+    /// which have no documented form, are taken in at once.
+    pub(super) async fn heard(&mut self, news: ClientNews) {
+        let Some(client) = ClientId::parse(&news.client_id) else {
+            return;
+        };
+        let event_type = match news.what {
+            NewsKind::Connected => "connect",
+            NewsKind::Disconnected => "disconnect",
+            NewsKind::Gone => "tcpclean",
+            NewsKind::Subscribed(filters) => {
+                return self
+                    .moved(&client, &news.channel_id, news.at_ms, What::Subscribed(filters))
+                    .await;
+            }
+            NewsKind::Unsubscribed(filters) => {
+                return self
+                    .moved(&client, &news.channel_id, news.at_ms, What::Unsubscribed(filters))
+                    .await;
+            }
+        };
+        let notice = Notice {
+            client_id: &news.client_id,
+            time: news.at_ms,
+            event_type,
+            channel_id: &news.channel_id,
+            client_ip: &news.remote,
+        };
+        let body = Bytes::from(serde_json::to_vec(&notice).unwrap_or_default());
+        match client.group().filter(|group| self.is_followed(group)) {
+            Some(group) => {
+                let id = derived_id(&format!("{} {event_type}", news.channel_id), 0);
+                let topic = format!("{group}{STATUS_SUFFIX}");
+                let record = own_record(&topic, event_type, None, &news.client_id, id, body);
+                self.send(None, vec![record]).await;
+            }
+            // A client of no group that the classroom knows: it is there all the same, but no RocketMQ topic is made
+            // for a name that anybody can choose.
+            None => self.notice(&body).await,
+        }
+    }
+
+    fn is_followed(&self, group: &str) -> bool {
+        let config = &self.parts.config;
+        let mut groups = config.teacher_groups.iter().chain(&config.student_groups);
+        groups.any(|known| known == group)
+    }
+
+    /// A notice that came by RocketMQ.
+    pub(super) async fn broker_notice(&mut self, place: Place, message: &StoredMessage) {
+        self.notice(&message.body).await;
+        self.end(Some(place));
+    }
+
+    async fn notice(&mut self, body: &Bytes) {
+        match status_event(body) {
+            Ok(event) => {
+                let now_ms = self.parts.clock.wall_ms();
+                let movement = self.presence.apply(&event, now_ms);
+                let told = self
+                    .coalescer
+                    .offer(Some(body.clone()), &movement, &self.presence, now_ms);
+                self.tell_status(told).await;
+            }
+            Err(problem) => tracing::debug!(%problem, "a status notice that says nothing"),
+        }
+    }
+
+    async fn moved(&mut self, client: &ClientId, channel: &str, at_ms: u64, what: What) {
+        let event = Event {
+            client: client.clone(),
+            channel: channel.into(),
+            at_ms,
+            what,
+        };
+        let now_ms = self.parts.clock.wall_ms();
+        let movement = self.presence.apply(&event, now_ms);
+        let told = self.coalescer.offer(None, &movement, &self.presence, now_ms);
+        self.tell_status(told).await;
+    }
+
+    pub(super) async fn tell_status(&mut self, told: Option<Delivery>) {
+        let Some(delivery) = told else { return };
+        let source = self.parts.ids.next_id().to_string();
+        let now_ms = self.parts.clock.wall_ms();
+        let made = self.delivery(&source, now_ms, &delivery);
+        self.send(None, made.into_iter().collect()).await;
+    }
+}

@@ -1,0 +1,267 @@
+//! What was given to the publisher and has no end yet, in order, and what of it is on its way on this connection.
+//!
+//! Promises: messages leave in the order in which they were given; after a lost connection everything without an end
+//! leaves again, in the same order; a message that the broker hangs up for is found and given up, so that it cannot
+//! hold the others for ever (MQTT gives no other sign for it).
+
+use std::collections::VecDeque;
+
+use rumqttc::v5::mqttbytes::v5::PubAckReason;
+
+use crate::model::Qos;
+use crate::pipeline::ports::{Published, Publishing};
+
+/// After so many lost connections without any PUBACK only the oldest message is sent.
+const SUSPECT_AFTER: u32 = 3;
+/// And after so many it is to blame.
+const GIVE_UP_AFTER: u32 = 6;
+
+/// See the module's words.
+#[derive(Debug, Default)]
+pub struct Outstanding {
+    messages: VecDeque<Entry>,
+    /// How many from the front were sent on this connection.
+    sent: usize,
+    last_packet_id: u16,
+    /// Connections in a row that were lost before any message had ended on them.
+    lost_in_a_row: u32,
+    ended_on_this_connection: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    publishing: Publishing,
+    /// 0: not sent on this connection.
+    packet_id: u16,
+}
+
+/// What a PUBACK means.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    Ended(u64, Published),
+    /// The broker cannot take it now: connect anew and begin with the oldest.
+    TryAgain(String),
+    /// No message waits for it.
+    Unknown,
+}
+
+impl Outstanding {
+    pub fn push(&mut self, publishing: Publishing) {
+        self.messages.push_back(Entry {
+            publishing,
+            packet_id: 0,
+        });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The next message to send, if the window has room, with its packet identifier.
+    pub fn next(&mut self, window: usize) -> Option<(&Publishing, u16)> {
+        let window = if self.lost_in_a_row >= SUSPECT_AFTER {
+            1
+        } else {
+            window
+        };
+        if self.sent >= window {
+            return None;
+        }
+        let in_use = |id: u16| {
+            self.messages
+                .iter()
+                .take(self.sent)
+                .any(|entry| entry.packet_id == id)
+        };
+        let mut packet_id = self.last_packet_id;
+        loop {
+            packet_id = packet_id.checked_add(1).unwrap_or(1);
+            if !in_use(packet_id) {
+                break;
+            }
+        }
+        let entry = self.messages.get_mut(self.sent)?;
+        self.last_packet_id = packet_id;
+        entry.packet_id = packet_id;
+        self.sent += 1;
+        let id = match entry.publishing.message.qos {
+            Qos::AtMostOnce => 0,
+            Qos::AtLeastOnce | Qos::ExactlyOnce => packet_id,
+        };
+        Some((&entry.publishing, id))
+    }
+
+    /// The one that was just given out by [`Self::next`] cannot be written.
+    pub fn refuse_newest(&mut self) -> Option<u64> {
+        self.sent = self.sent.checked_sub(1)?;
+        let entry = self.messages.remove(self.sent)?;
+        Some(entry.publishing.number)
+    }
+
+    /// Everything is written: QoS 0 has ended.
+    pub fn written(&mut self) -> Vec<u64> {
+        let mut ended = Vec::new();
+        let mut index = 0;
+        while index < self.sent {
+            let qos = self.messages.get(index).map(|entry| entry.publishing.message.qos);
+            if qos == Some(Qos::AtMostOnce) {
+                self.sent -= 1;
+                ended.extend(self.messages.remove(index).map(|entry| entry.publishing.number));
+            } else {
+                index += 1;
+            }
+        }
+        ended
+    }
+
+    pub fn acknowledged(&mut self, packet_id: u16, reason: PubAckReason) -> Acknowledged {
+        let mut sent = self.messages.iter().take(self.sent);
+        let Some(index) = sent.position(|entry| entry.packet_id == packet_id) else {
+            return Acknowledged::Unknown;
+        };
+        let end = match reason {
+            // Nobody listens, or not yet: that is the broker's business.
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Published::Acknowledged,
+            PubAckReason::NotAuthorized
+            | PubAckReason::TopicNameInvalid
+            | PubAckReason::PayloadFormatInvalid => Published::Refused(format!("{reason:?}")),
+            PubAckReason::UnspecifiedError
+            | PubAckReason::ImplementationSpecificError
+            | PubAckReason::PacketIdentifierInUse
+            | PubAckReason::QuotaExceeded => return Acknowledged::TryAgain(format!("{reason:?}")),
+        };
+        self.ended_on_this_connection = true;
+        self.sent -= 1;
+        match self.messages.remove(index) {
+            Some(entry) => Acknowledged::Ended(entry.publishing.number, end),
+            None => Acknowledged::Unknown,
+        }
+    }
+
+    pub fn connected(&mut self) {
+        self.ended_on_this_connection = false;
+    }
+
+    /// The connection is gone; everything is to be sent again. Gives the message that is to blame, if that is clear.
+    pub fn disconnected(&mut self) -> Option<u64> {
+        let had_sent = std::mem::take(&mut self.sent) > 0;
+        if self.ended_on_this_connection {
+            self.lost_in_a_row = 0;
+        } else if had_sent {
+            self.lost_in_a_row += 1;
+        }
+        self.ended_on_this_connection = false;
+        if self.lost_in_a_row < GIVE_UP_AFTER {
+            return None;
+        }
+        self.lost_in_a_row = 0;
+        Some(self.messages.pop_front()?.publishing.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::{MqttMessage, MqttProperties};
+
+    fn publishing(number: u64, qos: Qos) -> Publishing {
+        let message = MqttMessage {
+            topic: "room/message/1".to_owned(),
+            payload: Bytes::new(),
+            qos,
+            properties: MqttProperties::default(),
+        };
+        Publishing { number, message }
+    }
+
+    fn outstanding(numbers: std::ops::Range<u64>) -> Outstanding {
+        let mut outstanding = Outstanding::default();
+        for number in numbers {
+            outstanding.push(publishing(number, Qos::AtLeastOnce));
+        }
+        outstanding.connected();
+        outstanding
+    }
+
+    fn send(outstanding: &mut Outstanding, window: usize) -> Vec<(u64, u16)> {
+        let mut sent = Vec::new();
+        while let Some((publishing, packet_id)) = outstanding.next(window) {
+            sent.push((publishing.number, packet_id));
+        }
+        sent
+    }
+
+    #[test]
+    fn after_a_lost_connection_everything_open_leaves_again_in_order() {
+        let mut outstanding = outstanding(0..5);
+        assert_eq!(send(&mut outstanding, 3), [(0, 1), (1, 2), (2, 3)]);
+        let ended = outstanding.acknowledged(2, PubAckReason::Success);
+        assert_eq!(ended, Acknowledged::Ended(1, Published::Acknowledged));
+        assert_eq!(send(&mut outstanding, 3), [(3, 4)]);
+
+        assert_eq!(outstanding.disconnected(), None);
+        outstanding.connected();
+        let again: Vec<u64> = send(&mut outstanding, 3)
+            .into_iter()
+            .map(|(number, _)| number)
+            .collect();
+        assert_eq!(again, [0, 2, 3]);
+    }
+
+    /// Hazard 20: a denied publish would be taken for delivered, if nobody read the reason.
+    #[test]
+    fn a_refusal_is_an_end_and_a_full_broker_is_none() {
+        let mut outstanding = outstanding(0..2);
+        send(&mut outstanding, 10);
+        let denied = outstanding.acknowledged(1, PubAckReason::NotAuthorized);
+        assert_eq!(
+            denied,
+            Acknowledged::Ended(0, Published::Refused("NotAuthorized".to_owned()))
+        );
+        let full = outstanding.acknowledged(2, PubAckReason::QuotaExceeded);
+        assert_eq!(full, Acknowledged::TryAgain("QuotaExceeded".to_owned()));
+        assert!(!outstanding.is_empty());
+        assert_eq!(
+            outstanding.acknowledged(9, PubAckReason::Success),
+            Acknowledged::Unknown
+        );
+    }
+
+    /// Hazard 20: a message that the broker hangs up for comes again for ever.
+    #[test]
+    fn the_message_that_the_broker_hangs_up_for_is_found() {
+        let mut outstanding = outstanding(0..3);
+        let mut blamed = None;
+        for round in 0..GIVE_UP_AFTER {
+            outstanding.connected();
+            let sent = send(&mut outstanding, 10);
+            assert_eq!(sent.len(), if round < SUSPECT_AFTER { 3 } else { 1 });
+            blamed = outstanding.disconnected();
+        }
+        assert_eq!(blamed, Some(0));
+        outstanding.connected();
+        assert_eq!(send(&mut outstanding, 10).len(), 2, "the others go on");
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_no_proof_against_a_message() {
+        let mut outstanding = outstanding(0..1);
+        for _ in 0..100 {
+            outstanding.connected();
+            assert_eq!(outstanding.disconnected(), None, "nothing had been sent");
+        }
+    }
+
+    #[test]
+    fn qos_0_ends_when_it_is_written() {
+        let mut outstanding = outstanding(0..1);
+        outstanding.push(publishing(7, Qos::AtMostOnce));
+        assert_eq!(send(&mut outstanding, 10), [(0, 1), (7, 0)]);
+        assert_eq!(outstanding.written(), [7]);
+        assert_eq!(outstanding.written(), Vec::<u64>::new());
+        let ended = outstanding.acknowledged(1, PubAckReason::Success);
+        assert_eq!(ended, Acknowledged::Ended(0, Published::Acknowledged));
+    }
+}

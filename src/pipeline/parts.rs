@@ -1,0 +1,45 @@
+//! What the uplink is made of, and what it is told of the MQTT link.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::attempts::Sending;
+use super::dead_letters::DeadLetters;
+use super::intake::IntakeReceiver;
+use super::lanes::BatchLimits;
+use super::ledger::ReceiptNumber;
+use super::ports::Lease;
+use super::spool_state::SpoolUse;
+use crate::binding::RuleSet;
+use crate::data_dir::QueueTables;
+use crate::model::Clock;
+
+/// What is known of the MQTT link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    Up,
+    Down,
+    /// Another client took the session: what was not sent belongs to it now.
+    TakenOver,
+}
+
+/// Keeps the queue tables where the next process finds them.
+pub type SaveTables = Box<dyn Fn(&QueueTables) + Send>;
+
+/// Everything the uplink is made of.
+pub struct UplinkParts {
+    pub rules: Arc<RuleSet>,
+    pub sending: Arc<Sending>,
+    pub spool: Option<SpoolUse>,
+    pub dead_letters: Arc<DeadLetters>,
+    pub lease: Arc<dyn Lease>,
+    pub clock: Arc<dyn Clock>,
+    pub intake: IntakeReceiver,
+    /// Receipts that have ended, to the subscriber. Bounded; the subscriber never waits for the uplink.
+    pub settled: mpsc::Sender<Vec<ReceiptNumber>>,
+    pub link: watch::Receiver<Link>,
+    pub tables: QueueTables,
+    pub save_tables: SaveTables,
+    pub limits: BatchLimits,
+}
