@@ -11,6 +11,8 @@ mod dev;
 mod downlink;
 mod faults;
 mod harness;
+#[cfg(feature = "embedded")]
+mod hostile_class;
 mod limits;
 mod operator;
 mod reader;

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 pub mod apache;
+pub mod attempt;
 pub mod bridge;
 pub mod certificates;
 #[cfg(feature = "embedded")]
