@@ -81,6 +81,7 @@ pub enum ClaimsError {
 }
 
 impl Actions {
+    /// As it stands in a password.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "R",
@@ -124,6 +125,7 @@ impl FromStr for Actions {
 }
 
 impl Nonce {
+    /// Another one at each call.
     pub fn random() -> Result<Self, NoRandomness> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;

@@ -46,6 +46,7 @@ pub enum CredentialsError {
 }
 
 impl<'a> Credentials<'a> {
+    /// Takes both apart. Whether the account and the proof are ours is not looked at.
     pub fn parse(username: &'a str, password: &'a str) -> Result<Self, CredentialsError> {
         let mut parts = username.split('|');
         let (Some(mode), Some(access_key), Some(instance), None) =

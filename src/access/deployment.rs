@@ -40,6 +40,7 @@ pub enum DeploymentError {
 }
 
 impl Parents {
+    /// Two different first levels.
     pub fn new(down: impl Into<String>, up: impl Into<String>) -> Result<Self, DeploymentError> {
         let parents = Self {
             down: down.into(),
@@ -105,6 +106,7 @@ impl Default for Parents {
 }
 
 impl Deployment {
+    /// Names that fit into a username.
     pub fn new(
         access_key: impl Into<String>,
         instance: impl Into<String>,

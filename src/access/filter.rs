@@ -27,6 +27,7 @@ pub enum FilterError {
 }
 
 impl Filter {
+    /// Checks the syntax.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         if text.is_empty() {
             return Err(FilterError::Empty);

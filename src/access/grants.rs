@@ -54,6 +54,7 @@ impl Role {
 }
 
 impl Grants {
+    /// Reads what the class is told, and writes to the bridge.
     pub fn student(parents: &Parents, client_id: ClientId) -> Self {
         Self::of_class(parents, client_id, Role::Student)
     }
@@ -135,10 +136,12 @@ impl Grants {
         }
     }
 
+    /// Who it is in the classroom; an operator may do there what a teacher may.
     pub fn role(&self) -> Role {
         self.role
     }
 
+    /// It is not bound by the rules of the class.
     pub fn is_operator(&self) -> bool {
         match self.reach {
             Reach::Everything => true,

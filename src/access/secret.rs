@@ -34,6 +34,7 @@ impl std::fmt::Debug for SigningSecret {
 }
 
 impl SigningSecret {
+    /// Any secret that is not empty.
     pub fn new(secret: &SecretString) -> Result<Self, EmptySecret> {
         let secret = secret.expose_secret().as_bytes();
         if secret.is_empty() {

@@ -111,6 +111,7 @@ impl Token {
         Ok(Self { claims, resources })
     }
 
+    /// What may be acted on.
     pub fn claims(&self) -> &Claims {
         &self.claims
     }

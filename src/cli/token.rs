@@ -22,7 +22,7 @@ use shown::Shown;
 
 const EXAMPLES: &str = "\
 Examples:
-  export ROOMBRIDGE_LOGIN_SECRET=...    the secret that signs the deployment's tokens; that of `roombridge dev` is dev
+  export ROOMBRIDGE_ACCESS_SECRET=...    what signs the deployment's tokens; for `roombridge dev`: dev
   roombridge token issue --client-id GID_teacher@@@001 --role teacher --expires 8h
   roombridge token issue --resource room/message/7 --resource roomSend/message --expires 30m
   roombridge token inspect TOKEN        with the secret: whether it is genuine, too
@@ -30,8 +30,8 @@ Examples:
 
 A client logs in with username Token|ACCESS KEY|INSTANCE and password RW|TOKEN (R|TOKEN, W|TOKEN for part of it).
 
-JSON fields: token (issue only), access_key, instance, resources, actions, client_id, role, nonce, expires_at, expired,
-genuine (inspect with a secret only). Unknown ones are left out.
+JSON fields: token (issue only), access_key, instance, resources, actions, client_id, role, nonce, expires_at,
+expired, genuine (inspect with a secret only). Unknown ones are left out.
 Exit code of inspect: 0; 1 if it is no token, or with a secret, if it is not genuine or has expired.";
 
 /// More than any token has.
@@ -99,7 +99,7 @@ struct InspectArgs {
 #[derive(Debug, Args)]
 struct SecretArgs {
     /// The secret that signs. Others on this machine can read a command line: rather set the variable, or name a file.
-    #[arg(long, env = "ROOMBRIDGE_LOGIN_SECRET", hide_env_values = true)]
+    #[arg(long, env = "ROOMBRIDGE_ACCESS_SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     /// Read the secret from this file; wins over --secret.
     #[arg(long, value_name = "FILE")]
@@ -149,7 +149,7 @@ fn issue(
         )?;
     }
     let secret = arguments.secret.find()?.context(
-        "no secret to sign with: set ROOMBRIDGE_LOGIN_SECRET, or name a file with --secret-file FILE",
+        "no secret to sign with: set ROOMBRIDGE_ACCESS_SECRET, or name a file with --secret-file FILE",
     )?;
     let token = Token::issue(claims, &secret, now_ms)?;
     // Read back, because a long validity was cut.

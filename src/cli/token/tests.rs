@@ -172,7 +172,7 @@ fn what_cannot_be_done_is_refused_with_a_remedy() {
 
 #[test]
 fn without_a_secret_nothing_is_signed() {
-    if std::env::var_os("ROOMBRIDGE_LOGIN_SECRET").is_none() {
+    if std::env::var_os("ROOMBRIDGE_ACCESS_SECRET").is_none() {
         assert!(refusal(&["issue"]).contains("--secret-file"));
     }
 }
