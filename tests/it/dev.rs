@@ -130,7 +130,7 @@ fn the_commands_that_the_banner_proposes_work_as_they_stand_there() {
     let dev = Dev::start();
     let output = dev.output();
     let (_, tries) = output
-        .split_once("Try, in another terminal:")
+        .split_once("try, in another terminal:")
         .expect("the banner proposes commands");
     let commands: String = tries
         .lines()

@@ -136,11 +136,6 @@ fn a_thousand_joins_are_no_half_a_million_deliveries() {
         assert_eq!(joined, 1_000);
         assert_eq!(status.summaries().last().unwrap()["rooms"][0]["online"], 1_000);
         assert!(!status.coalescer.is_waiting());
-        println!(
-            "{span_ms} ms: {} messages, {} deliveries",
-            status.told.len(),
-            status.deliveries()
-        );
     }
 }
 

@@ -223,6 +223,11 @@ fn a_message_that_is_too_large_too_deep_or_no_text_is_refused() {
         1024,
         "the archive keeps the beginning"
     );
+    let padded = filled(MAX_BODY_BYTES + 1).replace(r#""msg""#, r#""type":"hello","channel":"c","msg""#);
+    assert_eq!(
+        class.hears(LI, "command", padded).end,
+        End::Refused(Reason::Malformed)
+    );
 
     let deep = format!(
         r#"{{"roomId":"1","msg":"x","x":{}{}}}"#,

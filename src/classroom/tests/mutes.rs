@@ -87,6 +87,9 @@ fn the_list_of_a_room_names_each_mute_with_its_end() {
         Some(200),
         "the answer names the end that counts"
     );
+    let mutes = of([mute(1, Some("1"), None, 10), mute(2, None, Some(200), 20)]);
+    let longest = mutes.in_force(&client(HAN), &room("1"), 50).unwrap();
+    assert_eq!(longest.until_ms(), None, "until lifted is longer than any end");
 }
 
 #[test]
