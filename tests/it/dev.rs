@@ -127,7 +127,14 @@ fn a_message_of_a_newcomer_is_in_the_history_with_all_that_is_known_of_it() {
 
 #[test]
 fn the_commands_that_the_banner_proposes_work_as_they_stand_there() {
-    let dev = Dev::start();
+    // given a dev as it is without any argument, with its class, and one without
+    for arguments in [&[][..], &["--auth", "none"]] {
+        the_commands_of_the_banner_work(&Dev::start_with(arguments));
+    }
+}
+
+#[track_caller]
+fn the_commands_of_the_banner_work(dev: &Dev) {
     let output = dev.output();
     let (_, tries) = output
         .split_once("try, in another terminal:")
@@ -141,10 +148,10 @@ fn the_commands_that_the_banner_proposes_work_as_they_stand_there() {
     let history = commands.lines().find(|line| line.contains(" history ")).unwrap();
     let (publish, read) = commands.split_at(commands.find(history).unwrap());
 
-    shell(&dev, publish);
+    shell(dev, publish);
     // A person is slower than the way to the store.
     dev.history("123456", 1);
-    let shown = shell(&dev, read);
+    let shown = shell(dev, read);
     assert_eq!(
         shown.matches("\"msg\":\"hello\"").count(),
         2,
@@ -189,12 +196,13 @@ fn a_lesson_is_replayed_in_order_at_its_pace_and_to_mqtt_without_being_stored_ag
             .unwrap()
     };
     let original = Duration::from_millis(arrived_ms(history.last().unwrap()) - arrived_ms(&history[0]));
-    let (lines, took) = timed_replay(&dev, &["replay", "9", "--speed", "4"]);
+    let (lines, whole, took) = timed_replay(&dev, &["replay", "9", "--speed", "4"]);
     println!("original {original:?}, replayed in {took:?}");
     assert_eq!(lines, said);
+    // No line is early, counted from the start; a busy machine may show the first one late.
     assert!(
-        took >= original / 4 - Duration::from_millis(30) && took < original / 2,
-        "{original:?} / 4 in {took:?}"
+        whole >= original / 4 && took < original * 3 / 4,
+        "{original:?} / 4 in {took:?}, {whole:?} with its start"
     );
 
     // and to MQTT, where a listener gets payload and properties, and roombridge itself gets nothing
@@ -239,7 +247,8 @@ fn a_lesson_is_replayed_in_order_at_its_pace_and_to_mqtt_without_being_stored_ag
 }
 
 /// How many lines came, and how long it took from the first to the last.
-fn timed_replay(dev: &Dev, arguments: &[&str]) -> (u64, Duration) {
+/// How many lines, how long from the start of the command, how long from the first line to the last.
+fn timed_replay(dev: &Dev, arguments: &[&str]) -> (u64, Duration, Duration) {
     let mut command = Command::new("timeout");
     command
         .args(["60", env!("CARGO_BIN_EXE_roombridge")])
@@ -247,12 +256,14 @@ fn timed_replay(dev: &Dev, arguments: &[&str]) -> (u64, Duration) {
         .arg("--data")
         .arg(dev.data())
         .stdout(Stdio::piped());
+    let started = Instant::now();
     let mut child = command.spawn().expect("timeout(1) can be started");
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let times: Vec<Instant> = lines.map(|line| line.map(|_| Instant::now()).unwrap()).collect();
     assert!(child.wait().unwrap().success());
-    let span = times.last().unwrap().duration_since(times[0]);
-    (times.len() as u64, span)
+    let last = times.last().unwrap();
+    let (whole, span) = (last.duration_since(started), last.duration_since(times[0]));
+    (times.len() as u64, whole, span)
 }
 
 #[test]

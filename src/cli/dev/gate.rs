@@ -21,7 +21,7 @@ pub enum Auth {
     Optional,
     /// Nobody.
     Required,
-    /// Everybody, and may do everything: a broker to try other things with than a class.
+    /// Everybody, and may do everything; there is no class then, only brokers and the bridge.
     None,
 }
 
@@ -120,9 +120,16 @@ pub async fn end_expired(gate: Arc<ClassGate>, broker: Arc<MqttBroker>) {
     }
 }
 
-/// Passes on what the broker tells, until it ends.
-pub async fn pass_on(mut events: mpsc::Receiver<ClientEvent>, news: mpsc::Sender<ClientNews>) {
+/// Passes on what the broker tells, until it ends. The bridge's own connections are nobody in a class.
+pub async fn pass_on(
+    mut events: mpsc::Receiver<ClientEvent>,
+    news: mpsc::Sender<ClientNews>,
+    own_clients: Vec<String>,
+) {
     while let Some(event) = events.recv().await {
+        if own_clients.contains(&event.client_id) {
+            continue;
+        }
         let told = ClientNews {
             client_id: event.client_id,
             channel_id: event.channel_id,

@@ -78,8 +78,16 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals(DRAIN)?;
 
+    if arguments.auth == Auth::None {
+        config.classroom = None;
+    }
     let (events, told) = mpsc::channel(EVENTS);
     let (keeper, password) = keeper(&config)?;
+    let own_clients = keeper
+        .operators
+        .iter()
+        .flat_map(|operator| operator.client_ids.clone())
+        .collect();
     config.mqtt.username = Some(DEV_OPERATOR.to_owned());
     config.mqtt.password = Some(password.clone());
     let class_gate = Arc::new(ClassGate::new(
@@ -113,7 +121,7 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let mut bridge = Bridge::prepare(config, false).await?;
     let (news, heard) = mpsc::channel(EVENTS);
     bridge.hear(heard);
-    tokio::spawn(pass_on(told, news));
+    tokio::spawn(pass_on(told, news, own_clients));
     let expiring = tokio::spawn(end_expired(class_gate, mqtt.clone()));
     let class = bridge.class_addresses()?;
     let shown = |address: Option<SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
@@ -207,7 +215,7 @@ fn banner(instance: &DevInstance, data: &Path, data_was_given: bool) -> String {
         "\
 roombridge dev: everything runs in this process, on this machine only
 
-  classroom    http://{web}/
+  classroom    {classroom}
   MQTT         {mqtt}
   WebSocket    ws://{websocket}/mqtt
   login        http://{login}/login (access key, instance, secret: dev)
@@ -215,16 +223,25 @@ roombridge dev: everything runs in this process, on this machine only
   metrics      http://{http}/metrics
   data         {data}
 
-Open the classroom as teacher and as student, or try, in another terminal:
+Open the classroom in a browser, as teacher and as student; and try, in another terminal:
 
-  mosquitto_pub -p {mqtt_port} -q 1 -t roomSend/message \\
+  mosquitto_pub -p {mqtt_port} -q 1 -t {topic} \\
     -i GID_student@@@001 -m '{{\"peer\":\"GID_student@@@001\",\"roomId\":\"123456\",\"msg\":\"hello\"}}'
   {program} history 123456{where_to_look}
   {program} replay 123456 --speed 4{where_to_look}
   {program} explain room/message/123456
   curl -s http://{http}/metrics",
         mqtt = instance.mqtt,
-        web = instance.web,
+        topic = if instance.web.is_empty() {
+            "room/message/123456"
+        } else {
+            "roomSend/message"
+        },
+        classroom = if instance.web.is_empty() {
+            "none, because of --auth none".to_owned()
+        } else {
+            format!("http://{}/", instance.web)
+        },
         login = instance.login,
         websocket = instance.websocket,
         name_server = instance.name_server,
