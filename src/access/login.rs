@@ -10,10 +10,11 @@ use secrecy::SecretString;
 
 use super::claims::{Actions, Claims, NoRandomness, Nonce};
 use super::client_id::{ClientId, ClientIdError};
-use super::deployment::{Deployment, is_room_id};
+use super::deployment::Deployment;
 use super::grants::Role;
 use super::secret::is_shown;
 use super::token::{IssueError, Token};
+use crate::model::RoomId;
 
 const VALIDITY_MS: u64 = 60 * 60 * 1000;
 
@@ -76,7 +77,7 @@ impl LoginPolicy {
         let client_id = request.client_id.map(ClientId::parse).transpose()?;
         let role = request.role.map(role).transpose()?;
         if let Some(room) = request.room
-            && !is_room_id(room)
+            && RoomId::parse(room).is_none()
         {
             return Err(LoginRefused::Room(room.to_owned()));
         }

@@ -21,7 +21,7 @@ mod tests;
 pub use claims::{Actions, Claims, ClaimsError, NoRandomness, Nonce};
 pub use client_id::{ClientId, ClientIdError};
 pub use credentials::{Credentials, CredentialsError};
-pub use deployment::{Deployment, DeploymentError, Parents, is_room_id};
+pub use deployment::{Deployment, DeploymentError, Parents};
 pub use filter::{Filter, FilterError};
 pub use gatekeeper::{ConnectAttempt, Gatekeeper, Operator, Refused};
 pub use grants::{Grants, Role};

@@ -15,7 +15,7 @@ use super::escape;
 use super::levels::Levels;
 use super::limits::SEPARATORS_BYTES;
 use crate::config::SenderSource;
-use crate::model::{Envelope, Kind, MqttProperties, Qos};
+use crate::model::{Envelope, Kind, MqttProperties, Qos, RoomId};
 
 /// Set by the embedded broker on every delivery, after removing what the publisher had put there.
 pub(super) const EMBEDDED_CLIENT_ID: &str = "x-mqtt-client-id";
@@ -231,15 +231,13 @@ fn json_text(body: &[u8], field: &str) -> Option<String> {
     }
 }
 
-/// The room in that field of a JSON object, as text or number: 1 to 64 letters, digits, `_` and `-`.
-pub(super) fn json_room(body: &[u8], field: &str) -> Option<String> {
-    let room = match json_field(body, field)? {
-        serde_json::Value::String(text) => text,
-        serde_json::Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    ((1..=64).contains(&room.len()) && room.bytes().all(legal)).then_some(room)
+/// The room in that field of a JSON object, as text or number.
+pub(super) fn json_room(body: &[u8], field: &str) -> Option<RoomId> {
+    match json_field(body, field)? {
+        serde_json::Value::String(text) => RoomId::parse(&text),
+        serde_json::Value::Number(number) => RoomId::parse(&number.to_string()),
+        _ => None,
+    }
 }
 
 /// The last one if it is there twice, as JavaScript reads it.

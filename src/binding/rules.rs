@@ -336,7 +336,7 @@ impl Rule {
     /// The lane of the room that the payload names, where the topic names none.
     fn slot_in(&self, payload: &[u8]) -> Option<u8> {
         let field = self.order_key_field.as_ref()?;
-        properties::json_room(payload, field).map(|room| slot_of(&room))
+        properties::json_room(payload, field).map(|room| slot_of(room.as_str()))
     }
 
     pub fn tag_of(&self, parts: &impl Parts) -> Option<String> {

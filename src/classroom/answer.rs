@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::lines::Refusal;
-use super::names::{ClientId, RoomId};
 use super::request::{Delivery, Place, Reason};
+use crate::model::{ClientId, RoomId};
 
 #[derive(Serialize)]
 struct Body<'a> {

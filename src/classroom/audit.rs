@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{ClientId, RoomId};
 use super::request::{Reason, Request};
+use crate::model::{ClientId, RoomId};
 
 const MAX_DETAIL_BYTES: usize = 1024;
 

@@ -18,10 +18,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::answer::json;
-use super::names::{ClientId, RoomId};
 use super::presence::{Movement, Presence};
 use super::rate::{Bucket, Rate};
 use super::request::{Delivery, Place};
+use crate::model::{ClientId, RoomId};
 
 /// Rooms in one summary.
 pub const MAX_SUMMARY_ROOMS: usize = 200;

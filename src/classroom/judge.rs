@@ -14,10 +14,10 @@ use super::answer;
 use super::audit::{Audit, Did};
 use super::lines::{Ask, Line, MAX_BODY_BYTES, Refusal};
 use super::mutes::{Act, Change, Mutes};
-use super::names::{ClientId, RoomId, display_name};
 use super::presence::{Event, What};
 use super::rate::{Limiter, Rate};
 use super::request::{Delivery, End, Place, Reason, Request, Role, Verdict};
+use crate::model::{ClientId, RoomId, display_name};
 
 /// What the classroom is to be like.
 #[derive(Debug, Clone)]

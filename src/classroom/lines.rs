@@ -14,8 +14,8 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::mutes::MAX_MUTE_S;
-use super::names::{ClientId, MAX_CHARACTERS, RoomId};
 use super::request::Reason;
+use crate::model::{ClientId, MAX_NAME_CHARACTERS, RoomId};
 
 /// The limit of the service whose pages we serve.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -188,9 +188,9 @@ impl Fields {
 
     fn short_text(&self, name: &'static str) -> Result<Option<String>, Refusal> {
         let text = self.text(name)?;
-        if text.is_some_and(|text| text.chars().count() > MAX_CHARACTERS) {
+        if text.is_some_and(|text| text.chars().count() > MAX_NAME_CHARACTERS) {
             return Err(malformed(format!(
-                "{name} is longer than {MAX_CHARACTERS} characters"
+                "{name} is longer than {MAX_NAME_CHARACTERS} characters"
             )));
         }
         Ok(text.map(str::to_owned))

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{ClientId, RoomId};
+use crate::model::{ClientId, RoomId};
 
 /// The longest mute that has an end: 30 days.
 pub const MAX_MUTE_S: u64 = 30 * 24 * 60 * 60;

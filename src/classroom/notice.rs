@@ -6,8 +6,8 @@
 use serde::Serialize;
 
 use super::answer::json;
-use super::names::RoomId;
 use super::request::{Delivery, Place};
+use crate::model::RoomId;
 
 pub const MAX_NOTICE_BYTES: usize = 4096;
 

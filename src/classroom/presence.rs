@@ -15,9 +15,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::names::{ClientId, RoomId};
 use super::present_client::{PresentClient, Weights};
 use super::tombstones::{Ended, Tombstones};
+use crate::model::{ClientId, RoomId};
 
 /// Something that happened to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]

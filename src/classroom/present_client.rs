@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::names::RoomId;
+use crate::model::RoomId;
 
 const MAX_CHANNELS: usize = 16;
 const MAX_ROOMS: usize = 64;

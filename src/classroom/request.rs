@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::audit::Audit;
 use super::mutes::Change;
-use super::names::{ClientId, RoomId};
 use super::presence::Event;
+use crate::model::{ClientId, RoomId};
 use crate::model::{MessageId, MessageIds};
 
 /// What the gatekeeper found out about the sender of a request.

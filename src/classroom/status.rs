@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 
-use super::names::ClientId;
 use super::presence::{Event, What};
+use crate::model::ClientId;
 
 /// Below this a time is in seconds: as milliseconds it would lie before March 1973.
 const FIRST_MILLISECONDS: u64 = 100_000_000_000;

@@ -5,7 +5,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::names::{ClientId, RoomId};
+use crate::model::{ClientId, RoomId};
 
 /// What has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

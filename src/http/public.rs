@@ -22,8 +22,8 @@ use super::problem::problem;
 use crate::access::{Gatekeeper, Grants, Role, is_shown};
 use crate::archive::{History, HistoryError, HistoryQuery};
 use crate::binding::RuleSet;
-use crate::classroom::{ClientId, RoomId};
 use crate::lesson::{LessonHandle, NoLesson};
+use crate::model::{ClientId, RoomId};
 use crate::model::{Clock, Kind};
 use crate::pipeline::ports::Reader;
 

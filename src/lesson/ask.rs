@@ -4,8 +4,8 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Lesson;
-use crate::classroom::{Audit, ClientId, NoticeError, Role, RoomId, notice};
-use crate::model::MessageId;
+use crate::classroom::{Audit, NoticeError, Role, notice};
+use crate::model::{ClientId, MessageId, RoomId};
 
 /// One question, with where its answer goes.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::collections::{HashSet, VecDeque};
 
 use super::Lesson;
 use crate::binding::{id_of, letter_of_stored, read_back};
-use crate::classroom::{ClientId, End, Reason, Request, Role, Verdict};
+use crate::classroom::{End, Reason, Request, Role, Verdict};
 use crate::consumer::{Item, Place};
-use crate::model::{DeadReason, StoredMessage};
+use crate::model::{ClientId, DeadReason, StoredMessage};
 
 /// Copies of one message come close together, so few need to be known.
 const SEEN: usize = 10_000;

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::Lesson;
 use crate::binding::own_record;
-use crate::classroom::{ClientId, Delivery, Event, What, derived_id, status_event};
+use crate::classroom::{Delivery, Event, What, derived_id, status_event};
 use crate::consumer::Place;
-use crate::model::StoredMessage;
+use crate::model::{ClientId, StoredMessage};
 
 /// The documented suffix of the RocketMQ topics that tell of clients; before it stands the group.
 const STATUS_SUFFIX: &str = "_MQTT";

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::binding::{BindingSettings, stored_form};
-use crate::classroom::RoomId;
 use crate::config::Config;
+use crate::model::RoomId;
 use crate::model::{
     Arrival, Envelope, FailureKind, ManualClock, MqttProperties, Qos, QueueName, SessionStamp, StoredMessage,
 };

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::*;
+use crate::model::{ClientId, RoomId, display_name};
 
 const TEACHER: &str = "GID_teacher@@@001";
 const LI: &str = "GID_student@@@001";

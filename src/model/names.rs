@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// Characters in the id of a room or a client, and in a name to show.
-pub(super) const MAX_CHARACTERS: usize = 64;
+pub const MAX_NAME_CHARACTERS: usize = 64;
 
 /// What stands between a client's group and its device.
 const GROUP_END: &str = "@@@";
@@ -36,7 +36,7 @@ pub enum IllegalName {
 impl RoomId {
     pub fn parse(text: &str) -> Option<Self> {
         let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        let fits = (1..=MAX_CHARACTERS).contains(&text.len());
+        let fits = (1..=MAX_NAME_CHARACTERS).contains(&text.len());
         (fits && text.bytes().all(is_legal)).then(|| Self(text.into()))
     }
 
@@ -47,7 +47,7 @@ impl RoomId {
 
 impl ClientId {
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=MAX_CHARACTERS).contains(&text.chars().count());
+        let fits = (1..=MAX_NAME_CHARACTERS).contains(&text.chars().count());
         (fits && !text.chars().any(is_illegal)).then(|| Self(text.into()))
     }
 
@@ -66,7 +66,7 @@ impl ClientId {
 /// Still a stranger's text: who shows it escapes it for the place where it is shown.
 pub fn display_name(text: &str) -> Option<String> {
     let printable: String = text.chars().filter(|character| !character.is_control()).collect();
-    let name: String = printable.trim().chars().take(MAX_CHARACTERS).collect();
+    let name: String = printable.trim().chars().take(MAX_NAME_CHARACTERS).collect();
     (!name.is_empty()).then_some(name)
 }
 
@@ -114,5 +114,23 @@ impl fmt::Display for RoomId {
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_that_is_more_than_one_level_is_none() {
+        assert!(is_room("123456") && is_room("Room_7-b") && is_room(&"x".repeat(64)));
+        for text in ["", "*", "a||b", "../x", "+", "#", "a/b", "a b", "学"] {
+            assert!(!is_room(text), "{text}");
+        }
+        assert!(!is_room(&"x".repeat(65)));
+    }
+
+    fn is_room(text: &str) -> bool {
+        RoomId::parse(text).is_some()
     }
 }
