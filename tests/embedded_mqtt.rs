@@ -3,6 +3,8 @@
 #![recursion_limit = "512"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "embedded_mqtt/bytes.rs"]
+mod bytes;
 #[path = "embedded_mqtt/events.rs"]
 mod events;
 #[path = "embedded_mqtt/gate.rs"]

@@ -123,7 +123,7 @@ async fn run(
     mut stop: broadcast::Receiver<()>,
     folder: DataFolder,
 ) {
-    let upkeep = broker.upkeep();
+    let mut upkeep = broker.upkeep();
     let serving = Serving::default();
     let doors = doors
         .map(|(door, listener)| tokio::spawn(door.keep(listener, Arc::clone(&broker), Arc::clone(&serving))));
@@ -141,8 +141,9 @@ async fn run(
     if timeout(CLOSE_DEADLINE, all_ended).await.is_err() {
         tracing::warn!("connections of the embedded MQTT broker did not end in time and are cut off");
     }
+    // Waited for: as long as a task has the store, nobody else can open it.
     open.shutdown().await;
-    drop(upkeep);
+    upkeep.shutdown().await;
     broker.connections.forget_all();
     // What the last connections queued is written now.
     if let Err(error) = broker.storage.shutdown().await {

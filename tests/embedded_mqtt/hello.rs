@@ -1,4 +1,6 @@
-//! What a client says when it connects, and the building blocks of MQTT packets.
+//! What a client says when it connects.
+
+use crate::bytes::{packet, text, u32_property};
 
 /// What a client says when it connects. `..hello(5, "id")` fills in the rest.
 #[derive(Clone)]
@@ -64,29 +66,4 @@ impl Hello<'_> {
         body.extend(payload);
         packet(0x10, &body)
     }
-}
-
-fn u32_property(id: u8, value: Option<u32>) -> Vec<u8> {
-    let property = value.map_or(Vec::new(), |value| [&[id][..], &value.to_be_bytes()].concat());
-    [&[u8::try_from(property.len()).unwrap()][..], &property].concat()
-}
-
-pub fn text(bytes: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(bytes.len()).unwrap();
-    [&length.to_be_bytes()[..], bytes].concat()
-}
-
-pub fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first_byte];
-    let mut rest = body.len();
-    loop {
-        let more = if rest > 127 { 0x80 } else { 0 };
-        bytes.push(u8::try_from(rest % 128).unwrap() | more);
-        rest /= 128;
-        if rest == 0 {
-            break;
-        }
-    }
-    bytes.extend_from_slice(body);
-    bytes
 }

@@ -51,7 +51,8 @@ async fn a_websocket_without_the_subprotocol_is_accepted() {
     running.stop().await;
 }
 
-/// Hazard 28: any page on the internet may open the WebSocket of this machine; only the gate stands in its way.
+/// Any page on the internet may open the WebSocket of this machine (see hazard 28); only the gate stands in its way.
+/// The crate's own list of origins would also shut out clients that are no browsers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_from_any_origin_is_accepted() {
     let running = Running::plain().await;

@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::bytes::{self, masked_frame, packet, remaining_length, text, user_properties};
 pub use crate::hello::{Hello, hello, kept};
-use crate::hello::{packet, text};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -124,7 +124,7 @@ impl Wire {
             loop {
                 match self.take_packet() {
                     Some(release) if release.kind == PUBREL => {
-                        let complete = packet_of_id(0x70, &release.body[..2]);
+                        let complete = packet(0x70, &release.body[..2]);
                         self.send(&complete).await;
                         continue;
                     }
@@ -233,8 +233,8 @@ impl Wire {
         };
         match qos {
             0 => {}
-            1 => self.send(&packet_of_id(0x40, id)).await,
-            _ => self.send(&packet_of_id(0x50, id)).await,
+            1 => self.send(&bytes::packet(0x40, id)).await,
+            _ => self.send(&bytes::packet(0x50, id)).await,
         }
         let message = Message {
             topic: String::from_utf8(packet.body[2..topic_end].to_vec()).unwrap(),
@@ -276,7 +276,7 @@ impl Wire {
             _ => {
                 let received = self.expect(PUBREC).await;
                 assert_eq!(reason(&received), 0, "the PUBREC of {topic}");
-                self.send(&packet_of_id(0x62, &received.body[..2])).await;
+                self.send(&packet(0x62, &received.body[..2])).await;
                 assert_eq!(reason(&self.expect(PUBCOMP).await), 0);
             }
         }
@@ -326,56 +326,7 @@ impl Wire {
     }
 }
 
-fn packet_of_id(first_byte: u8, id: &[u8]) -> Vec<u8> {
-    packet(first_byte, id)
-}
-
 /// Of an acknowledgement: 0 where none is written.
 pub fn reason(packet: &Packet) -> u8 {
     packet.body.get(2).copied().unwrap_or_default()
-}
-
-fn user_properties(mut bytes: &[u8]) -> UserProperties {
-    let mut properties = Vec::new();
-    while let Some((0x26, rest)) = bytes.split_first() {
-        let (name, rest) = take_text(rest);
-        let (value, rest) = take_text(rest);
-        properties.push((name, value));
-        bytes = rest;
-    }
-    assert!(bytes.is_empty(), "user properties only: {bytes:?}");
-    properties
-}
-
-fn take_text(bytes: &[u8]) -> (String, &[u8]) {
-    let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
-    let (text, rest) = bytes[2..].split_at(length);
-    (String::from_utf8(text.to_vec()).unwrap(), rest)
-}
-
-/// Where the body starts and how long it is.
-fn remaining_length(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut length = 0;
-    for (position, byte) in bytes.iter().enumerate().skip(1) {
-        length |= usize::from(byte & 0x7f) << (7 * (position - 1));
-        if byte & 0x80 == 0 {
-            return Some((position + 1, length));
-        }
-    }
-    None
-}
-
-fn masked_frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first_byte];
-    match payload.len() {
-        length @ 0..=125 => frame.push(0x80 | u8::try_from(length).unwrap()),
-        length => {
-            frame.push(0x80 | 126);
-            frame.extend(u16::try_from(length).unwrap().to_be_bytes());
-        }
-    }
-    // A mask of zeros leaves the bytes as they are.
-    frame.extend([0; 4]);
-    frame.extend_from_slice(payload);
-    frame
 }
