@@ -373,6 +373,17 @@ fn a_page_of_others_changes_nothing_and_a_name_of_others_leads_nowhere() {
             "{address}"
         );
     }
+    // The broker's WebSocket serves the class's own pages
+    let websocket = class.dev.address("websocket");
+    let own = format!("http://{web}");
+    for (origin, answer) in [
+        ("https://evil.example", "403"),
+        ("null", "403"),
+        (own.as_str(), "101"),
+    ] {
+        let status = upgrade(&websocket, origin);
+        assert!(status.contains(answer), "{origin}: {status}");
+    }
     // Being on this machine is no permission
     for path in ["history", "members", "mutes"] {
         assert_eq!(
@@ -393,4 +404,19 @@ fn a_page_of_others_changes_nothing_and_a_name_of_others_leads_nowhere() {
         );
         assert!(answer.0 == 400 || answer.0 == 404, "{room}: {answer:?}");
     }
+}
+
+/// The status line of the answer to a browser that wants to open a WebSocket for a page of that origin.
+fn upgrade(address: &str, origin: &str) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!(
+        "GET /mqtt HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: {origin}\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut status = String::new();
+    let _ = BufReader::new(stream).read_line(&mut status);
+    status
 }

@@ -79,7 +79,10 @@ impl Door {
         let transport = match self {
             Self::Tcp => BrokerTransport::WebSocket(Box::new(stream)),
             Self::WebSocket => {
-                let config = WebSocketServerConfig::new().with_path(WEBSOCKET_PATH);
+                let mut config = WebSocketServerConfig::new().with_path(WEBSOCKET_PATH);
+                if let Some(origins) = &connection.broker.guests.allowed_origins {
+                    config = config.with_allowed_origins(origins.clone());
+                }
                 match accept_websocket_connection(stream, &config, remote).await {
                     Ok(stream) => BrokerTransport::websocket(stream),
                     // The crate has logged it.

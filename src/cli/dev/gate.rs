@@ -19,7 +19,7 @@ const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(1);
 pub enum Auth {
     /// Clients on this machine may, as members of the class.
     Optional,
-    /// Nobody.
+    /// Nobody; and browsers only from the classroom's own pages.
     Required,
     /// Everybody, and may do everything; there is no class then, only brokers and the bridge.
     None,

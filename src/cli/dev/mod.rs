@@ -95,7 +95,16 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
         arguments.auth,
         Arc::new(SystemClock::default()),
     ));
+    let web_port = chosen_port(arguments.web_port)?;
+    // Any page on the internet can open a WebSocket to this machine.
+    let own_pages = || {
+        vec![
+            format!("http://127.0.0.1:{web_port}"),
+            format!("http://localhost:{web_port}"),
+        ]
+    };
     let guests = Guests {
+        allowed_origins: (arguments.auth == Auth::Required).then(own_pages),
         gate: Some(class_gate.clone()),
         p2p_parents: config
             .downlinks
@@ -115,7 +124,7 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     config.rocketmq.name_servers = vec![rocketmq.name_server_address()];
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     config.http.listen = local(arguments.http_port);
-    config.web.listen = Some(local(arguments.web_port));
+    config.web.listen = Some(local(web_port));
     config.login.listen = Some(local(arguments.login_port));
     config.web.websocket_url = Some(format!("ws://127.0.0.1:{}/mqtt", mqtt.websocket_port()));
     let mut bridge = Bridge::prepare(config, false).await?;
@@ -160,6 +169,16 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
         Err(_) => rocketmq.shutdown().await,
     }
     Ok(exit_code(ended?))
+}
+
+/// The port that is asked for, or a free one: it must be known before the pages are served.
+fn chosen_port(port: u16) -> std::io::Result<u16> {
+    match port {
+        0 => Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port()),
+        port => Ok(port),
+    }
 }
 
 /// The rules of the door, and the password of this process's own bridge, which nobody else can know.
