@@ -1,0 +1,60 @@
+// How the reader is called: asked for once, changed at will.
+
+import { onLanguage, t } from '../i18n/language';
+import { keepName, keptName, nameWasGiven } from '../net/identity';
+import { MAX_NAME_LETTERS } from '../talk/text';
+import { button, el, newId, setText, show } from './dom';
+
+export class NameForm {
+  /** In the header. */
+  readonly opener: HTMLButtonElement;
+  readonly element: HTMLFormElement;
+  private readonly field: HTMLInputElement;
+  private name = keptName();
+
+  constructor(private readonly changed: (name: string | null) => void) {
+    const id = newId();
+    this.field = el('input', {
+      id,
+      attributes: { name: 'name', maxlength: String(MAX_NAME_LETTERS), autocomplete: 'nickname', dir: 'auto' },
+    });
+    this.field.value = this.name ?? '';
+    this.opener = button({ class: 'quiet own-name', onClick: () => this.open() });
+    this.element = el(
+      'form',
+      { class: 'name-form' },
+      el('label', { t: 'nameAsk', attributes: { for: id } }),
+      el('div', { class: 'row' }, this.field, button({ class: 'main', t: 'nameSave', attributes: { type: 'submit' } })),
+    );
+    this.element.addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.save();
+    });
+    show(this.element, !nameWasGiven());
+    onLanguage(() => this.draw());
+  }
+
+  current(): string | null {
+    return this.name;
+  }
+
+  private open(): void {
+    const opening = this.element.hidden !== false;
+    show(this.element, opening);
+    if (opening) this.field.select();
+  }
+
+  private save(): void {
+    this.name = keepName(this.field.value);
+    this.field.value = this.name ?? '';
+    show(this.element, false);
+    this.draw();
+    this.opener.focus();
+    this.changed(this.name);
+  }
+
+  private draw(): void {
+    setText(this.opener, this.name ?? t('nameNone'));
+    this.opener.setAttribute('aria-label', `${this.name ?? t('nameNone')} – ${t('nameChange')}`);
+  }
+}

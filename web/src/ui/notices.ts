@@ -1,0 +1,71 @@
+// Notices: for those who read one, and for the teacher who writes one.
+
+import { onLanguage, t } from '../i18n/language';
+import { clockTime } from '../talk/time';
+import { languageTag } from '../i18n/language';
+import { shownText } from '../talk/text';
+import type { Line } from '../talk/wire';
+import { button, el, newId, setText, show } from './dom';
+
+const MAX_NOTICE_LETTERS = 1000;
+
+/** The newest notice, above the conversation until it is hidden. */
+export class NoticeBanner {
+  readonly element: HTMLElement;
+  private readonly text = el('p', { class: 'text', attributes: { dir: 'auto' } });
+  private readonly time = el('time');
+  private shown: Line | null = null;
+
+  constructor() {
+    const hide = button({ class: 'close', tLabel: 'noticeDismiss', text: '×', onClick: () => show(this.element, false) });
+    const head = el('p', { class: 'head' }, el('strong', { t: 'notice' }), this.time);
+    this.element = el('aside', { class: 'notice', tLabel: 'notice' }, el('div', { class: 'body' }, head, this.text), hide);
+    show(this.element, false);
+    onLanguage(() => this.draw());
+  }
+
+  set(notice: Line): void {
+    this.shown = notice;
+    show(this.element, true);
+    this.draw();
+  }
+
+  private draw(): void {
+    if (!this.shown) return;
+    setText(this.text, shownText(this.shown.text));
+    setText(this.time, clockTime(this.shown.timeMs, languageTag()));
+  }
+}
+
+/** `send` says what went wrong, or null. */
+export function noticeForm(send: (text: string) => Promise<string | null>): HTMLElement {
+  const id = newId();
+  const field = el('textarea', {
+    id,
+    tPlaceholder: 'noticeLabel',
+    attributes: { rows: '2', maxlength: String(MAX_NOTICE_LETTERS), required: '', dir: 'auto' },
+  });
+  const submit = button({ class: 'main', t: 'noticeSend', attributes: { type: 'submit' } });
+  const said = el('p', { class: 'hint', attributes: { role: 'status' } });
+  const form = el(
+    'form',
+    { class: 'block notice-form' },
+    el('h2', { t: 'noticeTitle' }),
+    el('label', { class: 'unseen', t: 'noticeLabel', attributes: { for: id } }),
+    field,
+    el('div', { class: 'row' }, said, submit),
+  );
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    const text = field.value.trim();
+    if (text === '') return;
+    submit.disabled = true;
+    setText(said, '');
+    void send(text).then((wrong) => {
+      submit.disabled = false;
+      if (wrong === null) field.value = '';
+      setText(said, wrong === null ? t('noticeDone') : t('noticeFailed', { detail: wrong }));
+    });
+  });
+  return form;
+}
