@@ -40,7 +40,7 @@ impl Verdict {
             None => Vec::new(),
         };
         let wiped = Found::among(story.stage.setup.lesson, &wiped);
-        let (found, dead) = read(&story.stage, &witnessed.first, &wiped);
+        let (found, dead) = read(&story.stage, &story.bridge, &witnessed.first, &wiped);
         let kept = |key: &Key| found.keys.contains(key) || dead.contains(key) || wiped.keys.contains(key);
         let lost: Vec<&Key> = witnessed.first.keys().filter(|key| !kept(key)).collect();
         if !lost.is_empty() {
@@ -136,12 +136,18 @@ fn wait_for_rest(stage: &Stage, bridge: &Bridge, acked: &HashSet<Key>) -> bool {
 }
 
 /// The topic and the dead letters. RocketMQ shows a message some milliseconds after it confirmed it.
-fn read(stage: &Stage, pubacked: &HashMap<Key, Instant>, wiped: &Found) -> (Found, HashSet<Key>) {
+fn read(
+    stage: &Stage,
+    bridge: &Bridge,
+    pubacked: &HashMap<Key, Instant>,
+    wiped: &Found,
+) -> (Found, HashSet<Key>) {
     let name_server = stage.rocketmq.name_server();
     let mut attempt = 1;
     loop {
         let dead = read_bodies(&name_server, DEAD_LETTERS);
-        let dead: HashSet<Key> = dead.iter().filter_map(|row| key_of(&row.body)).collect();
+        let mut dead: HashSet<Key> = dead.iter().filter_map(|row| key_of(&row.body)).collect();
+        dead.extend(local_dead_letters(bridge));
         let stored: Vec<StoredBody> = read_bodies(&name_server, TOPIC);
         let found = Found::among(stage.setup.lesson, &stored);
         let is_kept = |key: &Key| found.keys.contains(key) || dead.contains(key) || wiped.keys.contains(key);
@@ -151,6 +157,21 @@ fn read(stage: &Stage, pubacked: &HashMap<Key, Instant>, wiped: &Found) -> (Foun
         attempt += 1;
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// Those that RocketMQ did not take within a second, as an operator's tool sees them.
+fn local_dead_letters(bridge: &Bridge) -> Vec<Key> {
+    let file = bridge.scratch().join("data/dead-letters.sqlite3");
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database =
+        rusqlite::Connection::open_with_flags(file, flags).expect("there are dead letters, if none");
+    let mut payloads = database.prepare("SELECT payload FROM letters").expect("a table");
+    let payloads = payloads
+        .query_map((), |row| row.get::<_, Vec<u8>>(0))
+        .expect("rows");
+    payloads
+        .filter_map(|payload| key_of(&payload.expect("a payload")))
+        .collect()
 }
 
 /// When the last message that was made before the fault ended was safe, and the spool empty.
