@@ -38,6 +38,24 @@ it('a teacher is asked for the secret, once more after a wrong one, and then has
   }
 });
 
+it('a student may come with a token and the client id that it was made for', async () => {
+  const server = await startStub();
+  try {
+    const guest = await enter(browser, server.url, { role: 'student', room: '1', name: 'A' });
+    await guest.page.goto('about:blank');
+    await guest.page.goto(`${server.url}/student.html?room=1#token=stub-student&client=GID_student@@@007`);
+    await connected(guest);
+    expect(await clientId(guest)).toBe('GID_student@@@007');
+    expect(guest.page.url()).not.toContain('token');
+    await guest.page.reload();
+    await connected(guest);
+    expect(await clientId(guest)).toBe('GID_student@@@007');
+    await guest.context.close();
+  } finally {
+    await server.stop();
+  }
+});
+
 it('without a fence the history comes after 5 s', async () => {
   const server = await startStub('--no-fences');
   try {

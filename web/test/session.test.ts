@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LinkEvents, LinkOptions } from '../src/net/link';
 import { SecretNeeded } from '../src/net/login';
-import type { State } from '../src/net/session';
+import type { State } from '../src/net/session_parts';
 import { RoomSession } from '../src/net/session';
 import type { Line } from '../src/talk/wire';
 import { ids, line } from './lines';

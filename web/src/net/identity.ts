@@ -5,6 +5,7 @@ import { shownName } from '../talk/text';
 const LETTERS = 'abcdefghijkmnpqrstuvwxyz23456789';
 /** So long a page that is reloaded may still hold its id. */
 const RELEASE_MS = 1000;
+const CLIENT_ID = /^[A-Za-z0-9_-]+@@@[A-Za-z0-9_-]+$/u;
 const NAME = 'roombridge.name';
 
 export function randomText(length: number): string {
@@ -12,11 +13,19 @@ export function randomText(length: number): string {
   return Array.from(bytes, (byte) => LETTERS[byte % LETTERS.length]).join('');
 }
 
-/** A duplicated window comes with the other one's storage: it gets an id of its own, or the two would throw each other out. */
-export async function ownClientId(group: string): Promise<string> {
+/**
+ * `given`: the id that a token was made for; it stays even if another window has it, for no other one would fit the token.
+ * A duplicated window comes with the other one's storage: it gets an id of its own, or the two would throw each other out.
+ */
+export async function ownClientId(group: string, given: string | null): Promise<string> {
   const key = `roombridge.client.${group}`;
+  if (given !== null && CLIENT_ID.test(given)) {
+    sessionStorage.setItem(key, given);
+    await hold(given);
+    return given;
+  }
   const kept = sessionStorage.getItem(key);
-  if (kept?.startsWith(`${group}@@@`) && (await hold(kept))) return kept;
+  if (kept !== null && CLIENT_ID.test(kept) && (await hold(kept))) return kept;
   const fresh = `${group}@@@${randomText(12)}`;
   sessionStorage.setItem(key, fresh);
   await hold(fresh);

@@ -105,10 +105,13 @@ export class Login {
   }
 }
 
-/** `#token=...` of the page's address, taken out of it so that it is not copied along with the address. */
-export function tokenOfAddress(): string | null {
+/**
+ * `#token=...&client=...` of the page's address, taken out of it so that it is not copied along with the address. `client` is
+ * the client id that the token was made for.
+ */
+export function loginOfAddress(): { readonly token: string | null; readonly client: string | null } {
   const fields = new URLSearchParams(location.hash.slice(1));
   const token = fields.get('token');
   if (token !== null) history.replaceState(null, '', location.pathname + location.search);
-  return token;
+  return { token, client: token === null ? null : fields.get('client') };
 }

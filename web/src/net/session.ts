@@ -2,54 +2,22 @@
 // again. It promises: lines on the screen are whole and stand once, own lines have a known fate, and a lost connection is
 // taken up again, later each time. It shows nothing itself.
 
-import type { Config, History } from './api';
+import type { History } from './api';
 import { ApiError, topics } from './api';
 import { randomText } from './identity';
-import type { End, Link, OpenLink, Properties } from './link';
+import type { End, Link, Properties } from './link';
 import { Denied } from './link';
 import { SecretNeeded } from './login';
+import type { Parts, State } from './session_parts';
 import { Backoff } from '../talk/backoff';
 import { Catchup } from '../talk/catchup';
 import { OwnMutes } from '../talk/mutes';
 import { Outbox } from '../talk/outbox';
 import { Timeline } from '../talk/timeline';
-import type { Line, Presence, Private, Topics } from '../talk/wire';
+import type { Line, Private, Topics } from '../talk/wire';
 import { byeBody, fenceBody, helloBody, lineBody, readLine, readNotice, readPresence, readPrivate } from '../talk/wire';
 
 const REFUSED_AGAIN_MS = 30_000;
-
-/**
- * connecting, then catching_up, then live. waiting: the next try is at `atMs`. secret: the login secret is needed first.
- * replaced: another window uses this client id. left: until `start`.
- */
-export type State =
-  | { readonly is: 'connecting' | 'catching_up' | 'live' | 'replaced' | 'left' }
-  | { readonly is: 'waiting'; readonly atMs: number; readonly why: 'lost' | 'no_server' | 'refused' }
-  | { readonly is: 'secret'; readonly wasWrong: boolean };
-
-export interface Events {
-  state(state: State): void;
-  /** Lines, own lines or the mute are not what they were. */
-  changed(): void;
-  /** A line of the room that is new and not from the history. */
-  arrived(line: Line): void;
-  presence(presence: Presence): void;
-  /** Something of the reader's was refused that is no line of the outbox. */
-  refused(refusal: Extract<Private, { type: 'refused' }>): void;
-  /** Own rights may have changed: time to ask the server for the members. */
-  ownMuteHeard(): void;
-  historyFailed(error: ApiError): void;
-}
-
-export interface Parts {
-  readonly config: Config;
-  readonly roomId: string;
-  readonly clientId: string;
-  readonly login: { get(): Promise<string>; refused(): void };
-  readonly readHistory: (limit: number) => Promise<History>;
-  readonly openLink: OpenLink;
-  readonly events: Events;
-}
 
 export class RoomSession {
   readonly timeline = new Timeline();

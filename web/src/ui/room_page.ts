@@ -5,9 +5,9 @@ import type { Config } from '../net/api';
 import { ApiError, ConfigMissing, RoomApi, readConfig } from '../net/api';
 import { ownClientId } from '../net/identity';
 import { openLink } from '../net/link';
-import { Login, tokenOfAddress } from '../net/login';
+import { Login, loginOfAddress } from '../net/login';
 import { MembersWatch } from '../net/members_watch';
-import type { State } from '../net/session';
+import type { State } from '../net/session_parts';
 import { RoomSession } from '../net/session';
 import { Backoff } from '../talk/backoff';
 import type { Members, Role } from '../talk/people';
@@ -30,13 +30,13 @@ import { TeacherTools } from './teacher_tools';
 export async function startRoomPage(role: Role): Promise<void> {
   startLanguage();
   const roomId = new URLSearchParams(location.search).get('room') ?? '';
-  const token = tokenOfAddress();
+  const { token, client } = loginOfAddress();
   if (!ROOM_ID.test(roomId)) {
     showDeadEnd();
     return;
   }
   const config = await configAtLast();
-  const clientId = await ownClientId(role === 'teacher' ? config.teacherGroup : config.studentGroup);
+  const clientId = await ownClientId(role === 'teacher' ? config.teacherGroup : config.studentGroup, client);
   const page = new RoomPage(role, roomId, clientId, config);
   page.start(token);
 }

@@ -1,7 +1,7 @@
 // The state of the connection, in words, with what the reader can do about it.
 
 import { onLanguage, t } from '../i18n/language';
-import type { State } from '../net/session';
+import type { State } from '../net/session_parts';
 import { button, el, setText, show } from './dom';
 
 export interface StatusOptions {
