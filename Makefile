@@ -54,10 +54,12 @@ faults: ## try each fault against the real brokers, and write the table docs/fau
 	cargo test --test it scripted::
 	FAULTS_TABLE=1 cargo test --test it faults:: -- --ignored --test-threads=1 --nocapture
 
-# Installs the same as `make test`. The optimised build, without the embedded brokers, takes 5 to 10 minutes at first.
-bench: ## measure the whole way from MQTT to RocketMQ and back
+# Installs the same as `make test`. Two optimised builds, without the embedded brokers and with them, take 5 to 15 minutes
+# each at first. The second benchmark writes its part of docs/BENCHMARKS.md itself.
+bench: ## measure the whole way from MQTT to RocketMQ and back, and how large a class holds
 	@scripts/setup test
 	cargo bench --no-default-features --target-dir target-slim --bench end_to_end
+	cargo bench --bench class
 
 # Installs a C compiler if there is none, and one binary in ~/.cargo/bin.
 install: web ## build an optimised roombridge and put it in ~/.cargo/bin

@@ -14,11 +14,12 @@ mod stream;
 
 use std::future::ready;
 use std::net::TcpListener as StdListener;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -33,6 +34,7 @@ use crate::{BoxFuture, EmbeddedError};
 
 const FOLDER: &str = "mqtt";
 const START_SECONDS: u64 = 60;
+const BACKLOG: u32 = 1024;
 /// Connections get this long to end, and the store the rest of the stop's deadline.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(4);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -107,7 +109,9 @@ fn listener(listener: Listener, reserved: StdListener) -> Result<(TcpListener, u
     let opened = || {
         reserved.set_nonblocking(true)?;
         let port = reserved.local_addr()?.port();
-        Ok((TcpListener::from_std(reserved)?, port))
+        // A class comes at once: beyond the usual 128 that wait to be let in, each would wait a second more.
+        let socket = TcpSocket::from_std_stream(OwnedFd::from(reserved).into());
+        Ok((socket.listen(BACKLOG)?, port))
     };
     opened().map_err(|source| EmbeddedError::Bind {
         what: listener.what,
