@@ -170,6 +170,26 @@ fn a_copy_is_proven_by_the_connection_just_before_and_takes_the_id() {
     assert!(matches!(admission, Admission::New { copy_of: Some(of), .. } if of == id));
 }
 
+/// Hazard 15: an identifier that was given again proves nothing when its message says something else.
+#[test]
+fn another_message_with_a_reused_identifier_is_no_copy() {
+    let mut story = Story::connected();
+    let (_, first) = story.publish(1, false, "hi");
+    story.ledger.settle(ReceiptNumber(1));
+    assert_eq!(story.acks(), [1]);
+    story.reconnect(true);
+    let (admission, second) = story.publish(1, true, "how are you?");
+    assert_ne!(second, first);
+    assert!(matches!(
+        admission,
+        Admission::New {
+            copy_of: None,
+            maybe_copy_of: None,
+            ..
+        }
+    ));
+}
+
 /// Hazard 15, the embedded broker's identifiers: "hi" as 1, another "hi" as 1 lost, redelivered as 1.
 #[test]
 fn a_second_hi_is_never_hidden_behind_an_older_connection() {
