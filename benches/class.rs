@@ -1,8 +1,8 @@
 //! How large a class holds: `roombridge dev` with a room full of students, of whom ten chat, measured from outside.
 //!
 //! Without arguments it first tries 300 students, who must hold, then looks for the most that hold, for ten minutes in
-//! all, and writes the table to docs/BENCHMARKS.md. `--quick`, or `--students N --seconds S`, tries one class with any
-//! build, prints and writes nothing.
+//! all, and writes the table to docs/BENCHMARKS.md; with `--search` it prints it only. `--quick`, or `--students N
+//! --seconds S`, tries one class with any build, and prints as well.
 //! Promises to end by itself, with all that it started. Must never write figures of an unoptimised build down.
 
 #![recursion_limit = "512"]
@@ -54,9 +54,11 @@ fn main() -> ExitCode {
         .filter(|word| *word != "--bench")
         .collect();
     heard::try_the_instrument();
+    page::try_the_marks();
     machine::raise_open_files();
     let held = match words.as_slice() {
-        [] => search_and_write(),
+        [] => search(page::write),
+        ["--search"] => search(|_| ()),
         ["--quick"] => one(QUICK_STUDENTS, QUICK),
         ["--students", students, "--seconds", seconds] => match (students.parse(), seconds.parse()) {
             (Ok(students), Ok(seconds)) => one(students, Duration::from_secs(seconds)),
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: class [--quick | --students N --seconds S]");
+    eprintln!("usage: class [--search | --quick | --students N --seconds S]");
     ExitCode::FAILURE
 }
 
@@ -84,7 +86,7 @@ fn one(students: usize, lesson: Duration) -> bool {
 }
 
 /// True if the first class held, whatever became of the larger ones.
-fn search_and_write() -> bool {
+fn search(write: fn(&str)) -> bool {
     let machine = machine::line();
     let mut trials: Vec<Trial> = Vec::new();
     let search = Search {
@@ -105,7 +107,7 @@ fn search_and_write() -> bool {
     if cfg!(debug_assertions) {
         say("an unoptimised build: docs/BENCHMARKS.md stays as it is");
     } else {
-        page::write(&text);
+        write(&text);
     }
     first_held
 }

@@ -58,6 +58,12 @@ impl Trial {
         self.outcome.as_ref().is_ok_and(Outcome::holds)
     }
 
+    /// Processors that everything else on the machine took.
+    pub fn others_busy(&self) -> Option<f64> {
+        let usage = &self.outcome.as_ref().ok()?.usage;
+        Some(usage.others_cpu.as_secs_f64() / usage.lesson.as_secs_f64())
+    }
+
     pub fn in_one_line(&self) -> String {
         let outcome = match &self.outcome {
             Ok(outcome) => outcome,

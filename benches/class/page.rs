@@ -9,6 +9,9 @@ use crate::outcome::{Outcome, P99_MS, Trial};
 const BEGIN: &str = "<!-- written by `cargo bench --bench class`: begin -->";
 const END: &str = "<!-- written by `cargo bench --bench class`: end -->";
 
+/// Processors that other programs may take before the page says so.
+const QUIET: f64 = 0.2;
+
 type Figure = (&'static str, fn(&Outcome) -> String);
 
 const FIGURES: [Figure; 21] = [
@@ -124,6 +127,14 @@ pub fn section(trials: &[Trial], machine: &str) -> String {
             let _ = writeln!(text, "* The class of {} {why}.", count(trial.students));
         }
     }
+    if let Some(busiest) = trials.iter().filter_map(Trial::others_busy).reduce(f64::max)
+        && busiest > QUIET
+    {
+        let _ = writeln!(
+            text,
+            "* **Not a quiet machine**: other programs took up to {busiest:.2} processors, so larger classes may hold."
+        );
+    }
     let _ = writeln!(text, "* {machine}");
     text
 }
@@ -132,15 +143,28 @@ pub fn section(trials: &[Trial], machine: &str) -> String {
 pub fn write(section: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/BENCHMARKS.md");
     let page = std::fs::read_to_string(&path).expect("docs/BENCHMARKS.md can be read");
+    std::fs::write(&path, placed(&page, section)).expect("docs/BENCHMARKS.md can be written");
+}
+
+fn placed(page: &str, section: &str) -> String {
     let marked = format!("{BEGIN}\n{section}{END}");
-    let place = page.find(BEGIN).zip(page.find(END));
-    let page = match place {
+    match page.find(BEGIN).zip(page.find(END)) {
         Some((begin, end)) if begin < end => {
             format!("{}{marked}{}", &page[..begin], &page[end + END.len()..])
         }
         _ => format!("{}\n\n{marked}\n", page.trim_end()),
-    };
-    std::fs::write(&path, page).expect("docs/BENCHMARKS.md can be written");
+    }
+}
+
+/// Before ten minutes of measuring, and not after them.
+pub fn try_the_marks() {
+    let first = placed("# Page\n", "old\n");
+    assert_eq!(first, format!("# Page\n\n{BEGIN}\nold\n{END}\n"));
+    let second = placed(&format!("{first}\nWhat others wrote.\n"), "new\n");
+    assert_eq!(
+        second,
+        format!("# Page\n\n{BEGIN}\nnew\n{END}\n\nWhat others wrote.\n")
+    );
 }
 
 fn cores(of: &Outcome, cpu: Duration) -> String {

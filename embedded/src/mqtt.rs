@@ -11,6 +11,7 @@ mod connections;
 mod door;
 mod own_topics;
 mod stream;
+mod turns;
 
 use std::future::ready;
 use std::net::TcpListener as StdListener;

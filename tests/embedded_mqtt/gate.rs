@@ -313,6 +313,33 @@ async fn a_kept_session_belongs_to_the_client_id_whatever_the_gate_calls_its_con
     running.stop().await;
 }
 
+/// A page that reconnects on a bad network may come twice within a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_come_at_once_with_one_kept_session_are_both_let_in_and_the_later_one_stays() {
+    let running = Running::with(|guests| guests.gate = Some(Arc::new(TestGate::new().0))).await;
+    let mut student = Wire::connect(running.port, &kept(5, "student")).await;
+    student.subscribe(&[("room", 1)]).await;
+    student.goodbye().await;
+    let mut teacher = Wire::connect(running.port, &hello(5, "teacher")).await;
+    for round in 0..50 {
+        let (hello_4, hello_5) = (kept(4, "student"), kept(5, "student"));
+        let ((mut one, first), (mut two, second)) = tokio::join!(
+            Wire::try_connect(running.port, &hello_4),
+            Wire::try_connect(running.port, &hello_5),
+        );
+        let answers = [first, second].map(|answer| (answer.code, answer.session_present));
+        assert_eq!(answers, [(0, true); 2], "round {round}");
+
+        teacher.publish("room", 1, &format!("{round}")).await;
+        let heard = tokio::join!(one.message_or_end(), two.message_or_end());
+        let ((Some(heard), None) | (None, Some(heard))) = heard else {
+            panic!("one stays and one goes, but {heard:?}");
+        };
+        assert_eq!(heard.payload, format!("{round}"));
+    }
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn receivers_are_shown_who_sent_a_message_and_what_the_gate_calls_it() {
     let gate = Arc::new(TestGate::new().0);

@@ -218,6 +218,17 @@ impl Wire {
         }
     }
 
+    /// The next message, or `None` when the broker ends the connection.
+    pub async fn message_or_end(&mut self) -> Option<Message> {
+        let packet = self.next().await?;
+        if packet.kind == DISCONNECT {
+            return None;
+        }
+        assert_eq!(packet.kind, PUBLISH, "{packet:?}");
+        self.keep(&packet).await;
+        self.messages.pop_front().map(|(message, _)| message)
+    }
+
     async fn keep(&mut self, packet: &Packet) {
         let qos = (packet.flags >> 1) & 3;
         let topic_end = 2 + usize::from(u16::from_be_bytes([packet.body[0], packet.body[1]]));

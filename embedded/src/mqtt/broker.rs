@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::connections::Connections;
+use super::turns::Turns;
 use crate::gate::Guests;
 
 const QUEUE_LIMITS: QueueLimits = QueueLimits {
@@ -45,6 +46,7 @@ pub(super) struct Broker {
     pub(super) config: BrokerConfig,
     pub(super) guests: Guests,
     pub(super) connections: Connections,
+    pub(super) turns: Turns,
     pub(super) stop: broadcast::Sender<()>,
     last_connection: AtomicU64,
     /// Keeps channel ids of two runs apart.
@@ -69,6 +71,7 @@ impl Broker {
                 .with_max_packet_size(PACKET_BYTES)
                 .with_max_outbound_inflight(OUTBOUND_INFLIGHT),
             connections: Connections::new(guests.max_connections),
+            turns: Turns::new(),
             guests,
             stop: broadcast::channel(1).0,
             last_connection: AtomicU64::new(0),

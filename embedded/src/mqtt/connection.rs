@@ -9,7 +9,7 @@ use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::broker::events::{
@@ -22,6 +22,7 @@ use mqtt5::{strip_shared_subscription_prefix, validate_topic_name};
 
 use super::broker::Broker;
 use super::stream::{Line, Stage};
+use super::turns::Turn;
 use crate::gate::{Admission, ClientEvent, ClientEventKind, ConnectRequest};
 
 type HookFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     pub(super) broker: Arc<Broker>,
     channel_id: String,
     admitted: OnceLock<Admitted>,
+    /// From the admission to the CONNACK.
+    turn: Mutex<Option<Turn>>,
     announced: AtomicBool,
 }
 
@@ -59,6 +62,7 @@ impl Connection {
             broker,
             channel_id,
             admitted: OnceLock::new(),
+            turn: Mutex::default(),
             announced: AtomicBool::new(false),
         }
     }
@@ -85,12 +89,23 @@ impl Connection {
             will_topic: will_topic.map(str::to_owned),
         });
         self.broker.connections.admitted(self.number);
+        let turn = self.broker.turns.next(&connect.client_id).await;
+        self.hold(Some(turn));
         if !connect.clean_start {
             self.broker
                 .let_resume(&connect.client_id, user_id.as_deref())
                 .await;
         }
         Ok(user_id)
+    }
+
+    /// Lets the next one with this client id in.
+    pub(super) fn end_turn(&self) {
+        self.hold(None);
+    }
+
+    fn hold(&self, turn: Option<Turn>) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
     }
 
     fn ask_the_gate(
@@ -179,6 +194,7 @@ impl Connection {
     /// After the broker has closed the stream.
     pub(super) async fn ended(&self) {
         self.line.cut();
+        self.end_turn();
         if let (Some(gate), Some(_)) = (&self.broker.guests.gate, self.admitted.get()) {
             gate.disconnected(self.number);
         }

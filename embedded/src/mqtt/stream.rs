@@ -127,6 +127,7 @@ impl GuardedStream {
                         tracing::error!(%error, "a client's own topics could not be subscribed");
                     }
                     self.connection.line.open();
+                    self.connection.end_turn();
                     self.welcome = Welcome::Done;
                 }
             }
