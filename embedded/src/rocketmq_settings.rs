@@ -25,6 +25,8 @@ const COMMIT_LOG_FILE_BYTES: usize = 64 << 20;
 /// The default index file takes 401 MB on disk, this one 17 MB.
 const INDEX_SLOTS: u32 = 200_000;
 const INDEX_ENTRIES: u32 = 800_000;
+/// The shortest that the broker knows; the default is 30 s.
+const REGISTER_EVERY_MS: u64 = 10_000;
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
@@ -62,6 +64,8 @@ pub(crate) fn broker(folder: &Path, ports: RocketMqPorts) -> Result<ValidatedBro
     broker.broker_identity.broker_cluster_name = CLUSTER_NAME.into();
     broker.auto_create_topic_enable = false;
     broker.enable_property_filter = true;
+    // On a busy machine the first registration can be lost; until the next one nobody finds the broker.
+    broker.register_name_server_period = REGISTER_EVERY_MS;
     // Twice the sends per second; there is no second client to be protected from the first.
     broker.broker_fast_failure_enable = false;
     ValidatedBrokerConfig::try_from_parts(broker, store(&store_folder, ports))

@@ -20,10 +20,11 @@ use crate::telemetry::Metrics;
 /// RocketMQ's answers hold 32 messages as it comes from the factory.
 const PAGE_MESSAGES: u32 = 32;
 const READS_AT_ONCE: usize = 4;
-/// A queue that had a message lately is looked at often, another one seldom; what the bridge itself stores wakes us.
+/// A queue is looked at again after a part of the time for which it has been silent, so that many silent queues cost
+/// little; what the bridge itself stores wakes us.
+const PART_OF_SILENCE: u32 = 16;
 const LOOK_BUSY: Duration = Duration::from_millis(20);
-const LOOK_IDLE: Duration = Duration::from_millis(200);
-const BUSY_FOR: Duration = Duration::from_secs(2);
+const LOOK_SILENT: Duration = Duration::from_millis(500);
 const LOOK_AFTER_FAILURE: Duration = Duration::from_millis(500);
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// For new queues, and for the lag.
@@ -80,7 +81,7 @@ pub struct Follower {
 struct Queue {
     progress: Progress,
     due: Instant,
-    busy_until: Instant,
+    silent_since: Instant,
     reading: bool,
 }
 
@@ -167,13 +168,15 @@ impl Follower {
             return;
         }
         let now = Instant::now();
-        for (key, queue) in &mut self.queues {
-            if self.reads.len() >= READS_AT_ONCE {
-                return;
-            }
-            if queue.reading || queue.due > now {
-                continue;
-            }
+        let mut due: Vec<_> = self
+            .queues
+            .iter_mut()
+            .filter(|(_, queue)| !queue.reading && queue.due <= now)
+            .collect();
+        // Where reading is slow, everybody has a turn.
+        due.sort_by_key(|(_, queue)| queue.due);
+        let free = READS_AT_ONCE.saturating_sub(self.reads.len());
+        for (key, queue) in due.into_iter().take(free) {
             queue.reading = true;
             let (reader, key, next) = (self.parts.reader.clone(), key.clone(), queue.progress.next());
             self.reads.spawn(async move {
@@ -202,14 +205,10 @@ impl Follower {
             Ok(page) => {
                 let before = queue.progress.position().offset;
                 if page.messages.is_empty() {
-                    let pause = if now < queue.busy_until {
-                        LOOK_BUSY
-                    } else {
-                        LOOK_IDLE
-                    };
-                    queue.due = now + pause;
+                    let part = (now - queue.silent_since) / PART_OF_SILENCE;
+                    queue.due = now + part.clamp(LOOK_BUSY, LOOK_SILENT);
                 } else {
-                    queue.busy_until = now + BUSY_FOR;
+                    queue.silent_since = now;
                     queue.due = now;
                 }
                 for message in page.messages {
@@ -290,7 +289,7 @@ impl Follower {
                     let queue = Queue {
                         progress: Progress::at(position),
                         due: now,
-                        busy_until: now,
+                        silent_since: now,
                         reading: false,
                     };
                     self.queues.insert(key, queue);

@@ -20,6 +20,7 @@ use crate::telemetry::Metrics;
 struct Memory {
     clock: Arc<ManualClock>,
     away: AtomicBool,
+    pull_takes: Mutex<Duration>,
     queues: Mutex<BTreeMap<i32, (u64, Vec<StoredMessage>)>>,
 }
 
@@ -28,6 +29,7 @@ impl Memory {
         let memory = Self {
             clock: Arc::new(ManualClock::at(1000)),
             away: AtomicBool::new(false),
+            pull_takes: Mutex::new(Duration::from_millis(1)),
             queues: Mutex::default(),
         };
         for id in 0..count {
@@ -132,8 +134,9 @@ impl Reader for Memory {
             .cloned()
             .collect();
         let next_offset = found.last().map_or(from_offset, |last| last.queue_offset + 1);
+        let takes = *self.pull_takes.lock().unwrap();
         Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(takes).await;
             Ok(Page {
                 messages: found,
                 next_offset,
@@ -341,6 +344,24 @@ async fn a_queue_that_was_emptied_or_rolled_back_is_read_from_its_beginning() {
     assert_eq!(story.lost(), 2, "another message lies in the last one's place");
 }
 
+/// Hazard 20: the same where no message is known that the queue could be compared by.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_shorter_than_where_we_began_is_read_from_its_beginning() {
+    let story = Story::new(1);
+    for text in ["1", "2", "3"] {
+        story.memory.store(0, text);
+    }
+    let mut following = story.follow(Start::Latest).await;
+    following.nothing_more().await;
+    following.stop().await;
+
+    story.memory.empty();
+    story.memory.store(0, "new 1");
+    let mut following = story.follow(Start::Latest).await;
+    assert_eq!(following.texts(1).await, ["new 1"]);
+    assert_eq!(story.lost(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn messages_that_rocketmq_deleted_unread_are_told() {
     let story = Story::new(1);
@@ -390,4 +411,19 @@ async fn what_the_bridge_stored_itself_is_read_at_once() {
         "{:?}",
         before.elapsed()
     );
+}
+
+/// A busy machine, or a RocketMQ far away: the queues that come first must not use up all reads.
+#[tokio::test(start_paused = true)]
+async fn where_reading_is_slow_each_queue_has_its_turn() {
+    let story = Story::new(40);
+    *story.memory.pull_takes.lock().unwrap() = Duration::from_millis(200);
+    for id in 0..40 {
+        story.memory.store(id, &id.to_string());
+    }
+    let mut following = story.follow(Start::Earliest).await;
+    let mut texts = following.texts(40).await;
+    texts.sort_by_key(|text| text.parse::<i32>().unwrap());
+    let expected: Vec<String> = (0..40).map(|id| id.to_string()).collect();
+    assert_eq!(texts, expected);
 }

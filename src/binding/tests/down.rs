@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{DeadReason, FilterReason, MqttMessage};
+use crate::model::{DeadReason, FilterReason, MqttMessage, MqttProperties};
 
 /// A message as a producer that knows only the documents would send it.
 fn produced(properties: &[(&str, &str)], body: &[u8]) -> StoredMessage {
@@ -132,6 +132,15 @@ fn what_a_broker_would_hang_up_for_is_a_dead_letter() {
     }
     dead(&produced(&[("mqttSecondTopic", &"a".repeat(70_000))], b""));
     assert!(dead(&produced(&[("mqttSecondTopic", "/p2p/a/b")], b"")).contains("p2p"));
+    let answered = published(&produced(&[("rbResponseTopic", "room/answers")], b""));
+    assert_eq!(
+        answered.properties.response_topic.as_deref(),
+        Some("room/answers")
+    );
+    for response in ["$SYS/answers", "room/+"] {
+        let down = published(&produced(&[("rbResponseTopic", response)], b""));
+        assert_eq!(down.properties.response_topic, None, "{response}");
+    }
 }
 
 #[test]
@@ -140,6 +149,22 @@ fn what_came_from_mqtt_does_not_go_back() {
     let bound = rules.bind(&message("room/message/1", b"hi")).unwrap();
     let down = rules.unbind(&stored(&bound), "room");
     assert_eq!(down, Down::Filtered(FilterReason::FromMqtt));
+}
+
+/// Hazard 19: the proof counts only with its id in KEYS, and not with one that RocketMQ's client or somebody else wrote
+/// elsewhere.
+#[test]
+fn a_proof_without_its_id_in_keys_is_none() {
+    let rules = rules(&[binding("room/#")]);
+    let mut copied = stored(&rules.bind(&message("room/message/1", b"hi")).unwrap());
+    let id = read_back(&copied).id.unwrap().to_string();
+    copied.keys = "of a server".to_owned();
+    copied
+        .properties
+        .insert("KEYS".to_owned(), "of a server".to_owned());
+    copied.properties.insert("UNIQ_KEY".to_owned(), id);
+    let down = rules.unbind(&copied, "room");
+    assert!(matches!(down, Down::Publish(_)), "{down:?}");
 }
 
 /// Hazard 19: the mark is proven for topic, id and payload; a copy of it on another message is worth nothing.
@@ -166,28 +191,44 @@ fn what_the_bridge_published_does_not_come_up_again_and_nobody_can_pretend_so() 
 
 /// Hazard 19: two servers that copy properties from topic to topic would go round for ever.
 #[test]
-fn a_circle_through_others_ends() {
+fn a_circle_through_others_ends_wherever_it_began() {
     let rules = rules(&[binding("room/#"), binding("other/#")]);
-    let mut envelope = message("room/message/1", b"hi");
-    let mut rounds = 0;
-    let end = loop {
-        // Up as it is; then a RocketMQ application copies it, with its properties, to a topic that goes down.
-        let bound = match rules.bind(&envelope) {
-            Ok(bound) => bound,
-            Err(end) => break end,
-        };
-        let mut copied = stored(&bound);
-        copied.topic = "outgoing".to_owned();
-        let down = match rules.unbind(&copied, "outgoing") {
-            Down::Publish(down) => down,
-            other => panic!("{other:?} after {rounds} rounds"),
-        };
-        // And an MQTT application copies it, with its properties, to where it began.
-        envelope.properties.user = down.properties.user;
-        rounds += 1;
-        assert!(rounds < 20, "it goes round for ever");
+    let down = |stored: &StoredMessage| match rules.unbind(stored, "outgoing") {
+        Down::Publish(down) => Ok(down),
+        Down::Filtered(reason) => Err(reason),
+        Down::Dead { detail, .. } => panic!("{detail}"),
     };
-    assert_eq!(end, Unbound::Filtered(FilterReason::HopLimit));
+    // An MQTT application copies what came down, with its properties, to a topic that goes up; and a RocketMQ
+    // application what went up, with its properties, to a topic that goes down.
+    let up = |properties: MqttProperties| {
+        let mut envelope = message("room/message/1", b"hi");
+        envelope.properties = properties;
+        match rules.bind(&envelope) {
+            Ok(bound) => {
+                let mut copied = stored(&bound);
+                copied.topic = "outgoing".to_owned();
+                Ok(copied)
+            }
+            Err(Unbound::Filtered(reason)) => Err(reason),
+            Err(Unbound::Dead { detail, .. }) => panic!("{detail}"),
+        }
+    };
+    let mut begun_in_rocketmq = produced(&[("mqttSecondTopic", "/message/1")], b"hi");
+    begun_in_rocketmq.topic = "outgoing".to_owned();
+    for begin in [up(MqttProperties::default()).unwrap(), begun_in_rocketmq] {
+        let mut way = Ok(begin);
+        let mut trips = 0;
+        let end = loop {
+            way = match way.and_then(|stored| down(&stored)) {
+                Ok(published) => up(published.properties),
+                Err(reason) => break reason,
+            };
+            trips += 2;
+            assert!(trips < 20, "it goes round for ever");
+        };
+        assert_eq!(end, FilterReason::HopLimit);
+        assert_eq!(trips, 8, "eight times through the bridge, up or down");
+    }
 }
 
 #[test]
@@ -225,6 +266,7 @@ fn a_derived_message_names_its_sender_and_a_producer_cannot() {
         &[
             ("mqttSecondTopic", "/message/7"),
             ("clientId", "GID_teacher@@@1"),
+            ("rbArrivedMs", "99"),
             ("rbSource", "x"),
             ("rbVouch", "AAAAAAAAAAAAAAAAAAAAAA"),
             (
