@@ -13,7 +13,6 @@ mod own_topics;
 mod stream;
 mod turns;
 
-use std::future::ready;
 use std::net::TcpListener as StdListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -166,11 +165,11 @@ impl MqttBroker {
         self.websocket_port
     }
 
-    /// Ends the connection of that client, for example because its token has expired. Its will is sent; it may come
-    /// again. Does not wait for the end, which [`crate::ClientEventKind::Gone`] tells.
-    pub fn disconnect(&self, client_id: String) -> BoxFuture<()> {
-        self.broker.connections.cut_client(&client_id);
-        Box::pin(ready(()))
+    /// Ends the connection that the gate knows by this number, for example because its token has expired, and not one
+    /// that has taken over from it. Its will is sent; the client may come again. Does not wait for the end, which
+    /// [`crate::ClientEventKind::Gone`] tells.
+    pub fn disconnect(&self, connection: u64) {
+        self.broker.connections.cut(connection);
     }
 
     /// Graceful; after 5 s the broker is cut off, and what it had not written yet is lost as in a crash.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use roombridge_embedded::{ClientEventKind, Guests};
+use roombridge_embedded::{ClientEvent, ClientEventKind, Guests};
 use tokio::time::timeout;
 
 use crate::support::{Events, Running, TestGate};
@@ -224,6 +224,23 @@ async fn a_broker_stops_in_time_although_nobody_takes_its_events() {
     assert_eq!(events.rest().await.len(), 1);
 }
 
+/// The gate is told this number; it stands in the channel id as well.
+fn connection_of(event: &ClientEvent) -> u64 {
+    u64::from_str_radix(&event.channel_id[16..], 16).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_an_old_connection_does_not_end_the_one_that_took_over() {
+    let (running, mut events) = told().await;
+    let old = Wire::connect(running.port, &kept(5, STUDENT)).await;
+    let came = events.expect(STUDENT, ClientEventKind::Connected).await;
+    let mut new = Wire::connect(running.port, &kept(5, STUDENT)).await;
+    running.broker.disconnect(connection_of(&came));
+    new.ping().await;
+    drop(old);
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_can_be_disconnected_and_its_will_is_sent() {
     let (running, mut events) = told().await;
@@ -238,7 +255,7 @@ async fn one_client_can_be_disconnected_and_its_will_is_sent() {
         };
         let mut student = Wire::connect(running.port, &with_will).await;
         let came = events.expect(STUDENT, ClientEventKind::Connected).await;
-        running.broker.disconnect(STUDENT.to_owned()).await;
+        running.broker.disconnect(connection_of(&came));
         student.expect_closed().await;
         assert_eq!(teacher.message().await.payload, "bye");
         let gone = events.expect(STUDENT, ClientEventKind::Gone).await;
@@ -251,7 +268,7 @@ async fn one_client_can_be_disconnected_and_its_will_is_sent() {
         events.next().await;
         events.next().await;
     }
-    running.broker.disconnect("nobody".to_owned()).await;
+    running.broker.disconnect(u64::MAX);
     teacher.ping().await;
     running.stop().await;
 }
@@ -260,7 +277,7 @@ async fn one_client_can_be_disconnected_and_its_will_is_sent() {
 async fn a_client_that_does_not_read_can_be_disconnected_too() {
     let (running, mut events) = told().await;
     let mut deaf = Wire::connect(running.port, &hello(5, "deaf")).await;
-    events.expect("deaf", ClientEventKind::Connected).await;
+    let came = events.expect("deaf", ClientEventKind::Connected).await;
     deaf.subscribe(&[("flood", 1)]).await;
     events.next().await;
     let mut speaker = Wire::connect(running.port, &hello(5, "speaker")).await;
@@ -270,7 +287,7 @@ async fn a_client_that_does_not_read_can_be_disconnected_too() {
     for _ in 0..16 {
         speaker.publish("flood", 1, &megabyte).await;
     }
-    running.broker.disconnect("deaf".to_owned()).await;
+    running.broker.disconnect(connection_of(&came));
     events.expect("deaf", ClientEventKind::Gone).await;
     running.stop().await;
 }

@@ -75,15 +75,10 @@ impl Connections {
         while self.taken().cut_oldest_silent() {}
     }
 
-    /// During a takeover there are two of one client id.
-    pub(super) fn cut_client(&self, client_id: &str) {
-        let taken = self.taken();
-        let of_client = |connection: &&Arc<Connection>| connection.client_id() == Some(client_id);
-        taken
-            .admitted
-            .values()
-            .filter(of_client)
-            .for_each(|connection| connection.line.cut());
+    pub(super) fn cut(&self, number: u64) {
+        if let Some(connection) = self.taken().admitted.get(&number) {
+            connection.line.cut();
+        }
     }
 
     /// A connection knows the broker and the broker its connections: this ends the circle.

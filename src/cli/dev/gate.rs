@@ -48,17 +48,18 @@ impl ClassGate {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Clients whose tokens have run out: rights are asked for at SUBSCRIBE only, so their connections must end.
-    fn expired(&self) -> Vec<String> {
+    /// Connections whose tokens have run out, with their clients: rights are asked for at SUBSCRIBE only, so they must
+    /// end.
+    fn expired(&self) -> Vec<(u64, Option<String>)> {
         let now_ms = self.clock.wall_ms();
         let open = self.open();
-        let expired = open.values().filter(|grants| {
+        let expired = open.iter().filter(|(_, grants)| {
             grants
                 .expires_at_ms()
                 .is_some_and(|expires_at_ms| expires_at_ms <= now_ms)
         });
         expired
-            .filter_map(|grants| grants.client_id().map(str::to_owned))
+            .map(|(connection, grants)| (*connection, grants.client_id().map(str::to_owned)))
             .collect()
     }
 }
@@ -113,9 +114,9 @@ impl Gate for ClassGate {
 pub async fn end_expired(gate: Arc<ClassGate>, broker: Arc<MqttBroker>) {
     loop {
         tokio::time::sleep(LOOK_FOR_EXPIRED_EVERY).await;
-        for client_id in gate.expired() {
+        for (connection, client_id) in gate.expired() {
             tracing::info!(client_id, "the token of a client has run out");
-            broker.disconnect(client_id).await;
+            broker.disconnect(connection);
         }
     }
 }
