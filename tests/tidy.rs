@@ -101,6 +101,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "app",
             "archive",
             "binding",
+            "classroom",
             "config",
             "data_dir",
             "lesson",

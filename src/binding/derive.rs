@@ -22,6 +22,8 @@ pub struct Derivation<'a> {
     pub id: MessageId,
     /// Where it is to be published.
     pub mqtt_topic: &'a str,
+    /// The room that it belongs to, where the topic names none.
+    pub room: Option<&'a str>,
     /// Its place in the order; `None` = as the topic gives it.
     pub order_key: Option<&'a str>,
     /// The client that caused it, verified.
@@ -65,14 +67,15 @@ impl RuleSet {
         }
         written.close();
 
-        let keys = keys_of(place.room.as_deref(), &id);
+        let room = place.room.or_else(|| derivation.room.map(str::to_owned));
+        let keys = keys_of(room.as_deref(), &id);
         let named_bytes = place.tag.len() + keys.len() + limits::HEADROOM_BYTES;
         limits::check_sizes(written.bytes + named_bytes, body.len(), self.max_message_bytes)
             .map_err(|(reason, detail)| Unbound::Dead { reason, detail })?;
         Ok(Bound {
             topic: place.topic,
             kind: place.kind,
-            room: place.room,
+            room,
             slot: derivation.order_key.map_or(place.slot, slot_of),
             tag: place.tag,
             keys,

@@ -4,7 +4,7 @@
 //! that binding carry it, otherwise the reader scans and compares the room.
 //! Must never: let a name widen the question: `*` and `a||b` mean more than one tag to RocketMQ.
 
-use super::levels::Known;
+use super::levels::{Known, Levels};
 use super::rules::{Rule, RuleSet};
 use super::template::Piece;
 use crate::model::Kind;
@@ -80,6 +80,17 @@ impl RuleSet {
             }),
             Some(_) | None => Ok(queries),
         }
+    }
+
+    /// Where the notices to one room lie, which are published on one MQTT topic for all rooms.
+    pub fn notice_query(&self, room: &str, mqtt_topic: &str) -> Option<RoomQuery> {
+        let place = self.rule_for(mqtt_topic)?.place(&Levels::of(mqtt_topic)).ok()?;
+        Some(RoomQuery {
+            topic: place.topic.to_string(),
+            tag: Some(place.tag),
+            room: Some(room.to_owned()),
+            kind: Some(place.kind),
+        })
     }
 
     /// Where the messages of one tag lie. The tag is given as it is stored.

@@ -113,6 +113,11 @@ pub enum Place {
 }
 
 impl Place {
+    /// Below that parent topic.
+    pub fn topic(&self, parent: &str) -> String {
+        format!("{parent}/{}", self.sub_topic())
+    }
+
     /// What follows the parent topic, without the slash between.
     pub fn sub_topic(&self) -> String {
         match self {

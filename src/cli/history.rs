@@ -12,6 +12,7 @@ use jiff::{Span, Timestamp, Zoned};
 
 use super::target::{Target, TargetArgs};
 use crate::archive::{History, HistoryQuery, Progress};
+use crate::classroom::Place;
 use crate::model::Kind;
 use crate::rocketmq::RocketMqReader;
 
@@ -79,7 +80,14 @@ impl RangeArgs {
         let rules = target.rules()?;
         let places = match (room, tag) {
             (_, Some(tag)) => rules.tag_queries(tag)?,
-            (Some(room), None) => rules.room_queries(room)?,
+            (Some(room), None) => {
+                let mut places = rules.room_queries(room)?;
+                if let Some(classroom) = &target.config.classroom {
+                    let notices = Place::System.topic(&classroom.room);
+                    places.extend(rules.notice_query(room, &notices));
+                }
+                places
+            }
             (None, None) => bail!("name a room, or a tag with --tag"),
         };
         Ok(HistoryQuery {

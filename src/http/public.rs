@@ -22,9 +22,9 @@ use super::problem::problem;
 use crate::access::{Gatekeeper, Grants, Role, is_shown};
 use crate::archive::{History, HistoryError, HistoryQuery};
 use crate::binding::RuleSet;
+use crate::classroom::Place;
 use crate::lesson::{LessonHandle, NoLesson};
-use crate::model::{ClientId, RoomId};
-use crate::model::{Clock, Kind};
+use crate::model::{ClientId, Clock, RoomId};
 use crate::pipeline::ports::Reader;
 
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -143,7 +143,7 @@ impl PublicParts {
     fn reader_of(&self, room: &str, headers: &HeaderMap) -> Result<(RoomId, Grants), Denied> {
         let room = RoomId::parse(room).ok_or(Denied::Room)?;
         let grants = self.grants(headers)?;
-        let topic = format!("{}/message/{room}", self.pages.parent);
+        let topic = Place::Room(room.clone()).topic(&self.pages.parent);
         if !grants.may_read(&topic) {
             return Err(Denied::NotYours);
         }
@@ -183,9 +183,9 @@ async fn history(
     Query(arguments): Query<HistoryArguments>,
     headers: HeaderMap,
 ) -> Result<Response, Denied> {
-    let (room, _) = parts.reader_of(&room, &headers)?;
+    let (room, grants) = parts.reader_of(&room, &headers)?;
     let limit = arguments.limit.unwrap_or(DEFAULT_HISTORY).clamp(1, MAX_HISTORY);
-    let read = async { Ok(lines(&parts, &room, limit).await) };
+    let read = async { Ok(lines(&parts, &room, &grants, limit).await) };
     match in_time(read).await? {
         Ok(lines) => Ok(Json(lines).into_response()),
         Err(HistoryError::NoTopic { .. }) => Ok(Json(Lines {
@@ -199,30 +199,40 @@ async fn history(
     }
 }
 
-async fn lines(parts: &PublicParts, room: &RoomId, limit: u64) -> Result<Lines, HistoryError> {
-    let places = parts.rules.room_queries(room.as_str()).unwrap_or_default();
+async fn lines(
+    parts: &PublicParts,
+    room: &RoomId,
+    grants: &Grants,
+    limit: u64,
+) -> Result<Lines, HistoryError> {
+    let said_on = Place::Room(room.clone()).topic(&parts.pages.parent);
+    let noticed_on = Place::System.topic(&parts.pages.parent);
+    let mut places = parts.rules.room_queries(room.as_str()).unwrap_or_default();
+    if grants.may_read(&noticed_on) {
+        places.extend(parts.rules.notice_query(room.as_str(), &noticed_on));
+    }
     let query = HistoryQuery {
         places,
-        kind: Some(Kind::Message),
         limit: Some(limit + 1),
         ..HistoryQuery::default()
     };
-    let wanted = format!("{}/message/{room}", parts.pages.parent);
     let mut history = History::open(&*parts.reader, query, &mut |_| {}).await?;
     let truncated = history.len() > limit;
     let mut messages = Vec::new();
     while let Some(record) = history.next().await? {
         // The exact topic: what lies below the send topic was not judged yet.
-        if record.mqtt_topic != wanted {
-            continue;
-        }
+        let kind = match &record.mqtt_topic {
+            topic if *topic == said_on => "message",
+            topic if *topic == noticed_on => "notice",
+            _ => continue,
+        };
         let place = || format!("{}/{}/{}", record.broker, record.queue_id, record.queue_offset);
         messages.push(Line {
             id: record.id.map_or_else(place, |id| id.to_string()),
             sender: record.client_id,
             time: record.time_ms,
             body: String::from_utf8_lossy(&record.bytes).into_owned(),
-            kind: record.kind.as_str(),
+            kind,
         });
     }
     let beyond = messages

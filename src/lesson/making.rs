@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Lesson;
 use crate::binding::{Bound, Derivation, Unbound, own_record};
-use crate::classroom::{Audit, Delivery, Did, derived_id};
+use crate::classroom::{self, Audit, Delivery, Did, derived_id};
 use crate::consumer::Place;
 use crate::model::{DeadLetter, DeadReason};
 use crate::pipeline::Told;
@@ -49,10 +49,12 @@ impl Lesson {
 
     /// A delivery as a message of the room's topic.
     pub(super) fn delivery(&self, source: &str, arrived_ms: u64, delivery: &Delivery) -> Option<Bound> {
-        let mqtt_topic = format!("{}/{}", self.parts.config.room, delivery.place.sub_topic());
+        let mqtt_topic = delivery.place.topic(&self.parts.config.room);
         let derivation = Derivation {
             id: derived_id(source, delivery.ordinal),
             mqtt_topic: &mqtt_topic,
+            // A notice is a part of its lesson; its topic is one for all rooms.
+            room: (delivery.place == classroom::Place::System).then_some(&*delivery.order_key),
             order_key: Some(&delivery.order_key),
             sender: delivery.sender.as_ref().map(|sender| sender.as_str()),
             source,

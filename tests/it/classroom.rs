@@ -240,6 +240,30 @@ fn a_notice_is_seen_whether_by_command_by_a_teacher_or_by_a_server() {
     );
     assert_eq!(status, 202);
     until_heard(&system, "room/system", 3);
+
+    // Who comes later finds it in the room's history, and in no other's
+    let wanted = ["five more minutes", "by a server", "by a teacher"];
+    let noticed = |room: &str| -> Vec<_> {
+        let (status, answer) = class.api("GET", &format!("/api/rooms/{room}/history"), &class.token, None);
+        assert_eq!(status, 200, "{answer}");
+        let lines = answer["messages"].as_array().unwrap().iter();
+        lines
+            .map(|line| {
+                assert_eq!(line["kind"], "notice");
+                let body: Value = serde_json::from_str(line["body"].as_str().unwrap()).unwrap();
+                body["text"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    };
+    assert_eq!(noticed("7"), wanted);
+    assert!(noticed("8").is_empty());
+    let archived = class.dev.json_lines(&["history", "7"]);
+    assert_eq!(archived.len(), 3);
+    assert!(
+        archived
+            .iter()
+            .all(|record| record["kind"] == "system" && record["room"] == "7")
+    );
 }
 
 /// Hazard 22: what was said before the fence is in the history, what comes after it is heard live; nothing is missing.

@@ -137,6 +137,16 @@ describe('a notice', () => {
     await lei.page.getByRole('button', { name: 'Hide this notice' }).click();
     expect(await lei.page.locator('aside.notice').isHidden()).toBe(true);
   });
+
+  it.skipIf(usesStub)('is read in its place by who comes later', async () => {
+    await say(lei, 'after the notice');
+    const late = await enter(browser, server.url, { role: 'student', room: ROOM, name: 'Late Jim' });
+    await sees(late, 'after the notice');
+    const shown = await late.page.locator('.lines .line .text').allTextContents();
+    expect(shown.slice(-2)).toEqual(['Homework: page 12', 'after the notice']);
+    expect(shown.filter((text) => text === 'Homework: page 12')).toHaveLength(1);
+    await late.context.close();
+  });
 });
 
 describe('a lost connection', () => {

@@ -237,6 +237,7 @@ fn a_derived_message_names_its_sender_and_a_producer_cannot() {
     let derivation = Derivation {
         id: MessageIds::new(1).next_id(),
         mqtt_topic: "room/message/7",
+        room: None,
         order_key: None,
         sender: Some("GID_student@@@001"),
         source: "0000000000000002-1",
@@ -285,6 +286,7 @@ fn an_order_key_of_its_own_puts_a_derived_message_into_a_rooms_lane() {
     let derivation = Derivation {
         id: MessageIds::new(1).next_id(),
         mqtt_topic: "room/p2p/GID@@@1",
+        room: None,
         order_key: Some("7"),
         sender: None,
         source: "s",

@@ -32,6 +32,27 @@ fn by_the_default_rule_a_rooms_tag_follows_from_the_room() {
 }
 
 #[test]
+fn the_notices_of_a_room_lie_under_one_tag_and_carry_the_room() {
+    let rules = rules(&[binding("room/#")]);
+    let asked = rules.notice_query("7", "room/system").unwrap();
+    assert_eq!(asked, query("room", Some("system"), "7", Some(Kind::System)));
+    let notice = Derivation {
+        id: MessageIds::new(1).next_id(),
+        mqtt_topic: "room/system",
+        room: Some("7"),
+        order_key: Some("7"),
+        sender: None,
+        source: "s",
+        arrived_ms: 1,
+        payload: Bytes::from_static(b"{}"),
+    };
+    let bound = rules.derive(&notice).unwrap();
+    assert_eq!((&*bound.topic, bound.tag.as_str()), ("room", "system"));
+    assert_eq!(read_back(&stored(&bound)).room.as_deref(), Some("7"));
+    assert_eq!(rules.notice_query("7", "elsewhere/system"), None);
+}
+
+#[test]
 fn the_tag_that_is_asked_for_is_the_tag_that_was_written() {
     let rules = rules(&[
         binding("room/#"),
