@@ -80,6 +80,8 @@ pub struct Guests {
     pub events: Option<mpsc::Sender<ClientEvent>>,
     /// When there are so many, a newcomer takes the place of the longest silent caller, or is turned away.
     pub max_connections: usize,
+    /// Retained messages in all, of 64 KiB at most each; what is beyond is refused.
+    pub max_retained: usize,
     /// Pages whose browsers may use the WebSocket, by their `Origin`; then callers must name one. `None`: all.
     pub allowed_origins: Option<Vec<String>>,
     /// Wall time, milliseconds since 1970-01-01 UTC.
@@ -93,6 +95,7 @@ impl Default for Guests {
             p2p_parents: Vec::new(),
             events: None,
             max_connections: 10_000,
+            max_retained: 10_000,
             allowed_origins: None,
             now_ms: Arc::new(|| {
                 let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::protocol::{MQTT_SUBPROTOCOL, websocket};
 use crate::support::{Events, Running};
-use crate::wire::{Wire, hello};
+use crate::wire::{PUBACK, QUOTA_EXCEEDED, Wire, hello, reason};
 
 const CROWD: usize = 5_000;
 /// Files that the test and the broker need for everything else.
@@ -183,6 +183,30 @@ async fn an_oversized_packet_ends_its_own_connection_only() {
     let payload = "x".repeat(8 << 20);
     neighbour.publish("large", 1, &payload).await;
     assert_eq!(neighbour.message().await.payload.len(), payload.len());
+    running.stop().await;
+}
+
+/// Who may publish could otherwise leave something behind on any number of topics.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_for_later_subscribers_has_a_bound() {
+    // The broker's own $SYS topics are among these.
+    let running = Running::with(|guests| guests.max_retained = 60).await;
+    let mut client = Wire::connect(running.port, &hello(5, "client")).await;
+    let too_large = "x".repeat((64 << 10) + 1);
+    client.send_publish("large", 1, true, &too_large).await;
+    assert_eq!(reason(&client.expect(PUBACK).await), QUOTA_EXCEEDED);
+    let mut kept = 0;
+    loop {
+        client.send_publish(&format!("topic/{kept}"), 1, true, "x").await;
+        match reason(&client.expect(PUBACK).await) {
+            0 => kept += 1,
+            refused => break assert_eq!(refused, QUOTA_EXCEEDED),
+        }
+    }
+    assert!((1..=60).contains(&kept), "{kept}");
+    // What is there may change, and what is not to be kept passes.
+    client.publish_with("topic/0", 1, true, "y").await;
+    client.publish("topic/beyond", 1, "x").await;
     running.stop().await;
 }
 

@@ -27,6 +27,7 @@ pub const PINGRESP: u8 = 13;
 pub const DISCONNECT: u8 = 14;
 
 pub const NOT_AUTHORIZED: u8 = 0x87;
+pub const QUOTA_EXCEEDED: u8 = 0x97;
 
 const PONG_FRAME: u8 = 0x8a;
 

@@ -33,6 +33,8 @@ const QUEUE_LIMITS: QueueLimits = QueueLimits {
 const OUTBOUND_INFLIGHT: u16 = 1000;
 /// What the bridge takes; a larger message is refused to its sender instead of being dropped on the way.
 const PACKET_BYTES: usize = 16 << 20;
+/// As large as a line of a class.
+const RETAINED_BYTES: usize = 64 << 10;
 const SESSIONS_NEVER_EXPIRE: u32 = u32::MAX;
 const SYS_TOPICS_INTERVAL: Duration = Duration::from_secs(10);
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3600);
@@ -57,8 +59,9 @@ impl Broker {
     pub(super) async fn open(guests: Guests, folder: &Path) -> mqtt5::Result<Self> {
         let storage = FileBackend::with_queue_limits(folder, QUEUE_LIMITS).await?;
         let storage = Arc::new(DynamicStorage::File(storage));
-        let router =
-            MessageRouter::with_storage(Arc::clone(&storage)).with_fallback_queue_limits(QUEUE_LIMITS);
+        let router = MessageRouter::with_storage(Arc::clone(&storage))
+            .with_fallback_queue_limits(QUEUE_LIMITS)
+            .with_retained_limits(guests.max_retained, RETAINED_BYTES);
         router.recover_sessions(SESSIONS_NEVER_EXPIRE).await?;
         storage.cleanup_expired().await?;
         router.initialize().await?;
