@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::way_down::ITEMS;
+use super::way_down::Followed;
 use super::{Carrier, new_ids};
 use crate::access::{Deployment, Gatekeeper, LoginPolicy, Parents, SigningSecret};
 use crate::config::{AccessConfig, ClassroomConfig, Config};
-use crate::consumer::{Follower, FollowerParts, Start, Topic, Wakes};
+use crate::consumer::{Start, Topic, Wakes};
 use crate::http::{self, LoginParts, PageConfig, PublicParts};
 use crate::lesson::{Lesson, LessonHandle, LessonParts};
 use crate::lifecycle::Lifecycle;
@@ -100,26 +99,17 @@ impl Carrier {
     ) -> anyhow::Result<Vec<JoinHandle<()>>> {
         let mut tasks = Vec::new();
         if let Some(classroom) = self.config.classroom.clone() {
-            let (items, taken) = mpsc::channel(ITEMS);
-            let (ended, endings) = mpsc::unbounded_channel();
             let mut names = status_topics(&classroom);
             names.push(classroom.send.clone());
             let topics = names.into_iter().map(|name| Topic {
                 name: name.into(),
                 start: Start::Latest,
             });
-            let mut follower = Follower::new(FollowerParts {
-                name: "classroom",
-                topics: topics.collect(),
-                reader: reader.clone(),
-                data_dir: self.data_dir.clone(),
-                clock: self.clock.clone(),
-                metrics: self.metrics.clone(),
+            let Followed {
+                follower,
                 items,
-                ended: endings,
-                wakes,
-            })?;
-            follower.begin().await;
+                ended,
+            } = self.follow("classroom", topics.collect(), reader, wakes).await?;
             let (lesson, handle) = Lesson::new(LessonParts {
                 config: classroom.clone(),
                 rules: self.rules.clone(),
@@ -128,7 +118,7 @@ impl Carrier {
                 metrics: self.metrics.clone(),
                 dead_letters: dead_letters.clone(),
                 intake: intake.clone(),
-                items: taken,
+                items,
                 ended,
                 news: self.news.take(),
                 ids: new_ids()?,

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::Carrier;
 use crate::config::StartAt;
-use crate::consumer::{Follower, FollowerParts, OPEN_MESSAGES, Start, Topic, Wakes};
+use crate::consumer::{Follower, FollowerParts, Item, OPEN_MESSAGES, Place, Start, Topic, Wakes};
 use crate::downlink::{Downlink, DownlinkParts};
 use crate::lifecycle::Lifecycle;
 use crate::mqtt::DownlinkPublisher;
@@ -16,9 +16,45 @@ use crate::pipeline::DeadLetters;
 use crate::rocketmq::RocketMqReader;
 
 /// What may be open, and a page.
-pub(super) const ITEMS: usize = OPEN_MESSAGES + 64;
+const ITEMS: usize = OPEN_MESSAGES + 64;
+
+/// A follower at its place, and the ends that its taker needs.
+pub(super) struct Followed {
+    pub follower: Follower,
+    pub items: mpsc::Receiver<Item>,
+    pub ended: mpsc::UnboundedSender<Place>,
+}
 
 impl Carrier {
+    /// The follower remembers under that name how far it came.
+    pub(super) async fn follow(
+        &self,
+        name: &'static str,
+        topics: Vec<Topic>,
+        reader: &Arc<RocketMqReader>,
+        wakes: Wakes,
+    ) -> anyhow::Result<Followed> {
+        let (items, taken) = mpsc::channel(ITEMS);
+        let (ended, endings) = mpsc::unbounded_channel();
+        let mut follower = Follower::new(FollowerParts {
+            name,
+            topics,
+            reader: reader.clone(),
+            data_dir: self.data_dir.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            items,
+            ended: endings,
+            wakes,
+        })?;
+        follower.begin().await;
+        Ok(Followed {
+            follower,
+            items: taken,
+            ended,
+        })
+    }
+
     pub(super) async fn start_downlink(
         &self,
         lifecycle: &Lifecycle,
@@ -30,8 +66,6 @@ impl Carrier {
         if downlinks.is_empty() {
             return Ok(Vec::new());
         }
-        let (items, taken) = mpsc::channel(ITEMS);
-        let (ended, endings) = mpsc::unbounded_channel();
         let (publisher, publishings) = mpsc::channel(ITEMS);
         let (publish_ends, published) = mpsc::unbounded_channel();
         let topics = downlinks.iter().map(|downlink| Topic {
@@ -41,18 +75,11 @@ impl Carrier {
                 StartAt::Latest => Start::Latest,
             },
         });
-        let mut follower = Follower::new(FollowerParts {
-            name: "downlink",
-            topics: topics.collect(),
-            reader: reader.clone(),
-            data_dir: self.data_dir.clone(),
-            clock: self.clock.clone(),
-            metrics: self.metrics.clone(),
+        let Followed {
+            follower,
             items,
-            ended: endings,
-            wakes,
-        })?;
-        follower.begin().await;
+            ended,
+        } = self.follow("downlink", topics.collect(), reader, wakes).await?;
         let parents: HashMap<_, _> = downlinks
             .iter()
             .map(|downlink| (downlink.topic.clone(), downlink.mqtt_topic.clone()))
@@ -60,7 +87,7 @@ impl Carrier {
         let downlink = Downlink::new(DownlinkParts {
             rules: self.rules.clone(),
             parents,
-            items: taken,
+            items,
             ended,
             publisher,
             published,

@@ -5,8 +5,9 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use serde_json::{Value, json};
 
-use crate::support::dev::{Dev, http, stdout};
-use crate::support::mqtt_client::{Message, Target, publish_messages};
+use crate::support::class::Class;
+use crate::support::dev::{http, stdout};
+use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::mqtt_subscriber::Subscriber;
 use crate::support::ports::wait_until;
 
@@ -15,36 +16,7 @@ const ANNA: &str = "GID_student@@@anna";
 const BEN: &str = "GID_student@@@ben";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A dev that checks everybody, and a token that everybody gets.
-struct Class {
-    dev: Dev,
-    token: String,
-}
-
 impl Class {
-    fn start() -> Self {
-        let dev = Dev::start_with(&["--auth", "required"]);
-        let (status, token) = http(
-            "GET",
-            &format!("http://{}/login", dev.address("login")),
-            &[],
-            None,
-        );
-        assert_eq!(status, 200, "{token}");
-        Self { dev, token }
-    }
-
-    fn login(&self) -> Target {
-        self.login_with(&format!("RW|{}", self.token))
-    }
-
-    fn login_with(&self, password: &str) -> Target {
-        Target {
-            port: self.dev.mqtt_port(),
-            credentials: Some(("Token|dev|dev".to_owned(), password.to_owned())),
-        }
-    }
-
     /// Hears the room; what is for this client alone comes without a subscription.
     fn member(&self, client_id: &str, room: &str) -> Subscriber {
         Subscriber::start(self.login(), client_id, &format!("room/message/{room}"))

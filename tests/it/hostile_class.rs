@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::attempt::Attempt;
-use crate::support::dev::{Dev, http};
-use crate::support::mqtt_client::{Message, Target, publish_messages};
+use crate::support::class::Class;
+use crate::support::dev::http;
+use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::mqtt_subscriber::Subscriber;
 use crate::support::ports::wait_until;
 
@@ -15,34 +16,7 @@ const MALLORY: &str = "GID_student@@@mallory";
 const VICTIM: &str = "GID_student@@@victim";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Class {
-    dev: Dev,
-    token: String,
-}
-
 impl Class {
-    fn start() -> Self {
-        let dev = Dev::start_with(&["--auth", "required"]);
-        let (_, token) = http(
-            "GET",
-            &format!("http://{}/login", dev.address("login")),
-            &[],
-            None,
-        );
-        Self { dev, token }
-    }
-
-    fn with(&self, username: &str, password: &str) -> Target {
-        Target {
-            port: self.dev.mqtt_port(),
-            credentials: Some((username.to_owned(), password.to_owned())),
-        }
-    }
-
-    fn login(&self) -> Target {
-        self.with("Token|dev|dev", &format!("RW|{}", self.token))
-    }
-
     fn issue(&self, arguments: &[&str]) -> String {
         let arguments = [&["token", "issue"], arguments].concat();
         let output = crate::support::dev::cli_at_home(self.dev.scratch(), &arguments);

@@ -11,6 +11,8 @@ pub mod attempt;
 pub mod bridge;
 pub mod certificates;
 #[cfg(feature = "embedded")]
+pub mod class;
+#[cfg(feature = "embedded")]
 pub mod dev;
 pub mod gated_sink;
 pub mod java;
