@@ -131,6 +131,21 @@ describe('a connection', () => {
     expect(states.map((one) => one.is)).toEqual(['left', 'connecting', 'catching_up', 'live']);
   });
 
+  it('says hello again while it lasts, and not after it, for a bridge that was restarted', async () => {
+    const { session, connect } = story();
+    session.start();
+    const link = await connect();
+    const hellos = (): Published[] => link.published.filter((one) => one.body['type'] === 'hello');
+    await vi.advanceTimersByTimeAsync(30 * 60_000);
+    expect(hellos().length).toBeGreaterThanOrEqual(5);
+    expect(hellos().length).toBeLessThanOrEqual(9);
+    expect(new Set(hellos().map((one) => one.body['channel'])).size).toBe(1);
+    const before = hellos().length;
+    session.leave();
+    await vi.advanceTimersByTimeAsync(30 * 60_000);
+    expect(hellos().length).toBe(before);
+  });
+
   it('subscribes its own topic where the broker needs that', async () => {
     const { session, connect } = story(true);
     session.start();

@@ -18,6 +18,7 @@ import type { Line, Private, Topics } from '../talk/wire';
 import { byeBody, fenceBody, helloBody, lineBody, readLine, readNotice, readPresence, readPrivate } from '../talk/wire';
 
 const REFUSED_AGAIN_MS = 30_000;
+const HELLO_AGAIN_MS = 5 * 60_000;
 
 export class RoomSession {
   readonly timeline = new Timeline();
@@ -33,6 +34,7 @@ export class RoomSession {
   private attempt = 0;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private pumpTimer: ReturnType<typeof setTimeout> | undefined;
+  private helloTimer: ReturnType<typeof setTimeout> | undefined;
   private readonly backoff = new Backoff();
   private readonly catchup: Catchup;
 
@@ -90,7 +92,7 @@ export class RoomSession {
 
   rename(name: string | null): void {
     this.name = name;
-    if (this.isConnected()) this.tell(this.topics.command, helloBody(this.parts.roomId, name, this.channel));
+    if (this.isConnected()) this.sayHello();
   }
 
   /** False if too many lines wait already. */
@@ -165,9 +167,16 @@ export class RoomSession {
     if (link !== this.link) return;
     this.refusals = 0;
     this.become({ is: 'catching_up' });
-    this.tell(this.topics.command, helloBody(this.parts.roomId, this.name, this.channel));
+    this.sayHello();
     this.catchup.start();
     this.pump();
+  }
+
+  /** Now and, while the connection lasts, again and again: a bridge that was restarted does not know who is here. */
+  private sayHello(): void {
+    this.tell(this.topics.command, helloBody(this.parts.roomId, this.name, this.channel));
+    clearTimeout(this.helloTimer);
+    this.helloTimer = setTimeout(() => this.sayHello(), HELLO_AGAIN_MS * (0.75 + Math.random() / 2));
   }
 
   private closed(end: End): void {
@@ -192,6 +201,7 @@ export class RoomSession {
   private gone(): void {
     this.link = null;
     clearTimeout(this.pumpTimer);
+    clearTimeout(this.helloTimer);
     this.catchup.stop();
     this.timeline.disconnected();
     this.outbox.disconnected();
