@@ -63,6 +63,7 @@ describe('a class', () => {
     const guest = await enter(browser, server.url, { role: 'student', room: ROOM, name: '' });
     await guest.page.getByLabel('What should the class call you?').fill('Uncle Wang');
     await guest.page.getByRole('button', { name: 'Save' }).click();
+    await expect.poll(() => guest.page.locator('#say').evaluate((field) => field === document.activeElement)).toBe(true);
     await shows(rowOf(teacher, 'Uncle Wang'));
     await guest.page.getByRole('button', { name: /Change your name/u }).click();
     await guest.page.getByLabel('What should the class call you?').fill('Jim Green');

@@ -87,6 +87,10 @@ export class Composer {
     this.field.focus();
   }
 
+  focus(): void {
+    this.field.focus();
+  }
+
   /** As high as its text, up to a few rows, where the style sheet cannot say so alone. */
   private fit(): void {
     if (CSS.supports('field-sizing', 'content')) return;

@@ -12,7 +12,13 @@ export class NameForm {
   private readonly field: HTMLInputElement;
   private name = keptName();
 
-  constructor(private readonly changed: (name: string | null) => void) {
+  private wasAsked = !nameWasGiven();
+
+  /** `answered`: the name that was asked for is given, and the reader goes on. */
+  constructor(
+    private readonly changed: (name: string | null) => void,
+    private readonly answered: () => void,
+  ) {
     const id = newId();
     this.field = el('input', {
       id,
@@ -30,7 +36,7 @@ export class NameForm {
       event.preventDefault();
       this.save();
     });
-    show(this.element, !nameWasGiven());
+    show(this.element, this.wasAsked);
     onLanguage(() => this.draw());
   }
 
@@ -49,8 +55,10 @@ export class NameForm {
     this.field.value = this.name ?? '';
     show(this.element, false);
     this.draw();
-    this.opener.focus();
     this.changed(this.name);
+    if (this.wasAsked) this.answered();
+    else this.opener.focus();
+    this.wasAsked = false;
   }
 
   private draw(): void {

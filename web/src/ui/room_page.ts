@@ -91,7 +91,10 @@ class RoomPage {
     this.api = new RoomApi(roomId, clientId, () => this.login.get(), () => this.login.refused());
     this.session = this.makeSession();
     this.watch = this.makeWatch();
-    this.nameForm = new NameForm((name) => this.session.rename(name));
+    this.nameForm = new NameForm(
+      (name) => this.session.rename(name),
+      () => this.composer.focus(),
+    );
     this.status = new Status({
       tryNow: () => this.session.hurry(),
       useHere: () => this.session.start(),
