@@ -231,7 +231,9 @@ impl Follower {
 
     fn wake(&mut self, topic: Arc<str>, name: QueueName) {
         if let Some(queue) = self.queues.get_mut(&(topic, name)) {
-            queue.due = Instant::now();
+            // RocketMQ may show it only a little later.
+            queue.silent_since = Instant::now();
+            queue.due = queue.silent_since;
         }
     }
 

@@ -427,3 +427,21 @@ async fn where_reading_is_slow_each_queue_has_its_turn() {
     let expected: Vec<String> = (0..40).map(|id| id.to_string()).collect();
     assert_eq!(texts, expected);
 }
+
+/// RocketMQ hands a message out some milliseconds after it confirmed it.
+#[tokio::test(start_paused = true)]
+async fn what_is_shown_a_little_after_its_news_is_read_soon() {
+    let story = Story::new(8);
+    let mut following = story.follow(Start::Earliest).await;
+    following.nothing_more().await;
+    let before = tokio::time::Instant::now();
+    following.news.try_send(("room".into(), queue(5))).unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    story.memory.store(5, "hi");
+    assert_eq!(following.texts(1).await, ["hi"]);
+    assert!(
+        before.elapsed() < Duration::from_millis(50),
+        "{:?}",
+        before.elapsed()
+    );
+}
