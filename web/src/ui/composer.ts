@@ -84,7 +84,7 @@ export class Composer {
       this.complaint = t('sayTooMany', { count: MAX_WAITING });
     }
     this.draw();
-    this.field.focus();
+    this.focus();
   }
 
   focus(): void {
