@@ -50,6 +50,8 @@ enum Woken {
     Packet(Packet),
     Failed(LinkError),
     Silent,
+    /// A stop was asked for while there was no connection.
+    Stopping,
     /// All receipts that were given out have ended: the pipeline is gone.
     PipelineEnded,
 }
@@ -78,13 +80,17 @@ impl Subscriber {
         })
     }
 
-    /// Runs until `stop`, then takes nothing new in, acknowledges what still ends, and disconnects.
+    /// Runs until `stop`, then takes nothing new in, acknowledges what still ends, and disconnects. Never connects again
+    /// once it was asked to stop: the session may belong to the process that takes its place.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             let woken = if self.connection.is_some() {
                 self.next(&stop).await
-            } else {
+            } else if self.intake.is_some() {
                 self.connect(&stop).await
+            } else {
+                self.serve_settlements_during(std::future::pending(), &stop).await;
+                Woken::PipelineEnded
             };
             match woken {
                 Woken::Packet(packet) => self.handle(packet, &stop).await,
@@ -94,6 +100,7 @@ impl Subscriber {
                     tracing::warn!("the MQTT broker is silent; connecting anew");
                     self.drop_connection(Link::Down);
                 }
+                Woken::Stopping => {}
                 Woken::PipelineEnded => return self.say_goodbye().await,
             }
         }
@@ -106,7 +113,10 @@ impl Subscriber {
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if self.intake.is_some() => self.intake = None,
+                () = stop.cancelled() => {
+                    self.intake = None;
+                    return Woken::Stopping;
+                }
                 _ = self.ticks.tick() => self.session.tick(),
                 receipts = self.settled.recv() => match receipts {
                     Some(receipts) => self.session.settled(&receipts),
@@ -213,6 +223,9 @@ impl Subscriber {
             return self.wait_for_sighup(stop).await;
         }
         self.drop_connection(Link::Down);
+        if self.intake.is_none() {
+            return tracing::warn!(%error, "the MQTT connection is lost while stopping; what is not acknowledged is delivered again");
+        }
         tracing::warn!(%error, "no connection to the MQTT broker; trying again");
         let was_suspicious = self.hang_ups.are_suspicious();
         self.hang_ups.lost();
@@ -233,7 +246,9 @@ impl Subscriber {
         tracing::error!("{note}");
         let come_back = self.come_back.clone();
         self.serve_settlements_during(come_back.notified(), stop).await;
-        self.session.readiness().set_note(None);
+        if self.intake.is_some() {
+            self.session.readiness().set_note(None);
+        }
     }
 
     /// The intake is full: leave without acknowledging, and come back when half of it is free.

@@ -18,6 +18,7 @@ mod operator;
 mod reader;
 mod scripted;
 mod spool_cli;
+mod stop_stays_away;
 mod subscription;
 mod support;
 mod uplink;

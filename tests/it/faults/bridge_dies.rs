@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::row::{Allowed, Victim};
 use super::story::{Setup, Stage};
+use crate::support::bridge::Bridge;
 use crate::support::ports::wait_until;
+use crate::support::scripted_broker::TAKEN_OVER;
 
 fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
     Setup::new(Victim::Bridge, name, title, full)
@@ -91,5 +93,45 @@ fn full_a_hundred_thousand_queued_at_start() {
     });
     story.bridge.start_again();
     story.fault_ends();
+    story.end().check(Allowed::default());
+}
+
+/// Hazard 4: blue and green are swapped while RocketMQ stands still: what blue has in its hands belongs to green, and blue
+/// must not take the session back when it is stopped. Mosquitto 2.0.11 does not say that a session was taken over.
+#[test]
+#[ignore = "make faults"]
+fn full_swapped_for_another() {
+    let title = "swapped under load (another process takes the session, then SIGTERM), RocketMQ standing still meanwhile";
+    let mut setup = setup("20_swapped", title, true);
+    setup.more_config = "[spool]\nenabled = false\n".to_owned();
+    let mut story = Stage::new(setup).open();
+    story.talk_until_acknowledged(300);
+    story.stage.rocketmq.pause_broker();
+    story.talk(0.5);
+    let network = story.stage.witness.network();
+    network.say_at_the_end(&TAKEN_OVER);
+    let green = Bridge::start_without_waiting(&story.stage.config());
+    wait_until("blue knows", Duration::from_secs(10), || {
+        let report = story.bridge.get("/readyz").map(|(_, report)| report);
+        report.is_some_and(|report| report.contains("took the MQTT session over"))
+    });
+    let connections = network.opened();
+    network.heal();
+
+    let mut blue = std::mem::replace(&mut story.bridge, green);
+    blue.terminate();
+    story.talk(2.0);
+    story.stage.rocketmq.resume_broker();
+    blue.wait_exit(Duration::from_secs(30));
+    story.fault_ends();
+    story.bridge.wait_ready();
+    story.talk(2.0);
+    let opened = story.stage.witness.network().opened();
+    assert_eq!(
+        opened,
+        connections,
+        "nobody connected after the stop: {}",
+        blue.log_text()
+    );
     story.end().check(Allowed::default());
 }

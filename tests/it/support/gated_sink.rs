@@ -1,7 +1,7 @@
 //! A store in memory whose door a story opens and shuts, and the bridge's uplink in front of it.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub struct GatedSink {
     shut: AtomicBool,
     blocked_queue: Mutex<Option<i32>>,
     stored: Mutex<Vec<Stored>>,
+    refused: AtomicUsize,
     stored_more: Notify,
 }
 
@@ -40,11 +41,11 @@ pub struct Stored {
 
 impl GatedSink {
     pub fn shut(&self) {
-        self.shut.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.shut.store(true, Ordering::SeqCst);
     }
 
     pub fn open(&self) {
-        self.shut.store(false, std::sync::atomic::Ordering::SeqCst);
+        self.shut.store(false, Ordering::SeqCst);
     }
 
     pub fn block_queue(&self, queue_id: Option<i32>) {
@@ -61,16 +62,27 @@ impl GatedSink {
 
     /// Waits until so many are stored.
     pub async fn holds(&self, count: usize) {
+        let holds = || self.stored.lock().unwrap().len() >= count;
+        assert!(self.until(holds).await, "{count} stored, got {:?}", self.stored());
+    }
+
+    /// Waits until so many sends of a message were refused.
+    pub async fn refused(&self, count: usize) {
+        let refused = || self.refused.load(Ordering::SeqCst) >= count;
+        assert!(self.until(refused).await, "{count} sends refused");
+    }
+
+    async fn until(&self, met: impl Fn() -> bool) -> bool {
         let waited = tokio::time::timeout(Duration::from_secs(10), async {
             loop {
                 let more = self.stored_more.notified();
-                if self.stored.lock().unwrap().len() >= count {
+                if met() {
                     return;
                 }
                 more.await;
             }
         });
-        assert!(waited.await.is_ok(), "{count} stored, got {:?}", self.stored());
+        waited.await.is_ok()
     }
 }
 
@@ -88,9 +100,10 @@ impl Sink for GatedSink {
 
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
         let blocked = *self.blocked_queue.lock().unwrap() == Some(batch.queue.id);
-        let shut = self.shut.load(std::sync::atomic::Ordering::SeqCst) || blocked;
+        let shut = self.shut.load(Ordering::SeqCst) || blocked;
         let answers = batch.messages.iter().map(|message| {
             if shut {
+                self.refused.fetch_add(1, Ordering::SeqCst);
                 return Sent::Failed(FailureKind::Transport);
             }
             let mut stored = self.stored.lock().unwrap();
@@ -136,6 +149,17 @@ impl UplinkUnderTest {
 
     /// As a bridge that has written to its topics before.
     pub fn start_with_tables(mqtt_port: u16, mqtt: &str, more: &str, tables: QueueTables) -> Self {
+        Self::begin(mqtt_port, mqtt, more, tables, CancellationToken::new())
+    }
+
+    /// As a bridge that was asked to stop before it began.
+    pub fn start_stopped(mqtt_port: u16) -> Self {
+        let drain = CancellationToken::new();
+        drain.cancel();
+        Self::begin(mqtt_port, "", "", QueueTables::default(), drain)
+    }
+
+    fn begin(mqtt_port: u16, mqtt: &str, more: &str, tables: QueueTables, drain: CancellationToken) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "[mqtt]\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"story\"\n{mqtt}\n[rocketmq]\nname_servers = [\"127.0.0.1:9\"]\n{more}"
@@ -175,7 +199,7 @@ impl UplinkUnderTest {
                 topic: Some("dead".into()),
                 store: Arc::new(NoStore),
                 max_message_bytes: 4 << 20,
-                next_queue: std::sync::atomic::AtomicUsize::new(0),
+                next_queue: AtomicUsize::new(0),
             }),
             lease: Arc::new(SoleHolder),
             clock: clock.clone(),
@@ -212,7 +236,7 @@ impl UplinkUnderTest {
         let come_back = Arc::new(Notify::new());
         let subscriber =
             Subscriber::new(&config.mqtt, parts, intake, settled_receiver, come_back.clone()).unwrap();
-        let (drain, stop_now) = (CancellationToken::new(), CancellationToken::new());
+        let stop_now = CancellationToken::new();
         let tasks = vec![
             tokio::spawn(uplink.run(stop_now.clone())),
             tokio::spawn(subscriber.run(drain.clone())),
@@ -226,6 +250,14 @@ impl UplinkUnderTest {
             stop_now,
             tasks,
             data_dir: folder,
+        }
+    }
+
+    /// Both sides end within a time in which what is held after the loss of the link is sent.
+    pub async fn ends(self) {
+        for task in self.tasks {
+            let ended = tokio::time::timeout(Duration::from_secs(20), task).await;
+            ended.expect("both sides end").unwrap();
         }
     }
 

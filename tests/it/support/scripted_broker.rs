@@ -54,6 +54,11 @@ impl ScriptedBroker {
         scene
     }
 
+    /// Whether somebody opens a TCP connection within that time.
+    pub async fn is_connected_to(&self, within: Duration) -> bool {
+        tokio::time::timeout(within, self.listener.accept()).await.is_ok()
+    }
+
     /// The next connection, with CONNACK and SUBACK.
     pub async fn accept_session(&self, session_present: bool) -> Scene {
         let mut scene = self.accept().await;

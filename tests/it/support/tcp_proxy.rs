@@ -1,6 +1,7 @@
 //! A TCP proxy that breaks connections in the ways that networks do.
 //!
-//! Listens on loopback, forwards to a port of loopback. Bytes are never changed: they are late, cut off or not there.
+//! Listens on loopback, forwards to a port of loopback. Bytes are never changed: they are late, cut off or not there. Only
+//! the last words of an upstream that ends a connection without any can be put in its mouth.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -39,6 +40,7 @@ struct Trouble {
     /// Connections end after a number of bytes out of this range, picked anew for each.
     random_resets: Option<Range<u64>>,
     refuse: bool,
+    last_words: Option<&'static [u8]>,
 }
 
 struct Shared {
@@ -143,6 +145,11 @@ impl TcpProxy {
         self.shared.trouble().refuse = true;
     }
 
+    /// What the client reads when the upstream ends a connection, before the end.
+    pub fn say_at_the_end(&self, last_words: &'static [u8]) {
+        self.shared.trouble().last_words = Some(last_words);
+    }
+
     /// The network is fine again.
     pub fn heal(&self) {
         *self.shared.trouble() = Trouble::default();
@@ -214,15 +221,25 @@ async fn connection(client: TcpStream, upstream_port: u16, number: u64, shared: 
     let (client_in, mut client_out) = client.into_split();
     let (upstream_in, mut upstream_out) = upstream.into_split();
     let both = async {
-        tokio::try_join!(
-            way(
+        let from_client = async {
+            let sent = way(
                 client_in,
                 &mut upstream_out,
                 Direction::FromClient,
                 number,
                 &shared,
-                &budget
-            ),
+                &budget,
+            );
+            let sent = sent.await;
+            // The last words still have to reach the client.
+            if shared.trouble().last_words.is_some() {
+                Ok(())
+            } else {
+                sent
+            }
+        };
+        tokio::try_join!(
+            from_client,
             way(
                 upstream_in,
                 &mut client_out,
@@ -275,7 +292,13 @@ async fn read(
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
     loop {
-        let length = from.read(&mut buffer).await?;
+        let read = from.read(&mut buffer).await;
+        let last_words = shared.trouble().last_words;
+        if let (Some(last_words), Direction::ToClient, Ok(0) | Err(_)) = (last_words, direction, &read) {
+            let _ = queue.send((Instant::now(), last_words.to_vec())).await;
+            return Ok(());
+        }
+        let length = read?;
         if length == 0 {
             return Ok(());
         }
