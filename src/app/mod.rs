@@ -85,13 +85,14 @@ impl Bridge {
         let topics = rules.literal_topics();
         let tables = data_dir.queue_tables()?;
         let session = next_generation(&config, data_dir.session()?, accept_new_client_id)?;
-        data_dir.save_session(&session)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let spool = open_spool(&config, clock.clone())?;
         let dead_letters = Arc::new(LocalDeadLetters::open(
             &config.data_dir.join(DEAD_LETTERS_FILE),
             config.dead_letter.max_bytes,
         )?);
+        // After all files are known to be readable: a start that fails leaves them as they were.
+        data_dir.save_session(&session)?;
         let listener = http::bind(config.http.listen, "http.listen").await?;
         let class_listeners = ClassListeners::bind(&config).await?;
         let carrier = Carrier {

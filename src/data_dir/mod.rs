@@ -7,6 +7,7 @@
 mod positions;
 mod queue_tables;
 mod session;
+mod version;
 mod view;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -41,6 +42,10 @@ pub enum DataDirError {
         what: &'static str,
         source: serde_json::Error,
     },
+    #[error(
+        "{path}: written by a newer roombridge (version {found}, this one knows {known}); use that version"
+    )]
+    Newer { path: PathBuf, found: u64, known: u64 },
     #[error("could not draw random bytes: {0}")]
     Random(getrandom::Error),
 }
@@ -54,7 +59,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the folder (mode 0700) where needed and takes its lock.
+    /// Makes the folder (mode 0700) where needed, takes its lock, and refuses files of a newer version.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let failed = |cause| DataDirError::Io {
             path: path.to_owned(),
@@ -77,10 +82,13 @@ impl DataDir {
                 cause,
             })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
+            Ok(()) => {
+                version::check_all(path)?;
+                Ok(Self {
+                    path: path.to_owned(),
+                    _lock: lock,
+                })
+            }
             Err(TryLockError::WouldBlock) => Err(DataDirError::Held {
                 path: path.to_owned(),
             }),
@@ -155,7 +163,7 @@ impl DataDir {
 
     fn replace<T: Serialize>(&self, path: &Path, value: &T) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-        file.write_all(&serde_json::to_vec_pretty(value)?)?;
+        file.write_all(&serde_json::to_vec_pretty(&version::stamped(value)?)?)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         File::open(&self.path)?.sync_all()
@@ -174,9 +182,16 @@ fn read<T: DeserializeOwned>(
 ) -> Result<Option<T>, DataDirError> {
     let path = folder.join(name);
     match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|source| DataDirError::Corrupt { path, what, source }),
+        Ok(bytes) => {
+            let corrupt = |source| DataDirError::Corrupt {
+                path: path.clone(),
+                what,
+                source,
+            };
+            let value = serde_json::from_slice(&bytes).map_err(corrupt)?;
+            version::check(&path, &value)?;
+            serde_json::from_value(value).map(Some).map_err(corrupt)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(DataDirError::Io { path, cause }),
     }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{DataDirError, QueueTables, read};
+use super::{DataDirError, QueueTables, read, version};
 
 /// A data directory, for reading only.
 #[derive(Debug, Clone)]
@@ -14,12 +14,13 @@ pub struct DataDirView {
 }
 
 impl DataDirView {
-    /// The folder must be there.
+    /// The folder must be there, and hold no file of a newer version.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         fs::read_dir(path).map_err(|cause| DataDirError::Io {
             path: path.to_owned(),
             cause,
         })?;
+        version::check_all(path)?;
         Ok(Self {
             path: path.to_owned(),
         })

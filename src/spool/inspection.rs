@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::params;
 
 use super::schema;
-use crate::storage::{self, OpenError, StorageError};
+use crate::storage::{OpenError, StorageError};
 
 /// One topic's part of a spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl SpoolInspection {
         let Ok(metadata) = std::fs::metadata(path) else {
             return Ok(Self::default());
         };
-        let connection = storage::open_read_only(path, schema::CACHE_KIB)?;
+        let connection = schema::file_at(path, None).open_read_only()?;
         let read = || -> rusqlite::Result<Self> {
             // One transaction, so that all figures are of one moment.
             connection.execute_batch("BEGIN")?;

@@ -167,7 +167,7 @@ fn start(
     let (requests, to_write) = mpsc::channel();
     let (reads, to_read) = mpsc::channel();
     let reader = Reader {
-        connection: storage::open_read_only(&settings.path, schema::CACHE_KIB)?,
+        connection: schema::file(&settings).open_read_only()?,
         path: settings.path.clone(),
         shared: shared.clone(),
         clock: SpoolClock::resume(clock.clone(), opened.running_ms),

@@ -34,8 +34,9 @@ pub struct LocalFile {
 }
 
 impl LocalFile {
-    /// Opens the file for writing; makes it, mode 0600, if it is not there.
+    /// Opens the file for writing; makes it, mode 0600, if it is not there. A file of a newer version stays as it is.
     pub fn open(&self) -> Result<Connection, OpenError> {
+        self.refuse_newer()?;
         self.make().map_err(|error| OpenError::Failed {
             path: self.path.clone(),
             error: StorageError::Io(error.to_string()),
@@ -45,17 +46,47 @@ impl LocalFile {
             Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))
                 .map_err(failed)?;
         self.configure(&connection).map_err(failed)?;
-        let found: i64 = pragma(&connection, "user_version").map_err(failed)?;
-        let known = self.schema.len() as i64;
-        if found > known {
-            return Err(OpenError::Newer {
-                path: self.path.clone(),
-                found,
-                known,
-            });
-        }
+        let found = pragma(&connection, "user_version").map_err(failed)?;
         self.migrate(&mut connection, found).map_err(failed)?;
         Ok(connection)
+    }
+
+    /// Opens a file that is there, for reading only, also while another process writes it.
+    pub fn open_read_only(&self) -> Result<Connection, OpenError> {
+        let open = || {
+            let connection =
+                Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.pragma_update(None, "query_only", true)?;
+            connection.pragma_update(None, "cache_size", -i64::from(self.cache_kib))?;
+            connection.set_prepared_statement_cache_capacity(64);
+            let version = pragma(&connection, "user_version")?;
+            Ok((connection, version))
+        };
+        let (connection, found) = open().map_err(|error| self.failed(&error))?;
+        self.check_version(found)?;
+        Ok(connection)
+    }
+
+    /// Before anything is written: what is set for a file when it is opened can change it.
+    fn refuse_newer(&self) -> Result<(), OpenError> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        match self.open_read_only() {
+            Err(newer @ OpenError::Newer { .. }) => Err(newer),
+            // A file that cannot be read is judged when it is opened for writing.
+            Ok(_) | Err(OpenError::Failed { .. }) => Ok(()),
+        }
+    }
+
+    fn check_version(&self, found: i64) -> Result<(), OpenError> {
+        let known = self.schema.len() as i64;
+        if found > known {
+            let path = self.path.clone();
+            return Err(OpenError::Newer { path, found, known });
+        }
+        Ok(())
     }
 
     fn make(&self) -> io::Result<()> {
@@ -102,22 +133,6 @@ impl LocalFile {
             error: StorageError::of(error, &self.path),
         }
     }
-}
-
-/// Opens a file that is there, for reading only, also while another process writes it.
-pub fn open_read_only(path: &Path, cache_kib: u32) -> Result<Connection, OpenError> {
-    let open = || {
-        let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "query_only", true)?;
-        connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
-        connection.set_prepared_statement_cache_capacity(64);
-        Ok(connection)
-    };
-    open().map_err(|error| OpenError::Failed {
-        path: path.to_owned(),
-        error: StorageError::of(&error, path),
-    })
 }
 
 /// Opens a damaged file to read what is left; leaves its bytes as they are.

@@ -11,5 +11,5 @@ mod set_aside;
 
 pub use disk::{free_bytes, lives_in_memory};
 pub use error::{OpenError, StorageError};
-pub use file::{LocalFile, beside, checkpoint, checkpoint_if_due, open_read_only, open_to_salvage, remove};
+pub use file::{LocalFile, beside, checkpoint, checkpoint_if_due, open_to_salvage, remove};
 pub use set_aside::{finish_salvage, salvage_path, set_aside};

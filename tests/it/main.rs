@@ -13,6 +13,7 @@ mod faults;
 mod harness;
 #[cfg(feature = "embedded")]
 mod hostile_class;
+mod kept_files;
 mod limits;
 mod operator;
 mod reader;
