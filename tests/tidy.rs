@@ -253,6 +253,55 @@ fn the_architecture_page_names_each_room() {
     assert_eq!(missing, Vec::<&str>::new());
 }
 
+/// The macros of the standard library panic when nobody reads, and wait when somebody does not.
+const WRITERS: &[&str] = &["src/cli/output.rs", "src/telemetry/logging.rs"];
+
+#[test]
+fn one_writer_speaks_to_standard_output_and_standard_error() {
+    let mut wrong = Vec::new();
+    let mut used = BTreeSet::new();
+    for file in sources("src").into_iter().chain(sources("embedded/src")) {
+        let mut streams = Streams::default();
+        streams.visit_file(&syn::parse_file(&fs::read_to_string(&file).unwrap()).unwrap());
+        let is_test = file.components().any(|part| part.as_os_str() == "tests");
+        let path = file.display().to_string();
+        for named in streams.named.iter().filter(|_| !is_test) {
+            match WRITERS.contains(&path.as_str()) && !named.ends_with('!') {
+                true => _ = used.insert(path.clone()),
+                false => wrong.push(format!("{path} names {named}; write through cli/output")),
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(used.len(), WRITERS.len(), "each is a writer: {used:?}");
+}
+
+/// Macros and functions by which a file reaches the standard streams.
+#[derive(Default)]
+struct Streams {
+    named: Vec<String>,
+}
+
+impl<'ast> Visit<'ast> for Streams {
+    fn visit_macro(&mut self, found: &'ast syn::Macro) {
+        let name = found.path.segments.last().unwrap().ident.to_string();
+        if ["print", "println", "eprint", "eprintln", "dbg"].contains(&name.as_str()) {
+            self.named.push(name + "!");
+        }
+        syn::visit::visit_macro(self, found);
+    }
+
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if let syn::Expr::Path(function) = &*call.func {
+            let name = function.path.segments.last().unwrap().ident.to_string();
+            if ["stdout", "stderr"].contains(&name.as_str()) {
+                self.named.push(name);
+            }
+        }
+        syn::visit::visit_expr_call(self, call);
+    }
+}
+
 /// What a file reaches for with `crate::room` and with the names of outside crates, its tests left out.
 #[derive(Default)]
 struct Imports {

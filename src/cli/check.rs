@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
+use super::output::Report;
 use super::target::rules_to_read_by;
 use super::{FAILED, in_file};
 use crate::config::{Config, ProcessEnvironment};
@@ -29,22 +30,24 @@ pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
     telemetry::init(&config.log, &[])?;
     let rules = rules_to_read_by(&config).map_err(|error| in_file(error.into(), &arguments.config))?;
-    println!(
+    let mut report = Report::default();
+    report.line(format_args!(
         "ok    {}: {} bindings",
         arguments.config.display(),
         config.bindings.len()
-    );
-    if !arguments.connect {
-        return Ok(ExitCode::SUCCESS);
+    ));
+    let mut all = true;
+    if arguments.connect {
+        all &= tell(&mut report, "MQTT", mqtt::try_connect(&config.mqtt).await);
+        for topic in rules.literal_topics() {
+            all &= tell(
+                &mut report,
+                &format!("RocketMQ topic {topic}"),
+                topic_is_there(&config, &topic).await,
+            );
+        }
     }
-    let mut all = report("MQTT", mqtt::try_connect(&config.mqtt).await);
-    for topic in rules.literal_topics() {
-        all &= report(
-            &format!("RocketMQ topic {topic}"),
-            topic_is_there(&config, &topic).await,
-        );
-    }
-    Ok(if all {
+    report.end(if all {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FAILED)
@@ -60,15 +63,10 @@ async fn topic_is_there(config: &Config, topic: &str) -> anyhow::Result<String> 
     Ok(format!("{} queues", queues.len()))
 }
 
-fn report(what: &str, result: anyhow::Result<String>) -> bool {
-    match result {
-        Ok(detail) => {
-            println!("ok    {what}: {detail}");
-            true
-        }
-        Err(error) => {
-            println!("FAIL  {what}: {error:#}");
-            false
-        }
+fn tell(report: &mut Report, what: &str, result: anyhow::Result<String>) -> bool {
+    match &result {
+        Ok(detail) => report.line(format_args!("ok    {what}: {detail}")),
+        Err(error) => report.line(format_args!("FAIL  {what}: {error:#}")),
     }
+    result.is_ok()
 }

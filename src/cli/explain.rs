@@ -1,10 +1,10 @@
 //! `roombridge explain`: what becomes of an MQTT topic. Needs no connection.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 
+use super::output;
 use super::target::TargetArgs;
 
 const EXAMPLES: &str = "\
@@ -26,11 +26,10 @@ pub struct ExplainArgs {
 
 pub async fn run(arguments: ExplainArgs) -> anyhow::Result<ExitCode> {
     let explanation = arguments.target.offline()?.rules()?.explain(&arguments.topic);
-    let mut out = io::stdout();
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string(&explanation)?)?;
+        output::line(serde_json::to_string(&explanation)?)?;
     } else {
-        writeln!(out, "{explanation}")?;
+        output::line(explanation)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,15 +1,15 @@
 //! `roombridge history`: what was said in a room.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
+use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
 use crate::archive::{History, HistoryQuery, Progress};
 use crate::classroom::Place;
@@ -108,14 +108,17 @@ pub async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let written = write_history(&reader, query, arguments.json).await;
     reader.stop().await;
     if written? == 0 {
-        eprintln!("nothing found for {}", room.or(tag).unwrap_or_default());
+        aside(format_args!(
+            "nothing found for {}",
+            room.or(tag).unwrap_or_default()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn write_history(reader: &RocketMqReader, query: HistoryQuery, json: bool) -> anyhow::Result<u64> {
     let mut history = open_history(reader, query).await?;
-    let mut out = BufWriter::new(io::stdout());
+    let mut out = BufWriter::new(Stdout);
     let zone = TimeZone::system();
     let mut written = 0;
     while let Some(record) = history.next().await? {
@@ -136,12 +139,6 @@ pub async fn open_history(reader: &RocketMqReader, query: HistoryQuery) -> anyho
     let opened = History::open(reader, query, &mut show).await;
     bar.finish_and_clear();
     Ok(opened?)
-}
-
-/// Hidden by itself where stderr is no terminal.
-pub fn progress_bar(template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
 }
 
 fn kind(text: &str) -> Result<Kind, String> {

@@ -1,11 +1,12 @@
 //! `roombridge lag`: how far consumer groups are behind.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
 
+use super::output::Stdout;
 use super::target::TargetArgs;
 use crate::config::LagConfig;
 use crate::rocketmq::{Admin, AdminError, GroupLag};
@@ -43,7 +44,7 @@ pub async fn run(arguments: LagArgs) -> anyhow::Result<ExitCode> {
     let admin = Admin::start(target.connector()?).await?;
     let lags = read(&admin, &groups).await;
     admin.stop().await;
-    write(&mut io::stdout(), &lags?, arguments.json)?;
+    write(&mut Stdout, &lags?, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
 

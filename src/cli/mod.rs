@@ -10,13 +10,14 @@ mod explain;
 mod history;
 mod lag;
 mod notice;
+mod output;
 mod replay;
 mod run;
 mod spool;
 mod target;
 mod token;
 
-use std::io;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::binding::RuleError;
 use crate::config::ConfigError;
+use crate::telemetry;
 
 /// Exit codes, documented in `--help` and the README.
 const FAILED: u8 = 1;
@@ -82,25 +84,43 @@ enum Command {
 
 /// Parses the arguments, runs the command, prints its error, and says how it ended.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let code = match Arguments::try_parse() {
+        Ok(arguments) => run_to_its_end(arguments.command),
+        Err(answer) => show_answer(&answer),
+    };
+    telemetry::flush();
+    code
+}
+
+fn run_to_its_end(command: Command) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: could not start the runtime: {error}");
+            output::aside(format_args!("error: could not start the runtime: {error}"));
             return ExitCode::from(FAILED);
         }
     };
-    let ended = runtime.block_on(run(arguments.command));
+    let ended = runtime.block_on(run(command));
     // Clients of RocketMQ may still be closing their connections; nothing depends on it.
     runtime.shutdown_background();
-    match ended {
-        Ok(code) => code,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
+    ended.unwrap_or_else(|error| {
+        output::end_of_writing(&error).unwrap_or_else(|| {
+            output::aside(format_args!("error: {error:#}"));
             let configuration = error.is::<ConfigError>() || error.is::<RuleError>();
             ExitCode::from(if configuration { USAGE } else { FAILED })
+        })
+    })
+}
+
+/// Help and version go to standard output, complaints about the arguments beside it.
+fn show_answer(answer: &clap::Error) -> ExitCode {
+    let shown = answer.print().and_then(|()| output::Stdout.flush());
+    match shown {
+        Err(error) if !answer.use_stderr() => {
+            output::end_of_writing(&output::ours(error).into()).unwrap_or(ExitCode::from(FAILED))
         }
+        _ if answer.use_stderr() => ExitCode::from(USAGE),
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -119,7 +139,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(arguments) => token::run(arguments),
         Command::Lag(arguments) => lag::run(arguments).await,
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "roombridge", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "roombridge", &mut script);
+            output::Stdout.write_all(&script)?;
+            output::Stdout.flush()?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -132,12 +155,4 @@ fn in_file(error: anyhow::Error, file: &Path) -> anyhow::Error {
     } else {
         error
     }
-}
-
-/// `roombridge history 1 | head` is no failure.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

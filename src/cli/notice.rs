@@ -8,6 +8,8 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use super::FAILED;
+use super::output::{Report, aside};
 use super::target::TargetArgs;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -70,26 +72,28 @@ pub async fn run(arguments: NoticeArgs) -> anyhow::Result<ExitCode> {
         .await
         .context("the request ended unexpectedly")?
         .with_context(|| format!("could not reach {url}; is the bridge running?"))?;
+    let mut report = Report::default();
     if json {
-        println!("{}", serde_json::to_string(&answer)?);
+        report.line(serde_json::to_string(&answer)?);
     }
-    match (answer.id, answer.error) {
+    let code = match (answer.id, answer.error) {
         (Some(id), _) => {
             if !json {
-                println!("told room {} (message {id})", arguments.room);
+                report.line(format_args!("told room {} (message {id})", arguments.room));
             }
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
         (None, error) => {
             if !json {
-                eprintln!(
+                aside(format_args!(
                     "error: {}",
                     error.unwrap_or_else(|| "the bridge gave no answer".to_owned())
-                );
+                ));
             }
-            Ok(ExitCode::FAILURE)
+            ExitCode::from(FAILED)
         }
-    }
+    };
+    report.end(code)
 }
 
 fn post(url: &str, secret: &SecretString, body: &str) -> anyhow::Result<Answer> {

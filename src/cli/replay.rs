@@ -8,7 +8,8 @@ use clap::Args;
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
 
-use super::history::{RangeArgs, open_history, progress_bar};
+use super::history::{RangeArgs, open_history};
+use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
 use crate::archive::{
     History, HistoryQuery, LineOutput, MqttOutput, Prefix, ReplayError, ReplayEvent, ReplayOutput, Speed,
@@ -63,9 +64,9 @@ pub async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let played = play(&arguments, &target, &reader, query, prefix).await;
     reader.stop().await;
     match (played?, &arguments.to_mqtt) {
-        (0, _) => eprintln!("nothing found for {}", arguments.room),
-        (1, Some(prefix)) => eprintln!("1 message published under {prefix}/"),
-        (count, Some(prefix)) => eprintln!("{count} messages published under {prefix}/"),
+        (0, _) => aside(format_args!("nothing found for {}", arguments.room)),
+        (1, Some(prefix)) => aside(format_args!("1 message published under {prefix}/")),
+        (count, Some(prefix)) => aside(format_args!("{count} messages published under {prefix}/")),
         (_, None) => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -150,9 +151,8 @@ impl Write for BesideBar {
     fn flush(&mut self) -> io::Result<()> {
         let line = std::mem::take(&mut self.line);
         self.bar.suspend(|| {
-            let mut out = io::stdout();
-            out.write_all(&line)?;
-            out.flush()
+            Stdout.write_all(&line)?;
+            Stdout.flush()
         })
     }
 }

@@ -15,6 +15,7 @@ use jiff::{Span, SpanRelativeTo};
 use secrecy::SecretString;
 
 use super::FAILED;
+use super::output::{Aside, Stdout};
 use crate::access::{Actions, Claims, ClientId, Nonce, Parents, Role, SigningSecret, Token};
 use crate::archive::visible;
 use crate::model::{Clock, SystemClock};
@@ -123,9 +124,9 @@ impl SecretArgs {
 
 pub fn run(arguments: TokenArgs) -> anyhow::Result<ExitCode> {
     let now_ms = SystemClock::default().wall_ms();
-    let (mut out, zone) = (io::stdout().lock(), TimeZone::system());
+    let (mut out, zone) = (Stdout, TimeZone::system());
     match arguments.command {
-        Command::Issue(arguments) => issue(arguments, &mut out, &mut io::stderr(), now_ms, &zone),
+        Command::Issue(arguments) => issue(arguments, &mut out, &mut Aside, now_ms, &zone),
         Command::Inspect(arguments) => inspect(arguments, &mut out, now_ms, &zone),
     }
 }

@@ -1,12 +1,16 @@
-//! Logs on standard error, as text or JSON.
+//! Logs on standard error, as text or JSON, as far as somebody takes them; and panics among them.
 //!
-//! Promises: our own lines are not drowned: the client libraries, which write thousands of lines while a broker is away,
+//! Promises: logging ends nothing and delays nothing. Our own lines are not drowned: the client libraries, which write thousands of lines while a broker is away,
 //! are quiet unless `ROOMBRIDGE_LOG` or `log.level` names them.
 
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::log_writer::LogWriter;
 use crate::config::{LogConfig, LogFormat};
 
 const FILTER_VARIABLE: &str = "ROOMBRIDGE_LOG";
@@ -37,7 +41,16 @@ pub enum LoggingError {
     },
     #[error("cannot start logging: {0}; this process has a logger already, call init once")]
     AlreadyStarted(String),
+    #[error(
+        "cannot start the thread that writes the log: {0}; the machine may be short of memory or threads"
+    )]
+    Thread(#[source] std::io::Error),
 }
+
+static LOG: OnceLock<LogWriter> = OnceLock::new();
+
+/// How long the end of the process waits for a log that nobody reads.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Starts logging for the whole process. What the user wrote wins over `extra_directives`, and these over our quiet list.
 pub fn init(config: &LogConfig, extra_directives: &[&str]) -> Result<(), LoggingError> {
@@ -45,14 +58,45 @@ pub fn init(config: &LogConfig, extra_directives: &[&str]) -> Result<(), Logging
         .ok()
         .filter(|filter| !filter.is_empty());
     let filter = filter(config, variable, extra_directives)?;
+    let writer = LogWriter::start(std::io::stderr()).map_err(LoggingError::Thread)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        // Else it says what it cannot write with a macro that panics.
+        .log_internal_errors(false)
+        .with_writer(writer.clone());
     let started = match config.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| LoggingError::AlreadyStarted(error.to_string()))
+    started.map_err(|error| LoggingError::AlreadyStarted(error.to_string()))?;
+    let _ = LOG.set(writer);
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Writes lines that are no events where the log goes, behind what was logged before; `false` if there is no log.
+pub fn write_beside_the_log(lines: &[u8]) -> bool {
+    let log = LOG.get();
+    log.inspect(|log| log.push(lines)).is_some()
+}
+
+/// Before the process ends: returns when all is written, or after a second in which nobody read.
+pub fn flush() {
+    if let Some(log) = LOG.get() {
+        log.flush(FLUSH);
+    }
+}
+
+/// The standard library's own words go to standard error past the log, and wait for whoever reads it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    tracing::error!(
+        thread = thread.name(),
+        location = panic.location().map(tracing::field::display),
+        backtrace = %std::backtrace::Backtrace::capture(),
+        "panic: {}; please report this",
+        panic.payload_as_str().unwrap_or("without words")
+    );
 }
 
 fn filter(config: &LogConfig, variable: Option<String>, extra: &[&str]) -> Result<EnvFilter, LoggingError> {

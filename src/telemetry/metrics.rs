@@ -11,6 +11,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use super::downlink_metrics::DownlinkMetrics;
+use super::log_writer;
 use super::register::{ByMember, Register};
 use crate::model::{DeadReason, DropReason, FailureKind, FilterReason, Kind};
 
@@ -46,6 +47,7 @@ pub struct Metrics {
     /// 0 or 1, as the next one and `receive_window_full`.
     pub mqtt_connected: IntGauge,
     pub rocketmq_connected: IntGauge,
+    log_lines_lost_total: IntCounter,
     pub session_lost_total: IntCounter,
     pub receive_window_full: IntGauge,
     pub reconnects_total: IntCounter,
@@ -105,6 +107,10 @@ impl Metrics {
             )?,
             rocketmq_connected: register
                 .gauge("roombridge_rocketmq_connected", "1 while RocketMQ answers")?,
+            log_lines_lost_total: register.process_counter(
+                "roombridge_log_lines_lost_total",
+                "Lines of the log that were not written",
+            )?,
             session_lost_total: register.counter(
                 "roombridge_session_lost_total",
                 "Connections on which the broker had forgotten our session",
@@ -195,6 +201,7 @@ impl Metrics {
 
     /// All metrics in Prometheus text format.
     pub fn render(&self) -> String {
+        self.log_lines_lost_total.inc_by(log_writer::take_lost());
         let mut text = String::new();
         match TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             Ok(()) => text,

@@ -5,12 +5,13 @@
 //! Must never: import a room that does work; the rooms report to here.
 
 mod downlink_metrics;
+mod log_writer;
 mod logging;
 mod metrics;
 mod readiness;
 mod register;
 
 pub use downlink_metrics::DownlinkMetrics;
-pub use logging::{LoggingError, init};
+pub use logging::{LoggingError, flush, init, write_beside_the_log};
 pub use metrics::{EndCounts, Metrics};
 pub use readiness::{MqttReadiness, Readiness, ReadinessReport, RocketMqReadiness, SpoolReadiness};

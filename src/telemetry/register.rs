@@ -82,6 +82,10 @@ impl Register {
         self.add(IntGauge::with_opts(Opts::new(name, help))?)
     }
 
+    pub fn process_counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::with_opts(Opts::new(name, help))?)
+    }
+
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }

@@ -15,6 +15,7 @@ mod harness;
 mod hostile_class;
 mod kept_files;
 mod limits;
+mod nobody_reads;
 mod operator;
 mod reader;
 mod scripted;

@@ -5,15 +5,16 @@ mod purge;
 mod resend;
 mod send_again;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
 
-use super::FAILED;
+use super::output::{Stdout, aside};
 use super::target::TargetArgs;
+use super::{FAILED, output};
 use crate::archive::{LetterRecord, LetterSummary, visible};
 use letters::Sources;
 
@@ -47,7 +48,7 @@ enum Command {
     ///
     /// A letter of the local store leaves it once RocketMQ has stored the message. RocketMQ deletes no single message:
     /// letters there stay in the list until its retention ends. Sent twice, a message is shown once, because readers
-    /// fold copies by id.
+    /// fold copies by id. It goes on to the last one also when nobody reads what it writes any more.
     Resend(send_again::ResendArgs),
     /// Throw letters of the local store away; those in RocketMQ leave with its retention.
     Purge(purge::PurgeArgs),
@@ -108,7 +109,7 @@ async fn list(arguments: ListArgs) -> anyhow::Result<ExitCode> {
     let ended = gather(&sources, &mut listed).await;
     sources.close().await;
     listed.sort_by_key(|summary| summary.arrived_ms);
-    let (mut out, zone) = (io::stdout().lock(), TimeZone::system());
+    let (mut out, zone) = (Stdout, TimeZone::system());
     match (arguments.json, listed.is_empty()) {
         (true, _) => {}
         (false, true) if ended.is_err() => {}
@@ -141,12 +142,14 @@ async fn show(arguments: ShowArgs) -> anyhow::Result<ExitCode> {
     match ended {
         Err(error) if shown == 0 => Err(error),
         Ok(()) if shown == 0 => {
-            eprintln!("no dead letter {}", visible(&arguments.id));
+            aside(format_args!("no dead letter {}", visible(&arguments.id)));
             Ok(ExitCode::from(FAILED))
         }
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("it may lie in RocketMQ, too, which cannot be read: {error:#}");
+            aside(format_args!(
+                "it may lie in RocketMQ, too, which cannot be read: {error:#}"
+            ));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -157,7 +160,7 @@ async fn write_all_of(sources: &Sources, arguments: &ShowArgs, shown: &mut u64) 
     let mut letters = sources.letters();
     while let Some(found) = letters.next().await? {
         if found.letter.id == arguments.id {
-            LetterRecord::of(&found.letter, found.place).write(&mut io::stdout(), arguments.json, &zone)?;
+            LetterRecord::of(&found.letter, found.place).write(&mut Stdout, arguments.json, &zone)?;
             *shown += 1;
         }
     }

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::letters::local_store;
+use super::output::{Report, aside};
 use super::{Chosen, FAILED, TargetArgs};
 use crate::archive::visible;
 use crate::spool::{LocalDeadLetters, SpoolError};
@@ -36,18 +37,19 @@ pub fn run(arguments: &PurgeArgs) -> anyhow::Result<ExitCode> {
         }
         None => not_found.extend(arguments.chosen.ids.iter().map(String::as_str)),
     }
+    let mut report = Report::default();
     if arguments.json {
-        println!("{}", json!({"purged": purged, "not_found": not_found}));
+        report.line(json!({"purged": purged, "not_found": not_found}));
     } else {
-        println!("{purged} purged");
+        report.line(format_args!("{purged} purged"));
         for id in &not_found {
-            eprintln!(
+            aside(format_args!(
                 "{} is not in the local store; what lies in RocketMQ leaves with its retention",
                 visible(id)
-            );
+            ));
         }
     }
-    Ok(if not_found.is_empty() {
+    report.end(if not_found.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FAILED)

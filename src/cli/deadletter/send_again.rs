@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::letters::{Found, Sources};
+use super::output::{Report, aside};
 use super::resend::{Resender, Resent};
 use super::{Chosen, FAILED, TargetArgs};
 use crate::archive::visible;
@@ -37,31 +38,37 @@ impl Told {
 pub async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
     let sources = Sources::open_both(&arguments.target).await?;
     let mut told = Told::default();
-    let ended = resend_chosen(&sources, &arguments, &mut told).await;
+    let mut report = Report::default();
+    let ended = resend_chosen(&sources, &arguments, &mut told, &mut report).await;
     sources.close().await;
     if !arguments.json {
-        eprintln!(
+        aside(format_args!(
             "{} sent again, {} still dead",
             told.stored.len(),
             told.still_dead.len()
-        );
+        ));
     }
     ended?;
     let mut failed = !told.still_dead.is_empty();
     for id in &arguments.chosen.ids {
         if !told.stored.contains(id) && !told.still_dead.contains(id) {
-            eprintln!("no dead letter {}", visible(id));
+            aside(format_args!("no dead letter {}", visible(id)));
             failed = true;
         }
     }
-    Ok(if failed {
+    report.end(if failed {
         ExitCode::from(FAILED)
     } else {
         ExitCode::SUCCESS
     })
 }
 
-async fn resend_chosen(sources: &Sources, arguments: &ResendArgs, told: &mut Told) -> anyhow::Result<()> {
+async fn resend_chosen(
+    sources: &Sources,
+    arguments: &ResendArgs,
+    told: &mut Told,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let resender = Resender::new(&sources.config, sources.rocketmq()?)?;
     let mut letters = sources.letters();
     while let Some(found) = match letters.next_local()? {
@@ -77,12 +84,12 @@ async fn resend_chosen(sources: &Sources, arguments: &ResendArgs, told: &mut Tol
         if !told.stored.contains(id) {
             match resend_one(&resender, &found).await? {
                 Resent::Stored(topic) => {
-                    say(arguments.json, id, Ok(&topic));
+                    report.line(what_came(arguments.json, id, Ok(&topic)));
                     told.still_dead.remove(id);
                     told.stored.insert(id.clone());
                 }
                 Resent::StillDead(reason) => {
-                    say(arguments.json, id, Err(&reason));
+                    report.line(what_came(arguments.json, id, Err(&reason)));
                     told.still_dead.insert(id.clone());
                     continue;
                 }
@@ -103,11 +110,11 @@ async fn resend_one(resender: &Resender, found: &Found) -> anyhow::Result<Resent
     resender.resend(&found.letter).await
 }
 
-fn say(json: bool, id: &str, ended: Result<&str, &str>) {
+fn what_came(json: bool, id: &str, ended: Result<&str, &str>) -> String {
     match (json, ended) {
-        (true, Ok(topic)) => println!("{}", json!({"id": id, "stored": true, "topic": topic})),
-        (true, Err(reason)) => println!("{}", json!({"id": id, "stored": false, "reason": reason})),
-        (false, Ok(topic)) => println!("{}  stored in {topic}", visible(id)),
-        (false, Err(reason)) => println!("{}  still dead: {}", visible(id), visible(reason)),
+        (true, Ok(topic)) => json!({"id": id, "stored": true, "topic": topic}).to_string(),
+        (true, Err(reason)) => json!({"id": id, "stored": false, "reason": reason}).to_string(),
+        (false, Ok(topic)) => format!("{}  stored in {topic}", visible(id)),
+        (false, Err(reason)) => format!("{}  still dead: {}", visible(id), visible(reason)),
     }
 }

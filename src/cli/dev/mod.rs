@@ -16,6 +16,7 @@ use roombridge_embedded::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
+use super::output;
 use super::run::exit_code;
 use super::target::{DEV_OPERATOR, DevInstance, default_dev_data_dir, dev_bridge_dir};
 use crate::access::{Gatekeeper, Operator};
@@ -154,10 +155,13 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
         while !readiness.is_ready() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        println!(
-            "{banner}\n\nReady after {:.1} s. Stop with Ctrl-C.",
-            started.elapsed().as_secs_f64()
-        );
+        let ready_after = started.elapsed().as_secs_f64();
+        let told = output::line(format_args!(
+            "{banner}\n\nReady after {ready_after:.1} s. Stop with Ctrl-C."
+        ));
+        if let Err(error) = told {
+            tracing::warn!(%error, "nobody reads the addresses; they stand in dev.json of the data folder, too");
+        }
     });
     let ended = bridge.run(lifecycle).await;
     DevInstance::remove(&data);

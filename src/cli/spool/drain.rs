@@ -3,7 +3,6 @@
 //! Promises: the same order, retries and dead letters as in a running bridge, because it is the same code; a stop at any
 //! moment loses nothing.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use crate::app::{self, Middle};
-use crate::cli::history::progress_bar;
+use crate::cli::output::{Report, aside, progress_bar};
 use crate::cli::target::rules_to_read_by;
 use crate::cli::{FAILED, STOPPED_EARLY, in_file};
 use crate::config::{Config, ProcessEnvironment};
@@ -105,12 +104,12 @@ pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
         left,
         seconds: started.elapsed().as_secs_f64(),
     };
-    tell(&summary, arguments.json)?;
-    if let Some(why) = poisoned {
-        eprintln!("error: {why}; docs/SPOOL.md says what to do");
-        return Ok(ExitCode::from(FAILED));
-    }
-    Ok(if left == 0 {
+    let mut report = Report::default();
+    report.line(told(&summary, arguments.json)?);
+    report.end(if let Some(why) = poisoned {
+        aside(format_args!("error: {why}; docs/SPOOL.md says what to do"));
+        ExitCode::from(FAILED)
+    } else if left == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(STOPPED_EARLY)
@@ -193,18 +192,14 @@ async fn until_empty(spool: &dyn Overflow, bar: &ProgressBar, lifecycle: &Lifecy
     }
 }
 
-fn tell(summary: &Summary, json: bool) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn told(summary: &Summary, json: bool) -> serde_json::Result<String> {
     if json {
-        writeln!(out, "{}", serde_json::to_string(summary)?)?;
-        return Ok(());
+        return serde_json::to_string(summary);
     }
     if summary.at_start == 0 {
-        writeln!(out, "the spool is empty")?;
-        return Ok(());
+        return Ok("the spool is empty".to_owned());
     }
-    writeln!(
-        out,
+    Ok(format!(
         "{} of {} messages stored in {:.1} s; {} dead letters, {} given up, {} left",
         HumanCount(summary.stored),
         HumanCount(summary.at_start),
@@ -212,6 +207,5 @@ fn tell(summary: &Summary, json: bool) -> anyhow::Result<()> {
         HumanCount(summary.dead_lettered),
         HumanCount(summary.dropped),
         HumanCount(summary.left)
-    )?;
-    Ok(())
+    ))
 }

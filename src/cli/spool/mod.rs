@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::output::Stdout;
 use super::target::TargetArgs;
 use crate::archive::visible;
 use crate::config::SpoolConfig;
@@ -64,7 +65,7 @@ pub async fn run(arguments: SpoolArgs) -> anyhow::Result<ExitCode> {
         inspection: &inspection,
         config: &config.spool,
     };
-    let mut out = io::stdout().lock();
+    let mut out = Stdout;
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string(&shown.report())?)?;
     } else {

@@ -1,6 +1,6 @@
 //! The roombridge binary under test: run it with a configuration, break it, read its metrics.
 
-use std::process::{Command, ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use toml::{Table, Value};
@@ -40,6 +40,16 @@ impl Bridge {
     /// With variables in its environment, at each start; does not wait until it is ready.
     #[track_caller]
     pub fn start_with_variables(config_toml: &str, variables: &[(&str, String)]) -> Bridge {
+        Bridge::start_speaking_to(config_toml, variables, None)
+    }
+
+    /// At its first start standard error is that one instead of the log that `log_text` reads.
+    #[track_caller]
+    pub fn start_speaking_to(
+        config_toml: &str,
+        variables: &[(&str, String)],
+        error: Option<Stdio>,
+    ) -> Bridge {
         let variables: Vec<_> = variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()))
@@ -50,7 +60,7 @@ impl Bridge {
         config.entry("data_dir").or_insert(data_dir);
         let http_port = http_port(&mut config);
         scratch.write("roombridge.toml", &config.to_string());
-        let process = launch(&scratch, 1, &variables);
+        let process = launch(&scratch, 1, &variables, error);
         Bridge {
             process,
             http_port,
@@ -79,7 +89,7 @@ impl Bridge {
     pub fn start_again_without_waiting(&mut self) {
         assert!(!self.process.is_running(), "the bridge still runs");
         self.starts += 1;
-        self.process = launch(&self.scratch, self.starts, &self.variables);
+        self.process = launch(&self.scratch, self.starts, &self.variables, None);
     }
 
     /// SIGKILL.
@@ -174,18 +184,18 @@ pub fn roombridge_cli(arguments: &[&str]) -> Output {
     run_to_end(command, Duration::from_secs(60))
 }
 
-fn launch(scratch: &Scratch, start: u32, variables: &[(String, String)]) -> Process {
+fn launch(scratch: &Scratch, start: u32, variables: &[(String, String)], error: Option<Stdio>) -> Process {
     let mut command = Command::new(BINARY);
     command
         .arg("run")
         .arg("--config")
         .arg(scratch.join("roombridge.toml"))
         .envs(variables.iter().map(|(name, value)| (name, value)));
-    Process::spawn(
-        "roombridge",
-        command,
-        &scratch.join(&format!("roombridge-{start}.log")),
-    )
+    let log = scratch.join(&format!("roombridge-{start}.log"));
+    match error {
+        Some(error) => Process::spawn_speaking_to("roombridge", command, &log, Stdio::null(), error),
+        None => Process::spawn("roombridge", command, &log),
+    }
 }
 
 /// Where the configuration says that the bridge listens for HTTP, made up where it does not.

@@ -32,4 +32,5 @@ pub mod scratch;
 pub mod scripted_broker;
 pub mod second_broker;
 pub mod small_disk;
+pub mod streams;
 pub mod tcp_proxy;

@@ -23,10 +23,15 @@ impl Process {
     pub fn spawn(name: &str, command: Command, log: &Path) -> Process {
         let file = File::create(log).expect("a log file can be made");
         let copy = file.try_clone().expect("a log file can be shared");
+        Process::spawn_speaking_to(name, command, log, file.into(), copy.into())
+    }
+
+    /// The same with other streams; `log` is what a test reads of them, if anything is.
+    pub fn spawn_speaking_to(name: &str, command: Command, log: &Path, out: Stdio, error: Stdio) -> Process {
         let mut tied = Command::new("setpriv");
         tied.args(["--pdeathsig", "KILL", "--"]);
         copy_call(&command, &mut tied);
-        tied.stdin(Stdio::null()).stdout(file).stderr(copy);
+        tied.stdin(Stdio::null()).stdout(out).stderr(error);
         let child = spawn_from_lasting_thread(tied)
             .unwrap_or_else(|error| panic!("{name} cannot be started: {error}; run scripts/setup test"));
         Process {
@@ -137,6 +142,12 @@ impl Drop for Process {
 /// Runs `command` to its end; panics when it takes longer than `deadline`.
 #[track_caller]
 pub fn run_to_end(command: Command, deadline: Duration) -> Output {
+    run_to_end_speaking_to(command, deadline, Stdio::piped(), Stdio::piped())
+}
+
+/// The same with other streams, of which nothing is in the output then.
+#[track_caller]
+pub fn run_to_end_speaking_to(command: Command, deadline: Duration, out: Stdio, error: Stdio) -> Output {
     let mut limited = Command::new("timeout");
     limited
         .arg("--kill-after=5")
@@ -144,6 +155,8 @@ pub fn run_to_end(command: Command, deadline: Duration) -> Output {
     copy_call(&command, &mut limited);
     let output = limited
         .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(error)
         .output()
         .expect("timeout(1) can be started");
     assert_ne!(
