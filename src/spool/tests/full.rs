@@ -228,7 +228,9 @@ async fn a_removal_without_room_is_tried_again_by_itself() {
 }
 
 fn rows_in_file(path: &Path) -> i64 {
-    let connection = crate::spool::schema::file_at(path, None).open_read_only().unwrap();
+    let connection = crate::spool::schema::file_at(path, None)
+        .open_read_only()
+        .unwrap();
     connection
         .query_row("SELECT count(*) FROM messages", [], |row| row.get(0))
         .unwrap()
