@@ -40,6 +40,8 @@ pub mod lifecycle;
 
 pub mod app;
 
+mod watch_data_dir;
+
 mod watch_rocketmq;
 
 mod watch_spool;

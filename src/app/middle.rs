@@ -80,9 +80,12 @@ impl Middle<'_> {
             link,
             tables: self.tables,
             save_tables: Box::new(move |tables| {
-                if let Err(error) = data_dir.save_queue_tables(tables) {
-                    tracing::error!(%error, "the queue tables could not be written; rooms may change queues at the next start");
-                }
+                let saving = data_dir.save_queue_tables(tables);
+                Box::pin(async move {
+                    if let Err(error) = saving.await {
+                        tracing::error!(%error, "the queue tables could not be written; rooms may change queues at the next start");
+                    }
+                })
             }),
             limits: BatchLimits {
                 messages: config.pipeline.batch_messages,

@@ -7,6 +7,7 @@ mod middle;
 mod way_down;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::pipeline::{Link, ReceiptLedger, Remembered, intake, tail};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
-use crate::{http, watch_rocketmq, watch_spool};
+use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
 
 use class::ClassListeners;
 pub use class::{ClassAddresses, gatekeeper};
@@ -40,6 +41,9 @@ const SETTLEMENTS: usize = 1024;
 
 /// How long a start that has a spool waits for a RocketMQ that does not answer.
 const TAIL_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// A start that takes so long to read and write the `data_dir` says so.
+const START_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a bridge ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +84,14 @@ impl Bridge {
     /// Takes the data directory and the HTTP port, and checks all that can be checked without a connection.
     /// `accept_new_client_id`: go on although the directory knows another client id, whose session stays behind.
     pub async fn prepare(config: Config, accept_new_client_id: bool) -> anyhow::Result<Self> {
+        // Nothing runs yet that could stand still with the disk, so it is waited for, but not in silence.
+        let telling = tokio::spawn(tell_of_a_slow_disk(config.data_dir.clone()));
+        let prepared = Self::prepare_now(config, accept_new_client_id).await;
+        telling.abort();
+        prepared
+    }
+
+    async fn prepare_now(config: Config, accept_new_client_id: bool) -> anyhow::Result<Self> {
         let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
         let rules = Arc::new(rules(&config, &data_dir)?);
         let topics = rules.literal_topics();
@@ -92,7 +104,7 @@ impl Bridge {
             config.dead_letter.max_bytes,
         )?);
         // After all files are known to be readable: a start that fails leaves them as they were.
-        data_dir.save_session(&session)?;
+        data_dir.save_session(&session).await?;
         let listener = http::bind(config.http.listen, "http.listen").await?;
         let class_listeners = ClassListeners::bind(&config).await?;
         let carrier = Carrier {
@@ -144,19 +156,22 @@ impl Bridge {
         let Self {
             listener,
             class_listeners,
-            carrier,
+            mut carrier,
         } = self;
         let (metrics, readiness) = (carrier.metrics.clone(), carrier.readiness.clone());
         let pages = tokio::spawn(http::serve(listener, metrics, readiness, stopped));
         let ended = carrier.carry(&lifecycle, class_listeners).await;
         lifecycle.stop_now.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), pages).await;
+        // Closing its files may wait for the disk, and nothing hangs on it.
+        let closing = tokio::task::spawn_blocking(move || drop(carrier));
+        let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
         ended
     }
 }
 
 impl Carrier {
-    async fn carry(mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
+    async fn carry(&mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
         let reader = Arc::new(RocketMqReader::start(self.connector.clone()).await?);
         let topics = self.topics();
         let written: Vec<String> = self.tables.topics.keys().cloned().collect();
@@ -165,6 +180,11 @@ impl Carrier {
             reader.clone(),
             topics,
             self.config.rocketmq.lag.clone(),
+            self.metrics.clone(),
+            self.readiness.clone(),
+        );
+        let watching_data_dir = watch_data_dir::start(
+            self.data_dir.clone(),
             self.metrics.clone(),
             self.readiness.clone(),
         );
@@ -221,7 +241,9 @@ impl Carrier {
             .await
             .context("the pipeline ended unexpectedly; please report this")?;
         join(others).await?;
+        self.write_the_last(lifecycle).await;
         watching.abort();
+        watching_data_dir.abort();
         if let Some(watching) = watching_spool {
             watching.abort();
         }
@@ -235,6 +257,29 @@ impl Carrier {
             "stopped early: the MQTT broker delivers again what was not acknowledged"
         );
         Ok(Ended::StoppedEarly)
+    }
+
+    /// Positions, most of all. A disk that stands still is not waited for longer than the stop may last.
+    async fn write_the_last(&self, lifecycle: &Lifecycle) {
+        let waited_for = async {
+            tokio::select! {
+                () = lifecycle.stop_now.cancelled() => {}
+                () = tokio::time::sleep(self.config.shutdown.drain) => {}
+            }
+        };
+        tokio::select! {
+            () = self.data_dir.idle() => {}
+            () = waited_for => {}
+        }
+        if let Some(unwritten) = self.data_dir.unwritten() {
+            tracing::error!(
+                data_dir = %self.data_dir.path().display(),
+                files = unwritten.files.join(", "),
+                waited_s = unwritten.waits.as_secs(),
+                "stopped before the disk had these files: what they would have said is found out again by the next start, \
+                 and messages that went down to MQTT since then come again"
+            );
+        }
     }
 
     /// What the last process stored or spooled last. With a spool, RocketMQ being away must not keep the bridge from
@@ -327,6 +372,15 @@ async fn join(tasks: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
             .context("the downlink or the classroom ended unexpectedly; please report this")?;
     }
     Ok(())
+}
+
+async fn tell_of_a_slow_disk(data_dir: PathBuf) {
+    tokio::time::sleep(START_PATIENCE).await;
+    tracing::warn!(
+        data_dir = %data_dir.display(),
+        "the start still waits for the disk of the data_dir, after {} s; nothing is taken in before it answers",
+        START_PATIENCE.as_secs()
+    );
 }
 
 /// Compiles the rules with the deployment's origin key, or the one of this data directory.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::progress::{Progress, name_of};
 use super::wake::Wakes;
 use super::{Item, OPEN_BYTES, OPEN_MESSAGES, Place};
-use crate::data_dir::{DataDir, Position, Positions};
+use crate::data_dir::{DataDir, DataDirError, Position, Positions, Saving, answered};
 use crate::model::{Clock, FailureKind, QueueName};
 use crate::pipeline::ports::{Page, ReadError, Reader};
 use crate::telemetry::Metrics;
@@ -73,9 +73,12 @@ pub struct Follower {
     /// Nobody has stored anything through us yet.
     beginning: bool,
     unsaved: bool,
+    /// A save that the disk has not answered; what ends meanwhile is in the next one.
+    saving: Option<Saving>,
     queues: BTreeMap<(Arc<str>, QueueName), Queue>,
     reads: JoinSet<Read>,
     said: Option<Instant>,
+    said_unsaved: Option<Instant>,
 }
 
 struct Queue {
@@ -92,16 +95,18 @@ struct Read {
 
 impl Follower {
     /// Reads where it stopped last time.
-    pub fn new(parts: FollowerParts) -> Result<Self, crate::data_dir::DataDirError> {
+    pub fn new(parts: FollowerParts) -> Result<Self, DataDirError> {
         Ok(Self {
             positions: parts.data_dir.positions(parts.name)?,
             started_ms: parts.clock.wall_ms(),
             beginning: true,
             parts,
             unsaved: false,
+            saving: None,
             queues: BTreeMap::new(),
             reads: JoinSet::new(),
             said: None,
+            said_unsaved: None,
         })
     }
 
@@ -112,7 +117,8 @@ impl Follower {
         self.beginning = false;
     }
 
-    /// Runs until `stop`, then waits for what is open until `stop_now`, and saves.
+    /// Runs until `stop`, then waits for what is open until `stop_now`, and asks for a last save, which whoever holds the
+    /// `data_dir` waits for.
     pub async fn run(mut self, stop: CancellationToken, stop_now: CancellationToken) {
         let mut saves = interval(SAVE_EVERY);
         let mut routes = interval(ROUTE_EVERY);
@@ -140,7 +146,8 @@ impl Follower {
                         self.read(read).await;
                     }
                 }
-                _ = saves.tick() => self.save(),
+                _ = saves.tick(), if self.saving.is_none() => self.save(),
+                saved = answered(&mut self.saving) => self.saved(saved),
                 _ = routes.tick(), if reads_on(&stop) => self.look_at_routes().await,
                 Some((topic, queue)) = self.parts.wakes.recv() => self.wake(topic, queue),
                 () = sleep_until(due), if reads_on(&stop) => {}
@@ -252,16 +259,24 @@ impl Follower {
             let position = state.progress.position().clone();
             self.positions.set(topic, queue, position);
         }
-        match self
-            .parts
-            .data_dir
-            .save_positions(self.parts.name, &self.positions)
-        {
-            Ok(()) => self.unsaved = false,
-            Err(error) => tracing::error!(
+        self.unsaved = false;
+        self.saving = Some(
+            self.parts
+                .data_dir
+                .save_positions(self.parts.name, &self.positions),
+        );
+    }
+
+    fn saved(&mut self, saved: Result<(), DataDirError>) {
+        let Err(error) = saved else { return };
+        self.unsaved = true;
+        let now = Instant::now();
+        if self.said_unsaved.is_none_or(|said| now > said + SAY_AGAIN_AFTER) {
+            self.said_unsaved = Some(now);
+            tracing::error!(
                 %error,
                 "the position in RocketMQ could not be written; after a restart messages come again"
-            ),
+            );
         }
     }
 

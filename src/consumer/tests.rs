@@ -159,6 +159,7 @@ struct Following {
     stop: CancellationToken,
     stop_now: CancellationToken,
     task: JoinHandle<()>,
+    data_dir: Arc<DataDir>,
 }
 
 impl Story {
@@ -174,6 +175,7 @@ impl Story {
         let (items, taken) = mpsc::channel(OPEN_MESSAGES + 32);
         let (ended, endings) = mpsc::unbounded_channel();
         let (news, wakes) = wakes();
+        let data_dir = Arc::new(DataDir::open(self.folder.path()).unwrap());
         let mut follower = Follower::new(FollowerParts {
             name: "test",
             topics: vec![Topic {
@@ -181,7 +183,7 @@ impl Story {
                 start,
             }],
             reader: self.memory.clone(),
-            data_dir: Arc::new(DataDir::open(self.folder.path()).unwrap()),
+            data_dir: data_dir.clone(),
             clock: self.memory.clock.clone(),
             metrics: self.metrics.clone(),
             items,
@@ -199,6 +201,7 @@ impl Story {
             stop,
             stop_now,
             task,
+            data_dir,
         }
     }
 
@@ -233,11 +236,13 @@ impl Following {
     async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
+        self.data_dir.idle().await;
     }
 
     async fn crash(self) {
         self.stop_now.cancel();
         self.task.await.unwrap();
+        self.data_dir.idle().await;
     }
 }
 

@@ -1,19 +1,29 @@
 //! The folder of what must outlive the process: session stamp, queue tables, positions, origin key; one process at a time.
 //!
-//! Promises: a write is on the disk, whole or not at all, when the call returns; the folder is readable by its owner
-//! only; two processes never hold one folder.
+//! Promises: a write is on the disk, whole or not at all, when its [`Saving`] is answered; asking for it waits for no disk,
+//! so a disk that stands still holds only those who need its answer; the folder is readable by its owner only; two processes
+//! never hold one folder.
 //! Must never: know a protocol, or keep what can be read back from RocketMQ.
+//!
+//! Reading blocks on the disk, and is for the start only.
 
 mod positions;
 mod queue_tables;
 mod session;
 mod version;
 mod view;
+mod writer;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+#[cfg(test)]
+pub(crate) mod gate;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +32,8 @@ pub use positions::{Position, Positions};
 pub use queue_tables::{QueueTables, SLOTS, TopicQueues};
 pub use session::SessionState;
 pub use view::DataDirView;
+use writer::{BeforeWrite, Writer};
+pub use writer::{Saving, Unwritten, answered};
 
 const MUTES_FILE: &str = "mutes.json";
 
@@ -34,6 +46,14 @@ pub enum DataDirError {
     Held { path: PathBuf },
     #[error("{path}: {cause}; check that the data_dir exists or can be made, and its owner")]
     Io { path: PathBuf, cause: io::Error },
+    #[error(
+        "{path}: could not be written: {cause}; check the disk of the data_dir, its free space and its owner"
+    )]
+    NotWritten { path: PathBuf, cause: Arc<io::Error> },
+    #[error(
+        "{path}: could not be written, because the thread that writes has ended; restart, and please report this"
+    )]
+    WriterEnded { path: PathBuf },
     #[error(
         "{path}: not readable as {what}: {source}; restore it from a backup, or move it away to begin anew"
     )]
@@ -54,13 +74,16 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// Held for its lock, which ends with the process.
-    _lock: File,
+    writer: Writer,
 }
 
 impl DataDir {
     /// Makes the folder (mode 0700) where needed, takes its lock, and refuses files of a newer version.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        Self::open_with(path, None)
+    }
+
+    fn open_with(path: &Path, before_write: Option<BeforeWrite>) -> Result<Self, DataDirError> {
         let failed = |cause| DataDirError::Io {
             path: path.to_owned(),
             cause,
@@ -86,7 +109,7 @@ impl DataDir {
                 version::check_all(path)?;
                 Ok(Self {
                     path: path.to_owned(),
-                    _lock: lock,
+                    writer: Writer::start(path, lock, before_write).map_err(failed)?,
                 })
             }
             Err(TryLockError::WouldBlock) => Err(DataDirError::Held {
@@ -101,16 +124,16 @@ impl DataDir {
         self.read("session.json", "session state")
     }
 
-    pub fn save_session(&self, session: &SessionState) -> Result<(), DataDirError> {
-        self.write("session.json", session)
+    pub fn save_session(&self, session: &SessionState) -> Saving {
+        self.save("session.json", session)
     }
 
     pub fn queue_tables(&self) -> Result<QueueTables, DataDirError> {
         Ok(self.read("queues.json", "queue tables")?.unwrap_or_default())
     }
 
-    pub fn save_queue_tables(&self, tables: &QueueTables) -> Result<(), DataDirError> {
-        self.write("queues.json", tables)
+    pub fn save_queue_tables(&self, tables: &QueueTables) -> Saving {
+        self.save("queues.json", tables)
     }
 
     /// Where that follower of topics has come to; empty before its first save.
@@ -119,8 +142,8 @@ impl DataDir {
         Ok(positions.unwrap_or_default())
     }
 
-    pub fn save_positions(&self, follower: &str, positions: &Positions) -> Result<(), DataDirError> {
-        self.write(&positions_file(follower), positions)
+    pub fn save_positions(&self, follower: &str, positions: &Positions) -> Saving {
+        self.save(&positions_file(follower), positions)
     }
 
     /// The classroom's mutes as it wrote them; what they mean is its own affair.
@@ -130,24 +153,50 @@ impl DataDir {
     }
 
     /// `mutes`: JSON.
-    pub fn save_mutes(&self, mutes: &str) -> Result<(), DataDirError> {
-        let value: serde_json::Value =
-            serde_json::from_str(mutes).map_err(|source| DataDirError::Corrupt {
-                path: self.path.join(MUTES_FILE),
-                what: "the classroom's mutes",
-                source,
-            })?;
-        self.write(MUTES_FILE, &value)
+    pub fn save_mutes(&self, mutes: &str) -> Saving {
+        match serde_json::from_str::<serde_json::Value>(mutes) {
+            Ok(mutes) => self.save(MUTES_FILE, &mutes),
+            Err(source) => {
+                let path = self.path.join(MUTES_FILE);
+                let what = "the classroom's mutes";
+                Box::pin(async move { Err(DataDirError::Corrupt { path, what, source }) })
+            }
+        }
     }
 
-    /// The key that marks what this bridge stored, made on first use. Bridges that share topics set a common one.
+    /// What the disk has not answered yet; `None`: nothing.
+    pub fn unwritten(&self) -> Option<Unwritten> {
+        self.writer.unwritten()
+    }
+
+    /// Returns when everything that was asked for is written, or has failed. Without a deadline: a disk may stand still.
+    pub async fn idle(&self) {
+        self.writer.idle().await;
+    }
+
+    /// Returns when nothing can be written any more, because the thread that writes has ended.
+    pub async fn writer_ended(&self) {
+        self.writer.ended().await;
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key that marks what this bridge stored, made on first use. Bridges that share topics set a common one. Blocks on
+    /// the disk, like all that a start reads.
     pub fn origin_key(&self) -> Result<Vec<u8>, DataDirError> {
         if let Some(key) = self.read::<Vec<u8>>("origin-key.json", "origin key")? {
             return Ok(key);
         }
         let mut key = vec![0; 32];
         getrandom::fill(&mut key).map_err(DataDirError::Random)?;
-        self.write("origin-key.json", &key)?;
+        let bytes = serde_json::to_vec_pretty(&key).map_err(io::Error::from);
+        let written = bytes.and_then(|bytes| writer::replace(&self.path, "origin-key.json", &bytes));
+        written.map_err(|cause| DataDirError::Io {
+            path: self.path.join("origin-key.json"),
+            cause,
+        })?;
         Ok(key)
     }
 
@@ -155,18 +204,16 @@ impl DataDir {
         read(&self.path, name, what)
     }
 
-    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), DataDirError> {
-        let path = self.path.join(name);
-        self.replace(&path, value)
-            .map_err(|cause| DataDirError::Io { path, cause })
-    }
-
-    fn replace<T: Serialize>(&self, path: &Path, value: &T) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-        file.write_all(&serde_json::to_vec_pretty(&version::stamped(value)?)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        File::open(&self.path)?.sync_all()
+    fn save<T: Serialize>(&self, name: &str, value: &T) -> Saving {
+        let bytes = version::stamped(value).and_then(|value| serde_json::to_vec_pretty(&value));
+        match bytes {
+            Ok(bytes) => self.writer.save(name, bytes),
+            Err(error) => {
+                let path = self.path.join(name);
+                let cause = Arc::new(io::Error::from(error));
+                Box::pin(async move { Err(DataDirError::NotWritten { path, cause }) })
+            }
+        }
     }
 }
 
@@ -194,51 +241,5 @@ fn read<T: DeserializeOwned>(
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(DataDirError::Io { path, cause }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::QueueName;
-
-    #[test]
-    fn a_second_process_is_kept_off() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = DataDir::open(folder.path()).unwrap();
-        let error = DataDir::open(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("another roombridge"), "{error}");
-        drop(held);
-        DataDir::open(folder.path()).unwrap();
-    }
-
-    #[test]
-    fn what_was_written_is_there_for_the_next_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut tables = QueueTables::default();
-        let queues = (0..4)
-            .map(|id| QueueName {
-                broker: "a".into(),
-                id,
-            })
-            .collect();
-        tables.topics.insert("room".into(), TopicQueues::first(queues));
-        let key = {
-            let data_dir = DataDir::open(folder.path()).unwrap();
-            assert!(data_dir.session().unwrap().is_none());
-            data_dir.save_queue_tables(&tables).unwrap();
-            data_dir.origin_key().unwrap()
-        };
-        let data_dir = DataDir::open(folder.path()).unwrap();
-        assert_eq!(data_dir.queue_tables().unwrap(), tables);
-        assert_eq!(data_dir.origin_key().unwrap(), key);
-    }
-
-    #[test]
-    fn a_damaged_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("session.json"), "{").unwrap();
-        let error = DataDir::open(folder.path()).unwrap().session().unwrap_err();
-        assert!(error.to_string().contains("session.json"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use super::Lesson;
 use crate::binding::{Bound, Derivation, Unbound, own_record};
 use crate::classroom::{self, Audit, Delivery, Did, derived_id};
 use crate::consumer::Place;
-use crate::model::{DeadLetter, DeadReason};
+use crate::model::DeadLetter;
 use crate::pipeline::Told;
 
 /// The ordinal of the audit record; deliveries count from 0.
@@ -15,11 +15,30 @@ const AUDIT_ORDINAL: u32 = u32::MAX;
 impl Lesson {
     /// Gives everything to the pipeline; the source has ended when all of it is stored.
     pub(super) async fn send(&mut self, place: Option<Place>, made: Vec<Bound>) {
-        if made.is_empty() {
+        self.send_with(place, made, None).await;
+    }
+
+    /// The same, and puts the letter aside, with its bytes: what the classroom could make nothing of.
+    pub(super) async fn send_with(
+        &mut self,
+        place: Option<Place>,
+        made: Vec<Bound>,
+        letter: Option<DeadLetter>,
+    ) {
+        if made.is_empty() && letter.is_none() {
             self.end(place);
             return;
         }
-        for derived in self.open.begin(place, made) {
+        let (derived, number) = self.open.begin(place, made, letter.is_some());
+        if let (Some(letter), Some(number)) = (letter, number) {
+            // Beside the class, which need not wait for a disk.
+            let dead_letters = self.parts.dead_letters.clone();
+            self.burying.spawn(async move {
+                dead_letters.put(vec![letter]).await;
+                number
+            });
+        }
+        for derived in derived {
             self.parts.metrics.derived_total.inc();
             self.parts.metrics.in_flight.inc();
             // The pipeline is gone only when the process ends; the request is then judged again by the next one.
@@ -97,12 +116,5 @@ impl Lesson {
             derived_id(&audit.source_id, AUDIT_ORDINAL),
             Bytes::from(body),
         ))
-    }
-
-    /// What the classroom could make nothing of is put aside, with its bytes.
-    pub(super) async fn bury(&self, mut letter: DeadLetter, detail: String) {
-        letter.reason = DeadReason::RefusedByClassroom;
-        letter.detail = detail;
-        self.parts.dead_letters.put(vec![letter]).await;
     }
 }

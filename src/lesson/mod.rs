@@ -1,6 +1,7 @@
 //! The running classroom: reads what clients sent, asks the rules, writes down what they change, and lets others hear it.
 //!
-//! Promises: a change of the mutes is on the disk before anything is done about it; a request has ended only when all
+//! Promises: a change of the mutes is on the disk before anything is done about it, and before anything behind it in its
+//! queue is judged; while the disk stands still, other queues go on; a request has ended only when all
 //! that follows from it is stored; after a crash it is judged again and leads to the same ids; the sender is whom the
 //! binding vouches for, and only on messages that came from MQTT through this deployment.
 //! Must never: decide anything itself (that is for `classroom`), or name a protocol.
@@ -10,6 +11,7 @@ mod making;
 mod open;
 mod requests;
 mod status;
+mod unwritten;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -30,12 +33,13 @@ use crate::classroom::{
 };
 use crate::config::ClassroomConfig;
 use crate::consumer::{Item, Place};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError, answered};
 use crate::model::{Clock, MessageIds};
 use crate::pipeline::{DeadLetters, Intake, Told};
 use crate::telemetry::Metrics;
 use open::Open;
 use requests::Seen;
+use unwritten::Unwritten;
 
 /// Status notices that pass singly in a second; what is beyond is told together.
 const SINGLE_STATUS_PER_S: u32 = 5;
@@ -77,7 +81,10 @@ pub struct Lesson {
     presence: Presence,
     coalescer: Coalescer,
     seen: Seen,
+    unwritten: Unwritten,
     open: Open,
+    /// Numbers of [`Open`]; no more than it holds.
+    burying: JoinSet<u64>,
     told: mpsc::UnboundedReceiver<(u64, Told)>,
     asks: mpsc::Receiver<Ask>,
 }
@@ -113,7 +120,9 @@ impl Lesson {
             presence: Presence::new(presence),
             coalescer: Coalescer::new(SINGLE_STATUS_PER_S),
             seen: Seen::default(),
+            unwritten: Unwritten::default(),
             open: Open::new(tell),
+            burying: JoinSet::new(),
             told,
             asks,
             parts,
@@ -121,8 +130,16 @@ impl Lesson {
         Ok((lesson, LessonHandle::new(asking)))
     }
 
-    /// Runs until the follower is gone and everything has ended, or until `stop_now`.
+    /// Runs until the follower is gone and everything has ended, or until `stop_now`, whatever it waits for then.
     pub async fn run(mut self, stop_now: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = stop_now.cancelled() => {}
+            () = self.hold_class() => {}
+        }
+    }
+
+    async fn hold_class(&mut self) {
         let mut ticks = tokio::time::interval(TICK);
         let mut again = tokio::time::interval(AGAIN_EVERY);
         for timer in [&mut ticks, &mut again] {
@@ -130,16 +147,23 @@ impl Lesson {
         }
         let mut following = true;
         let mut listening = self.parts.news.is_some();
-        while following || !self.open.is_empty() {
+        while following || !self.open.is_empty() || !self.unwritten.is_empty() {
             tokio::select! {
                 biased;
-                () = stop_now.cancelled() => return,
                 told = self.told.recv() => {
                     if let Some((number, told)) = told {
                         self.told(number, told);
                     }
                 }
-                _ = again.tick() => self.send_again().await,
+                Some(buried) = self.burying.join_next() => match buried {
+                    Ok(number) => self.told(number, Told::Kept),
+                    Err(error) => return tracing::error!(%error, "a dead letter was not put aside; please report this"),
+                },
+                written = answered(&mut self.unwritten.saving) => self.mutes_written(written).await,
+                _ = again.tick() => {
+                    self.write_mutes();
+                    self.send_again().await;
+                }
                 _ = ticks.tick() => self.tick().await,
                 news = next_news(&mut self.parts.news), if listening => match news {
                     Some(news) => self.heard(news).await,

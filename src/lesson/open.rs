@@ -28,7 +28,8 @@ struct Source {
 
 struct Made {
     source: u64,
-    bound: Bound,
+    /// `None`: a dead letter.
+    bound: Option<Bound>,
 }
 
 impl Open {
@@ -46,21 +47,30 @@ impl Open {
         self.sources.is_empty()
     }
 
-    /// A request, or something of our own, with what follows from it; to be given to the pipeline in this order.
-    pub fn begin(&mut self, place: Option<Place>, made: Vec<Bound>) -> Vec<Derived> {
+    /// A request, or something of our own, with what follows from it; to be given to the pipeline in this order. The number
+    /// is that of its dead letter, if there is one, to be told when that is safe.
+    pub fn begin(
+        &mut self,
+        place: Option<Place>,
+        made: Vec<Bound>,
+        letter: bool,
+    ) -> (Vec<Derived>, Option<u64>) {
         self.next += 1;
         let source = self.next;
-        let left = made.len();
+        let left = made.len() + usize::from(letter);
         self.sources.insert(source, Source { place, left });
-        made.into_iter()
-            .map(|bound| {
-                self.next += 1;
-                let number = self.next;
-                let derived = self.derived_of(number, bound.clone());
-                self.derived.insert(number, Made { source, bound });
-                derived
-            })
-            .collect()
+        let letter = letter.then(|| self.number(source, None));
+        let derived = made.into_iter().map(|bound| {
+            let number = self.number(source, Some(bound.clone()));
+            self.derived_of(number, bound)
+        });
+        (derived.collect(), letter)
+    }
+
+    fn number(&mut self, source: u64, bound: Option<Bound>) -> u64 {
+        self.next += 1;
+        self.derived.insert(self.next, Made { source, bound });
+        self.next
     }
 
     fn derived_of(&self, number: u64, bound: Bound) -> Derived {
@@ -102,7 +112,7 @@ impl Open {
         again
             .into_iter()
             .filter_map(|number| {
-                let bound = self.derived.get(&number)?.bound.clone();
+                let bound = self.derived.get(&number)?.bound.clone()?;
                 Some(self.derived_of(number, bound))
             })
             .collect()

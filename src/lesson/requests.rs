@@ -3,9 +3,10 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::Lesson;
+use super::unwritten::Held;
 use crate::binding::{id_of, letter_of_stored, read_back};
 use crate::classroom::{End, Reason, Request, Role, Verdict};
-use crate::consumer::{Item, Place};
+use crate::consumer::Item;
 use crate::model::{ClientId, DeadReason, StoredMessage};
 
 /// Copies of one message come close together, so few need to be known.
@@ -35,16 +36,28 @@ impl Seen {
 }
 
 impl Lesson {
-    pub(super) async fn take(&mut self, Item { place, message }: Item) {
-        if *place.topic != *self.parts.config.send {
-            return self.broker_notice(place, &message).await;
+    pub(super) async fn take(&mut self, item: Item) {
+        if *item.place.topic != *self.parts.config.send {
+            return self.broker_notice(item.place, &item.message).await;
         }
-        let request = self.request(&message);
+        let Some(item) = self.unwritten.hold_behind(item) else {
+            return;
+        };
+        let request = self.request(&item.message);
         if !self.seen.add(&request.source_id) {
-            return self.end(Some(place));
+            return self.end(Some(item.place));
         }
-        let verdict = self.classroom.judge(&request);
-        self.carry_out(place, &message, &request, verdict).await;
+        let mut verdict = self.classroom.judge(&request);
+        match verdict.change.take() {
+            Some(change) => self.hold(Held {
+                item,
+                request,
+                change,
+                verdict,
+                behind: VecDeque::new(),
+            }),
+            None => self.carry_out(item, &request, verdict).await,
+        }
     }
 
     fn request(&self, message: &StoredMessage) -> Request {
@@ -79,17 +92,9 @@ impl Lesson {
         }
     }
 
-    async fn carry_out(
-        &mut self,
-        place: Place,
-        message: &StoredMessage,
-        request: &Request,
-        verdict: Verdict,
-    ) {
-        if let Some(change) = verdict.change {
-            self.classroom.apply(change);
-            self.write_mutes().await;
-        }
+    /// Everything but the change, which is written by now.
+    pub(super) async fn carry_out(&mut self, item: Item, request: &Request, verdict: Verdict) {
+        let Item { place, message } = item;
         if let Some(event) = &verdict.presence {
             let movement = self.presence.apply(event, request.now_ms);
             let told = self
@@ -97,29 +102,20 @@ impl Lesson {
                 .offer(None, &movement, &self.presence, request.now_ms);
             self.tell_status(told).await;
         }
-        if let End::Refused(reason @ (Reason::Malformed | Reason::Unknown | Reason::Unverified)) = verdict.end
-        {
-            let letter = letter_of_stored(message, DeadReason::RefusedByClassroom, String::new());
-            let detail = format!("the classroom refuses it: {}", reason.as_str());
-            self.bury(letter, detail).await;
-        }
+        let letter = match verdict.end {
+            End::Refused(reason @ (Reason::Malformed | Reason::Unknown | Reason::Unverified)) => {
+                let detail = format!("the classroom refuses it: {}", reason.as_str());
+                Some(letter_of_stored(&message, DeadReason::RefusedByClassroom, detail))
+            }
+            End::Refused(Reason::Room | Reason::Peer | Reason::Muted | Reason::Rate | Reason::NotTeacher)
+            | End::Accepted
+            | End::Ignored => None,
+        };
         let deliveries = verdict.deliveries.iter();
         let mut made: Vec<_> = deliveries
             .filter_map(|delivery| self.delivery(&request.source_id, request.arrived_ms, delivery))
             .collect();
         made.extend(verdict.audit.as_ref().and_then(|audit| self.audit(audit)));
-        self.send(Some(place), made).await;
-    }
-
-    /// Until the disk has it, nothing may follow from it. No deadline: without the disk the classroom stands still.
-    async fn write_mutes(&self) {
-        let snapshot = self.classroom.mutes().to_snapshot();
-        let mut said = false;
-        while let Err(error) = self.parts.data_dir.save_mutes(&snapshot) {
-            if !std::mem::replace(&mut said, true) {
-                tracing::error!(%error, "a mute cannot be written down; the classroom waits until it can");
-            }
-            tokio::time::sleep(super::AGAIN_EVERY).await;
-        }
+        self.send_with(Some(place), made, letter).await;
     }
 }

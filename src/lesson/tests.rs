@@ -80,6 +80,10 @@ impl Story {
     }
 
     fn start(&self) -> Running {
+        self.start_on(DataDir::open(self.folder.path()).unwrap())
+    }
+
+    fn start_on(&self, data_dir: DataDir) -> Running {
         let (items, taken) = mpsc::channel(64);
         let (ending, ended) = mpsc::unbounded_channel();
         let (intake, pipeline) = intake(1000, 1 << 20);
@@ -87,7 +91,7 @@ impl Story {
         let (lesson, handle) = Lesson::new(LessonParts {
             config: self.config.clone(),
             rules: self.rules.clone(),
-            data_dir: Arc::new(DataDir::open(self.folder.path()).unwrap()),
+            data_dir: Arc::new(data_dir),
             clock: self.clock.clone(),
             metrics: Arc::new(Metrics::new(&[]).unwrap()),
             dead_letters: Arc::new(DeadLetters {
@@ -457,3 +461,6 @@ async fn a_notice_is_heard_by_the_room_and_written_down() {
         .await;
     assert!(empty.unwrap().is_err());
 }
+
+#[path = "still_disk_tests.rs"]
+mod still_disk;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::connection::Outbox;
 use super::translate;
-use crate::data_dir::{DataDir, DataDirError, SessionState};
+use crate::data_dir::{DataDir, DataDirError, Saving, SessionState};
 use crate::model::{Arrival, Clock, DropReason, Envelope, FilterReason, MessageIds, Qos, SessionStamp};
 use crate::pipeline::{
     Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger, ReceiptNumber, WINDOWS_READ,
@@ -69,8 +69,8 @@ impl Session {
         }
     }
 
-    /// There is a connection: only now may anything be acknowledged again.
-    pub fn connected(&mut self, connack: &ConnAck) -> Result<(), DataDirError> {
+    /// There is a connection. Its number, and a new session's stamp, must be on the disk before anything is done on it.
+    pub fn greeted(&mut self, connack: &ConnAck) -> Result<Saving, DataDirError> {
         let state = &mut self.parts.state;
         if !connack.session_present {
             if state.connection > 0 {
@@ -88,8 +88,12 @@ impl Session {
             state.filters.clear();
         }
         state.connection += 1;
-        self.parts.data_dir.save_session(state)?;
-        self.stamp = SessionStamp::new(state.stamp.as_str());
+        Ok(self.parts.data_dir.save_session(state))
+    }
+
+    /// What [`Self::greeted`] asked for is on the disk: only now may anything be acknowledged again.
+    pub fn connected(&mut self, connack: &ConnAck) {
+        self.stamp = SessionStamp::new(self.parts.state.stamp.as_str());
         self.outbox = Outbox::new(connack);
         self.sequence = 0;
         self.window_full_s = 0;
@@ -106,7 +110,6 @@ impl Session {
             "connected to the MQTT broker"
         );
         self.subscribe();
-        Ok(())
     }
 
     /// Subscribes to all filters on every connection, because the list may have changed; Retain Handling 2 keeps
@@ -140,7 +143,8 @@ impl Session {
         }
     }
 
-    pub fn subscribed(&mut self, suback: &SubAck) -> Result<(), DataDirError> {
+    /// What is to be written down of it, if there is anything; the connection does not wait for it.
+    pub fn subscribed(&mut self, suback: &SubAck) -> Option<Saving> {
         let mut all = suback.return_codes.len() == self.parts.filters.len();
         for (filter, code) in self.parts.filters.iter().zip(&suback.return_codes) {
             match code {
@@ -158,11 +162,10 @@ impl Session {
             }
         }
         self.parts.readiness.set_mqtt_subscribed(all);
-        if all {
+        all.then(|| {
             self.parts.state.filters = self.parts.filters.clone();
-            self.parts.data_dir.save_session(&self.parts.state)?;
-        }
-        Ok(())
+            self.parts.data_dir.save_session(&self.parts.state)
+        })
     }
 
     /// The connection is gone, or must not be trusted any more.

@@ -1,7 +1,9 @@
 //! The loop that serves one session: connect, read, hand out packets, come back after a failure.
 //!
 //! All PUBACKs leave from this task. Reading stops while a broker that ignores the receive maximum is ahead of us;
-//! settlements and PUBACKs go on meanwhile. A watchdog ends connections on which nothing moves.
+//! settlements and PUBACKs go on meanwhile. A new connection is used when its number is on the disk; whatever the disk
+//! does, settlements are taken, and on a connection in use nothing waits for it. A watchdog ends connections on which
+//! nothing moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use super::session::{MustReconnect, Session, SessionParts};
 use super::target::Target;
 use super::watchdog::{Sign, Watchdog};
 use crate::config::MqttConfig;
-use crate::data_dir::DataDirError;
+use crate::data_dir::{DataDirError, Saving, answered};
 use crate::pipeline::{Intake, Link, ReceiptNumber, Retry};
 
 /// The time a DISCONNECT may take at the end.
@@ -26,9 +28,11 @@ const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// See the module's words.
 pub struct Subscriber {
-    target: Target,
+    target: Arc<Target>,
     connection: Option<Connection>,
     session: Session,
+    /// What the session wants to have written while its connection is in use.
+    saving: Option<Saving>,
     /// Closed, by being taken, when the bridge drains.
     intake: Option<Intake>,
     settled: mpsc::Receiver<Vec<ReceiptNumber>>,
@@ -46,9 +50,11 @@ pub struct Subscriber {
     reason = "a packet is moved once; a box for each would cost more"
 )]
 enum Woken {
+    /// And the disk has its number.
     Connected(Box<(Connection, ConnAck)>),
     Packet(Packet),
     Failed(LinkError),
+    NotWritten(DataDirError),
     Silent,
     /// A stop was asked for while there was no connection.
     Stopping,
@@ -67,9 +73,10 @@ impl Subscriber {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            target: Target::new(config, &parts.state.client_id)?,
+            target: Arc::new(Target::new(config, &parts.state.client_id)?),
             connection: None,
             session: Session::new(parts),
+            saving: None,
             intake: Some(intake),
             settled,
             come_back,
@@ -94,7 +101,8 @@ impl Subscriber {
             };
             match woken {
                 Woken::Packet(packet) => self.handle(packet, &stop).await,
-                Woken::Connected(opened) => self.connected(*opened, &stop).await,
+                Woken::Connected(opened) => self.connected(*opened),
+                Woken::NotWritten(error) => self.not_written(&error, &stop).await,
                 Woken::Failed(error) => self.failed(error, &stop).await,
                 Woken::Silent => {
                     tracing::warn!("the MQTT broker is silent; connecting anew");
@@ -106,26 +114,43 @@ impl Subscriber {
         }
     }
 
-    /// Serves settlements and the clock while a connection is made.
+    /// A connection that may be used.
     async fn connect(&mut self, stop: &CancellationToken) -> Woken {
-        let connecting = Connection::open(&self.target);
-        tokio::pin!(connecting);
+        match self.open(stop).await {
+            Ok(opened) => Woken::Connected(Box::new(opened)),
+            Err(woken) => woken,
+        }
+    }
+
+    async fn open(&mut self, stop: &CancellationToken) -> Result<(Connection, ConnAck), Woken> {
+        let target = self.target.clone();
+        let opened = self.serve_until(Connection::open(&target), stop).await?;
+        let (connection, connack) = opened.map_err(Woken::Failed)?;
+        let saving = self.session.greeted(&connack).map_err(Woken::NotWritten)?;
+        self.serve_until(saving, stop).await?.map_err(Woken::NotWritten)?;
+        Ok((connection, connack))
+    }
+
+    /// Serves settlements and the clock until that is ready.
+    async fn serve_until<T>(
+        &mut self,
+        ready: impl Future<Output = T>,
+        stop: &CancellationToken,
+    ) -> Result<T, Woken> {
+        tokio::pin!(ready);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
                     self.intake = None;
-                    return Woken::Stopping;
+                    return Err(Woken::Stopping);
                 }
                 _ = self.ticks.tick() => self.session.tick(),
                 receipts = self.settled.recv() => match receipts {
                     Some(receipts) => self.session.settled(&receipts),
-                    None => return Woken::PipelineEnded,
+                    None => return Err(Woken::PipelineEnded),
                 },
-                opened = &mut connecting => return match opened {
-                    Ok(opened) => Woken::Connected(Box::new(opened)),
-                    Err(error) => Woken::Failed(error),
-                },
+                ready = &mut ready => return Ok(ready),
             }
         }
     }
@@ -154,6 +179,9 @@ impl Subscriber {
                     Some(receipts) => self.session.settled(&receipts),
                     None => return Woken::PipelineEnded,
                 },
+                written = answered(&mut self.saving) => if let Err(error) = written {
+                    return Woken::NotWritten(error);
+                },
                 served = connection.serve(self.session.outbox(), reading) => match served {
                     Ok(()) => self.watchdog.heard(),
                     Err(error) => return Woken::Failed(error),
@@ -177,7 +205,7 @@ impl Subscriber {
         sign
     }
 
-    async fn connected(&mut self, (connection, connack): (Connection, ConnAck), stop: &CancellationToken) {
+    fn connected(&mut self, (connection, connack): (Connection, ConnAck)) {
         if !self.hang_ups.are_suspicious() {
             self.retry.reset();
         }
@@ -188,8 +216,7 @@ impl Subscriber {
             .as_ref()
             .and_then(|properties| properties.server_keep_alive);
         self.watchdog.connected(server_keep_alive);
-        let done = self.session.connected(&connack);
-        self.written(done, stop).await;
+        self.session.connected(&connack);
     }
 
     async fn handle(&mut self, packet: Packet, stop: &CancellationToken) {
@@ -202,18 +229,15 @@ impl Subscriber {
                     self.step_back(stop).await;
                 }
             }
-            Packet::SubAck(suback) => {
-                let done = self.session.subscribed(&suback);
-                self.written(done, stop).await;
-            }
+            Packet::SubAck(suback) => self.saving = self.session.subscribed(&suback),
             _ => {}
         }
     }
 
-    async fn written(&mut self, done: Result<(), DataDirError>, stop: &CancellationToken) {
-        if let Err(error) = done {
-            tracing::error!(%error, "the session's state could not be written; nothing is acknowledged until it can be");
-            self.drop_connection(Link::Down);
+    async fn not_written(&mut self, error: &DataDirError, stop: &CancellationToken) {
+        tracing::error!(%error, "the session's state could not be written; nothing is acknowledged until it can be");
+        self.drop_connection(Link::Down);
+        if self.intake.is_some() {
             self.pause(stop).await;
         }
     }
@@ -267,6 +291,8 @@ impl Subscriber {
 
     fn drop_connection(&mut self, link: Link) {
         self.connection = None;
+        // The next connection writes all of it.
+        self.saving = None;
         self.session.disconnected(link);
     }
 

@@ -12,11 +12,14 @@ use super::ports::{Batch, Sink};
 use super::retry::Retry;
 use crate::binding;
 use crate::model::{DeadLetter, QueueName, Sent};
-use crate::spool::DeadLetterStore;
+use crate::spool::{DeadLetterStore, SpoolError};
 
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// For the queues of the topic and for the send, each. RocketMQ being slow must not hold the acknowledgements.
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A disk that has not answered for so long is asked again behind another attempt at RocketMQ.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// See the module's words.
 pub struct DeadLetters {
@@ -36,7 +39,7 @@ impl DeadLetters {
         let mut retry = Retry::reconnect();
         let mut logged: Option<tokio::time::Instant> = None;
         while !left.is_empty() {
-            match self.store.bury(left.clone()).await {
+            match self.bury(left.clone()).await {
                 Ok(()) => left.clear(),
                 Err(error) => {
                     if logged.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
@@ -53,6 +56,17 @@ impl DeadLetters {
                 }
             }
         }
+    }
+
+    /// What the disk writes after it was given up is there twice, under one id.
+    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), SpoolError> {
+        let buried = tokio::time::timeout(DISK_PATIENCE, self.store.bury(letters)).await;
+        buried.unwrap_or_else(|_| {
+            let waited_s = DISK_PATIENCE.as_secs();
+            Err(SpoolError::Full(format!(
+                "its disk has not answered for {waited_s} s"
+            )))
+        })
     }
 
     /// Gives back what RocketMQ did not take.

@@ -9,6 +9,7 @@ use super::lanes::Ready;
 use super::retry::Retry;
 use super::ticket::Ticket;
 use crate::binding;
+use crate::data_dir::TopicQueues;
 use crate::model::{DeadLetter, DeadReason, FailureKind, Kind, OutgoingMessage, QueueName};
 use crate::spool::{Appended, RowKey, SpoolError, Taken};
 
@@ -23,6 +24,10 @@ pub(super) enum Finished {
         topic: Arc<str>,
         answer: Result<Vec<QueueName>, FailureKind>,
         retry: Retry,
+    },
+    TableWritten {
+        topic: Arc<str>,
+        table: TopicQueues,
     },
     Wrote {
         topic: Arc<str>,

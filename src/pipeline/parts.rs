@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::attempts::Sending;
@@ -24,8 +25,8 @@ pub enum Link {
     TakenOver,
 }
 
-/// Keeps the queue tables where the next process finds them.
-pub type SaveTables = Box<dyn Fn(&QueueTables) + Send>;
+/// Keeps the queue tables where the next process finds them; answers when they are there, or cannot be put there.
+pub type SaveTables = Box<dyn Fn(&QueueTables) -> BoxFuture<'static, ()> + Send>;
 
 /// Everything the uplink is made of.
 pub struct UplinkParts {

@@ -272,7 +272,7 @@ impl Uplink {
                 }
             }
             Ok(Finished::Lookup { topic, answer, retry }) => match (answer, self.topics.get_mut(&topic)) {
-                (Ok(queues), _) => self.know(&topic, queues),
+                (Ok(queues), _) => self.write_down(topic, queues),
                 (Err(cause), Some(lanes)) => {
                     lanes.lookup_running = false;
                     lanes.lookup_retry = Some(retry);
@@ -280,6 +280,7 @@ impl Uplink {
                 }
                 (Err(_), None) => {}
             },
+            Ok(Finished::TableWritten { topic, table }) => self.know(&topic, table),
             Ok(Finished::Wrote {
                 topic,
                 queue_index,
@@ -297,11 +298,19 @@ impl Uplink {
         }
     }
 
-    fn know(&mut self, topic: &Arc<str>, queues: Vec<QueueName>) {
+    /// Until the disk has the table, the topic's messages wait, and other topics do not.
+    fn write_down(&mut self, topic: Arc<str>, queues: Vec<QueueName>) {
         let table = TopicQueues::first(queues);
-        tracing::info!(topic = %topic, queues = table.queues().len(), "the topic's queues are known and written down");
         self.parts.tables.topics.insert(topic.to_string(), table.clone());
-        (self.parts.save_tables)(&self.parts.tables);
+        let saving = (self.parts.save_tables)(&self.parts.tables);
+        self.running.spawn(async move {
+            saving.await;
+            Finished::TableWritten { topic, table }
+        });
+    }
+
+    fn know(&mut self, topic: &Arc<str>, table: TopicQueues) {
+        tracing::info!(topic = %topic, queues = table.queues().len(), "the topic's queues are known and written down");
         if let Some(lanes) = self.topics.get_mut(topic) {
             lanes.lookup_running = false;
             lanes.lookup_cause = None;

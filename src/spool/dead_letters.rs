@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use tokio::sync::Semaphore;
 
 use super::{DeadLetterStore, Depth, SpoolError};
 use crate::model::{DeadLetter, DeadReason};
@@ -56,6 +57,8 @@ struct Inner {
     path: PathBuf,
     max_bytes: u64,
     connection: Mutex<Connection>,
+    /// One thread at a time, so that a disk that stands still does not take all threads for blocking work.
+    burying: Arc<Semaphore>,
     poisoned: OnceLock<String>,
 }
 
@@ -78,6 +81,7 @@ impl LocalDeadLetters {
                 path: path.to_owned(),
                 max_bytes,
                 connection: Mutex::new(connection),
+                burying: Arc::new(Semaphore::new(1)),
                 poisoned: OnceLock::new(),
             }),
         })
@@ -205,12 +209,16 @@ impl Inner {
 impl DeadLetterStore for LocalDeadLetters {
     fn bury(&self, letters: Vec<DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>> {
         let store = self.clone();
-        let buried = tokio::task::spawn_blocking(move || store.bury_now(&letters));
         async move {
-            match buried.await {
-                Ok(buried) => buried,
-                Err(error) => Err(SpoolError::Poisoned(error.to_string())),
-            }
+            let ended = |reason: String| SpoolError::Poisoned(reason);
+            let turn = store.inner.burying.clone().acquire_owned().await;
+            let turn = turn.map_err(|error| ended(error.to_string()))?;
+            let buried = tokio::task::spawn_blocking(move || {
+                let buried = store.bury_now(&letters);
+                drop(turn);
+                buried
+            });
+            buried.await.map_err(|error| ended(error.to_string()))?
         }
         .boxed()
     }

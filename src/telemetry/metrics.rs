@@ -41,6 +41,8 @@ pub struct Metrics {
     pub spool_full: IntGauge,
     pub spool_poisoned: IntGauge,
     pub spool_oldest_age_seconds: Gauge,
+    /// How long the oldest write to the `data_dir` is not answered by its disk; 0 if none waits.
+    pub data_dir_unwritten_seconds: Gauge,
     /// Messages received and not yet settled.
     pub unsettled_messages: IntGauge,
     pub oldest_unsettled_age_seconds: Gauge,
@@ -95,6 +97,10 @@ impl Metrics {
             spool_oldest_age_seconds: register.way_seconds_gauge(
                 "roombridge_spool_oldest_age_seconds",
                 "Age of the oldest message in the spool",
+            )?,
+            data_dir_unwritten_seconds: register.seconds_gauge(
+                "roombridge_data_dir_unwritten_seconds",
+                "Time for which the oldest write to the data_dir has not been answered by its disk",
             )?,
             unsettled_messages: register.way_gauge("roombridge_lag_messages", "Messages not yet settled")?,
             oldest_unsettled_age_seconds: register.way_seconds_gauge(

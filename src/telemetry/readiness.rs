@@ -23,6 +23,7 @@ struct State {
     /// `None` = there is no spool.
     spool_accepts: Option<Condition>,
     note: Option<(String, u64)>,
+    data_dir_note: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -87,6 +88,7 @@ impl Readiness {
             rocketmq_reachable: absent,
             spool_accepts: None,
             note: None,
+            data_dir_note: None,
         };
         Self {
             clock,
@@ -124,6 +126,12 @@ impl Readiness {
         }
     }
 
+    /// While the disk of the `data_dir` does not answer: which, and for how long. Work that does not need it goes on, so it
+    /// does not decide about being ready.
+    pub fn set_data_dir_note(&self, note: Option<String>) {
+        self.lock().data_dir_note = note;
+    }
+
     pub fn is_ready(&self) -> bool {
         self.report().ready
     }
@@ -148,6 +156,7 @@ impl Readiness {
                 .iter()
                 .map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))),
         );
+        missing.extend(state.data_dir_note.clone());
         let spool_accepts = state.spool_accepts.is_some_and(|accepts| accepts.met);
         let subscribed = state.mqtt_connected.met && state.mqtt_subscribed.met;
         ReadinessReport {

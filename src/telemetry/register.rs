@@ -86,6 +86,10 @@ impl Register {
         self.add(IntCounter::with_opts(Opts::new(name, help))?)
     }
 
+    pub fn seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::with_opts(Opts::new(name, help))?)
+    }
+
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }

@@ -4,9 +4,9 @@
 #![recursion_limit = "512"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod alerts;
 #[cfg(feature = "embedded")]
 mod classroom;
+mod data_dir;
 #[cfg(feature = "embedded")]
 mod dev;
 mod downlink;

@@ -286,7 +286,10 @@ impl Carrier {
             settled,
             link,
             tables,
-            save_tables: Box::new(move |tables| saved.lock().unwrap().tables = tables.clone()),
+            save_tables: Box::new(move |tables| {
+                saved.lock().unwrap().tables = tables.clone();
+                Box::pin(async {})
+            }),
             limits: BatchLimits {
                 messages: setup.batch_messages,
                 bytes: 1 << 20,

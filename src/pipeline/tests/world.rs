@@ -194,7 +194,7 @@ impl Process {
             settled,
             link: link_seen,
             tables: QueueTables::default(),
-            save_tables: Box::new(|_| {}),
+            save_tables: Box::new(|_| Box::pin(async {})),
             limits: BatchLimits {
                 messages: 4,
                 bytes: 1 << 20,

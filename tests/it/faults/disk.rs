@@ -9,7 +9,8 @@ use super::story::{Setup, Stage, Story};
 use crate::support::bridge::Bridge;
 use crate::support::metrics::Metrics;
 use crate::support::ports::wait_until;
-use crate::support::preload::{FsyncFault, HANG_S};
+use crate::support::preload::{Files, FsyncFault, HANG_S};
+use crate::support::scratch::Scratch;
 use crate::support::small_disk::SmallDisk;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -79,11 +80,11 @@ fn full_spool_disk_full_to_the_last_byte() {
     let name = "10_disk_full_to_the_last_byte";
     let title =
         "spool's disk full to the last byte, twice, RocketMQ away; it comes back while the disk is full";
-    let mut setup = setup(name, title, "min_free_bytes = 0");
     let disk = match SmallDisk::mount(32) {
         Ok(disk) => disk,
-        Err(why) => return setup.skip(&format!("no small file system can be mounted: {why}")),
+        Err(why) => return println!("SKIPPED {name}: no small file system can be mounted: {why}"),
     };
+    let mut setup = setup(name, title, "min_free_bytes = 0");
     setup.first_lines = format!("data_dir = \"{}\"", disk.path().join("data").display());
     let mut story = Stage::new(setup).open();
     story.talk_until_acknowledged(300);
@@ -176,11 +177,15 @@ fn rocketmq_comes_back_and_the_bridge_is_restarted(mut story: Story, disk: &Fsyn
 #[ignore = "make faults"]
 fn full_fsync_fails() {
     let name = "11_fsync_fails";
-    let title = "fsync of the spool fails (EIO), RocketMQ away and back, then the bridge restarted";
-    let Some(disk) = FsyncFault::compile() else {
-        return setup(name, title, "").skip("there is no C compiler");
+    let Some(disk) = FsyncFault::compile(Files::Spool) else {
+        println!("SKIPPED {name}: needs cc");
+        return;
     };
-    let story = talk_with_fragile_disk(name, title, &disk);
+    let story = talk_with_fragile_disk(
+        name,
+        "fsync of the spool fails (EIO), RocketMQ away and back, then the bridge restarted",
+        &disk,
+    );
     disk.fail();
     rocketmq_comes_back_and_the_bridge_is_restarted(story, &disk, "I/O error");
 }
@@ -189,12 +194,56 @@ fn full_fsync_fails() {
 #[ignore = "make faults"]
 fn full_fsync_hangs() {
     let name = "12_fsync_hangs";
+    let Some(disk) = FsyncFault::compile(Files::Spool) else {
+        println!("SKIPPED {name}: needs cc");
+        return;
+    };
     let title =
         format!("fsync of the spool hangs for {HANG_S} s, RocketMQ away and back, then the bridge restarted");
-    let Some(disk) = FsyncFault::compile() else {
-        return setup(name, title, "").skip("there is no C compiler");
-    };
     let story = talk_with_fragile_disk(name, &title, &disk);
     disk.hang();
     rocketmq_comes_back_and_the_bridge_is_restarted(story, &disk, "the disk has not answered for 30 s");
+}
+
+/// All of the folder, the spool included: a disk has no favourites.
+#[test]
+#[ignore = "make faults"]
+fn full_data_dir_hangs() {
+    let name = "13_data_dir_hangs";
+    let scratch = Scratch::new("still-disk");
+    let folder = scratch.join("bridge-data");
+    let Some(disk) = FsyncFault::compile(Files::All(folder.clone())) else {
+        println!("SKIPPED {name}: needs cc");
+        return;
+    };
+    let title = "fsync of the whole data_dir hangs for 20 s, the MQTT connection cut meanwhile";
+    let mut setup = setup(name, title, "");
+    setup.first_lines = format!("data_dir = \"{}\"", folder.display());
+    let stage = Stage::new(setup);
+    let mut bridge = Bridge::start_with_variables(&stage.config(), &disk.variables());
+    bridge.wait_ready();
+    let mut story = stage.open_with(bridge);
+    story.talk_until_acknowledged(300);
+
+    // Given a disk that stands still, then what needs no disk goes on
+    disk.hang();
+    let begun = Instant::now();
+    acknowledging_goes_on(&story);
+    story.talk(10.0);
+    acknowledging_goes_on(&story);
+
+    // When the connection is cut, then the next one waits for the disk, and /readyz says so
+    story.stage.witness.network().cut_all();
+    wait_until("/readyz tells it", PATIENCE, || {
+        let answer = story.bridge.get("/readyz");
+        answer.is_some_and(|(status, text)| status == 503 && text.contains("has not answered for"))
+    });
+    std::thread::sleep(Duration::from_secs(20).saturating_sub(begun.elapsed()));
+
+    // When the disk answers again, then everything goes on by itself
+    disk.heal();
+    story.fault_ends();
+    wait_ready(&story);
+    acknowledging_goes_on(&story);
+    story.end().check(Allowed::default());
 }

@@ -17,7 +17,6 @@ mod mqtt_breaks;
 mod rocketmq_breaks;
 mod row;
 mod story;
-mod teeth;
 mod two_brokers;
 mod verdict;
 mod watch;

@@ -207,7 +207,7 @@ impl UplinkUnderTest {
             settled,
             link: link_seen,
             tables,
-            save_tables: Box::new(|_| {}),
+            save_tables: Box::new(|_| Box::pin(async {})),
             limits: BatchLimits {
                 messages: 128,
                 bytes: 1 << 20,

@@ -1,4 +1,5 @@
-//! A library that is loaded into the bridge ahead of libc, so that fsync of the spool fails or hangs when a test says so.
+//! A library that is loaded into the bridge ahead of libc, so that fsync of some of its files fails or hangs when a test
+//! says so.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::process::Command;
 use super::process::run_to_end;
 use super::scratch::Scratch;
 
-/// How long a hung fsync hangs; longer than the bridge waits for its disk.
+/// How long a hung fsync hangs at most; longer than the bridge waits for the disk of its spool.
 pub const HANG_S: u32 = 40;
 
 const SOURCE: &str = r#"
@@ -19,13 +20,16 @@ const SOURCE: &str = r#"
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int is_spool(int fd) {
+/* TEST_FSYNC_OF: a part of the path; TEST_FSYNC_NOT_OF: a part that excludes, or nothing. */
+static int is_meant(int fd) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
-    return strstr(path, "spool.sqlite3") != NULL;
+    const char *of = getenv("TEST_FSYNC_OF"), *not_of = getenv("TEST_FSYNC_NOT_OF");
+    if (of == NULL || strstr(path, of) == NULL) return 0;
+    return not_of == NULL || *not_of == 0 || strstr(path, not_of) == NULL;
 }
 
 static int wanted(const char *name) {
@@ -34,8 +38,8 @@ static int wanted(const char *name) {
 }
 
 static int fails(int fd) {
-    if (!is_spool(fd)) return 0;
-    if (wanted("TEST_FSYNC_HANGS")) sleep(HANG_S);
+    if (!is_meant(fd)) return 0;
+    for (int i = 0; i < HANG_S * 50 && wanted("TEST_FSYNC_HANGS"); i++) usleep(20000);
     if (wanted("TEST_FSYNC_FAILS")) { errno = EIO; return 1; }
     return 0;
 }
@@ -44,13 +48,24 @@ int fsync(int fd) { return fails(fd) ? -1 : syscall(SYS_fsync, fd); }
 int fdatasync(int fd) { return fails(fd) ? -1 : syscall(SYS_fdatasync, fd); }
 "#;
 
+/// Whose fsync has the fault.
+#[derive(Debug, Clone)]
+pub enum Files {
+    Spool,
+    /// In this data_dir, but for the SQLite files.
+    DataDir(PathBuf),
+    /// In this data_dir.
+    All(PathBuf),
+}
+
 pub struct FsyncFault {
     scratch: Scratch,
+    files: Files,
 }
 
 impl FsyncFault {
     /// `None` where there is no C compiler.
-    pub fn compile() -> Option<FsyncFault> {
+    pub fn compile(files: Files) -> Option<FsyncFault> {
         if let Err(error) = Command::new("cc").arg("--version").output() {
             println!("no C compiler: {error}");
             return None;
@@ -68,16 +83,23 @@ impl FsyncFault {
             "cc: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        Some(FsyncFault { scratch })
+        Some(FsyncFault { scratch, files })
     }
 
     /// For the process that is to have the fault.
-    pub fn variables(&self) -> [(&'static str, String); 3] {
+    pub fn variables(&self) -> [(&'static str, String); 5] {
+        let (of, not_of) = match &self.files {
+            Files::Spool => ("spool.sqlite3".to_owned(), ""),
+            Files::DataDir(folder) => (folder.display().to_string(), ".sqlite3"),
+            Files::All(folder) => (folder.display().to_string(), ""),
+        };
         let path = |name: &str| self.scratch.join(name).display().to_string();
         [
             ("LD_PRELOAD", path("fsync_fault.so")),
             ("TEST_FSYNC_FAILS", path("fails")),
             ("TEST_FSYNC_HANGS", path("hangs")),
+            ("TEST_FSYNC_OF", of),
+            ("TEST_FSYNC_NOT_OF", not_of.to_owned()),
         ]
     }
 
@@ -90,7 +112,7 @@ impl FsyncFault {
         self.scratch.write("hangs", "");
     }
 
-    /// One that hangs does so to its end.
+    /// One that hangs goes on, too.
     pub fn heal(&self) {
         for name in ["fails", "hangs"] {
             let file: PathBuf = self.scratch.join(name);

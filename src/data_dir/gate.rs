@@ -1,0 +1,45 @@
+//! A disk that stands still while a test says so.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::DataDir;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct State {
+    shut: bool,
+    /// A write stands before it.
+    reached: bool,
+}
+
+impl Gate {
+    pub fn open_data_dir(&self, path: &Path) -> DataDir {
+        let gate = self.clone();
+        DataDir::open_with(path, Some(Box::new(move |_| gate.wait()))).unwrap()
+    }
+
+    pub fn shut(&self) {
+        self.0.0.lock().unwrap().shut = true;
+    }
+
+    pub fn open(&self) {
+        self.0.0.lock().unwrap().shut = false;
+        self.0.1.notify_all();
+    }
+
+    pub fn is_reached(&self) -> bool {
+        self.0.0.lock().unwrap().reached
+    }
+
+    fn wait(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        while state.shut {
+            state.reached = true;
+            state = self.0.1.wait(state).unwrap();
+        }
+        state.reached = false;
+    }
+}
