@@ -34,7 +34,7 @@ dev: ## build and run everything in one process: both brokers and the bridge (AR
 		fi ;; esac; \
 	exec target/debug/roombridge dev $$port $(ARGS)
 
-# Installs Mosquitto, a JDK and Maven, and Apache RocketMQ into target/apache-rocketmq. Takes about 15 minutes at first.
+# Installs Mosquitto, Prometheus, a JDK and Maven, and Apache RocketMQ into target/apache-rocketmq. Takes about 15 minutes at first.
 # The slim check comes last and has a target folder of its own, because other features rebuild the large dependencies.
 test: ## check everything: format, tests against the real brokers and in a browser, clippy, the slim build
 	@scripts/setup test

@@ -304,6 +304,23 @@ impl<'ast> Visit<'ast> for Streams {
     }
 }
 
+#[test]
+fn the_metrics_page_has_a_row_for_each_alert_and_no_other() {
+    let page = fs::read_to_string("docs/METRICS.md").unwrap();
+    let rules = fs::read_to_string("deploy/alerts.yml").unwrap();
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `Roombridge")?.split('`').next());
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: Roombridge"));
+    assert_eq!(
+        rows.collect::<BTreeSet<_>>(),
+        alerts.collect::<BTreeSet<_>>(),
+        "rows and alerts"
+    );
+}
+
 /// What a file reaches for with `crate::room` and with the names of outside crates, its tests left out.
 #[derive(Default)]
 struct Imports {

@@ -123,8 +123,8 @@ fn what_happens_is_counted_where_it_belongs() {
     );
 }
 
-#[test]
-fn every_metric_is_documented_and_none_is_invented() {
+/// Of every series, those that have no child at first included.
+fn existing() -> BTreeSet<String> {
     let metrics = metrics();
     // Without a child it would not be shown.
     metrics
@@ -132,20 +132,67 @@ fn every_metric_is_documented_and_none_is_invented() {
         .with_label_values(&["group", "topic"])
         .set(1);
     metrics.downlink.lag_messages.with_label_values(&["topic"]).set(1);
-    let existing: BTreeSet<String> = metrics
+    metrics
         .registry
         .gather()
         .iter()
         .map(|family| family.name().to_owned())
-        .collect();
+        .collect()
+}
 
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/METRICS.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let documented: BTreeSet<String> = page
+fn text_of(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+#[test]
+fn every_metric_is_documented_and_none_is_invented() {
+    let documented: BTreeSet<String> = text_of("docs/METRICS.md")
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
+        .filter(|row| row.starts_with("roombridge_") || row.starts_with("process_"))
         .filter_map(|row| row.split(['`', '{']).next())
         .map(str::to_owned)
         .collect();
-    assert_eq!(existing, documented);
+    assert_eq!(existing(), documented);
+}
+
+#[test]
+fn every_metric_that_an_alert_or_a_page_names_exists() {
+    let existing = existing();
+    // RocketMQ topics of ours.
+    let topics = ["roombridge_audit", "roombridge_dead_letter"];
+    let is_known = |word: &str| {
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|part| word.strip_suffix(part));
+        existing.contains(word)
+            || topics.contains(&word)
+            || family.is_some_and(|family| existing.contains(family))
+    };
+    let mut pages: Vec<String> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs"))
+        .unwrap()
+        .map(|entry| format!("docs/{}", entry.unwrap().file_name().display()))
+        .filter(|page| page.ends_with(".md"))
+        .collect();
+    pages.extend(
+        [
+            "README.md",
+            "CHANGELOG.md",
+            "deploy/README.md",
+            "deploy/alerts.yml",
+            "config/roombridge.toml",
+        ]
+        .map(str::to_owned),
+    );
+    let mut unknown = Vec::new();
+    for page in pages {
+        let text = text_of(&page);
+        let words = text.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
+        let ours = words.filter(|word| word.starts_with("roombridge_") || word.starts_with("process_"));
+        unknown.extend(
+            ours.filter(|word| !is_known(word))
+                .map(|word| format!("{page}: {word}")),
+        );
+    }
+    assert_eq!(unknown, Vec::<String>::new());
 }

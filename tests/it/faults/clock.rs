@@ -17,11 +17,6 @@ const LIBRARIES: [&str; 3] = [
 #[test]
 #[ignore = "make faults"]
 fn full_clock_jumps() {
-    let Some(library) = LIBRARIES.iter().find(|library| Path::new(library).exists()) else {
-        println!("SKIPPED: libfaketime is not installed, so the clock cannot jump");
-        return;
-    };
-    let scratch = Scratch::new("clock");
     let mut setup = Setup::new(
         Victim::Bridge,
         "08_clock",
@@ -29,6 +24,10 @@ fn full_clock_jumps() {
         true,
     );
     setup.more_config = "[spool]\nwhen_full = \"drop_oldest\"\nmax_age_s = 3600\n".to_owned();
+    let Some(library) = LIBRARIES.iter().find(|library| Path::new(library).exists()) else {
+        return setup.skip("libfaketime is not installed, so the clock cannot jump");
+    };
+    let scratch = Scratch::new("clock");
     let stage = Stage::new(setup);
     let clock = scratch.write("clock", "+0");
     let mut bridge = Bridge::start_with_variables(

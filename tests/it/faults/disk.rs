@@ -80,11 +80,11 @@ fn full_spool_disk_full_to_the_last_byte() {
     let name = "10_disk_full_to_the_last_byte";
     let title =
         "spool's disk full to the last byte, twice, RocketMQ away; it comes back while the disk is full";
+    let mut setup = setup(name, title, "min_free_bytes = 0");
     let disk = match SmallDisk::mount(32) {
         Ok(disk) => disk,
-        Err(why) => return println!("SKIPPED {name}: no small file system can be mounted: {why}"),
+        Err(why) => return setup.skip(&format!("no small file system can be mounted: {why}")),
     };
-    let mut setup = setup(name, title, "min_free_bytes = 0");
     setup.first_lines = format!("data_dir = \"{}\"", disk.path().join("data").display());
     let mut story = Stage::new(setup).open();
     story.talk_until_acknowledged(300);
@@ -177,15 +177,11 @@ fn rocketmq_comes_back_and_the_bridge_is_restarted(mut story: Story, disk: &Fsyn
 #[ignore = "make faults"]
 fn full_fsync_fails() {
     let name = "11_fsync_fails";
+    let title = "fsync of the spool fails (EIO), RocketMQ away and back, then the bridge restarted";
     let Some(disk) = FsyncFault::compile(Files::Spool) else {
-        println!("SKIPPED {name}: needs cc");
-        return;
+        return setup(name, title, "").skip("there is no C compiler");
     };
-    let story = talk_with_fragile_disk(
-        name,
-        "fsync of the spool fails (EIO), RocketMQ away and back, then the bridge restarted",
-        &disk,
-    );
+    let story = talk_with_fragile_disk(name, title, &disk);
     disk.fail();
     rocketmq_comes_back_and_the_bridge_is_restarted(story, &disk, "I/O error");
 }
@@ -194,12 +190,11 @@ fn full_fsync_fails() {
 #[ignore = "make faults"]
 fn full_fsync_hangs() {
     let name = "12_fsync_hangs";
-    let Some(disk) = FsyncFault::compile(Files::Spool) else {
-        println!("SKIPPED {name}: needs cc");
-        return;
-    };
     let title =
         format!("fsync of the spool hangs for {HANG_S} s, RocketMQ away and back, then the bridge restarted");
+    let Some(disk) = FsyncFault::compile(Files::Spool) else {
+        return setup(name, title, "").skip("there is no C compiler");
+    };
     let story = talk_with_fragile_disk(name, &title, &disk);
     disk.hang();
     rocketmq_comes_back_and_the_bridge_is_restarted(story, &disk, "the disk has not answered for 30 s");
@@ -212,12 +207,11 @@ fn full_data_dir_hangs() {
     let name = "13_data_dir_hangs";
     let scratch = Scratch::new("still-disk");
     let folder = scratch.join("bridge-data");
-    let Some(disk) = FsyncFault::compile(Files::All(folder.clone())) else {
-        println!("SKIPPED {name}: needs cc");
-        return;
-    };
     let title = "fsync of the whole data_dir hangs for 20 s, the MQTT connection cut meanwhile";
     let mut setup = setup(name, title, "");
+    let Some(disk) = FsyncFault::compile(Files::All(folder.clone())) else {
+        return setup.skip("there is no C compiler");
+    };
     setup.first_lines = format!("data_dir = \"{}\"", folder.display());
     let stage = Stage::new(setup);
     let mut bridge = Bridge::start_with_variables(&stage.config(), &disk.variables());

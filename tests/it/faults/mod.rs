@@ -17,6 +17,7 @@ mod mqtt_breaks;
 mod rocketmq_breaks;
 mod row;
 mod story;
+mod teeth;
 mod two_brokers;
 mod verdict;
 mod watch;

@@ -1,12 +1,14 @@
 //! One row of the table: what a fault did. Rows of a run lie in target/faults until the table is written.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Victim {
+    #[default]
     RocketMq,
     Mqtt,
     Bridge,
@@ -25,9 +27,15 @@ impl Victim {
 }
 
 /// Counted in different messages, unless it says otherwise.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Row {
     pub name: String,
+    /// When and at which commit it was run; `unknown` without git.
+    pub day: String,
+    pub commit: String,
+    /// Why it could not be run here; then there are no figures.
+    pub skipped: Option<String>,
     /// What a reader sees.
     pub title: String,
     pub victim: Victim,
@@ -50,7 +58,6 @@ pub struct Row {
     pub order_violations: u64,
     pub damaged: u64,
     /// In RocketMQ, dead letters included, and not of the lesson.
-    #[serde(default)]
     pub foreign: u64,
     pub most_spooled: u64,
     /// From the end of the fault until all that was published before it was stored.
@@ -72,6 +79,23 @@ impl Row {
         let text = serde_json::to_string_pretty(self).expect("a row is JSON");
         let file = Row::folder().join(format!("{:?}-{}.{form}.json", self.victim, self.name));
         fs::write(file, text).expect("a row can be written");
+    }
+}
+
+/// `git rev-parse --short HEAD`, and whether files differ from it; the table itself does not count, since each run writes it.
+pub fn commit(folder: &Path) -> String {
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        let output = command.current_dir(folder).args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    let head = git(&["rev-parse", "--short", "HEAD"]);
+    let changes = git(&["status", "--porcelain", "--", ".", ":(exclude)docs/faults.md"]);
+    match (head, changes) {
+        (Some(head), Some(changes)) if changes.is_empty() => head,
+        (Some(head), Some(_)) => format!("{head} with changes"),
+        _ => "unknown".to_owned(),
     }
 }
 
@@ -101,4 +125,63 @@ impl Row {
         );
         assert!(self.acked_to_publisher > 0, "nothing was tried: {self:#?}");
     }
+}
+
+#[test]
+fn each_row_that_breaks_the_rule_is_refused() {
+    let good = Row {
+        acked_to_publisher: 1,
+        books_balanced: true,
+        ..Row::default()
+    };
+    let passes = |row: Row, allowed| std::panic::catch_unwind(|| row.check(allowed)).is_ok();
+    let rule = Allowed::default();
+    assert!(passes(good.clone(), rule));
+    let spoil: [fn(&mut Row); 6] = [
+        |row| row.lost = 1,
+        |row| row.damaged = 1,
+        |row| row.books_balanced = false,
+        |row| row.lost_elsewhere = 1,
+        |row| row.order_violations = 1,
+        |row| row.acked_to_publisher = 0,
+    ];
+    let allowed = Allowed {
+        lost_elsewhere: true,
+        disorder: true,
+    };
+    let mut allowed_ones = 0;
+    for spoil in spoil {
+        let mut row = good.clone();
+        spoil(&mut row);
+        assert!(!passes(row.clone(), rule), "{row:#?}");
+        allowed_ones += usize::from(passes(row, allowed));
+    }
+    assert_eq!(allowed_ones, 2, "what the fault may do, and nothing else");
+}
+
+#[test]
+fn a_row_says_at_which_commit_it_was_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command
+            .current_dir(folder.path())
+            .args(["-c", "user.name=a", "-c", "user.email=a@b"]);
+        assert!(
+            command.args(arguments).output().unwrap().status.success(),
+            "{arguments:?}"
+        );
+    };
+    assert_eq!(commit(Path::new("/")), "unknown", "no repository");
+    git(&["init", "-q"]);
+    fs::create_dir(folder.path().join("docs")).unwrap();
+    fs::write(folder.path().join("docs/faults.md"), "").unwrap();
+    git(&["add", "."]);
+    git(&["commit", "-qm", "first"]);
+    let clean = commit(folder.path());
+    assert!(clean.len() >= 7 && !clean.contains(' '), "{clean}");
+    fs::write(folder.path().join("docs/faults.md"), "a new table").unwrap();
+    assert_eq!(commit(folder.path()), clean);
+    fs::write(folder.path().join("new.rs"), "").unwrap();
+    assert_eq!(commit(folder.path()), format!("{clean} with changes"));
 }

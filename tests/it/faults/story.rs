@@ -1,10 +1,11 @@
 //! The stage of a fault: brokers of its own, a bridge whose MQTT connection is witnessed, and the row at the end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lesson::{Key, Lesson, key_of};
-use super::row::{Row, Victim};
+use super::row::{Row, Victim, commit};
 use super::verdict::Verdict;
 use super::watch::Watch;
 use crate::support::apache::{ApacheOptions, ApacheRocketMq};
@@ -62,6 +63,27 @@ impl Setup {
             more_config: String::new(),
             plain_subscriber: victim == Victim::Mqtt,
         }
+    }
+
+    /// Its row, without figures yet.
+    pub fn row(&self) -> Row {
+        Row {
+            name: self.name.to_owned(),
+            title: self.title.clone(),
+            victim: self.victim,
+            full: self.full,
+            day: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+            commit: commit(Path::new(env!("CARGO_MANIFEST_DIR"))),
+            ..Row::default()
+        }
+    }
+
+    /// Its row says so in the table, so that nobody takes it for one that was forgotten.
+    pub fn skip(self, why: &str) {
+        println!("SKIPPED {}: {why}", self.name);
+        let mut row = self.row();
+        row.skipped = Some(why.to_owned());
+        row.save();
     }
 
     pub fn per_second(mut self, per_second: u32) -> Setup {

@@ -57,10 +57,6 @@ impl Verdict {
         let recovered = recovered_at(&witnessed.first, &made_before, &seen);
         let setup = &story.stage.setup;
         let row = Row {
-            name: setup.name.to_owned(),
-            title: setup.title.clone(),
-            victim: setup.victim,
-            full: setup.full,
             published: published.iter().map(|published| published.made).sum(),
             acked_to_publisher: acked.len() as u64,
             pubacked_by_bridge: witnessed.first.len() as u64,
@@ -78,7 +74,7 @@ impl Verdict {
             recovery_s: recovered.map_or(0.0, |at| at.saturating_duration_since(fault_ended).as_secs_f64()),
             longest_wait_s: seen.longest_wait.max(last_wait).as_secs_f64(),
             books_balanced,
-            note: String::new(),
+            ..setup.row()
         };
         (row, answer)
     }
@@ -161,7 +157,7 @@ fn read(
 
 /// Those that RocketMQ did not take within a second, as an operator's tool sees them.
 fn local_dead_letters(bridge: &Bridge) -> Vec<Key> {
-    let file = bridge.scratch().join("data/dead-letters.sqlite3");
+    let file = bridge.data_dir().join("dead-letters.sqlite3");
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let database =
         rusqlite::Connection::open_with_flags(file, flags).expect("there are dead letters, if none");
@@ -176,7 +172,10 @@ fn local_dead_letters(bridge: &Bridge) -> Vec<Key> {
 
 /// When the last message that was made before the fault ended was safe, and the spool empty.
 fn recovered_at(first: &HashMap<Key, Instant>, made_before: &[u64], seen: &Seen) -> Option<Instant> {
-    let old = |key: &Key| u64::from(key.number) < made_before[usize::from(key.publisher)];
+    let old = |key: &Key| {
+        let made = made_before.get(usize::from(key.publisher));
+        made.is_some_and(|made| u64::from(key.number) < *made)
+    };
     let acked = first.iter().filter(|(key, _)| old(key)).map(|(_, at)| *at).max();
     acked.max(seen.spooled_at)
 }

@@ -1,5 +1,6 @@
 //! The roombridge binary under test: run it with a configuration, break it, read its metrics.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ pub struct Bridge {
     http_port: u16,
     starts: u32,
     variables: Vec<(String, String)>,
+    data_dir: PathBuf,
     // The last field, so that the process is gone before its folder is.
     scratch: Scratch,
 }
@@ -57,7 +59,8 @@ impl Bridge {
         let scratch = Scratch::new("bridge");
         let mut config: Table = config_toml.parse().expect("the test's configuration is TOML");
         let data_dir = Value::String(scratch.join("data").display().to_string());
-        config.entry("data_dir").or_insert(data_dir);
+        let data_dir = config.entry("data_dir").or_insert(data_dir).as_str();
+        let data_dir = PathBuf::from(data_dir.expect("data_dir is a string"));
         let http_port = http_port(&mut config);
         scratch.write("roombridge.toml", &config.to_string());
         let process = launch(&scratch, 1, &variables, error);
@@ -66,6 +69,7 @@ impl Bridge {
             http_port,
             starts: 1,
             variables,
+            data_dir,
             scratch,
         }
     }
@@ -160,7 +164,12 @@ impl Bridge {
         }
     }
 
-    /// The folder that holds the configuration, the logs and, unless the configuration says another, `data`.
+    /// What the configuration says, or a folder of its own.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The folder that holds the configuration and the logs. What it keeps is in `data_dir`.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch
     }

@@ -27,6 +27,7 @@ pub mod mqtt_witness;
 pub mod ports;
 pub mod preload;
 pub mod process;
+pub mod prometheus;
 pub mod publish_engine;
 pub mod scratch;
 pub mod scripted_broker;
