@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::{FailureKind, QueueName, StoredMessage};
-use crate::pipeline::ports::{ReadError, Reader};
+use crate::pipeline::ports::{Page, ReadError, Reader};
 
 const PAGE_MESSAGES: u32 = 256;
 /// RocketMQ hands a message out some milliseconds after it confirmed it.
@@ -74,6 +74,9 @@ impl Cursor {
                     PAGE_MESSAGES,
                 )
                 .await?;
+            if !page.holds(self.next) {
+                return Err(self.cut(&page));
+            }
             if page.next_offset <= self.next {
                 attempts += 1;
                 if attempts > SETTLE_ATTEMPTS {
@@ -95,13 +98,27 @@ impl Cursor {
     }
 
     fn stuck(&self) -> ReadError {
+        self.failed(
+            "the broker counts messages there but does not hand them out; see the broker's log".to_owned(),
+        )
+    }
+
+    /// To go on would leave messages out in silence.
+    fn cut(&self, page: &Page) -> ReadError {
+        self.failed(format!(
+            "the queue was emptied, or old messages were deleted, while it was read: it holds the offsets from {} up to {} \
+             now; read it again",
+            page.first, page.end
+        ))
+    }
+
+    fn failed(&self, cause: String) -> ReadError {
         ReadError {
             what: format!(
                 "topic {}, queue {} at offset {}",
                 self.topic, self.queue, self.next
             ),
-            cause: "the broker counts messages there but does not hand them out; see the broker's log"
-                .to_owned(),
+            cause,
             kind: FailureKind::Unknown,
         }
     }

@@ -52,6 +52,11 @@ pub enum HistoryError {
     NoTopic { topics: String },
     #[error("there are more than {MAX_MESSAGES} messages in this range; narrow it with --from and --to")]
     TooMany,
+    #[error(
+        "{0} messages that were there when the reading began are gone: their topic was emptied or made anew meanwhile; \
+         read it again"
+    )]
+    Gone(usize),
 }
 
 /// The messages of one query, oldest first, as they were stored when it was opened.
@@ -117,7 +122,10 @@ impl<'a> History<'a> {
     pub async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
         loop {
             let Some(message) = earliest(&mut self.cursors, self.reader).await? else {
-                return Ok(None);
+                return match self.copies.len() {
+                    0 => Ok(None),
+                    missing => Err(HistoryError::Gone(missing)),
+                };
             };
             let Some(mut record) = self.query.accept(&message) else {
                 continue;

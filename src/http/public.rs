@@ -193,7 +193,7 @@ async fn history(
             truncated: false,
         })
         .into_response()),
-        Err(error @ (HistoryError::Read(_) | HistoryError::TooMany)) => {
+        Err(error @ (HistoryError::Read(_) | HistoryError::TooMany | HistoryError::Gone(_))) => {
             Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string()))
         }
     }

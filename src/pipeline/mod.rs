@@ -14,6 +14,7 @@ mod ledger;
 mod parts;
 pub mod ports;
 mod retry;
+pub mod same_queue;
 mod spill;
 mod spool_state;
 pub mod tail;

@@ -32,6 +32,18 @@ pub struct Page {
     pub messages: Vec<StoredMessage>,
     /// Where the next pull begins; beyond the last offset that was looked at, whether or not it matched.
     pub next_offset: u64,
+    /// The first offset that the queue held when it answered.
+    pub first: u64,
+    /// The offset after the last one that it held.
+    pub end: u64,
+}
+
+impl Page {
+    /// Whether one can read on from there. If not, the queue was emptied, cut or rolled back, or RocketMQ deleted what is
+    /// old: then no message comes, and the page leads nowhere.
+    pub fn holds(&self, from_offset: u64) -> bool {
+        (self.first..=self.end).contains(&from_offset)
+    }
 }
 
 /// Why a read failed: what happened, to what, and what to do.
@@ -63,7 +75,8 @@ pub trait Reader: Send + Sync {
         stored_ms: u64,
     ) -> BoxFuture<'a, Result<u64, ReadError>>;
 
-    /// Up to `limit` messages from that offset on, of that tag only if one is given.
+    /// Up to `limit` messages from that offset on, of that tag only if one is given. An offset that the queue does not hold
+    /// ([`Page::holds`]) is an answer without messages; where only a replica answers, it is an error.
     fn pull<'a>(
         &'a self,
         topic: &'a str,

@@ -153,6 +153,14 @@ async fn of_topic(
         let mut next = first.max(end.saturating_sub(u64::from(receive_maximum) * WINDOWS_READ as u64));
         while next < end {
             let page = reader.pull(topic, &queue, None, next, PAGE_MESSAGES).await?;
+            if !page.holds(next) {
+                return Err(ReadError {
+                    what: format!("topic {topic}, queue {queue} from offset {next} on"),
+                    cause: "the queue was emptied, or old messages were deleted, while it was read"
+                        .to_owned(),
+                    kind: FailureKind::Unknown,
+                });
+            }
             if page.next_offset <= next {
                 break;
             }

@@ -43,7 +43,15 @@ pub struct RocketMqReader {
     /// Held while a client is built, so that one is built and not several.
     current: tokio::sync::Mutex<Option<Arc<Client>>>,
     /// By topic and broker name; read anew by each call of `queues`.
-    brokers: Mutex<HashMap<(String, Arc<str>), CheetahString>>,
+    brokers: Mutex<HashMap<(String, Arc<str>), Address>>,
+}
+
+/// Who answers for a broker's name.
+#[derive(Clone)]
+struct Address {
+    broker: CheetahString,
+    /// A replica can be read while its master is away; it may not have all that the master has.
+    is_master: bool,
 }
 
 struct Client {
@@ -147,11 +155,14 @@ impl RocketMqReader {
         let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         for broker in &route.broker_datas {
             let addresses = broker.broker_addrs();
-            // A replica can be read while its master is away.
-            let nearest = addresses.get(&MASTER).or_else(|| addresses.values().min());
-            if let Some(address) = nearest {
+            let master = addresses.get(&MASTER);
+            if let Some(address) = master.or_else(|| addresses.values().min()) {
+                let address = Address {
+                    broker: address.clone(),
+                    is_master: master.is_some(),
+                };
                 let name = Arc::from(broker.broker_name().as_str());
-                brokers.insert((topic.to_owned(), name), address.clone());
+                brokers.insert((topic.to_owned(), name), address);
             }
         }
         Ok(route)
@@ -209,7 +220,7 @@ impl RocketMqReader {
         }
     }
 
-    async fn broker_address(&self, topic: &str, queue: &QueueName) -> Result<CheetahString, ReadError> {
+    async fn address(&self, topic: &str, queue: &QueueName) -> Result<Address, ReadError> {
         let key = (topic.to_owned(), Arc::clone(&queue.broker));
         let known = || {
             self.brokers
@@ -290,15 +301,13 @@ impl Reader for RocketMqReader {
         queue: &'a QueueName,
     ) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
         Box::pin(async move {
-            let (address, name) = (
-                self.broker_address(topic, queue).await?,
-                client_queue(topic, queue),
-            );
+            let Address { broker, .. } = self.address(topic, queue).await?;
+            let name = client_queue(topic, queue);
             let what = describe(topic, queue);
             let client = self.client(&what).await?;
-            let min = client.handle.min_offset(&address, &name, self.timeout_ms());
+            let min = client.handle.min_offset(&broker, &name, self.timeout_ms());
             let min = self.answer(&what, &client, min).await?;
-            let max = client.handle.max_offset(&address, &name, self.timeout_ms());
+            let max = client.handle.max_offset(&broker, &name, self.timeout_ms());
             let max = self.answer(&what, &client, max).await?;
             Ok((offset(min), offset(max)))
         })
@@ -311,17 +320,15 @@ impl Reader for RocketMqReader {
         stored_ms: u64,
     ) -> BoxFuture<'a, Result<u64, ReadError>> {
         Box::pin(async move {
-            let (address, name) = (
-                self.broker_address(topic, queue).await?,
-                client_queue(topic, queue),
-            );
+            let Address { broker, .. } = self.address(topic, queue).await?;
+            let name = client_queue(topic, queue);
             let time = i64::try_from(stored_ms).unwrap_or(i64::MAX);
             let what = describe(topic, queue);
             let client = self.client(&what).await?;
             let search =
                 client
                     .handle
-                    .search_offset(&address, &name, time, BoundaryType::Lower, self.timeout_ms());
+                    .search_offset(&broker, &name, time, BoundaryType::Lower, self.timeout_ms());
             Ok(offset(self.answer(&what, &client, search).await?))
         })
     }
@@ -344,24 +351,32 @@ impl Reader for RocketMqReader {
             if tag.is_some_and(|tag| tag.is_empty() || tag == "*" || tag.contains("||")) {
                 return Err(wrong("the tag must be one tag: not empty, not *, without ||"));
             }
-            let address = self.broker_address(topic, queue).await?;
+            let address = self.address(topic, queue).await?;
             let request = pull_request(topic, queue, tag, from_offset, limit);
             let client = self.client(&what()).await?;
             let pull = client
                 .handle
-                .pull_outcome_from_broker(&address, request, self.timeout_ms());
+                .pull_outcome_from_broker(&address.broker, request, self.timeout_ms());
             let outcome = self.answer(&what(), &client, pull).await?;
-            let (status, next_offset) = (outcome.pull_status(), outcome.next_begin_offset());
-            match status {
+            let empty = Page {
+                messages: Vec::new(),
+                next_offset: from_offset,
+                first: outcome.min_offset(),
+                end: outcome.max_offset(),
+            };
+            if !address.is_master && !empty.holds(from_offset) {
+                return Err(behind(&what(), &address, &empty));
+            }
+            match outcome.pull_status() {
                 PullStatus::Found => {}
-                PullStatus::NoNewMsg | PullStatus::NoMatchedMsg | PullStatus::OffsetIllegal => {
-                    // A broker that came back with less than it had must not send us back to the start.
-                    let next_offset = next_offset.max(from_offset);
-                    return Ok(Page {
-                        messages: Vec::new(),
-                        next_offset,
-                    });
+                // Only what the broker looked at and left out leads on. Where it has nothing, or no such offset, it names
+                // another one to go on from, and everything until there would be skipped.
+                PullStatus::NoMatchedMsg => {
+                    let looked_at = outcome.next_begin_offset().min(empty.end);
+                    let next_offset = looked_at.max(from_offset);
+                    return Ok(Page { next_offset, ..empty });
                 }
+                PullStatus::NoNewMsg | PullStatus::OffsetIllegal => return Ok(empty),
             }
             let found = outcome.into_messages().unwrap_or_default();
             // The client stops at a message that it cannot decode and says nothing; so the next pull begins right
@@ -380,6 +395,7 @@ impl Reader for RocketMqReader {
             Ok(Page {
                 messages,
                 next_offset,
+                ..empty
             })
         })
     }
@@ -433,6 +449,15 @@ fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
         properties,
         body: message.body().unwrap_or_default(),
     }
+}
+
+/// It goes on when the master is back, or another broker is the master.
+fn behind(what: &str, address: &Address, page: &Page) -> ReadError {
+    let (replica, first, end) = (&address.broker, page.first, page.end);
+    let cause = format!(
+        "the master is away, and its replica {replica} has only the offsets from {first} up to {end}; start the master"
+    );
+    failed(what, FailureKind::Transport, cause)
 }
 
 fn failed(what: &str, kind: FailureKind, cause: String) -> ReadError {

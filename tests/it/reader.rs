@@ -121,10 +121,17 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
         end,
         Page {
             messages: Vec::new(),
-            next_offset: 5
+            next_offset: 5,
+            first: 0,
+            end: 5
         }
     );
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+
+    // An offset that the queue does not hold leads nowhere: neither to the end nor to the beginning.
+    let beyond = reader.pull("reader", queue, None, 9, 1).await.unwrap();
+    assert_eq!((beyond.messages.len(), beyond.next_offset), (0, 9));
+    assert!(!beyond.holds(9), "{beyond:?}");
 
     let missing = reader.queues("no-such-topic").await.unwrap_err();
     assert_eq!(missing.kind, FailureKind::TopicMissing, "{missing}");

@@ -381,6 +381,7 @@ impl Reader for Client {
                 .queues
                 .get(&(topic.to_owned(), queue.clone()))
                 .map_or(&[][..], Vec::as_slice);
+            let end = rows.len() as u64;
             let rows = rows
                 .iter()
                 .enumerate()
@@ -396,6 +397,8 @@ impl Reader for Client {
             Ok(Page {
                 next_offset: from_offset + messages.len() as u64,
                 messages,
+                first: 0,
+                end,
             })
         })
     }
