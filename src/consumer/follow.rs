@@ -1,6 +1,6 @@
 //! The loop of one follower: look, read, hand on, note ends, save.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::progress::{Progress, name_of};
+use super::look::{Look, Seen};
+use super::progress::Progress;
 use super::wake::Wakes;
 use super::{Item, OPEN_BYTES, OPEN_MESSAGES, Place};
 use crate::data_dir::{DataDir, DataDirError, Position, Positions, Saving, answered};
-use crate::model::{Clock, FailureKind, QueueName};
+use crate::model::{Clock, FailureKind, QueueName, StoredMessage};
 use crate::pipeline::ports::{Page, ReadError, Reader};
+use crate::pipeline::same_queue::{Change, Compared, compare};
 use crate::telemetry::Metrics;
 
-/// RocketMQ's answers hold 32 messages as it comes from the factory.
-const PAGE_MESSAGES: u32 = 32;
 const READS_AT_ONCE: usize = 4;
 /// A queue is looked at again after a part of the time for which it has been silent, so that many silent queues cost
 /// little; what the bridge itself stores wakes us.
@@ -27,6 +27,10 @@ const LOOK_BUSY: Duration = Duration::from_millis(20);
 const LOOK_SILENT: Duration = Duration::from_millis(500);
 const LOOK_AFTER_FAILURE: Duration = Duration::from_millis(500);
 const SAVE_EVERY: Duration = Duration::from_millis(500);
+/// A queue that is silent is compared so often. Where it failed to answer, and wherever something is found, at once.
+const COMPARE_EVERY: Duration = Duration::from_secs(5);
+/// A message that RocketMQ counts is handed out some milliseconds later.
+const SHOWN_AFTER: Duration = Duration::from_secs(5);
 /// For new queues, and for the lag.
 const ROUTE_EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -86,11 +90,29 @@ struct Queue {
     due: Instant,
     silent_since: Instant,
     reading: bool,
+    /// When it was last known to be the same; `None` = it may have been away since.
+    compared: Option<Instant>,
+    /// Messages that should lie there were not shown.
+    gap_at: Option<u64>,
+}
+
+impl Queue {
+    fn at(position: Position) -> Self {
+        let now = Instant::now();
+        Self {
+            progress: Progress::at(position),
+            due: now,
+            silent_since: now,
+            reading: false,
+            compared: Some(now),
+            gap_at: None,
+        }
+    }
 }
 
 struct Read {
     key: (Arc<str>, QueueName),
-    page: Result<Page, ReadError>,
+    seen: Result<Seen, ReadError>,
 }
 
 impl Follower {
@@ -185,10 +207,20 @@ impl Follower {
         let free = READS_AT_ONCE.saturating_sub(self.reads.len());
         for (key, queue) in due.into_iter().take(free) {
             queue.reading = true;
-            let (reader, key, next) = (self.parts.reader.clone(), key.clone(), queue.progress.next());
+            let key = key.clone();
+            let look = Look {
+                reader: self.parts.reader.clone(),
+                topic: key.0.clone(),
+                queue: key.1.clone(),
+                next: queue.progress.next(),
+                last: queue.progress.last().map(str::to_owned),
+                compare: queue
+                    .compared
+                    .is_none_or(|compared| now > compared + COMPARE_EVERY),
+            };
             self.reads.spawn(async move {
-                let page = reader.pull(&key.0, &key.1, None, next, PAGE_MESSAGES).await;
-                Read { key, page }
+                let seen = look.take().await;
+                Read { key, seen }
             });
         }
     }
@@ -202,37 +234,89 @@ impl Follower {
         waiting.map(|queue| queue.due).min().unwrap_or(far)
     }
 
-    async fn read(&mut self, Read { key, page }: Read) {
+    async fn read(&mut self, Read { key, seen }: Read) {
         let now = Instant::now();
         let Some(queue) = self.queues.get_mut(&key) else {
             return;
         };
         queue.reading = false;
-        match page {
-            Ok(page) => {
-                let before = queue.progress.position().offset;
-                if page.messages.is_empty() {
-                    let part = (now - queue.silent_since) / PART_OF_SILENCE;
-                    queue.due = now + part.clamp(LOOK_BUSY, LOOK_SILENT);
-                } else {
-                    queue.silent_since = now;
-                    queue.due = now;
+        match seen {
+            Ok(Seen::Page { page, compared, last }) => {
+                if compared {
+                    queue.compared = Some(now);
                 }
-                for message in page.messages {
-                    queue.progress.handed_on(&message);
-                    let (topic, queue) = key.clone();
-                    let offset = message.queue_offset;
-                    let place = Place { topic, queue, offset };
-                    // Whoever takes the items is gone only when the process ends.
-                    let _ = self.parts.items.send(Item { place, message }).await;
+                if let Some(last) = last {
+                    queue.progress.knows_last(last);
                 }
-                queue.progress.looked_at(page.next_offset);
-                self.unsaved |= queue.progress.position().offset != before;
+                self.take_page(key, page, now).await;
+            }
+            Ok(Seen::Changed(change)) => {
+                let offset = queue.progress.next();
+                queue.progress.begin_anew(change.first);
+                (queue.due, queue.compared) = (now, Some(now));
+                self.unsaved = true;
+                self.tell_position_lost(&key, offset, change);
             }
             Err(error) => {
                 queue.due = now + LOOK_AFTER_FAILURE;
+                queue.compared = None;
                 self.complain(&error);
             }
+        }
+    }
+
+    async fn take_page(&mut self, key: (Arc<str>, QueueName), page: Page, now: Instant) {
+        let Some(queue) = self.queues.get_mut(&key) else {
+            return;
+        };
+        let next = queue.progress.next();
+        // A broker may begin with messages that stand before the one that was asked for.
+        let is_new = |message: &StoredMessage| message.queue_offset >= next;
+        let messages: Vec<_> = page.messages.into_iter().filter(is_new).collect();
+        let looked_at = page.next_offset.saturating_sub(next);
+        let missing = looked_at.saturating_sub(messages.len() as u64);
+        if missing > 0 && queue.gap_at.replace(next) != Some(next) {
+            queue.due = now + LOOK_AFTER_FAILURE;
+            return;
+        }
+        if missing > 0 {
+            self.parts.metrics.downlink.position_lost_total.inc();
+            tracing::error!(
+                topic = &*key.0, queue = %key.1, offset = next, next = page.next_offset, missing,
+                "messages that were not read yet are gone: RocketMQ counts them and leaves them out; going on behind them"
+            );
+        }
+        if page.next_offset > next {
+            queue.silent_since = now;
+            queue.due = now;
+        } else {
+            let part = (now - queue.silent_since) / PART_OF_SILENCE;
+            queue.due = now + part.clamp(LOOK_BUSY, LOOK_SILENT);
+        }
+        let before = queue.progress.position().offset;
+        let generation = queue.progress.generation();
+        for message in messages {
+            queue.progress.handed_on(&message);
+            let (topic, queue) = key.clone();
+            let place = Place {
+                topic,
+                queue,
+                offset: message.queue_offset,
+                generation,
+            };
+            // Whoever takes the items is gone only when the process ends.
+            let _ = self.parts.items.send(Item { place, message }).await;
+        }
+        queue.progress.skip_to(page.next_offset);
+        self.unsaved |= queue.progress.position().offset != before;
+        if page.end > page.next_offset && now > queue.silent_since + SHOWN_AFTER {
+            let (topic, queue) = (&key.0, &key.1);
+            self.complain(&ReadError {
+                what: format!("topic {topic}, queue {queue} at offset {next}"),
+                cause: "the broker counts messages there but does not hand them out; see the broker's log"
+                    .to_owned(),
+                kind: FailureKind::Unknown,
+            });
         }
     }
 
@@ -247,7 +331,7 @@ impl Follower {
     fn ended(&mut self, place: &Place) {
         let key = (place.topic.clone(), place.queue.clone());
         if let Some(queue) = self.queues.get_mut(&key) {
-            self.unsaved |= queue.progress.ended(place.offset);
+            self.unsaved |= queue.progress.ended(place.generation, place.offset);
         }
     }
 
@@ -291,32 +375,54 @@ impl Follower {
     }
 
     async fn look_at(&mut self, topic: &Topic) -> Result<(), ReadError> {
-        let reader = self.parts.reader.clone();
-        let mut lag = 0;
-        for queue in reader.queues(&topic.name).await? {
-            let (min, max) = reader.offsets(&topic.name, &queue).await?;
-            let key = (topic.name.clone(), queue);
-            match self.queues.get(&key) {
-                Some(known) => lag += max.saturating_sub(known.progress.position().offset),
-                None => {
-                    let position = self.position(topic, &key.1, min, max).await?;
-                    lag += max.saturating_sub(position.offset);
-                    self.unsaved = true;
-                    let now = Instant::now();
-                    let queue = Queue {
-                        progress: Progress::at(position),
-                        due: now,
-                        silent_since: now,
-                        reading: false,
-                    };
-                    self.queues.insert(key, queue);
-                }
+        let lag = self.lag_of(topic).await;
+        let gauge = &self.parts.metrics.downlink.lag_messages;
+        match &lag {
+            Ok(Some(lag)) => {
+                let lag = i64::try_from(*lag).unwrap_or(i64::MAX);
+                gauge.with_label_values(&[&*topic.name]).set(lag);
+            }
+            // Not known is not 0. There may be none to remove.
+            Ok(None) | Err(_) => _ = gauge.remove_label_values(&[&*topic.name]),
+        }
+        lag.map(|_| ())
+    }
+
+    /// How many messages have not ended; `None` if that is not known of a queue. Begins with the queues that are new.
+    async fn lag_of(&mut self, topic: &Topic) -> Result<Option<u64>, ReadError> {
+        let queues = self.parts.reader.queues(&topic.name).await?;
+        let brokers: BTreeSet<Arc<str>> = queues.iter().map(|queue| queue.broker.clone()).collect();
+        let mut known = self.queues.keys().filter(|(name, _)| *name == topic.name);
+        let all_are_there = known.all(|(_, queue)| brokers.contains(&queue.broker));
+        let mut lag = all_are_there.then_some(0);
+        let mut failed: BTreeMap<Arc<str>, ReadError> = BTreeMap::new();
+        for queue in queues {
+            // One that does not answer would be waited for again with each of its queues.
+            if failed.contains_key(&queue.broker) {
+                continue;
+            }
+            let broker = queue.broker.clone();
+            match self.lag_of_queue(topic, queue).await {
+                Ok(messages) => lag = lag.zip(messages).map(|(sum, messages)| sum + messages),
+                Err(error) => _ = failed.insert(broker, error),
             }
         }
-        let lag = i64::try_from(lag).unwrap_or(i64::MAX);
-        let gauge = &self.parts.metrics.downlink.lag_messages;
-        gauge.with_label_values(&[&*topic.name]).set(lag);
-        Ok(())
+        failed.into_values().next().map_or(Ok(lag), Err)
+    }
+
+    async fn lag_of_queue(&mut self, topic: &Topic, queue: QueueName) -> Result<Option<u64>, ReadError> {
+        let (min, max) = self.parts.reader.offsets(&topic.name, &queue).await?;
+        let key = (topic.name.clone(), queue);
+        if !self.queues.contains_key(&key) {
+            let position = self.position(topic, &key.1, min, max).await?;
+            self.queues.insert(key.clone(), Queue::at(position));
+            self.unsaved = true;
+        }
+        let ended = self
+            .queues
+            .get(&key)
+            .map(|queue| queue.progress.position().offset);
+        Ok(ended.and_then(|ended| max.checked_sub(ended)))
     }
 
     /// Where to begin with a queue.
@@ -327,57 +433,45 @@ impl Follower {
         min: u64,
         max: u64,
     ) -> Result<Position, ReadError> {
-        let at = |offset| Position { offset, last: None };
-        let Some(saved) = self.positions.get(&topic.name, queue) else {
-            // A queue that is new to a topic that we know holds nothing that we have seen.
-            let begun = self.positions.topics.contains_key(&*topic.name);
-            return Ok(match topic.start {
-                Start::Latest if !begun && self.beginning => at(max),
-                Start::Latest if !begun => {
-                    let reader = &self.parts.reader;
-                    at(reader.offset_at(&topic.name, queue, self.started_ms).await?)
+        let reader = &*self.parts.reader;
+        let compare = |offset, last| compare(reader, &topic.name, queue, offset, last);
+        if let Some(saved) = self.positions.get(&topic.name, queue) {
+            let last = saved.last.clone();
+            return Ok(match compare(saved.offset, last.as_deref()).await? {
+                Compared::Same { last: found } => Position {
+                    offset: saved.offset,
+                    last: last.or(found),
+                },
+                Compared::Changed(change) => {
+                    self.tell_position_lost(&(topic.name.clone(), queue.clone()), saved.offset, change);
+                    Position {
+                        offset: change.first,
+                        last: None,
+                    }
                 }
-                Start::Latest | Start::Earliest => at(min),
             });
+        }
+        // A queue that is new to a topic that we know holds nothing that we have seen.
+        let begun = self.positions.topics.contains_key(&*topic.name);
+        let offset = match topic.start {
+            Start::Latest if !begun && self.beginning => max,
+            Start::Latest if !begun => reader.offset_at(&topic.name, queue, self.started_ms).await?,
+            Start::Latest | Start::Earliest => min,
         };
-        let cause = match self.difference(topic, queue, saved, (min, max)).await? {
-            None => return Ok(saved.clone()),
-            Some(cause) => cause,
+        let last = match compare(offset, None).await? {
+            Compared::Same { last } => last,
+            // That soon: it will be seen at the first look.
+            Compared::Changed(_) => None,
         };
-        self.parts.metrics.downlink.position_lost_total.inc();
-        tracing::error!(
-            topic = &*topic.name, queue = %queue, offset = saved.offset, first = min, end = max,
-            "the queue is not what was read before ({cause}); beginning with its first message"
-        );
-        Ok(at(min))
+        Ok(Position { offset, last })
     }
 
-    /// What is no longer as it was left (hazard 20: an offset beyond the end would be reset in silence).
-    async fn difference(
-        &self,
-        topic: &Topic,
-        queue: &QueueName,
-        saved: &Position,
-        (min, max): (u64, u64),
-    ) -> Result<Option<&'static str>, ReadError> {
-        if saved.offset > max {
-            return Ok(Some("it is shorter"));
-        }
-        if saved.offset < min {
-            return Ok(Some("messages that were not read yet are gone"));
-        }
-        let Some(last) = saved.last.as_ref().filter(|_| saved.offset > min) else {
-            return Ok(None);
-        };
-        let before = saved.offset - 1;
-        let page = self
-            .parts
-            .reader
-            .pull(&topic.name, queue, None, before, 1)
-            .await?;
-        let found = page.messages.first();
-        let same = found.is_some_and(|found| found.queue_offset == before && name_of(found) == *last);
-        Ok((!same).then_some("another message lies in the last one's place"))
+    fn tell_position_lost(&self, (topic, queue): &(Arc<str>, QueueName), offset: u64, change: Change) {
+        self.parts.metrics.downlink.position_lost_total.inc();
+        tracing::error!(
+            topic = &**topic, queue = %queue, offset, first = change.first, end = change.end,
+            "the queue is not what was read before ({}); beginning with its first message", change.cause
+        );
     }
 
     fn complain(&mut self, error: &ReadError) {

@@ -1,8 +1,9 @@
 //! Follows RocketMQ topics: reads every queue in order, hands the messages on, remembers how far everything has ended.
 //!
 //! Promises: the messages of a queue are handed on in order; a position is saved only when everything below it has
-//! ended, so a crash repeats messages and loses none; a queue that was emptied or rolled back is noticed; no more than
-//! [`OPEN_MESSAGES`] and [`OPEN_BYTES`] are open at a time.
+//! ended, so a crash repeats messages and loses none; a queue that was emptied, rolled back or made anew is noticed,
+//! whenever that happens, counted, and read from its beginning; no more than [`OPEN_MESSAGES`] and [`OPEN_BYTES`] are
+//! open at a time.
 //!
 //! It belongs to no consumer group: the position is a file of `data_dir`, which one process holds. The client's own
 //! consumers forget the offsets of queues that are missing from a commit, take 5 s per queue to stop, and find a broker
@@ -11,6 +12,7 @@
 //! Must never: skip a message, or know what becomes of it.
 
 mod follow;
+mod look;
 mod progress;
 mod wake;
 
@@ -35,6 +37,8 @@ pub struct Place {
     pub topic: Arc<str>,
     pub queue: QueueName,
     pub offset: u64,
+    /// How often the queue was begun anew before.
+    pub generation: u32,
 }
 
 /// One message on its way; whoever takes it tells its place when it has ended.

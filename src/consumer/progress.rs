@@ -1,16 +1,23 @@
 //! The progress of one queue: what is to be read next, what is open, below what everything has ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::data_dir::Position;
 use crate::model::StoredMessage;
+use crate::pipeline::same_queue::name_of;
 
 /// See the module's words.
 #[derive(Debug)]
 pub(super) struct Progress {
+    /// Grows when the queue is begun anew: then its offsets stand for other messages.
+    generation: u32,
     next: u64,
+    /// Who lies just before `next`, if that is known.
+    last: Option<String>,
     /// In order of their offsets.
     open: VecDeque<Open>,
+    /// Of earlier generations, with their bytes: open, and nothing to the position.
+    left_over: BTreeMap<(u32, u64), usize>,
     open_bytes: usize,
     position: Position,
 }
@@ -26,16 +33,28 @@ struct Open {
 impl Progress {
     pub fn at(position: Position) -> Self {
         Self {
+            generation: 0,
             next: position.offset,
+            last: position.last.clone(),
             open: VecDeque::new(),
+            left_over: BTreeMap::new(),
             open_bytes: 0,
             position,
         }
     }
 
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// The offset to read from.
     pub fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Who lies just before [`Self::next`], if that is known.
+    pub fn last(&self) -> Option<&str> {
+        self.last.as_deref()
     }
 
     /// Everything before it has ended.
@@ -44,7 +63,7 @@ impl Progress {
     }
 
     pub fn open_messages(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.left_over.len()
     }
 
     pub fn open_bytes(&self) -> usize {
@@ -53,24 +72,58 @@ impl Progress {
 
     pub fn handed_on(&mut self, message: &StoredMessage) {
         let bytes = message.body.len();
+        let name = name_of(message);
         self.open_bytes += bytes;
         self.next = message.queue_offset + 1;
+        self.last = Some(name.clone());
         self.open.push_back(Open {
             offset: message.queue_offset,
             bytes,
-            name: name_of(message),
+            name,
             ended: false,
         });
     }
 
-    /// Offsets without a message were looked at.
-    pub fn looked_at(&mut self, next: u64) {
-        self.next = self.next.max(next);
-        self.move_up();
+    /// The offsets before this one hold nothing.
+    pub fn skip_to(&mut self, next: u64) {
+        if self.next < next {
+            self.next = next;
+            self.last = None;
+            self.move_up();
+        }
+    }
+
+    /// Found just before [`Self::next`].
+    pub fn knows_last(&mut self, name: String) {
+        if self.open.is_empty() && self.position.last.is_none() {
+            self.position.last = Some(name.clone());
+        }
+        self.last.get_or_insert(name);
+    }
+
+    /// The queue is another one. What is open stays so until it ends, and moves nothing.
+    pub fn begin_anew(&mut self, first: u64) {
+        let generation = self.generation;
+        let open = self.open.drain(..).filter(|open| !open.ended);
+        self.left_over
+            .extend(open.map(|open| ((generation, open.offset), open.bytes)));
+        self.open_bytes = self.left_over.values().sum();
+        self.generation += 1;
+        self.next = first;
+        self.last = None;
+        self.position = Position {
+            offset: first,
+            last: None,
+        };
     }
 
     /// Whether the position has moved.
-    pub fn ended(&mut self, offset: u64) -> bool {
+    pub fn ended(&mut self, generation: u32, offset: u64) -> bool {
+        if generation != self.generation {
+            let bytes = self.left_over.remove(&(generation, offset));
+            self.open_bytes -= bytes.unwrap_or(0);
+            return false;
+        }
         if let Ok(index) = self.open.binary_search_by_key(&offset, |open| open.offset)
             && let Some(open) = self.open.get_mut(index)
         {
@@ -91,14 +144,10 @@ impl Progress {
         }
         if self.open.is_empty() && self.position.offset < self.next {
             // Only offsets that hold nothing lie between.
-            self.position.offset = self.next;
-            self.position.last = None;
+            self.position = Position {
+                offset: self.next,
+                last: self.last.clone(),
+            };
         }
     }
-}
-
-/// Names a stored message well enough to notice another one in its place.
-pub(super) fn name_of(message: &StoredMessage) -> String {
-    let unique = message.properties.get("UNIQ_KEY").unwrap_or(&message.keys);
-    format!("{unique}@{}", message.stored_ms)
 }

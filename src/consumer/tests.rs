@@ -21,7 +21,8 @@ struct Memory {
     clock: Arc<ManualClock>,
     away: AtomicBool,
     pull_takes: Mutex<Duration>,
-    queues: Mutex<BTreeMap<i32, (u64, Vec<StoredMessage>)>>,
+    /// First offset, and what follows; `None` cannot be read any more.
+    queues: Mutex<BTreeMap<i32, (u64, Vec<Option<StoredMessage>>)>>,
 }
 
 impl Memory {
@@ -41,17 +42,45 @@ impl Memory {
     fn store(&self, id: i32, text: &str) {
         let mut queues = self.queues.lock().unwrap();
         let (first, messages) = queues.entry(id).or_default();
-        messages.push(StoredMessage {
+        let queue_offset = *first + messages.len() as u64;
+        messages.push(Some(StoredMessage {
             topic: "room".to_owned(),
             tag: String::new(),
             keys: text.to_owned(),
             queue: queue(id),
-            queue_offset: *first + messages.len() as u64,
+            queue_offset,
             stored_ms: self.clock.wall_ms(),
             born_ms: 1,
             properties: BTreeMap::new(),
             body: Bytes::copy_from_slice(text.as_bytes()),
-        });
+        }));
+    }
+
+    fn store_all(&self, id: i32, texts: &[&str]) {
+        for text in texts {
+            self.store(id, text);
+        }
+    }
+
+    /// RocketMQ still counts it.
+    fn damage(&self, id: i32, offset: u64) {
+        let mut queues = self.queues.lock().unwrap();
+        let (first, messages) = queues.get_mut(&id).unwrap();
+        messages[(offset - *first) as usize] = None;
+    }
+
+    /// A deleted topic that is made anew, a broker with another store.
+    fn replace(&self, id: i32, texts: &[&str]) {
+        self.queues.lock().unwrap().insert(id, (0, Vec::new()));
+        self.store_all(id, texts);
+    }
+
+    fn failure(&self) -> Option<ReadError> {
+        self.away.load(Ordering::Relaxed).then(|| ReadError {
+            what: "room".to_owned(),
+            cause: "away".to_owned(),
+            kind: FailureKind::Transport,
+        })
     }
 
     /// RocketMQ deletes what is old.
@@ -77,13 +106,8 @@ fn queue(id: i32) -> QueueName {
 }
 
 impl Reader for Memory {
-    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
-        if self.away.load(Ordering::Relaxed) {
-            let error = ReadError {
-                what: topic.to_owned(),
-                cause: "away".to_owned(),
-                kind: FailureKind::Transport,
-            };
+    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
+        if let Some(error) = self.failure() {
             return Box::pin(async { Err(error) });
         }
         let queues = self.queues.lock().unwrap().keys().map(|id| queue(*id)).collect();
@@ -111,6 +135,7 @@ impl Reader for Memory {
         let (first, messages) = &queues[&queue.id];
         let earlier = messages
             .iter()
+            .flatten()
             .take_while(|message| message.stored_ms < stored_ms);
         let offset = *first + earlier.count() as u64;
         Box::pin(async move { Ok(offset) })
@@ -124,22 +149,30 @@ impl Reader for Memory {
         from_offset: u64,
         limit: u32,
     ) -> BoxFuture<'a, Result<Page, ReadError>> {
-        let queues = self.queues.lock().unwrap();
-        let (first, messages) = &queues[&queue.id];
-        let skipped = from_offset.saturating_sub(*first) as usize;
-        let found: Vec<_> = messages
-            .iter()
-            .skip(skipped)
-            .take(limit as usize)
-            .cloned()
-            .collect();
-        let next_offset = found.last().map_or(from_offset, |last| last.queue_offset + 1);
         let takes = *self.pull_takes.lock().unwrap();
         Box::pin(async move {
             tokio::time::sleep(takes).await;
+            if let Some(error) = self.failure() {
+                return Err(error);
+            }
+            let queues = self.queues.lock().unwrap();
+            let (first, stored) = &queues[&queue.id];
+            let end = first + stored.len() as u64;
+            let leads_on = (*first..=end).contains(&from_offset);
+            let skipped = from_offset.saturating_sub(*first) as usize;
+            let found = stored.iter().skip(skipped).take(limit as usize);
+            // What RocketMQ cannot read any more is left out.
+            let messages: Vec<_> = found.clone().filter(|_| leads_on).flatten().cloned().collect();
+            let last = messages.last().map(|last| last.queue_offset + 1);
+            let next_offset = match last {
+                None if leads_on => from_offset + found.count() as u64,
+                last => last.unwrap_or(from_offset),
+            };
             Ok(Page {
-                messages: found,
+                messages,
                 next_offset,
+                first: *first,
+                end,
             })
         })
     }
@@ -449,4 +482,187 @@ async fn what_is_shown_a_little_after_its_news_is_read_soon() {
         "{:?}",
         before.elapsed()
     );
+}
+
+/// Hazard 20: what is remembered of a queue that was made anew while we follow it skips its first messages.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_made_anew_while_it_is_followed_is_read_from_its_beginning() {
+    for new in [3, 6, 9] {
+        // Given a follower that has read six messages
+        let story = Story::new(1);
+        story.memory.store_all(0, &["1", "2", "3", "4", "5", "6"]);
+        let mut following = story.follow(Start::Earliest).await;
+        following.texts(6).await;
+        following.nothing_more().await;
+
+        // When the queue is made anew, with fewer messages, as many, or more
+        let texts: Vec<String> = (1..=new).map(|number| format!("n{number}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        story.memory.replace(0, &texts);
+
+        // Then all of them come, and it is told
+        assert_eq!(following.texts(new).await, texts);
+        following.nothing_more().await;
+        assert_eq!(story.lost(), 1, "{new} messages");
+
+        // And a restart knows the new place
+        following.stop().await;
+        story.memory.store(0, "after");
+        let mut following = story.follow(Start::Earliest).await;
+        assert_eq!(following.texts(1).await, ["after"]);
+        assert_eq!(story.lost(), 1);
+    }
+}
+
+/// Hazard 20: the same, where nothing was read yet from the queue whose end was the beginning.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_was_begun_with_its_end_and_is_made_anew_is_read_from_its_beginning() {
+    let story = Story::new(1);
+    story.memory.store_all(0, &["1", "2", "3"]);
+    let mut following = story.follow(Start::Latest).await;
+    following.nothing_more().await;
+    story.memory.replace(0, &["n1", "n2", "n3", "n4"]);
+    assert_eq!(following.texts(4).await, ["n1", "n2", "n3", "n4"]);
+    assert_eq!(story.lost(), 1);
+}
+
+/// Hazard 20: a busy queue is never silent, so that only what is found can tell.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_made_anew_between_two_pages_is_read_from_its_beginning() {
+    let story = Story::new(1);
+    let texts = |prefix: &str| -> Vec<String> { (0..100).map(|n| format!("{prefix}{n}")).collect() };
+    let (old, new) = (texts("o"), texts("n"));
+    story
+        .memory
+        .store_all(0, &old.iter().map(String::as_str).collect::<Vec<_>>());
+    *story.memory.pull_takes.lock().unwrap() = Duration::from_millis(100);
+    let mut following = story.follow(Start::Earliest).await;
+    following.texts(32).await;
+    story
+        .memory
+        .replace(0, &new.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut heard = Vec::new();
+    while heard.len() < new.len() {
+        heard.extend(
+            following
+                .texts(1)
+                .await
+                .into_iter()
+                .filter(|text| text.starts_with('n')),
+        );
+    }
+    assert_eq!(heard, new);
+    following.nothing_more().await;
+}
+
+/// Hazard 20: what was handed on before a queue was made anew ends later, under the offset of another message.
+#[tokio::test(start_paused = true)]
+async fn what_ends_late_does_not_move_the_new_position() {
+    // Given two messages that are open when the queue is made anew, and two of the new ones open beside them
+    let story = Story::new(1);
+    story.memory.store_all(0, &["1", "2"]);
+    let mut following = story.follow(Start::Earliest).await;
+    let old = [following.next().await, following.next().await];
+    story.memory.replace(0, &["n1", "n2"]);
+    let new = [following.next().await, following.next().await];
+    assert_eq!((&*new[0].message.keys, &*new[1].message.keys), ("n1", "n2"));
+
+    // When the old ones end, and the process dies
+    for item in &old {
+        following.ended.send(item.place.clone()).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    following.crash().await;
+
+    // Then the new ones come again
+    let mut following = story.follow(Start::Earliest).await;
+    assert_eq!(following.texts(2).await, ["n1", "n2"]);
+    assert_eq!(story.lost(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_what_was_handed_on_before_the_queue_was_made_anew() {
+    let story = Story::new(1);
+    story.memory.store(0, "1");
+    let mut following = story.follow(Start::Earliest).await;
+    let old = following.next().await;
+    story.memory.replace(0, &[]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    following.stop.cancel();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!following.task.is_finished());
+    following.ended.send(old.place).unwrap();
+    following.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_was_away_and_has_what_it_had_is_read_on() {
+    let story = Story::new(1);
+    story.memory.store_all(0, &["1", "2"]);
+    let mut following = story.follow(Start::Earliest).await;
+    following.texts(2).await;
+    story.memory.away.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    story.memory.store(0, "3");
+    story.memory.away.store(false, Ordering::Relaxed);
+    assert_eq!(following.texts(1).await, ["3"]);
+    following.nothing_more().await;
+    assert_eq!(story.lost(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_rocketmq_deletes_before_they_are_read_are_told() {
+    // Given a follower that may not read on, because what it handed on does not end
+    let story = Story::new(1);
+    for number in 0..OPEN_MESSAGES + 200 {
+        story.memory.store(0, &number.to_string());
+    }
+    let mut following = story.follow(Start::Earliest).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+
+    // When RocketMQ deletes what is old, then the rest comes, and the loss is told
+    story.memory.forget_before(0, OPEN_MESSAGES as u64 + 100);
+    let before = following.items.len();
+    let texts = following.texts(before + 100).await;
+    assert_eq!(texts[before..][0], (OPEN_MESSAGES + 100).to_string());
+    following.nothing_more().await;
+    assert_eq!(story.lost(), 1);
+}
+
+/// RocketMQ leaves out what it counts and cannot read, in the middle of an answer or as an answer without messages.
+#[tokio::test(start_paused = true)]
+async fn messages_that_rocketmq_leaves_out_are_told() {
+    let story = Story::new(1);
+    story.memory.store_all(0, &["1", "2", "3", "4"]);
+    story.memory.damage(0, 1);
+    let mut following = story.follow(Start::Earliest).await;
+    assert_eq!(following.texts(3).await, ["1", "3", "4"]);
+    assert_eq!(story.lost(), 1);
+    story.memory.store(0, "5");
+    story.memory.damage(0, 4);
+    following.nothing_more().await;
+    story.memory.store(0, "6");
+    assert_eq!(following.texts(1).await, ["6"]);
+    assert_eq!(story.lost(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lag_that_is_not_known_is_not_0() {
+    let story = Story::new(1);
+    let lag = || {
+        let text = story.metrics.render();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("roombridge_downlink_lag_messages{"));
+        line.map(|line| line.rsplit(' ').next().unwrap().to_owned())
+    };
+    let mut following = story.follow(Start::Earliest).await;
+    following.nothing_more().await;
+    assert_eq!(lag().as_deref(), Some("0"));
+    story.memory.away.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(lag(), None);
+    story.memory.away.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(lag().as_deref(), Some("0"));
 }

@@ -159,6 +159,7 @@ impl Story {
                 topic: message.topic.as_str().into(),
                 queue: message.queue.clone(),
                 offset: message.queue_offset,
+                generation: 0,
             },
             message,
         }

@@ -20,6 +20,7 @@ mod limits;
 mod nobody_reads;
 mod operator;
 mod reader;
+mod remade_topic;
 mod scripted;
 mod spool_cli;
 mod stop_stays_away;

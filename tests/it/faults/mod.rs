@@ -9,6 +9,7 @@
 mod bridge_dies;
 mod clock;
 mod disk;
+mod followed_topic;
 mod grows_while_away;
 mod hostile;
 mod lesson;

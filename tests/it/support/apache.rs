@@ -175,6 +175,20 @@ impl ApacheRocketMq {
         java::create_topics(&self.name_server(), &self.broker(), topics);
     }
 
+    /// Deletes the topic and makes it anew under the same name.
+    #[track_caller]
+    pub fn remake_topic(&self, name: &str, queues: u32) {
+        java::remake_topic(&self.name_server(), &self.broker(), name, queues);
+    }
+
+    /// Of a broker that was killed: the next start finds nothing of what it had.
+    pub fn lose_store(&self) {
+        assert!(self.broker.is_none(), "the broker still runs");
+        let store = self.scratch.join("store");
+        fs::remove_dir_all(&store).expect("the store of a dead broker can be removed");
+        fs::create_dir_all(&store).expect("a scratch folder can be made");
+    }
+
     /// Apache's admin tool; returns what it printed. Slow to end: 4 to 8 seconds.
     #[track_caller]
     pub fn mqadmin(&self, arguments: &[&str]) -> String {

@@ -151,6 +151,19 @@ pub fn create_topics(name_server: &str, broker: &str, topics: &[(&str, u32)]) {
     );
 }
 
+/// Deletes the topic and makes it anew; returns when the name server knows it.
+#[track_caller]
+pub fn remake_topic(name_server: &str, broker: &str, topic: &str, queues: u32) {
+    let mut command = java(&SHORT_LIVED, home().path());
+    command.args(["RemakeTopic", name_server, broker, topic, &queues.to_string()]);
+    let output = run_to_end(command, Duration::from_secs(60));
+    assert!(
+        output.status.success(),
+        "RemakeTopic {topic}: {}",
+        both_streams(&output)
+    );
+}
+
 /// Stores `messages` one after the other; panics unless RocketMQ answers SEND_OK to each.
 #[track_caller]
 pub fn send_messages(name_server: &str, messages: &[NewMessage]) {
@@ -218,6 +231,7 @@ fn classes() -> &'static Path {
             [
                 "CreateTopics.java",
                 "ReadTopic.java",
+                "RemakeTopic.java",
                 "SendMessages.java",
                 "StartBroker.java",
             ]

@@ -1,0 +1,63 @@
+//! One look at a queue: what follows the place that was reached, and whether that is still the same place.
+//!
+//! Promises: nothing is found behind an offset before the message in front of it was seen again, in an answer that came
+//! later; a queue that is silent is compared now and then, because one that was made anew may have grown to just the
+//! same length.
+
+use std::sync::Arc;
+
+use crate::model::QueueName;
+use crate::pipeline::ports::{Page, ReadError, Reader};
+use crate::pipeline::same_queue::{Change, Compared, compare};
+
+/// RocketMQ's answers hold 32 messages as it comes from the factory.
+const PAGE_MESSAGES: u32 = 32;
+
+/// See the module's words.
+pub(super) struct Look {
+    pub reader: Arc<dyn Reader>,
+    pub topic: Arc<str>,
+    pub queue: QueueName,
+    pub next: u64,
+    /// Who lies just before `next`, if that is known.
+    pub last: Option<String>,
+    /// Compare even if nothing is found.
+    pub compare: bool,
+}
+
+/// What was seen.
+pub(super) enum Seen {
+    Page {
+        page: Page,
+        /// The place is known to be the same.
+        compared: bool,
+        /// Who lies just before it, where that was asked for.
+        last: Option<String>,
+    },
+    Changed(Change),
+}
+
+impl Look {
+    pub async fn take(self) -> Result<Seen, ReadError> {
+        let (reader, topic, queue) = (&*self.reader, &*self.topic, &self.queue);
+        let page = reader.pull(topic, queue, None, self.next, PAGE_MESSAGES).await?;
+        let nothing_before = page.first == self.next;
+        let nothing_new = page.holds(self.next) && page.next_offset == self.next;
+        if nothing_before || (nothing_new && !self.compare) {
+            return Ok(Seen::Page {
+                page,
+                compared: nothing_before,
+                last: None,
+            });
+        }
+        let compared = compare(reader, topic, queue, self.next, self.last.as_deref()).await?;
+        Ok(match compared {
+            Compared::Changed(change) => Seen::Changed(change),
+            Compared::Same { last } => Seen::Page {
+                page,
+                compared: true,
+                last,
+            },
+        })
+    }
+}
