@@ -92,6 +92,7 @@ impl Carrier {
             publisher,
             published,
             dead_letters: dead_letters.clone(),
+            clock: self.clock.clone(),
             metrics: self.metrics.clone(),
         });
         let connection =

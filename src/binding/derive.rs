@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::levels::{Levels, slot_of};
 use super::limits;
-use super::properties::{Written, body_of};
+use super::properties::{MESSAGE_EXPIRY, Written, body_of};
 use super::rules::{Bound, RuleSet, Unbound, keys_of};
 use crate::model::{FilterReason, Kind, MessageId};
 
@@ -32,6 +32,8 @@ pub struct Derivation<'a> {
     pub source: &'a str,
     /// Arrival of that message, milliseconds since 1970-01-01 UTC.
     pub arrived_ms: u64,
+    /// MQTT 5 message expiry of that message, where its life is the life of this one too; seconds from its arrival.
+    pub message_expiry_s: Option<u32>,
     pub payload: Bytes,
 }
 
@@ -62,6 +64,9 @@ impl RuleSet {
         written.safe("rbId", id.clone());
         written.safe("rbSource", derivation.source.to_owned());
         written.safe("rbArrivedMs", derivation.arrived_ms.to_string());
+        if let Some(expiry_s) = derivation.message_expiry_s {
+            written.safe(MESSAGE_EXPIRY, expiry_s.to_string());
+        }
         if place.kind != levels.default_kind() {
             written.safe("rbKind", place.kind.as_str().to_owned());
         }

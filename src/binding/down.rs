@@ -2,7 +2,8 @@
 //!
 //! Promises: reads ApsaraMQ's property names, with and without the leading slash, and Apache rocketmq-mqtt's; what
 //! [`RuleSet::unbind`] lets through is legal for an MQTT broker, because a topic name with a wildcard would close the link
-//! and come again for ever; a message that came from MQTT never goes back.
+//! and come again for ever; a message that came from MQTT never goes back; one that has a life goes down with what is left
+//! of it, or not at all.
 //! Must never: publish outside of the parent topic that the configuration names.
 
 use super::derive::{SENDER, VOUCH};
@@ -38,8 +39,8 @@ pub enum Down {
 }
 
 impl RuleSet {
-    /// What the message becomes below that parent topic.
-    pub fn unbind(&self, message: &StoredMessage, parent: &str) -> Down {
+    /// What the message becomes below that parent topic. `now_ms`: milliseconds since 1970-01-01 UTC.
+    pub fn unbind(&self, message: &StoredMessage, parent: &str, now_ms: u64) -> Down {
         let recorded = read_back(message);
         let id = id_of(&recorded, message);
         let origin = recorded.origin.as_deref().filter(|_| recorded.id.is_some());
@@ -54,8 +55,13 @@ impl RuleSet {
         if hop > MAX_HOPS {
             return Down::Filtered(FilterReason::HopLimit);
         }
+        let left_s = left_of_life_s(&recorded, message, now_ms);
+        if left_s == Some(0) {
+            return Down::Filtered(FilterReason::Expired);
+        }
         match published(&recorded, message, parent) {
             Ok(mut published) => {
+                published.properties.message_expiry_s = left_s;
                 let mark = self.signer.mark(&published.topic, &id, hop, &published.payload);
                 let user = &mut published.properties.user;
                 if let Some((sender, arrived_ms)) = self.vouched_for(&recorded, message, &id) {
@@ -120,6 +126,16 @@ pub fn id_of(recorded: &Recorded, message: &StoredMessage) -> String {
     }
 }
 
+/// What is left of its MQTT 5 message expiry, rounded up; 0 = nothing, `None` = it has no end. It lives from its arrival at
+/// the bridge, else from its store time. Clocks that differ never give it more than it had.
+fn left_of_life_s(recorded: &Recorded, message: &StoredMessage, now_ms: u64) -> Option<u32> {
+    let life_ms = u64::from(recorded.message_expiry_s?) * 1000;
+    let arrived_ms = recorded.received_ms.filter(|_| recorded.id.is_some());
+    let age_ms = now_ms.saturating_sub(arrived_ms.unwrap_or(message.stored_ms));
+    let left_s = life_ms.saturating_sub(age_ms).div_ceil(1000);
+    u32::try_from(left_s).ok()
+}
+
 fn published(recorded: &Recorded, message: &StoredMessage, parent: &str) -> Result<MqttMessage, String> {
     let own = |name: &str| recorded.properties.get(name).map(String::as_str);
     let sub = match own("mqttSecondTopic") {
@@ -158,7 +174,7 @@ fn published(recorded: &Recorded, message: &StoredMessage, parent: &str) -> Resu
                 .correlation_data
                 .clone()
                 .filter(|data| data.len() <= MAX_TEXT_BYTES),
-            message_expiry_s: recorded.message_expiry_s,
+            message_expiry_s: None,
             payload_format: recorded.payload_format.filter(|format| *format <= 1),
         },
     })

@@ -34,7 +34,7 @@ pub use levels::slot_of;
 pub use limits::{HEADROOM_BYTES, MAX_PROPERTIES_BYTES};
 pub use origin::origin_is_genuine;
 pub use query::{QueryError, RoomQuery};
-pub use read_back::{Recorded, read_back};
+pub use read_back::{Recorded, message_expiry_s, read_back};
 pub use resend::envelope_of_letter;
 pub use rules::{BindingSettings, Bound, RuleError, RuleSet, Unbound};
 pub use template::TemplateError;

@@ -24,6 +24,9 @@ pub(super) const EMBEDDED_USER: &str = "x-mqtt-sender";
 /// The proof of where a message came from, in RocketMQ and as a user property on MQTT.
 pub(super) const MARK: &str = "rbOrigin";
 
+/// MQTT 5 message expiry, in seconds.
+pub(super) const MESSAGE_EXPIRY: &str = "mqtt5MsgExpireInterval";
+
 /// Names the properties whose values are percent-encoded, separated by commas.
 pub(super) const ENCODED: &str = "rbEncoded";
 
@@ -129,7 +132,7 @@ fn mqtt5(written: &mut Written, properties: &MqttProperties, sender: Option<&Sen
         );
     }
     if let Some(expiry_s) = properties.message_expiry_s {
-        written.safe("mqtt5MsgExpireInterval", expiry_s.to_string());
+        written.safe(MESSAGE_EXPIRY, expiry_s.to_string());
     }
     if let Some(content_type) = &properties.content_type {
         written.text("mqtt5ContentType", content_type.clone());

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::escape;
 use super::levels::Levels;
-use super::properties::{ENCODED, UserProperty};
+use super::properties::{ENCODED, MESSAGE_EXPIRY, UserProperty};
 use crate::model::{Kind, MessageId, Qos, StoredMessage};
 
 /// A stored message, understood. `None` = the message does not say.
@@ -83,7 +83,7 @@ pub fn read_back(message: &StoredMessage) -> Recorded {
             .and_then(|text| STANDARD.decode(text).ok())
             .map(Bytes::from),
         payload_format: number(&properties, "rbPayloadFormat"),
-        message_expiry_s: number(&properties, "mqtt5MsgExpireInterval"),
+        message_expiry_s: number(&properties, MESSAGE_EXPIRY),
         retain: own("mqttRetain").is_some_and(|flag| flag == "true"),
         duplicate: own("mqttPublishDubFlag").is_some_and(|flag| flag == "true"),
         packet_id: number(&properties, "mqttMessageId"),
@@ -103,6 +103,11 @@ pub fn read_back(message: &StoredMessage) -> Recorded {
         mqtt_topic,
         properties,
     }
+}
+
+/// MQTT 5 message expiry, seconds; `None` = it has no end.
+pub fn message_expiry_s(message: &StoredMessage) -> Option<u32> {
+    number(&message.properties, MESSAGE_EXPIRY)
 }
 
 fn decoded(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -26,7 +26,7 @@ Examples:
   roombridge replay 123456 --to-mqtt replay         to MQTT: room/message/123456 comes on replay/room/message/123456
 
 A message replayed to MQTT keeps its payload, user properties and content type, and carries the user property rbReplay
-with the id of the original. A prefix whose topics roombridge would store again is refused.";
+with the id of the original; it has no expiry, however short its life was. A prefix whose topics roombridge would store again is refused.";
 
 const BAR: &str = "replaying  {bar:40} {pos} of {len}  {elapsed}  {msg}";
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::binding::{Down, RuleSet, letter_of_stored};
 use crate::consumer::{Item, Place};
-use crate::model::{DeadReason, StoredMessage};
+use crate::model::{Clock, DeadReason, FilterReason, StoredMessage};
 use crate::pipeline::DeadLetters;
 use crate::pipeline::ports::{Published, Publishing};
 use crate::telemetry::Metrics;
@@ -34,6 +34,7 @@ pub struct DownlinkParts {
     pub publisher: mpsc::Sender<Publishing>,
     pub published: mpsc::UnboundedReceiver<(u64, Published)>,
     pub dead_letters: Arc<DeadLetters>,
+    pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -83,17 +84,21 @@ impl Downlink {
     async fn take(&mut self, item: Item) {
         self.parts.metrics.downlink.received(item.message.body.len());
         let down = match self.parts.parents.get(&item.message.topic) {
-            Some(parent) => self.parts.rules.unbind(&item.message, parent),
+            Some(parent) => {
+                let now_ms = self.parts.clock.wall_ms();
+                self.parts.rules.unbind(&item.message, parent, now_ms)
+            }
             // The follower reads no other topics.
-            None => Down::Filtered(crate::model::FilterReason::NoRule),
+            None => Down::Filtered(FilterReason::NoRule),
         };
         match down {
             Down::Publish(message) => {
                 self.next += 1;
                 let number = self.next;
                 self.open.insert(number, item);
+                let publishing = Publishing::new(number, message);
                 // The publisher is gone only when the process ends.
-                let _ = self.parts.publisher.send(Publishing { number, message }).await;
+                let _ = self.parts.publisher.send(publishing).await;
             }
             Down::Filtered(reason) => {
                 self.parts.metrics.downlink.filtered(reason);
@@ -119,6 +124,10 @@ impl Downlink {
             Published::TooLarge => {
                 let detail = "it is larger than the packets that the MQTT broker takes".to_owned();
                 self.bury(item, DeadReason::TooLargeForMqtt, detail);
+            }
+            Published::Expired => {
+                self.parts.metrics.downlink.filtered(FilterReason::Expired);
+                self.end(item.place);
             }
         }
     }

@@ -9,9 +9,11 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::binding::BindingSettings;
 use crate::config::Config;
-use crate::model::{FailureKind, QueueName, Sent};
+use crate::model::{FailureKind, ManualClock, QueueName, Sent};
 use crate::pipeline::ports::{Batch, BoxFuture, Sink};
 use crate::spool::memory::MemorySpool;
+
+const NOW_MS: u64 = 100_000;
 
 struct Away;
 
@@ -62,6 +64,7 @@ impl Story {
                 max_message_bytes: 4 << 20,
                 next_queue: AtomicUsize::new(0),
             }),
+            clock: Arc::new(ManualClock::at(NOW_MS)),
             metrics: metrics.clone(),
         });
         let task = tokio::spawn(downlink.run(CancellationToken::new()));
@@ -77,6 +80,11 @@ impl Story {
     }
 
     async fn comes(&self, offset: u64, second: &str) {
+        self.comes_with(offset, &[("mqttSecondTopic", second)]).await;
+    }
+
+    /// Stored a second ago.
+    async fn comes_with(&self, offset: u64, properties: &[(&str, &str)]) {
         let message = StoredMessage {
             topic: "room".to_owned(),
             tag: String::new(),
@@ -86,15 +94,19 @@ impl Story {
                 id: 0,
             },
             queue_offset: offset,
-            stored_ms: 1,
+            stored_ms: NOW_MS - 1000,
             born_ms: 1,
-            properties: [("mqttSecondTopic".to_owned(), second.to_owned())].into(),
+            properties: properties
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             body: Bytes::from(offset.to_string()),
         };
         let place = Place {
             topic: "room".into(),
             queue: message.queue.clone(),
             offset,
+            generation: 0,
         };
         self.items.send(Item { place, message }).await.unwrap();
     }
@@ -166,4 +178,33 @@ async fn what_is_refused_or_illegal_becomes_a_dead_letter() {
     assert_eq!(reasons, ["illegal_mqtt_topic", "refused_by_mqtt"]);
     assert!(letters[1].detail.contains("NotAuthorized"));
     assert_eq!(story.books(), [2, 0, 2]);
+}
+
+#[tokio::test]
+async fn what_has_no_life_left_is_filtered_before_or_while_it_waits() {
+    let mut story = Story::start();
+    // One whose life has passed, one that has a second left, one that has 59.
+    for (offset, life_s) in [(0, "1"), (1, "2"), (2, "60")] {
+        story
+            .comes_with(
+                offset,
+                &[("mqttSecondTopic", "a"), ("mqtt5MsgExpireInterval", life_s)],
+            )
+            .await;
+    }
+    assert_eq!(story.ended().await, 0);
+    let short = story.publishings.recv().await.unwrap();
+    let long = story.publishings.recv().await.unwrap();
+    assert_eq!((short.left_s(), long.left_s()), (Some(1), Some(59)));
+    story.published.send((short.number, Published::Expired)).unwrap();
+    assert_eq!(story.ended().await, 1);
+    story
+        .published
+        .send((long.number, Published::Acknowledged))
+        .unwrap();
+    assert_eq!(story.ended().await, 2);
+    let text = story.metrics.render();
+    let expired = r#"roombridge_filtered_total{direction="downlink",reason="expired"} 2"#;
+    assert!(text.contains(expired), "{text}");
+    assert_eq!(story.books(), [3, 1, 0]);
 }

@@ -157,7 +157,7 @@ impl Lesson {
         let id = self.parts.ids.next_id();
         let source = id.to_string();
         let audit = Audit::of_notice(room, text, by, &source, now_ms);
-        let delivered = self.delivery(&source, now_ms, &delivery);
+        let delivered = self.delivery((&source, now_ms), None, &delivery);
         let made = delivered.into_iter().chain(self.audit(&audit)).collect();
         self.send(None, made).await;
         Ok(crate::classroom::derived_id(&source, delivery.ordinal))

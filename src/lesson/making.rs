@@ -66,8 +66,14 @@ impl Lesson {
         }
     }
 
-    /// A delivery as a message of the room's topic.
-    pub(super) fn delivery(&self, source: &str, arrived_ms: u64, delivery: &Delivery) -> Option<Bound> {
+    /// A delivery as a message of the room's topic. `source`: its id and its arrival. `message_expiry_s`: of a line that
+    /// is passed on, whose life goes on with it.
+    pub(super) fn delivery(
+        &self,
+        (source, arrived_ms): (&str, u64),
+        message_expiry_s: Option<u32>,
+        delivery: &Delivery,
+    ) -> Option<Bound> {
         let mqtt_topic = delivery.place.topic(&self.parts.config.room);
         let derivation = Derivation {
             id: derived_id(source, delivery.ordinal),
@@ -78,6 +84,7 @@ impl Lesson {
             sender: delivery.sender.as_ref().map(|sender| sender.as_str()),
             source,
             arrived_ms,
+            message_expiry_s,
             payload: delivery.body.clone(),
         };
         match self.parts.rules.derive(&derivation) {

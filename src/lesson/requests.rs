@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::Lesson;
 use super::unwritten::Held;
-use crate::binding::{id_of, letter_of_stored, read_back};
+use crate::binding::{id_of, letter_of_stored, message_expiry_s, read_back};
 use crate::classroom::{End, Reason, Request, Role, Verdict};
 use crate::consumer::Item;
 use crate::model::{ClientId, DeadReason, StoredMessage};
@@ -112,8 +112,14 @@ impl Lesson {
             | End::Ignored => None,
         };
         let deliveries = verdict.deliveries.iter();
+        let source = (request.source_id.as_str(), request.arrived_ms);
+        let expiry_s = message_expiry_s(&message);
         let mut made: Vec<_> = deliveries
-            .filter_map(|delivery| self.delivery(&request.source_id, request.arrived_ms, delivery))
+            .filter_map(|delivery| {
+                // Only what somebody said has the life that it came with; answers are the bridge's own.
+                let expiry_s = delivery.sender.as_ref().and(expiry_s);
+                self.delivery(source, expiry_s, delivery)
+            })
             .collect();
         made.extend(verdict.audit.as_ref().and_then(|audit| self.audit(audit)));
         self.send_with(Some(place), made, letter).await;

@@ -141,7 +141,7 @@ impl Lesson {
         let Some(delivery) = told else { return };
         let source = self.parts.ids.next_id().to_string();
         let now_ms = self.parts.clock.wall_ms();
-        let made = self.delivery(&source, now_ms, &delivery);
+        let made = self.delivery((&source, now_ms), None, &delivery);
         self.send(None, made.into_iter().collect()).await;
     }
 }

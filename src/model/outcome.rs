@@ -41,6 +41,8 @@ pub enum FilterReason {
     FromRocketmq,
     /// It went through the bridge again and again: others copy it from topic to topic in a circle.
     HopLimit,
+    /// Downlink: its MQTT 5 message expiry has passed.
+    Expired,
 }
 
 /// Why a message was given up.
@@ -122,7 +124,7 @@ pub enum Sent {
 }
 
 impl FilterReason {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoRule,
         Self::RetainedCopy,
         Self::Redelivered,
@@ -131,6 +133,7 @@ impl FilterReason {
         Self::FromMqtt,
         Self::FromRocketmq,
         Self::HopLimit,
+        Self::Expired,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -143,6 +146,7 @@ impl FilterReason {
             Self::FromMqtt => "from_mqtt",
             Self::FromRocketmq => "from_rocketmq",
             Self::HopLimit => "hop_limit",
+            Self::Expired => "expired",
         }
     }
 }

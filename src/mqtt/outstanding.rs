@@ -173,7 +173,7 @@ mod tests {
             qos,
             properties: MqttProperties::default(),
         };
-        Publishing { number, message }
+        Publishing::new(number, message)
     }
 
     fn outstanding(numbers: std::ops::Range<u64>) -> Outstanding {

@@ -3,14 +3,15 @@
 //! A connection of its own beside the subscriber's, so that PUBACKs of either side never wait for the other's messages.
 //!
 //! Promises: QoS 1 ends with its PUBACK, whose reason is read; what has no end is published again after a reconnect, in
-//! order; at most [`WINDOW`] messages are on their way, and fewer if the broker asks for it.
+//! order; at most [`WINDOW`] messages are on their way, and fewer if the broker asks for it; a message leaves with what is
+//! left of its life, or not at all.
 //! Must never: give a message up because the broker is away.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::Error as PacketError;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Disconnect, DisconnectReasonCode, Packet, PingReq};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Disconnect, DisconnectReasonCode, Packet, PingReq, Publish};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -136,11 +137,13 @@ impl DownlinkPublisher {
         while link.outbox.len_bytes() < OUTBOX_BYTES
             && let Some((publishing, packet_id)) = self.outstanding.next(link.window)
         {
-            let packet = Packet::Publish(to_publish(&publishing.message, packet_id));
-            let end = match link.outbox.push(&packet) {
-                Ok(()) => continue,
-                Err(PacketError::OutgoingPacketTooLarge { .. }) => Published::TooLarge,
-                Err(error) => Published::Refused(error.to_string()),
+            let end = match publish_of(publishing, packet_id) {
+                None => Published::Expired,
+                Some(publish) => match link.outbox.push(&Packet::Publish(publish)) {
+                    Ok(()) => continue,
+                    Err(PacketError::OutgoingPacketTooLarge { .. }) => Published::TooLarge,
+                    Err(error) => Published::Refused(error.to_string()),
+                },
             };
             if let Some(number) = self.outstanding.refuse_newest() {
                 self.end(number, end);
@@ -175,6 +178,16 @@ impl DownlinkPublisher {
             tracing::warn!(%error, "the downlink has no connection to the MQTT broker; trying again");
         }
     }
+}
+
+/// With what is left of its life at this moment; `None` = nothing.
+fn publish_of(publishing: &Publishing, packet_id: u16) -> Option<Publish> {
+    let left_s = publishing.left_s();
+    let mut publish = to_publish(&publishing.message, packet_id);
+    if let Some(properties) = &mut publish.properties {
+        properties.message_expiry_interval = left_s;
+    }
+    (left_s != Some(0)).then_some(publish)
 }
 
 impl Link {

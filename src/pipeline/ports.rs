@@ -2,6 +2,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 pub use crate::model::OutgoingMessage;
 use crate::model::{FailureKind, MqttMessage, QueueName, Sent, StoredMessage};
@@ -92,6 +95,28 @@ pub trait Reader: Send + Sync {
 pub struct Publishing {
     pub number: u64,
     pub message: MqttMessage,
+    /// The end of its life, if it has one.
+    pub expires: Option<Instant>,
+}
+
+impl Publishing {
+    /// From now on; its life, if it has one, goes on while it waits.
+    pub fn new(number: u64, message: MqttMessage) -> Self {
+        let life_s = message.properties.message_expiry_s;
+        let expires =
+            life_s.and_then(|life_s| Instant::now().checked_add(Duration::from_secs(life_s.into())));
+        Self {
+            number,
+            message,
+            expires,
+        }
+    }
+
+    /// What is left of its life, rounded up to seconds; `None` = it has no end.
+    pub fn left_s(&self) -> Option<u32> {
+        let left = self.expires?.saturating_duration_since(Instant::now());
+        u32::try_from(left.as_millis().div_ceil(1000)).ok()
+    }
 }
 
 /// What became of it.
@@ -103,6 +128,8 @@ pub enum Published {
     Refused(String),
     /// Over the broker's limit for packets.
     TooLarge,
+    /// Its life has ended before it was written.
+    Expired,
 }
 
 /// Says whether this process may act for the session and its state.

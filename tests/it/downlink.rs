@@ -53,6 +53,7 @@ fn wait_until_settled(bridge: &Bridge) {
         let ended: f64 = ends.iter().map(|name| down(bridge, name)).sum();
         let metrics = bridge.metrics();
         down(bridge, "roombridge_in_flight") == 0.0
+            && metrics.has("roombridge_downlink_lag_messages")
             && metrics.value("roombridge_downlink_lag_messages", &[]) == 0.0
             && down(bridge, "roombridge_received_total") == ended
     });
@@ -295,4 +296,54 @@ fn qos_0_goes_down_as_qos_0() {
     let qos: Vec<_> = heard.iter().map(|publish| publish.qos).collect();
     assert_eq!(qos, [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtLeastOnce]);
     wait_until_settled(&bridge);
+}
+
+/// Hazard 20: what a broker would have thrown away must not come back from the archive with its full life.
+#[test]
+fn a_message_goes_down_with_what_is_left_of_its_life_or_not_at_all() {
+    // Given messages that wait in RocketMQ, one of them beyond its life
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topics(&[("expiry-up", 4), ("expiry-down", 1)]);
+    let mut mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let class = Subscriber::start_persistent(&mosquitto, "class", "room/message/1");
+    let message = |text: &str, life_s: Option<u32>| {
+        let message = NewMessage::new("expiry-down", text).property("mqttSecondTopic", "message/1");
+        match life_s {
+            Some(life_s) => message.property("mqtt5MsgExpireInterval", &life_s.to_string()),
+            None => message,
+        }
+    };
+    rocketmq.send(&[
+        message("short", Some(1)),
+        message("long", Some(600)),
+        message("endless", None),
+    ]);
+    std::thread::sleep(Duration::from_millis(1100));
+
+    // When the bridge comes, then that one is left out, and the others have the life that is left
+    let bridge = Bridge::start(&config(&mosquitto, rocketmq, "expiry-up", "expiry-down"));
+    let life_s = |publish: &Publish| publish.properties.as_ref()?.message_expiry_interval;
+    let heard = class.wait_for(2, PATIENCE);
+    assert_eq!(
+        (&*heard[0].payload, &*heard[1].payload),
+        (&b"long"[..], &b"endless"[..])
+    );
+    assert!((500..=599).contains(&life_s(&heard[0]).unwrap()), "{heard:?}");
+    assert_eq!(life_s(&heard[1]), None);
+    let expired = |bridge: &Bridge| {
+        let labels = [("direction", "downlink"), ("reason", "expired")];
+        bridge.metrics().value("roombridge_filtered_total", &labels)
+    };
+    assert_eq!(expired(&bridge), 1.0);
+
+    // And life passes while a message waits for the MQTT broker
+    mosquitto.kill();
+    rocketmq.send(&[message("too late", Some(2)), message("in time", Some(600))]);
+    std::thread::sleep(Duration::from_millis(2100));
+    mosquitto.start_again();
+    let heard = class.wait_for(3, PATIENCE);
+    assert_eq!(&*heard[2].payload, b"in time");
+    assert!(life_s(&heard[2]).unwrap() <= 598, "{heard:?}");
+    wait_until_settled(&bridge);
+    assert_eq!((expired(&bridge), class.received().len()), (2.0, 3));
 }

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::model::{DeadReason, FilterReason, MqttMessage, MqttProperties};
 
+/// A millisecond after [`produced`] was stored.
+const NOW_MS: u64 = 6;
+
 /// A message as a producer that knows only the documents would send it.
 fn produced(properties: &[(&str, &str)], body: &[u8]) -> StoredMessage {
     StoredMessage {
@@ -27,14 +30,14 @@ fn produced(properties: &[(&str, &str)], body: &[u8]) -> StoredMessage {
 }
 
 fn published(message: &StoredMessage) -> MqttMessage {
-    match rules(&[binding("room/#")]).unbind(message, "room") {
+    match rules(&[binding("room/#")]).unbind(message, "room", NOW_MS) {
         Down::Publish(message) => message,
         other => panic!("expected a message, got {other:?}"),
     }
 }
 
 fn dead(message: &StoredMessage) -> String {
-    match rules(&[binding("room/#")]).unbind(message, "room") {
+    match rules(&[binding("room/#")]).unbind(message, "room", NOW_MS) {
         Down::Dead {
             reason: DeadReason::IllegalMqttTopic,
             detail,
@@ -63,8 +66,11 @@ fn the_documented_properties_say_where_a_message_goes() {
         assert_eq!(message.qos, Qos::AtLeastOnce, "the documented default");
     }
     assert_eq!(published(&produced(&[], b"hi")).topic, "room");
-    let other =
-        rules(&[binding("room/#")]).unbind(&produced(&[("mqttSecondTopic", "/a")], b""), "elsewhere/b");
+    let other = rules(&[binding("room/#")]).unbind(
+        &produced(&[("mqttSecondTopic", "/a")], b""),
+        "elsewhere/b",
+        NOW_MS,
+    );
     assert!(matches!(other, Down::Publish(message) if message.topic == "elsewhere/b/a"));
 }
 
@@ -147,7 +153,7 @@ fn what_a_broker_would_hang_up_for_is_a_dead_letter() {
 fn what_came_from_mqtt_does_not_go_back() {
     let rules = rules(&[binding("room/#")]);
     let bound = rules.bind(&message("room/message/1", b"hi")).unwrap();
-    let down = rules.unbind(&stored(&bound), "room");
+    let down = rules.unbind(&stored(&bound), "room", NOW_MS);
     assert_eq!(down, Down::Filtered(FilterReason::FromMqtt));
 }
 
@@ -163,7 +169,7 @@ fn a_proof_without_its_id_in_keys_is_none() {
         .properties
         .insert("KEYS".to_owned(), "of a server".to_owned());
     copied.properties.insert("UNIQ_KEY".to_owned(), id);
-    let down = rules.unbind(&copied, "room");
+    let down = rules.unbind(&copied, "room", NOW_MS);
     assert!(matches!(down, Down::Publish(_)), "{down:?}");
 }
 
@@ -193,7 +199,7 @@ fn what_the_bridge_published_does_not_come_up_again_and_nobody_can_pretend_so() 
 #[test]
 fn a_circle_through_others_ends_wherever_it_began() {
     let rules = rules(&[binding("room/#"), binding("other/#")]);
-    let down = |stored: &StoredMessage| match rules.unbind(stored, "outgoing") {
+    let down = |stored: &StoredMessage| match rules.unbind(stored, "outgoing", NOW_MS) {
         Down::Publish(down) => Ok(down),
         Down::Filtered(reason) => Err(reason),
         Down::Dead { detail, .. } => panic!("{detail}"),
@@ -242,6 +248,7 @@ fn a_derived_message_names_its_sender_and_a_producer_cannot() {
         sender: Some("GID_student@@@001"),
         source: "0000000000000002-1",
         arrived_ms: 99,
+        message_expiry_s: None,
         payload: Bytes::from_static(b"hi"),
     };
     let bound = rules.derive(&derivation).unwrap();
@@ -291,6 +298,7 @@ fn an_order_key_of_its_own_puts_a_derived_message_into_a_rooms_lane() {
         sender: None,
         source: "s",
         arrived_ms: 1,
+        message_expiry_s: None,
         payload: Bytes::new(),
     };
     let bound = rules.derive(&derivation).unwrap();
@@ -299,5 +307,69 @@ fn an_order_key_of_its_own_puts_a_derived_message_into_a_rooms_lane() {
         &*published(&stored(&bound)).payload,
         b"",
         "an empty payload stays empty"
+    );
+}
+
+#[test]
+fn a_message_goes_down_with_what_is_left_of_its_life_or_not_at_all() {
+    let rules = rules(&[binding("room/#")]);
+    let message = produced(
+        &[("mqttSecondTopic", "/a"), ("mqtt5MsgExpireInterval", "60")],
+        b"hi",
+    );
+    let left_s = |message: &StoredMessage, now_ms| match rules.unbind(message, "room", now_ms) {
+        Down::Publish(message) => Ok(message.properties.message_expiry_s),
+        Down::Filtered(reason) => Err(reason),
+        other @ Down::Dead { .. } => panic!("{other:?}"),
+    };
+    assert_eq!(left_s(&message, message.stored_ms), Ok(Some(60)));
+    assert_eq!(left_s(&message, message.stored_ms + 45_500), Ok(Some(15)));
+    assert_eq!(left_s(&message, message.stored_ms + 59_999), Ok(Some(1)));
+    assert_eq!(
+        left_s(&message, message.stored_ms + 60_000),
+        Err(FilterReason::Expired)
+    );
+    assert_eq!(left_s(&message, u64::MAX), Err(FilterReason::Expired));
+    assert_eq!(
+        left_s(&message, 0),
+        Ok(Some(60)),
+        "a clock that is behind gives no longer life"
+    );
+
+    // A producer cannot say when its message came to the bridge.
+    let mut says = message.clone();
+    says.properties.insert("rbArrivedMs".to_owned(), "0".to_owned());
+    assert_eq!(left_s(&says, says.stored_ms + 30_000), Ok(Some(30)));
+
+    let endless = produced(&[("mqttSecondTopic", "/a")], b"hi");
+    assert_eq!(left_s(&endless, u64::MAX), Ok(None));
+    let unborn = produced(&[("mqtt5MsgExpireInterval", "0")], b"hi");
+    assert_eq!(left_s(&unborn, 0), Err(FilterReason::Expired));
+}
+
+/// What waited in the spool, or was judged late, lives from its arrival and not from its store time.
+#[test]
+fn a_message_of_the_bridge_lives_from_the_arrival_of_its_source() {
+    let rules = rules(&[binding("room/#")]);
+    let derivation = Derivation {
+        id: MessageIds::new(1).next_id(),
+        mqtt_topic: "room/message/7",
+        room: None,
+        order_key: None,
+        sender: None,
+        source: "s",
+        arrived_ms: 1_000,
+        message_expiry_s: Some(30),
+        payload: Bytes::from_static(b"hi"),
+    };
+    let mut message = stored(&rules.derive(&derivation).unwrap());
+    message.stored_ms = 25_000;
+    match rules.unbind(&message, "room", 26_000) {
+        Down::Publish(message) => assert_eq!(message.properties.message_expiry_s, Some(5)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        rules.unbind(&message, "room", 31_000),
+        Down::Filtered(FilterReason::Expired)
     );
 }

@@ -44,6 +44,7 @@ fn the_notices_of_a_room_lie_under_one_tag_and_carry_the_room() {
         sender: None,
         source: "s",
         arrived_ms: 1,
+        message_expiry_s: None,
         payload: Bytes::from_static(b"{}"),
     };
     let bound = rules.derive(&notice).unwrap();
