@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -665,4 +666,76 @@ async fn a_lag_that_is_not_known_is_not_0() {
     story.memory.away.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(lag().as_deref(), Some("0"));
+}
+
+/// What can happen to a queue.
+#[derive(Debug, Clone)]
+enum Event {
+    Stored(u8),
+    /// Deleted and made anew, with so many messages.
+    MadeAnew(u8),
+    Away(bool),
+    Passes(u16),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (1..40u8).prop_map(Event::Stored),
+        (0..40u8).prop_map(Event::MadeAnew),
+        any::<bool>().prop_map(Event::Away),
+        (0..3000u16).prop_map(Event::Passes),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Hazard 20: whatever happens to a queue while it is followed, what it holds at last was heard, in order.
+    #[test]
+    fn what_a_queue_holds_at_last_was_heard(events in prop::collection::vec(event(), 1..20)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let (held, heard) = runtime.unwrap().block_on(happens(events));
+        let last: Vec<_> = heard.iter().filter(|text| held.contains(text)).cloned().collect();
+        prop_assert_eq!(last, held, "all that was heard: {:?}", heard);
+    }
+}
+
+/// What the queue holds at last, and what was heard in all.
+async fn happens(events: Vec<Event>) -> (Vec<String>, Vec<String>) {
+    let story = Story::new(1);
+    let mut following = story.follow(Start::Earliest).await;
+    let mut number = 0;
+    let mut texts = |count: u8| -> Vec<String> {
+        let from = number;
+        number += u32::from(count);
+        (from..number).map(|number| number.to_string()).collect()
+    };
+    let (mut held, mut heard) = (Vec::new(), Vec::new());
+    for event in events
+        .into_iter()
+        .chain([Event::Away(false), Event::Passes(30_000)])
+    {
+        match event {
+            Event::Stored(count) => {
+                let new = texts(count);
+                story
+                    .memory
+                    .store_all(0, &new.iter().map(String::as_str).collect::<Vec<_>>());
+                held.extend(new);
+            }
+            Event::MadeAnew(count) => {
+                held = texts(count);
+                story
+                    .memory
+                    .replace(0, &held.iter().map(String::as_str).collect::<Vec<_>>());
+            }
+            Event::Away(away) => story.memory.away.store(away, Ordering::Relaxed),
+            Event::Passes(ms) => tokio::time::sleep(Duration::from_millis(ms.into())).await,
+        }
+        while let Ok(item) = following.items.try_recv() {
+            heard.push(item.message.keys);
+            following.ended.send(item.place).unwrap();
+        }
+    }
+    (held, heard)
 }
