@@ -3,6 +3,7 @@
 //! Must never: branch on the content of a message.
 
 mod class;
+mod ended;
 mod middle;
 mod way_down;
 
@@ -28,12 +29,14 @@ use crate::mqtt::{SessionParts, Subscriber};
 use crate::pipeline::ports::Sink;
 use crate::pipeline::{Link, ReceiptLedger, Remembered, intake, tail};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
-use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, SPOOL_FILE, SpoolSettings, SqliteSpool};
+use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
 
 use class::ClassListeners;
 pub use class::{ClassAddresses, gatekeeper};
+pub use ended::Ended;
+use ended::Left;
 pub(crate) use middle::Middle;
 
 /// Settlements on their way to the subscriber: batches, thus far more than there are queues.
@@ -44,15 +47,6 @@ const TAIL_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// A start that takes so long to read and write the `data_dir` says so.
 const START_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How a bridge ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything that came in has ended and is acknowledged.
-    Drained,
-    /// The deadline passed, or a second signal came; what was not acknowledged is delivered again.
-    StoppedEarly,
-}
 
 /// A bridge whose parts are ready to start.
 pub struct Bridge {
@@ -195,7 +189,7 @@ impl Carrier {
         });
         let remembered = tokio::select! {
             remembered = self.last_receipts(&reader, &written) => remembered?,
-            () = lifecycle.drain.cancelled() => return Ok(Ended::Drained),
+            () = lifecycle.drain.cancelled() => return Ok(self.say_what_is_left()),
         };
         let pipeline = &self.config.pipeline;
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
@@ -230,7 +224,10 @@ impl Carrier {
         );
         let parts = self.session_parts(link, remembered)?;
         let come_back = lifecycle.come_back.clone();
-        let subscriber = Subscriber::new(&self.config.mqtt, parts, intake, settled_receiver, come_back)?;
+        let mut subscriber = Subscriber::new(&self.config.mqtt, parts, intake, settled_receiver, come_back)?;
+        if let Some(largest_bytes) = self.config.goes_down_bytes() {
+            subscriber = subscriber.beside_a_downlink(largest_bytes);
+        }
 
         let uplink = tokio::spawn(uplink.run(lifecycle.stop_now.clone()));
         let subscriber = tokio::spawn(subscriber.run(lifecycle.drain.clone()));
@@ -247,16 +244,12 @@ impl Carrier {
         if let Some(watching) = watching_spool {
             watching.abort();
         }
-        let left = self.metrics.in_flight.get();
-        if left == 0 {
-            tracing::info!("stopped: everything that came in has ended and is acknowledged");
-            return Ok(Ended::Drained);
-        }
-        tracing::warn!(
-            messages = left,
-            "stopped early: the MQTT broker delivers again what was not acknowledged"
-        );
-        Ok(Ended::StoppedEarly)
+        Ok(self.say_what_is_left())
+    }
+
+    fn say_what_is_left(&self) -> Ended {
+        let spool = self.spool.as_deref();
+        Left::of(&self.metrics, spool.map_or(0, |spool| spool.depth().messages)).say()
     }
 
     /// Positions, most of all. A disk that stands still is not waited for longer than the stop may last.

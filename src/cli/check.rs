@@ -14,7 +14,7 @@ use crate::config::{Config, ProcessEnvironment};
 use crate::mqtt;
 use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Connector, RocketMqReader};
-use crate::telemetry;
+use crate::telemetry::{self, Severity};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -38,7 +38,8 @@ pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     ));
     let mut all = true;
     if arguments.connect {
-        all &= tell(&mut report, "MQTT", mqtt::try_connect(&config.mqtt).await);
+        let filters = rules.filters().map(str::to_owned).collect();
+        all &= mqtt_offers_enough(&mut report, &config, filters).await;
         for topic in rules.literal_topics() {
             all &= tell(
                 &mut report,
@@ -52,6 +53,26 @@ pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(FAILED)
     })
+}
+
+/// Whether the MQTT broker lets us in and takes nothing away that a promise needs.
+async fn mqtt_offers_enough(report: &mut Report, config: &Config, filters: Vec<String>) -> bool {
+    let tried = mqtt::try_connect(&config.mqtt, filters, config.goes_down_bytes()).await;
+    let (result, limits) = match tried {
+        Ok(offer) => (Ok(offer.text), offer.limits),
+        Err(error) => (Err(error), Vec::new()),
+    };
+    let mut enough = tell(report, "MQTT", result);
+    for limit in limits {
+        let word = match limit.severity {
+            Severity::Remark => "note",
+            Severity::Warning => "WARN",
+            Severity::Fatal => "FAIL",
+        };
+        report.line(format_args!("{word}  MQTT: {}", limit.text));
+        enough &= limit.severity != Severity::Fatal;
+    }
+    enough
 }
 
 async fn topic_is_there(config: &Config, topic: &str) -> anyhow::Result<String> {

@@ -34,11 +34,11 @@ const STOPPED_EARLY: u8 = 3;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done; for `run` and `dev`: everything that came in has ended and is acknowledged
+  0  done; for `run` and `dev`: everything that came in is acknowledged (what is in the spool is on this disk)
   1  failed, with the reason on stderr
   2  wrong usage or configuration
-  3  stopped before all had ended (deadline or second signal); the MQTT broker delivers the rest again,
-     and what is in the spool stays there
+  3  stopped before all was acknowledged (deadline, second signal, MQTT broker away); the rest comes again;
+     the last line of the log says how much of what is left where
 
 First steps:
   roombridge dev                                  everything in one process, nothing else needed

@@ -28,6 +28,9 @@ Examples:
 A message replayed to MQTT keeps its payload, user properties and content type, and carries the user property rbReplay
 with the id of the original; it has no expiry, however short its life was. A prefix whose topics roombridge would store again is refused.";
 
+const QOS_0_ONLY: &str = "the MQTT broker allows QoS 0 only: the replay is published with QoS 0, and what is lost on its way \
+                          is not sent again";
+
 const BAR: &str = "replaying  {bar:40} {pos} of {len}  {elapsed}  {msg}";
 
 #[derive(Debug, Args)]
@@ -90,6 +93,9 @@ async fn play(
     let played = match prefix {
         Some(prefix) => {
             let mut publisher = ReplayPublisher::connect(&target.config.mqtt).await?;
+            if !publisher.is_acknowledged() {
+                bar.suspend(|| aside(QOS_0_ONLY));
+            }
             let mut output = MqttOutput {
                 publisher: &mut publisher,
                 prefix,

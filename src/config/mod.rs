@@ -31,6 +31,11 @@ pub use settings::{
 use document::Document;
 
 impl Config {
+    /// The largest message that may go down to MQTT, in bytes; `None` if nothing does.
+    pub fn goes_down_bytes(&self) -> Option<u64> {
+        (!self.downlinks.is_empty()).then_some(self.rocketmq.max_message_bytes as u64)
+    }
+
     /// Reads the file, lets the environment override it, and validates both together.
     pub fn load(path: &Path, environment: &dyn Environment) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {

@@ -47,7 +47,7 @@ pub struct MqttConfig {
     pub username: Option<String>,
     /// Only together with `username`.
     pub password: Option<SecretString>,
-    /// At least 5 s: the client library refuses less.
+    /// At least 5 s.
     pub keep_alive: Duration,
     pub session_expiry: Duration,
     pub receive_maximum: u16,

@@ -1,4 +1,4 @@
-//! One connection to the MQTT broker: rumqttc's packets on a socket of our own.
+//! One connection to the MQTT broker: each connection of ours is one of these, whatever it is for.
 //!
 //! rumqttc's event loop was measured and left: it writes each PUBACK by a system call of its own; it chooses at random
 //! between ten packets to read and one PUBACK to write, so that a broker which sends beyond the receive maximum starves
@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rumqttc::v5::mqttbytes::Error as PacketError;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, DisconnectReasonCode, Packet};
+use rumqttc::v5::mqttbytes::v5::Packet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::incoming::{self, ConnAck, Incoming};
+use super::reason::{Answer, Reason};
 use super::target::Target;
 
 /// Name lookup, TCP, TLS and CONNACK together.
@@ -36,18 +38,48 @@ pub enum LinkError {
     Tls(io::Error),
     #[error("no answer within {} s; check that an MQTT broker runs at mqtt.url", CONNECT_DEADLINE.as_secs())]
     Timeout,
-    #[error("the MQTT broker refuses us: {0:?}; check mqtt.username, mqtt.password and its access rules")]
-    Refused(ConnectReturnCode),
+    #[error("the MQTT broker refuses us: {0}; {hint}", hint = hint(.0))]
+    Refused(Answer),
+    #[error(
+        "the MQTT broker does not speak MQTT 5: it answers in the form of MQTT 3.1.1 (code {0}); use a broker with MQTT 5"
+    )]
+    OnlyOlder(u8),
+    #[error(
+        "the MQTT broker closes the connection without an answer to CONNECT, as brokers do that do not speak MQTT 5; check that \
+         mqtt.url names a broker with MQTT 5, and whether its port wants TLS (mqtts://)"
+    )]
+    NoAnswer,
     #[error("the MQTT broker closed the connection")]
     Closed,
-    #[error("the MQTT broker disconnects us: {0:?}")]
-    Disconnected(DisconnectReasonCode),
+    #[error("the MQTT broker disconnects us: {0}")]
+    Disconnected(Answer),
     #[error("the MQTT broker is silent")]
     Silent,
     #[error("the MQTT broker cannot take a message now: {0}")]
     NotNow(String),
     #[error("the MQTT broker sent what MQTT 5 does not allow: {0}")]
     Protocol(PacketError),
+}
+
+/// What to do about a refusal.
+fn hint(answer: &Answer) -> &'static str {
+    match answer.reason {
+        Reason::UNSUPPORTED_VERSION => "use a broker with MQTT 5",
+        Reason::BAD_CLIENT_ID => "check mqtt.client_id",
+        Reason::BAD_CREDENTIALS | Reason::NOT_AUTHORIZED | Reason::BAD_AUTHENTICATION_METHOD => {
+            "check mqtt.username, mqtt.password and its access rules"
+        }
+        Reason::BANNED => "ask who runs it why mqtt.client_id or this machine is banned",
+        Reason::SERVER_UNAVAILABLE
+        | Reason::SERVER_BUSY
+        | Reason::QUOTA_EXCEEDED
+        | Reason::CONNECTION_RATE_EXCEEDED => "see the broker's load and its limits for clients",
+        Reason::USE_ANOTHER_SERVER | Reason::SERVER_MOVED => {
+            "set mqtt.url to the server that takes its place"
+        }
+        Reason::PACKET_TOO_LARGE => "raise its limit for packets",
+        _ => "see the broker's log",
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -66,16 +98,25 @@ impl Outbox {
     /// Empty, for a connection with that CONNACK.
     pub fn new(connack: &ConnAck) -> Self {
         Self {
-            max_packet_bytes: connack
-                .properties
-                .as_ref()
-                .and_then(|properties| properties.max_packet_size),
+            max_packet_bytes: connack.limits.max_packet_bytes,
             ..Self::default()
         }
     }
 
+    /// All of the packet, or nothing: what it has in the end counts, not what it was estimated at.
     pub fn push(&mut self, packet: &Packet) -> Result<(), PacketError> {
-        packet.write(&mut self.bytes, self.max_packet_bytes).map(drop)
+        let before = self.bytes.len();
+        let written = packet.write(&mut self.bytes, None);
+        let pkt_size = u32::try_from(self.bytes.len() - before).unwrap_or(u32::MAX);
+        let fits = match self.max_packet_bytes {
+            Some(max) if pkt_size > max => Err(PacketError::OutgoingPacketTooLarge { pkt_size, max }),
+            Some(_) | None => Ok(()),
+        };
+        let pushed = written.and(fits);
+        if pushed.is_err() {
+            self.bytes.truncate(before);
+        }
+        pushed
     }
 
     pub fn next_packet_id(&mut self) -> u16 {
@@ -85,6 +126,11 @@ impl Outbox {
 
     pub fn len_bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// How many PUBACKs wait to be written: hardly anything else does, and each has four bytes. A DISCONNECT has two.
+    pub fn pubacks_at_most(&self) -> usize {
+        self.bytes.len().saturating_sub(2).div_ceil(4)
     }
 
     pub fn clear(&mut self) {
@@ -131,12 +177,12 @@ impl Connection {
         let mut outbox = Outbox::default();
         outbox.push(&target.connect()).map_err(LinkError::Protocol)?;
         loop {
-            connection.serve(&mut outbox, true).await?;
+            connection
+                .serve(&mut outbox, true)
+                .await
+                .map_err(before_any_answer)?;
             match connection.next_packet()? {
-                Some(Packet::ConnAck(connack)) if connack.code == ConnectReturnCode::Success => {
-                    return Ok((connection, connack));
-                }
-                Some(Packet::ConnAck(connack)) => return Err(LinkError::Refused(connack.code)),
+                Some(Incoming::ConnAck(connack)) => return Ok((connection, accepted(connack)?)),
                 Some(_) => return Err(LinkError::Protocol(PacketError::IncorrectPacketFormat)),
                 None => {}
             }
@@ -144,13 +190,10 @@ impl Connection {
     }
 
     /// The next packet of what was read; `None` until [`Self::serve`] has read more.
-    pub fn next_packet(&mut self) -> Result<Option<Packet>, LinkError> {
-        if let Some(reason) = self.short_disconnect() {
-            return Err(LinkError::Disconnected(reason));
-        }
-        match Packet::read(&mut self.received, Some(self.max_packet_bytes)) {
-            Ok(Packet::Disconnect(disconnect)) => Err(LinkError::Disconnected(disconnect.reason_code)),
-            Ok(Packet::Publish(publish)) if publish.topic.is_empty() => {
+    pub fn next_packet(&mut self) -> Result<Option<Incoming>, LinkError> {
+        match incoming::read(&mut self.received, self.max_packet_bytes) {
+            Ok(Incoming::Disconnect(answer)) => Err(LinkError::Disconnected(answer)),
+            Ok(Incoming::Publish(publish)) if publish.topic.is_empty() => {
                 // We announce no topic aliases, so each topic must be told.
                 Err(LinkError::Protocol(PacketError::IncorrectPacketFormat))
             }
@@ -160,20 +203,6 @@ impl Connection {
                 Ok(None)
             }
             Err(error) => Err(LinkError::Protocol(error)),
-        }
-    }
-
-    /// A DISCONNECT without properties, or without a reason as well: rumqttc 0.25 cannot read these.
-    fn short_disconnect(&self) -> Option<DisconnectReasonCode> {
-        let reason = match *self.received {
-            [0xe0, 0, ..] => 0,
-            [0xe0, 1, reason, ..] => reason,
-            _ => return None,
-        };
-        let mut with_properties = BytesMut::from(&[0xe0, 2, reason, 0][..]);
-        match Packet::read(&mut with_properties, None) {
-            Ok(Packet::Disconnect(disconnect)) => Some(disconnect.reason_code),
-            _ => Some(DisconnectReasonCode::UnspecifiedError),
         }
     }
 
@@ -192,13 +221,18 @@ impl Connection {
     }
 
     /// Writes everything, says that nothing follows, and reads to the end: a socket that is closed with unread bytes
-    /// takes back what the broker has not read yet. Without a deadline of its own.
-    pub async fn finish(mut self, mut outbox: Outbox) -> Result<(), LinkError> {
-        poll_fn(|context| self.poll_write(context, &mut outbox)).await?;
+    /// takes back what the broker has not read yet. `Ok` when the broker has read all and closed. Without a deadline
+    /// of its own.
+    pub async fn finish(mut self, outbox: &mut Outbox) -> Result<(), LinkError> {
+        poll_fn(|context| self.poll_write(context, outbox)).await?;
         self.stream.shutdown().await?;
         loop {
             self.received.clear();
-            poll_fn(|context| self.poll_read(context)).await?;
+            match poll_fn(|context| self.poll_read(context)).await {
+                Ok(()) => {}
+                Err(LinkError::Closed) => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -239,5 +273,34 @@ impl Connection {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+/// The broker let us in, or says why not. Codes below 0x80 are success, but 1 to 5 are the refusals of MQTT 3.1.1, which
+/// brokers of that version give to any CONNECT.
+fn accepted(connack: ConnAck) -> Result<ConnAck, LinkError> {
+    let reason = connack.answer.reason;
+    match reason.0 {
+        code @ 1..=5 => Err(LinkError::OnlyOlder(code)),
+        code if connack.older_form && reason.is_success() => Err(LinkError::OnlyOlder(code)),
+        _ if reason.is_success() => Ok(connack),
+        _ => Err(LinkError::Refused(connack.answer)),
+    }
+}
+
+fn before_any_answer(error: LinkError) -> LinkError {
+    match error {
+        LinkError::Closed => LinkError::NoAnswer,
+        LinkError::Io(error)
+            if [
+                io::ErrorKind::ConnectionReset,
+                io::ErrorKind::BrokenPipe,
+                io::ErrorKind::UnexpectedEof,
+            ]
+            .contains(&error.kind()) =>
+        {
+            LinkError::NoAnswer
+        }
+        other => other,
     }
 }

@@ -6,9 +6,13 @@
 
 mod connection;
 mod hang_ups;
-mod options;
+mod incoming;
+mod limits;
+mod link;
 mod outstanding;
+mod properties;
 mod publisher;
+mod reason;
 mod replay_publisher;
 mod session;
 mod subscriber;
@@ -18,9 +22,9 @@ mod translate;
 mod try_connect;
 mod watchdog;
 
-pub use options::OptionsError;
 pub use publisher::DownlinkPublisher;
 pub use replay_publisher::{ConnectError, ReplayPublisher};
 pub use session::SessionParts;
 pub use subscriber::Subscriber;
-pub use try_connect::try_connect;
+pub use target::TargetError;
+pub use try_connect::{Offer, try_connect};

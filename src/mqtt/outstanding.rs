@@ -6,8 +6,7 @@
 
 use std::collections::VecDeque;
 
-use rumqttc::v5::mqttbytes::v5::PubAckReason;
-
+use super::reason::{Answer, Reason};
 use crate::model::Qos;
 use crate::pipeline::ports::{Published, Publishing};
 
@@ -26,6 +25,8 @@ pub struct Outstanding {
     /// Connections in a row that were lost before any message had ended on them.
     lost_in_a_row: u32,
     ended_on_this_connection: bool,
+    /// The present broker allows QoS 0 only.
+    qos_0_only: bool,
 }
 
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Outstanding {
         self.messages.is_empty()
     }
 
-    /// The next message to send, if the window has room, with its packet identifier.
+    /// The next message to send, if the window has room, with its packet identifier; 0 is QoS 0.
     pub fn next(&mut self, window: usize) -> Option<(&Publishing, u16)> {
         let window = if self.lost_in_a_row >= SUSPECT_AFTER {
             1
@@ -84,9 +85,10 @@ impl Outstanding {
         self.last_packet_id = packet_id;
         entry.packet_id = packet_id;
         self.sent += 1;
-        let id = match entry.publishing.message.qos {
-            Qos::AtMostOnce => 0,
-            Qos::AtLeastOnce | Qos::ExactlyOnce => packet_id,
+        let id = if self.qos_0_only || entry.publishing.message.qos == Qos::AtMostOnce {
+            0
+        } else {
+            packet_id
         };
         Some((&entry.publishing, id))
     }
@@ -104,7 +106,7 @@ impl Outstanding {
         let mut index = 0;
         while index < self.sent {
             let qos = self.messages.get(index).map(|entry| entry.publishing.message.qos);
-            if qos == Some(Qos::AtMostOnce) {
+            if self.qos_0_only || qos == Some(Qos::AtMostOnce) {
                 self.sent -= 1;
                 ended.extend(self.messages.remove(index).map(|entry| entry.publishing.number));
             } else {
@@ -114,21 +116,21 @@ impl Outstanding {
         ended
     }
 
-    pub fn acknowledged(&mut self, packet_id: u16, reason: PubAckReason) -> Acknowledged {
+    pub fn acknowledged(&mut self, packet_id: u16, answer: &Answer) -> Acknowledged {
         let mut sent = self.messages.iter().take(self.sent);
         let Some(index) = sent.position(|entry| entry.packet_id == packet_id) else {
             return Acknowledged::Unknown;
         };
-        let end = match reason {
-            // Nobody listens, or not yet: that is the broker's business.
-            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Published::Acknowledged,
-            PubAckReason::NotAuthorized
-            | PubAckReason::TopicNameInvalid
-            | PubAckReason::PayloadFormatInvalid => Published::Refused(format!("{reason:?}")),
-            PubAckReason::UnspecifiedError
-            | PubAckReason::ImplementationSpecificError
-            | PubAckReason::PacketIdentifierInUse
-            | PubAckReason::QuotaExceeded => return Acknowledged::TryAgain(format!("{reason:?}")),
+        let end = match answer.reason {
+            // Nobody listens, or not yet, or a word more: that is the broker's business.
+            reason if reason.is_success() => Published::Acknowledged,
+            Reason::NOT_AUTHORIZED
+            | Reason::TOPIC_NAME_INVALID
+            | Reason::PAYLOAD_FORMAT_INVALID
+            | Reason::RETAIN_NOT_SUPPORTED
+            | Reason::QOS_NOT_SUPPORTED => Published::Refused(answer.to_string()),
+            Reason::PACKET_TOO_LARGE => Published::TooLarge,
+            _ => return Acknowledged::TryAgain(answer.to_string()),
         };
         self.ended_on_this_connection = true;
         self.sent -= 1;
@@ -138,7 +140,9 @@ impl Outstanding {
         }
     }
 
-    pub fn connected(&mut self) {
+    /// To a broker that allows that QoS at most.
+    pub fn connected(&mut self, maximum_qos: Qos) {
+        self.qos_0_only = maximum_qos == Qos::AtMostOnce;
         self.ended_on_this_connection = false;
     }
 
@@ -181,7 +185,7 @@ mod tests {
         for number in numbers {
             outstanding.push(publishing(number, Qos::AtLeastOnce));
         }
-        outstanding.connected();
+        outstanding.connected(Qos::ExactlyOnce);
         outstanding
     }
 
@@ -197,12 +201,12 @@ mod tests {
     fn after_a_lost_connection_everything_open_leaves_again_in_order() {
         let mut outstanding = outstanding(0..5);
         assert_eq!(send(&mut outstanding, 3), [(0, 1), (1, 2), (2, 3)]);
-        let ended = outstanding.acknowledged(2, PubAckReason::Success);
+        let ended = outstanding.acknowledged(2, &Answer::new(Reason::SUCCESS));
         assert_eq!(ended, Acknowledged::Ended(1, Published::Acknowledged));
         assert_eq!(send(&mut outstanding, 3), [(3, 4)]);
 
         assert_eq!(outstanding.disconnected(), None);
-        outstanding.connected();
+        outstanding.connected(Qos::ExactlyOnce);
         let again: Vec<u64> = send(&mut outstanding, 3)
             .into_iter()
             .map(|(number, _)| number)
@@ -215,16 +219,16 @@ mod tests {
     fn a_refusal_is_an_end_and_a_full_broker_is_none() {
         let mut outstanding = outstanding(0..2);
         send(&mut outstanding, 10);
-        let denied = outstanding.acknowledged(1, PubAckReason::NotAuthorized);
+        let denied = outstanding.acknowledged(1, &Answer::new(Reason::NOT_AUTHORIZED));
         assert_eq!(
             denied,
-            Acknowledged::Ended(0, Published::Refused("NotAuthorized".to_owned()))
+            Acknowledged::Ended(0, Published::Refused("0x87 not authorized".to_owned()))
         );
-        let full = outstanding.acknowledged(2, PubAckReason::QuotaExceeded);
-        assert_eq!(full, Acknowledged::TryAgain("QuotaExceeded".to_owned()));
+        let full = outstanding.acknowledged(2, &Answer::new(Reason::QUOTA_EXCEEDED));
+        assert_eq!(full, Acknowledged::TryAgain("0x97 quota exceeded".to_owned()));
         assert!(!outstanding.is_empty());
         assert_eq!(
-            outstanding.acknowledged(9, PubAckReason::Success),
+            outstanding.acknowledged(9, &Answer::new(Reason::SUCCESS)),
             Acknowledged::Unknown
         );
     }
@@ -235,13 +239,13 @@ mod tests {
         let mut outstanding = outstanding(0..3);
         let mut blamed = None;
         for round in 0..GIVE_UP_AFTER {
-            outstanding.connected();
+            outstanding.connected(Qos::ExactlyOnce);
             let sent = send(&mut outstanding, 10);
             assert_eq!(sent.len(), if round < SUSPECT_AFTER { 3 } else { 1 });
             blamed = outstanding.disconnected();
         }
         assert_eq!(blamed, Some(0));
-        outstanding.connected();
+        outstanding.connected(Qos::ExactlyOnce);
         assert_eq!(send(&mut outstanding, 10).len(), 2, "the others go on");
     }
 
@@ -249,7 +253,7 @@ mod tests {
     fn a_broker_that_is_away_is_no_proof_against_a_message() {
         let mut outstanding = outstanding(0..1);
         for _ in 0..100 {
-            outstanding.connected();
+            outstanding.connected(Qos::ExactlyOnce);
             assert_eq!(outstanding.disconnected(), None, "nothing had been sent");
         }
     }
@@ -261,7 +265,32 @@ mod tests {
         assert_eq!(send(&mut outstanding, 10), [(0, 1), (7, 0)]);
         assert_eq!(outstanding.written(), [7]);
         assert_eq!(outstanding.written(), Vec::<u64>::new());
-        let ended = outstanding.acknowledged(1, PubAckReason::Success);
+        let ended = outstanding.acknowledged(1, &Answer::new(Reason::SUCCESS));
         assert_eq!(ended, Acknowledged::Ended(0, Published::Acknowledged));
+    }
+
+    #[test]
+    fn a_broker_that_allows_qos_0_only_gets_qos_0_until_another_allows_more() {
+        let mut outstanding = outstanding(0..2);
+        outstanding.connected(Qos::AtMostOnce);
+        assert_eq!(send(&mut outstanding, 1), [(0, 0)]);
+        assert_eq!(outstanding.written(), [0]);
+        outstanding.disconnected();
+        outstanding.connected(Qos::AtLeastOnce);
+        assert_eq!(send(&mut outstanding, 1), [(1, 2)]);
+        assert_eq!(outstanding.written(), Vec::<u64>::new());
+    }
+
+    /// One broker answers 0x01 to each PUBLISH with user properties, which are all of ours.
+    #[test]
+    fn each_reason_of_a_puback_below_0x80_is_success_and_each_other_is_none() {
+        for code in 0..=u8::MAX {
+            let mut outstanding = outstanding(0..1);
+            send(&mut outstanding, 1);
+            let acknowledged = outstanding.acknowledged(1, &Answer::new(Reason(code)));
+            let success = acknowledged == Acknowledged::Ended(0, Published::Acknowledged);
+            assert_eq!(success, code < 0x80, "{code:#04x}: {acknowledged:?}");
+            assert_ne!(acknowledged, Acknowledged::Unknown, "{code:#04x}");
+        }
     }
 }

@@ -1,101 +1,103 @@
 //! Publishes the messages of a replay on a connection of its own.
 //!
 //! One message at a time, each acknowledged before the next: a replay keeps the order of its room, and what it says it
-//! has played has reached the broker. It does not reconnect, since a message sent twice would be heard twice.
+//! has played has reached the broker. It does not reconnect, since a message sent twice would be heard twice. A task
+//! serves the connection, so that a long pause of the lesson is not taken for our death.
 
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, PubAckReason, PublishProperties};
-use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use rumqttc::v5::mqttbytes::Error as PacketError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
-use super::options::{OptionsError, options};
+use super::connection::LinkError;
+use super::incoming::Incoming;
+use super::link::Link;
+use super::reason::Reason;
+use super::target::{Target, TargetError};
+use super::translate::to_publish;
 use crate::archive::{PublishError, Publisher, ReplayMessage};
 use crate::config::MqttConfig;
+use crate::model::{MqttMessage, MqttProperties, Qos};
 use crate::pipeline::ports::BoxFuture;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-const QUEUE: usize = 8;
 
 /// The replay could not connect.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error(transparent)]
-    Options(#[from] OptionsError),
-    #[error("could not connect to the MQTT broker at {place}: {cause}; check mqtt.url and the credentials")]
-    Failed { place: String, cause: String },
+    Target(#[from] TargetError),
+    #[error("could not connect to {place}: {cause}")]
+    Failed { place: String, cause: LinkError },
 }
 
 /// A [`Publisher`] on an MQTT broker.
 pub struct ReplayPublisher {
-    client: AsyncClient,
-    events: EventLoop,
+    requests: mpsc::Sender<Request>,
+    /// Gives the link back when no more requests can come.
+    serving: JoinHandle<Result<Link, LinkError>>,
+    is_acknowledged: bool,
+}
+
+struct Request {
+    message: MqttMessage,
+    answer: oneshot::Sender<Result<(), String>>,
 }
 
 impl ReplayPublisher {
     /// Connects under a client id of its own, so that a running bridge keeps its session.
     pub async fn connect(config: &MqttConfig) -> Result<Self, ConnectError> {
         let client_id = format!("{}-replay-{}", config.client_id, std::process::id());
-        let (client, mut events) = AsyncClient::new(options(config, &client_id)?, QUEUE);
-        let failed = |cause: String| {
-            Err(ConnectError::Failed {
+        let link = Link::open(&Target::without_session(config, &client_id)?)
+            .await
+            .map_err(|cause| ConnectError::Failed {
                 place: format!("{}:{}", config.host, config.port),
                 cause,
-            })
-        };
-        let connected = tokio::time::timeout(DEADLINE, async {
-            loop {
-                match events.poll().await {
-                    Ok(Event::Incoming(Packet::ConnAck(answer))) => return Ok(answer.code),
-                    Ok(_) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        });
-        match connected.await {
-            Ok(Ok(ConnectReturnCode::Success)) => Ok(Self { client, events }),
-            Ok(Ok(refused)) => failed(format!("it refused: {refused:?}")),
-            Ok(Err(error)) => failed(error.to_string()),
-            Err(_) => failed(format!("no answer within {} s", DEADLINE.as_secs())),
-        }
+            })?;
+        let is_acknowledged = link.limits().maximum_qos != Qos::AtMostOnce;
+        let (requests, taken) = mpsc::channel(1);
+        Ok(Self {
+            requests,
+            serving: tokio::spawn(serve(link, taken, is_acknowledged)),
+            is_acknowledged,
+        })
     }
 
-    /// Says goodbye; waits a second at most.
-    pub async fn disconnect(mut self) {
-        if self.client.try_disconnect().is_err() {
-            return;
+    /// False if the broker allows QoS 0 only: then a message counts as published when it is written.
+    pub fn is_acknowledged(&self) -> bool {
+        self.is_acknowledged
+    }
+
+    /// Says goodbye; waits two seconds at most.
+    pub async fn disconnect(self) {
+        drop(self.requests);
+        if let Ok(Ok(link)) = self.serving.await {
+            link.say_goodbye().await;
         }
-        let _ = tokio::time::timeout(Duration::from_secs(1), async {
-            while self.events.poll().await.is_ok() {}
-        })
-        .await;
     }
 
     async fn publish_and_wait(&mut self, message: ReplayMessage) -> Result<(), String> {
-        let properties = PublishProperties {
-            user_properties: message.user_properties,
-            content_type: message.content_type,
-            ..PublishProperties::default()
+        let message = MqttMessage {
+            topic: message.topic,
+            payload: message.payload,
+            qos: Qos::AtLeastOnce,
+            properties: MqttProperties {
+                user: message.user_properties,
+                content_type: message.content_type,
+                ..MqttProperties::default()
+            },
         };
-        self.client
-            .try_publish_with_properties(
-                message.topic,
-                QoS::AtLeastOnce,
-                false,
-                message.payload,
-                properties,
-            )
-            .map_err(|error| error.to_string())?;
-        loop {
-            match self.events.poll().await {
-                Ok(Event::Incoming(Packet::PubAck(ack))) => return answer(ack.reason),
-                Ok(Event::Incoming(Packet::Disconnect(bye))) => {
-                    return Err(format!("the broker closed the connection: {:?}", bye.reason_code));
-                }
-                Ok(_) => {}
-                Err(error) => return Err(format!("the connection was lost: {error}")),
-            }
+        let (answer, answered) = oneshot::channel();
+        // Fails only when the connection is gone, and then the task knows why.
+        let _ = self.requests.send(Request { message, answer }).await;
+        if let Ok(answer) = answered.await {
+            return answer;
         }
+        Err(match (&mut self.serving).await {
+            Ok(Err(error)) => format!("the connection was lost: {error}"),
+            Ok(Ok(_)) | Err(_) => "the connection is gone".to_owned(),
+        })
     }
 }
 
@@ -114,11 +116,56 @@ impl Publisher for ReplayPublisher {
     }
 }
 
-fn answer(reason: PubAckReason) -> Result<(), String> {
-    match reason {
-        // Nobody listening is no failure: the audience may come later, or not.
-        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
-        PubAckReason::NotAuthorized => Err("the broker does not permit publishing there".to_owned()),
-        other => Err(format!("the broker refused it: {other:?}")),
+/// Until no more requests can come, or the connection fails.
+async fn serve(
+    mut link: Link,
+    mut requests: mpsc::Receiver<Request>,
+    is_acknowledged: bool,
+) -> Result<Link, LinkError> {
+    let mut packet_id: u16 = 0;
+    let mut open: Option<oneshot::Sender<Result<(), String>>> = None;
+    loop {
+        if let Some(packet) = link.next_packet()? {
+            if let Incoming::PubAck(puback) = packet
+                && puback.packet_id == packet_id
+                && let Some(answer) = open.take()
+            {
+                // Who asked may have given up.
+                let _ = answer.send(match puback.answer.reason {
+                    // Nobody listening is no failure: the audience may come later, or not.
+                    reason if reason.is_success() => Ok(()),
+                    Reason::NOT_AUTHORIZED => Err("the broker does not permit publishing there".to_owned()),
+                    _ => Err(format!("the broker refuses it: {}", puback.answer)),
+                });
+            }
+            continue;
+        }
+        if !is_acknowledged && link.waiting_bytes() == 0 {
+            open.take().map(|answer| answer.send(Ok(())));
+        }
+        tokio::select! {
+            request = requests.recv(), if open.is_none() => {
+                let Some(Request { message, answer }) = request else {
+                    return Ok(link);
+                };
+                packet_id = packet_id.checked_add(1).unwrap_or(1);
+                match link.publish(to_publish(&message, if is_acknowledged { packet_id } else { 0 })) {
+                    Ok(()) => open = Some(answer),
+                    Err(error) => {
+                        let _ = answer.send(Err(too_large(&error)));
+                    }
+                }
+            }
+            served = link.serve() => served?,
+        }
+    }
+}
+
+fn too_large(error: &PacketError) -> String {
+    match error {
+        PacketError::OutgoingPacketTooLarge { pkt_size, max } => {
+            format!("its packet has {pkt_size} bytes, and the broker takes {max} at most")
+        }
+        other => other.to_string(),
     }
 }

@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, PubAck, Publish, RetainForwardRule,
-    SubAck, Subscribe, SubscribeReasonCode, Unsubscribe,
+    Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, PubAck, Publish, RetainForwardRule, Subscribe,
+    Unsubscribe,
 };
 use tokio::sync::watch;
 
 use super::connection::Outbox;
+use super::incoming::{ConnAck, SubAck};
+use super::limits::{Limits, Needs};
+use super::reason::Reason;
 use super::translate;
 use crate::data_dir::{DataDir, DataDirError, Saving, SessionState};
 use crate::model::{Arrival, Clock, DropReason, Envelope, FilterReason, MessageIds, Qos, SessionStamp};
 use crate::pipeline::{
     Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger, ReceiptNumber, WINDOWS_READ,
 };
-use crate::telemetry::{Metrics, Readiness};
+use crate::telemetry::{Metrics, Readiness, Severity};
 
 /// A receive window that is full for so long is a sign that the broker queues, and will drop beyond its own limit.
 const WINDOW_FULL_ALARM_S: u32 = 5;
@@ -47,6 +50,9 @@ pub struct MustReconnect;
 /// See the module's words.
 pub struct Session {
     parts: SessionParts,
+    needs: Needs,
+    /// Of the present connection.
+    limits: Limits,
     /// Of the present connection.
     outbox: Outbox,
     stamp: SessionStamp,
@@ -54,19 +60,34 @@ pub struct Session {
     sequence: u64,
     has_connected: bool,
     window_full_s: u32,
+    /// PUBACKs that the last connection took with it.
+    pubacks_lost: usize,
 }
 
 impl Session {
-    pub fn new(parts: SessionParts) -> Self {
+    /// `session_expiry_s`: what CONNECT asks for.
+    pub fn new(parts: SessionParts, session_expiry_s: u32) -> Self {
         let stamp = SessionStamp::new(parts.state.stamp.as_str());
         Self {
+            needs: Needs {
+                session_expiry_s,
+                filters: parts.filters.clone(),
+                publishes_bytes: None,
+            },
+            limits: Limits::default(),
             parts,
             outbox: Outbox::default(),
             stamp,
             sequence: 0,
             has_connected: false,
             window_full_s: 0,
+            pubacks_lost: 0,
         }
+    }
+
+    /// Something goes down to the same broker too, of that many bytes at most.
+    pub fn set_publishes_bytes(&mut self, bytes: u64) {
+        self.needs.publishes_bytes = Some(bytes);
     }
 
     /// There is a connection. Its number, and a new session's stamp, must be on the disk before anything is done on it.
@@ -95,6 +116,7 @@ impl Session {
     pub fn connected(&mut self, connack: &ConnAck) {
         self.stamp = SessionStamp::new(self.parts.state.stamp.as_str());
         self.outbox = Outbox::new(connack);
+        self.pubacks_lost = 0;
         self.sequence = 0;
         self.window_full_s = 0;
         if std::mem::replace(&mut self.has_connected, true) {
@@ -109,13 +131,39 @@ impl Session {
             connection = self.parts.state.connection,
             "connected to the MQTT broker"
         );
+        self.limits = connack.limits.clone();
+        self.say_limits();
         self.subscribe();
+    }
+
+    /// What the broker does not give: in the log when it is news, and in `/readyz`.
+    fn say_limits(&self) {
+        let limits = self.limits.against(&self.needs);
+        if !self.parts.readiness.set_mqtt_limits(limits.clone()) {
+            return;
+        }
+        for limit in &limits {
+            match limit.severity {
+                Severity::Remark => tracing::info!("{}", limit.text),
+                Severity::Warning => tracing::warn!("{}", limit.text),
+                Severity::Fatal => tracing::error!("{}", limit.text),
+            }
+        }
+    }
+
+    /// The filters that may be asked for on this connection: a broker would hang up for the others.
+    fn allowed_filters(&self) -> impl Iterator<Item = &String> {
+        let filters = self.parts.filters.iter();
+        filters.filter(|filter| !self.limits.forbids(filter))
     }
 
     /// Subscribes to all filters on every connection, because the list may have changed; Retain Handling 2 keeps
     /// stored copies of retained messages away, Retain As Published keeps the flag of live ones.
     fn subscribe(&mut self) {
-        let filters = self.parts.filters.iter().map(|path| {
+        if self.allowed_filters().next().is_none() {
+            return;
+        }
+        let filters = self.allowed_filters().map(|path| {
             let mut filter = Filter::new(path, QoS::AtLeastOnce);
             filter.preserve_retain = true;
             filter.retain_forward_rule = RetainForwardRule::Never;
@@ -145,19 +193,17 @@ impl Session {
 
     /// What is to be written down of it, if there is anything; the connection does not wait for it.
     pub fn subscribed(&mut self, suback: &SubAck) -> Option<Saving> {
-        let mut all = suback.return_codes.len() == self.parts.filters.len();
-        for (filter, code) in self.parts.filters.iter().zip(&suback.return_codes) {
-            match code {
-                SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce) => {
-                    tracing::info!(filter, "subscribed");
-                }
-                SubscribeReasonCode::Success(QoS::AtMostOnce) => tracing::warn!(
+        let mut all = suback.reasons.len() == self.parts.filters.len();
+        for (filter, reason) in self.allowed_filters().zip(&suback.reasons) {
+            match *reason {
+                Reason::SUCCESS => tracing::warn!(
                     filter,
                     "the MQTT broker grants QoS 0 only: it will not send again what is lost on the way"
                 ),
+                reason if reason.is_success() => tracing::info!(filter, "subscribed"),
                 refused => {
                     all = false;
-                    tracing::error!(filter, reason = ?refused, "the MQTT broker refuses the subscription; check its access rules");
+                    tracing::error!(filter, reason = %refused, "the MQTT broker refuses the subscription; check its access rules");
                 }
             }
         }
@@ -174,6 +220,7 @@ impl Session {
         if link == Link::TakenOver {
             self.parts.ledger.taken_over();
         }
+        self.pubacks_lost += self.outbox.pubacks_at_most();
         self.outbox.clear();
         self.parts.link.send_replace(link);
         self.parts.metrics.mqtt_connected.set(0);
@@ -330,6 +377,7 @@ impl Session {
         let now = self.parts.clock.monotonic();
         let age = oldest.map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest));
         self.parts.metrics.set_lag(age);
+        self.count_unsent(true);
         let full = self.parts.ledger.unacknowledged() >= usize::from(self.parts.receive_maximum);
         self.window_full_s = if full { self.window_full_s + 1 } else { 0 };
         let alarm = self.window_full_s >= WINDOW_FULL_ALARM_S;
@@ -353,9 +401,20 @@ impl Session {
     }
 
     /// Ends with a clean DISCONNECT, behind the PUBACKs that are already on their way.
-    pub fn say_goodbye(mut self) -> Outbox {
+    pub fn say_goodbye(&mut self) -> &mut Outbox {
         let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
         self.push(&Packet::Disconnect(disconnect));
-        self.outbox
+        &mut self.outbox
+    }
+
+    /// After the end: what the MQTT broker was not told. `connected`: up to now there was a connection.
+    pub fn count_unsent(&self, connected: bool) {
+        let waiting = if connected {
+            self.outbox.pubacks_at_most()
+        } else {
+            0
+        };
+        let unsent = self.parts.ledger.owed() + self.pubacks_lost + waiting;
+        self.parts.metrics.pubacks_unsent.set(unsent as i64);
     }
 }

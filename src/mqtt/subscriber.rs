@@ -8,16 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, Packet};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, LinkError};
 use super::hang_ups::HangUps;
-use super::options::OptionsError;
+use super::incoming::{ConnAck, Incoming};
+use super::reason::Reason;
 use super::session::{MustReconnect, Session, SessionParts};
-use super::target::Target;
+use super::target::{Target, TargetError};
 use super::watchdog::{Sign, Watchdog};
 use crate::config::MqttConfig;
 use crate::data_dir::{DataDirError, Saving, answered};
@@ -52,7 +52,7 @@ pub struct Subscriber {
 enum Woken {
     /// And the disk has its number.
     Connected(Box<(Connection, ConnAck)>),
-    Packet(Packet),
+    Packet(Incoming),
     Failed(LinkError),
     NotWritten(DataDirError),
     Silent,
@@ -69,13 +69,14 @@ impl Subscriber {
         intake: Intake,
         settled: mpsc::Receiver<Vec<ReceiptNumber>>,
         come_back: Arc<Notify>,
-    ) -> Result<Self, OptionsError> {
+    ) -> Result<Self, TargetError> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let target = Target::new(config, &parts.state.client_id)?;
         Ok(Self {
-            target: Arc::new(Target::new(config, &parts.state.client_id)?),
             connection: None,
-            session: Session::new(parts),
+            session: Session::new(parts, target.session_expiry_s()),
+            target: Arc::new(target),
             saving: None,
             intake: Some(intake),
             settled,
@@ -85,6 +86,13 @@ impl Subscriber {
             ticks,
             watchdog: Watchdog::new(config.keep_alive),
         })
+    }
+
+    /// Something goes down to the same broker too, of that many bytes at most: the broker's limits are judged by it.
+    #[must_use]
+    pub fn beside_a_downlink(mut self, largest_bytes: u64) -> Self {
+        self.session.set_publishes_bytes(largest_bytes);
+        self
     }
 
     /// Runs until `stop`, then takes nothing new in, acknowledges what still ends, and disconnects. Never connects again
@@ -211,17 +219,13 @@ impl Subscriber {
         }
         self.hang_ups.connected();
         self.connection = Some(connection);
-        let server_keep_alive = connack
-            .properties
-            .as_ref()
-            .and_then(|properties| properties.server_keep_alive);
-        self.watchdog.connected(server_keep_alive);
+        self.watchdog.connected(connack.limits.server_keep_alive_s);
         self.session.connected(&connack);
     }
 
-    async fn handle(&mut self, packet: Packet, stop: &CancellationToken) {
+    async fn handle(&mut self, packet: Incoming, stop: &CancellationToken) {
         match packet {
-            Packet::Publish(publish) => {
+            Incoming::Publish(publish) => {
                 let Some(intake) = &self.intake else {
                     return self.session.redelivered(publish);
                 };
@@ -229,7 +233,7 @@ impl Subscriber {
                     self.step_back(stop).await;
                 }
             }
-            Packet::SubAck(suback) => self.saving = self.session.subscribed(&suback),
+            Incoming::SubAck(suback) => self.saving = self.session.subscribed(&suback),
             _ => {}
         }
     }
@@ -243,9 +247,12 @@ impl Subscriber {
     }
 
     async fn failed(&mut self, error: LinkError, stop: &CancellationToken) {
-        if let LinkError::Disconnected(DisconnectReasonCode::SessionTakenOver) = error {
+        if let LinkError::Disconnected(answer) = &error
+            && answer.reason == Reason::TAKEN_OVER
+        {
             return self.wait_for_sighup(stop).await;
         }
+        self.session.readiness().set_mqtt_problem(error.to_string());
         self.drop_connection(Link::Down);
         if self.intake.is_none() {
             return tracing::warn!(%error, "the MQTT connection is lost while stopping; what is not acknowledged is delivered again");
@@ -254,9 +261,15 @@ impl Subscriber {
         let was_suspicious = self.hang_ups.are_suspicious();
         self.hang_ups.lost();
         if self.hang_ups.are_suspicious() && !was_suspicious {
-            let note = "the MQTT broker hangs up right after each connection; find out whether another client uses our \
-                        mqtt.client_id";
-            self.session.readiness().set_note(Some(note.to_owned()));
+            let note = match &error {
+                LinkError::Disconnected(answer) => {
+                    format!("the MQTT broker disconnects us right after each connection: {answer}")
+                }
+                _ => "the MQTT broker hangs up right after each connection; find out whether another client uses our \
+                      mqtt.client_id"
+                    .to_owned(),
+            };
+            self.session.readiness().set_note(Some(note.clone()));
             tracing::error!("{note}");
         }
         self.pause(stop).await;
@@ -325,10 +338,20 @@ impl Subscriber {
         }
     }
 
-    async fn say_goodbye(self) {
-        let outbox = self.session.say_goodbye();
-        if let Some(connection) = self.connection {
-            let _ = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish(outbox)).await;
+    async fn say_goodbye(mut self) {
+        let connection = self.connection.take();
+        let connected = connection.is_some();
+        if let Some(connection) = connection {
+            let outbox = self.session.say_goodbye();
+            let finished = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish(outbox)).await;
+            if !matches!(finished, Ok(Ok(()))) {
+                tracing::warn!(
+                    "the MQTT broker did not close the connection within {} s of our DISCONNECT; it may not have read our last \
+                     PUBACKs",
+                    GOODBYE_DEADLINE.as_secs()
+                );
+            }
         }
+        self.session.count_unsent(connected);
     }
 }

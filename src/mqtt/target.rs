@@ -1,5 +1,7 @@
 //! Where the bridge's own connection goes and with what CONNECT, computed once.
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rumqttc::tokio_rustls::TlsConnector;
@@ -7,9 +9,21 @@ use rumqttc::tokio_rustls::rustls::pki_types::ServerName;
 use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Login, Packet};
 use secrecy::ExposeSecret;
 
-use super::options::OptionsError;
 use super::tls;
 use crate::config::MqttConfig;
+
+/// The configuration names nothing that can be connected to: what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error("mqtt.ca_file {path}: {source}; check the path and that this user may read it")]
+    CaFile { path: PathBuf, source: io::Error },
+    #[error(
+        "mqtt.url: {0:?} is no name that a certificate could hold; give the broker's host name or address"
+    )]
+    HostName(String),
+    #[error("the certificates of this system could not be read; set mqtt.ca_file")]
+    SystemCertificates,
+}
 
 /// See the module's words.
 pub struct Target {
@@ -26,16 +40,22 @@ pub struct Target {
 
 impl Target {
     /// A session that the broker keeps, under that client id.
-    pub fn new(config: &MqttConfig, client_id: &str) -> Result<Self, OptionsError> {
-        let expiry_s = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
-        let mut target = Self::without_session(config, client_id)?;
-        target.properties.session_expiry_interval = Some(expiry_s);
+    pub fn new(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
+        let mut target = Self::with_new_session(config, client_id)?;
         target.clean_start = false;
         Ok(target)
     }
 
+    /// As [`Self::new`], but begun anew: shows how long the broker would keep a session.
+    pub fn with_new_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
+        let expiry_s = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
+        let mut target = Self::without_session(config, client_id)?;
+        target.properties.session_expiry_interval = Some(expiry_s);
+        Ok(target)
+    }
+
     /// A session that ends with its connection.
-    pub fn without_session(config: &MqttConfig, client_id: &str) -> Result<Self, OptionsError> {
+    pub fn without_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
         let mut properties = ConnectProperties::new();
         properties.receive_maximum = Some(config.receive_maximum);
         properties.max_packet_size = Some(config.max_packet_bytes);
@@ -61,6 +81,11 @@ impl Target {
             properties,
             login,
         })
+    }
+
+    /// What CONNECT asks for.
+    pub fn session_expiry_s(&self) -> u32 {
+        self.properties.session_expiry_interval.unwrap_or(0)
     }
 
     pub fn connect(&self) -> Packet {

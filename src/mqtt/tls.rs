@@ -1,4 +1,4 @@
-//! TLS towards the MQTT broker: whom to trust, the same for each kind of connection.
+//! TLS towards the MQTT broker: whom to trust.
 
 use std::fs;
 use std::io;
@@ -11,25 +11,25 @@ use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
 use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::options::OptionsError;
+use super::target::TargetError;
 use crate::config::TlsConfig;
 
 /// For a connection to that host.
-pub fn connector(tls: &TlsConfig, host: &str) -> Result<(TlsConnector, ServerName<'static>), OptionsError> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| OptionsError::HostName(host.to_owned()))?;
+pub fn connector(tls: &TlsConfig, host: &str) -> Result<(TlsConnector, ServerName<'static>), TargetError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| TargetError::HostName(host.to_owned()))?;
     Ok((TlsConnector::from(trust(tls)?), name))
 }
 
 /// Trusts the certificates of the CA file, or those of this system.
-pub fn trust(tls: &TlsConfig) -> Result<Arc<ClientConfig>, OptionsError> {
+fn trust(tls: &TlsConfig) -> Result<Arc<ClientConfig>, TargetError> {
     choose_cryptography();
     let Some(path) = &tls.ca_file else {
         return match TlsConfiguration::default() {
             TlsConfiguration::Rustls(config) => Ok(config),
-            TlsConfiguration::Simple { .. } => Err(OptionsError::SystemCertificates),
+            TlsConfiguration::Simple { .. } => Err(TargetError::SystemCertificates),
         };
     };
-    let wrong = |source| OptionsError::CaFile {
+    let wrong = |source| TargetError::CaFile {
         path: path.clone(),
         source,
     };

@@ -34,15 +34,15 @@ pub fn qos(qos: QoS) -> Qos {
     }
 }
 
-/// Our words as a PUBLISH; 0 is no packet identifier.
+/// Our words as a PUBLISH: QoS 1 with that packet identifier, QoS 0 if it is 0.
 pub fn to_publish(message: &MqttMessage, packet_id: u16) -> Publish {
     let properties = &message.properties;
     Publish {
         dup: false,
-        qos: match message.qos {
-            Qos::AtMostOnce => QoS::AtMostOnce,
-            Qos::AtLeastOnce => QoS::AtLeastOnce,
-            Qos::ExactlyOnce => QoS::ExactlyOnce,
+        qos: if packet_id == 0 {
+            QoS::AtMostOnce
+        } else {
+            QoS::AtLeastOnce
         },
         retain: false,
         topic: Bytes::copy_from_slice(message.topic.as_bytes()),

@@ -2,36 +2,69 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{AsyncClient, Event};
+use anyhow::Context;
+use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectProperties, DisconnectReasonCode, Packet};
 
-use super::options::options;
+use super::connection::{Connection, Outbox};
+use super::limits::Needs;
+use super::target::Target;
 use crate::config::MqttConfig;
+use crate::telemetry::BrokerLimit;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Connects under a client id of its own, so that a running bridge keeps its session, and says what the broker offers.
-pub async fn try_connect(config: &MqttConfig) -> anyhow::Result<String> {
+/// What a broker offers, and what of it is less than the configuration needs.
+#[derive(Debug)]
+pub struct Offer {
+    pub text: String,
+    pub limits: Vec<BrokerLimit>,
+}
+
+/// Connects under a client id of its own, so that a running bridge keeps its session, and asks for the session that the
+/// bridge would ask for. `filters` are those of the bindings; `publishes_bytes` is the largest message that may go down.
+pub async fn try_connect(
+    config: &MqttConfig,
+    filters: Vec<String>,
+    publishes_bytes: Option<u64>,
+) -> anyhow::Result<Offer> {
     let client_id = format!("{}-check-{}", config.client_id, std::process::id());
-    let (client, mut event_loop) = AsyncClient::new(options(config, &client_id)?, 8);
-    let connack = tokio::time::timeout(DEADLINE, async {
-        loop {
-            if let Event::Incoming(Packet::ConnAck(connack)) = event_loop.poll().await? {
-                return Ok::<_, anyhow::Error>(connack);
-            }
-        }
-    });
+    let target = Target::with_new_session(config, &client_id)?;
     let place = format!("{}:{}", config.host, config.port);
-    let Ok(connack) = connack.await else {
-        bail!("no answer from {place} within {} s", DEADLINE.as_secs());
+    let (connection, connack) = Connection::open(&target)
+        .await
+        .with_context(|| format!("could not connect to {place}"))?;
+    let mut outbox = Outbox::new(&connack);
+    if outbox.push(&leave_nothing_behind()).is_ok() {
+        let _ = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish(&mut outbox)).await;
+    }
+    let limits = connack.limits;
+    let mut text = format!(
+        "connected to {place}, MQTT 5, receive maximum {}",
+        limits.receive_maximum
+    );
+    if let Some(seconds) = limits.server_keep_alive_s {
+        text += &format!(", keep-alive {seconds} s as the broker wants it");
+    }
+    let needs = Needs {
+        session_expiry_s: target.session_expiry_s(),
+        filters,
+        publishes_bytes,
     };
-    let connack = connack.with_context(|| format!("could not connect to {place}"))?;
-    let _ = client.try_disconnect();
-    let _ = tokio::time::timeout(Duration::from_millis(200), event_loop.poll()).await;
-    let window = connack.properties.and_then(|properties| properties.receive_max);
-    Ok(match window {
-        Some(window) => format!("connected to {place}, MQTT 5, receive maximum {window}"),
-        None => format!("connected to {place}, MQTT 5"),
+    Ok(Offer {
+        text,
+        limits: limits.against(&needs),
+    })
+}
+
+/// DISCONNECT that ends the session too.
+fn leave_nothing_behind() -> Packet {
+    Packet::Disconnect(Disconnect {
+        reason_code: DisconnectReasonCode::NormalDisconnection,
+        properties: Some(DisconnectProperties {
+            session_expiry_interval: Some(0),
+            reason_string: None,
+            user_properties: Vec::new(),
+            server_reference: None,
+        }),
     })
 }

@@ -324,6 +324,13 @@ impl ReceiptLedger {
         self.order.len()
     }
 
+    /// Deliveries that have reached their end and whose PUBACK could not leave; they come again in this session.
+    pub fn owed(&self) -> usize {
+        let owed = self.open.values();
+        owed.filter(|receipt| receipt.settled && !receipt.orphaned)
+            .count()
+    }
+
     /// The arrival of the oldest receipt that has not reached its end.
     pub fn oldest_unsettled(&self) -> Option<Duration> {
         let unsettled = self.open.values().filter(|receipt| !receipt.settled);

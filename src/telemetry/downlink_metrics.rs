@@ -84,4 +84,9 @@ impl DownlinkMetrics {
         self.dead_lettered.add(reason, 1);
         self.in_flight.dec();
     }
+
+    /// Over all reasons.
+    pub fn dead_lettered_count(&self) -> u64 {
+        self.dead_lettered.sum()
+    }
 }

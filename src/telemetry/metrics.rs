@@ -46,6 +46,8 @@ pub struct Metrics {
     /// Messages received and not yet settled.
     pub unsettled_messages: IntGauge,
     pub oldest_unsettled_age_seconds: Gauge,
+    /// Messages that have an end, and whose PUBACK has not left.
+    pub pubacks_unsent: IntGauge,
     /// 0 or 1, as the next one and `receive_window_full`.
     pub mqtt_connected: IntGauge,
     pub rocketmq_connected: IntGauge,
@@ -106,6 +108,10 @@ impl Metrics {
             oldest_unsettled_age_seconds: register.way_seconds_gauge(
                 "roombridge_lag_seconds",
                 "Age of the oldest message not yet settled",
+            )?,
+            pubacks_unsent: register.way_gauge(
+                "roombridge_pubacks_unsent",
+                "Messages that have an end and whose PUBACK has not left",
             )?,
             mqtt_connected: register.gauge(
                 "roombridge_mqtt_connected",

@@ -14,4 +14,6 @@ mod register;
 pub use downlink_metrics::DownlinkMetrics;
 pub use logging::{LoggingError, flush, init, write_beside_the_log};
 pub use metrics::{EndCounts, Metrics};
-pub use readiness::{MqttReadiness, Readiness, ReadinessReport, RocketMqReadiness, SpoolReadiness};
+pub use readiness::{
+    BrokerLimit, MqttReadiness, Readiness, ReadinessReport, RocketMqReadiness, Severity, SpoolReadiness,
+};

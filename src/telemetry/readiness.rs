@@ -18,6 +18,9 @@ pub struct Readiness {
 
 struct State {
     mqtt_connected: Condition,
+    /// Why there is no connection, in the words of the last attempt.
+    mqtt_problem: Option<String>,
+    mqtt_limits: Vec<BrokerLimit>,
     mqtt_subscribed: Condition,
     rocketmq_reachable: Condition,
     /// `None` = there is no spool.
@@ -31,6 +34,25 @@ struct Condition {
     met: bool,
     /// Wall time of the last change, milliseconds since 1970-01-01 UTC.
     since_ms: u64,
+}
+
+/// Something that we asked the MQTT broker for and that it does not give, with what follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerLimit {
+    pub severity: Severity,
+    /// One sentence.
+    pub text: String,
+}
+
+/// What a limit does to this configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing.
+    Remark,
+    /// The bridge works, and promises less.
+    Warning,
+    /// A promise is broken: not ready.
+    Fatal,
 }
 
 /// What `/readyz` answers.
@@ -50,6 +72,9 @@ pub struct ReadinessReport {
 pub struct MqttReadiness {
     pub connected: bool,
     pub subscribed: bool,
+    /// What the broker does not give, also where nothing here needs it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -84,6 +109,8 @@ impl Readiness {
         };
         let state = State {
             mqtt_connected: absent,
+            mqtt_problem: None,
+            mqtt_limits: Vec::new(),
             mqtt_subscribed: absent,
             rocketmq_reachable: absent,
             spool_accepts: None,
@@ -98,6 +125,19 @@ impl Readiness {
 
     pub fn set_mqtt_connected(&self, met: bool) {
         self.set(|state| &mut state.mqtt_connected, met);
+    }
+
+    /// Why there is no connection; shown until there is one.
+    pub fn set_mqtt_problem(&self, problem: String) {
+        self.lock().mqtt_problem = Some(problem);
+    }
+
+    /// What the broker of the present connection does not give. True if that is news.
+    pub fn set_mqtt_limits(&self, limits: Vec<BrokerLimit>) -> bool {
+        let mut state = self.lock();
+        let news = state.mqtt_limits != limits;
+        state.mqtt_limits = limits;
+        news
     }
 
     /// All subscriptions are granted.
@@ -139,6 +179,7 @@ impl Readiness {
     pub fn report(&self) -> ReadinessReport {
         let state = self.lock();
         let mut missing = Vec::new();
+        let problem = state.mqtt_problem.iter().filter(|_| !state.mqtt_connected.met);
         let mut require = |condition: Condition, sentence: &str| {
             if !condition.met {
                 missing.push(format!("{sentence} since {}", time(condition.since_ms)));
@@ -150,6 +191,15 @@ impl Readiness {
         if let Some(accepts) = state.spool_accepts {
             require(accepts, "the spool takes nothing in");
         }
+        missing.extend(problem.cloned());
+        let limits = state.mqtt_limits.iter();
+        missing.extend(
+            limits
+                .clone()
+                .filter(|limit| limit.severity > Severity::Remark)
+                .map(|limit| limit.text.clone()),
+        );
+        let broken = limits.clone().any(|limit| limit.severity == Severity::Fatal);
         missing.extend(
             state
                 .note
@@ -160,11 +210,12 @@ impl Readiness {
         let spool_accepts = state.spool_accepts.is_some_and(|accepts| accepts.met);
         let subscribed = state.mqtt_connected.met && state.mqtt_subscribed.met;
         ReadinessReport {
-            ready: subscribed && (state.rocketmq_reachable.met || spool_accepts),
+            ready: subscribed && !broken && (state.rocketmq_reachable.met || spool_accepts),
             degraded: !missing.is_empty(),
             mqtt: MqttReadiness {
                 connected: state.mqtt_connected.met,
                 subscribed: state.mqtt_subscribed.met,
+                limits: limits.map(|limit| limit.text.clone()).collect(),
             },
             rocketmq: RocketMqReadiness {
                 reachable: state.rocketmq_reachable.met,

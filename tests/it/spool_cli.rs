@@ -104,6 +104,12 @@ fn a_spool_is_shown_while_the_bridge_runs_and_drained_while_it_does_not() {
     // when the bridge is stopped, a drain without RocketMQ waits until it is told to stop, and leaves all there
     bridge.terminate();
     assert_eq!(bridge.wait_exit(SOON).code(), Some(0), "{}", bridge.log_text());
+    let log = bridge.log_text();
+    assert!(
+        log.contains("everything that came in is acknowledged; 40 messages in the spool")
+            && !log.contains("has ended"),
+        "{log}"
+    );
     let mut command = Command::new(BINARY);
     command.args(["spool", "drain", "--json", "-c", &bridge.config_file()]);
     let mut waiting = Process::spawn("drain", command, &bridge.scratch().join("drain.log"));

@@ -132,8 +132,25 @@ impl Scene {
         .flatten()
     }
 
+    /// The next packet but PINGREQ, which is answered: its first byte and what follows the length.
+    pub async fn next_packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            let next = tokio::time::timeout(DEADLINE, self.read_bytes()).await;
+            let (first, body) = next.expect("a packet, or the end")?;
+            if first >> 4 != PINGREQ {
+                return Some((first, body));
+            }
+            self.write(&[0xd0, 0]).await;
+        }
+    }
+
     /// `None` when the bridge closed the connection.
     async fn read_packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (first, body) = self.read_bytes().await?;
+        Some((first >> 4, body))
+    }
+
+    async fn read_bytes(&mut self) -> Option<(u8, Vec<u8>)> {
         let first = self.stream.read_u8().await.ok()?;
         let (mut length, mut shift) = (0usize, 0);
         loop {
@@ -146,8 +163,28 @@ impl Scene {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).await.ok()?;
-        Some((first >> 4, body))
+        Some((first, body))
     }
+}
+
+/// CONNACK that lets in and has these properties.
+pub fn connack_with(session_present: bool, properties: &[u8]) -> Vec<u8> {
+    refusal(u8::from(session_present), 0, properties)
+}
+
+/// CONNACK with that code and these properties.
+pub fn refusal(flags: u8, code: u8, properties: &[u8]) -> Vec<u8> {
+    let length = properties.len() as u8;
+    let mut bytes = vec![0x20, 3 + length, flags, code, length];
+    bytes.extend(properties);
+    bytes
+}
+
+/// A property that is a text.
+pub fn text_property(identifier: u8, text: &str) -> Vec<u8> {
+    let mut bytes = vec![identifier, 0, text.len() as u8];
+    bytes.extend(text.bytes());
+    bytes
 }
 
 pub fn connack(session_present: bool) -> [u8; 5] {

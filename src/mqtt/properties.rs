@@ -1,0 +1,94 @@
+//! The properties of a packet (MQTT 5.0, section 2.2.2), as they come.
+
+use bytes::{Buf, Bytes};
+
+pub const PAYLOAD_FORMAT: u8 = 0x01;
+pub const MESSAGE_EXPIRY: u8 = 0x02;
+pub const CONTENT_TYPE: u8 = 0x03;
+pub const RESPONSE_TOPIC: u8 = 0x08;
+pub const CORRELATION_DATA: u8 = 0x09;
+pub const SESSION_EXPIRY: u8 = 0x11;
+pub const ASSIGNED_CLIENT_ID: u8 = 0x12;
+pub const SERVER_KEEP_ALIVE: u8 = 0x13;
+pub const SERVER_REFERENCE: u8 = 0x1c;
+pub const REASON_STRING: u8 = 0x1f;
+pub const RECEIVE_MAXIMUM: u8 = 0x21;
+pub const TOPIC_ALIAS: u8 = 0x23;
+pub const MAXIMUM_QOS: u8 = 0x24;
+pub const RETAIN_AVAILABLE: u8 = 0x25;
+pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+pub const WILDCARD_AVAILABLE: u8 = 0x28;
+pub const IDENTIFIERS_AVAILABLE: u8 = 0x29;
+pub const SHARED_AVAILABLE: u8 = 0x2a;
+
+/// One property with its identifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Property {
+    Byte(u8, u8),
+    Word(u8, u16),
+    Double(u8, u32),
+    /// Bytes that are no UTF-8 are replaced by U+FFFD.
+    Text(u8, String),
+    Binary(u8, Bytes),
+    SubscriptionIdentifier(usize),
+    User(String, String),
+}
+
+/// Takes the properties off the front of `packet`; their length tells where they end. One that cannot be read is left out,
+/// with what comes behind it. `None` if there is no length, or one beyond the packet.
+pub fn take(packet: &mut Bytes) -> Option<Vec<Property>> {
+    let length = variable(packet)?;
+    if length > packet.len() {
+        return None;
+    }
+    let mut section = packet.split_to(length);
+    Some(std::iter::from_fn(|| next(&mut section)).collect())
+}
+
+fn next(section: &mut Bytes) -> Option<Property> {
+    let identifier = section.try_get_u8().ok()?;
+    Some(match identifier {
+        PAYLOAD_FORMAT
+        | 0x17
+        | 0x19
+        | MAXIMUM_QOS
+        | RETAIN_AVAILABLE
+        | WILDCARD_AVAILABLE
+        | IDENTIFIERS_AVAILABLE
+        | SHARED_AVAILABLE => Property::Byte(identifier, section.try_get_u8().ok()?),
+        SERVER_KEEP_ALIVE | RECEIVE_MAXIMUM | 0x22 | TOPIC_ALIAS => {
+            Property::Word(identifier, section.try_get_u16().ok()?)
+        }
+        MESSAGE_EXPIRY | SESSION_EXPIRY | 0x18 | MAXIMUM_PACKET_SIZE => {
+            Property::Double(identifier, section.try_get_u32().ok()?)
+        }
+        CONTENT_TYPE | RESPONSE_TOPIC | ASSIGNED_CLIENT_ID | 0x15 | 0x1a | SERVER_REFERENCE
+        | REASON_STRING => Property::Text(identifier, text(section)?),
+        CORRELATION_DATA | 0x16 => Property::Binary(identifier, binary(section)?),
+        0x0b => Property::SubscriptionIdentifier(variable(section)?),
+        0x26 => Property::User(text(section)?, text(section)?),
+        _ => return None,
+    })
+}
+
+/// Up to four bytes of seven bits, the lowest first.
+fn variable(bytes: &mut Bytes) -> Option<usize> {
+    let mut value = 0;
+    for shift in [0, 7, 14, 21] {
+        let byte = bytes.try_get_u8().ok()?;
+        value |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn binary(section: &mut Bytes) -> Option<Bytes> {
+    let length = usize::from(section.try_get_u16().ok()?);
+    (length <= section.len()).then(|| section.split_to(length))
+}
+
+fn text(section: &mut Bytes) -> Option<String> {
+    Some(String::from_utf8_lossy(&binary(section)?).into_owned())
+}
