@@ -5,8 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
 use crate::data_dir::{DataDir, Unwritten};
 use crate::telemetry::{Metrics, Readiness};
 
@@ -15,34 +13,32 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STANDS_STILL_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs until aborted, or until nothing can be written any more.
-pub fn start(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut said = false;
-        let ended = data_dir.writer_ended();
-        tokio::pin!(ended);
-        loop {
-            let unwritten = data_dir.unwritten();
-            let waits = unwritten
-                .as_ref()
-                .map_or(Duration::ZERO, |unwritten| unwritten.waits);
-            metrics.data_dir_unwritten_seconds.set(waits.as_secs_f64());
-            let note = unwritten
-                .filter(|_| waits >= STANDS_STILL_AFTER)
-                .map(|unwritten| sentence(&data_dir, &unwritten));
-            match &note {
-                Some(note) if !std::mem::replace(&mut said, true) => tracing::error!("{note}"),
-                None if std::mem::take(&mut said) => {
-                    tracing::info!(data_dir = %data_dir.path().display(), "the disk of the data_dir answers again");
-                }
-                Some(_) | None => {}
+pub async fn watch(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
+    let mut said = false;
+    let ended = data_dir.writer_ended();
+    tokio::pin!(ended);
+    loop {
+        let unwritten = data_dir.unwritten();
+        let waits = unwritten
+            .as_ref()
+            .map_or(Duration::ZERO, |unwritten| unwritten.waits);
+        metrics.data_dir_unwritten_seconds.set(waits.as_secs_f64());
+        let note = unwritten
+            .filter(|_| waits >= STANDS_STILL_AFTER)
+            .map(|unwritten| sentence(&data_dir, &unwritten));
+        match &note {
+            Some(note) if !std::mem::replace(&mut said, true) => tracing::error!("{note}"),
+            None if std::mem::take(&mut said) => {
+                tracing::info!(data_dir = %data_dir.path().display(), "the disk of the data_dir answers again");
             }
-            readiness.set_data_dir_note(note);
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = &mut ended => return,
-            }
+            Some(_) | None => {}
         }
-    })
+        readiness.set_data_dir_note(note);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = &mut ended => return,
+        }
+    }
 }
 
 fn sentence(data_dir: &DataDir, unwritten: &Unwritten) -> String {

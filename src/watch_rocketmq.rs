@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
 use crate::config::LagConfig;
 use crate::model::FailureKind;
 use crate::pipeline::ports::Reader;
@@ -20,25 +18,23 @@ const LAG_EVERY: Duration = Duration::from_secs(15);
 const ALWAYS_ASKABLE: &str = "TBW102";
 
 /// Runs until aborted.
-pub fn start(
+pub async fn watch(
     connector: Arc<Connector>,
     reader: Arc<dyn Reader>,
     topics: Vec<String>,
     groups: Vec<LagConfig>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
-) -> JoinHandle<()> {
+) {
     let topics = if topics.is_empty() {
         vec![ALWAYS_ASKABLE.to_owned()]
     } else {
         topics
     };
-    tokio::spawn(async move {
-        tokio::join!(
-            probe(&*reader, &topics, &metrics, &readiness),
-            lag(connector, &groups, &metrics)
-        );
-    })
+    tokio::join!(
+        probe(&*reader, &topics, &metrics, &readiness),
+        lag(connector, &groups, &metrics)
+    );
 }
 
 /// One small request to the broker of each topic; a missing topic is an answer, too.

@@ -6,35 +6,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
 use crate::model::Clock;
 use crate::spool::{Overflow, SpoolInspection};
 use crate::telemetry::Metrics;
 
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
-/// Runs until aborted.
-pub fn start(
-    path: PathBuf,
-    spool: Arc<dyn Overflow>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        loop {
-            let oldest_ms = if spool.depth().messages == 0 {
-                None
-            } else {
-                oldest_ms(path.clone()).await
-            };
-            let age_ms = oldest_ms.map_or(0, |oldest_ms| clock.wall_ms().saturating_sub(oldest_ms));
-            metrics
-                .spool_oldest_age_seconds
-                .set(Duration::from_millis(age_ms).as_secs_f64());
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    })
+/// Runs until aborted, or until a thread of the spool has died.
+pub async fn watch(path: PathBuf, spool: Arc<dyn Overflow>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
+    while !spool.has_died() {
+        let oldest_ms = if spool.depth().messages == 0 {
+            None
+        } else {
+            oldest_ms(path.clone()).await
+        };
+        let age_ms = oldest_ms.map_or(0, |oldest_ms| clock.wall_ms().saturating_sub(oldest_ms));
+        metrics
+            .spool_oldest_age_seconds
+            .set(Duration::from_millis(age_ms).as_secs_f64());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// `None` if there is none, or if the file cannot be read, which the spool itself reports.
@@ -93,7 +84,7 @@ mod tests {
 
         // When somebody looks
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
-        let watching = start(path, Arc::new(spool), clock, metrics.clone());
+        let watching = tokio::spawn(watch(path, Arc::new(spool), clock, metrics.clone()));
 
         // Then its age is shown
         tokio::time::timeout(Duration::from_secs(10), async {

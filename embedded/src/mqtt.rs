@@ -20,8 +20,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
+use tokio::sync::{broadcast, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use self::broker::Broker;
@@ -59,6 +59,8 @@ pub struct MqttBroker {
     broker: Arc<Broker>,
     stop: StopOnDrop,
     run: JoinHandle<()>,
+    /// Closed by the end of `run`, however that comes about.
+    ended: watch::Receiver<()>,
 }
 
 struct StopOnDrop(broadcast::Sender<()>);
@@ -96,10 +98,19 @@ async fn start(options: MqttBrokerOptions) -> Result<MqttBroker, EmbeddedError> 
     let (websocket, websocket_port) = listener(MQTT_WEBSOCKET, websocket)?;
     let stop = StopOnDrop(broker.stop.clone());
     let doors = [(Door::Tcp, tcp), (Door::WebSocket, websocket)];
+    let (running, ended) = watch::channel(());
+    let running = run(
+        Arc::clone(&broker),
+        doors,
+        broker.stop.subscribe(),
+        folder,
+        running,
+    );
     Ok(MqttBroker {
         tcp_port,
         websocket_port,
-        run: tokio::spawn(run(Arc::clone(&broker), doors, broker.stop.subscribe(), folder)),
+        run: tokio::spawn(running),
+        ended,
         broker,
         stop,
     })
@@ -126,19 +137,23 @@ async fn run(
     doors: [(Door, TcpListener); 2],
     mut stop: broadcast::Receiver<()>,
     folder: DataFolder,
+    _running: watch::Sender<()>,
 ) {
     let mut upkeep = broker.upkeep();
     let serving = Serving::default();
-    let doors = doors
-        .map(|(door, listener)| tokio::spawn(door.keep(listener, Arc::clone(&broker), Arc::clone(&serving))));
-    // An error says that nobody can stop the broker any more, so it stops.
-    let _ = stop.recv().await;
-
-    for door in doors {
-        door.abort();
-        // It was asked to end; how it ended does not matter.
-        let _ = door.await;
+    let mut open_doors = JoinSet::new();
+    for (door, listener) in doors {
+        open_doors.spawn(door.keep(listener, Arc::clone(&broker), Arc::clone(&serving)));
     }
+    tokio::select! {
+        // An error says that nobody can stop the broker any more, so it stops.
+        _ = stop.recv() => {}
+        // Neither ends but by dying.
+        Some(_) = open_doors.join_next() => tracing::error!("a listener of the embedded MQTT broker has died"),
+        Some(_) = upkeep.join_next() => tracing::error!("the upkeep of the embedded MQTT broker has died"),
+    }
+
+    open_doors.shutdown().await;
     broker.connections.cut_silent();
     let mut open = std::mem::take(&mut *serving.lock().unwrap_or_else(PoisonError::into_inner));
     let all_ended = async { while open.join_next().await.is_some() {} };
@@ -170,6 +185,12 @@ impl MqttBroker {
     /// [`crate::ClientEventKind::Gone`] tells.
     pub fn disconnect(&self, connection: u64) {
         self.broker.connections.cut(connection);
+    }
+
+    /// Returns when the broker has ended, asked or not.
+    pub fn ended(&self) -> BoxFuture<()> {
+        let mut ended = self.ended.clone();
+        Box::pin(async move { while ended.changed().await.is_ok() {} })
     }
 
     /// Graceful; after 5 s the broker is cut off, and what it had not written yet is lost as in a crash.

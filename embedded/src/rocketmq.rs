@@ -15,7 +15,7 @@ use rocketmq_broker::{BrokerBootstrap, Running};
 use rocketmq_observability::{TelemetryHandle, TelemetryRuntimeGuard};
 use rocketmq_runtime::{ChildServiceContext, RuntimeConfig, RuntimeOwner};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -34,6 +34,7 @@ const START_SECONDS: u64 = 60;
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 const RUNTIME_STOP_DEADLINE: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const LOOK_AFTER_IT_EVERY: Duration = Duration::from_millis(500);
 /// Debug builds of the broker nest their futures deeply.
 const STACK_BYTES: usize = 8 << 20;
 
@@ -50,7 +51,8 @@ pub struct RocketMqOptions {
 pub struct RocketMq {
     ports: RocketMqPorts,
     stop: oneshot::Sender<()>,
-    ended: oneshot::Receiver<()>,
+    /// Closed by the end of its thread, however that comes about.
+    ended: watch::Receiver<()>,
 }
 
 pub fn start_rocketmq(options: RocketMqOptions) -> BoxFuture<Result<RocketMq, EmbeddedError>> {
@@ -85,7 +87,7 @@ async fn launch(
 ) -> Result<Result<RocketMq, String>, EmbeddedError> {
     let (ready_sender, ready) = oneshot::channel();
     let (stop, stop_receiver) = oneshot::channel();
-    let (ended_sender, mut ended) = oneshot::channel();
+    let (ended_sender, mut ended) = watch::channel(());
     let spawned = std::thread::Builder::new()
         .name("rocketmq-owner".to_owned())
         .stack_size(STACK_BYTES)
@@ -109,7 +111,7 @@ async fn launch(
         }
     };
     // The next attempt opens the same files, so this one has to be gone.
-    let _ = timeout(STOP_DEADLINE, &mut ended).await;
+    let _ = timeout(STOP_DEADLINE, ended.changed()).await;
     Ok(Err(reason))
 }
 
@@ -132,7 +134,10 @@ fn own_pair(
             Ok(pair) => {
                 // If nobody waits any more, `stop` is closed too and the pair goes down in order.
                 let _ = ready.send(Ok(()));
-                let _ = stop.await;
+                tokio::select! {
+                    _ = stop => {}
+                    () = pair.name_server.ended() => tracing::error!("the embedded name server has died"),
+                }
                 pair.stop().await;
             }
             Err(reason) => {
@@ -197,6 +202,12 @@ impl NameServer {
         })
     }
 
+    async fn ended(&self) {
+        while !self.task.is_finished() {
+            sleep(LOOK_AFTER_IT_EVERY).await;
+        }
+    }
+
     async fn stop(self) {
         drop(self.stop);
         let _ = self.task.await;
@@ -255,11 +266,18 @@ impl RocketMq {
         self.ports.broker
     }
 
+    /// Returns when it has ended, asked or not.
+    pub fn ended(&self) -> BoxFuture<()> {
+        let mut ended = self.ended.clone();
+        Box::pin(async move { while ended.changed().await.is_ok() {} })
+    }
+
     /// Graceful; after 15 s it goes on stopping in the background.
     pub fn shutdown(self) -> BoxFuture<()> {
         Box::pin(async move {
+            let ended = self.ended();
             drop(self.stop);
-            if timeout(STOP_DEADLINE, self.ended).await.is_err() {
+            if timeout(STOP_DEADLINE, ended).await.is_err() {
                 tracing::warn!("the embedded RocketMQ is still stopping in the background");
             }
         })

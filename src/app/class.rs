@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::way_down::Followed;
-use super::{Carrier, new_ids};
+use super::{Carrier, new_ids, until_it_ends};
 use crate::access::{Deployment, Gatekeeper, LoginPolicy, Parents, SigningSecret};
 use crate::config::{AccessConfig, ClassroomConfig, Config};
 use crate::consumer::{Start, Topic, Wakes};
@@ -124,10 +124,11 @@ impl Carrier {
                 ids: new_ids()?,
             })?;
             let stop_now = lifecycle.stop_now.clone();
-            tasks.push(tokio::spawn(
+            tasks.push(lifecycle.spawn(
+                "the classroom's follower",
                 follower.run(lifecycle.drain.clone(), stop_now.clone()),
             ));
-            tasks.push(tokio::spawn(lesson.run(stop_now)));
+            tasks.push(lifecycle.spawn("the classroom", lesson.run(stop_now)));
             if let Some(listener) = listeners.web {
                 let login = listeners
                     .login
@@ -177,7 +178,8 @@ impl Carrier {
         };
         let stop = lifecycle.stop_now.clone().cancelled_owned();
         let hosts = self.config.web.hosts.clone();
-        tokio::spawn(http::serve_public(listener, parts, hosts, stop));
+        let pages = http::serve_public(listener, parts, hosts, stop);
+        lifecycle.spawn("the listener of the pages", until_it_ends(pages));
         Ok(())
     }
 
@@ -192,7 +194,8 @@ impl Carrier {
         };
         let stop = lifecycle.stop_now.clone().cancelled_owned();
         let hosts = self.config.web.hosts.clone();
-        tokio::spawn(http::serve_login(listener, parts, hosts, stop));
+        let login = http::serve_login(listener, parts, hosts, stop);
+        lifecycle.spawn("the listener of the login", until_it_ends(login));
         Ok(())
     }
 

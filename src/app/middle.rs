@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::binding::RuleSet;
 use crate::config::Config;
 use crate::data_dir::{DataDir, QueueTables};
+use crate::lifecycle::Lifecycle;
 use crate::model::Clock;
 use crate::pipeline::ports::{Sink, SoleHolder};
 use crate::pipeline::{
@@ -30,6 +31,7 @@ pub(crate) struct Middle<'a> {
     pub spool: Option<Arc<SqliteSpool>>,
     pub dead_letters: Arc<LocalDeadLetters>,
     pub drain_batches: usize,
+    pub lifecycle: &'a Lifecycle,
 }
 
 impl Middle<'_> {
@@ -54,6 +56,7 @@ impl Middle<'_> {
         link: watch::Receiver<Link>,
     ) -> Uplink {
         let Self { config, data_dir, .. } = self;
+        let lifecycle = self.lifecycle.clone();
         let sending = Sending {
             sink,
             metrics: self.metrics,
@@ -87,6 +90,7 @@ impl Middle<'_> {
                     }
                 })
             }),
+            job_died: Box::new(move |what| lifecycle.fail(what)),
             limits: BatchLimits {
                 messages: config.pipeline.batch_messages,
                 bytes: config.pipeline.batch_bytes,

@@ -153,14 +153,20 @@ impl Bridge {
             mut carrier,
         } = self;
         let (metrics, readiness) = (carrier.metrics.clone(), carrier.readiness.clone());
-        let pages = tokio::spawn(http::serve(listener, metrics, readiness, stopped));
+        let pages = http::serve(listener, metrics, readiness, stopped);
+        let pages = lifecycle.spawn("the listener for operators", until_it_ends(pages));
         let ended = carrier.carry(&lifecycle, class_listeners).await;
         lifecycle.stop_now.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), pages).await;
         // Closing its files may wait for the disk, and nothing hangs on it.
         let closing = tokio::task::spawn_blocking(move || drop(carrier));
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
-        ended
+        match lifecycle.failure() {
+            Some(what) => {
+                bail!("{what}; what was on its way then was ended in order; please report this with the log")
+            }
+            None => ended,
+        }
     }
 }
 
@@ -169,7 +175,7 @@ impl Carrier {
         let reader = Arc::new(RocketMqReader::start(self.connector.clone()).await?);
         let topics = self.topics();
         let written: Vec<String> = self.tables.topics.keys().cloned().collect();
-        let watching = watch_rocketmq::start(
+        let watching = watch_rocketmq::watch(
             self.connector.clone(),
             reader.clone(),
             topics,
@@ -177,15 +183,18 @@ impl Carrier {
             self.metrics.clone(),
             self.readiness.clone(),
         );
-        let watching_data_dir = watch_data_dir::start(
+        let watching_data_dir = watch_data_dir::watch(
             self.data_dir.clone(),
             self.metrics.clone(),
             self.readiness.clone(),
         );
+        let watching_data_dir = lifecycle.spawn("the watch of data_dir", watching_data_dir);
+        let watching = lifecycle.spawn("the watch of RocketMQ", watching);
         let watching_spool = self.spool.clone().map(|spool| {
             let (metrics, path) = (self.metrics.clone(), self.config.data_dir.join(SPOOL_FILE));
             metrics.spool_limit_bytes.set(self.config.spool.max_bytes as i64);
-            watch_spool::start(path, spool, self.clock.clone(), metrics)
+            let watching = watch_spool::watch(path, spool, self.clock.clone(), metrics);
+            lifecycle.spawn("the spool, or its watch,", watching)
         });
         let remembered = tokio::select! {
             remembered = self.last_receipts(&reader, &written) => remembered?,
@@ -211,9 +220,9 @@ impl Carrier {
             inner: producer,
             followers: vec![down_news, class_news],
         });
-        let dead_letters = self.middle().dead_letters(sink.clone());
+        let dead_letters = self.middle(lifecycle).dead_letters(sink.clone());
         let uplink = self
-            .middle()
+            .middle(lifecycle)
             .uplink(sink, dead_letters.clone(), receiver, settled, link_seen);
         let mut others = self
             .start_downlink(lifecycle, &reader, &dead_letters, down_wakes)
@@ -229,8 +238,8 @@ impl Carrier {
             subscriber = subscriber.beside_a_downlink(largest_bytes);
         }
 
-        let uplink = tokio::spawn(uplink.run(lifecycle.stop_now.clone()));
-        let subscriber = tokio::spawn(subscriber.run(lifecycle.drain.clone()));
+        let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
+        let subscriber = lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone()));
         subscriber
             .await
             .context("the MQTT side ended unexpectedly; please report this")?;
@@ -291,7 +300,7 @@ impl Carrier {
         Ok(tail::in_order(receipts).collect())
     }
 
-    fn middle(&self) -> Middle<'_> {
+    fn middle<'a>(&'a self, lifecycle: &'a Lifecycle) -> Middle<'a> {
         Middle {
             config: &self.config,
             rules: self.rules.clone(),
@@ -303,6 +312,7 @@ impl Carrier {
             spool: self.spool.clone(),
             dead_letters: self.dead_letters.clone(),
             drain_batches: self.config.spool.drain_batches,
+            lifecycle,
         }
     }
 
@@ -357,6 +367,13 @@ fn new_ids() -> anyhow::Result<MessageIds> {
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
     Ok(MessageIds::new(u64::from_be_bytes(nonce)))
+}
+
+/// A listener that ends before a stop says why.
+async fn until_it_ends(listener: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = listener.await {
+        tracing::error!(%error, "a listener failed");
+    }
 }
 
 async fn join(tasks: Vec<JoinHandle<()>>) -> anyhow::Result<()> {

@@ -99,9 +99,12 @@ impl Carrier {
             DownlinkPublisher::new(&self.config.mqtt, publishings, publish_ends, self.metrics.clone())?;
         let stop_now = || lifecycle.stop_now.clone();
         Ok(vec![
-            tokio::spawn(follower.run(lifecycle.drain.clone(), stop_now())),
-            tokio::spawn(downlink.run(stop_now())),
-            tokio::spawn(connection.run(stop_now())),
+            lifecycle.spawn(
+                "the downlink's follower",
+                follower.run(lifecycle.drain.clone(), stop_now()),
+            ),
+            lifecycle.spawn("the downlink", downlink.run(stop_now())),
+            lifecycle.spawn("the downlink's connection", connection.run(stop_now())),
         ])
     }
 }

@@ -28,8 +28,8 @@ pub async fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let bridge = Bridge::prepare(config, arguments.accept_new_client_id)
         .await
         .map_err(|error| in_file(error, &arguments.config))?;
-    let lifecycle = Lifecycle::default();
-    lifecycle.listen_for_signals(drain_deadline)?;
+    let lifecycle = Lifecycle::new(drain_deadline);
+    lifecycle.listen_for_signals()?;
     Ok(exit_code(bridge.run(lifecycle).await?))
 }
 

@@ -15,6 +15,7 @@ use super::wake::Wakes;
 use super::{Item, OPEN_BYTES, OPEN_MESSAGES, Place};
 use crate::data_dir::{DataDir, DataDirError, Position, Positions, Saving, answered};
 use crate::model::{Clock, FailureKind, QueueName, StoredMessage};
+use crate::pipeline::die_with;
 use crate::pipeline::ports::{Page, ReadError, Reader};
 use crate::pipeline::same_queue::{Change, Compared, compare};
 use crate::telemetry::Metrics;
@@ -161,13 +162,11 @@ impl Follower {
                     Some(place) => self.ended(&place),
                     None => break,
                 },
-                Some(read) = self.reads.join_next() => {
-                    if let Ok(read) = read
-                        && reads_on(&stop)
-                    {
-                        self.read(read).await;
-                    }
-                }
+                Some(read) = self.reads.join_next() => match read {
+                    Ok(read) if reads_on(&stop) => self.read(read).await,
+                    Ok(_) => {}
+                    Err(died) => die_with(died),
+                },
                 _ = saves.tick(), if self.saving.is_none() => self.save(),
                 saved = answered(&mut self.saving) => self.saved(saved),
                 _ = routes.tick(), if reads_on(&stop) => self.look_at_routes().await,

@@ -16,12 +16,14 @@ use crate::model::{Clock, FailureKind, ManualClock};
 use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
 use crate::telemetry::Metrics;
 
+mod dies;
 mod made_anew;
 
 /// One broker whose queues can grow, be emptied and lose their beginning.
 struct Memory {
     clock: Arc<ManualClock>,
     away: AtomicBool,
+    pull_dies: AtomicBool,
     pull_takes: Mutex<Duration>,
     /// First offset, and what follows; `None` cannot be read any more.
     queues: Mutex<BTreeMap<i32, (u64, Vec<Option<StoredMessage>>)>>,
@@ -32,6 +34,7 @@ impl Memory {
         let memory = Self {
             clock: Arc::new(ManualClock::at(1000)),
             away: AtomicBool::new(false),
+            pull_dies: AtomicBool::new(false),
             pull_takes: Mutex::new(Duration::from_millis(1)),
             queues: Mutex::default(),
         };
@@ -152,8 +155,10 @@ impl Reader for Memory {
         limit: u32,
     ) -> BoxFuture<'a, Result<Page, ReadError>> {
         let takes = *self.pull_takes.lock().unwrap();
+        let dies = self.pull_dies.load(Ordering::Relaxed);
         Box::pin(async move {
             tokio::time::sleep(takes).await;
+            assert!(!dies, "a read that dies");
             if let Some(error) = self.failure() {
                 return Err(error);
             }

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::binding::{Down, RuleSet, letter_of_stored};
 use crate::consumer::{Item, Place};
 use crate::model::{Clock, DeadReason, FilterReason, StoredMessage};
-use crate::pipeline::DeadLetters;
 use crate::pipeline::ports::{Published, Publishing};
+use crate::pipeline::{DeadLetters, die_with};
 use crate::telemetry::Metrics;
 
 /// What the downlink is made of.
@@ -69,10 +69,13 @@ impl Downlink {
                     Some((number, published)) => self.published(number, published),
                     None => return,
                 },
-                Some(Ok((place, reason))) = self.dying.join_next() => {
-                    self.parts.metrics.downlink.dead_lettered(reason);
-                    self.end(place);
-                }
+                Some(buried) = self.dying.join_next() => match buried {
+                    Ok((place, reason)) => {
+                        self.parts.metrics.downlink.dead_lettered(reason);
+                        self.end(place);
+                    }
+                    Err(died) => die_with(died),
+                },
                 item = self.parts.items.recv(), if following => match item {
                     Some(item) => self.take(item).await,
                     None => following = false,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::attempts::{Ends, Sending};
 use super::lanes::Ready;
@@ -134,6 +134,14 @@ pub(super) fn start(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, top
             ends,
         }
     });
+}
+
+/// Passes the death of a job on to the task that started it: what the job held would stand still for ever. The panic was
+/// logged where it happened.
+pub fn die_with(job: JoinError) {
+    if let Ok(panic) = job.try_into_panic() {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 /// Asks once for the topic's queues; after a failure it waits before it answers.

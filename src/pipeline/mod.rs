@@ -25,11 +25,12 @@ pub use alarm::Alarm;
 pub use attempts::Sending;
 pub use dead_letters::DeadLetters;
 pub use intake::{Arrived, Arriving, Derived, Full, Intake, IntakeReceiver, intake};
+pub use jobs::die_with;
 pub use lanes::BatchLimits;
 pub use ledger::{
     Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ,
 };
-pub use parts::{Link, SaveTables, UplinkParts};
+pub use parts::{JobDied, Link, SaveTables, UplinkParts};
 pub use retry::{Retry, seed_jitter};
 pub use spool_state::SpoolUse;
 pub use ticket::{DerivedReceipt, Told};

@@ -28,6 +28,9 @@ pub enum Link {
 /// Keeps the queue tables where the next process finds them; answers when they are there, or cannot be put there.
 pub type SaveTables = Box<dyn Fn(&QueueTables) -> BoxFuture<'static, ()> + Send>;
 
+/// Told that a job of the uplink has died, and with which words: what it held has no end in this process.
+pub type JobDied = Box<dyn Fn(&str) + Send>;
+
 /// Everything the uplink is made of.
 pub struct UplinkParts {
     pub rules: Arc<RuleSet>,
@@ -42,5 +45,6 @@ pub struct UplinkParts {
     pub link: watch::Receiver<Link>,
     pub tables: QueueTables,
     pub save_tables: SaveTables,
+    pub job_died: JobDied,
     pub limits: BatchLimits,
 }

@@ -42,6 +42,8 @@ pub struct Uplink {
     /// The intake is open; when it is shut, nothing is read from the spool any more.
     open: bool,
     spool_state: SpoolState,
+    /// A job has died; its queue stands still until the next process gets its messages again.
+    crippled: bool,
     logged_dead: [bool; DeadReason::ALL.len()],
 }
 
@@ -65,6 +67,7 @@ impl Uplink {
             held_until: None,
             open: true,
             spool_state,
+            crippled: false,
             logged_dead: Default::default(),
         }
     }
@@ -78,6 +81,9 @@ impl Uplink {
         while self.open || !self.is_idle() {
             self.start_what_can_start();
             let due_in = self.next_due_in();
+            if self.nothing_more_can_end(due_in) {
+                return;
+            }
             tokio::select! {
                 biased;
                 () = stop_now.cancelled() => return,
@@ -294,7 +300,10 @@ impl Uplink {
             Ok(Finished::Removed) => self.spool_state.rows_left(),
             Ok(Finished::Buried { topic, dying }) => self.buried(topic, dying).await,
             // Its messages stay without an end and its lane stays busy: not acknowledged, thus not lost.
-            Err(error) => tracing::error!(%error, "a send ended without an answer; please report this"),
+            Err(error) => {
+                self.crippled = true;
+                (self.parts.job_died)(&format!("a job of the pipeline died: {error}"));
+            }
         }
     }
 
@@ -470,6 +479,11 @@ impl Uplink {
             .filter_map(|lanes| lanes.next_due(limits, after, self.open))
             .min()?;
         Some(due.saturating_sub(now))
+    }
+
+    /// What is left belongs to a job that has died: waiting for the deadline would end none of it.
+    fn nothing_more_can_end(&self, due_in: Option<Duration>) -> bool {
+        self.crippled && !self.open && due_in.is_none() && self.running.is_empty()
     }
 
     fn is_idle(&self) -> bool {

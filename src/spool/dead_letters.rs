@@ -218,7 +218,13 @@ impl DeadLetterStore for LocalDeadLetters {
                 drop(turn);
                 buried
             });
-            buried.await.map_err(|error| ended(error.to_string()))?
+            match buried.await {
+                Ok(buried) => buried,
+                Err(died) => match died.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => Err(ended(error.to_string())),
+                },
+            }
         }
         .boxed()
     }

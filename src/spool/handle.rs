@@ -202,4 +202,8 @@ impl Overflow for SqliteSpool {
     fn poisoned(&self) -> Option<String> {
         self.shared.poisoned().map(str::to_owned)
     }
+
+    fn has_died(&self) -> bool {
+        self.shared.has_died()
+    }
 }

@@ -187,8 +187,9 @@ fn start(
     };
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
         let thread = thread::Builder::new().name(name.to_owned());
+        let shared = shared.clone();
         thread
-            .spawn(run)
+            .spawn(move || shared.live(run))
             .map_err(|error| SpoolOpenError::Thread(error.to_string()))
     };
     let threads = vec![

@@ -125,6 +125,11 @@ pub trait Overflow: Send + Sync + 'static {
 
     /// The reason why nothing more is taken in, if so.
     fn poisoned(&self) -> Option<String>;
+
+    /// A thread of it has died, which no wait and no room on the disk can mend.
+    fn has_died(&self) -> bool {
+        false
+    }
 }
 
 /// Where dead letters go when RocketMQ cannot take them.

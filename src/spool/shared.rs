@@ -1,5 +1,7 @@
 //! What the handle, the writer and the reader have in common.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::SpoolError;
@@ -11,6 +13,7 @@ pub(super) struct Shared {
     lending: Mutex<()>,
     book: Mutex<Book>,
     poisoned: OnceLock<String>,
+    died: AtomicBool,
 }
 
 impl Shared {
@@ -32,6 +35,20 @@ impl Shared {
 
     pub(super) fn poisoned(&self) -> Option<&str> {
         self.poisoned.get().map(String::as_str)
+    }
+
+    /// Serves as a thread; if it dies, the spool is out of use, and only another process can mend that.
+    pub(super) fn live(&self, serve: impl FnOnce()) {
+        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(serve)) {
+            self.died.store(true, Ordering::Relaxed);
+            // Without its words: the panic was logged where it happened.
+            drop(panic);
+            self.poison("its thread has died");
+        }
+    }
+
+    pub(super) fn has_died(&self) -> bool {
+        self.died.load(Ordering::Relaxed)
     }
 
     /// From now on nothing is taken in. The first reason stays.

@@ -12,6 +12,7 @@ mod data_dir;
 #[cfg(feature = "embedded")]
 mod dev;
 mod downlink;
+mod dying_task;
 mod faults;
 mod harness;
 #[cfg(feature = "embedded")]

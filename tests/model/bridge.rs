@@ -286,6 +286,7 @@ impl Carrier {
             settled,
             link,
             tables,
+            job_died: Box::new(|what| panic!("{what}")),
             save_tables: Box::new(move |tables| {
                 saved.lock().unwrap().tables = tables.clone();
                 Box::pin(async {})

@@ -76,8 +76,8 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
         &[],
     )?;
     let data = arguments.data.clone().map_or_else(default_dev_data_dir, Ok)?;
-    let lifecycle = Lifecycle::default();
-    lifecycle.listen_for_signals(DRAIN)?;
+    let lifecycle = Lifecycle::new(DRAIN);
+    lifecycle.listen_for_signals()?;
 
     if arguments.auth == Auth::None {
         config.classroom = None;
@@ -131,8 +131,10 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let mut bridge = Bridge::prepare(config, false).await?;
     let (news, heard) = mpsc::channel(EVENTS);
     bridge.hear(heard);
-    tokio::spawn(pass_on(told, news, own_clients));
-    let expiring = tokio::spawn(end_expired(class_gate, mqtt.clone()));
+    lifecycle.spawn("the embedded MQTT broker", mqtt.ended());
+    lifecycle.spawn("the embedded RocketMQ", rocketmq.ended());
+    lifecycle.spawn("passing on the news of clients", pass_on(told, news, own_clients));
+    let expiring = lifecycle.spawn("the watch of tokens", end_expired(class_gate, mqtt.clone()));
     let class = bridge.class_addresses()?;
     let shown = |address: Option<SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
     let instance = DevInstance {

@@ -60,8 +60,8 @@ pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     // Not made here: a folder that is not there is a mistake in the configuration.
     DataDirView::open(&config.data_dir)?;
     let data_dir = hold(&config)?;
-    let lifecycle = Lifecycle::default();
-    lifecycle.listen_for_signals(config.shutdown.drain)?;
+    let lifecycle = Lifecycle::new(config.shutdown.drain);
+    lifecycle.listen_for_signals()?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let spool = app::open_spool(&config, clock.clone())?.context("there is no spool")?;
@@ -69,10 +69,10 @@ pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     let at_start = spool.depth().messages;
     let metrics = Arc::new(Metrics::new(&[])?);
     let poisoned = if at_start > 0 {
-        let (door, uplink) = uplink(&config, data_dir, &spool, &metrics, clock)
+        let (door, uplink) = uplink(&config, data_dir, &spool, &metrics, clock, &lifecycle)
             .await
             .map_err(|error| in_file(error, &arguments.config))?;
-        let uplink = tokio::spawn(uplink.run(lifecycle.stop_now.clone()));
+        let uplink = lifecycle.spawn("the drain", uplink.run(lifecycle.stop_now.clone()));
         let bar = progress_bar(BAR);
         bar.set_length(at_start);
         let poisoned = until_empty(&*spool, &bar, &lifecycle).await;
@@ -134,6 +134,7 @@ async fn uplink(
     spool: &Arc<SqliteSpool>,
     metrics: &Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    lifecycle: &Lifecycle,
 ) -> anyhow::Result<(Door, Uplink)> {
     let connector = Arc::new(Connector::new(&config.rocketmq)?);
     let reader = Arc::new(RocketMqReader::start(connector.clone()).await?);
@@ -156,6 +157,7 @@ async fn uplink(
         spool: Some(spool.clone()),
         dead_letters: Arc::new(local),
         drain_batches: BATCHES_AT_ONCE,
+        lifecycle,
     };
     let dead_letters = middle.dead_letters(sink.clone());
     let uplink = middle.uplink(sink, dead_letters, receiver, settled, link_seen);

@@ -352,3 +352,39 @@ async fn a_lane_returns_to_direct_sends_under_load() {
     assert_in_order(&bridge.store.bodies(), 0..number);
     bridge.assert_books_balance();
 }
+
+/// Hazard 30: a queue whose send has died would stand still while all others look well.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_dies_is_told_and_everything_else_still_ends() {
+    // Given a bridge whose sends to one of the two queues die
+    let store = Arc::new(Store::default());
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    bridge.publish("1", "first");
+    bridge.pass(Duration::from_millis(10)).await;
+    let dying = store.stored.lock().unwrap()[0].1;
+    *store.dies.lock().unwrap() = Some(dying);
+
+    // When messages come for both
+    for room in 0..40 {
+        bridge.publish(&room.to_string(), &room.to_string());
+    }
+    bridge.pass(Duration::from_secs(3)).await;
+
+    // Then the death is told, once, with its words
+    let died = bridge.died.lock().unwrap().clone();
+    assert_eq!(died.len(), 1, "{died:?}");
+    assert!(died[0].contains("a send that dies"), "{died:?}");
+
+    // And when nothing more comes in, the uplink ends by itself: what could not be sent is safe in the spool
+    bridge.intake = None;
+    let ended = tokio::time::timeout(Duration::from_secs(5), &mut bridge.uplink).await;
+    ended.expect("it waits for no deadline").unwrap();
+    bridge.pass(Duration::from_millis(1)).await;
+    let (stored, spooled) = (store.bodies().len(), bridge.disk.rows().len());
+    assert!(
+        stored > 1 && spooled > 0,
+        "both queues had messages: {stored}, {spooled}"
+    );
+    assert_eq!((stored + spooled, bridge.ended), (41, 41));
+    bridge.assert_books_balance();
+}

@@ -33,6 +33,8 @@ pub(super) struct Store {
     /// Answers only after that time.
     pub send_time: Mutex<Duration>,
     pub illegal: Mutex<Option<String>>,
+    /// A send to that queue panics.
+    pub dies: Mutex<Option<i32>>,
     pub stored: Mutex<Vec<(String, i32, String)>>,
 }
 
@@ -67,6 +69,9 @@ impl Sink for Store {
             .lock()
             .unwrap()
             .is_none_or(|id| id == batch.queue.id);
+        if *self.dies.lock().unwrap() == Some(batch.queue.id) {
+            return Box::pin(async { panic!("a send that dies") });
+        }
         let failure = self.failure.lock().unwrap().filter(|_| concerned);
         let illegal = self.illegal.lock().unwrap().clone();
         let body = |message: &OutgoingMessage| String::from_utf8_lossy(&message.body).into_owned();
@@ -135,6 +140,7 @@ pub(super) struct Process {
     pub ids: MessageIds,
     pub published: u64,
     pub ended: usize,
+    pub died: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
@@ -164,6 +170,8 @@ impl Process {
         let clock = Arc::new(RuntimeClock(tokio::time::Instant::now()));
         let metrics = Arc::new(Metrics::new(&["room".to_owned()]).unwrap());
         let readiness = Arc::new(Readiness::default());
+        let died: Arc<Mutex<Vec<String>>> = Arc::default();
+        let deaths = died.clone();
         let uplink = Uplink::new(UplinkParts {
             rules: Arc::new(RuleSet::compile(&[binding], settings).unwrap()),
             sending: Arc::new(Sending {
@@ -194,6 +202,7 @@ impl Process {
             settled,
             link: link_seen,
             tables: QueueTables::default(),
+            job_died: Box::new(move |what| deaths.lock().unwrap().push(what.to_owned())),
             save_tables: Box::new(|_| Box::pin(async {})),
             limits: BatchLimits {
                 messages: 4,
@@ -216,6 +225,7 @@ impl Process {
             ids: MessageIds::new(7),
             published: 0,
             ended: 0,
+            died,
         }
     }
 

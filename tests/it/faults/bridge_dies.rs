@@ -1,5 +1,6 @@
 //! The bridge is killed, stopped, out of disk, overrun.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::row::{Allowed, Victim};
@@ -7,6 +8,7 @@ use super::story::{Setup, Stage};
 use crate::support::bridge::Bridge;
 use crate::support::ports::wait_until;
 use crate::support::scripted_broker::TAKEN_OVER;
+use crate::support::streams::{on_a_full_disk, without_reader};
 
 fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
     Setup::new(Victim::Bridge, name, title, full)
@@ -69,6 +71,38 @@ fn short_terminated() {
 #[ignore = "make faults"]
 fn full_terminated() {
     terminated(10, true);
+}
+
+/// The log's reader goes (`2>&1 | head -4`), or its disk is full; then the MQTT broker and RocketMQ give it much to say.
+fn log_is_not_taken(full: bool) {
+    let title = "its log has lost its reader, then lies on a full disk, while both brokers go away; stopped (SIGTERM) each time";
+    let stage = Stage::new(setup("21_log_not_taken", title, full));
+    let bridge = Bridge::start_speaking_to(&stage.config(), &[], Some(without_reader()));
+    let mut story = stage.open_with(bridge);
+    story.bridge.wait_ready();
+    for next in [on_a_full_disk as fn() -> Stdio, without_reader] {
+        story.talk(0.5);
+        story.stage.rocketmq.pause_broker();
+        story.stage.mosquitto.pause();
+        story.talk(2.0);
+        story.stage.mosquitto.resume();
+        story.stage.rocketmq.resume_broker();
+        story.talk(1.0);
+        story.bridge.terminate();
+        let status = story.bridge.wait_exit(Duration::from_secs(30));
+        assert_eq!(status.code(), Some(0), "SIGTERM ends it in order");
+        story.bridge.start_again_speaking_to(next());
+        story.bridge.wait_ready();
+    }
+    story.fault_ends();
+    story.talk(1.0);
+    story.end().check(Allowed::default());
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_log_is_not_taken() {
+    log_is_not_taken(true);
 }
 
 /// The session exists, nobody fetches, and then everything comes at once.

@@ -91,9 +91,20 @@ impl Bridge {
 
     #[track_caller]
     pub fn start_again_without_waiting(&mut self) {
+        self.launch_again(None);
+    }
+
+    /// With standard error there; does not wait.
+    #[track_caller]
+    pub fn start_again_speaking_to(&mut self, error: Stdio) {
+        self.launch_again(Some(error));
+    }
+
+    #[track_caller]
+    fn launch_again(&mut self, error: Option<Stdio>) {
         assert!(!self.process.is_running(), "the bridge still runs");
         self.starts += 1;
-        self.process = launch(&self.scratch, self.starts, &self.variables, None);
+        self.process = launch(&self.scratch, self.starts, &self.variables, error);
     }
 
     /// SIGKILL.

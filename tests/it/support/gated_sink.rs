@@ -207,6 +207,7 @@ impl UplinkUnderTest {
             settled,
             link: link_seen,
             tables,
+            job_died: Box::new(|what| panic!("{what}")),
             save_tables: Box::new(|_| Box::pin(async {})),
             limits: BatchLimits {
                 messages: 128,
