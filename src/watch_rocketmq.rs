@@ -1,12 +1,13 @@
 //! Asks RocketMQ now and then: whether it is there, and how far the named consumer groups are behind.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::LagConfig;
 use crate::model::FailureKind;
 use crate::pipeline::ports::Reader;
-use crate::rocketmq::{Admin, Connector};
+use crate::rocketmq::{Connector, RocketMqReader};
 use crate::telemetry::{Metrics, Readiness};
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -17,12 +18,16 @@ const LAG_EVERY: Duration = Duration::from_secs(15);
 /// Asked for where no topic stands literally in the configuration; whether it exists does not matter.
 const ALWAYS_ASKABLE: &str = "TBW102";
 
+/// By RocketMQ topic, the brokers that were seen to have queues of it.
+pub type KnownBrokers = BTreeMap<String, BTreeSet<String>>;
+
 /// Runs until aborted.
 pub async fn watch(
     connector: Arc<Connector>,
     reader: Arc<dyn Reader>,
     topics: Vec<String>,
     groups: Vec<LagConfig>,
+    known_brokers: KnownBrokers,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
 ) {
@@ -33,7 +38,7 @@ pub async fn watch(
     };
     tokio::join!(
         probe(&*reader, &topics, &metrics, &readiness),
-        lag(connector, &groups, &metrics)
+        lag(connector, &groups, known_brokers, &metrics)
     );
 }
 
@@ -43,13 +48,13 @@ async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readin
     loop {
         let mut reachable = true;
         for topic in topics {
-            reachable &= is_reachable(reader, topic).await;
+            reachable = is_reachable(reader, topic).await;
+            if !reachable {
+                // Said at once: each of the others may take as long.
+                break;
+            }
         }
-        if !reachable {
-            readiness.set_rocketmq_reachable(false);
-        } else {
-            readiness.set_rocketmq_reachable(true);
-        }
+        readiness.set_rocketmq_reachable(reachable);
         metrics.rocketmq_connected.set(i64::from(reachable));
         reached_once |= reachable;
         tokio::time::sleep(if reached_once {
@@ -71,28 +76,44 @@ async fn is_reachable(reader: &dyn Reader, topic: &str) -> bool {
     }
 }
 
-async fn lag(connector: Arc<Connector>, groups: &[LagConfig], metrics: &Metrics) {
+async fn lag(
+    connector: Arc<Connector>,
+    groups: &[LagConfig],
+    mut known_brokers: KnownBrokers,
+    metrics: &Metrics,
+) {
+    let gauge = &metrics.consumer_lag;
+    for LagConfig { group, topic } in groups {
+        gauge.set(group, topic, None);
+    }
     if groups.is_empty() {
         return;
     }
+    let mut said = HashSet::new();
     loop {
-        match Admin::start(connector.clone()).await {
-            Ok(admin) => {
-                for LagConfig { group, topic } in groups {
-                    match admin.lag(group, topic).await {
-                        Ok(lag) => {
-                            let messages = i64::try_from(lag.messages).unwrap_or(i64::MAX);
-                            metrics
-                                .consumer_lag_messages
-                                .with_label_values(&[group.as_str(), topic])
-                                .set(messages);
-                        }
-                        Err(error) => tracing::warn!(%error, "the lag of a consumer group is not known"),
+        let reader = RocketMqReader::start(connector.clone()).await;
+        for LagConfig { group, topic } in groups {
+            let known = known_brokers.entry(topic.clone()).or_default();
+            let told = match &reader {
+                Ok(reader) => reader.lag(group, topic, known).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match told {
+                Ok(lag) => {
+                    known.extend(lag.brokers().map(str::to_owned));
+                    gauge.set(group, topic, Some(lag.messages));
+                    said.remove(&(group, topic));
+                }
+                Err(error) => {
+                    gauge.set(group, topic, None);
+                    if said.insert((group, topic)) {
+                        tracing::warn!(error, "the lag of a consumer group is not known; asking again");
                     }
                 }
-                admin.stop().await;
             }
-            Err(error) => tracing::warn!(%error, "the lag of consumer groups is not known"),
+        }
+        if let Ok(reader) = reader {
+            reader.stop().await;
         }
         tokio::time::sleep(LAG_EVERY).await;
     }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::binding::{BindingSettings, RuleSet};
 use crate::config::Config;
 use crate::consumer::{WakingSink, wakes};
-use crate::data_dir::{DataDir, QueueTables, SessionState};
+use crate::data_dir::{DataDir, QueueTables, SessionState, known_brokers};
 use crate::lesson::ClientNews;
 use crate::lifecycle::Lifecycle;
 use crate::model::{Clock, MessageIds, SystemClock};
@@ -180,6 +180,7 @@ impl Carrier {
             reader.clone(),
             topics,
             self.config.rocketmq.lag.clone(),
+            known_brokers(&self.config.data_dir)?,
             self.metrics.clone(),
             self.readiness.clone(),
         );

@@ -1,5 +1,6 @@
 //! `roombridge lag`: how far consumer groups are behind.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -9,12 +10,15 @@ use clap::Args;
 use super::output::Stdout;
 use super::target::TargetArgs;
 use crate::config::LagConfig;
-use crate::rocketmq::{Admin, AdminError, GroupLag};
+use crate::data_dir::known_brokers;
+use crate::rocketmq::{GroupLag, RocketMqReader};
 
 const EXAMPLES: &str = "\
 Examples:
   roombridge lag -c config/roombridge.toml           the groups of [[rocketmq.lag]]
-  roombridge lag --group classroom --topic roomSend  one group";
+  roombridge lag --group classroom --topic roomSend  one group
+
+A lag is told only if each broker that has the topic answered; one that is not known is an error, and ends with 1.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -41,19 +45,25 @@ pub async fn run(arguments: LagArgs) -> anyhow::Result<ExitCode> {
     if groups.is_empty() {
         bail!("no consumer group to ask for: give --group and --topic, or configure [[rocketmq.lag]]");
     }
-    let admin = Admin::start(target.connector()?).await?;
-    let lags = read(&admin, &groups).await;
-    admin.stop().await;
-    write(&mut Stdout, &lags?, arguments.json)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn read(admin: &Admin, groups: &[LagConfig]) -> Result<Vec<GroupLag>, AdminError> {
-    let mut lags = Vec::with_capacity(groups.len());
-    for LagConfig { group, topic } in groups {
-        lags.push(admin.lag(group, topic).await?);
+    let known = known_brokers(&target.config.data_dir)?;
+    let reader = RocketMqReader::start(target.connector()?).await?;
+    let (mut lags, mut unknown) = (Vec::new(), Vec::new());
+    let nowhere = BTreeSet::new();
+    for LagConfig { group, topic } in &groups {
+        let brokers = known.get(topic).unwrap_or(&nowhere);
+        match reader.lag(group, topic, brokers).await {
+            Ok(lag) => lags.push(lag),
+            Err(error) => unknown.push(error.to_string()),
+        }
     }
-    Ok(lags)
+    reader.stop().await;
+    if !lags.is_empty() {
+        write(&mut Stdout, &lags, arguments.json)?;
+    }
+    if !unknown.is_empty() {
+        bail!(unknown.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn write(out: &mut dyn Write, lags: &[GroupLag], json: bool) -> anyhow::Result<()> {
@@ -65,7 +75,7 @@ fn write(out: &mut dyn Write, lags: &[GroupLag], json: bool) -> anyhow::Result<(
     }
     writeln!(out, "{:<32} {:<32} {:>12}", "GROUP", "TOPIC", "BEHIND")?;
     for lag in lags {
-        let never = if lag.queues.is_empty() {
+        let never = if lag.never_consumed() {
             "  (never consumed)"
         } else {
             ""

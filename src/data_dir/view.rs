@@ -2,10 +2,14 @@
 //!
 //! Files are replaced whole, so reading needs no lock.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{DataDirError, QueueTables, read, version};
+use super::{DataDirError, Positions, QueueTables, positions_file, read, version};
+
+/// Those who keep positions.
+const FOLLOWERS: [&str; 2] = ["downlink", "classroom"];
 
 /// A data directory, for reading only.
 #[derive(Debug, Clone)]
@@ -36,10 +40,33 @@ impl DataDirView {
     }
 }
 
+/// By RocketMQ topic, the brokers that were seen to have queues of it; the live route leaves out those that are away.
+/// Empty before the first start.
+pub fn known_brokers(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, DataDirError> {
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let tables: QueueTables = read(path, "queues.json", "queue tables")?.unwrap_or_default();
+    for (topic, table) in tables.topics {
+        let brokers = table.queues().into_iter().map(|queue| queue.broker.to_string());
+        known.entry(topic).or_default().extend(brokers);
+    }
+    for follower in FOLLOWERS {
+        let positions: Option<Positions> = read(path, &positions_file(follower), "positions in RocketMQ")?;
+        for (topic, queues) in positions.unwrap_or_default().topics {
+            let brokers = queues
+                .keys()
+                .filter_map(|queue| queue.rsplit_once('/'))
+                .map(|(broker, _)| broker.to_owned());
+            known.entry(topic).or_default().extend(brokers);
+        }
+    }
+    Ok(known)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data_dir::DataDir;
+    use crate::data_dir::{DataDir, Position, TopicQueues};
+    use crate::model::QueueName;
 
     #[test]
     fn a_held_folder_can_be_looked_at() {
@@ -50,6 +77,34 @@ mod tests {
         let key = held.origin_key().unwrap();
         assert_eq!(view.origin_key().unwrap(), Some(key));
         assert_eq!(view.queue_tables().unwrap(), QueueTables::default());
+    }
+
+    #[test]
+    fn the_brokers_of_a_topic_are_those_that_were_written_to_or_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(known_brokers(&folder.path().join("absent")).unwrap().is_empty());
+        let held = DataDir::open(folder.path()).unwrap();
+        let queue = |broker: &str| QueueName {
+            broker: broker.into(),
+            id: 0,
+        };
+        let mut tables = QueueTables::default();
+        let written = TopicQueues::first(vec![queue("a"), queue("b")]);
+        tables.topics.insert("room".into(), written);
+        held.save_queue_tables(&tables).unwrap();
+        for (follower, topic) in [("downlink", "room"), ("classroom", "roomSend")] {
+            let mut positions = Positions::default();
+            let position = Position {
+                offset: 1,
+                last: None,
+            };
+            positions.set(topic, &queue("c/d"), position);
+            held.save_positions(follower, &positions).unwrap();
+        }
+
+        let brokers = |topic: &str| known_brokers(folder.path()).unwrap()[topic].clone();
+        assert_eq!(Vec::from_iter(brokers("room")), ["a", "b", "c/d"]);
+        assert_eq!(Vec::from_iter(brokers("roomSend")), ["c/d"]);
     }
 
     #[test]

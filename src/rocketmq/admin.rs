@@ -1,4 +1,4 @@
-//! What an administrator does: makes a topic on every broker of the cluster, and asks how far consumer groups are behind.
+//! What an administrator does: makes a topic on every broker of the cluster.
 //!
 //! Promises: each call ends within a deadline; making a topic that exists changes nothing.
 //! Must never: be used on the way of a message, delete anything, or make a topic through the broker's own template.
@@ -22,25 +22,6 @@ pub enum AdminError {
     Threads(#[from] StartError),
     #[error("could not {what}: {cause}")]
     Failed { what: String, cause: String },
-}
-
-/// How far one consumer group is behind on one topic.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct GroupLag {
-    pub group: String,
-    pub topic: String,
-    /// Stored and not yet consumed.
-    pub messages: u64,
-    pub queues: Vec<QueueLag>,
-}
-
-/// The same for one queue.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct QueueLag {
-    pub broker: String,
-    pub queue_id: i32,
-    pub stored_offset: u64,
-    pub consumed_offset: u64,
 }
 
 /// Makes the topic with that number of queues on each broker, unless it is there.
@@ -119,44 +100,6 @@ impl Admin {
             Ok(Err(error)) => Err(self.failed(&what, &error).await),
             Err(_) => Err(no_answer(what, limit)),
         }
-    }
-
-    /// A group that never consumed has no queues and no lag.
-    pub async fn lag(&self, group: &str, topic: &str) -> Result<GroupLag, AdminError> {
-        let what = format!("read the lag of consumer group {group} on topic {topic}");
-        let timeout_ms = self.connector.timeout().as_millis() as u64;
-        let stats = MQAdminReadExt::examine_consume_stats(
-            &self.client,
-            group.into(),
-            Some(topic.into()),
-            None,
-            None,
-            Some(timeout_ms),
-        );
-        let stats = self.answer(&what, stats).await?;
-        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
-        let mut queues: Vec<QueueLag> = stats
-            .get_offset_table()
-            .iter()
-            .filter(|(queue, _)| queue.topic_str() == topic)
-            .map(|(queue, offsets)| QueueLag {
-                broker: queue.broker_name().to_string(),
-                queue_id: queue.queue_id(),
-                stored_offset: unsigned(offsets.get_broker_offset()),
-                consumed_offset: unsigned(offsets.get_consumer_offset()),
-            })
-            .collect();
-        queues.sort_by(|a, b| (&a.broker, a.queue_id).cmp(&(&b.broker, b.queue_id)));
-        let messages = queues
-            .iter()
-            .map(|queue| queue.stored_offset.saturating_sub(queue.consumed_offset))
-            .sum();
-        Ok(GroupLag {
-            group: group.to_owned(),
-            topic: topic.to_owned(),
-            messages,
-            queues,
-        })
     }
 
     /// Closes the connections; waits two seconds at most.

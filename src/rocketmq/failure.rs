@@ -42,7 +42,7 @@ pub fn kind_of(error: &ClientError) -> FailureKind {
     }
 }
 
-fn kind_of_response(code: i32) -> FailureKind {
+pub fn kind_of_response(code: i32) -> FailureKind {
     match code {
         SYSTEM_BUSY | SERVICE_NOT_AVAILABLE => FailureKind::Busy,
         MESSAGE_ILLEGAL => FailureKind::MessageIllegal,

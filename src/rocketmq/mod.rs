@@ -6,10 +6,12 @@
 mod admin;
 mod client;
 mod failure;
+mod lag;
 mod producer;
 mod reader;
 
-pub use admin::{Admin, AdminError, GroupLag, QueueLag, create_topic};
+pub use admin::{Admin, AdminError, create_topic};
 pub use client::{Connector, StartError};
+pub use lag::{GroupLag, LagError, QueueLag};
 pub use producer::Producer;
 pub use reader::{ReaderStartError, RocketMqReader};

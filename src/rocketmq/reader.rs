@@ -34,7 +34,7 @@ const FILTER_WITH_REQUEST: i32 = 1 << 2;
 const PAGE_BYTES: i32 = 16 << 20;
 const READABLE: u32 = 1 << 2;
 const WRITABLE: u32 = 1 << 1;
-const MASTER: u64 = 0;
+pub(super) const MASTER: u64 = 0;
 const STOP: Duration = Duration::from_secs(2);
 
 /// A [`Reader`] on a RocketMQ cluster.
@@ -54,9 +54,9 @@ struct Address {
     is_master: bool,
 }
 
-struct Client {
+pub(super) struct Client {
     open: OpenClient,
-    handle: ClientInstanceHandle,
+    pub handle: ClientInstanceHandle,
 }
 
 impl RocketMqReader {
@@ -77,7 +77,7 @@ impl RocketMqReader {
         }
     }
 
-    async fn client(&self, what: &str) -> Result<Arc<Client>, ReadError> {
+    pub(super) async fn client(&self, what: &str) -> Result<Arc<Client>, ReadError> {
         let mut current = self.current.lock().await;
         if let Some(client) = &*current {
             return Ok(client.clone());
@@ -91,7 +91,7 @@ impl RocketMqReader {
     }
 
     /// Waits for the answer within a deadline, and puts the cause of a failure in words.
-    async fn answer<T>(
+    pub(super) async fn answer<T>(
         &self,
         what: &str,
         client: &Arc<Client>,
@@ -135,11 +135,11 @@ impl RocketMqReader {
         }
     }
 
-    fn timeout_ms(&self) -> u64 {
+    pub(super) fn timeout_ms(&self) -> u64 {
         self.connector.timeout().as_millis() as u64
     }
 
-    async fn route(&self, topic: &str) -> Result<TopicRouteData, ReadError> {
+    pub(super) async fn route(&self, topic: &str) -> Result<TopicRouteData, ReadError> {
         let what = format!("topic {topic}");
         let client = self.client(&what).await?;
         let route = self
@@ -477,6 +477,6 @@ fn describe(topic: &str, queue: &QueueName) -> String {
 }
 
 /// RocketMQ counts with signed numbers; a negative one means that there is nothing.
-fn offset(number: i64) -> u64 {
+pub(super) fn offset(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Gauge, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use super::consumer_lag::ConsumerLag;
 use super::downlink_metrics::DownlinkMetrics;
 use super::log_writer;
 use super::register::{ByMember, Register};
@@ -58,8 +59,7 @@ pub struct Metrics {
     /// Redeliveries that are proven copies.
     pub redelivered_copies_total: IntCounter,
     pub maybe_copies_total: IntCounter,
-    /// Labels: group, topic; both as they stand in the configuration.
-    pub consumer_lag_messages: IntGaugeVec,
+    pub consumer_lag: ConsumerLag,
 }
 
 impl Metrics {
@@ -141,11 +141,7 @@ impl Metrics {
                 "roombridge_maybe_copies_total",
                 "Redeliveries that may be copies, stored with a mark",
             )?,
-            consumer_lag_messages: register.gauges(
-                "roombridge_consumer_lag_messages",
-                "Stored messages that a consumer group has not committed",
-                &["group", "topic"],
-            )?,
+            consumer_lag: ConsumerLag::new(&register)?,
             registry: register.registry,
         })
     }

@@ -123,14 +123,31 @@ fn what_happens_is_counted_where_it_belongs() {
     );
 }
 
+#[test]
+fn a_lag_that_is_not_known_is_no_number() {
+    let metrics = metrics();
+    let shown = |name: &str| {
+        let text = metrics.render();
+        let mut lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        lines.next().map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+    };
+    for (told, messages, up) in [
+        (None, None, "0"),
+        (Some(50), Some("50"), "1"),
+        (None, None, "0"),
+        (Some(0), Some("0"), "1"),
+    ] {
+        metrics.consumer_lag.set("archive", "room", told);
+        assert_eq!(shown("roombridge_consumer_lag_messages").as_deref(), messages);
+        assert_eq!(shown("roombridge_consumer_lag_up").as_deref(), Some(up));
+    }
+}
+
 /// Of every series, those that have no child at first included.
 fn existing() -> BTreeSet<String> {
     let metrics = metrics();
     // Without a child it would not be shown.
-    metrics
-        .consumer_lag_messages
-        .with_label_values(&["group", "topic"])
-        .set(1);
+    metrics.consumer_lag.set("group", "topic", Some(1));
     metrics.downlink.lag_messages.with_label_values(&["topic"]).set(1);
     metrics
         .registry

@@ -4,6 +4,7 @@
 //! payload in a log.
 //! Must never: import a room that does work; the rooms report to here.
 
+mod consumer_lag;
 mod downlink_metrics;
 mod log_writer;
 mod logging;
@@ -11,6 +12,7 @@ mod metrics;
 mod readiness;
 mod register;
 
+pub use consumer_lag::ConsumerLag;
 pub use downlink_metrics::DownlinkMetrics;
 pub use logging::{LoggingError, flush, init, write_beside_the_log};
 pub use metrics::{EndCounts, Metrics};

@@ -18,6 +18,7 @@ mod harness;
 #[cfg(feature = "embedded")]
 mod hostile_class;
 mod kept_files;
+mod lag;
 mod limits;
 mod nobody_reads;
 mod operator;

@@ -1,0 +1,202 @@
+//! How far a consumer group is behind on a topic.
+//!
+//! Promises: a number only if the master of every broker that has queues of the topic answered for all of them.
+//! Must never: ask by the group's `%RETRY%` topic, as RocketMQ's own tools do: gRPC groups have none, and a broker that
+//! is away takes it along, so that nobody is asked and the sum of nothing is 0.
+
+use std::collections::BTreeSet;
+
+use cheetah_string::CheetahString;
+use rocketmq_protocol::code::request_code::RequestCode;
+use rocketmq_protocol::protocol::admin::consume_stats::ConsumeStats;
+use rocketmq_protocol::protocol::header::get_consume_stats_request_header::GetConsumeStatsRequestHeader;
+use rocketmq_protocol::protocol::remoting_command::RemotingCommand;
+use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
+
+use super::failure::kind_of_response;
+use super::reader::{MASTER, RocketMqReader, offset};
+use crate::model::FailureKind;
+
+const SUCCESS: i32 = 0;
+
+/// How far one consumer group is behind on one topic.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct GroupLag {
+    pub group: String,
+    pub topic: String,
+    /// Stored and not yet consumed.
+    pub messages: u64,
+    pub queues: Vec<QueueLag>,
+}
+
+/// The same for one queue.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct QueueLag {
+    pub broker: String,
+    pub queue_id: i32,
+    pub stored_offset: u64,
+    pub consumed_offset: u64,
+}
+
+impl GroupLag {
+    /// The masters know of nothing that the group consumed.
+    pub fn never_consumed(&self) -> bool {
+        self.queues.iter().all(|queue| queue.consumed_offset == 0)
+    }
+
+    /// The brokers that answered.
+    pub fn brokers(&self) -> impl Iterator<Item = &str> {
+        self.queues.iter().map(|queue| queue.broker.as_str())
+    }
+}
+
+/// The lag is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("the lag of consumer group {group} on topic {topic} is not known: {cause}")]
+pub struct LagError {
+    pub group: String,
+    pub topic: String,
+    pub cause: String,
+}
+
+impl RocketMqReader {
+    /// `known_brokers` are those that were seen to have queues of the topic: the name server forgets a broker that is
+    /// away, and what is left of the route would make a smaller number.
+    pub async fn lag(
+        &self,
+        group: &str,
+        topic: &str,
+        known_brokers: &BTreeSet<String>,
+    ) -> Result<GroupLag, LagError> {
+        let unknown = |cause| LagError {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            cause,
+        };
+        let route = self.route(topic).await.map_err(|error| unknown(error.cause))?;
+        let mut queues = Vec::new();
+        for (broker, queue_count) in brokers_of(&route, known_brokers).map_err(unknown)? {
+            let stats = match master_of(&route, broker) {
+                Some(master) => self.consume_stats(broker, master, group, topic).await,
+                None => Err(format!("the master of broker {broker} is away")),
+            };
+            let stats = stats.map_err(unknown)?;
+            queues.extend(queues_of(&stats, topic, broker, queue_count).map_err(unknown)?);
+        }
+        let behind = |queue: &QueueLag| queue.stored_offset.saturating_sub(queue.consumed_offset);
+        Ok(GroupLag {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            messages: queues.iter().map(behind).sum(),
+            queues,
+        })
+    }
+
+    async fn consume_stats(
+        &self,
+        broker: &str,
+        master: &CheetahString,
+        group: &str,
+        topic: &str,
+    ) -> Result<ConsumeStats, String> {
+        let header = GetConsumeStatsRequestHeader {
+            consumer_group: group.into(),
+            topic: topic.into(),
+            topic_list: None,
+            topic_request_header: None,
+        };
+        let request = RemotingCommand::create_request_command(RequestCode::GetConsumeStats, header);
+        let client = self.client(broker).await.map_err(|error| error.cause)?;
+        let timeout_ms = self.timeout_ms();
+        let invoke = client.handle.invoke_remoting(master, request, timeout_ms);
+        let answer = self
+            .answer(broker, &client, invoke)
+            .await
+            .map_err(|error| format!("broker {broker}: {}", error.cause))?;
+        if answer.code() != SUCCESS {
+            return Err(refusal(broker, group, &answer));
+        }
+        let body = answer.body().map(|body| body.as_ref()).unwrap_or_default();
+        ConsumeStats::decode(body)
+            .map_err(|error| format!("the answer of broker {broker} cannot be understood: {error}"))
+    }
+}
+
+/// In the broker's own words, with what a user can do about it.
+fn refusal(broker: &str, group: &str, answer: &RemotingCommand) -> String {
+    let code = answer.code();
+    let remark = answer.remark().map_or("no reason", CheetahString::as_str);
+    let remedy = match kind_of_response(code) {
+        FailureKind::NoPermission => format!(
+            "; check rocketmq.access_key and rocketmq.secret_key, which need the right Get on Group:{group}"
+        ),
+        FailureKind::Transport
+        | FailureKind::Timeout
+        | FailureKind::Busy
+        | FailureKind::TopicMissing
+        | FailureKind::NotDurable(_)
+        | FailureKind::MessageIllegal
+        | FailureKind::UnsupportedServer
+        | FailureKind::Unknown => String::new(),
+    };
+    format!("broker {broker} answered with code {code}: {remark}{remedy}")
+}
+
+/// Each broker that has the topic, and its number of queues; an error if one is missing.
+fn brokers_of<'a>(
+    route: &'a TopicRouteData,
+    known_brokers: &BTreeSet<String>,
+) -> Result<Vec<(&'a str, u32)>, String> {
+    let there: Vec<_> = route
+        .queue_datas
+        .iter()
+        .map(|data| (data.broker_name().as_str(), data.read_queue_nums()))
+        .collect();
+    let is_there = |broker: &String| there.iter().any(|(name, _)| name == broker);
+    if let Some(away) = known_brokers.iter().find(|broker| !is_there(broker)) {
+        return Err(format!(
+            "broker {away}, which has queues of the topic, is away; if it is gone for good, take it out of queues.json \
+             and the positions in data_dir while the bridge is stopped"
+        ));
+    }
+    if there.is_empty() {
+        return Err("no broker has queues of the topic at the moment".to_owned());
+    }
+    Ok(there)
+}
+
+fn master_of<'a>(route: &'a TopicRouteData, broker: &str) -> Option<&'a CheetahString> {
+    let data = route
+        .broker_datas
+        .iter()
+        .find(|data| data.broker_name() == broker)?;
+    data.broker_addrs().get(&MASTER)
+}
+
+/// The broker leaves a topic out that the group's connected consumers do not subscribe to.
+fn queues_of(
+    stats: &ConsumeStats,
+    topic: &str,
+    broker: &str,
+    queue_count: u32,
+) -> Result<Vec<QueueLag>, String> {
+    let mut queues: Vec<QueueLag> = stats
+        .get_offset_table()
+        .iter()
+        .filter(|(queue, _)| queue.topic_str() == topic)
+        .map(|(queue, offsets)| QueueLag {
+            broker: broker.to_owned(),
+            queue_id: queue.queue_id(),
+            stored_offset: offset(offsets.get_broker_offset()),
+            consumed_offset: offset(offsets.get_consumer_offset()),
+        })
+        .collect();
+    if (queues.len() as u64) < u64::from(queue_count) {
+        return Err(format!(
+            "broker {broker} told of {} of {queue_count} queues; do the group's consumers subscribe to this topic?",
+            queues.len()
+        ));
+    }
+    queues.sort_by_key(|queue| queue.queue_id);
+    Ok(queues)
+}
