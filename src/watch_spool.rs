@@ -16,27 +16,34 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 pub async fn watch(path: PathBuf, spool: Arc<dyn Overflow>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
     while !spool.has_died() {
         let oldest_ms = if spool.depth().messages == 0 {
-            None
+            Some(None)
         } else {
             oldest_ms(path.clone()).await
         };
-        let age_ms = oldest_ms.map_or(0, |oldest_ms| clock.wall_ms().saturating_sub(oldest_ms));
-        metrics
-            .spool_oldest_age_seconds
-            .set(Duration::from_millis(age_ms).as_secs_f64());
+        let age = oldest_ms.map(|oldest_ms| {
+            let age_ms = oldest_ms.map_or(0, |oldest_ms| clock.wall_ms().saturating_sub(oldest_ms));
+            Duration::from_millis(age_ms).as_secs_f64()
+        });
+        metrics.spool_oldest_age_seconds.set(age);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// `None` if there is none, or if the file cannot be read, which the spool itself reports.
-async fn oldest_ms(path: PathBuf) -> Option<u64> {
+/// `None` if the file cannot be read; `Some(None)` if there is no message.
+async fn oldest_ms(path: PathBuf) -> Option<Option<u64>> {
     let read = tokio::task::spawn_blocking(move || SpoolInspection::read(&path)).await;
-    let inspection = read.ok()?.ok()?;
+    let inspection = match read.ok()? {
+        Ok(inspection) => inspection,
+        Err(error) => {
+            tracing::warn!(%error, "the age of the oldest message in the spool is not known");
+            return None;
+        }
+    };
     let oldest = inspection
         .topics
         .iter()
         .filter_map(|topic| topic.oldest_spooled_ms);
-    oldest.min()
+    Some(oldest.min())
 }
 
 #[cfg(test)]
@@ -47,6 +54,7 @@ mod tests {
     use crate::model::{Kind, ManualClock, OutgoingMessage, WhenFull};
     use crate::spool::{SpoolMessage, SpoolSettings, SqliteSpool};
 
+    const SERIES: &str = "roombridge_spool_oldest_age_seconds{direction=\"uplink\"}";
     const NOON_MS: u64 = 1_767_268_800_000;
 
     #[tokio::test]
@@ -84,11 +92,25 @@ mod tests {
 
         // When somebody looks
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
-        let watching = tokio::spawn(watch(path, Arc::new(spool), clock, metrics.clone()));
+        let spool: Arc<dyn Overflow> = Arc::new(spool);
+        let watch = || tokio::spawn(watch(path.clone(), spool.clone(), clock.clone(), metrics.clone()));
+        let watching = watch();
 
         // Then its age is shown
         tokio::time::timeout(Duration::from_secs(10), async {
-            while metrics.spool_oldest_age_seconds.get() != 60.0 {
+            while !metrics.render().contains(&format!("{SERIES} 60\n")) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .unwrap();
+        watching.abort();
+
+        // And where the file cannot be read, nothing is, instead of 0 or the last age
+        std::fs::write(&path, "no database at all").unwrap();
+        let watching = watch();
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while metrics.render().contains(SERIES) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })

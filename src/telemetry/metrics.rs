@@ -13,7 +13,7 @@ use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use super::consumer_lag::ConsumerLag;
 use super::downlink_metrics::DownlinkMetrics;
 use super::log_writer;
-use super::register::{ByMember, Register};
+use super::register::{ByMember, IfKnown, Register};
 use crate::model::{DeadReason, DropReason, FailureKind, FilterReason, Kind};
 
 const OTHER_TOPIC: &str = "other";
@@ -41,7 +41,8 @@ pub struct Metrics {
     /// 0 or 1, as the next one.
     pub spool_full: IntGauge,
     pub spool_poisoned: IntGauge,
-    pub spool_oldest_age_seconds: Gauge,
+    /// Absent while the spool's file cannot be read.
+    pub spool_oldest_age_seconds: IfKnown,
     /// How long the oldest write to the `data_dir` is not answered by its disk; 0 if none waits.
     pub data_dir_unwritten_seconds: Gauge,
     /// Messages received and not yet settled.
@@ -96,7 +97,7 @@ impl Metrics {
                 "roombridge_spool_poisoned",
                 "1 if the spool is out of use after an error of the disk",
             )?,
-            spool_oldest_age_seconds: register.way_seconds_gauge(
+            spool_oldest_age_seconds: register.way_seconds_if_known(
                 "roombridge_spool_oldest_age_seconds",
                 "Age of the oldest message in the spool",
             )?,

@@ -129,7 +129,9 @@ fn a_lag_that_is_not_known_is_no_number() {
     let shown = |name: &str| {
         let text = metrics.render();
         let mut lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-        lines.next().map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+        lines
+            .next()
+            .map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
     };
     for (told, messages, up) in [
         (None, None, "0"),
@@ -148,6 +150,7 @@ fn existing() -> BTreeSet<String> {
     let metrics = metrics();
     // Without a child it would not be shown.
     metrics.consumer_lag.set("group", "topic", Some(1));
+    metrics.spool_oldest_age_seconds.set(Some(1.0));
     metrics.downlink.lag_messages.with_label_values(&["topic"]).set(1);
     metrics
         .registry

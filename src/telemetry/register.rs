@@ -1,8 +1,8 @@
 //! Makes metrics and registers them in one step, so that none exists unseen.
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, core::Collector,
 };
 
 /// The label of every series that belongs to one way.
@@ -63,6 +63,11 @@ impl Register {
         self.add(Gauge::with_opts(self.options(name, help))?)
     }
 
+    /// A gauge whose source can fail, of this way.
+    pub fn way_seconds_if_known(&self, name: &str, help: &str) -> Result<IfKnown, prometheus::Error> {
+        Ok(IfKnown(self.add(GaugeVec::new(self.options(name, help), &[])?)?))
+    }
+
     /// A gauge by labels, of this way.
     pub fn way_gauges(
         &self,
@@ -107,6 +112,22 @@ impl Register {
             .const_label(DIRECTION, self.direction)
             .buckets(buckets.to_vec());
         self.add(Histogram::with_opts(options)?)
+    }
+}
+
+/// A number that is shown only while it is known.
+#[derive(Debug, Clone)]
+pub struct IfKnown(GaugeVec);
+
+impl IfKnown {
+    /// `None` = not known: the series is absent.
+    pub fn set(&self, value: Option<f64>) {
+        let labels: [&str; 0] = [];
+        match value {
+            Some(value) => self.0.with_label_values(&labels).set(value),
+            // There is none to remove if it was never known.
+            None => _ = self.0.remove_label_values(&labels),
+        }
     }
 }
 
