@@ -95,7 +95,10 @@ async fn lag(
         for LagConfig { group, topic } in groups {
             let known = known_brokers.entry(topic.clone()).or_default();
             let told = match &reader {
-                Ok(reader) => reader.lag(group, topic, known).await.map_err(|error| error.to_string()),
+                Ok(reader) => reader
+                    .lag(group, topic, known)
+                    .await
+                    .map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             match told {

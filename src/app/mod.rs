@@ -404,7 +404,7 @@ fn rules(config: &Config, data_dir: &DataDir) -> anyhow::Result<RuleSet> {
         origin_key,
         max_message_bytes: config.rocketmq.max_message_bytes,
     };
-    Ok(RuleSet::compile(&config.bindings, settings)?)
+    Ok(RuleSet::compile(&config.bindings, settings)?.with_downlinks(&config.downlinks))
 }
 
 pub(crate) fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<SqliteSpool>>> {

@@ -46,6 +46,17 @@ impl Cursor {
         )
     }
 
+    /// Reads only from the first to the last of these offsets, or nothing.
+    pub fn narrow(&mut self, offsets: Option<(u64, u64)>) {
+        match offsets {
+            Some((first, last)) => {
+                self.next = self.next.max(first);
+                self.end = self.end.min(last + 1);
+            }
+            None => self.next = self.end,
+        }
+    }
+
     /// How many offsets are still to be looked at.
     pub fn remaining(&self) -> u64 {
         self.end.saturating_sub(self.next)

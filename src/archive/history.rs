@@ -4,14 +4,16 @@
 //! topic is read, because a changed number of queues moves rooms to other queues and leaves the old messages behind.
 //!
 //! The range is read twice: first only the ids are kept, to know the copies of each message and how many messages there
-//! are; then the records come out one by one. So a copy that was stored hours later is still folded, and what is held
-//! in memory is one page for each queue and 40 bytes for each message, however large the messages are.
+//! are; then, from the first of them to the last, the records come out one by one. So a copy that was stored hours later
+//! is still folded, and what is held in memory is one page for each queue and 40 bytes for each message, however large
+//! the messages are.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::cursor::{Cursor, earliest};
 use super::record::Record;
-use crate::binding::RoomQuery;
+use crate::binding::{RoomQuery, RuleSet};
 use crate::model::{FailureKind, Kind, MessageId, StoredMessage};
 use crate::pipeline::ports::{ReadError, Reader};
 
@@ -25,6 +27,8 @@ const MARGIN_MS: u64 = 60_000;
 pub struct HistoryQuery {
     /// Topics and tags where to look, and the room to compare with, from the rules.
     pub places: Vec<RoomQuery>,
+    /// Where others may write, they say in which room a message is heard.
+    pub rules: Option<Arc<RuleSet>>,
     /// Stored at or after, milliseconds since 1970-01-01 UTC.
     pub from_ms: Option<u64>,
     /// Stored before.
@@ -57,6 +61,10 @@ pub enum HistoryError {
          read it again"
     )]
     Gone(usize),
+    #[error(
+        "there are too many messages to look through while somebody waits; `roombridge history` takes its time"
+    )]
+    TooSlow,
 }
 
 /// The messages of one query, oldest first, as they were stored when it was opened.
@@ -77,16 +85,19 @@ impl<'a> History<'a> {
         query: HistoryQuery,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<History<'a>, HistoryError> {
-        let cursors = cursors_of(reader, &query).await?;
+        let mut cursors = cursors_of(reader, &query).await?.cursors;
         let total = cursors.iter().map(Cursor::remaining).sum();
         let mut copies = HashMap::new();
         let (mut different, mut done) = (0, 0);
         // One queue after the other: to count, the order does not matter.
-        for start in &cursors {
+        for start in &mut cursors {
             let mut cursor = start.restarted();
+            let mut found: Option<(u64, u64)> = None;
             while let Some(message) = cursor.next(reader).await? {
                 if let Some(record) = query.accept(&message) {
                     different += u64::from(count(&mut copies, record.id)?);
+                    let (first, _) = found.unwrap_or((message.queue_offset, 0));
+                    found = Some((first, message.queue_offset));
                 }
                 if cursor.is_at_page_end() {
                     progress(Progress {
@@ -97,6 +108,7 @@ impl<'a> History<'a> {
             }
             done += start.remaining();
             progress(Progress { done, total });
+            start.narrow(found);
         }
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
         Ok(Self {
@@ -159,32 +171,41 @@ fn count(copies: &mut HashMap<MessageId, u64>, id: Option<MessageId>) -> Result<
 
 impl HistoryQuery {
     /// The record, if the message is asked for. Tags and offsets by time only narrow the reading, this decides.
-    fn accept(&self, message: &StoredMessage) -> Option<Record> {
+    pub(super) fn accept(&self, message: &StoredMessage) -> Option<Record> {
         let in_time = self.from_ms.is_none_or(|from| message.stored_ms >= from)
             && self.to_ms.is_none_or(|to| message.stored_ms < to);
         if !in_time {
             return None;
         }
-        let record = Record::from_stored(message);
+        let mut record = Record::from_stored(message);
+        let rules = self.rules.as_ref();
+        let heard = rules.and_then(|rules| rules.heard(message, &record.properties));
         let is_of = |place: &RoomQuery| {
+            let heard = heard.as_ref().filter(|_| place.shared);
+            let has_tag = |tag: &String| *tag == message.tag || heard.is_some_and(|heard| heard.tag == *tag);
+            let in_room = |room: &String| {
+                let also = heard.and_then(|heard| heard.room.as_ref());
+                record.room.as_ref() == Some(room) || also == Some(room)
+            };
             place.topic == message.topic
-                && place.tag.as_ref().is_none_or(|tag| *tag == message.tag)
-                && place
-                    .room
-                    .as_ref()
-                    .is_none_or(|room| record.room.as_ref() == Some(room))
+                && place.tag.as_ref().is_none_or(has_tag)
+                && place.room.as_ref().is_none_or(in_room)
         };
-        let wanted = self.kind.is_none_or(|kind| kind == record.kind) && self.places.iter().any(is_of);
+        let is_asked = self.places.iter().any(is_of);
+        if let Some(heard) = heard {
+            record.is_heard(heard);
+        }
+        let wanted = is_asked && self.kind.is_none_or(|kind| kind == record.kind);
         wanted.then_some(record)
     }
 }
 
 /// Topic and tag of each place to read, none of them twice: several bindings can lead to one place, and a topic that is
-/// read without a tag is read whole.
+/// read without a tag, or that others may write, is read whole.
 fn distinct_places(places: &[RoomQuery]) -> BTreeSet<(&str, Option<&str>)> {
     let whole: BTreeSet<&str> = places
         .iter()
-        .filter(|place| place.tag.is_none())
+        .filter(|place| place.tag.is_none() || place.shared)
         .map(|place| place.topic.as_str())
         .collect();
     places
@@ -197,8 +218,15 @@ fn distinct_places(places: &[RoomQuery]) -> BTreeSet<(&str, Option<&str>)> {
         .collect()
 }
 
-async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Vec<Cursor>, HistoryError> {
-    let mut cursors = Vec::new();
+/// Where a reading begins.
+pub(super) struct Beginning {
+    pub cursors: Vec<Cursor>,
+    /// Nothing older lies before them.
+    pub is_first: bool,
+}
+
+pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Beginning, HistoryError> {
+    let (mut cursors, mut is_first) = (Vec::new(), true);
     for (topic, tag) in distinct_places(&query.places) {
         let queues = match reader.queues(topic).await {
             // A topic that nobody wrote to yet must not hide the others.
@@ -221,6 +249,7 @@ async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Vec<Cur
                     .min(end),
                 None => end,
             };
+            is_first &= from == first;
             cursors.push(Cursor::new(topic, queue, tag.map(str::to_owned), from, end));
         }
     }
@@ -230,5 +259,5 @@ async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Vec<Cur
             topics: topics.join(", "),
         });
     }
-    Ok(cursors)
+    Ok(Beginning { cursors, is_first })
 }

@@ -8,6 +8,7 @@ mod cursor;
 mod dead_letters;
 mod escape;
 mod history;
+mod latest;
 mod record;
 mod replay;
 
@@ -17,6 +18,7 @@ mod tests;
 pub use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
 pub use escape::visible;
 pub use history::{History, HistoryError, HistoryQuery, MAX_MESSAGES, Progress};
+pub use latest::{Before, Latest, LatestQuery, latest};
 pub use record::{Payload, Record};
 pub use replay::{
     BadPrefix, BadSpeed, LineOutput, MqttOutput, Prefix, PublishError, Publisher, ReplayError, ReplayEvent,

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
 use super::escape::{visible, visible_json};
-use crate::binding::read_back;
+use crate::binding::{Heard, read_back};
 use crate::model::{Kind, MessageId, StoredMessage};
 
 /// Properties that RocketMQ and its clients write for themselves; users cannot set most of them.
@@ -91,6 +91,8 @@ pub struct Record {
     #[serde(skip)]
     pub time_ms: u64,
     #[serde(skip)]
+    pub stored_ms: u64,
+    #[serde(skip)]
     pub bytes: Bytes,
     /// Of the MQTT message, in order.
     #[serde(skip)]
@@ -123,10 +125,20 @@ impl Record {
             payload: Payload::of(&recorded.payload),
             duplicates: 0,
             maybe_copy_of: recorded.maybe_copy_of,
+            stored_ms: message.stored_ms,
             time_ms: received_ms.unwrap_or(message.stored_ms),
             bytes: recorded.payload,
             mqtt_user_properties: recorded.user_properties,
             content_type: recorded.content_type,
+        }
+    }
+
+    /// Of a message that roombridge did not write: it belongs where it is heard.
+    pub(super) fn is_heard(&mut self, heard: Heard) {
+        if self.id.is_none() {
+            self.mqtt_topic = heard.mqtt_topic;
+            self.room = heard.room;
+            self.kind = heard.kind;
         }
     }
 

@@ -13,6 +13,7 @@ use crate::model::{Clock, FailureKind, Kind, MessageId, QueueName, StoredMessage
 use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
 
 mod emptied;
+mod latest;
 
 /// Two queues of topic `room`. Filters by the length of the tag only, as a broker that filters by hash may.
 #[derive(Default)]
@@ -118,6 +119,7 @@ fn room(room: &str) -> HistoryQuery {
     let place = |topic: &str| RoomQuery {
         topic: topic.to_owned(),
         tag: Some(format!("message/{room}")),
+        shared: false,
         room: Some(room.to_owned()),
         kind: Some(Kind::Message),
     };

@@ -7,6 +7,7 @@
 //! Must never: publish outside of the parent topic that the configuration names.
 
 use super::derive::{SENDER, VOUCH};
+use super::heard::{SubTopic, below_parent, sub_topic};
 use super::origin::MAX_HOPS;
 use super::properties::{EMBEDDED_CLIENT_ID, EMBEDDED_USER, MARK};
 use super::read_back::{Recorded, read_back};
@@ -137,19 +138,8 @@ fn left_of_life_s(recorded: &Recorded, message: &StoredMessage, now_ms: u64) -> 
 }
 
 fn published(recorded: &Recorded, message: &StoredMessage, parent: &str) -> Result<MqttMessage, String> {
-    let own = |name: &str| recorded.properties.get(name).map(String::as_str);
-    let sub = match own("mqttSecondTopic") {
-        Some(sub) => Some(sub.trim_matches('/')),
-        None => own("originMqttTopic").and_then(|whole| below(whole, &message.topic)),
-    };
-    let sub = sub.filter(|sub| !sub.is_empty());
-    let is_p2p = sub.is_some_and(|sub| sub.starts_with("p2p/"));
-    let real = own("mqttRealTopic").map(|real| real.trim_matches('/'));
-    let shown = if is_p2p { sub } else { real.or(sub) };
-    let topic = match shown {
-        Some(sub) => format!("{parent}/{sub}"),
-        None => parent.to_owned(),
-    };
+    let SubTopic { name, is_p2p } = sub_topic(&recorded.properties, &message.topic);
+    let topic = below_parent(parent, name);
     check_topic(&topic)?;
     if is_p2p && topic.matches('/').count() != parent.matches('/').count() + 2 {
         return Err(format!(
@@ -178,12 +168,6 @@ fn published(recorded: &Recorded, message: &StoredMessage, parent: &str) -> Resu
             payload_format: recorded.payload_format.filter(|format| *format <= 1),
         },
     })
-}
-
-/// Apache rocketmq-mqtt names the whole topic, whose first level is the RocketMQ topic.
-fn below<'a>(whole: &'a str, first: &str) -> Option<&'a str> {
-    let rest = whole.strip_prefix(first)?.strip_prefix('/')?;
-    Some(rest.trim_end_matches('/'))
 }
 
 fn user_properties(recorded: &Recorded, is_p2p: bool) -> Vec<(String, String)> {

@@ -1,7 +1,7 @@
 //! Where `history` has to look in RocketMQ for a room or a tag.
 //!
 //! Promises: every binding that can yield the room is asked; a tag is given only if all of the room's messages under
-//! that binding carry it, otherwise the reader scans and compares the room.
+//! that binding carry it, otherwise the reader scans and compares the room; a topic that others may write is scanned.
 //! Must never: let a name widen the question: `*` and `a||b` mean more than one tag to RocketMQ.
 
 use super::levels::{Known, Levels};
@@ -16,6 +16,8 @@ pub struct RoomQuery {
     pub topic: String,
     /// `None` = the server cannot filter: scan and compare the room.
     pub tag: Option<String>,
+    /// Others may write here, with any tag or none: scan, and compare where each message is heard.
+    pub shared: bool,
     /// `None` = asked by tag alone; messages of every room and of none count.
     pub room: Option<String>,
     /// The kind of all of these messages, where the binding fixes it.
@@ -68,18 +70,31 @@ impl RuleSet {
                 RoomQuery {
                     topic: topic.to_owned(),
                     tag,
+                    shared: false,
                     room: Some(room.to_owned()),
                     kind,
                 },
             );
         }
-        match unknown {
-            Some(binding) if queries.is_empty() => Err(QueryError::TopicUnknown { binding }),
-            None if queries.is_empty() => Err(QueryError::NoBinding {
-                room: room.to_owned(),
-            }),
-            Some(_) | None => Ok(queries),
+        if let (true, Some(binding)) = (queries.is_empty(), unknown) {
+            return Err(QueryError::TopicUnknown { binding });
         }
+        for topic in self.parents.keys() {
+            let whole = RoomQuery {
+                topic: topic.clone(),
+                tag: None,
+                shared: true,
+                room: Some(room.to_owned()),
+                kind: None,
+            };
+            add(&mut queries, whole);
+        }
+        if queries.is_empty() {
+            return Err(QueryError::NoBinding {
+                room: room.to_owned(),
+            });
+        }
+        Ok(queries)
     }
 
     /// Where the notices to one room lie, which are published on one MQTT topic for all rooms.
@@ -88,6 +103,7 @@ impl RuleSet {
         Some(RoomQuery {
             topic: place.topic.to_string(),
             tag: Some(place.tag),
+            shared: self.parents.contains_key(&*place.topic),
             room: Some(room.to_owned()),
             kind: Some(place.kind),
         })
@@ -103,13 +119,15 @@ impl RuleSet {
         if let (true, Some(rule)) = (topics.is_empty(), self.rules.first()) {
             return Err(QueryError::TopicUnknown { binding: rule.number });
         }
-        let query = |topic| RoomQuery {
-            topic,
+        let shared = self.parents.keys().filter(|topic| !topics.contains(topic));
+        let query = |topic: &String| RoomQuery {
+            topic: topic.clone(),
             tag: Some(tag.to_owned()),
+            shared: self.parents.contains_key(topic),
             room: None,
             kind: None,
         };
-        Ok(topics.into_iter().map(query).collect())
+        Ok(topics.iter().chain(shared).map(query).collect())
     }
 }
 

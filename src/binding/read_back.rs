@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::escape;
+use super::heard::{below_parent, sub_topic};
 use super::levels::Levels;
 use super::properties::{ENCODED, MESSAGE_EXPIRY, UserProperty};
 use crate::model::{Kind, MessageId, Qos, StoredMessage};
@@ -120,20 +121,20 @@ fn decoded(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     decoded
 }
 
-/// Vendors write `mqttSecondTopic` with and without its leading slash.
+/// A whole topic that does not say the same as the sub-topic is not where the message is heard.
 fn topic_of(message: &StoredMessage, properties: &BTreeMap<String, String>) -> String {
     let whole = properties
         .get("topic")
-        .or_else(|| properties.get("originMqttTopic"));
-    if let Some(topic) = whole.filter(|topic| !topic.is_empty()) {
-        return topic.clone();
-    }
-    match properties
-        .get("mqttSecondTopic")
-        .map(|sub| sub.strip_prefix('/').unwrap_or(sub))
-    {
-        Some(sub) if !sub.is_empty() => format!("{}/{sub}", message.topic),
-        Some(_) | None => message.topic.clone(),
+        .or_else(|| properties.get("originMqttTopic"))
+        .filter(|topic| !topic.is_empty());
+    let sub = sub_topic(properties, &message.topic).name;
+    let agrees = |whole: &str| {
+        let below_first = whole.split_once('/').map(|(_, below)| below.trim_matches('/'));
+        sub.is_none_or(|sub| below_first == Some(sub))
+    };
+    match whole {
+        Some(whole) if agrees(whole) => whole.clone(),
+        Some(_) | None => below_parent(&message.topic, sub),
     }
 }
 

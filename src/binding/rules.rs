@@ -4,6 +4,7 @@
 //! Must never: try a later binding once a filter matched, or bind one topic differently from one call to the next.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -113,6 +114,8 @@ pub struct RuleSet {
     version: String,
     pub(super) signer: Signer,
     pub(super) max_message_bytes: usize,
+    /// By RocketMQ topic, the MQTT topic below which others' messages of it go down.
+    pub(super) parents: BTreeMap<String, String>,
 }
 
 /// One compiled binding.
@@ -155,6 +158,7 @@ impl RuleSet {
             version: version_of(bindings),
             signer,
             max_message_bytes: settings.max_message_bytes,
+            parents: BTreeMap::new(),
         })
     }
 

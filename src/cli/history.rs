@@ -2,6 +2,7 @@
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
@@ -26,7 +27,10 @@ Examples:
 
 JSON fields: id, room, kind, mqtt_topic, rocketmq_topic, tag, broker, queue_id, queue_offset, received_at, stored_at,
 qos, client_id, properties, payload or payload_base64, duplicates, maybe_copy_of. Unknown ones are left out.
-Copies are folded by id: a message is shown where its first copy is stored, `duplicates` counts the others.";
+Copies are folded by id: a message is shown where its first copy is stored, `duplicates` counts the others.
+
+A topic of a [[downlink]] is read whole, since other producers choose their tags; with many messages this takes a while,
+and --from shortens it. There --tag also finds what others published on the sub-topic of that tag.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -77,7 +81,7 @@ impl RangeArgs {
         {
             bail!("--from is not before --to, so nothing can lie between");
         }
-        let rules = target.rules()?;
+        let rules = Arc::new(target.rules()?);
         let places = match (room, tag) {
             (_, Some(tag)) => rules.tag_queries(tag)?,
             (Some(room), None) => {
@@ -92,6 +96,7 @@ impl RangeArgs {
         };
         Ok(HistoryQuery {
             places,
+            rules: Some(rules),
             from_ms: self.from,
             to_ms: self.to,
             kind: self.kind,

@@ -105,7 +105,7 @@ pub fn rules_to_read_by(config: &Config) -> Result<RuleSet, RuleError> {
         origin_key: vec![0; 32],
         max_message_bytes: config.rocketmq.max_message_bytes,
     };
-    RuleSet::compile(&config.bindings, settings)
+    Ok(RuleSet::compile(&config.bindings, settings)?.with_downlinks(&config.downlinks))
 }
 
 /// The addresses of a running `roombridge dev`, left in its data folder for the other commands.

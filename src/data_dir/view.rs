@@ -79,8 +79,8 @@ mod tests {
         assert_eq!(view.queue_tables().unwrap(), QueueTables::default());
     }
 
-    #[test]
-    fn the_brokers_of_a_topic_are_those_that_were_written_to_or_followed() {
+    #[tokio::test]
+    async fn the_brokers_of_a_topic_are_those_that_were_written_to_or_followed() {
         let folder = tempfile::tempdir().unwrap();
         assert!(known_brokers(&folder.path().join("absent")).unwrap().is_empty());
         let held = DataDir::open(folder.path()).unwrap();
@@ -91,7 +91,7 @@ mod tests {
         let mut tables = QueueTables::default();
         let written = TopicQueues::first(vec![queue("a"), queue("b")]);
         tables.topics.insert("room".into(), written);
-        held.save_queue_tables(&tables).unwrap();
+        held.save_queue_tables(&tables).await.unwrap();
         for (follower, topic) in [("downlink", "room"), ("classroom", "roomSend")] {
             let mut positions = Positions::default();
             let position = Position {
@@ -99,7 +99,7 @@ mod tests {
                 last: None,
             };
             positions.set(topic, &queue("c/d"), position);
-            held.save_positions(follower, &positions).unwrap();
+            held.save_positions(follower, &positions).await.unwrap();
         }
 
         let brokers = |topic: &str| known_brokers(folder.path()).unwrap()[topic].clone();

@@ -20,7 +20,7 @@ use super::guard::{self, Names};
 use super::pages::page;
 use super::problem::problem;
 use crate::access::{Gatekeeper, Grants, Role, is_shown};
-use crate::archive::{History, HistoryError, HistoryQuery};
+use crate::archive::{Before, HistoryError, HistoryQuery, LatestQuery, Record, latest};
 use crate::binding::RuleSet;
 use crate::classroom::Place;
 use crate::lesson::{LessonHandle, NoLesson};
@@ -28,8 +28,10 @@ use crate::model::{ClientId, Clock, RoomId};
 use crate::pipeline::ports::Reader;
 
 const DEADLINE: Duration = Duration::from_secs(15);
-const MAX_HISTORY: u64 = 1000;
-const DEFAULT_HISTORY: u64 = 200;
+/// Within the deadline; then what was found so far is the answer.
+const HISTORY_TIME: Duration = Duration::from_secs(5);
+const MAX_HISTORY: usize = 1000;
+const DEFAULT_HISTORY: usize = 200;
 
 /// What the pages are told about where things are.
 #[derive(Debug, Clone, Serialize)]
@@ -82,6 +84,7 @@ pub(super) fn router(parts: PublicParts, listen: SocketAddr, hosts: &[String]) -
 /// Why there is no answer.
 enum Denied {
     Room,
+    Before,
     NoToken,
     Token(String),
     NotYours,
@@ -102,6 +105,7 @@ impl IntoResponse for Denied {
                 StatusCode::BAD_REQUEST,
                 "a room has 1 to 64 letters, digits, - and _",
             ),
+            Self::Before => problem(StatusCode::BAD_REQUEST, "`before` is none that an answer gave"),
             Self::NoToken => problem(
                 StatusCode::UNAUTHORIZED,
                 "show a token in the header Authorization: Bearer TOKEN; GET /login gives one",
@@ -157,7 +161,9 @@ async fn config(State(parts): State<Shared>) -> Json<PageConfig> {
 
 #[derive(Deserialize)]
 struct HistoryArguments {
-    limit: Option<u64>,
+    limit: Option<usize>,
+    /// The `before` of another answer.
+    before: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -173,8 +179,13 @@ struct Line {
 #[derive(Serialize)]
 struct Lines {
     messages: Vec<Line>,
-    /// There is more than was asked for.
+    /// Older ones are there, or may be.
     truncated: bool,
+    /// All that was asked for is here; otherwise the time was over.
+    complete: bool,
+    /// Where to go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
 }
 
 async fn history(
@@ -184,15 +195,20 @@ async fn history(
     headers: HeaderMap,
 ) -> Result<Response, Denied> {
     let (room, grants) = parts.reader_of(&room, &headers)?;
+    let before = arguments.before.as_deref().map(str::parse::<Before>);
+    let before = before.transpose().map_err(|()| Denied::Before)?;
     let limit = arguments.limit.unwrap_or(DEFAULT_HISTORY).clamp(1, MAX_HISTORY);
-    let read = async { Ok(lines(&parts, &room, &grants, limit).await) };
+    let read = async { Ok(lines(&parts, &room, &grants, limit, before).await) };
     match in_time(read).await? {
         Ok(lines) => Ok(Json(lines).into_response()),
         Err(HistoryError::NoTopic { .. }) => Ok(Json(Lines {
             messages: Vec::new(),
             truncated: false,
+            complete: true,
+            before: None,
         })
         .into_response()),
+        Err(HistoryError::TooSlow) => Err(Denied::Late),
         Err(error @ (HistoryError::Read(_) | HistoryError::TooMany | HistoryError::Gone(_))) => {
             Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string()))
         }
@@ -203,7 +219,8 @@ async fn lines(
     parts: &PublicParts,
     room: &RoomId,
     grants: &Grants,
-    limit: u64,
+    limit: usize,
+    before: Option<Before>,
 ) -> Result<Lines, HistoryError> {
     let said_on = Place::Room(room.clone()).topic(&parts.pages.parent);
     let noticed_on = Place::System.topic(&parts.pages.parent);
@@ -211,35 +228,43 @@ async fn lines(
     if grants.may_read(&noticed_on) {
         places.extend(parts.rules.notice_query(room.as_str(), &noticed_on));
     }
+    // The exact topic: what lies below the send topic was not judged yet.
+    let kind_of = |record: &Record| match &record.mqtt_topic {
+        topic if *topic == said_on => Some("message"),
+        topic if *topic == noticed_on => Some("notice"),
+        _ => None,
+    };
     let query = HistoryQuery {
         places,
-        limit: Some(limit + 1),
+        rules: Some(parts.rules.clone()),
         ..HistoryQuery::default()
     };
-    let mut history = History::open(&*parts.reader, query, &mut |_| {}).await?;
-    let truncated = history.len() > limit;
-    let mut messages = Vec::new();
-    while let Some(record) = history.next().await? {
-        // The exact topic: what lies below the send topic was not judged yet.
-        let kind = match &record.mqtt_topic {
-            topic if *topic == said_on => "message",
-            topic if *topic == noticed_on => "notice",
-            _ => continue,
-        };
+    let asked = LatestQuery {
+        query,
+        wanted: &|record| kind_of(record).is_some(),
+        limit,
+        before,
+        time: HISTORY_TIME,
+        now_ms: parts.clock.wall_ms(),
+    };
+    let latest = latest(&*parts.reader, asked).await?;
+    let line = |record: Record| {
+        let kind = kind_of(&record)?;
         let place = || format!("{}/{}/{}", record.broker, record.queue_id, record.queue_offset);
-        messages.push(Line {
+        Some(Line {
             id: record.id.map_or_else(place, |id| id.to_string()),
             sender: record.client_id,
             time: record.time_ms,
             body: String::from_utf8_lossy(&record.bytes).into_owned(),
             kind,
-        });
-    }
-    let beyond = messages
-        .len()
-        .saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
-    messages.drain(..beyond);
-    Ok(Lines { messages, truncated })
+        })
+    };
+    Ok(Lines {
+        messages: latest.records.into_iter().filter_map(line).collect(),
+        truncated: latest.before.is_some(),
+        complete: !latest.ran_out_of_time,
+        before: latest.before.map(|before| before.to_string()),
+    })
 }
 
 #[derive(Serialize)]

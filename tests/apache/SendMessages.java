@@ -37,6 +37,8 @@ public final class SendMessages {
 
     private static void send(String[] arguments) throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer("send_messages");
+        // A busy machine is not what is tried here.
+        producer.setSendMsgTimeout(20_000);
         producer.setNamesrvAddr(arguments[0]);
         producer.start();
         Gson gson = new Gson();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::class::Class;
 use crate::support::dev::{http, stdout};
+use crate::support::java::{self, NewMessage};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::mqtt_subscriber::Subscriber;
 use crate::support::ports::wait_until;
@@ -287,4 +288,63 @@ fn a_late_joiner_has_the_whole_conversation_once() {
     texts.sort();
     assert_eq!(texts, (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
     drop(anna);
+}
+
+/// The vendor's own back end tags nothing: what it says is heard, and must be there for who comes later.
+#[test]
+fn what_an_application_server_says_is_in_the_history_of_the_room_page_by_page() {
+    let class = Class::start();
+    let anna = class.member(ANNA, "777");
+    let message = |text: &str| NewMessage::new("room", text).property("mqttSecondTopic", "message/777");
+    let said = [
+        message("no tag"),
+        message("its tag").tags("message/777"),
+        message("any tag").tags("whatever"),
+    ];
+    java::send_messages(&class.dev.address("name_server"), &said);
+    until_heard(&anna, "room/message/777", 3);
+
+    let ask = |arguments: &str| {
+        let path = format!("/api/rooms/777/history{arguments}");
+        let (status, answer) = class.api("GET", &path, &class.token, None);
+        assert_eq!(
+            (status, &answer["complete"]),
+            (200, &Value::Bool(true)),
+            "{answer}"
+        );
+        answer
+    };
+    let texts = |answer: &Value| -> Vec<String> {
+        let lines = answer["messages"].as_array().unwrap().iter();
+        lines
+            .map(|line| line["body"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    // Those of one millisecond have no order between queues.
+    let all = ask("");
+    let mut found = texts(&all);
+    found.sort();
+    assert_eq!(found, ["any tag", "its tag", "no tag"], "{all}");
+    assert_eq!(
+        (&all["truncated"], &all["before"]),
+        (&Value::Bool(false), &Value::Null)
+    );
+    let newest = ask("?limit=2");
+    assert_eq!(texts(&newest), texts(&all)[1..]);
+    let before = newest["before"].as_str().unwrap();
+    let rest = ask(&format!("?limit=2&before={before}"));
+    assert_eq!(texts(&rest), texts(&all)[..1]);
+    assert_eq!(rest["truncated"], false);
+    assert_eq!(
+        class
+            .api(
+                "GET",
+                "/api/rooms/777/history?before=yesterday",
+                &class.token,
+                None
+            )
+            .0,
+        400
+    );
+    assert_eq!(class.dev.history("777", 3).len(), 3);
 }

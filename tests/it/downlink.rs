@@ -113,6 +113,66 @@ fn a_java_producer_that_knows_only_the_documents_is_heard_on_mqtt() {
     assert_eq!(rocketmq.read("java-up").len(), 0);
 }
 
+/// What a room heard of a producer that knows only the documents is in the room's history, whatever tag it chose.
+#[test]
+fn what_a_java_producer_said_is_in_the_history_of_the_room_that_heard_it() {
+    // Given a class that hears an application, whose topic no binding leads to
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topics(&[("tags-up", 4), ("tags-down", 4)]);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let bridge = Bridge::start(&config(&mosquitto, rocketmq, "tags-up", "tags-down"));
+    let room = Subscriber::start(&mosquitto, "student", "room/message/777");
+
+    // When it says the same room in many ways, tagged as it likes or not at all, and something to others
+    let second =
+        |value: &str, text: &str| NewMessage::new("tags-down", text).property("mqttSecondTopic", value);
+    rocketmq.send(&[
+        second("message/777", "no tag"),
+        second("message/777", "its tag").tags("message/777"),
+        second("message/777", "any tag").tags("whatever").keys("order-1"),
+        second("/message/777", "slash").tags("MQ2MQTT"),
+        second("message/777/", "slash behind"),
+        second("message/1", "shown elsewhere").property("mqttRealTopic", "message/777"),
+        NewMessage::new("tags-down", "Apache's").property("originMqttTopic", "tags-down/message/777"),
+        second("message/7", "to another room").tags("message/777"),
+        second("p2p/GID_a@@@1", "private").tags("message/777"),
+        second("command", "no room"),
+    ]);
+    let mut said: Vec<_> = room
+        .wait_for(7, PATIENCE)
+        .iter()
+        .map(|publish| String::from_utf8(publish.payload.to_vec()).unwrap())
+        .collect();
+    said.sort();
+
+    // Then history and replay show what was heard, and nothing else
+    let texts = |arguments: &[&str]| -> Vec<String> {
+        let config = bridge.config_file();
+        let output = roombridge_cli(&[arguments, &["--json", "-c", &config]].concat());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let mut texts: Vec<_> = lines
+            .lines()
+            .map(|line| record(line)["payload"].as_str().unwrap().to_owned())
+            .collect();
+        texts.sort();
+        texts
+    };
+    assert_eq!(texts(&["history", "777"]), said);
+    assert_eq!(texts(&["history", "777", "--from", "1h"]), said);
+    assert_eq!(texts(&["history", "777", "--kind", "message"]), said);
+    assert_eq!(texts(&["replay", "777", "--speed", "max"]), said);
+    assert_eq!(texts(&["history", "777", "--limit", "2"]).len(), 2);
+    assert_eq!(texts(&["history", "7"]), ["to another room"]);
+    assert_eq!(texts(&["history", "--tag", "command"]), ["no room"]);
+    assert_eq!(texts(&["history", "--tag", "whatever"]), ["any tag"]);
+}
+
 /// Hazard 19: one topic that goes up and down, and clients on both sides: nothing goes round.
 #[test]
 fn a_configuration_that_could_loop_does_not_loop_for_a_minute() {

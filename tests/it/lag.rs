@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rocketmq_client_rust::ClientInstanceHandle;
+use rocketmq_protocol::code::request_code::RequestCode;
 use rocketmq_protocol::protocol::header::update_consumer_offset_header::UpdateConsumerOffsetRequestHeader;
+use rocketmq_protocol::protocol::remoting_command::RemotingCommand;
 use roombridge::rocketmq::Connector;
 use serde_json::Value;
 
@@ -20,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TOPIC: &str = "lagging";
 const ONLY_ON_B: &str = "elsewhere";
 
-/// What a client of RocketMQ's gRPC does: commits, and makes no `%RETRY%` topic.
+/// What becomes of a group of RocketMQ's gRPC: made by hand, it commits, and has no `%RETRY%` topic.
 async fn commit(rocketmq: &ApacheRocketMq, group: &str, consumed: i64) {
     let connector = Arc::new(Connector::to_name_server(rocketmq.name_server()).unwrap());
     let open = connector.open().unwrap();
@@ -28,6 +30,11 @@ async fn commit(rocketmq: &ApacheRocketMq, group: &str, consumed: i64) {
     let client = ClientInstanceHandle::get_or_create(&runtime, open.number(), open.client_config(), None);
     let client = client.unwrap();
     client.start().await.unwrap();
+    let broker = rocketmq.broker().into();
+    let group_config = format!(r#"{{"groupName":"{group}"}}"#);
+    let make_group =
+        RemotingCommand::new_request(RequestCode::UpdateAndCreateSubscriptionGroup, group_config);
+    client.invoke_remoting(&broker, make_group, 3000).await.unwrap();
     let commit = UpdateConsumerOffsetRequestHeader {
         consumer_group: group.into(),
         topic: TOPIC.into(),
@@ -35,8 +42,10 @@ async fn commit(rocketmq: &ApacheRocketMq, group: &str, consumed: i64) {
         commit_offset: consumed,
         topic_request_header: None,
     };
-    let broker = rocketmq.broker().into();
-    client.update_consumer_offset(&broker, commit, 3000).await.unwrap();
+    client
+        .update_consumer_offset(&broker, commit, 3000)
+        .await
+        .unwrap();
     client.shutdown_owned().await;
     open.close();
 }
@@ -89,7 +98,10 @@ fn metric_says(bridge: &Bridge, messages: Option<f64>) {
     wait_until(&format!("the metric says {messages:?}"), PATIENCE, || {
         let metrics = bridge.metrics();
         let name = "roombridge_consumer_lag_messages";
-        let up = metrics.value("roombridge_consumer_lag_up", &[("group", "grpc"), ("topic", TOPIC)]);
+        let up = metrics.value(
+            "roombridge_consumer_lag_up",
+            &[("group", "grpc"), ("topic", TOPIC)],
+        );
         let shown = metrics.has(name).then(|| metrics.value(name, &[]));
         shown == messages && up == f64::from(u8::from(messages.is_some()))
     });
@@ -114,7 +126,10 @@ async fn a_lag_is_told_where_every_master_answered_and_is_no_number_where_not() 
 
     // Then a group that never consumed is said to be one, with all that is stored
     told(&bridge, "grpc", 6, true);
-    assert!(stored.iter().any(|message| message.queue_offset == 1), "broker a has two");
+    assert!(
+        stored.iter().any(|message| message.queue_offset == 1),
+        "broker a has two"
+    );
 
     // And one that has committed is two less behind, in the metric as well
     commit(&rocketmq, "grpc", 2).await;
@@ -129,12 +144,19 @@ async fn a_lag_is_told_where_every_master_answered_and_is_no_number_where_not() 
     second.kill();
     unknown(&bridge, "grpc", TOPIC, "broker-b");
     unknown(&bridge, "never", TOPIC, "broker-b");
-    unknown(&bridge, "grpc", ONLY_ON_B, "broker-b");
+    unknown(
+        &bridge,
+        "grpc",
+        ONLY_ON_B,
+        "no such topic on the brokers that are there",
+    );
     metric_says(&bridge, None);
     // and a process that was started meanwhile knows it as well
     bridge.kill();
     bridge.start_again_without_waiting();
-    wait_until("the bridge answers", PATIENCE, || bridge.get("/healthz").is_some());
+    wait_until("the bridge answers", PATIENCE, || {
+        bridge.get("/healthz").is_some()
+    });
     unknown(&bridge, "grpc", TOPIC, "broker-b");
     metric_says(&bridge, None);
     second.start_again();

@@ -1,12 +1,14 @@
 //! Where history looks.
 
 use super::*;
+use crate::config::{DownlinkConfig, StartAt};
 use crate::model::Kind;
 
 fn query(topic: &str, tag: Option<&str>, room: &str, kind: Option<Kind>) -> RoomQuery {
     RoomQuery {
         topic: topic.to_owned(),
         tag: tag.map(str::to_owned),
+        shared: false,
         room: Some(room.to_owned()),
         kind,
     }
@@ -148,6 +150,165 @@ fn a_room_that_no_binding_yields_is_said_to_be_none() {
             room: "attic".to_owned()
         })
     );
+}
+
+fn downlink(topic: &str, mqtt_topic: &str) -> DownlinkConfig {
+    DownlinkConfig {
+        topic: topic.to_owned(),
+        mqtt_topic: mqtt_topic.to_owned(),
+        start: StartAt::Latest,
+    }
+}
+
+#[test]
+fn a_topic_that_others_may_write_is_scanned_whatever_the_bindings_say() {
+    let both = rules(&[binding("room/#"), binding("roomSend/#")])
+        .with_downlinks(&[downlink("room", "room"), downlink("down", "room")]);
+    let whole = |topic: &str| RoomQuery {
+        shared: true,
+        ..query(topic, None, "7", None)
+    };
+    let own = query("roomSend", Some("message/7"), "7", Some(Kind::Message));
+    assert_eq!(
+        both.room_queries("7").unwrap(),
+        [own, whole("down"), whole("room")]
+    );
+    let by_tag: Vec<_> = both
+        .tag_queries("command")
+        .unwrap()
+        .into_iter()
+        .map(|query| (query.topic, query.shared))
+        .collect();
+    let expected = [("room", true), ("roomSend", false), ("down", true)];
+    assert_eq!(by_tag, expected.map(|(topic, shared)| (topic.to_owned(), shared)));
+
+    // but where a binding's topic is not known, the downlinks alone are no answer
+    let unknown = rules(&[binding("+/message/+")]).with_downlinks(&[downlink("down", "room")]);
+    assert_eq!(
+        unknown.room_queries("7"),
+        Err(QueryError::TopicUnknown { binding: 1 })
+    );
+}
+
+#[test]
+fn a_room_hears_what_its_history_shows() {
+    let chat = BindingConfig {
+        room: Some("{1}".to_owned()),
+        ..binding("class/+/chat")
+    };
+    let rules = rules(&[binding("room/#"), chat]).with_downlinks(&[
+        downlink("down", "room"),
+        downlink("class", "class"),
+        downlink("deep", "school/room"),
+    ]);
+    for (topic, properties, mqtt_topic, room, tag) in [
+        (
+            "down",
+            &[("mqttSecondTopic", "message/7")][..],
+            "room/message/7",
+            Some("7"),
+            "message/7",
+        ),
+        (
+            "down",
+            &[("mqttSecondTopic", "/message/7")],
+            "room/message/7",
+            Some("7"),
+            "message/7",
+        ),
+        (
+            "down",
+            &[("mqttSecondTopic", "/message/7/")],
+            "room/message/7",
+            Some("7"),
+            "message/7",
+        ),
+        (
+            "down",
+            &[("originMqttTopic", "down/message/7")],
+            "room/message/7",
+            Some("7"),
+            "message/7",
+        ),
+        (
+            "down",
+            &[("mqttSecondTopic", "message/1"), ("mqttRealTopic", "message/7")],
+            "room/message/7",
+            Some("7"),
+            "message/7",
+        ),
+        (
+            "down",
+            &[("mqttSecondTopic", "message/7"), ("topic", "room/message/1")],
+            "room/message/7",
+            Some("7"),
+            "message/7",
+        ),
+        (
+            "down",
+            &[("mqttSecondTopic", "p2p/7"), ("mqttRealTopic", "message/7")],
+            "room/p2p/7",
+            None,
+            "p2p/7",
+        ),
+        (
+            "down",
+            &[("mqttSecondTopic", "command")],
+            "room/command",
+            None,
+            "command",
+        ),
+        ("down", &[], "room", None, ""),
+        (
+            "class",
+            &[("mqttSecondTopic", "7/chat")],
+            "class/7/chat",
+            Some("7"),
+            "7/chat",
+        ),
+        (
+            "deep",
+            &[("mqttSecondTopic", "message/7")],
+            "school/room/message/7",
+            Some("7"),
+            "message/7",
+        ),
+    ] {
+        let stored = foreign(topic, properties);
+        let heard = rules.heard(&stored, &read_back(&stored).properties).unwrap();
+        assert_eq!(heard.mqtt_topic, mqtt_topic);
+        assert_eq!(
+            (heard.room.as_deref(), heard.tag.as_str()),
+            (room, tag),
+            "{mqtt_topic}"
+        );
+        match rules.unbind(&stored, &rules.parents[topic], 2) {
+            Down::Publish(published) => assert_eq!(published.topic, heard.mqtt_topic),
+            other => panic!("{other:?}"),
+        }
+    }
+    let elsewhere = foreign("roomSend", &[("mqttSecondTopic", "message/7")]);
+    assert_eq!(rules.heard(&elsewhere, &elsewhere.properties), None);
+}
+
+fn foreign(topic: &str, properties: &[(&str, &str)]) -> StoredMessage {
+    StoredMessage {
+        topic: topic.to_owned(),
+        tag: "whatever".to_owned(),
+        keys: String::new(),
+        queue: QueueName {
+            broker: "a".into(),
+            id: 0,
+        },
+        queue_offset: 0,
+        stored_ms: 1,
+        born_ms: 1,
+        properties: properties
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        body: Bytes::from_static(b"hi"),
+    }
 }
 
 #[test]

@@ -113,6 +113,8 @@ fn the_spool() -> Vec<Story> {
 
 fn the_lag_of_others() -> Vec<Story> {
     let group: &[&str] = &[NORTH, r#"group="archive""#, r#"topic="room""#];
+    let unknown = "How far consumer group archive is behind on room is not known";
+    let known = |minute: f64| Some(f64::from(u8::from(!(10.0..25.0).contains(&minute))));
     let behind = "Consumer group archive is 1234567 messages behind on room";
     vec![
         Story::of("RoombridgeConsumerLag", "for 15 minutes, and a scrape fails")
@@ -124,5 +126,13 @@ fn the_lag_of_others() -> Vec<Story> {
             .silent(12.0)
             .fires(16.0, group, behind)
             .silent(26.0),
+        Story::of(
+            "RoombridgeConsumerLagUnknown",
+            "a broker is away for 15 minutes, and a scrape fails",
+        )
+        .scrapes("roombridge_consumer_lag_up", group, scrape_fails_at(14.0, known))
+        .silent(12.0)
+        .fires(16.0, group, unknown)
+        .silent(26.0),
     ]
 }

@@ -1,0 +1,197 @@
+//! The newest messages of a room, for somebody who waits for them.
+//!
+//! Looks back through spans of time that grow, so that a topic of many rooms is not read whole for the last lines of one,
+//! and ends when there are enough, at the beginning, or when its time is over; it says which.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::cursor::earliest;
+use super::history::{Beginning, HistoryError, HistoryQuery, MAX_MESSAGES, cursors_of};
+use super::record::Record;
+use crate::pipeline::ports::Reader;
+
+const FIRST_SPAN: Duration = Duration::from_secs(120);
+const GROWTH: u64 = 4;
+
+/// What to look for.
+pub struct LatestQuery<'a> {
+    /// Its range of time and its limit are not used.
+    pub query: HistoryQuery,
+    /// Only these are counted and given.
+    pub wanted: &'a (dyn Fn(&Record) -> bool + Sync),
+    pub limit: usize,
+    /// Older than what another answer gave.
+    pub before: Option<Before>,
+    /// For all of the looking.
+    pub time: Duration,
+    /// Wall time, milliseconds since 1970-01-01 UTC.
+    pub now_ms: u64,
+}
+
+/// The newest ones, oldest first.
+#[derive(Debug)]
+pub struct Latest {
+    pub records: Vec<Record>,
+    /// Where to go on; `None` = nothing older is there.
+    pub before: Option<Before>,
+    /// The time was over before there were enough.
+    pub ran_out_of_time: bool,
+}
+
+/// A place in the past of a room, written `MILLISECONDS.COUNT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Stored at or before, milliseconds since 1970-01-01 UTC.
+    stored_ms: u64,
+    /// So many of that very millisecond were given.
+    given: usize,
+}
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.stored_ms, self.given)
+    }
+}
+
+impl FromStr for Before {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (stored_ms, given) = text.split_once('.').ok_or(())?;
+        Ok(Self {
+            stored_ms: stored_ms.parse().map_err(drop)?,
+            given: given.parse().map_err(drop)?,
+        })
+    }
+}
+
+/// Looks for them. A copy is left out where an older one is found.
+pub async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> Result<Latest, HistoryError> {
+    let deadline = Instant::now() + asked.time;
+    let earlier = asked.before;
+    let newest_ms = asked.before.map_or(asked.now_ms, |before| before.stored_ms);
+    let mut span_ms = FIRST_SPAN.as_millis() as u64;
+    let mut records: VecDeque<Record> = VecDeque::new();
+    asked.query.to_ms = asked.before.map(|before| before.stored_ms.saturating_add(1));
+    loop {
+        let from_ms = newest_ms.saturating_sub(span_ms);
+        asked.query.from_ms = Some(from_ms);
+        let Ok(read) = timeout_at(deadline, read_span(reader, &asked)).await else {
+            // Only whole spans count, or the oldest of a queue could be there and the newer of another not.
+            let reached = asked.query.to_ms.map(|to_ms| Before {
+                stored_ms: to_ms.saturating_sub(1),
+                given: 0,
+            });
+            let before = asked.before.or(reached).ok_or(HistoryError::TooSlow)?;
+            return Ok(Latest {
+                records: records.into(),
+                before: Some(before),
+                ran_out_of_time: true,
+            });
+        };
+        let span = read?;
+        let older: HashSet<_> = span.records.iter().filter_map(|record| record.id).collect();
+        records.retain(|record| record.id.is_none_or(|id| !older.contains(&id)));
+        for record in span.records.into_iter().rev() {
+            records.push_front(record);
+        }
+        if span.more || records.len() > asked.limit {
+            return Ok(cut(records, asked.limit, earlier));
+        }
+        if span.is_first {
+            return Ok(Latest {
+                records: records.into(),
+                before: None,
+                ran_out_of_time: false,
+            });
+        }
+        asked.query.to_ms = Some(from_ms);
+        asked.before = None;
+        span_ms = span_ms.saturating_mul(GROWTH);
+    }
+}
+
+/// Keeps the newest ones.
+fn cut(mut records: VecDeque<Record>, limit: usize, earlier: Option<Before>) -> Latest {
+    let beyond = records.len().saturating_sub(limit);
+    let records: Vec<_> = records.drain(..).skip(beyond).collect();
+    let before = records.first().map(|oldest| {
+        let stored_ms = oldest.stored_ms;
+        let of_it = records.iter().filter(|record| record.stored_ms == stored_ms);
+        let earlier = earlier.filter(|before| before.stored_ms == stored_ms);
+        Before {
+            stored_ms,
+            given: of_it.count() + earlier.map_or(0, |before| before.given),
+        }
+    });
+    Latest {
+        records,
+        before,
+        ran_out_of_time: false,
+    }
+}
+
+struct Span {
+    /// The newest, one more than the limit at most.
+    records: VecDeque<Record>,
+    /// Others of it were left out.
+    more: bool,
+    is_first: bool,
+}
+
+async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span, HistoryError> {
+    let Beginning {
+        mut cursors,
+        is_first,
+    } = cursors_of(reader, &asked.query).await?;
+    let mut query = asked.query.clone();
+    if is_first {
+        query.from_ms = None;
+    }
+    let given = asked.before.map_or(0, |before| before.given);
+    let (mut records, mut more) = (VecDeque::new(), false);
+    let mut seen = HashSet::new();
+    while let Some(message) = earliest(&mut cursors, reader).await? {
+        let Some(record) = query.accept(&message).filter(|record| (asked.wanted)(record)) else {
+            continue;
+        };
+        if record.id.is_some_and(|id| !seen.insert(id)) {
+            continue;
+        }
+        if seen.len() > MAX_MESSAGES {
+            return Err(HistoryError::TooMany);
+        }
+        records.push_back(record);
+        if records.len() > asked.limit.saturating_add(given) {
+            records.pop_front();
+            more = true;
+        }
+    }
+    Ok(Span {
+        records: match asked.before {
+            Some(before) => without_given(records, before),
+            None => records,
+        },
+        more,
+        is_first,
+    })
+}
+
+/// Of the very millisecond where the last answer ended, its end was given.
+fn without_given(mut records: VecDeque<Record>, before: Before) -> VecDeque<Record> {
+    let of_it = |record: &Record| record.stored_ms == before.stored_ms;
+    let found = records.iter().filter(|record| of_it(record)).count();
+    let mut left = found.saturating_sub(before.given);
+    let keep = |record: &Record| {
+        let keep = !of_it(record) || left > 0;
+        left -= usize::from(of_it(record) && keep);
+        keep
+    };
+    records.retain(keep);
+    records
+}
