@@ -36,9 +36,20 @@ pub async fn watch(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readiness: Arc
         readiness.set_data_dir_note(note);
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = &mut ended => return,
+            () = &mut ended => return dead(&data_dir, &readiness),
         }
     }
+}
+
+/// Whoever needs its answer gets an error from now on.
+fn dead(data_dir: &DataDir, readiness: &Readiness) {
+    let note = format!(
+        "nothing can be written to the data_dir {} any more, because the thread that writes has ended; restart, and \
+         please report this",
+        data_dir.path().display()
+    );
+    tracing::error!("{note}");
+    readiness.set_data_dir_note(Some(note));
 }
 
 fn sentence(data_dir: &DataDir, unwritten: &Unwritten) -> String {
