@@ -19,14 +19,16 @@ use crate::telemetry::Metrics;
 mod dies;
 mod made_anew;
 
+/// First offset, and what follows; `None` cannot be read any more.
+type Kept = (u64, Vec<Option<StoredMessage>>);
+
 /// One broker whose queues can grow, be emptied and lose their beginning.
 struct Memory {
     clock: Arc<ManualClock>,
     away: AtomicBool,
     pull_dies: AtomicBool,
     pull_takes: Mutex<Duration>,
-    /// First offset, and what follows; `None` cannot be read any more.
-    queues: Mutex<BTreeMap<i32, (u64, Vec<Option<StoredMessage>>)>>,
+    queues: Mutex<BTreeMap<i32, Kept>>,
 }
 
 impl Memory {

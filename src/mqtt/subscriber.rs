@@ -45,10 +45,6 @@ pub struct Subscriber {
 }
 
 /// Why the inner loop ended.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a packet is moved once; a box for each would cost more"
-)]
 enum Woken {
     /// And the disk has its number.
     Connected(Box<(Connection, ConnAck)>),
