@@ -23,7 +23,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "mqtt",
-        &["model", "config", "pipeline", "data_dir", "telemetry", "archive"],
+        &[
+            "model",
+            "config",
+            "binding",
+            "pipeline",
+            "data_dir",
+            "telemetry",
+            "archive",
+        ],
     ),
     ("rocketmq", &["model", "config", "pipeline", "telemetry"]),
     (

@@ -454,6 +454,7 @@ fn next_generation(
             connection: 0,
             generation: other.map_or(0, |known| known.generation) + 1,
             filters: Vec::new(),
+            subscriptions: Vec::new(),
         }),
     }
 }

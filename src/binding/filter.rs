@@ -3,6 +3,8 @@
 //! Promises: `room/#` matches `room` itself; a wildcard at the first level never matches a topic that begins with `$`.
 //! Must never: accept a shared subscription, whose messages this process would see only in part.
 
+use std::cmp::Ordering;
+
 /// A checked topic filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
@@ -90,6 +92,46 @@ impl Filter {
         self.multi || names.next().is_none()
     }
 
+    /// Whether every topic that `other` matches is matched by this filter too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.spelled_out(), other.spelled_out());
+        // A wildcard at the first level leaves out the topics that begin with `$`.
+        if let (Some(Level::One), Some(Level::Name(name))) = (ours.first(), theirs.first())
+            && name.starts_with('$')
+        {
+            return false;
+        }
+        let fits = |(ours, theirs): (&Level, &Level)| *ours == Level::One || ours == theirs;
+        let as_long = self.multi || (ours.len() == theirs.len() && !other.multi);
+        ours.len() <= theirs.len() && as_long && ours.iter().zip(theirs).all(fits)
+    }
+
+    /// Whether there is a topic that both match.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.spelled_out(), other.spelled_out());
+        let hidden = |wild: &[Level], named: &[Level]| matches!((wild.first(), named.first()), (Some(Level::One), Some(Level::Name(name))) if name.starts_with('$'));
+        if hidden(ours, theirs) || hidden(theirs, ours) {
+            return false;
+        }
+        let meet =
+            |(ours, theirs): (&Level, &Level)| *ours == Level::One || *theirs == Level::One || ours == theirs;
+        let reach = match ours.len().cmp(&theirs.len()) {
+            Ordering::Less => self.multi,
+            Ordering::Equal => true,
+            Ordering::Greater => other.multi,
+        };
+        reach && ours.iter().zip(theirs).all(meet)
+    }
+
+    /// `#` alone as `+/#`, which matches the same, because each topic has a first level.
+    fn spelled_out(&self) -> &[Level] {
+        if self.levels.is_empty() {
+            &[Level::One]
+        } else {
+            &self.levels
+        }
+    }
+
     /// How many levels every matching topic has; `None` behind a `#`.
     pub(super) fn level_count(&self) -> Option<usize> {
         (!self.multi).then_some(self.levels.len())
@@ -149,6 +191,29 @@ mod tests {
             let names: Vec<&str> = topic.iter().map(String::as_str).collect();
             let hidden = name.starts_with('$') && ["+", "#"].contains(&levels[0]);
             prop_assert_eq!(matches(&text, &name), !hidden && reference(&levels, &names), "{} {}", text, name);
+        }
+
+        /// Held against all topics of a small world, one level longer than the filters.
+        #[test]
+        fn covering_and_overlapping_follow_from_matching(
+            one in "((a|b|\\+|\\$a|)(/(a|\\+|)){0,2}(/#)?|#)",
+            other in "((a|b|\\+|\\$a|)(/(a|\\+|)){0,2}(/#)?|#)",
+        ) {
+            prop_assume!(!one.is_empty() && !other.is_empty());
+            let (one, other) = (Filter::parse(&one).unwrap(), Filter::parse(&other).unwrap());
+            // `z` stands for all names that no filter says.
+            let names = ["a", "b", "z", "$a", ""];
+            let mut topics: Vec<String> = names.map(str::to_owned).to_vec();
+            let mut longest = topics.clone();
+            for _ in 0..3 {
+                longest = longest.iter().flat_map(|topic| names.map(|name| format!("{topic}/{name}"))).collect();
+                topics.extend(longest.iter().cloned());
+            }
+            topics.retain(|topic| !topic.is_empty());
+            let both = topics.iter().any(|topic| one.matches(topic) && other.matches(topic));
+            let all = topics.iter().all(|topic| one.matches(topic) || !other.matches(topic));
+            prop_assert_eq!(one.overlaps(&other), both, "{} overlaps {}", one.as_str(), other.as_str());
+            prop_assert_eq!(one.covers(&other), all, "{} covers {}", one.as_str(), other.as_str());
         }
 
         #[test]

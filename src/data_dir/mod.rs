@@ -30,7 +30,7 @@ use serde::de::DeserializeOwned;
 
 pub use positions::{Position, Positions};
 pub use queue_tables::{QueueTables, SLOTS, TopicQueues};
-pub use session::SessionState;
+pub use session::{SessionState, Subscription};
 pub use view::{DataDirView, known_brokers};
 use writer::{BeforeWrite, Writer};
 pub use writer::{Saving, Unwritten, answered};

@@ -43,6 +43,8 @@ pub enum FilterReason {
     HopLimit,
     /// Downlink: its MQTT 5 message expiry has passed.
     Expired,
+    /// Another subscription brings the same message.
+    Overlap,
 }
 
 /// Why a message was given up.
@@ -124,7 +126,7 @@ pub enum Sent {
 }
 
 impl FilterReason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoRule,
         Self::RetainedCopy,
         Self::Redelivered,
@@ -134,6 +136,7 @@ impl FilterReason {
         Self::FromRocketmq,
         Self::HopLimit,
         Self::Expired,
+        Self::Overlap,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -147,6 +150,7 @@ impl FilterReason {
             Self::FromRocketmq => "from_rocketmq",
             Self::HopLimit => "hop_limit",
             Self::Expired => "expired",
+            Self::Overlap => "overlap",
         }
     }
 }

@@ -16,6 +16,8 @@ mod reason;
 mod replay_publisher;
 mod session;
 mod subscriber;
+mod subscribing;
+mod subscriptions;
 mod target;
 mod tls;
 mod translate;

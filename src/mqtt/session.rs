@@ -1,20 +1,18 @@
 //! What one MQTT session does with each event: the ledger's hands and eyes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, PubAck, Publish, RetainForwardRule, Subscribe,
-    Unsubscribe,
-};
+use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, PingReq, PubAck, Publish};
 use tokio::sync::watch;
 
 use super::connection::Outbox;
-use super::incoming::{ConnAck, SubAck};
+use super::incoming::ConnAck;
 use super::limits::{Limits, Needs};
-use super::reason::Reason;
+use super::subscriptions::{Overlap, Subscriptions};
 use super::translate;
+use crate::binding::Filter;
 use crate::data_dir::{DataDir, DataDirError, Saving, SessionState};
 use crate::model::{Arrival, Clock, DropReason, Envelope, FilterReason, MessageIds, Qos, SessionStamp};
 use crate::pipeline::{
@@ -49,12 +47,18 @@ pub struct MustReconnect;
 
 /// See the module's words.
 pub struct Session {
-    parts: SessionParts,
+    pub(super) parts: SessionParts,
     needs: Needs,
     /// Of the present connection.
     limits: Limits,
     /// Of the present connection.
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
+    pub(super) subscriptions: Subscriptions,
+    /// SUBSCRIBE and UNSUBSCRIBE that leave when the disk has what they change.
+    pub(super) waiting: Vec<Packet>,
+    /// PUBLISHes of this connection that wait for the answers to SUBSCRIBE; a receive window at most.
+    pub(super) held: VecDeque<Publish>,
+    pub(super) waits_for_answers: bool,
     stamp: SessionStamp,
     /// Number of the last PUBLISH on this connection.
     sequence: u64,
@@ -68,6 +72,12 @@ impl Session {
     /// `session_expiry_s`: what CONNECT asks for.
     pub fn new(parts: SessionParts, session_expiry_s: u32) -> Self {
         let stamp = SessionStamp::new(parts.state.stamp.as_str());
+        let wanted: Vec<Filter> = parts
+            .filters
+            .iter()
+            .filter_map(|text| Filter::parse(text).ok())
+            .collect();
+        let (kept, older) = (parts.state.subscriptions.clone(), &parts.state.filters);
         Self {
             needs: Needs {
                 session_expiry_s,
@@ -75,6 +85,10 @@ impl Session {
                 publishes_bytes: None,
             },
             limits: Limits::default(),
+            subscriptions: Subscriptions::new(&wanted, kept, older, || fastrand::u32(..)),
+            waiting: Vec::new(),
+            held: VecDeque::new(),
+            waits_for_answers: true,
             parts,
             outbox: Outbox::default(),
             stamp,
@@ -106,16 +120,23 @@ impl Session {
             getrandom::fill(&mut random).map_err(DataDirError::Random)?;
             state.stamp = format!("{}#{:016x}", state.client_id, u64::from_be_bytes(random));
             state.connection = 0;
-            state.filters.clear();
         }
         state.connection += 1;
-        Ok(self.parts.data_dir.save_session(state))
+        self.outbox = Outbox::new(connack);
+        self.waits_for_answers = true;
+        self.limits = connack.limits.clone();
+        let limits = &self.limits;
+        self.subscriptions
+            .connected(connack.session_present, limits.identifiers_available, |filter| {
+                limits.forbids(filter)
+            });
+        self.waiting = self.asks().0;
+        Ok(self.parts.data_dir.save_session(&self.parts.state))
     }
 
     /// What [`Self::greeted`] asked for is on the disk: only now may anything be acknowledged again.
     pub fn connected(&mut self, connack: &ConnAck) {
         self.stamp = SessionStamp::new(self.parts.state.stamp.as_str());
-        self.outbox = Outbox::new(connack);
         self.pubacks_lost = 0;
         self.sequence = 0;
         self.window_full_s = 0;
@@ -131,9 +152,8 @@ impl Session {
             connection = self.parts.state.connection,
             "connected to the MQTT broker"
         );
-        self.limits = connack.limits.clone();
         self.say_limits();
-        self.subscribe();
+        self.written();
     }
 
     /// What the broker does not give: in the log when it is news, and in `/readyz`.
@@ -151,67 +171,10 @@ impl Session {
         }
     }
 
-    /// The filters that may be asked for on this connection: a broker would hang up for the others.
-    fn allowed_filters(&self) -> impl Iterator<Item = &String> {
-        let filters = self.parts.filters.iter();
-        filters.filter(|filter| !self.limits.forbids(filter))
-    }
-
-    /// Subscribes to all filters on every connection, because the list may have changed; Retain Handling 2 keeps
-    /// stored copies of retained messages away, Retain As Published keeps the flag of live ones.
-    fn subscribe(&mut self) {
-        if self.allowed_filters().next().is_none() {
-            return;
-        }
-        let filters = self.allowed_filters().map(|path| {
-            let mut filter = Filter::new(path, QoS::AtLeastOnce);
-            filter.preserve_retain = true;
-            filter.retain_forward_rule = RetainForwardRule::Never;
-            filter
-        });
-        let mut subscribe = Subscribe::new_many(filters, None);
-        subscribe.pkid = self.outbox.next_packet_id();
-        self.push(&Packet::Subscribe(subscribe));
-        let filters = self.parts.state.filters.iter();
-        let removed: Vec<String> = filters
-            .filter(|filter| !self.parts.filters.contains(filter))
-            .cloned()
-            .collect();
-        for filter in removed {
-            tracing::info!(filter, "unsubscribing: the filter has left the configuration");
-            let mut unsubscribe = Unsubscribe::new(filter, None);
-            unsubscribe.pkid = self.outbox.next_packet_id();
-            self.push(&Packet::Unsubscribe(unsubscribe));
-        }
-    }
-
-    fn push(&mut self, packet: &Packet) {
+    pub(super) fn push(&mut self, packet: &Packet) {
         if let Err(error) = self.outbox.push(packet) {
             tracing::error!(%error, "a packet cannot be sent to the MQTT broker; check its limit for packets");
         }
-    }
-
-    /// What is to be written down of it, if there is anything; the connection does not wait for it.
-    pub fn subscribed(&mut self, suback: &SubAck) -> Option<Saving> {
-        let mut all = suback.reasons.len() == self.parts.filters.len();
-        for (filter, reason) in self.allowed_filters().zip(&suback.reasons) {
-            match *reason {
-                Reason::SUCCESS => tracing::warn!(
-                    filter,
-                    "the MQTT broker grants QoS 0 only: it will not send again what is lost on the way"
-                ),
-                reason if reason.is_success() => tracing::info!(filter, "subscribed"),
-                refused => {
-                    all = false;
-                    tracing::error!(filter, reason = %refused, "the MQTT broker refuses the subscription; check its access rules");
-                }
-            }
-        }
-        self.parts.readiness.set_mqtt_subscribed(all);
-        all.then(|| {
-            self.parts.state.filters = self.parts.filters.clone();
-            self.parts.data_dir.save_session(&self.parts.state)
-        })
     }
 
     /// The connection is gone, or must not be trusted any more.
@@ -222,21 +185,31 @@ impl Session {
         }
         self.pubacks_lost += self.outbox.pubacks_at_most();
         self.outbox.clear();
+        self.held.clear();
+        self.waiting.clear();
+        self.subscriptions.disconnected();
+        self.report_subscriptions();
         self.parts.link.send_replace(link);
         self.parts.metrics.mqtt_connected.set(0);
         self.parts.readiness.set_mqtt_connected(false);
         self.parts.readiness.set_mqtt_subscribed(false);
     }
 
-    /// One PUBLISH came.
-    pub fn published(&mut self, publish: Publish, intake: &Intake) -> Result<(), MustReconnect> {
+    pub(super) fn take_in(&mut self, mut publish: Publish, intake: &Intake) -> Result<(), MustReconnect> {
         self.parts.metrics.received(publish.payload.len());
         self.sequence += 1;
         let qos = translate::qos(publish.qos);
         let (packet_id, retain, duplicate) = (publish.pkid, publish.retain, publish.dup);
         let monotonic = self.parts.clock.monotonic();
+        let identifiers = publish.properties.as_mut();
+        let identifiers = identifiers.map(|all| std::mem::take(&mut all.subscription_identifiers));
         let translated = translate::publish(publish);
+        let overlap = self.overlap(&translated.topic, &identifiers.unwrap_or_default());
         let (receipt, id, maybe_copy_of) = if qos == Qos::AtMostOnce {
+            if overlap == Overlap::Copy {
+                self.parts.metrics.filtered(FilterReason::Overlap);
+                return Ok(());
+            }
             (None, self.parts.ids.next_id(), None)
         } else {
             let fingerprint = Fingerprint::of(&translated.topic, &translated.payload);
@@ -246,6 +219,21 @@ impl Session {
                 fingerprint,
                 arrived: monotonic,
             };
+            if overlap == Overlap::Copy {
+                let left_out = self.parts.ledger.leave_out(delivery);
+                let reason = if left_out {
+                    FilterReason::Overlap
+                } else {
+                    FilterReason::Redelivered
+                };
+                self.parts.metrics.filtered(reason);
+                self.acknowledge();
+                return Ok(());
+            }
+            let in_doubt = overlap == Overlap::Doubt;
+            let doubted = in_doubt
+                .then(|| self.parts.ledger.last_with(fingerprint))
+                .flatten();
             let ids = &mut self.parts.ids;
             let (admission, id) = self.parts.ledger.admit(delivery, || ids.next_id());
             match admission {
@@ -259,6 +247,7 @@ impl Session {
                     copy_of,
                     maybe_copy_of,
                 } => {
+                    let maybe_copy_of = maybe_copy_of.or(doubted.filter(|_| copy_of.is_none()));
                     self.parts
                         .metrics
                         .redelivered_copies_total
@@ -297,6 +286,17 @@ impl Session {
             properties,
         };
         self.enter(Arrived { envelope, receipt }, intake)
+    }
+
+    /// Whether another subscription brings the same message.
+    fn overlap(&mut self, topic: &str, identifiers: &[usize]) -> Overlap {
+        let window_open = self.parts.ledger.unacknowledged() < usize::from(self.parts.receive_maximum);
+        let overlap = self.subscriptions.judge(topic, identifiers, window_open);
+        let came = !identifiers.is_empty();
+        if (came || overlap == Overlap::Doubt) && self.subscriptions.note_identifiers(came) {
+            self.report_subscriptions();
+        }
+        overlap
     }
 
     /// One PUBLISH came while the bridge drains: a copy of an open message gets its PUBACK here; anything else is not
@@ -371,8 +371,9 @@ impl Session {
         self.push(&Packet::PingReq(PingReq));
     }
 
-    /// Once a second: gauges, and the alarm of a full receive window.
+    /// Once a second: gauges, the pauses of subscriptions, and the alarm of a full receive window.
     pub fn tick(&mut self) {
+        self.subscriptions.second_passed();
         let oldest = self.parts.ledger.oldest_unsettled();
         let now = self.parts.clock.monotonic();
         let age = oldest.map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest));

@@ -5,9 +5,11 @@
 //! does, settlements are taken, and on a connection in use nothing waits for it. A watchdog ends connections on which
 //! nothing moves.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -36,8 +38,10 @@ pub struct Subscriber {
     /// Closed, by being taken, when the bridge drains.
     intake: Option<Intake>,
     settled: mpsc::Receiver<Vec<ReceiptNumber>>,
-    /// Come back after a takeover (SIGHUP).
+    /// SIGHUP: come back after a takeover, ask again for what is refused.
     come_back: Arc<Notify>,
+    /// The next SIGHUP, while there is a connection.
+    hang_up: Pin<Box<OwnedNotified>>,
     retry: Retry,
     hang_ups: HangUps,
     ticks: Interval,
@@ -49,6 +53,8 @@ enum Woken {
     /// And the disk has its number.
     Connected(Box<(Connection, ConnAck)>),
     Packet(Incoming),
+    /// Filters may have to be asked for again.
+    AskingDue,
     Failed(LinkError),
     NotWritten(DataDirError),
     Silent,
@@ -76,6 +82,7 @@ impl Subscriber {
             saving: None,
             intake: Some(intake),
             settled,
+            hang_up: Box::pin(come_back.clone().notified_owned()),
             come_back,
             retry: Retry::reconnect(),
             hang_ups: HangUps::default(),
@@ -107,6 +114,10 @@ impl Subscriber {
                 Woken::Packet(packet) => self.handle(packet, &stop).await,
                 Woken::Connected(opened) => self.connected(*opened),
                 Woken::NotWritten(error) => self.not_written(&error, &stop).await,
+                Woken::AskingDue => {
+                    let saving = self.session.go_on_asking();
+                    self.answered(saving, &stop).await;
+                }
                 Woken::Failed(error) => self.failed(error, &stop).await,
                 Woken::Silent => {
                     tracing::warn!("the MQTT broker is silent; connecting anew");
@@ -175,16 +186,23 @@ impl Subscriber {
                 biased;
                 () = stop.cancelled(), if self.intake.is_some() => self.intake = None,
                 _ = self.ticks.tick() => {
-                    if let Sign::Dead = self.tick(reading) {
-                        return Woken::Silent;
-                    }
+                    return match self.tick(reading) {
+                        Sign::Dead => Woken::Silent,
+                        Sign::Well | Sign::PingDue => Woken::AskingDue,
+                    };
+                }
+                () = &mut self.hang_up => {
+                    self.hang_up.set(self.come_back.clone().notified_owned());
+                    self.session.ask_now();
+                    return Woken::AskingDue;
                 }
                 receipts = self.settled.recv() => match receipts {
                     Some(receipts) => self.session.settled(&receipts),
                     None => return Woken::PipelineEnded,
                 },
-                written = answered(&mut self.saving) => if let Err(error) = written {
-                    return Woken::NotWritten(error);
+                written = answered(&mut self.saving) => match written {
+                    Ok(()) => self.session.written(),
+                    Err(error) => return Woken::NotWritten(error),
                 },
                 served = connection.serve(self.session.outbox(), reading) => match served {
                     Ok(()) => self.watchdog.heard(),
@@ -229,8 +247,24 @@ impl Subscriber {
                     self.step_back(stop).await;
                 }
             }
-            Incoming::SubAck(suback) => self.saving = self.session.subscribed(&suback),
+            Incoming::SubAck(suback) => {
+                let saving = self.session.subscribed(&suback);
+                self.answered(saving, stop).await;
+            }
+            Incoming::UnsubAck(unsuback) => {
+                let saving = self.session.unsubscribed(&unsuback);
+                self.answered(saving, stop).await;
+            }
             _ => {}
+        }
+    }
+
+    /// What is known of the subscriptions may have changed.
+    async fn answered(&mut self, saving: Option<Saving>, stop: &CancellationToken) {
+        // A later state has all of an earlier one.
+        self.saving = saving.or(self.saving.take());
+        if let Err(MustReconnect) = self.session.release_held(self.intake.as_ref()) {
+            self.step_back(stop).await;
         }
     }
 

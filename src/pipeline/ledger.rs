@@ -78,7 +78,8 @@ pub struct Acknowledgement {
 #[derive(Debug)]
 struct OpenReceipt {
     delivery: Delivery,
-    id: MessageId,
+    /// `None`: left out, because another subscription brought the same message.
+    id: Option<MessageId>,
     settled: bool,
     /// Stands in `order`, thus may be acknowledged on the present connection.
     armed: bool,
@@ -157,8 +158,11 @@ impl ReceiptLedger {
                 receipt.armed = false;
             }
         }
+        // What was left out is judged anew when it comes again.
         self.open
-            .retain(|_, receipt| !(receipt.orphaned && receipt.settled));
+            .retain(|_, receipt| receipt.id.is_some() && !(receipt.orphaned && receipt.settled));
+        let open = &self.open;
+        self.by_packet_id.retain(|_, number| open.contains_key(number));
     }
 
     /// Another client took the session: what has not ended belongs to it, and nothing here may acknowledge it. If
@@ -212,17 +216,13 @@ impl ReceiptLedger {
         delivery: Delivery,
         new_id: impl FnOnce() -> MessageId,
     ) -> (Admission, MessageId) {
-        let is_copy = self.rearm(delivery);
-        if let Some(number) = self.by_packet_id.get(&delivery.packet_id).copied()
-            && let Some(receipt) = self.open.get_mut(&number)
-        {
-            if is_copy {
-                return (Admission::Redelivered, receipt.id);
-            }
-            receipt.orphaned = true;
-            if receipt.settled && !receipt.armed {
-                self.open.remove(&number);
-            }
+        if self.rearm(delivery) {
+            let open = self.by_packet_id.get(&delivery.packet_id);
+            let open = open.and_then(|number| self.open.get(number));
+            return (
+                Admission::Redelivered,
+                open.and_then(|open| open.id).unwrap_or_else(new_id),
+            );
         }
         let copy_of = self.proven_copy(delivery);
         let maybe_copy_of = if copy_of.is_none() {
@@ -231,12 +231,50 @@ impl ReceiptLedger {
             None
         };
         let id = copy_of.unwrap_or_else(new_id);
-        self.next += 1;
-        let receipt = ReceiptNumber(self.next);
-        let armed = self.connected;
         if let Some(seen) = &mut self.seen {
             seen.entry(delivery.fingerprint).or_insert(id);
         }
+        let receipt = self.open(delivery, Some(id));
+        (
+            Admission::New {
+                receipt,
+                copy_of,
+                maybe_copy_of,
+            },
+            id,
+        )
+    }
+
+    /// A PUBLISH came whose message another subscription brings as well: it only waits for its turn to be acknowledged. False
+    /// if it is a copy of an open delivery.
+    pub fn leave_out(&mut self, delivery: Delivery) -> bool {
+        if self.rearm(delivery) {
+            return false;
+        }
+        let receipt = self.open(delivery, None);
+        self.settle(receipt);
+        true
+    }
+
+    /// The last message of that content on this connection or the one before, to mark what may be its copy.
+    pub fn last_with(&mut self, fingerprint: Fingerprint) -> Option<MessageId> {
+        let before = self.previous_connection.by_fingerprint.get(&fingerprint).copied();
+        before.or_else(|| self.seen().get(&fingerprint).copied())
+    }
+
+    /// Another message that had its packet identifier is orphaned.
+    fn open(&mut self, delivery: Delivery, id: Option<MessageId>) -> ReceiptNumber {
+        if let Some(number) = self.by_packet_id.get(&delivery.packet_id).copied()
+            && let Some(receipt) = self.open.get_mut(&number)
+        {
+            receipt.orphaned = true;
+            if receipt.settled && !receipt.armed {
+                self.open.remove(&number);
+            }
+        }
+        self.next += 1;
+        let receipt = ReceiptNumber(self.next);
+        let armed = self.connected;
         self.open.insert(
             receipt,
             OpenReceipt {
@@ -252,14 +290,7 @@ impl ReceiptLedger {
             self.order.push_back(receipt);
             self.window_seen = self.window_seen.max(self.order.len());
         }
-        (
-            Admission::New {
-                receipt,
-                copy_of,
-                maybe_copy_of,
-            },
-            id,
-        )
+        receipt
     }
 
     /// The intake had no room: the delivery is as if it had never come. The caller must drop the connection, so that
@@ -308,12 +339,13 @@ impl ReceiptLedger {
                 ..
             } = receipt.delivery;
             self.by_packet_id.remove(&packet_id);
-            let remembered = Remembered {
-                packet_id,
-                fingerprint,
-                id: receipt.id,
-            };
-            self.remember(remembered);
+            if let Some(id) = receipt.id {
+                self.remember(Remembered {
+                    packet_id,
+                    fingerprint,
+                    id,
+                });
+            }
             return Some(Acknowledgement { packet_id, arrived });
         }
         None
@@ -357,12 +389,7 @@ impl ReceiptLedger {
         if !delivery.duplicate {
             return None;
         }
-        let before = self
-            .previous_connection
-            .by_fingerprint
-            .get(&delivery.fingerprint)
-            .copied();
-        before.or_else(|| self.seen().get(&delivery.fingerprint).copied())
+        self.last_with(delivery.fingerprint)
     }
 
     /// Made anew when most of it is forgotten elsewhere; until then it may know a message a little longer.
@@ -385,7 +412,7 @@ impl ReceiptLedger {
             open.sort_unstable_by_key(|(number, _)| **number);
             let open = open
                 .into_iter()
-                .map(|(_, open)| (open.delivery.fingerprint, open.id));
+                .filter_map(|(_, open)| Some((open.delivery.fingerprint, open.id?)));
             open.chain(settled).collect()
         })
     }

@@ -341,3 +341,58 @@ fn a_hundred_thousand_redeliveries_are_admitted_in_a_moment() {
         started.elapsed()
     );
 }
+
+/// Another subscription brought the same message: what is left out is acknowledged in its turn, and is nobody's original.
+#[test]
+fn a_left_out_delivery_is_acknowledged_in_order_and_remembered_by_nobody() {
+    let mut story = Story::connected();
+    let fingerprint = Fingerprint::of("room/message/1", b"a");
+    let delivery = |packet_id, duplicate| Delivery {
+        packet_id,
+        duplicate,
+        fingerprint,
+        arrived: Duration::ZERO,
+    };
+    let (kept, id) = story.publish(1, false, "a");
+    let Admission::New { receipt, .. } = kept else {
+        panic!("{kept:?}")
+    };
+    assert!(story.ledger.leave_out(delivery(2, false)));
+    assert!(
+        !story.ledger.leave_out(delivery(2, true)),
+        "its copy on the same connection"
+    );
+    assert_eq!(story.acks(), [0u16; 0], "the older one is not stored");
+    assert_eq!(story.ledger.last_with(fingerprint), Some(id));
+    story.ledger.settle(receipt);
+    assert_eq!(story.acks(), [1, 2]);
+
+    // when both PUBACKs are lost, the one that was stored is known, and the other one is new, whatever it is judged to be now
+    story.reconnect(true);
+    assert_eq!(story.publish(1, true, "a").1, id);
+    let (admission, other) = story.publish(2, true, "a");
+    assert!(
+        matches!(admission, Admission::New { copy_of: None, maybe_copy_of: Some(maybe), .. } if maybe == id),
+        "{admission:?}"
+    );
+    assert_ne!(other, id);
+}
+
+#[test]
+fn a_left_out_delivery_that_waits_is_judged_anew_on_the_next_connection() {
+    let mut story = Story::connected();
+    story.receipt(1, "waits");
+    let delivery = Delivery {
+        packet_id: 2,
+        duplicate: false,
+        fingerprint: Fingerprint::of("room/message/1", b"b"),
+        arrived: Duration::ZERO,
+    };
+    assert!(story.ledger.leave_out(delivery));
+    story.reconnect(true);
+    assert!(matches!(
+        story.publish(1, true, "waits").0,
+        Admission::Redelivered
+    ));
+    assert!(matches!(story.publish(2, true, "b").0, Admission::New { .. }));
+}

@@ -22,6 +22,8 @@ struct State {
     mqtt_problem: Option<String>,
     mqtt_limits: Vec<BrokerLimit>,
     mqtt_subscribed: Condition,
+    /// Sentences, each with the time at which it became true.
+    subscription_problems: Vec<(String, u64)>,
     rocketmq_reachable: Condition,
     /// `None` = there is no spool.
     spool_accepts: Option<Condition>,
@@ -112,6 +114,7 @@ impl Readiness {
             mqtt_problem: None,
             mqtt_limits: Vec::new(),
             mqtt_subscribed: absent,
+            subscription_problems: Vec::new(),
             rocketmq_reachable: absent,
             spool_accepts: None,
             note: None,
@@ -143,6 +146,30 @@ impl Readiness {
     /// All subscriptions are granted.
     pub fn set_mqtt_subscribed(&self, met: bool) {
         self.set(|state| &mut state.mqtt_subscribed, met);
+    }
+
+    /// What of the subscriptions is refused or comes with less than was asked for, one sentence each. Returns the new ones.
+    pub fn set_subscription_problems(&self, problems: Vec<String>) -> Vec<String> {
+        let now_ms = self.clock.wall_ms();
+        let mut state = self.lock();
+        let before = std::mem::take(&mut state.subscription_problems);
+        let since = |problem: &String| {
+            before
+                .iter()
+                .find(|(known, _)| known == problem)
+                .map(|(_, since_ms)| *since_ms)
+        };
+        let news = problems
+            .iter()
+            .filter(|problem| since(problem).is_none())
+            .cloned()
+            .collect();
+        state.subscription_problems = problems
+            .into_iter()
+            .map(|problem| (since(&problem).unwrap_or(now_ms), problem))
+            .map(|(since_ms, problem)| (problem, since_ms))
+            .collect();
+        news
     }
 
     pub fn set_rocketmq_reachable(&self, met: bool) {
@@ -200,12 +227,8 @@ impl Readiness {
                 .map(|limit| limit.text.clone()),
         );
         let broken = limits.clone().any(|limit| limit.severity == Severity::Fatal);
-        missing.extend(
-            state
-                .note
-                .iter()
-                .map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))),
-        );
+        let told = state.subscription_problems.iter().chain(&state.note);
+        missing.extend(told.map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))));
         missing.extend(state.data_dir_note.clone());
         let spool_accepts = state.spool_accepts.is_some_and(|accepts| accepts.met);
         let subscribed = state.mqtt_connected.met && state.mqtt_subscribed.met;

@@ -22,6 +22,7 @@ mod lag;
 mod limits;
 mod nobody_reads;
 mod operator;
+mod overlap;
 mod reader;
 mod remade_topic;
 mod scripted;

@@ -313,3 +313,62 @@ fn two_clients_of_one_name_are_suspected_where_the_broker_only_hangs_up() {
     wait_stored(&bridge, 1.0);
     bridge.assert_books_balanced();
 }
+
+/// Mosquitto sends a copy for each subscription, and keeps what waits.
+#[test]
+fn overlapping_bindings_store_each_message_once_whatever_becomes_of_their_order() {
+    ApacheRocketMq::shared().create_topic("overlapping", 1);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let filters = ["room/command/#", "room/#", "+/message/1", "roomSend/#"];
+    let bound = |order: &[usize]| {
+        order
+            .iter()
+            .map(|at| (filters[*at], "overlapping"))
+            .collect::<Vec<_>>()
+    };
+    let mut bridge = Bridge::start(&config(&mosquitto, "bridge-overlapping", "", &bound(&[0, 1, 2])));
+    publish(
+        &mosquitto,
+        &["room/command/1", "room/message/1", "roomX/message/1"],
+    );
+    wait_stored(&bridge, 3.0);
+
+    // when 100 messages wait in the kept session, and the bindings are in another order and more
+    let mut sent = vec!["room/command/1", "room/message/1", "roomX/message/1"];
+    for order in [[2, 1, 0, 3], [3, 0, 2, 1]] {
+        bridge.terminate();
+        assert_eq!(bridge.wait_exit(SOON).code(), Some(0));
+        let topics = [
+            "room/command/1",
+            "room/message/1",
+            "roomX/message/1",
+            "room/message/2",
+        ];
+        let waiting: Vec<&str> = topics.iter().copied().cycle().take(100).collect();
+        publish(&mosquitto, &waiting);
+        sent.extend(waiting);
+        let text = std::fs::read_to_string(bridge.config_file()).unwrap();
+        let mut table: toml::Table = text.parse().unwrap();
+        let again: toml::Table = config(&mosquitto, "bridge-overlapping", "", &bound(&order))
+            .parse()
+            .unwrap();
+        table["binding"] = again["binding"].clone();
+        bridge.scratch().write("roombridge.toml", &table.to_string());
+        bridge.start_again();
+        wait_stored(&bridge, 100.0);
+        publish(&mosquitto, &["room/message/1"]);
+        sent.push("room/message/1");
+        wait_stored(&bridge, 101.0);
+        bridge.assert_books_balanced();
+    }
+
+    // then each is stored once
+    let mut stored = bodies("overlapping", sent.len());
+    stored.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(stored, sent);
+    let left_out = bridge
+        .metrics()
+        .value("roombridge_filtered_total", &[("reason", "overlap")]);
+    assert!(left_out > 0.0, "Mosquitto sent copies");
+}

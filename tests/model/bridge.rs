@@ -105,6 +105,7 @@ impl Bridge {
                 connection: 0,
                 generation: 0,
                 filters: Vec::new(),
+                subscriptions: Vec::new(),
             });
             session.generation += 1;
             saved.session = Some(session.clone());

@@ -221,6 +221,7 @@ impl UplinkUnderTest {
             connection: 0,
             generation: 1,
             filters: vec![],
+            subscriptions: Vec::new(),
         };
         let parts = SessionParts {
             filters: rules.filters().map(str::to_owned).collect(),

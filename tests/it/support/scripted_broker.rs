@@ -68,7 +68,46 @@ impl ScriptedBroker {
     }
 }
 
+/// A SUBSCRIBE or UNSUBSCRIBE for one filter.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub is_unsubscribe: bool,
+    pub packet_id: u16,
+    pub identifier: Option<u32>,
+    pub filter: String,
+}
+
 impl Scene {
+    /// The next SUBSCRIBE or UNSUBSCRIBE; PUBACKs before it are forgotten.
+    pub async fn next_request(&mut self) -> Request {
+        loop {
+            let (kind, body) = tokio::time::timeout(DEADLINE, self.read_packet())
+                .await
+                .expect("a request in time")
+                .expect("a request");
+            match kind {
+                SUBSCRIBE | UNSUBSCRIBE => return request(kind == UNSUBSCRIBE, &body),
+                PINGREQ => self.write(&[0xd0, 0]).await,
+                PUBACK => {}
+                other => panic!("packet type {other} instead of a request"),
+            }
+        }
+    }
+
+    /// SUBACK or UNSUBACK with that reason code.
+    pub async fn answer(&mut self, request: &Request, code: u8) {
+        let kind = if request.is_unsubscribe { 0xb0 } else { 0x90 };
+        let [high, low] = request.packet_id.to_be_bytes();
+        self.write(&[kind, 4, high, low, 0, code]).await;
+    }
+
+    /// A PUBLISH of these subscriptions.
+    pub async fn deliver(&mut self, packet_id: u16, topic: &str, body: &str, identifiers: &[u32]) {
+        self.sent.insert(packet_id, body.to_owned());
+        self.write(&publish_for(packet_id, topic, body, identifiers))
+            .await;
+    }
+
     pub async fn serve_subscribe(&mut self) {
         loop {
             let (kind, body) = self.read_packet().await.expect("SUBSCRIBE");
@@ -195,21 +234,58 @@ pub fn connack(session_present: bool) -> [u8; 5] {
 pub const TAKEN_OVER: [u8; 4] = [0xe0, 2, 0x8e, 0];
 
 pub fn publish(packet_id: u16, duplicate: bool, topic: &str, body: &str) -> Vec<u8> {
+    publish_bytes(packet_id, duplicate, topic, body, &[])
+}
+
+/// With the identifiers of the subscriptions that it is for.
+pub fn publish_for(packet_id: u16, topic: &str, body: &str, identifiers: &[u32]) -> Vec<u8> {
+    let mut properties = Vec::new();
+    for identifier in identifiers {
+        properties.push(0x0b);
+        variable_length(*identifier as usize, &mut properties);
+    }
+    publish_bytes(packet_id, false, topic, body, &properties)
+}
+
+fn publish_bytes(packet_id: u16, duplicate: bool, topic: &str, body: &str, properties: &[u8]) -> Vec<u8> {
     let mut rest = (topic.len() as u16).to_be_bytes().to_vec();
     rest.extend(topic.as_bytes());
     rest.extend(packet_id.to_be_bytes());
-    rest.push(0);
+    variable_length(properties.len(), &mut rest);
+    rest.extend(properties);
     rest.extend(body.as_bytes());
     let mut bytes = vec![0x32 | (u8::from(duplicate) << 3)];
-    let mut length = rest.len();
-    loop {
-        let byte = (length % 128) as u8;
-        length /= 128;
-        bytes.push(if length > 0 { byte | 0x80 } else { byte });
-        if length == 0 {
-            break;
-        }
-    }
+    variable_length(rest.len(), &mut bytes);
     bytes.extend(rest);
     bytes
+}
+
+fn variable_length(mut value: usize, bytes: &mut Vec<u8>) {
+    loop {
+        let byte = (value % 128) as u8;
+        value /= 128;
+        bytes.push(if value > 0 { byte | 0x80 } else { byte });
+        if value == 0 {
+            return;
+        }
+    }
+}
+
+fn request(is_unsubscribe: bool, body: &[u8]) -> Request {
+    let properties = &body[3..3 + usize::from(body[2])];
+    let identifier = properties.split_first().map(|(kind, value)| {
+        assert_eq!(*kind, 0x0b, "a subscription identifier");
+        let bytes = value.iter().enumerate();
+        bytes.fold(0, |value, (place, byte)| {
+            value | (u32::from(byte & 0x7f) << (7 * place))
+        })
+    });
+    let filter = &body[3 + properties.len()..];
+    let length = usize::from(u16::from_be_bytes([filter[0], filter[1]]));
+    Request {
+        is_unsubscribe,
+        packet_id: u16::from_be_bytes([body[0], body[1]]),
+        identifier,
+        filter: String::from_utf8(filter[2..2 + length].to_vec()).unwrap(),
+    }
 }
