@@ -19,6 +19,7 @@ mod origin;
 mod properties;
 mod query;
 mod read_back;
+mod relations;
 mod resend;
 mod rules;
 mod template;

@@ -36,6 +36,9 @@ pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
         arguments.config.display(),
         config.bindings.len()
     ));
+    for remark in rules.remarks() {
+        report.line(format_args!("note  {remark}"));
+    }
     let mut all = true;
     if arguments.connect {
         let filters = rules.filters().map(str::to_owned).collect();
