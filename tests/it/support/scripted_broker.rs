@@ -1,6 +1,6 @@
 //! An MQTT 5 broker that does exactly what a story says, byte by byte, and writes down every PUBACK.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,6 +25,8 @@ pub struct Scene {
     stream: TcpStream,
     /// Body of each PUBLISH of this connection by packet identifier; the last one holds it.
     pub sent: HashMap<u16, String>,
+    /// PUBACKs that came before a request.
+    acknowledged: VecDeque<u16>,
 }
 
 impl ScriptedBroker {
@@ -48,6 +50,7 @@ impl ScriptedBroker {
         let mut scene = Scene {
             stream,
             sent: HashMap::new(),
+            acknowledged: VecDeque::new(),
         };
         let (kind, _) = scene.read_packet().await.expect("CONNECT");
         assert_eq!(kind, CONNECT);
@@ -78,7 +81,7 @@ pub struct Request {
 }
 
 impl Scene {
-    /// The next SUBSCRIBE or UNSUBSCRIBE; PUBACKs before it are forgotten.
+    /// The next SUBSCRIBE or UNSUBSCRIBE.
     pub async fn next_request(&mut self) -> Request {
         loop {
             let (kind, body) = tokio::time::timeout(DEADLINE, self.read_packet())
@@ -88,7 +91,9 @@ impl Scene {
             match kind {
                 SUBSCRIBE | UNSUBSCRIBE => return request(kind == UNSUBSCRIBE, &body),
                 PINGREQ => self.write(&[0xd0, 0]).await,
-                PUBACK => {}
+                PUBACK => self
+                    .acknowledged
+                    .push_back(u16::from_be_bytes([body[0], body[1]])),
                 other => panic!("packet type {other} instead of a request"),
             }
         }
@@ -154,6 +159,9 @@ impl Scene {
 
     /// The next PUBACK within that time.
     pub async fn next_puback(&mut self, within: Duration) -> Option<u16> {
+        if let Some(packet_id) = self.acknowledged.pop_front() {
+            return Some(packet_id);
+        }
         tokio::time::timeout(within, async {
             loop {
                 let (kind, body) = self.read_packet().await?;
