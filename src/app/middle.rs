@@ -13,8 +13,8 @@ use crate::lifecycle::Lifecycle;
 use crate::model::Clock;
 use crate::pipeline::ports::{Sink, SoleHolder};
 use crate::pipeline::{
-    Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptNumber, Sending, SpoolUse, Uplink,
-    UplinkParts,
+    Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptNumber, Sending, SpoolUse,
+    Uplink, UplinkParts,
 };
 use crate::spool::{LocalDeadLetters, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
@@ -64,6 +64,7 @@ impl Middle<'_> {
             alarm: Alarm::new(self.clock.clone()),
             accept_not_durable: config.rocketmq.accept_not_durable,
             give_up_after: config.dead_letter.give_up_after,
+            accepted: Accepted::default(),
             drain_permits: Arc::new(Semaphore::new(self.drain_batches)),
             taken_over: AtomicBool::new(false),
             stopping: CancellationToken::new(),

@@ -93,13 +93,14 @@ pub fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Option<Outgo
         written.safe("IS_EMPTY_MSG", "true".to_owned());
     }
     written.close();
-    limits::check_sizes(written.bytes, letter.payload.len(), max_message_bytes).ok()?;
-    Some(OutgoingMessage {
+    let message = OutgoingMessage {
         tag: letter.reason.as_str().to_owned(),
         keys: letter.id.clone(),
         properties: written.list,
         body: body_of(&letter.payload),
-    })
+    };
+    let sizes = limits::check_sizes(message.properties_bytes(), message.body.len(), max_message_bytes);
+    sizes.is_ok().then_some(message)
 }
 
 /// `None` if it is no dead letter of ours.

@@ -8,6 +8,8 @@ use super::{MessageId, SessionStamp};
 
 /// What one message costs beside its bytes.
 const BOOKKEEPING_BYTES: usize = 512;
+/// What one user property costs beside its bytes: on the wire five, in memory two texts.
+const USER_PROPERTY_BYTES: usize = size_of::<(String, String)>();
 
 /// The QoS of a delivery (not of the publish: a subscriber cannot know that).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +58,19 @@ pub struct MqttProperties {
     pub payload_format: Option<u8>,
 }
 
+impl MqttProperties {
+    /// Everything that can be long.
+    fn weight_bytes(&self) -> usize {
+        let user = self.user.iter();
+        let user: usize = user
+            .map(|(name, value)| USER_PROPERTY_BYTES + name.len() + value.len())
+            .sum();
+        let texts =
+            [&self.content_type, &self.response_topic].map(|text| text.as_ref().map_or(0, String::len));
+        user + texts.iter().sum::<usize>() + self.correlation_data.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// A message to publish on MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttMessage {
@@ -68,11 +83,9 @@ pub struct MqttMessage {
 }
 
 impl MqttMessage {
-    /// What it is counted with against the memory bounds.
+    /// What it is counted with against the memory bounds: never less than its packet has.
     pub fn weight_bytes(&self) -> usize {
-        let user = self.properties.user.iter();
-        let user: usize = user.map(|(name, value)| name.len() + value.len()).sum();
-        BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + user
+        BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + self.properties.weight_bytes()
     }
 }
 
@@ -112,14 +125,9 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// What this message is counted with against the memory bounds: its bytes and a fixed part for bookkeeping.
+    /// What this message is counted with against the memory bounds: never less than its packet has, with a fixed part
+    /// for bookkeeping.
     pub fn weight_bytes(&self) -> usize {
-        let user: usize = self
-            .properties
-            .user
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + user
+        BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + self.properties.weight_bytes()
     }
 }

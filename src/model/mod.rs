@@ -10,6 +10,7 @@ mod kind;
 mod names;
 mod outcome;
 mod outgoing;
+mod refusal;
 mod stored;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -19,4 +20,5 @@ pub use kind::Kind;
 pub use names::{ClientId, IllegalName, MAX_NAME_CHARACTERS, RoomId, display_name};
 pub use outcome::{DeadReason, DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};
 pub use outgoing::{DeadLetter, OutgoingMessage, WhenFull};
+pub use refusal::Refusal;
 pub use stored::{QueueName, StoredMessage};

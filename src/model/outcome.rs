@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Refusal;
+
 /// Where RocketMQ put a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAt {
@@ -108,8 +110,10 @@ pub enum FailureKind {
     NoPermission,
     /// The store has the message without the durability that was asked for.
     NotDurable(NotDurable),
-    /// A message of the batch is illegal to RocketMQ.
+    /// A message of the batch is illegal to RocketMQ, or too large for it.
     MessageIllegal,
+    /// The broker answers with an error that says nothing of its own state: perhaps one message is to blame.
+    Refused,
     /// The name server is older than RocketMQ 5.
     UnsupportedServer,
     /// Not known: retried, and raised as an alarm.
@@ -122,7 +126,22 @@ pub enum Sent {
     Stored(StoredAt),
     /// The master has it, but a flush or a replica did not answer in time.
     NotDurable(StoredAt, NotDurable),
+    /// No answer, or nothing that the broker said.
     Failed(FailureKind),
+    /// The broker's answer, or the client's in its place.
+    Refused(Refusal),
+}
+
+impl Sent {
+    /// Why it was not stored, if it was not.
+    pub fn failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::Stored(_) => None,
+            Self::NotDurable(_, why) => Some(FailureKind::NotDurable(*why)),
+            Self::Failed(kind) => Some(*kind),
+            Self::Refused(refusal) => Some(refusal.kind),
+        }
+    }
 }
 
 impl FilterReason {
@@ -209,7 +228,7 @@ impl DeadReason {
 }
 
 impl FailureKind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Transport,
         Self::Timeout,
         Self::Busy,
@@ -219,6 +238,7 @@ impl FailureKind {
         Self::NotDurable(NotDurable::FlushSlaveTimeout),
         Self::NotDurable(NotDurable::SlaveNotAvailable),
         Self::MessageIllegal,
+        Self::Refused,
         Self::UnsupportedServer,
         Self::Unknown,
     ];
@@ -234,6 +254,7 @@ impl FailureKind {
             Self::NotDurable(NotDurable::FlushSlaveTimeout) => "flush_slave_timeout",
             Self::NotDurable(NotDurable::SlaveNotAvailable) => "slave_not_available",
             Self::MessageIllegal => "message_illegal",
+            Self::Refused => "refused",
             Self::UnsupportedServer => "unsupported_server",
             Self::Unknown => "unknown",
         }

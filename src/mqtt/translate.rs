@@ -70,3 +70,51 @@ fn properties(from: PublishProperties) -> MqttProperties {
         payload_format: from.payload_format_indicator,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+    use rumqttc::v5::mqttbytes::v5::Packet;
+
+    use super::*;
+
+    prop_compose! {
+        fn message()(
+            topic in "[a-z/]{1,60}",
+            payload in proptest::collection::vec(any::<u8>(), 0..300),
+            user in proptest::collection::vec((".{0,20}", ".{0,40}"), 0..40),
+            content_type in proptest::option::of(".{0,300}"),
+            response_topic in proptest::option::of("[a-z/]{0,300}"),
+            data in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)),
+            message_expiry_s in any::<Option<u32>>(),
+            payload_format in proptest::option::of(0_u8..2),
+        ) -> MqttMessage {
+            let correlation_data = data.map(Bytes::from);
+            MqttMessage {
+                topic,
+                payload: payload.into(),
+                qos: Qos::AtLeastOnce,
+                properties: MqttProperties { user, content_type, response_topic, correlation_data, message_expiry_s, payload_format },
+            }
+        }
+    }
+
+    fn written(message: &MqttMessage, limit: Option<u32>) -> Option<usize> {
+        let mut bytes = BytesMut::new();
+        let packet = Packet::Publish(to_publish(message, 1));
+        packet.write(&mut bytes, limit).ok().map(|_| bytes.len())
+    }
+
+    proptest! {
+        /// A packet counts against the memory bounds for no less than it has, and is too large for a broker exactly if its
+        /// bytes are more than the broker takes.
+        #[test]
+        fn a_packet_is_as_large_as_it_is_written(message in message()) {
+            let bytes = written(&message, None).unwrap();
+            prop_assert!(bytes <= message.weight_bytes(), "{bytes} bytes count for {}", message.weight_bytes());
+            prop_assert_eq!(written(&message, Some(bytes as u32)), Some(bytes));
+            prop_assert_eq!(written(&message, Some(bytes as u32 - 1)), None);
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! Sends one frozen batch until each of its messages has reached its end.
 //!
 //! Promises: the same messages with the same ids on the same queue at each attempt, in order; a refusal is bisected,
-//! so that one illegal message condemns only itself; only SEND_OK counts as stored, unless the user accepts less.
+//! so that one illegal message condemns only itself; a message that only it is refused again and again steps aside with its
+//! room, and becomes a dead letter if its broker takes others; only SEND_OK counts as stored, unless the user accepts less.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,10 +12,15 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::alarm::Alarm;
-use super::ports::{Batch, OutgoingMessage, Sink};
+use super::course::{Course, Part, Verdict};
+use super::ports::{Batch, Sink};
 use super::retry::Retry;
-use crate::model::{DeadReason, FailureKind, FilterReason, Outcome, Sent};
+use super::trial::Accepted;
+use crate::model::{DeadReason, FailureKind, FilterReason, Outcome, Refusal, Sent};
 use crate::telemetry::{Metrics, Readiness};
+
+/// The message that is to blame is looked for at this pace; a broker that refuses everything is asked no faster.
+const SPLIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What all lanes share when they send.
 pub struct Sending {
@@ -29,6 +34,8 @@ pub struct Sending {
     pub give_up_after: Duration,
     /// Batches from the spool whose first attempt runs at once, so that a drain does not starve live lanes.
     pub drain_permits: Arc<Semaphore>,
+    /// Which brokers take messages.
+    pub accepted: Accepted,
     /// Another client has the session: nothing is tried again, because it gets the same messages.
     pub taken_over: AtomicBool,
     /// The bridge stops: what is safe in the spool is not tried again.
@@ -57,6 +64,15 @@ impl Progress {
         progress
     }
 
+    /// Of messages that go on by themselves; safe already, or not.
+    pub fn aside(is_spooled: bool) -> Self {
+        let progress = Self::default();
+        if is_spooled {
+            progress.set_spooled();
+        }
+        progress
+    }
+
     pub fn set_spooled(&self) {
         self.spooled.cancel();
     }
@@ -79,63 +95,96 @@ impl Progress {
     }
 }
 
-/// A part of a frozen batch: its messages, and their places in the whole.
-struct Part {
-    batch: Arc<Batch>,
-    places: Vec<usize>,
+/// What became of one message of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Not stored, and kept in the spool for the next process.
+    Kept,
+    /// RocketMQ keeps refusing it, or it is behind such a message of its slot: it goes on in a lane of its own.
+    Aside,
+    Reached(Outcome),
+    /// It can never be stored; with RocketMQ's words, if it said any.
+    Dead(DeadReason, Option<Refusal>),
 }
 
-/// The ends of a batch, by place. `None`: not stored, and kept in the spool for the next process.
-pub type Ends = Vec<Option<Outcome>>;
+/// The ends of a batch, by place.
+pub type Ends = Vec<End>;
+
+/// Why an attempt did not store a part.
+struct Failure {
+    kind: FailureKind,
+    answer: Option<Refusal>,
+}
 
 impl Sending {
-    /// Returns when all have ended. No deadline: what cannot be stored now is tried again. The uplink writes to the
+    /// Returns when all have ended or stepped aside. `slots`: of the messages; `alone`: their lane has one slot only, so
+    /// there is nobody to step aside for. No deadline: what cannot be stored now is tried again. The uplink writes to the
     /// spool what takes longer than `spool.after_ms`, and then nobody waits for it.
-    pub async fn until_settled(&self, whole: Arc<Batch>, progress: &Progress) -> Ends {
-        let mut ends: Ends = vec![None; whole.messages.len()];
-        let places = (0..whole.messages.len()).collect();
-        let mut parts = VecDeque::from([Part { batch: whole, places }]);
+    pub async fn until_settled(
+        &self,
+        whole: Arc<Batch>,
+        slots: &[u8],
+        alone: bool,
+        progress: &Progress,
+    ) -> Ends {
+        let mut ends: Ends = vec![End::Kept; whole.messages.len()];
+        let mut course = Course::new(whole, slots);
         let mut retry = Retry::send();
-        let mut refused_since: Option<tokio::time::Instant> = None;
+        let mut forbidden_since: Option<tokio::time::Instant> = None;
         // Held until the first failure only: a lane that cannot send must not keep others from draining.
         let mut permit = if progress.from_spool {
             self.drain_permits.acquire().await.ok()
         } else {
             None
         };
-        while let Some(part) = parts.pop_front() {
+        while let Some(mut part) = course.next() {
+            let taken_over = || self.taken_over.load(Ordering::Relaxed) && !progress.is_spooled();
+            if taken_over() {
+                part.end_all(
+                    &mut ends,
+                    &End::Reached(Outcome::Filtered(FilterReason::SessionTakenOver)),
+                );
+                continue;
+            }
+            part.look(&self.accepted);
             let answers = self.attempt(&part.batch).await;
-            let Some((rest, kind)) = self.collect(part, answers, &mut ends) else {
+            let Some((mut rest, failure)) = self.collect(part, answers, &mut ends) else {
                 continue;
             };
             permit.take();
+            let kind = failure.kind;
             if kind == FailureKind::MessageIllegal {
                 match rest.split() {
-                    Ok((first, second)) => {
-                        parts.push_front(second);
-                        parts.push_front(first);
-                    }
-                    Err(alone) => {
-                        alone.end_all(&mut ends, &Outcome::DeadLettered(DeadReason::RefusedByRocketmq))
-                    }
+                    Ok(halves) => course.put_back_both(halves),
+                    Err(alone) => alone.end_all(&mut ends, &End::Dead(dead_reason(kind), failure.answer)),
                 }
                 continue;
             }
             progress.set_cause(kind);
-            if self.taken_over.load(Ordering::Relaxed) && !progress.is_spooled() {
-                rest.end_all(&mut ends, &Outcome::Filtered(FilterReason::SessionTakenOver));
+            if taken_over() {
+                course.put_back(rest);
                 continue;
             }
-            let refused = kind == FailureKind::NoPermission;
-            refused_since = refused.then(|| refused_since.unwrap_or_else(tokio::time::Instant::now));
-            let over = refused_since.is_some_and(|since| since.elapsed() >= self.give_up_after);
+            let forbidden = kind == FailureKind::NoPermission;
+            forbidden_since = forbidden.then(|| forbidden_since.unwrap_or_else(tokio::time::Instant::now));
+            let over = forbidden_since.is_some_and(|since| since.elapsed() >= self.give_up_after);
             if over || progress.give_up.is_cancelled() {
-                rest.end_all(&mut ends, &Outcome::DeadLettered(dead_reason(kind)));
+                rest.end_all(&mut ends, &End::Dead(dead_reason(kind), failure.answer));
                 continue;
             }
-            let pause = retry.next_pause_after(kind);
-            self.report(&rest, kind, pause);
-            parts.push_front(rest);
+            let verdict = rest.judge(kind, failure.answer.as_ref(), alone);
+            let mut pause = retry.next_pause_after(kind);
+            if verdict == Verdict::Split {
+                pause = pause.min(SPLIT_PAUSE);
+            }
+            self.report(&rest, &failure, pause);
+            match verdict {
+                Verdict::Again => course.put_back(rest),
+                Verdict::Split => course.split(rest),
+                Verdict::Waits => course.stick(rest),
+                Verdict::StepsAside => course.step_aside(rest, &mut ends),
+                Verdict::IsDead => rest.end_all(&mut ends, &End::Dead(dead_reason(kind), failure.answer)),
+            }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(pause) => {}
@@ -156,49 +205,60 @@ impl Sending {
         let started = tokio::time::Instant::now();
         let answers = self.sink.send(batch.clone()).await;
         self.metrics.send_seconds(started.elapsed().as_secs_f64());
+        if answers.iter().any(|answer| matches!(answer, Sent::Stored(_))) {
+            self.accepted.note(&batch.queue.broker);
+        }
         answers
     }
 
     /// Notes what is stored in `ends`; gives back what is not, in order, with the first cause.
-    fn collect(&self, part: Part, answers: Vec<Sent>, ends: &mut Ends) -> Option<(Part, FailureKind)> {
-        let mut first_cause = None;
+    fn collect(&self, part: Part, answers: Vec<Sent>, ends: &mut Ends) -> Option<(Part, Failure)> {
+        let mut first: Option<Failure> = None;
         let mut kept = Vec::new();
         let mut answers = answers.into_iter();
         for (index, place) in part.places.iter().copied().enumerate() {
-            let mut end = |outcome| {
-                if let Some(end) = ends.get_mut(place) {
-                    *end = Some(outcome);
-                }
-            };
             // A sink that answers for too few messages said nothing of the others.
-            match answers.next().unwrap_or(Sent::Failed(FailureKind::Unknown)) {
-                Sent::Stored(at) => end(Outcome::Stored(at)),
+            let answer = answers.next().unwrap_or(Sent::Failed(FailureKind::Unknown));
+            let stored = match answer {
+                Sent::Stored(at) => Some(at),
                 Sent::NotDurable(at, why) if self.accept_not_durable => {
                     self.metrics.send_failed(FailureKind::NotDurable(why));
-                    end(Outcome::Stored(at));
+                    Some(at)
                 }
                 Sent::NotDurable(_, why) => {
-                    first_cause.get_or_insert(FailureKind::NotDurable(why));
-                    kept.push((index, place));
+                    first.get_or_insert(Failure::of(FailureKind::NotDurable(why)));
+                    None
                 }
                 Sent::Failed(kind) => {
-                    first_cause.get_or_insert(kind);
-                    kept.push((index, place));
+                    first.get_or_insert(Failure::of(kind));
+                    None
                 }
+                Sent::Refused(refusal) => {
+                    first.get_or_insert(Failure {
+                        kind: refusal.kind,
+                        answer: Some(refusal),
+                    });
+                    None
+                }
+            };
+            match (stored, ends.get_mut(place)) {
+                (Some(at), Some(end)) => *end = End::Reached(Outcome::Stored(at)),
+                (Some(_), None) => {}
+                (None, _) => kept.push((index, place)),
             }
         }
-        let Some(kind) = first_cause else {
+        let Some(failure) = first else {
             self.readiness.set_rocketmq_reachable(true);
             return None;
         };
-        self.metrics.send_failed(kind);
+        self.metrics.send_failed(failure.kind);
         if matches!(
-            kind,
+            failure.kind,
             FailureKind::Transport | FailureKind::Timeout | FailureKind::UnsupportedServer
         ) {
             self.readiness.set_rocketmq_reachable(false);
         }
-        Some((Part::keep(&part.batch, kept), kind))
+        Some((part.keep(kept), failure))
     }
 
     /// The queues of a topic could not be asked for.
@@ -218,10 +278,12 @@ impl Sending {
         }
     }
 
-    fn report(&self, part: &Part, kind: FailureKind, pause: Duration) {
+    fn report(&self, part: &Part, failure: &Failure, pause: Duration) {
+        let kind = failure.kind;
         if self.alarm.is_due(kind) {
             tracing::warn!(
                 cause = kind.as_str(),
+                answer = failure.answer.as_ref().map(tracing::field::display),
                 topic = %part.batch.topic,
                 queue = %part.batch.queue,
                 messages = part.places.len(),
@@ -233,61 +295,9 @@ impl Sending {
     }
 }
 
-impl Part {
-    fn keep(batch: &Arc<Batch>, kept: Vec<(usize, usize)>) -> Self {
-        if kept.len() == batch.messages.len() {
-            return Self {
-                batch: batch.clone(),
-                places: kept.into_iter().map(|(_, place)| place).collect(),
-            };
-        }
-        let messages = kept
-            .iter()
-            .filter_map(|(index, _)| batch.messages.get(*index).cloned())
-            .collect();
-        Self {
-            batch: Self::of(batch, messages),
-            places: kept.into_iter().map(|(_, place)| place).collect(),
-        }
-    }
-
-    fn of(batch: &Batch, messages: Vec<OutgoingMessage>) -> Arc<Batch> {
-        let (topic, queue) = (batch.topic.clone(), batch.queue.clone());
-        Arc::new(Batch {
-            topic,
-            queue,
-            messages,
-        })
-    }
-
-    /// Two halves, or the part itself if it is a single message.
-    fn split(mut self) -> Result<(Self, Self), Self> {
-        if self.places.len() < 2 {
-            return Err(self);
-        }
-        let middle = self.places.len() / 2;
-        let places = self.places.split_off(middle);
-        let (first, second) = self
-            .batch
-            .messages
-            .split_at(middle.min(self.batch.messages.len()));
-        let second = Self {
-            batch: Self::of(&self.batch, second.to_vec()),
-            places,
-        };
-        let first = Self {
-            batch: Self::of(&self.batch, first.to_vec()),
-            places: self.places,
-        };
-        Ok((first, second))
-    }
-
-    fn end_all(self, ends: &mut Ends, outcome: &Outcome) {
-        for place in self.places {
-            if let Some(end) = ends.get_mut(place) {
-                *end = Some(outcome.clone());
-            }
-        }
+impl Failure {
+    fn of(kind: FailureKind) -> Self {
+        Self { kind, answer: None }
     }
 }
 
@@ -301,6 +311,7 @@ pub(super) fn dead_reason(kind: FailureKind) -> DeadReason {
         | FailureKind::Busy
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
+        | FailureKind::Refused
         | FailureKind::UnsupportedServer
         | FailureKind::Unknown => DeadReason::RefusedByRocketmq,
     }
@@ -315,6 +326,7 @@ pub(super) fn is_of_one_topic(kind: FailureKind) -> bool {
         | FailureKind::Busy
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
+        | FailureKind::Refused
         | FailureKind::UnsupportedServer
         | FailureKind::Unknown => false,
     }
@@ -334,6 +346,9 @@ fn remedy(kind: FailureKind) -> &'static str {
             "stored less safely than configured; check the broker's disk and replicas"
         }
         FailureKind::MessageIllegal => "RocketMQ calls a message illegal; it is looked for",
+        FailureKind::Refused => {
+            "if RocketMQ takes other messages and never this one, it becomes a dead letter; see the broker's log"
+        }
         FailureKind::UnsupportedServer => {
             "the name server is older than RocketMQ 5; put a 5.x name server in front"
         }

@@ -92,7 +92,7 @@ impl DeadLetters {
             let answers = tokio::time::timeout(ATTEMPT_DEADLINE, self.sink.send(batch)).await;
             match answers.unwrap_or_default().first() {
                 Some(Sent::Stored(_)) => {}
-                Some(Sent::NotDurable(..) | Sent::Failed(_)) | None => left.push(letter),
+                Some(Sent::NotDurable(..) | Sent::Failed(_) | Sent::Refused(_)) | None => left.push(letter),
             }
         }
         left

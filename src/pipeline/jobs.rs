@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use super::attempts::{Ends, Sending};
-use super::lanes::Ready;
+use super::attempts::{End, Ends, Sending};
+use super::lanes::{Flight, Ready};
 use super::retry::Retry;
 use super::ticket::Ticket;
 use crate::binding;
 use crate::data_dir::TopicQueues;
-use crate::model::{DeadLetter, DeadReason, FailureKind, Kind, OutgoingMessage, QueueName};
+use crate::model::{DeadLetter, DeadReason, FailureKind, Kind, Outcome, OutgoingMessage, QueueName, Refusal};
 use crate::spool::{Appended, RowKey, SpoolError, Taken};
 
 /// One job has ended.
@@ -64,18 +64,44 @@ impl Dying {
         }
     }
 
-    /// Of a message that was bound for that topic.
+    /// Of a message that was bound for that topic. `answer`: RocketMQ's, if it said why.
     pub fn of(
         topic: &str,
         message: &OutgoingMessage,
-        reason: DeadReason,
+        (reason, answer): (DeadReason, Option<Refusal>),
         ticket: Option<Ticket>,
         row: Option<RowKey>,
     ) -> Self {
-        let letter = binding::letter_of_message(topic, message, reason, detail(reason).to_owned());
+        let detail = match answer {
+            Some(answer) => format!("{}: {answer}", detail(reason)),
+            None => detail(reason).to_owned(),
+        };
+        let letter = binding::letter_of_message(topic, message, reason, detail);
         let kind = ticket.as_ref().map_or(Kind::Other, |ticket| ticket.kind);
         Self::new(letter, kind, ticket, row)
     }
+}
+
+/// A message that has ended: its ticket if its receipt has not, its row if it is in the spool.
+pub(super) type Ended = (Kind, Option<Ticket>, Option<RowKey>, Outcome);
+
+/// What has ended of a batch, and what is to be buried first.
+pub(super) fn ended_and_dying(topic: &str, flight: Flight, ends: Ends) -> (Vec<Ended>, Vec<Dying>) {
+    let (mut ended, mut dying) = (Vec::new(), Vec::new());
+    for ((held, end), message) in flight.held.into_iter().zip(ends).zip(&flight.batch.messages) {
+        match end {
+            // They have their end later, in the next process or in another lane.
+            End::Kept | End::Aside => {}
+            // Dropped when it was to be written: its end was told then.
+            End::Reached(_) | End::Dead(..) if held.ticket.is_none() && held.row.is_none() => {}
+            End::Dead(reason, answer) => {
+                let (ticket, row) = (held.ticket, held.row);
+                dying.push(Dying::of(topic, message, (reason, answer), ticket, row));
+            }
+            End::Reached(outcome) => ended.push((held.kind, held.ticket, held.row, outcome)),
+        }
+    }
+    (ended, dying)
 }
 
 fn detail(reason: DeadReason) -> &'static str {
@@ -127,7 +153,9 @@ pub(super) fn start(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, top
     sending.metrics.batch_messages(ready.batch.messages.len());
     let sending = sending.clone();
     running.spawn(async move {
-        let ends = sending.until_settled(ready.batch, &ready.progress).await;
+        let ends = sending
+            .until_settled(ready.batch, &ready.slots, ready.alone, &ready.progress)
+            .await;
         Finished::Batch {
             topic,
             queue_index: ready.queue_index,

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempts::{Ends, Progress};
+use super::attempts::{End, Ends, Progress};
 use super::ports::{Batch, OutgoingMessage};
 use super::retry::Retry;
 use super::spill::Write;
@@ -57,8 +57,10 @@ pub struct Flight {
     pub progress: Arc<Progress>,
     /// When its oldest message came into the lane.
     pub(super) since: Duration,
-    /// The ends, while a write to the spool that holds this batch is not answered yet.
+    /// The ends, while a write to the spool is not answered yet that holds this batch, or what goes with it.
     pub(super) ends: Option<Ends>,
+    /// It stepped aside and has a lane of its own now, but nobody sends it yet.
+    pub(super) rests: bool,
 }
 
 /// A batch that is ready to leave.
@@ -66,6 +68,10 @@ pub struct Flight {
 pub struct Ready {
     pub queue_index: usize,
     pub batch: Arc<Batch>,
+    /// Of its messages.
+    pub slots: Vec<u8>,
+    /// The lane has one slot only.
+    pub alone: bool,
     pub progress: Arc<Progress>,
 }
 
@@ -98,7 +104,9 @@ pub struct TopicLanes {
     is_known: bool,
     /// Became known while a write was on its way.
     next_table: Option<TopicQueues>,
-    table: Option<TopicQueues>,
+    pub(super) table: Option<TopicQueues>,
+    /// How many of the lanes belong to queues; what is behind them stepped aside. 0 while the queues are not known.
+    pub(super) queues: usize,
     pub lookup_running: bool,
     pub(super) lookup_retry: Option<Retry>,
     /// Why the queues are not known, if they are not.
@@ -115,6 +123,7 @@ impl TopicLanes {
             is_known: false,
             next_table: None,
             table: None,
+            queues: 0,
             lookup_running: false,
             lookup_retry: None,
             lookup_cause: None,
@@ -153,6 +162,7 @@ impl TopicLanes {
             .map(|(queue, slots)| QueueLane::new(Some(queue), slots, spills))
             .collect();
         self.table = Some(table);
+        self.queues = self.lanes.len();
         self.is_known = true;
         for waiting in waiting {
             self.push(waiting);
@@ -167,8 +177,7 @@ impl TopicLanes {
     }
 
     pub fn push(&mut self, waiting: Waiting) {
-        let table = self.table.as_ref();
-        let index = table.map_or(0, |table| table.queue_of_slot(waiting.slot));
+        let index = self.lane_of_slot(waiting.slot);
         if let Some(lane) = self.lanes.get_mut(index) {
             lane.waiting.push_back(waiting);
         }
@@ -177,13 +186,18 @@ impl TopicLanes {
     /// The batch of that queue has ended, unless a write to the spool that holds it is still on its way.
     pub fn land(&mut self, queue_index: usize, ends: Ends) -> Option<(Flight, Ends)> {
         let lane = self.lanes.get_mut(queue_index)?;
-        if lane.write.as_ref().is_some_and(|write| write.flight > 0) {
+        let steps_aside = ends.contains(&End::Aside);
+        if lane
+            .write
+            .as_ref()
+            .is_some_and(|write| write.flight > 0 || steps_aside)
+        {
             if let Some(flight) = &mut lane.flight {
                 flight.ends = Some(ends);
             }
             return None;
         }
-        lane.end_flight(ends)
+        self.end_flight(queue_index, ends)
     }
 
     /// The next batch that may leave now, and its queue is busy until [`Self::land`].
@@ -195,14 +209,8 @@ impl TopicLanes {
             .enumerate()
             .find(|(_, lane)| lane.flight.is_none() && !lane.spills && lane.is_due(limits, now))?;
         let queue = lane.queue.clone()?;
-        let flight = lane
-            .flight
-            .insert(lane_batch(topic, queue, &mut lane.waiting, limits));
-        Some(Ready {
-            queue_index,
-            batch: flight.batch.clone(),
-            progress: flight.progress.clone(),
-        })
+        lane.flight = Some(lane_batch(topic, queue, &mut lane.waiting, limits));
+        lane.ready(queue_index)
     }
 
     /// Rows came back from the spool.
@@ -225,19 +233,15 @@ impl TopicLanes {
             queue,
             messages,
         });
-        let progress = Arc::new(Progress::from_spool());
         lane.flight = Some(Flight {
-            batch: batch.clone(),
+            batch,
             held,
-            progress: progress.clone(),
+            progress: Arc::new(Progress::from_spool()),
             since: Duration::ZERO,
             ends: None,
+            rests: false,
         });
-        Some(Ready {
-            queue_index,
-            batch,
-            progress,
-        })
+        lane.ready(queue_index)
     }
 
     /// Takes everything that waits and is not in flight.
@@ -262,7 +266,7 @@ impl TopicLanes {
 }
 
 impl QueueLane {
-    fn new(queue: Option<QueueName>, slots: Vec<u8>, spills: bool) -> Self {
+    pub(super) fn new(queue: Option<QueueName>, slots: Vec<u8>, spills: bool) -> Self {
         Self {
             queue,
             slots,
@@ -276,6 +280,20 @@ impl QueueLane {
             write_at: Duration::ZERO,
             read_at: Duration::ZERO,
         }
+    }
+
+    /// Its batch in flight, to be sent.
+    pub(super) fn ready(&mut self, queue_index: usize) -> Option<Ready> {
+        let alone = self.slots.len() == 1;
+        let flight = self.flight.as_mut()?;
+        flight.rests = false;
+        Some(Ready {
+            queue_index,
+            batch: flight.batch.clone(),
+            slots: flight.held.iter().map(|held| held.slot).collect(),
+            alone,
+            progress: flight.progress.clone(),
+        })
     }
 
     fn is_due(&self, limits: BatchLimits, now: Duration) -> bool {
@@ -297,7 +315,7 @@ fn lane_batch(
     let mut bytes = 0;
     while messages.len() < limits.messages {
         let Some(next) = waiting.front() else { break };
-        bytes += next.message.stored_bytes();
+        bytes += next.message.encoded_bytes();
         if bytes > limits.bytes && !messages.is_empty() {
             break;
         }
@@ -321,6 +339,7 @@ fn lane_batch(
         progress: Arc::default(),
         since,
         ends: None,
+        rests: false,
     }
 }
 

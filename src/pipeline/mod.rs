@@ -4,8 +4,10 @@
 //! Must never: name rumqttc or the RocketMQ client.
 
 mod alarm;
+mod aside;
 mod attempts;
 mod books;
+mod course;
 mod dead_letters;
 mod intake;
 mod jobs;
@@ -19,6 +21,7 @@ mod spill;
 mod spool_state;
 pub mod tail;
 mod ticket;
+mod trial;
 mod uplink;
 
 pub use alarm::Alarm;
@@ -34,4 +37,5 @@ pub use parts::{JobDied, Link, SaveTables, UplinkParts};
 pub use retry::{Retry, seed_jitter};
 pub use spool_state::SpoolUse;
 pub use ticket::{DerivedReceipt, Told};
+pub use trial::Accepted;
 pub use uplink::Uplink;

@@ -88,6 +88,7 @@ fn pauses(kind: FailureKind) -> (Duration, Duration) {
         // Each attempt appends the batch once more: slow from the start.
         FailureKind::NotDurable(_) => milliseconds(500, 30_000),
         FailureKind::MessageIllegal => milliseconds(100, 400),
+        FailureKind::Refused => milliseconds(100, 1_000),
     }
 }
 

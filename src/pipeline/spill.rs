@@ -143,7 +143,7 @@ impl TopicLanes {
             }
         }
         let ends = lane.flight.as_mut().and_then(|flight| flight.ends.take());
-        written.landed = ends.and_then(|ends| lane.end_flight(ends));
+        written.landed = ends.and_then(|ends| self.end_flight(queue_index, ends));
         self.know_if_due();
         written
     }
@@ -211,12 +211,6 @@ impl TopicLanes {
 }
 
 impl QueueLane {
-    /// What was kept in the spool for the next process still comes before everything newer.
-    pub(super) fn end_flight(&mut self, ends: Ends) -> Option<(Flight, Ends)> {
-        self.unread |= ends.iter().any(Option::is_none);
-        self.flight.take().map(|flight| (flight, ends))
-    }
-
     /// Of the messages that are in memory only: when the oldest has waited too long. What comes behind rows that were
     /// not read yet does not wait at all.
     fn write_due(&self, after: Duration) -> Option<Duration> {
@@ -246,7 +240,7 @@ impl QueueLane {
     fn take_waiting(&mut self) -> Vec<Waiting> {
         let (mut count, mut bytes) = (0, 0);
         for waiting in &self.waiting {
-            bytes += waiting.message.stored_bytes();
+            bytes += waiting.message.encoded_bytes();
             if count >= WRITE_MESSAGES || (bytes > WRITE_BYTES && count > 0) {
                 break;
             }

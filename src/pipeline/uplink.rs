@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::Ends;
 use super::books::Books;
 use super::intake::{Arrived, Arriving};
-use super::jobs::{Dying, Finished, look_up, report_dead, start};
+use super::jobs::{Dying, Ended, Finished, ended_and_dying, look_up, report_dead, start};
 use super::lanes::{Flight, TopicLanes, Waiting};
 use super::parts::{Link, UplinkParts};
 use super::spool_state::SpoolState;
@@ -220,6 +220,11 @@ impl Uplink {
         let now = self.parts.clock.monotonic();
         for lanes in self.topics.values_mut() {
             lanes.leave_the_spool();
+            lanes.come_back();
+            // It was on its way already, and what is in the spool is ours after a takeover, too.
+            while let Some(ready) = lanes.next_aside() {
+                start(&mut self.running, &self.parts.sending, lanes.topic.clone(), ready);
+            }
             if !lanes.is_known() && !lanes.lookup_running && may_ask {
                 lanes.lookup_running = true;
                 let retry = lanes.lookup_retry.take();
@@ -348,7 +353,8 @@ impl Uplink {
             self.books.settle(&topic, ends.collect()).await;
         }
         let dead = written.dead.into_iter();
-        let dying = dead.map(|(message, ticket)| Dying::of(&topic, &message, reason, Some(ticket), None));
+        let dying =
+            dead.map(|(message, ticket)| Dying::of(&topic, &message, (reason, None), Some(ticket), None));
         let dying = dying.collect();
         self.bury(topic.clone(), dying);
         if let Some((flight, ends)) = written.landed {
@@ -375,19 +381,7 @@ impl Uplink {
 
     /// A batch has ended; dead letters are buried before they end.
     async fn landed(&mut self, topic: Arc<str>, flight: Flight, ends: Ends) {
-        let (mut ended, mut dying) = (Vec::new(), Vec::new());
-        for ((held, end), message) in flight.held.into_iter().zip(ends).zip(&flight.batch.messages) {
-            match end {
-                // Kept in the spool for the next process.
-                None => {}
-                // Dropped when it was to be written: its end was told then.
-                Some(_) if held.ticket.is_none() && held.row.is_none() => {}
-                Some(Outcome::DeadLettered(reason)) => {
-                    dying.push(Dying::of(&topic, message, reason, held.ticket, held.row));
-                }
-                Some(outcome) => ended.push((held.kind, held.ticket, held.row, outcome)),
-            }
-        }
+        let (ended, dying) = ended_and_dying(&topic, flight, ends);
         self.conclude(topic.clone(), ended).await;
         self.bury(topic, dying);
     }
@@ -401,11 +395,7 @@ impl Uplink {
     }
 
     /// Receipts end, and rows leave the spool.
-    async fn conclude(
-        &mut self,
-        topic: Arc<str>,
-        ended: Vec<(Kind, Option<Ticket>, Option<RowKey>, Outcome)>,
-    ) {
+    async fn conclude(&mut self, topic: Arc<str>, ended: Vec<Ended>) {
         let (mut settled, mut left, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for (kind, ticket, row, outcome) in ended {
             match ticket {

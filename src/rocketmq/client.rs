@@ -193,6 +193,7 @@ fn meaning(error: &ClientError) -> String {
         }
         FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
+        | FailureKind::Refused
         | FailureKind::UnsupportedServer
         | FailureKind::Unknown => match error.broker_response_code() {
             Some(code) => format!("the broker answered with code {code}; see the broker's log"),

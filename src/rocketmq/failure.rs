@@ -2,11 +2,12 @@
 
 use std::error::Error as _;
 
-use rocketmq_client_rust::ClientError;
+use rocketmq_client_rust::{ClientError, MQClientException};
 
-use crate::model::{FailureKind, NotDurable};
+use crate::model::{FailureKind, NotDurable, Refusal, Sent};
 
 /// Response codes of the RocketMQ broker and name server (`ResponseCode` of the remoting protocol).
+const SYSTEM_ERROR: i32 = 1;
 const SYSTEM_BUSY: i32 = 2;
 const FLUSH_DISK_TIMEOUT: i32 = 10;
 const SLAVE_NOT_AVAILABLE: i32 = 11;
@@ -16,10 +17,39 @@ const SERVICE_NOT_AVAILABLE: i32 = 14;
 const NO_PERMISSION: i32 = 16;
 const TOPIC_NOT_EXIST: i32 = 17;
 
+/// What became of a send that failed. `remark`: the broker's words, if it answered.
+pub fn refusal_or_failure(error: &ClientError, remark: Option<&str>) -> Sent {
+    if let Some(code) = error.broker_response_code() {
+        let remark = remark.unwrap_or_default();
+        let kind = kind_of_answer(code, remark);
+        return Sent::Refused(Refusal {
+            kind,
+            code,
+            remark: remark.into(),
+        });
+    }
+    match (kind_of(error), error.source_ref::<MQClientException>()) {
+        // The client refuses in the broker's place.
+        (kind @ FailureKind::MessageIllegal, Some(own)) => Sent::Refused(Refusal {
+            kind,
+            code: own.response_code(),
+            remark: own.error_message().unwrap_or_default().into(),
+        }),
+        (kind, _) => Sent::Failed(kind),
+    }
+}
+
 /// The cause of a failed request.
 pub fn kind_of(error: &ClientError) -> FailureKind {
     if let Some(code) = error.broker_response_code() {
-        return kind_of_response(code);
+        return kind_of_answer(code, "");
+    }
+    if error
+        .source_ref::<MQClientException>()
+        .map(MQClientException::response_code)
+        == Some(MESSAGE_ILLEGAL)
+    {
+        return FailureKind::MessageIllegal;
     }
     let code = error.descriptor().code();
     match code.as_str() {
@@ -42,8 +72,13 @@ pub fn kind_of(error: &ClientError) -> FailureKind {
     }
 }
 
-pub fn kind_of_response(code: i32) -> FailureKind {
+/// What a broker or a name server says with that code and in those words.
+pub fn kind_of_answer(code: i32, remark: &str) -> FailureKind {
     match code {
+        // A broker of 5.x has a code of its own for one message, and this one for the same message in a batch.
+        SYSTEM_ERROR if names_size(remark) => FailureKind::MessageIllegal,
+        // ACL of 4.x.
+        SYSTEM_ERROR if remark.contains("AclException") => FailureKind::NoPermission,
         SYSTEM_BUSY | SERVICE_NOT_AVAILABLE => FailureKind::Busy,
         MESSAGE_ILLEGAL => FailureKind::MessageIllegal,
         NO_PERMISSION => FailureKind::NoPermission,
@@ -51,8 +86,13 @@ pub fn kind_of_response(code: i32) -> FailureKind {
         FLUSH_DISK_TIMEOUT => FailureKind::NotDurable(NotDurable::FlushDiskTimeout),
         SLAVE_NOT_AVAILABLE => FailureKind::NotDurable(NotDurable::SlaveNotAvailable),
         FLUSH_SLAVE_TIMEOUT => FailureKind::NotDurable(NotDurable::FlushSlaveTimeout),
-        _ => FailureKind::Unknown,
+        _ => FailureKind::Refused,
     }
+}
+
+/// `message body size exceeded`, `message size exceeded`, and what may come: `properties size exceeded`.
+fn names_size(remark: &str) -> bool {
+    remark.to_ascii_lowercase().contains("size exceeded")
 }
 
 /// The error with all that caused it; the client's own text is only its code.
@@ -80,7 +120,7 @@ mod tests {
             (12, NotDurable::FlushSlaveTimeout),
         ] {
             assert_eq!(
-                kind_of_response(code),
+                kind_of_answer(code, ""),
                 FailureKind::NotDurable(why),
                 "code {code}"
             );
@@ -88,8 +128,49 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_nobody_knows_is_retried_and_raised() {
-        assert_eq!(kind_of_response(9_999), FailureKind::Unknown);
-        assert_eq!(kind_of_response(NO_PERMISSION), FailureKind::NoPermission);
+    fn a_code_that_nobody_knows_is_an_answer_that_may_be_about_one_message() {
+        assert_eq!(kind_of_answer(9_999, ""), FailureKind::Refused);
+        assert_eq!(
+            kind_of_answer(SYSTEM_ERROR, "java.io.IOException"),
+            FailureKind::Refused
+        );
+        assert_eq!(kind_of_answer(NO_PERMISSION, ""), FailureKind::NoPermission);
+        let of_4 = "org.apache.rocketmq.acl.common.AclException: No default permission for room";
+        assert_eq!(kind_of_answer(SYSTEM_ERROR, of_4), FailureKind::NoPermission);
+    }
+
+    /// As Apache's brokers say it of a batch, and of a batch of one.
+    #[test]
+    fn a_size_that_is_named_is_about_the_message() {
+        for remark in [
+            "java.lang.RuntimeException: message body size exceeded, \
+             org.apache.rocketmq.store.MessageExtEncoder.encode(MessageExtEncoder.java:264)",
+            "java.lang.RuntimeException: message size exceeded",
+        ] {
+            assert_eq!(
+                kind_of_answer(SYSTEM_ERROR, remark),
+                FailureKind::MessageIllegal,
+                "{remark}"
+            );
+        }
+    }
+
+    /// The client holds a batch against its own limit and says so as it says that a name server is away.
+    #[test]
+    fn a_refusal_by_the_client_for_size_is_no_failure_of_the_connection() {
+        let words = "the message body size over max value, MAX: 262144";
+        let error = ClientError::from(MQClientException::new_with_code(MESSAGE_ILLEGAL, words));
+        let Sent::Refused(refusal) = refusal_or_failure(&error, None) else {
+            panic!("{error:?}")
+        };
+        assert_eq!(
+            (refusal.kind, refusal.code, &*refusal.remark),
+            (FailureKind::MessageIllegal, 13, words)
+        );
+        let away = ClientError::from(MQClientException::new("No name server address"));
+        assert_eq!(
+            refusal_or_failure(&away, None),
+            Sent::Failed(FailureKind::Transport)
+        );
     }
 }

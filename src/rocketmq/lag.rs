@@ -13,7 +13,7 @@ use rocketmq_protocol::protocol::header::get_consume_stats_request_header::GetCo
 use rocketmq_protocol::protocol::remoting_command::RemotingCommand;
 use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
 
-use super::failure::kind_of_response;
+use super::failure::kind_of_answer;
 use super::reader::{MASTER, RocketMqReader, offset};
 use crate::model::FailureKind;
 
@@ -126,7 +126,7 @@ impl RocketMqReader {
 fn refusal(broker: &str, group: &str, answer: &RemotingCommand) -> String {
     let code = answer.code();
     let remark = answer.remark().map_or("no reason", CheetahString::as_str);
-    let remedy = match kind_of_response(code) {
+    let remedy = match kind_of_answer(code, remark) {
         FailureKind::NoPermission => format!(
             "; check rocketmq.access_key and rocketmq.secret_key, which need the right Get on Group:{group}"
         ),
@@ -136,6 +136,7 @@ fn refusal(broker: &str, group: &str, answer: &RemotingCommand) -> String {
         | FailureKind::TopicMissing
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
+        | FailureKind::Refused
         | FailureKind::UnsupportedServer
         | FailureKind::Unknown => String::new(),
     };

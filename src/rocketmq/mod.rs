@@ -9,6 +9,7 @@ mod failure;
 mod lag;
 mod producer;
 mod reader;
+mod remark;
 
 pub use admin::{Admin, AdminError, create_topic};
 pub use client::{Connector, StartError};

@@ -17,8 +17,9 @@ use rocketmq_model::common::message::message_single::Message;
 
 use super::admin;
 use super::client::{Connector, OpenClient};
-use super::failure::{kind_of, text_of};
+use super::failure::{kind_of, refusal_or_failure, text_of};
 use super::reader::RocketMqReader;
+use super::remark::{listening, with_remark};
 use crate::config::RocketMqConfig;
 use crate::model::{FailureKind, NotDurable, QueueName, Sent, StoredAt};
 use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink};
@@ -119,41 +120,43 @@ impl Inner {
         let deadline = self.config.send_timeout + BEYOND_SEND_TIMEOUT;
         let sent = tokio::time::timeout(deadline, self.send_once(batch))
             .await
-            .unwrap_or(Err(FailureKind::Timeout));
+            .unwrap_or(Err(Sent::Failed(FailureKind::Timeout)));
         match sent {
             Ok(result) => answers(&result, batch),
-            Err(kind) => {
-                if kind == FailureKind::TopicMissing && self.config.create_topics {
+            Err(why) => {
+                if why.failure() == Some(FailureKind::TopicMissing) && self.config.create_topics {
                     // RocketMQ was emptied: made anew for the next attempt, which this one is not part of any more.
                     let _ = tokio::time::timeout(deadline, self.queues(&batch.topic)).await;
                 }
-                vec![Sent::Failed(kind); batch.messages.len()]
+                vec![why; batch.messages.len()]
             }
         }
     }
 
-    async fn send_once(&self, batch: &Batch) -> Result<SendResult, FailureKind> {
+    async fn send_once(&self, batch: &Batch) -> Result<SendResult, Sent> {
         let broker = self.broker(&batch.queue.broker);
-        let started = broker.client(self).await?;
+        let started = broker.client(self).await.map_err(Sent::Failed)?;
         let topic = CheetahString::from_slice(&batch.topic);
         let messages = batch
             .messages
             .iter()
             .map(|message| to_message(&topic, message))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Sent::Failed)?;
         let queue = MessageQueue::from_parts(&*batch.topic, &*batch.queue.broker, batch.queue.id);
-        match started.producer.send_batch_to_queue(messages, queue).await {
+        let (sent, remark) = with_remark(started.producer.send_batch_to_queue(messages, queue)).await;
+        match sent {
             Ok(result) => Ok(result),
             Err(error) => {
-                let kind = kind_of(&error);
-                tracing::debug!(queue = %batch.queue, cause = kind.as_str(), error = text_of(&error), "a send failed");
+                let why = refusal_or_failure(&error, remark.as_deref());
+                tracing::debug!(queue = %batch.queue, ?why, error = text_of(&error), "a send failed");
                 if matches!(
-                    kind,
-                    FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown
+                    why,
+                    Sent::Failed(FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown)
                 ) {
                     broker.replace(&started).await;
                 }
-                Err(kind)
+                Err(why)
             }
         }
     }
@@ -169,15 +172,13 @@ impl Inner {
             FailureKind::Unknown
         })?;
         let send_timeout_ms = u32::try_from(self.config.send_timeout.as_millis()).unwrap_or(u32::MAX);
-        let mut builder = DefaultMQProducer::builder(client.runtime())
+        let builder = DefaultMQProducer::builder(client.runtime())
             .producer_group(self.config.producer_group.as_str())
             .client_config(client.client_config())
             .send_msg_timeout(send_timeout_ms)
             .retry_times_when_send_failed(0)
-            .max_message_size(u32::try_from(self.config.max_message_bytes).unwrap_or(u32::MAX));
-        if let Some(hook) = self.connector.rpc_hook() {
-            builder = builder.rpc_hook(hook);
-        }
+            .max_message_size(u32::try_from(self.config.max_message_bytes).unwrap_or(u32::MAX))
+            .rpc_hook(listening(self.connector.rpc_hook()));
         let mut producer = builder.build();
         if let Err(error) = producer.start().await {
             client.close();
@@ -284,9 +285,13 @@ fn answers(result: &SendResult, batch: &Batch) -> Vec<Sent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
     use bytes::Bytes;
+    use proptest::prelude::*;
+    use rocketmq_model::common::message::message_client_id_setter::MessageClientIDSetter;
     use rocketmq_protocol::common::message::message_decoder::{
-        message_properties_to_string, str_to_message_properties,
+        encode_message, message_properties_to_string, str_to_message_properties,
     };
 
     #[test]
@@ -318,6 +323,41 @@ mod tests {
             .chain([("TAGS", "message/1"), ("KEYS", "1 a-1")])
         {
             assert_eq!(value(name), Some(wanted), "{name}");
+        }
+    }
+
+    /// The bytes of a message in a batch, with what the client adds on its way.
+    fn encoded(outgoing: &OutgoingMessage) -> (Bytes, usize) {
+        let mut message = to_message(&CheetahString::from_static_str("room"), outgoing).unwrap();
+        MessageClientIDSetter::set_uniq_id(&mut message);
+        let properties = message_properties_to_string(message.properties().as_map());
+        (encode_message(&message), properties.len())
+    }
+
+    proptest! {
+        /// A batch that is filled by these figures is refused neither by the client nor by a broker with the same limit, and a
+        /// message that was found small enough has room for what they add to its properties.
+        #[test]
+        fn what_is_counted_is_what_the_client_writes(
+            tag in ".{0,40}",
+            keys in "[a-z0-9]{1,20}( [a-z0-9-]{1,40})?",
+            properties in prop::collection::vec(("[a-zA-Z]{1,20}", "[^\u{1}\u{2}]{1,80}"), 0..30),
+            body in prop::collection::vec(any::<u8>(), 1..500),
+        ) {
+            let mut names = HashSet::new();
+            let properties: Vec<_> = properties
+                .into_iter()
+                .filter(|(name, _)| names.insert(name.clone()))
+                .map(|(name, value)| (Cow::Owned(name), value))
+                .collect();
+            let outgoing = OutgoingMessage { tag, keys, properties, body: body.into() };
+            let (bytes, properties_bytes) = encoded(&outgoing);
+            let counted = outgoing.encoded_bytes();
+            prop_assert!(bytes.len() <= counted, "{} bytes are counted as {counted}", bytes.len());
+            prop_assert!(counted <= bytes.len() + 40, "{} bytes are counted as {counted}", bytes.len());
+            // A broker adds up to 110 bytes to a message that is sent alone, and the spool 16.
+            let headroom = 512 - 110 - 16;
+            prop_assert!(properties_bytes <= outgoing.properties_bytes() + headroom);
         }
     }
 

@@ -257,6 +257,6 @@ impl DeadLetterStore for MemorySpool {
 fn depth_of<'a>(rows: impl Iterator<Item = &'a SpoolMessage>) -> Depth {
     rows.fold(Depth::default(), |depth, row| Depth {
         messages: depth.messages + 1,
-        bytes: depth.bytes + row.message.stored_bytes() as u64,
+        bytes: depth.bytes + row.message.encoded_bytes() as u64,
     })
 }

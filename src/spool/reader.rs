@@ -299,7 +299,7 @@ impl Reader {
             book.lost(&lane.key, lost);
             return true;
         }
-        let size = stored.message.message.stored_bytes();
+        let size = stored.message.message.encoded_bytes();
         if !gathered.taken.rows.is_empty() && gathered.bytes.saturating_add(size) > max_bytes {
             gathered.closed = true;
             return false;

@@ -10,8 +10,8 @@ use super::schema::position;
 use super::{LaneKey, SpoolMessage};
 use crate::model::{Kind, OutgoingMessage};
 
-/// What a row costs beside its message.
-const ROW_OVERHEAD_BYTES: u64 = 64;
+/// What a row costs beside its texts and its body: the numbers, and SQLite's own header.
+const ROW_OVERHEAD_BYTES: usize = 96;
 
 pub(super) const INSERT: &str = "INSERT INTO messages
     (position, kind, tag, keys, properties, body, bytes, spooled_ms, age_clock_ms, crc)
@@ -40,9 +40,27 @@ pub(super) struct StoredRow {
     pub times: RowTimes,
 }
 
-/// What a message counts for in the limits.
+/// What a message counts for in the limits: never less than its row has.
 pub(super) fn row_bytes(message: &OutgoingMessage) -> u64 {
-    message.stored_bytes() as u64 + ROW_OVERHEAD_BYTES
+    // The JSON of a property: brackets, quotes and commas.
+    const JSON_BYTES: usize = 8;
+    let properties = message.properties.iter();
+    let properties: usize = properties
+        .map(|(name, value)| JSON_BYTES + json_bytes(name) + json_bytes(value))
+        .sum();
+    (ROW_OVERHEAD_BYTES + message.tag.len() + message.keys.len() + properties + message.body.len()) as u64
+}
+
+/// A text inside the quotes of JSON.
+fn json_bytes(text: &str) -> usize {
+    let bytes = text.bytes();
+    bytes
+        .map(|byte| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+            0..0x20 => 6,
+            _ => 1,
+        })
+        .sum()
 }
 
 /// Writes a message as a row of the lane with this id.
@@ -188,5 +206,36 @@ impl Columns<'_> {
                 body: Bytes::copy_from_slice(self.body),
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What counts against `spool.max_bytes` is what is written.
+        #[test]
+        fn a_row_counts_for_no_less_than_it_has(
+            tag in ".{0,40}",
+            keys in ".{0,80}",
+            properties in prop::collection::vec(("[a-zA-Z\"\\\\\u{1}]{0,20}", ".{0,60}|[\u{0}-\u{1f}\"]{0,60}"), 0..30),
+            body in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let message = OutgoingMessage {
+                tag,
+                keys,
+                properties: properties.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+                body: body.into(),
+            };
+            let json = serde_json::to_string(&message.properties).unwrap();
+            // Six numbers of at most nine bytes each, kind, and a byte of header for each column.
+            let numbers_and_kind = 6 * 9 + 8 + 11;
+            let written = message.tag.len() + message.keys.len() + json.len() + message.body.len() + numbers_and_kind;
+            let counted = row_bytes(&message) as usize;
+            prop_assert!(written <= counted, "{written} bytes count for {counted}");
+            prop_assert!(counted <= written + 64, "{written} bytes count for {counted}");
+        }
     }
 }

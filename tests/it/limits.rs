@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::apache::ApacheRocketMq;
+use crate::support::apache::{ApacheOptions, ApacheRocketMq};
 use crate::support::bridge::{Bridge, roombridge_cli};
 use crate::support::java::JavaMessage;
+use crate::support::lying_rocketmq::LyingRocketMq;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::wait_until;
@@ -27,12 +28,16 @@ impl Border {
     fn new(topic: &str, more: &str) -> Border {
         let rocketmq = ApacheRocketMq::shared();
         rocketmq.create_topic(topic, 4);
+        Border::before(&rocketmq.name_server(), topic, "", more)
+    }
+
+    /// `lines` come into `[rocketmq]`.
+    fn before(name_server: &str, topic: &str, lines: &str, more: &str) -> Border {
         let mosquitto = Mosquitto::start(MosquittoOptions::default());
         let bridge = Bridge::start(&format!(
-            "[mqtt]\nurl = \"{}\"\nclient_id = \"bridge-{topic}\"\n[rocketmq]\nname_servers = [\"{}\"]\n\
-             [[binding]]\nfilter = \"room/#\"\ntopic = \"{topic}\"\n{more}",
+            "[mqtt]\nurl = \"{}\"\nclient_id = \"bridge-{topic}\"\n[rocketmq]\nname_servers = [\"{name_server}\"]\n\
+             {lines}\n[[binding]]\nfilter = \"room/#\"\ntopic = \"{topic}\"\n{more}",
             mosquitto.url(),
-            rocketmq.name_server()
         ));
         Border {
             mosquitto,
@@ -298,6 +303,80 @@ fn bodies_up_to_the_limit_are_stored_exactly_and_larger_ones_are_counted() {
         );
     }
     assert_eq!(stored.len(), 2);
+}
+
+/// Hazard 34: a batch is held against the message limit as a whole, by RocketMQ's client and by its broker.
+#[test]
+fn a_full_batch_is_not_over_the_limit() {
+    const LIMIT: usize = 262_144;
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("full", 1);
+    let truthful = LyingRocketMq::start(&rocketmq);
+    let lines = format!("max_message_bytes = {LIMIT}");
+    let border = Border::before(
+        &truthful.name_server(),
+        "full",
+        &lines,
+        "[pipeline]\nlinger_ms = 300\n",
+    );
+    let fast = |number: usize| Message::new("room/message/full", vec![b'0' + (number % 10) as u8; 2_040]);
+    border.publish((0..600).map(fast).collect());
+    wait_until("all are stored", Duration::from_secs(30), || {
+        border.stored() >= 600.0
+    });
+    border.wait_ended();
+    let metrics = border.bridge.metrics();
+    assert_eq!(
+        metrics.value("roombridge_send_failures_total", &[]),
+        0.0,
+        "{}",
+        border.bridge.log_text()
+    );
+    let largest = truthful.told().largest_bytes;
+    assert!(
+        (LIMIT - 8_000..=LIMIT).contains(&largest),
+        "the largest batch has {largest} bytes"
+    );
+}
+
+/// Hazard 33: the broker's limit is lower than ours, and it says so with another code to a batch than to a message alone.
+#[test]
+fn a_message_over_the_brokers_own_limit_becomes_a_dead_letter_with_its_words() {
+    let rocketmq = ApacheRocketMq::start_with(ApacheOptions {
+        extra_lines: vec!["maxMessageSize=262144".to_owned()],
+        ..ApacheOptions::default()
+    });
+    rocketmq.create_topics(&[("low", 1), ("roombridge_dead_letter", 1)]);
+    let border = Border::before(&rocketmq.name_server(), "low", "", "");
+    let large = || Message::new("room/message/1", vec![b'x'; 300_000]);
+    let after: Vec<_> = (0..300)
+        .map(|number| Message::new("room/message/1", format!("{number} {}", "y".repeat(2_000))))
+        .collect();
+    border.publish(
+        [
+            vec![Message::new("room/message/1", "before"), large(), large()],
+            after,
+        ]
+        .concat(),
+    );
+    wait_until("what is behind it is stored", Duration::from_secs(30), || {
+        border.stored() >= 301.0
+    });
+    border.wait_ended();
+    let stored = rocketmq.read_at_least("low", 301, Duration::from_secs(30));
+    let first = |body: &str| body.split(' ').next().unwrap_or_default().to_owned();
+    let bodies: Vec<_> = stored.iter().map(|message| first(&message.body_text())).collect();
+    let wanted: Vec<_> = std::iter::once("before".to_owned())
+        .chain((0..300).map(|n| n.to_string()))
+        .collect();
+    assert_eq!(bodies, wanted, "in order, each once");
+    assert_eq!(border.dead("refused_by_rocketmq"), 2.0);
+    assert_eq!(
+        border.log_lines_with("size exceeded"),
+        1,
+        "{}",
+        border.bridge.log_text()
+    );
 }
 
 #[test]

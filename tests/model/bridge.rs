@@ -11,8 +11,8 @@ use roombridge::data_dir::{QueueTables, SessionState};
 use roombridge::model::{Clock, MessageIds};
 use roombridge::pipeline::ports::SoleHolder;
 use roombridge::pipeline::{
-    Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber, Remembered, Sending,
-    SpoolUse, Uplink, UplinkParts, intake, tail,
+    Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber,
+    Remembered, Sending, SpoolUse, Uplink, UplinkParts, intake, tail,
 };
 use roombridge::spool::memory::MemorySpool;
 use roombridge::telemetry::{Metrics, Readiness};
@@ -266,6 +266,7 @@ impl Carrier {
                 alarm: Alarm::new(clock.clone()),
                 accept_not_durable: false,
                 give_up_after: Duration::from_secs(setup.give_up_after_s),
+                accepted: Accepted::default(),
                 drain_permits: Arc::new(Semaphore::new(2)),
                 taken_over: AtomicBool::new(false),
                 stopping: CancellationToken::new(),

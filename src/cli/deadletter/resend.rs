@@ -91,32 +91,38 @@ impl Resender {
         });
         match self.send(batch).await {
             Ok(()) => Ok(Resent::Stored(topic)),
-            Err(FailureKind::MessageIllegal) => Ok(Resent::StillDead("RocketMQ calls it illegal".to_owned())),
-            Err(kind) => bail!(
-                "RocketMQ did not store {} in topic {topic} ({}); it stays a dead letter, try again when that is over",
+            Err((FailureKind::MessageIllegal, words)) => {
+                Ok(Resent::StillDead(format!("RocketMQ calls it illegal ({words})")))
+            }
+            Err((_, words)) => bail!(
+                "RocketMQ did not store {} in topic {topic} ({words}); it stays a dead letter, try again when that is over",
                 letter.id,
-                kind.as_str()
             ),
         }
     }
 
-    /// A few attempts, for what may pass by itself; the last failure.
-    async fn send(&self, batch: Arc<Batch>) -> Result<(), FailureKind> {
-        let mut failure = FailureKind::Unknown;
+    /// A few attempts, for what may pass by itself; the last failure, in RocketMQ's words if it said any.
+    async fn send(&self, batch: Arc<Batch>) -> Result<(), (FailureKind, String)> {
+        let mut failure = Sent::Failed(FailureKind::Unknown);
         for attempt in 1..=ATTEMPTS {
             failure = match self.sink.send(batch.clone()).await.into_iter().next() {
                 Some(Sent::Stored(_)) => return Ok(()),
                 Some(Sent::NotDurable(..)) if self.accept_not_durable => return Ok(()),
-                Some(Sent::NotDurable(_, why)) => FailureKind::NotDurable(why),
-                Some(Sent::Failed(FailureKind::MessageIllegal)) => return Err(FailureKind::MessageIllegal),
-                Some(Sent::Failed(kind)) => kind,
-                None => FailureKind::Unknown,
+                Some(other) => other,
+                None => Sent::Failed(FailureKind::Unknown),
             };
+            if failure.failure() == Some(FailureKind::MessageIllegal) {
+                break;
+            }
             if attempt < ATTEMPTS {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        Err(failure)
+        let kind = failure.failure().unwrap_or(FailureKind::Unknown);
+        Err(match failure {
+            Sent::Refused(refusal) => (kind, refusal.to_string()),
+            Sent::Stored(_) | Sent::NotDurable(..) | Sent::Failed(_) => (kind, kind.as_str().to_owned()),
+        })
     }
 
     /// The queue that the bridge would use, so that a room stays in one.

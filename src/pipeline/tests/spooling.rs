@@ -1,5 +1,6 @@
 //! Stories of lanes and spool.
 
+mod refusals;
 mod world;
 
 use world::{Process, Store};

@@ -12,11 +12,13 @@ use crate::binding::{BindingSettings, RuleSet};
 use crate::config::BindingConfig;
 use crate::data_dir::QueueTables;
 use crate::model::{
-    Arrival, Clock, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Sent, SessionStamp, StoredAt,
+    Arrival, Clock, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Refusal, Sent, SessionStamp,
+    StoredAt,
 };
 use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink, SoleHolder};
 use crate::pipeline::{
-    Alarm, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse, intake,
+    Accepted, Alarm, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse,
+    intake,
 };
 use crate::spool::Overflow;
 use crate::spool::memory::MemorySpool;
@@ -35,6 +37,8 @@ pub(super) struct Store {
     pub illegal: Mutex<Option<String>>,
     /// A send to that queue panics.
     pub dies: Mutex<Option<i32>>,
+    /// A batch of the topic `room` that holds one of these is answered with code 1.
+    pub refused: Mutex<Vec<String>>,
     pub stored: Mutex<Vec<(String, i32, String)>>,
 }
 
@@ -84,20 +88,32 @@ impl Sink for Store {
         } else {
             failure
         };
-        if failure.is_none() {
+        let marked = self.refused.lock().unwrap();
+        let holds_marked = batch
+            .messages
+            .iter()
+            .any(|message| marked.contains(&body(message)));
+        let answered = (holds_marked && &*batch.topic == "room") || failure == Some(FailureKind::Refused);
+        if failure.is_none() && !answered {
             let stored = batch
                 .messages
                 .iter()
                 .map(|message| (batch.topic.to_string(), batch.queue.id, body(message)));
             self.stored.lock().unwrap().extend(stored);
         }
-        let answer = failure.map_or(
+        let refusal = Sent::Refused(Refusal {
+            kind: FailureKind::Refused,
+            code: 1,
+            remark: "java.lang.IllegalStateException: not this one".into(),
+        });
+        let answer = failure.filter(|_| !answered).map_or(
             Sent::Stored(StoredAt {
                 queue_id: batch.queue.id,
                 queue_offset: 0,
             }),
             Sent::Failed,
         );
+        let answer = if answered { refusal } else { answer };
         let time = *self.send_time.lock().unwrap();
         Box::pin(async move {
             tokio::time::sleep(time).await;
@@ -181,6 +197,7 @@ impl Process {
                 alarm: Alarm::new(clock.clone()),
                 accept_not_durable: false,
                 give_up_after,
+                accepted: Accepted::default(),
                 drain_permits: Arc::new(Semaphore::new(2)),
                 taken_over: AtomicBool::new(false),
                 stopping: CancellationToken::new(),

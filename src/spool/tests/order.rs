@@ -146,7 +146,7 @@ async fn a_take_keeps_its_limits_and_serves_all_slots() {
 
     let one = spool.take(topic(), vec![1], 10, 1).await.unwrap();
     assert_eq!(one.rows.len(), 1, "at least one");
-    let size = one.rows[0].1.message.stored_bytes();
+    let size = one.rows[0].1.message.encoded_bytes();
     let two = spool
         .take(topic(), vec![1], 10, 2 * size + size / 2)
         .await

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::row::{Allowed, Row, Victim};
 use super::story::{Setup, Stage, Story};
 use crate::support::lying_rocketmq::{Lie, LyingRocketMq, code};
+use crate::support::metrics::Metrics;
 
 /// An answer that does not come is not waited for so long in these stories.
 const SEND_TIMEOUT: &str = "send_timeout_ms = 500";
@@ -224,4 +225,97 @@ fn full_ten_times_slower_for_a_minute() {
     let setup = Setup::new(Victim::RocketMq, "20_ten_times_slower", title, true).per_second(1000);
     let (row, _) = lied_to(setup, Lie::Slow(90_000), 60.0);
     assert!(row.most_spooled > 10_000, "it was slow: {row:#?}");
+}
+
+/// Number 200 of publisher 1 goes to room 0 of 40.
+const ONE_MESSAGE: &[u8] = b"p1-0-200 ";
+
+fn refuse_one() -> Lie {
+    Lie::RefusedWith(ONE_MESSAGE.to_vec(), code::SYSTEM_ERROR)
+}
+
+/// Hazard 33: code 1 for one message, whatever it is sent with: it holds its own room only, and not for good.
+fn one_refused(full: bool) {
+    let title = "RocketMQ answers code 1 to one message, alone or in a batch";
+    let (mut story, lying) = open(setup("30_one_refused", title, full));
+    lying.lie(refuse_one());
+    let patience = if full { 40.0 } else { 20.0 };
+    story.talk(patience);
+    story.fault_ends();
+    let row = story.end();
+    row.check(Allowed::default());
+    let stored = (row.dead_lettered, row.stored);
+    assert_eq!(stored, (1, row.acked_to_publisher - 1), "{row:#?}");
+    assert!(lying.told().lies >= 6, "{:?}", lying.told());
+}
+
+#[test]
+fn short_one_refused() {
+    one_refused(false);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_one_refused() {
+    one_refused(true);
+}
+
+/// Hazard 33: code 1 for everything says nothing about any message.
+#[test]
+#[ignore = "make faults"]
+fn full_everything_refused() {
+    let title = "RocketMQ answers code 1 to everything for 20 s";
+    let (row, _) = lied_to(
+        setup("31_everything_refused", title, true),
+        Lie::Refused(code::SYSTEM_ERROR),
+        20.0,
+    );
+    assert_eq!((row.dead_lettered, row.duplicates), (0, 0), "{row:#?}");
+}
+
+/// Hazard 33: the one that is to blame is still found when the others are taken again.
+#[test]
+#[ignore = "make faults"]
+fn full_everything_refused_and_then_one() {
+    let title = "RocketMQ answers code 1 to everything for 20 s, and to one message for good";
+    let (mut story, lying) = open(setup("32_everything_then_one", title, true));
+    lying.lie(refuse_one());
+    story.talk_until_acknowledged(1000);
+    lying.lie(Lie::Refused(code::SYSTEM_ERROR));
+    story.talk(20.0);
+    lying.lie(refuse_one());
+    story.fault_ends();
+    story.talk(20.0);
+    let row = story.end();
+    row.check(Allowed::default());
+    assert_eq!(
+        (row.dead_lettered, row.stored),
+        (1, row.acked_to_publisher - 1),
+        "{row:#?}"
+    );
+}
+
+/// Hazard 34: batches that are full to the limit are taken; none is over it.
+#[test]
+#[ignore = "make faults"]
+fn full_batches_at_the_limit() {
+    const LIMIT: usize = 16_384;
+    let title = "every batch full to rocketmq.max_message_bytes (16 KiB, 2,000 msg/s)";
+    let mut setup = setup("33_batches_at_the_limit", title, true).per_second(2000);
+    setup.rocketmq_lines = format!("{SEND_TIMEOUT}\nmax_message_bytes = {LIMIT}");
+    setup.more_config = "[pipeline]\nlinger_ms = 300\n".to_owned();
+    let (mut story, lying) = open(setup);
+    story.talk(15.0);
+    story.fault_ends();
+    let (row, failures) = {
+        let url = story.bridge.url("/metrics");
+        story.end_and(move || {
+            let (_, text) = crate::support::bridge::get(&url).expect("the bridge runs");
+            Metrics::parse(&text).value("roombridge_send_failures_total", &[])
+        })
+    };
+    row.check(Allowed::default());
+    assert_eq!((row.dead_lettered, failures), (0, 0.0), "{row:#?}");
+    let largest = lying.told().largest_bytes;
+    assert!((LIMIT * 3 / 4..=LIMIT).contains(&largest), "{largest} bytes");
 }

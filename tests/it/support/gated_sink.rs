@@ -12,7 +12,7 @@ use roombridge::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, Syst
 use roombridge::mqtt::{SessionParts, Subscriber};
 use roombridge::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
 use roombridge::pipeline::{
-    Alarm, BatchLimits, DeadLetters, Link, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
+    Accepted, Alarm, BatchLimits, DeadLetters, Link, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
 };
 use roombridge::telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, mpsc, watch};
@@ -189,6 +189,7 @@ impl UplinkUnderTest {
                 alarm: Alarm::new(clock.clone()),
                 accept_not_durable: false,
                 give_up_after: Duration::from_secs(3600),
+                accepted: Accepted::default(),
                 drain_permits: Arc::new(tokio::sync::Semaphore::new(2)),
                 taken_over: AtomicBool::new(false),
                 stopping: CancellationToken::new(),

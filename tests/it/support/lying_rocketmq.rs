@@ -23,6 +23,7 @@ const DEAD_LETTERS: &str = "roombridge_dead_letter";
 
 /// RocketMQ's answer codes.
 pub mod code {
+    pub const SYSTEM_ERROR: i64 = 1;
     pub const SYSTEM_BUSY: i64 = 2;
     pub const FLUSH_DISK_TIMEOUT: i64 = 10;
     pub const SLAVE_NOT_AVAILABLE: i64 = 11;
@@ -43,6 +44,8 @@ pub enum Lie {
     Refused(i64),
     /// A send of which one message holds these bytes is not stored: MESSAGE_ILLEGAL. As a dead letter it is legal.
     IllegalWith(Vec<u8>),
+    /// The same with this code, for which no broker has a meaning of its own.
+    RefusedWith(Vec<u8>, i64),
     /// Sends come through at this pace, in bytes of a second.
     Slow(u64),
 }
@@ -61,6 +64,8 @@ pub struct Told {
     pub sends: u64,
     pub lies: u64,
     pub connections: u64,
+    /// The largest body of a send, in bytes.
+    pub largest_bytes: usize,
 }
 
 struct Shared {
@@ -162,7 +167,11 @@ impl Shared {
 
     /// The lie for this send, counted.
     fn lie_for(&self, header: &Value, body: &[u8]) -> Option<Lie> {
-        self.told().sends += 1;
+        {
+            let mut told = self.told();
+            told.sends += 1;
+            told.largest_bytes = told.largest_bytes.max(body.len());
+        }
         let mut plan = self.plan();
         let current = plan.as_mut()?;
         let fields = &header["extFields"];
@@ -171,7 +180,7 @@ impl Shared {
         if current.queue.is_some() && current.queue != queue {
             return None;
         }
-        if let Lie::IllegalWith(marker) = &current.lie {
+        if let Lie::IllegalWith(marker) | Lie::RefusedWith(marker, _) = &current.lie {
             let topic = fields.get("b").or_else(|| fields.get("topic"));
             let is_dead_letter = topic.and_then(Value::as_str) == Some(DEAD_LETTERS);
             if is_dead_letter || !body.windows(marker.len()).any(|window| window == marker) {
@@ -289,7 +298,9 @@ async fn requests(
             .and_then(|header| header["opaque"].as_i64())
             .unwrap_or(0);
         match lie {
-            Some(Lie::Refused(code)) => drop(answers.send(answer(opaque, code)).await),
+            Some(Lie::Refused(code) | Lie::RefusedWith(_, code)) => {
+                drop(answers.send(answer(opaque, code)).await)
+            }
             Some(Lie::IllegalWith(_)) => drop(answers.send(answer(opaque, MESSAGE_ILLEGAL)).await),
             Some(Lie::Slow(bytes_per_s)) => {
                 let bytes = frame.bytes();
@@ -340,7 +351,7 @@ async fn replies(
                 frame.header = header.to_string().into_bytes();
                 drop(answers.send(frame.bytes()).await);
             }
-            Some(Lie::Refused(_) | Lie::IllegalWith(_) | Lie::Slow(_)) | None => {
+            Some(Lie::Refused(_) | Lie::RefusedWith(..) | Lie::IllegalWith(_) | Lie::Slow(_)) | None => {
                 drop(answers.send(frame.bytes()).await);
             }
         }

@@ -1,0 +1,80 @@
+//! RocketMQ's answer that it did not take a send, in its own words.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::FailureKind;
+
+/// See the module's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub kind: FailureKind,
+    /// Of the remoting protocol, `ResponseCode`.
+    pub code: i32,
+    /// May be empty.
+    pub remark: Arc<str>,
+}
+
+impl Refusal {
+    /// Whether it is the same answer: code and remark, without the words that have a digit, because those are times,
+    /// addresses and ids, which differ between two answers that mean the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.kind, self.code) == (other.kind, other.code) && words(&self.remark).eq(words(&other.remark))
+    }
+}
+
+fn words(remark: &str) -> impl Iterator<Item = &str> {
+    let words = remark.split(|letter: char| !letter.is_alphanumeric());
+    words.filter(|word| !word.is_empty() && !word.contains(|letter: char| letter.is_numeric()))
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// A remark can hold a whole stack.
+        const SHOWN_BYTES: usize = 300;
+        let end = self.remark.floor_char_boundary(SHOWN_BYTES);
+        let beginning = self.remark.get(..end).unwrap_or_default();
+        match beginning {
+            "" => write!(f, "code {}", self.code),
+            _ => write!(f, "code {}, {beginning}", self.code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: i32, remark: &str) -> Refusal {
+        Refusal {
+            kind: FailureKind::Refused,
+            code,
+            remark: remark.into(),
+        }
+    }
+
+    #[test]
+    fn times_addresses_and_ids_do_not_make_another_answer() {
+        let first = refusal(
+            1,
+            "store of 10.0.0.1:10911 failed at 2026-11-27 10:00:01.250, msg 0A0B0C: no room",
+        );
+        let later = refusal(
+            1,
+            "store of 10.0.0.2:10911 failed at 2026-11-27 10:00:03.7, msg 1FFF2: no room",
+        );
+        assert!(first.is_like(&later));
+        assert!(!first.is_like(&refusal(2, &first.remark)), "another code");
+        assert!(
+            !first.is_like(&refusal(1, "store failed: no disk")),
+            "other words"
+        );
+    }
+
+    #[test]
+    fn a_long_remark_is_shown_in_part() {
+        let shown = refusal(1, &"\u{e4}".repeat(1_000)).to_string();
+        assert!(shown.len() < 330, "{} bytes", shown.len());
+        assert_eq!(refusal(215, "").to_string(), "code 215");
+    }
+}
