@@ -76,10 +76,10 @@ fn full_terminated() {
 /// The log's reader goes (`2>&1 | head -4`), or its disk is full; then the MQTT broker and RocketMQ give it much to say.
 fn log_is_not_taken(full: bool) {
     let title = "its log has lost its reader, then lies on a full disk, while both brokers go away; stopped (SIGTERM) each time";
-    let stage = Stage::new(setup("21_log_not_taken", title, full));
-    let bridge = Bridge::start_speaking_to(&stage.config(), &[], Some(without_reader()));
+    let stage = Stage::new(setup("22_log_not_taken", title, full));
+    let mut bridge = Bridge::start_speaking_to(&stage.config(), &[], Some(without_reader()));
+    bridge.wait_ready();
     let mut story = stage.open_with(bridge);
-    story.bridge.wait_ready();
     for next in [on_a_full_disk as fn() -> Stdio, without_reader] {
         story.talk(0.5);
         story.stage.rocketmq.pause_broker();
