@@ -200,6 +200,7 @@ impl Subscriptions {
                 entry.reach(Turn::Granted {
                     at_most_once: code == 0,
                 });
+                tracing::info!(filter = entry.kept.filter, "subscribed");
                 entry.kept.granted = (code > 0).then(|| entry.kept.granted.unwrap_or(now));
             }
             [IDENTIFIERS_NOT_SUPPORTED] if identified => {
