@@ -145,7 +145,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 const MAX_LINES: usize = 500;
 
 /// `docs/HAZARDS.md` counts so many.
-const HAZARDS: std::ops::RangeInclusive<usize> = 1..=30;
+const HAZARDS: std::ops::RangeInclusive<usize> = 1..=33;
 
 #[test]
 fn every_hazard_is_named_by_a_test() {

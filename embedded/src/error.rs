@@ -44,7 +44,8 @@ pub enum EmbeddedError {
     )]
     MqttStart { folder: PathBuf, reason: String },
     #[error(
-        "the embedded RocketMQ did not start ({reason}): if its files are damaged, move the folder {} away",
+        "the embedded RocketMQ did not start ({reason}): it does not on a disk that is 90 % full; if its files are damaged, \
+         move the folder {} away",
         folder.display()
     )]
     RocketMqStart { folder: PathBuf, reason: String },

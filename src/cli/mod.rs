@@ -105,7 +105,7 @@ fn run_to_its_end(command: Command) -> ExitCode {
     runtime.shutdown_background();
     ended.unwrap_or_else(|error| {
         output::end_of_writing(&error).unwrap_or_else(|| {
-            output::aside(format_args!("error: {error:#}"));
+            output::aside(format_args!("error: {}", in_words(&error)));
             let configuration = error.is::<ConfigError>() || error.is::<RuleError>();
             ExitCode::from(if configuration { USAGE } else { FAILED })
         })
@@ -154,5 +154,36 @@ fn in_file(error: anyhow::Error, file: &Path) -> anyhow::Error {
         error.context(file.display().to_string())
     } else {
         error
+    }
+}
+
+/// An error with its causes, each once: the words of some hold those of their cause already.
+fn in_words(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(ToString::to_string);
+    causes.fold(String::new(), |mut words, cause| {
+        if !words.contains(&cause) {
+            words.push_str(if words.is_empty() { "" } else { ": " });
+            words.push_str(&cause);
+        }
+        words
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_its_cause_once() {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let words = missing.to_string();
+        let path = std::path::PathBuf::from("a.toml");
+        let holds_its_cause = ConfigError::Unreadable {
+            path,
+            source: missing,
+        };
+        let said = in_words(&anyhow::Error::from(holds_its_cause).context("the start failed"));
+        assert_eq!(said.matches(&words).count(), 1, "{said}");
+        assert!(said.starts_with("the start failed: cannot read"), "{said}");
     }
 }

@@ -35,7 +35,7 @@ use crate::config::ClassroomConfig;
 use crate::consumer::{Item, Place};
 use crate::data_dir::{DataDir, DataDirError, answered};
 use crate::model::{Clock, MessageIds};
-use crate::pipeline::{DeadLetters, Intake, Told};
+use crate::pipeline::{DeadLetters, Intake, Told, die_with};
 use crate::telemetry::Metrics;
 use open::Open;
 use requests::Seen;
@@ -157,7 +157,7 @@ impl Lesson {
                 }
                 Some(buried) = self.burying.join_next() => match buried {
                     Ok(number) => self.told(number, Told::Kept),
-                    Err(error) => return tracing::error!(%error, "a dead letter was not put aside; please report this"),
+                    Err(died) => die_with(died),
                 },
                 written = answered(&mut self.unwritten.saving) => self.mutes_written(written).await,
                 _ = again.tick() => {

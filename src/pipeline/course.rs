@@ -80,7 +80,7 @@ impl Course {
     pub fn split(&mut self, part: Part) {
         match part.split() {
             Ok(halves) => self.put_back_both(halves),
-            Err(single) => self.put_back(single),
+            Err(single) => self.put_back(*single),
         }
     }
 
@@ -198,9 +198,9 @@ impl Part {
     }
 
     /// Two halves, or the part itself if it is a single message.
-    pub fn split(mut self) -> Result<(Self, Self), Self> {
+    pub fn split(mut self) -> Result<(Self, Self), Box<Self>> {
         if self.places.len() < 2 {
-            return Err(self);
+            return Err(Box::new(self));
         }
         let middle = self.places.len() / 2;
         let places = self.places.split_off(middle);

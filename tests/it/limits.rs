@@ -305,7 +305,7 @@ fn bodies_up_to_the_limit_are_stored_exactly_and_larger_ones_are_counted() {
     assert_eq!(stored.len(), 2);
 }
 
-/// Hazard 34: a batch is held against the message limit as a whole, by RocketMQ's client and by its broker.
+/// Hazard 31: a batch is held against the message limit as a whole, by RocketMQ's client and by its broker.
 #[test]
 fn a_full_batch_is_not_over_the_limit() {
     const LIMIT: usize = 262_144;

@@ -106,7 +106,10 @@ pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     };
     let mut report = Report::default();
     report.line(told(&summary, arguments.json)?);
-    report.end(if let Some(why) = poisoned {
+    report.end(if let Some(what) = lifecycle.failure() {
+        aside(format_args!("error: {what}; please report this with the log"));
+        ExitCode::from(FAILED)
+    } else if let Some(why) = poisoned {
         aside(format_args!("error: {why}; docs/SPOOL.md says what to do"));
         ExitCode::from(FAILED)
     } else if left == 0 {

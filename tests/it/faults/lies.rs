@@ -295,7 +295,7 @@ fn full_everything_refused_and_then_one() {
     );
 }
 
-/// Hazard 34: batches that are full to the limit are taken; none is over it.
+/// Hazard 31: batches that are full to the limit are taken; none is over it.
 #[test]
 #[ignore = "make faults"]
 fn full_batches_at_the_limit() {
