@@ -311,7 +311,7 @@ fn a_full_batch_is_not_over_the_limit() {
     const LIMIT: usize = 262_144;
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topic("full", 1);
-    let truthful = LyingRocketMq::start(&rocketmq);
+    let truthful = LyingRocketMq::start(rocketmq);
     let lines = format!("max_message_bytes = {LIMIT}");
     let border = Border::before(
         &truthful.name_server(),
@@ -365,7 +365,7 @@ fn a_message_over_the_brokers_own_limit_becomes_a_dead_letter_with_its_words() {
     border.wait_ended();
     let stored = rocketmq.read_at_least("low", 301, Duration::from_secs(30));
     let first = |body: &str| body.split(' ').next().unwrap_or_default().to_owned();
-    let bodies: Vec<_> = stored.iter().map(|message| first(&message.body_text())).collect();
+    let bodies: Vec<_> = stored.iter().map(|message| first(message.body_text())).collect();
     let wanted: Vec<_> = std::iter::once("before".to_owned())
         .chain((0..300).map(|n| n.to_string()))
         .collect();
