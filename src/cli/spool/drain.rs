@@ -76,7 +76,8 @@ pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
         let bar = progress_bar(BAR);
         bar.set_length(at_start);
         let poisoned = until_empty(&*spool, &bar, &lifecycle).await;
-        // The door shuts: what is on its way ends, and nothing more is read.
+        // The door shuts: what is on its way ends, and nothing more is read. From here on its end is wanted.
+        lifecycle.drain.cancel();
         drop(door);
         uplink
             .await
