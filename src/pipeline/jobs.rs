@@ -40,6 +40,8 @@ pub(super) enum Finished {
         answer: Result<Taken, SpoolError>,
     },
     Removed,
+    /// Whether the spool has room.
+    Room(Result<(), SpoolError>),
     Buried {
         topic: Arc<str>,
         dying: Vec<Dying>,

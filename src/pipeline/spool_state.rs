@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ports::BoxFuture;
 use crate::spool::{Overflow, SpoolError};
 use crate::telemetry::{Metrics, Readiness};
 
@@ -27,6 +28,7 @@ pub(super) struct SpoolState {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     state: State,
+    asking: bool,
 }
 
 impl SpoolState {
@@ -40,6 +42,7 @@ impl SpoolState {
             metrics,
             readiness,
             state: State::Accepts,
+            asking: false,
         }
     }
 
@@ -52,6 +55,25 @@ impl SpoolState {
         if let Some(overflow) = &self.overflow {
             self.metrics.spool_bytes.set(overflow.depth().bytes as i64);
         }
+    }
+
+    /// A question to the spool, if its last answer may be out of date; [`SpoolState::told`] gets the answer.
+    pub fn ask(&mut self) -> Option<BoxFuture<'static, Result<(), SpoolError>>> {
+        let overflow = self.overflow.as_ref()?;
+        // It may have broken where nobody waited for an answer.
+        let has_broken = overflow.poisoned().is_some() && self.state != State::Poisoned;
+        let may_have_room = self.state == State::Full;
+        if self.asking || !(has_broken || may_have_room) {
+            return None;
+        }
+        self.asking = true;
+        Some(overflow.room())
+    }
+
+    /// What it answered.
+    pub fn told(&mut self, answer: Result<(), SpoolError>) {
+        self.asking = false;
+        self.note(answer);
     }
 
     /// A write was answered.

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::Ends;
@@ -30,6 +31,8 @@ use crate::spool::{Appended, RowKey, SpoolError, Taken};
 /// How long no send starts after the loss of the MQTT link: the session's next holder would get the same messages,
 /// so the CONNACK is awaited. Longer than that nobody else can have it, because the broker itself is away.
 const HOLD_AFTER_LINK_LOSS: Duration = Duration::from_secs(10);
+/// How old the state of the spool gets in the metrics while nothing is written to it.
+const LOOK_AT_THE_SPOOL_EVERY: Duration = Duration::from_secs(5);
 const INTAKE_AT_ONCE: usize = 512;
 
 /// See the module's words.
@@ -78,6 +81,8 @@ impl Uplink {
         self.find_lanes_in_the_spool().await;
         let mut arrived = Vec::with_capacity(INTAKE_AT_ONCE);
         let mut subscriber_lives = true;
+        let mut looks = tokio::time::interval(LOOK_AT_THE_SPOOL_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.open || !self.is_idle() {
             self.start_what_can_start();
             let due_in = self.next_due_in();
@@ -100,6 +105,7 @@ impl Uplink {
                     }
                 }
                 () = tokio::time::sleep(due_in.unwrap_or_default()), if due_in.is_some() => {}
+                _ = looks.tick() => self.ask_for_room(),
             }
             while let Some(finished) = self.running.try_join_next() {
                 self.finish(finished).await;
@@ -302,7 +308,11 @@ impl Uplink {
                 queue_index,
                 answer,
             }) => self.read(topic, queue_index, answer),
-            Ok(Finished::Removed) => self.spool_state.rows_left(),
+            Ok(Finished::Removed) => {
+                self.spool_state.rows_left();
+                self.ask_for_room();
+            }
+            Ok(Finished::Room(answer)) => self.spool_state.told(answer),
             Ok(Finished::Buried { topic, dying }) => self.buried(topic, dying).await,
             // Its messages stay without an end and its lane stays busy: not acknowledged, thus not lost.
             Err(error) => {
@@ -407,6 +417,13 @@ impl Uplink {
         self.books.left_the_spool(&topic, &left);
         self.books.settle(&topic, settled).await;
         self.remove(topic, rows);
+    }
+
+    /// Nothing may be written any more that would tell.
+    fn ask_for_room(&mut self) {
+        if let Some(asking) = self.spool_state.ask() {
+            self.running.spawn(async { Finished::Room(asking.await) });
+        }
     }
 
     fn remove(&mut self, topic: Arc<str>, rows: Vec<RowKey>) {

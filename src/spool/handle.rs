@@ -199,6 +199,19 @@ impl Overflow for SqliteSpool {
         self.shared.book().depth()
     }
 
+    fn room(&self) -> BoxFuture<'static, Result<(), SpoolError>> {
+        let (queue, requests, shared) = (self.queue.clone(), self.requests.clone(), self.shared.clone());
+        let request_shared = shared.clone();
+        let request = async move {
+            let _place = place(queue, 1).await?;
+            let (reply, answer) = oneshot::channel();
+            let room = Request::Room { reply, _place };
+            requests.send(room).map_err(|_| ended(&request_shared))?;
+            Ok(answer)
+        };
+        ask(shared, request).boxed()
+    }
+
     fn poisoned(&self) -> Option<String> {
         self.shared.poisoned().map(str::to_owned)
     }

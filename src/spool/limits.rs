@@ -6,6 +6,9 @@ use super::{Depth, SpoolSettings};
 use crate::model::WhenFull;
 use crate::storage;
 
+/// One part of so many.
+const SOME_ROOM: u64 = 20;
+
 pub(super) struct Limits {
     settings: SpoolSettings,
     folder: PathBuf,
@@ -40,6 +43,18 @@ impl Limits {
     /// True if it would not fit into an empty spool.
     pub(super) fn never_fits(&self, more: Depth) -> bool {
         self.excess(Depth::default(), more) != Depth::default()
+    }
+
+    /// Why it should not be called open. Some room is asked for, or it would be open and full again with every message.
+    pub(super) fn why_no_room(&self, now: Depth) -> Option<String> {
+        let some = Depth {
+            messages: self.settings.max_messages / SOME_ROOM,
+            bytes: self.settings.max_bytes / SOME_ROOM,
+        };
+        if self.excess(now, some) != Depth::default() {
+            return Some(self.full_reason(now));
+        }
+        self.disk_is_low().map(|free| self.low_disk_reason(free))
     }
 
     /// Free bytes, if they are too few. Not known counts as enough: the write itself will tell.

@@ -62,6 +62,12 @@ impl MemorySpool {
             .collect()
     }
 
+    /// Out of use from now on, without having been asked for anything.
+    pub fn break_down(&self) {
+        let why = "an error of the model's disk".to_owned();
+        *self.poisoned.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
     pub fn letters(&self) -> Vec<DeadLetter> {
         self.disk().letters.clone()
     }
@@ -93,9 +99,8 @@ impl MemorySpool {
         }
         let mut disk = self.disk();
         if disk.faults.poison {
-            let why = "an error of the model's disk".to_owned();
-            *self.poisoned.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-            return Err(SpoolError::Poisoned(why));
+            self.break_down();
+            return Err(SpoolError::Poisoned(self.poisoned().unwrap_or_default()));
         }
         if disk.faults.full {
             return Err(SpoolError::Full("the model's disk is full".to_owned()));
@@ -226,6 +231,17 @@ impl Overflow for MemorySpool {
             })
             .collect();
         Box::pin(std::future::ready(Ok(rows)))
+    }
+
+    fn room(&self) -> BoxFuture<'static, Result<(), SpoolError>> {
+        let spool = self.handle();
+        Box::pin(async move {
+            match (spool.poisoned(), spool.disk().faults.full) {
+                (Some(why), _) => Err(SpoolError::Poisoned(why)),
+                (None, true) => Err(SpoolError::Full("the model's disk is full".to_owned())),
+                (None, false) => Ok(()),
+            }
+        })
     }
 
     fn depth(&self) -> Depth {

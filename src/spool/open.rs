@@ -184,6 +184,7 @@ fn start(
         before_commit,
         pending: Vec::new(),
         clock_written_ms: opened.running_ms,
+        file_is_full: false,
     };
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
         let thread = thread::Builder::new().name(name.to_owned());

@@ -123,6 +123,9 @@ pub trait Overflow: Send + Sync + 'static {
     /// Messages and bytes on the disk now; cheap.
     fn depth(&self) -> Depth;
 
+    /// Whether it would take messages now, whatever its last answer was.
+    fn room(&self) -> BoxFuture<'static, Result<(), SpoolError>>;
+
     /// The reason why nothing more is taken in, if so.
     fn poisoned(&self) -> Option<String>;
 

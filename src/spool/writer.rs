@@ -51,6 +51,11 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<(), SpoolError>>,
         _place: OwnedSemaphorePermit,
     },
+    /// Would it take messages?
+    Room {
+        reply: oneshot::Sender<Result<(), SpoolError>>,
+        _place: OwnedSemaphorePermit,
+    },
     /// The reader met rows that are expired or damaged; the book knows.
     Discard(DiskRemoval),
 }
@@ -68,6 +73,8 @@ pub(super) struct Writer {
     /// Removals that are not in the file yet.
     pub pending: Vec<DiskRemoval>,
     pub clock_written_ms: i64,
+    /// The last commit found no room in the file, or was kept waiting by another process.
+    pub file_is_full: bool,
 }
 
 type Answers = Vec<Result<Appended, SpoolError>>;
@@ -96,6 +103,7 @@ impl Writer {
     fn serve(&mut self, first: Option<Request>, requests: &Receiver<Request>) {
         let mut appends = Vec::new();
         let mut removed = Vec::new();
+        let mut asked = Vec::new();
         let mut bytes = 0;
         let mut next = first;
         while let Some(request) = next {
@@ -110,10 +118,11 @@ impl Writer {
                     self.pending.extend(self.shared.book().remove(&topic, rows));
                     removed.push(reply);
                 }
+                Request::Room { reply, .. } => asked.push(reply),
                 Request::Discard(removal) => self.pending.push(removal),
             }
             let full = bytes >= GROUP_BYTES
-                || appends.len() + removed.len() >= GROUP_REQUESTS
+                || appends.len() + removed.len() + asked.len() >= GROUP_REQUESTS
                 || self.pending.len() >= GROUP_REMOVALS;
             next = if full { None } else { requests.try_recv().ok() };
         }
@@ -122,7 +131,24 @@ impl Writer {
             // Also when it found no room, or the spool is poisoned: the rows are needed no more.
             let _ = reply.send(Ok(()));
         }
+        for reply in asked {
+            let _ = reply.send(self.room());
+        }
         self.checkpoint();
+    }
+
+    fn room(&mut self) -> Result<(), SpoolError> {
+        if self.shared.poisoned().is_some() {
+            return Err(self.refusal());
+        }
+        if self.file_is_full {
+            self.commit(&[], 0).map_err(|error| match error {
+                StorageError::Full(reason) | StorageError::Busy(reason) => SpoolError::Full(reason),
+                StorageError::Io(_) | StorageError::Corrupt(_) => self.poison(&error),
+            })?;
+        }
+        let reason = self.limits.why_no_room(self.shared.book().depth());
+        reason.map_or(Ok(()), |reason| Err(SpoolError::Full(reason)))
     }
 
     fn commit_group(&mut self, appends: Vec<Append>) {
@@ -190,6 +216,12 @@ impl Writer {
 
     /// One transaction. `free_bytes`: so much of the oldest is dropped first, because the file itself has no room.
     fn commit(&mut self, appends: &[Append], free_bytes: u64) -> Result<Answers, StorageError> {
+        let result = self.commit_now(appends, free_bytes);
+        self.file_is_full = matches!(result, Err(StorageError::Full(_) | StorageError::Busy(_)));
+        result
+    }
+
+    fn commit_now(&mut self, appends: &[Append], free_bytes: u64) -> Result<Answers, StorageError> {
         let running_ms = self.clock.running_ms();
         let path = &self.path;
         let failed = |error: rusqlite::Error| StorageError::of(&error, path);
@@ -203,10 +235,11 @@ impl Writer {
         for append in appends {
             answers.push(stage.append(append).map_err(failed)?);
         }
-        if stage.is_unchanged() {
+        if stage.is_unchanged() && !self.file_is_full {
             return Ok(answers);
         }
-        let write_clock = running_ms - self.clock_written_ms >= CLOCK_STEP_MS;
+        // Without anything else to write, this tells whether the file has room again.
+        let write_clock = self.file_is_full || running_ms - self.clock_written_ms >= CLOCK_STEP_MS;
         if write_clock {
             stage.write_clock(running_ms).map_err(failed)?;
         }

@@ -240,6 +240,11 @@ impl Overflow for Spool {
         self.disk.newest(lane, before, limit)
     }
 
+    fn room(&self) -> BoxFuture<'static, Result<(), SpoolError>> {
+        let disk = self.disk.clone();
+        self.run(Point::SpoolWrote, async move { disk.room().await })
+    }
+
     fn depth(&self) -> Depth {
         self.disk.depth()
     }

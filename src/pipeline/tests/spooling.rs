@@ -155,6 +155,43 @@ async fn a_full_spool_holds_until_there_is_room() {
     bridge.assert_books_balance();
 }
 
+/// The disk has room again, and nobody writes any more: the metric and readiness say so all the same.
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_was_full_is_open_again_without_another_write() {
+    let store = Arc::new(Store::default());
+    store.fails(Some(FailureKind::Transport));
+    let disk = MemorySpool::default();
+    let full = Faults {
+        full: true,
+        ..Faults::default()
+    };
+    disk.set_faults(full);
+    let mut bridge = Process::start(&store, disk);
+    bridge.publish("1", "0");
+    bridge.pass(Duration::from_secs(3)).await;
+    assert_eq!(bridge.value("roombridge_spool_full"), 1);
+    store.fails(None);
+    bridge.pass(Duration::from_secs(60)).await;
+    assert_eq!(bridge.store.bodies(), ["0"], "sent, not spooled");
+    assert_eq!(bridge.value("roombridge_spool_full"), 1, "the disk is still full");
+    bridge.disk.set_faults(Faults::default());
+    bridge.pass(Duration::from_secs(6)).await;
+    assert_eq!(bridge.value("roombridge_spool_full"), 0);
+    assert!(bridge.readiness.report().spool.accepts);
+}
+
+/// It broke where nobody waited for an answer.
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_breaks_between_two_writes_is_told() {
+    let store = Arc::new(Store::default());
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    bridge.pass(Duration::from_secs(1)).await;
+    bridge.disk.break_down();
+    bridge.pass(Duration::from_secs(6)).await;
+    assert_eq!(bridge.value("roombridge_spool_poisoned"), 1);
+    assert!(!bridge.readiness.report().spool.accepts);
+}
+
 /// Hazard 13: a poisoned spool takes nothing in, and what is readable is drained.
 #[tokio::test(start_paused = true)]
 async fn a_poisoned_spool_takes_nothing_and_drains() {

@@ -21,6 +21,23 @@ async fn a_full_spool_holds_and_heals_when_rows_leave() {
     assert_eq!(texts(&spool.take_all(vec![1]).await.rows), ["1", "2", "3"]);
 }
 
+/// Nobody has to write to learn it.
+#[tokio::test]
+async fn who_asks_for_room_hears_of_the_limits() {
+    let mut place = Place::new();
+    place.settings.max_messages = 40;
+    let spool = place.open();
+    spool.put(messages(1, 0..39)).await.unwrap();
+    let full = spool.room().await;
+    assert!(
+        matches!(full, Err(SpoolError::Full(_))),
+        "room for one is too little: {full:?}"
+    );
+    let taken = spool.take(topic(), vec![1], 1, usize::MAX).await.unwrap();
+    spool.remove(topic(), keys(&taken.rows)).await.unwrap();
+    assert_eq!(spool.room().await, Ok(()));
+}
+
 #[tokio::test]
 async fn bytes_are_a_limit_too() {
     let mut place = Place::new();
@@ -193,6 +210,8 @@ async fn too_little_free_disk_refuses_appends_but_not_removals() {
     let taken = spool.take_all(vec![1]).await;
     spool.remove(topic(), keys(&taken.rows)).await.unwrap();
     assert_eq!(spool.depth(), Depth::default());
+    let still = spool.room().await;
+    assert!(matches!(still, Err(SpoolError::Full(_))), "{still:?}");
 }
 
 /// Removals that find no room are tried again inside, until the rows are gone from the file.
@@ -220,11 +239,38 @@ async fn a_removal_without_room_is_tried_again_by_itself() {
         spool.put(messages(1, 3..4)).await,
         Err(SpoolError::Full(_))
     ));
+    let still = spool.room().await;
+    assert!(matches!(still, Err(SpoolError::Full(_))), "{still:?}");
 
     full.store(false, std::sync::atomic::Ordering::SeqCst);
     eventually("the rows leave the file", || rows_in_file(place.path()) == 0).await;
+    assert_eq!(spool.room().await, Ok(()));
     spool.put(messages(1, 3..4)).await.unwrap();
     assert_eq!(spool.poisoned(), None);
+}
+
+/// A file that found no room is tried with the least that can be written.
+#[tokio::test]
+async fn who_asks_for_room_hears_of_the_file_although_nothing_waits_to_be_written() {
+    let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let seen = full.clone();
+    let mut place = Place::new();
+    place.before_commit = Some(Box::new(move || {
+        match seen.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Err(crate::storage::StorageError::Full(
+                "no space left on device".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }));
+    let spool = place.open();
+    assert!(spool.put(messages(1, 0..1)).await.is_err());
+    for _ in 0..2 {
+        let still = spool.room().await;
+        assert!(matches!(still, Err(SpoolError::Full(_))), "{still:?}");
+    }
+    full.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(spool.room().await, Ok(()));
 }
 
 fn rows_in_file(path: &Path) -> i64 {
