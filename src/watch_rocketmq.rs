@@ -1,11 +1,11 @@
 //! Asks RocketMQ now and then: whether it is there, and how far the named consumer groups are behind.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::LagConfig;
-use crate::model::FailureKind;
+use crate::model::{FailureKind, KnownBrokers};
 use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Connector, RocketMqReader};
 use crate::telemetry::{Metrics, Readiness};
@@ -17,9 +17,6 @@ const LAG_EVERY: Duration = Duration::from_secs(15);
 
 /// Asked for where no topic stands literally in the configuration; whether it exists does not matter.
 const ALWAYS_ASKABLE: &str = "TBW102";
-
-/// By RocketMQ topic, the brokers that were seen to have queues of it.
-pub type KnownBrokers = BTreeMap<String, BTreeSet<String>>;
 
 /// Runs until aborted.
 pub async fn watch(

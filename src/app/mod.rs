@@ -172,7 +172,9 @@ impl Bridge {
 
 impl Carrier {
     async fn carry(&mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
-        let reader = Arc::new(RocketMqReader::start(self.connector.clone()).await?);
+        let known = known_brokers(&self.config.data_dir)?;
+        let reader = RocketMqReader::start(self.connector.clone()).await?;
+        let reader = Arc::new(reader.knowing(known.clone()));
         let topics = self.topics();
         let written: Vec<String> = self.tables.topics.keys().cloned().collect();
         let watching = watch_rocketmq::watch(
@@ -180,7 +182,7 @@ impl Carrier {
             reader.clone(),
             topics,
             self.config.rocketmq.lag.clone(),
-            known_brokers(&self.config.data_dir)?,
+            known,
             self.metrics.clone(),
             self.readiness.clone(),
         );

@@ -36,6 +36,8 @@ pub struct HistoryQuery {
     pub kind: Option<Kind>,
     /// Only the last so many, as a chat shows it.
     pub limit: Option<u64>,
+    /// Give what is there although RocketMQ brokers that hold parts of it are away; else that is an error.
+    pub partial: bool,
 }
 
 /// How far the first reading is, counted in queue offsets.
@@ -54,6 +56,12 @@ pub enum HistoryError {
         "RocketMQ has no topic {topics}: nothing was stored there yet; or check the bindings and rocketmq.name_servers"
     )]
     NoTopic { topics: String },
+    #[error(
+        "RocketMQ broker {brokers} is away, and with it a part of topic {topic}: start it; or take --partial for what is \
+         there; one that is gone for good is taken out of queues.json and the positions in data_dir while the bridge is \
+         stopped"
+    )]
+    Away { topic: String, brokers: String },
     #[error("there are more than {MAX_MESSAGES} messages in this range; narrow it with --from and --to")]
     TooMany,
     #[error(
@@ -76,6 +84,7 @@ pub struct History<'a> {
     copies: HashMap<MessageId, u64>,
     skip: u64,
     len: u64,
+    away: BTreeSet<String>,
 }
 
 impl<'a> History<'a> {
@@ -85,7 +94,9 @@ impl<'a> History<'a> {
         query: HistoryQuery,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<History<'a>, HistoryError> {
-        let mut cursors = cursors_of(reader, &query).await?.cursors;
+        let Beginning {
+            mut cursors, away, ..
+        } = cursors_of(reader, &query).await?;
         let total = cursors.iter().map(Cursor::remaining).sum();
         let mut copies = HashMap::new();
         let (mut different, mut done) = (0, 0);
@@ -118,7 +129,13 @@ impl<'a> History<'a> {
             copies,
             skip,
             len: different - skip,
+            away,
         })
+    }
+
+    /// RocketMQ brokers that hold parts of it and are away, so that these are missing; only where `partial` was asked for.
+    pub fn away(&self) -> impl Iterator<Item = &str> {
+        self.away.iter().map(String::as_str)
     }
 
     /// How many records come out in all.
@@ -223,11 +240,22 @@ pub(super) struct Beginning {
     pub cursors: Vec<Cursor>,
     /// Nothing older lies before them.
     pub is_first: bool,
+    /// RocketMQ brokers that hold parts of it and are away.
+    pub away: BTreeSet<String>,
 }
 
 pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Beginning, HistoryError> {
-    let (mut cursors, mut is_first) = (Vec::new(), true);
+    let (mut cursors, mut is_first, mut away) = (Vec::new(), true, BTreeSet::new());
     for (topic, tag) in distinct_places(&query.places) {
+        // First, or the last broker of a topic that goes away would take the topic with it.
+        let away_now = reader.away(topic).await?;
+        if !away_now.is_empty() && !query.partial {
+            return Err(HistoryError::Away {
+                topic: topic.to_owned(),
+                brokers: away_now.join(" and "),
+            });
+        }
+        away.extend(away_now);
         let queues = match reader.queues(topic).await {
             // A topic that nobody wrote to yet must not hide the others.
             Err(error) if error.kind == FailureKind::TopicMissing => continue,
@@ -253,11 +281,15 @@ pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Res
             cursors.push(Cursor::new(topic, queue, tag.map(str::to_owned), from, end));
         }
     }
-    if cursors.is_empty() {
+    if cursors.is_empty() && away.is_empty() {
         let topics: Vec<_> = query.places.iter().map(|place| place.topic.as_str()).collect();
         return Err(HistoryError::NoTopic {
             topics: topics.join(", "),
         });
     }
-    Ok(Beginning { cursors, is_first })
+    Ok(Beginning {
+        cursors,
+        is_first,
+        away,
+    })
 }

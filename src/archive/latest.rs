@@ -3,7 +3,7 @@
 //! Looks back through spans of time that grow, so that a topic of many rooms is not read whole for the last lines of one,
 //! and ends when there are enough, at the beginning, or when its time is over; it says which.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub struct Latest {
     pub before: Option<Before>,
     /// The time was over before there were enough.
     pub ran_out_of_time: bool,
+    /// RocketMQ brokers that hold parts of it and are away.
+    pub away: BTreeSet<String>,
 }
 
 /// A place in the past of a room, written `MILLISECONDS.COUNT`.
@@ -77,6 +79,7 @@ pub async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> Result<L
     let newest_ms = asked.before.map_or(asked.now_ms, |before| before.stored_ms);
     let mut span_ms = FIRST_SPAN.as_millis() as u64;
     let mut records: VecDeque<Record> = VecDeque::new();
+    let mut away = BTreeSet::new();
     asked.query.to_ms = asked.before.map(|before| before.stored_ms.saturating_add(1));
     loop {
         let from_ms = newest_ms.saturating_sub(span_ms);
@@ -92,22 +95,28 @@ pub async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> Result<L
                 records: records.into(),
                 before: Some(before),
                 ran_out_of_time: true,
+                away,
             });
         };
         let span = read?;
+        away.extend(span.away);
         let older: HashSet<_> = span.records.iter().filter_map(|record| record.id).collect();
         records.retain(|record| record.id.is_none_or(|id| !older.contains(&id)));
         for record in span.records.into_iter().rev() {
             records.push_front(record);
         }
         if span.more || records.len() > asked.limit {
-            return Ok(cut(records, asked.limit, earlier));
+            return Ok(Latest {
+                away,
+                ..cut(records, asked.limit, earlier)
+            });
         }
         if span.is_first {
             return Ok(Latest {
                 records: records.into(),
                 before: None,
                 ran_out_of_time: false,
+                away,
             });
         }
         asked.query.to_ms = Some(from_ms);
@@ -133,6 +142,7 @@ fn cut(mut records: VecDeque<Record>, limit: usize, earlier: Option<Before>) -> 
         records,
         before,
         ran_out_of_time: false,
+        away: BTreeSet::new(),
     }
 }
 
@@ -142,12 +152,14 @@ struct Span {
     /// Others of it were left out.
     more: bool,
     is_first: bool,
+    away: BTreeSet<String>,
 }
 
 async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span, HistoryError> {
     let Beginning {
         mut cursors,
         is_first,
+        away,
     } = cursors_of(reader, &asked.query).await?;
     let mut query = asked.query.clone();
     if is_first {
@@ -179,6 +191,7 @@ async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span,
         },
         more,
         is_first,
+        away,
     })
 }
 

@@ -65,6 +65,9 @@ pub struct RangeArgs {
     /// Only this kind: message, command, status, system, p2p or other.
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
+    /// Give what is there although a RocketMQ broker that holds a part of it is away; it is named on standard error.
+    #[arg(long)]
+    partial: bool,
 }
 
 impl RangeArgs {
@@ -101,6 +104,7 @@ impl RangeArgs {
             to_ms: self.to,
             kind: self.kind,
             limit,
+            partial: self.partial,
         })
     }
 }
@@ -109,7 +113,7 @@ pub async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let (room, tag) = (arguments.room.as_deref(), arguments.tag.as_deref());
     let query = arguments.range.query(&target, room, tag, arguments.limit)?;
-    let reader = RocketMqReader::start(target.connector()?).await?;
+    let reader = target.reader().await?;
     let written = write_history(&reader, query, arguments.json).await;
     reader.stop().await;
     if written? == 0 {
@@ -143,7 +147,13 @@ pub async fn open_history(reader: &RocketMqReader, query: HistoryQuery) -> anyho
     };
     let opened = History::open(reader, query, &mut show).await;
     bar.finish_and_clear();
-    Ok(opened?)
+    let history = opened?;
+    for broker in history.away() {
+        aside(format_args!(
+            "RocketMQ broker {broker} is away: what it holds of this is missing"
+        ));
+    }
+    Ok(history)
 }
 
 fn kind(text: &str) -> Result<Kind, String> {

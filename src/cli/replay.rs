@@ -63,7 +63,7 @@ pub async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
         .as_deref()
         .map(|text| prefix(&target, text))
         .transpose()?;
-    let reader = RocketMqReader::start(target.connector()?).await?;
+    let reader = target.reader().await?;
     let played = play(&arguments, &target, &reader, query, prefix).await;
     reader.stop().await;
     match (played?, &arguments.to_mqtt) {

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::binding::{BindingSettings, RuleError, RuleSet};
 use crate::config::{Config, ProcessEnvironment};
-use crate::rocketmq::Connector;
+use crate::data_dir::known_brokers;
+use crate::rocketmq::{Connector, RocketMqReader};
 
 const DEV_FILE: &str = "dev.json";
 
@@ -91,6 +92,12 @@ impl TargetArgs {
 impl Target {
     pub fn connector(&self) -> anyhow::Result<Arc<Connector>> {
         Ok(Arc::new(Connector::new(&self.config.rocketmq)?))
+    }
+
+    /// Of what is stored; knows the brokers that the bridge saw, where its data directory is at hand.
+    pub async fn reader(&self) -> anyhow::Result<RocketMqReader> {
+        let known = known_brokers(&self.config.data_dir)?;
+        Ok(RocketMqReader::start(self.connector()?).await?.knowing(known))
     }
 
     pub fn rules(&self) -> anyhow::Result<RuleSet> {

@@ -2,9 +2,10 @@
 //!
 //! Files are replaced whole, so reading needs no lock.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::model::KnownBrokers;
 
 use super::{DataDirError, Positions, QueueTables, positions_file, read, version};
 
@@ -40,10 +41,9 @@ impl DataDirView {
     }
 }
 
-/// By RocketMQ topic, the brokers that were seen to have queues of it; the live route leaves out those that are away.
-/// Empty before the first start.
-pub fn known_brokers(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, DataDirError> {
-    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+/// As they stand in the queue tables and the positions. Empty before the first start.
+pub fn known_brokers(path: &Path) -> Result<KnownBrokers, DataDirError> {
+    let mut known = KnownBrokers::new();
     let tables: QueueTables = read(path, "queues.json", "queue tables")?.unwrap_or_default();
     for (topic, table) in tables.topics {
         let brokers = table.queues().into_iter().map(|queue| queue.broker.to_string());

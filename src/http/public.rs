@@ -4,6 +4,7 @@
 //! each answer has a deadline.
 //! Must never: show a secret, or trust a name that a request gives itself.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,8 +182,11 @@ struct Lines {
     messages: Vec<Line>,
     /// Older ones are there, or may be.
     truncated: bool,
-    /// All that was asked for is here; otherwise the time was over.
+    /// All that was asked for is here; otherwise the time was over, or a part lies with who is away.
     complete: bool,
+    /// RocketMQ brokers that hold parts of it and are away; ask again.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    away: BTreeSet<String>,
     /// Where to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<String>,
@@ -205,13 +209,17 @@ async fn history(
             messages: Vec::new(),
             truncated: false,
             complete: true,
+            away: BTreeSet::new(),
             before: None,
         })
         .into_response()),
         Err(HistoryError::TooSlow) => Err(Denied::Late),
-        Err(error @ (HistoryError::Read(_) | HistoryError::TooMany | HistoryError::Gone(_))) => {
-            Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string()))
-        }
+        Err(
+            error @ (HistoryError::Read(_)
+            | HistoryError::Away { .. }
+            | HistoryError::TooMany
+            | HistoryError::Gone(_)),
+        ) => Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string())),
     }
 }
 
@@ -237,6 +245,7 @@ async fn lines(
     let query = HistoryQuery {
         places,
         rules: Some(parts.rules.clone()),
+        partial: true,
         ..HistoryQuery::default()
     };
     let asked = LatestQuery {
@@ -262,7 +271,8 @@ async fn lines(
     Ok(Lines {
         messages: latest.records.into_iter().filter_map(line).collect(),
         truncated: latest.before.is_some(),
-        complete: !latest.ran_out_of_time,
+        complete: !latest.ran_out_of_time && latest.away.is_empty(),
+        away: latest.away,
         before: latest.before.map(|before| before.to_string()),
     })
 }

@@ -21,4 +21,4 @@ pub use names::{ClientId, IllegalName, MAX_NAME_CHARACTERS, RoomId, display_name
 pub use outcome::{DeadReason, DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};
 pub use outgoing::{DeadLetter, OutgoingMessage, WhenFull};
 pub use refusal::Refusal;
-pub use stored::{QueueName, StoredMessage};
+pub use stored::{KnownBrokers, QueueName, StoredMessage};

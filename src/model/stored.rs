@@ -1,6 +1,6 @@
 //! A message as RocketMQ holds it, and the names of the places where it lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ pub struct QueueName {
     pub broker: Arc<str>,
     pub id: i32,
 }
+
+/// By RocketMQ topic, the brokers that were seen to have queues of it. A route leaves out those that are away.
+pub type KnownBrokers = BTreeMap<String, BTreeSet<String>>;
 
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

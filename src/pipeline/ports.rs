@@ -63,6 +63,13 @@ pub trait Reader: Send + Sync {
     /// All readable queues of the topic, sorted.
     fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>>;
 
+    /// Brokers that were seen to have queues of the topic and whose master is away now, so that [`Reader::queues`] may leave
+    /// them out.
+    fn away<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        let _ = topic;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// First offset and the offset after the last of one queue.
     fn offsets<'a>(
         &'a self,

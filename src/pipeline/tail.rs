@@ -38,7 +38,15 @@ pub async fn last_receipts(
         let mut logged: Option<tokio::time::Instant> = None;
         loop {
             match of_topic(reader, topic, session, receive_maximum).await {
-                Ok(receipts) => {
+                Ok((receipts, away)) => {
+                    if !away.is_empty() {
+                        tracing::warn!(
+                            topic,
+                            brokers = away.join(", "),
+                            "a RocketMQ broker is away, so what was stored there last is not known: messages that the MQTT \
+                             broker delivers again may be shown twice"
+                        );
+                    }
                     answered = tokio::time::Instant::now();
                     break found.extend(receipts);
                 }
@@ -141,13 +149,15 @@ fn of_session(message: &StoredMessage, session: &SessionState) -> Option<Numbere
     ))
 }
 
+/// Also says which brokers of the topic are away.
 async fn of_topic(
     reader: &dyn Reader,
     topic: &str,
     session: &SessionState,
     receive_maximum: u16,
-) -> Result<Vec<Numbered>, ReadError> {
+) -> Result<(Vec<Numbered>, Vec<String>), ReadError> {
     let mut found = Vec::new();
+    let away = reader.away(topic).await?;
     for queue in reader.queues(topic).await? {
         let (first, end) = reader.offsets(topic, &queue).await?;
         let mut next = first.max(end.saturating_sub(u64::from(receive_maximum) * WINDOWS_READ as u64));
@@ -172,5 +182,5 @@ async fn of_topic(
             );
         }
     }
-    Ok(found)
+    Ok((found, away))
 }

@@ -15,6 +15,7 @@ use crate::support::apache::{ApacheOptions, ApacheRocketMq};
 use crate::support::bridge::{Bridge, roombridge_cli};
 use crate::support::java::{self, NewMessage};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::wait_until;
 use crate::support::second_broker::SecondBroker;
 
@@ -64,6 +65,13 @@ fn config(mosquitto: &Mosquitto, rocketmq: &ApacheRocketMq) -> String {
 fn ask(bridge: &Bridge, group: &str, topic: &str) -> Output {
     let config = bridge.config_file();
     roombridge_cli(&["lag", "--group", group, "--topic", topic, "-c", &config])
+}
+
+/// Of room 7.
+fn history(bridge: &Bridge, options: &[&str]) -> (Option<i32>, String) {
+    let config = bridge.config_file();
+    let output = roombridge_cli(&[&["history", "7", "-c", &config], options].concat());
+    (output.status.code(), said(&output))
 }
 
 fn said(output: &Output) -> String {
@@ -140,8 +148,25 @@ async fn a_lag_is_told_where_every_master_answered_and_is_no_number_where_not() 
         std::fs::read_to_string(kept).is_ok_and(|text| text.contains("broker-b/0"))
     });
 
+    // and a room's line that lies on b is in its history
+    let line = Message::new("room/message/7", "kept on b");
+    publish_messages(&mosquitto, "somebody", vec![line]);
+    wait_until("the line is told", PATIENCE, || {
+        history(&bridge, &[]).1.contains("kept on b")
+    });
+
     // When one of two masters is away, then what the other says is no answer
     second.kill();
+    wait_until("the name server has noticed", PATIENCE, || {
+        history(&bridge, &[]).0 == Some(1)
+    });
+    let (_, refused) = history(&bridge, &[]);
+    assert!(
+        refused.contains("broker-b is away") && refused.contains("--partial"),
+        "{refused}"
+    );
+    let (code, partly) = history(&bridge, &["--partial"]);
+    assert!(code == Some(0) && partly.contains("broker-b is away"), "{partly}");
     unknown(&bridge, "grpc", TOPIC, "broker-b");
     unknown(&bridge, "never", TOPIC, "broker-b");
     unknown(
@@ -161,6 +186,8 @@ async fn a_lag_is_told_where_every_master_answered_and_is_no_number_where_not() 
     metric_says(&bridge, None);
     second.start_again();
     metric_says(&bridge, Some(4.0));
+    let (code, whole) = history(&bridge, &[]);
+    assert!(code == Some(0) && whole.contains("kept on b"), "{whole}");
 
     // When nobody is there
     second.kill();

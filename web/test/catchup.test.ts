@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Effects } from '../src/talk/catchup';
 import { Catchup, FIRST_LIMIT, LARGEST_LIMIT } from '../src/talk/catchup';
 import { Timeline } from '../src/talk/timeline';
-import type { Answer } from '../src/talk/timeline';
 import type { Line } from '../src/talk/wire';
 import { ids, line } from './lines';
 
@@ -19,13 +18,13 @@ function room() {
   const limits: number[] = [];
   const caughtUp: boolean[] = [];
   const timeline = new Timeline();
-  let history: () => Promise<Pick<Answer, 'lines' | 'truncated'>> = async () => ({ lines: [], truncated: false });
+  let history: Effects['readHistory'] = async () => ({ lines: [], truncated: false });
   const effects: Effects = {
     newRef: () => `fence${fences.length + 1}`,
     sendFence: (ref) => fences.push(ref),
     readHistory: (limit) => {
       limits.push(limit);
-      return history();
+      return history(limit);
     },
     merge: (answer) => timeline.merge(answer),
     caughtUp: (fenced) => caughtUp.push(fenced),
@@ -42,6 +41,9 @@ function room() {
     caughtUp,
     historyIs: (lines: readonly Line[], truncated = false) => {
       history = async () => ({ lines, truncated });
+    },
+    historyIsPartial: (lines: readonly Line[]) => {
+      history = async () => ({ lines, truncated: true, partial: true });
     },
     historyFails: () => {
       history = async () => {
@@ -129,6 +131,22 @@ describe('the history', () => {
     historyIs([line('1')]);
     await vi.advanceTimersByTimeAsync(30_000);
     expect(caughtUp).toEqual([true]);
+  });
+
+  it('that lacks a part is shown, and asked for again until it is whole', async () => {
+    const { catchup, caughtUp, timeline, historyIsPartial, historyIs } = room();
+    historyIsPartial([line('2')]);
+    catchup.start();
+    catchup.fenceCame('fence1');
+    await settle();
+    expect(ids(timeline.entries())).toEqual(['2']);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(caughtUp).toEqual([]);
+    historyIs([line('1'), line('2')]);
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(caughtUp).toEqual([true]);
+    expect(ids(timeline.entries())).toEqual(['1', '2']);
+    expect(timeline.entries().some((entry) => entry.gapBefore)).toBe(false);
   });
 
   it('is read with a larger limit if it does not reach back', async () => {

@@ -163,3 +163,17 @@ proptest! {
         prop_assert_eq!(together, expected);
     }
 }
+
+#[tokio::test]
+async fn a_broker_that_is_away_is_named_beside_what_is_there() {
+    let mut memory = Memory::default();
+    memory.store(0, NOON_MS, "1", Some(1), "here");
+    memory.away = vec!["b".to_owned()];
+    let error = look(&memory, asked(5, None)).await.unwrap_err().to_string();
+    assert!(error.contains("broker b is away"), "{error}");
+    let mut partly = asked(5, None);
+    partly.query.partial = true;
+    let found = look(&memory, partly).await.unwrap();
+    assert_eq!(found.records.iter().map(text).collect::<Vec<_>>(), ["here"]);
+    assert!(found.away.contains("b"));
+}

@@ -9,7 +9,9 @@ use crate::archive::{LetterPlace, LetterReading};
 use crate::cli::output::aside;
 use crate::cli::target::{Target, TargetArgs};
 use crate::config::Config;
+use crate::data_dir::known_brokers;
 use crate::model::DeadLetter;
+use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Connector, RocketMqReader};
 use crate::spool::{BuriedLetter, DEAD_LETTERS_FILE, LocalDeadLetters};
 
@@ -105,7 +107,14 @@ impl Sources {
 impl RocketMq {
     async fn connect(target: &Target) -> anyhow::Result<Self> {
         let connector = target.connector()?;
-        let reader = Arc::new(RocketMqReader::start(connector.clone()).await?);
+        let mut known = known_brokers(&target.config.data_dir)?;
+        if let Some(topic) = &target.config.dead_letter.topic {
+            // Nobody keeps a table of it; it may lie on each of them.
+            let all = known.values().flatten().cloned().collect();
+            known.insert(topic.clone(), all);
+        }
+        let reader = RocketMqReader::start(connector.clone()).await?.knowing(known);
+        let reader = Arc::new(reader);
         Ok(Self { connector, reader })
     }
 }
@@ -164,7 +173,14 @@ impl Letters<'_> {
         };
         let reading = match &mut self.reading {
             Some(reading) => reading,
-            none => none.insert(LetterReading::open(&*rocketmq.reader, topic).await?),
+            none => {
+                for broker in rocketmq.reader.away(topic).await? {
+                    aside(format_args!(
+                        "RocketMQ broker {broker} is away: dead letters that lie there are missing here"
+                    ));
+                }
+                none.insert(LetterReading::open(&*rocketmq.reader, topic).await?)
+            }
         };
         let next = reading.next().await?;
         Ok(next.map(|(letter, place)| Found {

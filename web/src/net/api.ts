@@ -46,6 +46,8 @@ export interface Config {
 export interface History {
   readonly lines: readonly Line[];
   readonly truncated: boolean;
+  /** A part of it lies where nobody answers now; asked again later, it comes. */
+  readonly partial?: boolean;
 }
 
 export async function readConfig(): Promise<Config> {
@@ -101,7 +103,7 @@ export class RoomApi {
     const fields = await this.get(`history?limit=${limit}`);
     if (!isObject(fields) || !Array.isArray(fields['messages'])) throw new ApiError(0, 'the history is not readable');
     const lines = (fields['messages'] as unknown[]).flatMap((one) => historyLine(one, this.roomId));
-    return { lines, truncated: fields['truncated'] === true };
+    return { lines, truncated: fields['truncated'] === true, partial: Array.isArray(fields['away']) };
   }
 
   async members(): Promise<Members> {

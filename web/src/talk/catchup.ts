@@ -17,7 +17,7 @@ export interface Effects {
   /** A reference that nobody else uses. */
   newRef(): string;
   sendFence(ref: string): void;
-  readHistory(limit: number): Promise<Pick<Answer, 'lines' | 'truncated'>>;
+  readHistory(limit: number): Promise<Pick<Answer, 'lines' | 'truncated'> & { readonly partial?: boolean }>;
   /** False: it does not reach back to what is known. */
   merge(answer: Answer): boolean;
   caughtUp(fenced: boolean): void;
@@ -121,8 +121,13 @@ export class Catchup {
 
   private async readBackFarEnough(run: number, fenced: boolean): Promise<boolean> {
     for (const limit of [FIRST_LIMIT, LARGEST_LIMIT]) {
-      const answer = await this.effects.readHistory(limit);
+      const { partial, ...answer } = await this.effects.readHistory(limit);
       if (run !== this.run) return false;
+      if (partial) {
+        // Better than nothing to who waits; what is missing must not count as read.
+        this.effects.merge({ ...answer, truncated: false, fenced: false, evenWithGap: true });
+        return false;
+      }
       if (this.effects.merge({ ...answer, fenced, evenWithGap: limit === LARGEST_LIMIT })) return true;
     }
     return false;
