@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ports::BoxFuture;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
 use crate::spool::{Overflow, SpoolError};
 use crate::telemetry::{Metrics, Readiness};
 
@@ -14,6 +16,9 @@ pub struct SpoolUse {
     /// How long a message may wait in memory.
     pub after: Duration,
 }
+
+/// How old it gets while nothing is written to the spool.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -29,6 +34,7 @@ pub(super) struct SpoolState {
     readiness: Arc<Readiness>,
     state: State,
     asking: bool,
+    looks: Interval,
 }
 
 impl SpoolState {
@@ -37,12 +43,15 @@ impl SpoolState {
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
     ) -> Self {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             overflow,
             metrics,
             readiness,
             state: State::Accepts,
             asking: false,
+            looks,
         }
     }
 
@@ -55,6 +64,11 @@ impl SpoolState {
         if let Some(overflow) = &self.overflow {
             self.metrics.spool_bytes.set(overflow.depth().bytes as i64);
         }
+    }
+
+    /// Returns when it should be asked again.
+    pub async fn is_old(&mut self) {
+        self.looks.tick().await;
     }
 
     /// A question to the spool, if its last answer may be out of date; [`SpoolState::told`] gets the answer.

@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::Ends;
@@ -31,8 +30,6 @@ use crate::spool::{Appended, RowKey, SpoolError, Taken};
 /// How long no send starts after the loss of the MQTT link: the session's next holder would get the same messages,
 /// so the CONNACK is awaited. Longer than that nobody else can have it, because the broker itself is away.
 const HOLD_AFTER_LINK_LOSS: Duration = Duration::from_secs(10);
-/// How old the state of the spool gets in the metrics while nothing is written to it.
-const LOOK_AT_THE_SPOOL_EVERY: Duration = Duration::from_secs(5);
 const INTAKE_AT_ONCE: usize = 512;
 
 /// See the module's words.
@@ -81,8 +78,6 @@ impl Uplink {
         self.find_lanes_in_the_spool().await;
         let mut arrived = Vec::with_capacity(INTAKE_AT_ONCE);
         let mut subscriber_lives = true;
-        let mut looks = tokio::time::interval(LOOK_AT_THE_SPOOL_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.open || !self.is_idle() {
             self.start_what_can_start();
             let due_in = self.next_due_in();
@@ -105,7 +100,7 @@ impl Uplink {
                     }
                 }
                 () = tokio::time::sleep(due_in.unwrap_or_default()), if due_in.is_some() => {}
-                _ = looks.tick() => self.ask_for_room(),
+                () = self.spool_state.is_old() => self.ask_for_room(),
             }
             while let Some(finished) = self.running.try_join_next() {
                 self.finish(finished).await;

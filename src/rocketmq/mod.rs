@@ -10,6 +10,7 @@ mod lag;
 mod producer;
 mod reader;
 mod remark;
+mod seen_brokers;
 
 pub use admin::{Admin, AdminError, create_topic};
 pub use client::{Connector, StartError};

@@ -5,7 +5,7 @@
 //! Must never: use a pull consumer of the client (its rebalancing joins a group, and its shutdown takes seconds for
 //! each queue), or skip a stored message without an error.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use rocketmq_protocol::rpc::rpc_request_header::RpcRequestHeader;
 
 use super::client::{Connector, OpenClient, StartError};
 use super::failure::kind_of;
+use super::seen_brokers::SeenBrokers;
 use crate::model::{FailureKind, KnownBrokers, QueueName, StoredMessage};
 use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
 
@@ -44,8 +45,7 @@ pub struct RocketMqReader {
     current: tokio::sync::Mutex<Option<Arc<Client>>>,
     /// By topic and broker name; read anew by each call of `queues`.
     brokers: Mutex<HashMap<(String, Arc<str>), Address>>,
-    /// Those of earlier processes, and those of each route since.
-    known: Mutex<KnownBrokers>,
+    pub(super) seen: SeenBrokers,
 }
 
 /// Who answers for a broker's name.
@@ -69,13 +69,13 @@ impl RocketMqReader {
             connector,
             current: tokio::sync::Mutex::new(Some(Arc::new(client))),
             brokers: Mutex::default(),
-            known: Mutex::default(),
+            seen: SeenBrokers::default(),
         })
     }
 
     /// With what earlier processes saw, so that it can tell who is away.
     pub fn knowing(mut self, known: KnownBrokers) -> Self {
-        self.known = Mutex::new(known);
+        self.seen = SeenBrokers::new(known);
         self
     }
 
@@ -161,7 +161,7 @@ impl RocketMqReader {
         let Some(route) = route else {
             return Err(self.absent(what, &client).await);
         };
-        self.remember(topic, &route);
+        self.seen.note(topic, &route);
         let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
         for broker in &route.broker_datas {
             let addresses = broker.broker_addrs();
@@ -176,34 +176,6 @@ impl RocketMqReader {
             }
         }
         Ok(route)
-    }
-
-    fn remember(&self, topic: &str, route: &TopicRouteData) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.entry(topic.to_owned()).or_default();
-        for queues in &route.queue_datas {
-            if !known.contains(queues.broker_name().as_str()) {
-                known.insert(queues.broker_name().to_string());
-            }
-        }
-    }
-
-    fn known_for(&self, topic: &str) -> BTreeSet<String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(topic).cloned().unwrap_or_default()
-    }
-
-    /// Those whose master the name server knows, whatever topics they have.
-    async fn masters(&self, topic: &str) -> Result<HashSet<String>, ReadError> {
-        let what = format!("topic {topic}");
-        let client = self.client(&what).await?;
-        let asking = client.handle.broker_cluster_info(self.timeout_ms());
-        let cluster = self.answer(&what, &client, asking).await?;
-        let table = cluster.broker_addr_table.unwrap_or_default();
-        let with_master = table
-            .into_iter()
-            .filter(|(_, broker)| broker.broker_addrs().contains_key(&MASTER));
-        Ok(with_master.map(|(name, _)| name.to_string()).collect())
     }
 
     /// The queues that can be written now, sorted: those on brokers whose master is there.
@@ -334,15 +306,7 @@ impl Reader for RocketMqReader {
     }
 
     fn away<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
-        Box::pin(async move {
-            let mut known = self.known_for(topic);
-            if !known.is_empty() {
-                let there = self.masters(topic).await?;
-                // One that is there without the topic has lost or deleted it, and has nothing to wait for.
-                known.retain(|broker| !there.contains(broker));
-            }
-            Ok(Vec::from_iter(known))
-        })
+        Box::pin(self.away_of(topic))
     }
 
     fn offsets<'a>(
