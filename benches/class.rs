@@ -48,11 +48,7 @@ const QUICK: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Cargo's own word for a benchmark that has no harness.
-    let words: Vec<&str> = arguments
-        .iter()
-        .map(String::as_str)
-        .filter(|word| *word != "--bench")
-        .collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| *word != "--bench").collect();
     heard::try_the_instrument();
     page::try_the_marks();
     machine::raise_open_files();
@@ -66,11 +62,7 @@ fn main() -> ExitCode {
         },
         _ => return usage(),
     };
-    if held {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn usage() -> ExitCode {
@@ -89,11 +81,7 @@ fn one(students: usize, lesson: Duration) -> bool {
 fn search(write: fn(&str)) -> bool {
     let machine = machine::line();
     let mut trials: Vec<Trial> = Vec::new();
-    let search = Search {
-        first: FIRST,
-        most: MOST,
-        budget: SEARCH,
-    };
+    let search = Search { first: FIRST, most: MOST, budget: SEARCH };
     search.run(|students| {
         let trial = attempt(students, LESSON);
         let held = trial.holds();

@@ -58,11 +58,7 @@ fn main() -> ExitCode {
 fn child(words: &[&str]) -> Result<f64, Failure> {
     match words {
         ["subscriber", port, client_id, count, acks] => {
-            let acks = if *acks == "by-hand" {
-                Acks::ByHand
-            } else {
-                Acks::ByTheClient
-            };
+            let acks = if *acks == "by-hand" { Acks::ByHand } else { Acks::ByTheClient };
             plain_subscriber::run(port.parse()?, client_id, acks, count.parse()?)
         }
         ["store", config_file, batch, count] => store_rate::run(config_file, batch.parse()?, count.parse()?),

@@ -60,12 +60,7 @@ impl Lifecycle {
     }
 
     fn hold_the_drain_to_its_deadline(&self) {
-        let Self {
-            drain,
-            stop_now,
-            drain_deadline,
-            ..
-        } = self.clone();
+        let Self { drain, stop_now, drain_deadline, .. } = self.clone();
         tokio::spawn(async move {
             drain.cancelled().await;
             tokio::time::sleep(drain_deadline).await;
@@ -136,9 +131,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(10);
 
     async fn drains(lifecycle: &Lifecycle) {
-        tokio::time::timeout(SOON, lifecycle.drain.cancelled())
-            .await
-            .expect("a drain begins");
+        tokio::time::timeout(SOON, lifecycle.drain.cancelled()).await.expect("a drain begins");
     }
 
     #[tokio::test]
@@ -146,15 +139,9 @@ mod tests {
         let lifecycle = Lifecycle::new(SOON);
         lifecycle.spawn("the follower", async { panic!("no such queue: {}", 7) });
         drains(&lifecycle).await;
-        lifecycle
-            .spawn("the pages", async { panic!("later") })
-            .await
-            .unwrap();
+        lifecycle.spawn("the pages", async { panic!("later") }).await.unwrap();
         assert_eq!(lifecycle.failure(), Some("the follower died: no such queue: 7"));
-        assert!(
-            !lifecycle.stop_now.is_cancelled(),
-            "what is on its way has its time"
-        );
+        assert!(!lifecycle.stop_now.is_cancelled(), "what is on its way has its time");
     }
 
     #[tokio::test]
@@ -176,10 +163,7 @@ mod tests {
     async fn a_task_that_dies_while_all_stop_is_a_failure_all_the_same() {
         let lifecycle = Lifecycle::new(SOON);
         lifecycle.drain.cancel();
-        lifecycle
-            .spawn("the pipeline", async { panic!("half way") })
-            .await
-            .unwrap();
+        lifecycle.spawn("the pipeline", async { panic!("half way") }).await.unwrap();
         assert_eq!(lifecycle.failure(), Some("the pipeline died: half way"));
     }
 

@@ -19,9 +19,7 @@ pub async fn watch(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readiness: Arc
     tokio::pin!(ended);
     loop {
         let unwritten = data_dir.unwritten();
-        let waits = unwritten
-            .as_ref()
-            .map_or(Duration::ZERO, |unwritten| unwritten.waits);
+        let waits = unwritten.as_ref().map_or(Duration::ZERO, |unwritten| unwritten.waits);
         metrics.data_dir_unwritten_seconds.set(waits.as_secs_f64());
         let note = unwritten
             .filter(|_| waits >= STANDS_STILL_AFTER)

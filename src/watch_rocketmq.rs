@@ -28,11 +28,7 @@ pub async fn watch(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
 ) {
-    let topics = if topics.is_empty() {
-        vec![ALWAYS_ASKABLE.to_owned()]
-    } else {
-        topics
-    };
+    let topics = if topics.is_empty() { vec![ALWAYS_ASKABLE.to_owned()] } else { topics };
     tokio::join!(
         probe(&*reader, &topics, &metrics, &readiness),
         lag(connector, &groups, known_brokers, &metrics)
@@ -54,12 +50,7 @@ async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readin
         readiness.set_rocketmq_reachable(reachable);
         metrics.rocketmq_connected.set(i64::from(reachable));
         reached_once |= reachable;
-        tokio::time::sleep(if reached_once {
-            PROBE_EVERY
-        } else {
-            PROBE_AT_START_EVERY
-        })
-        .await;
+        tokio::time::sleep(if reached_once { PROBE_EVERY } else { PROBE_AT_START_EVERY }).await;
     }
 }
 
@@ -92,10 +83,7 @@ async fn lag(
         for LagConfig { group, topic } in groups {
             let known = known_brokers.entry(topic.clone()).or_default();
             let told = match &reader {
-                Ok(reader) => reader
-                    .lag(group, topic, known)
-                    .await
-                    .map_err(|error| error.to_string()),
+                Ok(reader) => reader.lag(group, topic, known).await.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             match told {

@@ -15,11 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Runs until aborted, or until a thread of the spool has died.
 pub async fn watch(path: PathBuf, spool: Arc<dyn Overflow>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
     while !spool.has_died() {
-        let oldest_ms = if spool.depth().messages == 0 {
-            Some(None)
-        } else {
-            oldest_ms(path.clone()).await
-        };
+        let oldest_ms = if spool.depth().messages == 0 { Some(None) } else { oldest_ms(path.clone()).await };
         let age = oldest_ms.map(|oldest_ms| {
             let age_ms = oldest_ms.map_or(0, |oldest_ms| clock.wall_ms().saturating_sub(oldest_ms));
             Duration::from_millis(age_ms).as_secs_f64()
@@ -39,10 +35,7 @@ async fn oldest_ms(path: PathBuf) -> Option<Option<u64>> {
             return None;
         }
     };
-    let oldest = inspection
-        .topics
-        .iter()
-        .filter_map(|topic| topic.oldest_spooled_ms);
+    let oldest = inspection.topics.iter().filter_map(|topic| topic.oldest_spooled_ms);
     Some(oldest.min())
 }
 
@@ -79,15 +72,8 @@ mod tests {
             properties: Vec::new(),
             body: Bytes::from_static(b"hi"),
         };
-        let spooled = SpoolMessage {
-            slot: 0,
-            kind: Kind::Message,
-            message,
-        };
-        spool
-            .append("room".into(), vec![spooled], 0, false)
-            .await
-            .unwrap();
+        let spooled = SpoolMessage { slot: 0, kind: Kind::Message, message };
+        spool.append("room".into(), vec![spooled], 0, false).await.unwrap();
         clock.advance(Duration::from_secs(60));
 
         // When somebody looks

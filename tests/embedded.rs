@@ -62,11 +62,7 @@ async fn rocketmq_on(data_dir: &Path) -> RocketMq {
 async fn rocketmq_at(data_dir: &Path, name_server_port: u16, broker_port: u16) -> RocketMq {
     show_logs();
     let started = Instant::now();
-    let options = RocketMqOptions {
-        name_server_port,
-        broker_port,
-        data_dir: data_dir.to_path_buf(),
-    };
+    let options = RocketMqOptions { name_server_port, broker_port, data_dir: data_dir.to_path_buf() };
     let rocketmq = start_rocketmq(options).await.unwrap();
     let took = started.elapsed();
     println!("RocketMQ ready after {} ms", took.as_millis());
@@ -76,10 +72,7 @@ async fn rocketmq_at(data_dir: &Path, name_server_port: u16, broker_port: u16) -
 
 fn print_memory(when: &str) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap_or("VmRSS: ?");
+    let resident = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or("VmRSS: ?");
     println!("{when}: {resident}");
 }
 
@@ -91,9 +84,7 @@ struct MqttClient {
 impl MqttClient {
     async fn connect(port: u16, id: &str) -> (Self, ConnAck) {
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options
-            .set_clean_start(false)
-            .set_session_expiry_interval(Some(3600));
+        options.set_clean_start(false).set_session_expiry_interval(Some(3600));
         let (client, events) = AsyncClient::new(options, 64);
         let mut this = Self { client, events };
         let answer = this
@@ -120,17 +111,12 @@ impl MqttClient {
 
     async fn subscribe(&mut self, filter: &str) {
         self.client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
-        self.wait(|packet| matches!(packet, Packet::SubAck(_)).then_some(()))
-            .await;
+        self.wait(|packet| matches!(packet, Packet::SubAck(_)).then_some(())).await;
     }
 
     async fn publish(&mut self, topic: &str, payload: String) {
-        self.client
-            .publish(topic, QoS::AtLeastOnce, false, payload)
-            .await
-            .unwrap();
-        self.wait(|packet| matches!(packet, Packet::PubAck(_)).then_some(()))
-            .await;
+        self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+        self.wait(|packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
     }
 
     async fn next_publish(&mut self) -> Publish {
@@ -156,10 +142,7 @@ async fn a_published_message_reaches_the_subscriber_with_the_sender_s_client_id(
     let received = subscriber.next_publish().await;
     assert_eq!(&received.payload[..], b"hello");
     let properties = received.properties.expect("properties").user_properties;
-    assert!(
-        properties.contains(&("x-mqtt-client-id".to_owned(), "publisher".to_owned())),
-        "{properties:?}"
-    );
+    assert!(properties.contains(&("x-mqtt-client-id".to_owned(), "publisher".to_owned())), "{properties:?}");
 
     let stopping = Instant::now();
     broker.shutdown().await;
@@ -173,17 +156,12 @@ async fn the_websocket_answers_under_its_path() {
     let folder = TempDir::new().unwrap();
     let broker = mqtt_on(folder.path()).await;
 
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", broker.websocket_port()))
-        .await
-        .unwrap();
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", broker.websocket_port())).await.unwrap();
     let request = "GET /mqtt HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = vec![0; 1024];
-    let length = timeout(PATIENCE, stream.read(&mut answer))
-        .await
-        .unwrap()
-        .unwrap();
+    let length = timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
 
     let answer = String::from_utf8_lossy(&answer[..length]);
     assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
@@ -209,10 +187,7 @@ async fn messages_queued_for_an_absent_session_survive_a_restart_of_the_mqtt_bro
     // The publisher stays connected: the stop has to cope with open connections.
     let stopping = Instant::now();
     broker.shutdown().await;
-    println!(
-        "MQTT broker with an open connection stopped after {} ms",
-        stopping.elapsed().as_millis()
-    );
+    println!("MQTT broker with an open connection stopped after {} ms", stopping.elapsed().as_millis());
 
     let broker = mqtt_on(folder.path()).await;
     let (mut subscriber, answer) = MqttClient::connect(broker.tcp_port(), "absent").await;
@@ -234,10 +209,7 @@ struct RocketMqClient {
 
 impl RocketMqClient {
     async fn connect(rocketmq: &RocketMq) -> Self {
-        let owner = RuntimeOwner::plan(RuntimeConfig::default())
-            .unwrap()
-            .build()
-            .unwrap();
+        let owner = RuntimeOwner::plan(RuntimeConfig::default()).unwrap().build().unwrap();
         let context = owner.root_context().component("client");
         let runtime =
             ClientRuntime::try_new(context, ClientRuntimeConfig::default(), TelemetryHandle::noop()).unwrap();
@@ -247,12 +219,7 @@ impl RocketMqClient {
             .name_server_addr(name_server.as_str())
             .build();
         producer.start().await.unwrap();
-        Self {
-            owner: Some(owner),
-            runtime,
-            producer,
-            name_server,
-        }
+        Self { owner: Some(owner), runtime, producer, name_server }
     }
 
     async fn create_topic(&self, broker_port: u16, topic: &str) {
@@ -311,11 +278,7 @@ async fn a_stored_message_is_there_after_a_restart_of_rocketmq() {
     let rocketmq = rocketmq_at(folder.path(), name_server_port, broker_port).await;
     let ready = Instant::now();
     let mut client = RocketMqClient::connect(&rocketmq).await;
-    let queues = client
-        .producer
-        .fetch_publish_message_queues("room")
-        .await
-        .unwrap();
+    let queues = client.producer.fetch_publish_message_queues("room").await.unwrap();
     assert_eq!(queues.len(), QUEUES as usize);
     let mut stored = 0;
     for queue in &queues {
@@ -325,10 +288,7 @@ async fn a_stored_message_is_there_after_a_restart_of_rocketmq() {
     let found = client.producer.view_message("room", &id).await.unwrap();
     assert_eq!(found.body().unwrap(), "of yesterday");
     client.send("room", "of today").await;
-    println!(
-        "a send after the restart was acknowledged {} ms after ready",
-        ready.elapsed().as_millis()
-    );
+    println!("a send after the restart was acknowledged {} ms after ready", ready.elapsed().as_millis());
     print_memory("after use");
     client.stop().await;
     rocketmq.shutdown().await;
@@ -341,10 +301,7 @@ async fn a_topic_is_never_made_by_a_send() {
     let rocketmq = rocketmq_on(folder.path()).await;
     let client = RocketMqClient::connect(&rocketmq).await;
 
-    let message = Message::builder()
-        .topic("unknown")
-        .body(bytes::Bytes::from_static(b"x"))
-        .build_unchecked();
+    let message = Message::builder().topic("unknown").body(bytes::Bytes::from_static(b"x")).build_unchecked();
     assert!(client.producer.send(message).await.is_err());
 
     client.stop().await;
@@ -357,10 +314,7 @@ fn taken() -> (TcpListener, u16) {
     for _ in 0..100 {
         let listener = bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();
-        if [port - 3, port - 1, port + 2]
-            .into_iter()
-            .all(|neighbour| bind(neighbour).is_ok())
-        {
+        if [port - 3, port - 1, port + 2].into_iter().all(|neighbour| bind(neighbour).is_ok()) {
             return (listener, port);
         }
     }
@@ -370,10 +324,7 @@ fn taken() -> (TcpListener, u16) {
 fn assert_taken(error: EmbeddedError, taken_port: u16, taken_flag: &str) {
     let text = error.to_string();
     println!("{text}");
-    assert!(
-        text.contains(&taken_port.to_string()) && text.contains(taken_flag),
-        "{text}"
-    );
+    assert!(text.contains(&taken_port.to_string()) && text.contains(taken_flag), "{text}");
     let EmbeddedError::AddressInUse { port, flag, .. } = error else {
         panic!("not AddressInUse: {text}");
     };
@@ -394,12 +345,7 @@ async fn mqtt_error(folder: &TempDir, tcp_port: u16, websocket_port: u16) -> Emb
 
 async fn rocketmq_error(folder: &TempDir, name_server_port: u16, broker_port: u16) -> EmbeddedError {
     let data_dir = folder.path().to_path_buf();
-    let started = start_rocketmq(RocketMqOptions {
-        name_server_port,
-        broker_port,
-        data_dir,
-    })
-    .await;
+    let started = start_rocketmq(RocketMqOptions { name_server_port, broker_port, data_dir }).await;
     started.err().expect("RocketMQ must not start")
 }
 
@@ -415,11 +361,7 @@ async fn a_taken_port_is_named_with_its_flag() {
     assert_taken(rocketmq_error(&folder, 0, port).await, port, "--broker-port");
     assert_taken(rocketmq_error(&folder, 0, port + 2).await, port, "--broker-port");
     assert_taken(rocketmq_error(&folder, 0, port - 1).await, port, "--broker-port");
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        0,
-        "a refused start leaves nothing behind"
-    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a refused start leaves nothing behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -429,10 +371,7 @@ async fn a_data_folder_in_use_is_refused() {
     let broker = mqtt_on(folder.path()).await;
     let rocketmq = rocketmq_on(folder.path()).await;
 
-    let errors = [
-        mqtt_error(&folder, 0, 0).await,
-        rocketmq_error(&folder, 0, 0).await,
-    ];
+    let errors = [mqtt_error(&folder, 0, 0).await, rocketmq_error(&folder, 0, 0).await];
     for error in errors {
         println!("{error}");
         assert!(matches!(error, EmbeddedError::DataFolderInUse { .. }), "{error}");

@@ -17,66 +17,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("storage", &[]),
     ("spool", &["model", "storage"]),
     ("telemetry", &["model", "config"]),
-    (
-        "pipeline",
-        &["model", "config", "binding", "data_dir", "spool", "telemetry"],
-    ),
-    (
-        "mqtt",
-        &[
-            "model",
-            "config",
-            "binding",
-            "pipeline",
-            "data_dir",
-            "telemetry",
-            "archive",
-        ],
-    ),
+    ("pipeline", &["model", "config", "binding", "data_dir", "spool", "telemetry"]),
+    ("mqtt", &["model", "config", "binding", "pipeline", "data_dir", "telemetry", "archive"]),
     ("rocketmq", &["model", "config", "pipeline", "telemetry"]),
-    (
-        "archive",
-        &["model", "config", "binding", "pipeline", "telemetry"],
-    ),
+    ("archive", &["model", "config", "binding", "pipeline", "telemetry"]),
     ("consumer", &["model", "pipeline", "data_dir", "telemetry"]),
-    (
-        "downlink",
-        &["model", "binding", "pipeline", "consumer", "telemetry"],
-    ),
+    ("downlink", &["model", "binding", "pipeline", "consumer", "telemetry"]),
     ("access", &["model", "config"]),
     ("classroom", &["model", "binding"]),
-    (
-        "lesson",
-        &[
-            "model",
-            "config",
-            "binding",
-            "data_dir",
-            "telemetry",
-            "pipeline",
-            "consumer",
-            "classroom",
-        ],
-    ),
+    ("lesson", &["model", "config", "binding", "data_dir", "telemetry", "pipeline", "consumer", "classroom"]),
     (
         "http",
-        &[
-            "model",
-            "config",
-            "binding",
-            "telemetry",
-            "pipeline",
-            "archive",
-            "access",
-            "classroom",
-            "lesson",
-        ],
+        &["model", "config", "binding", "telemetry", "pipeline", "archive", "access", "classroom", "lesson"],
     ),
     ("lifecycle", &[]),
-    (
-        "watch_rocketmq",
-        &["model", "config", "pipeline", "rocketmq", "telemetry"],
-    ),
+    ("watch_rocketmq", &["model", "config", "pipeline", "rocketmq", "telemetry"]),
     ("watch_data_dir", &["data_dir", "telemetry"]),
     ("watch_spool", &["model", "spool", "telemetry"]),
     (
@@ -152,10 +107,7 @@ fn every_hazard_is_named_by_a_test() {
     let mut named = BTreeSet::new();
     for file in sources("src").into_iter().chain(sources("tests")) {
         let text = fs::read_to_string(&file).unwrap();
-        for comment in text
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("/// Hazard"))
-        {
+        for comment in text.lines().filter_map(|line| line.trim().strip_prefix("/// Hazard")) {
             let numbers = comment.split(':').next().unwrap_or_default();
             let numbers = numbers.split(|c: char| !c.is_ascii_digit());
             named.extend(numbers.filter_map(|number| number.parse::<usize>().ok()));
@@ -167,19 +119,14 @@ fn every_hazard_is_named_by_a_test() {
 
 #[test]
 fn rooms_import_only_what_their_row_allows() {
-    let rows: BTreeMap<_, BTreeSet<_>> = MAY_IMPORT
-        .iter()
-        .map(|(room, allowed)| (*room, allowed.iter().copied().collect()))
-        .collect();
+    let rows: BTreeMap<_, BTreeSet<_>> =
+        MAY_IMPORT.iter().map(|(room, allowed)| (*room, allowed.iter().copied().collect())).collect();
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     for file in sources("src") {
         let Some(room) = room_of(&file) else { continue };
         let Some(allowed) = rows.get(room.as_str()) else {
-            wrong.push(format!(
-                "{}: room {room} has no row in MAY_IMPORT",
-                file.display()
-            ));
+            wrong.push(format!("{}: room {room} has no row in MAY_IMPORT", file.display()));
             continue;
         };
         seen.insert(room.clone());
@@ -217,19 +164,12 @@ fn outside_crates_are_named_in_their_room_only() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
-    assert_eq!(
-        used.len(),
-        ONLY_IN.len(),
-        "each row is a crate that is used: {used:?}"
-    );
+    assert_eq!(used.len(), ONLY_IN.len(), "each row is a crate that is used: {used:?}");
 }
 
 #[test]
 fn files_are_short_and_begin_with_what_they_are_for() {
-    let files: Vec<_> = sources("src")
-        .into_iter()
-        .chain(sources("embedded/src"))
-        .collect();
+    let files: Vec<_> = sources("src").into_iter().chain(sources("embedded/src")).collect();
     assert!(files.len() > 50, "the sources were found");
     let mut wrong = Vec::new();
     for file in files {
@@ -237,14 +177,9 @@ fn files_are_short_and_begin_with_what_they_are_for() {
         if text.lines().count() > MAX_LINES {
             wrong.push(format!("{} has more than {MAX_LINES} lines", file.display()));
         }
-        let first = text
-            .lines()
-            .find(|line| !line.starts_with("#!["))
-            .unwrap_or_default();
+        let first = text.lines().find(|line| !line.starts_with("#![")).unwrap_or_default();
         let is_test = file.components().any(|part| part.as_os_str() == "tests")
-            || file
-                .file_stem()
-                .is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+            || file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
         if !first.starts_with("//!") && !is_test {
             wrong.push(format!("{} does not begin with a module doc", file.display()));
         }
@@ -255,11 +190,8 @@ fn files_are_short_and_begin_with_what_they_are_for() {
 #[test]
 fn the_architecture_page_names_each_room() {
     let page = fs::read_to_string("docs/ARCHITECTURE.md").unwrap();
-    let missing: Vec<_> = MAY_IMPORT
-        .iter()
-        .map(|(room, _)| *room)
-        .filter(|room| !page.contains(&format!("`{room}")))
-        .collect();
+    let missing: Vec<_> =
+        MAY_IMPORT.iter().map(|(room, _)| *room).filter(|room| !page.contains(&format!("`{room}"))).collect();
     assert_eq!(missing, Vec::<&str>::new());
 }
 
@@ -316,17 +248,9 @@ impl<'ast> Visit<'ast> for Streams {
 fn the_metrics_page_has_a_row_for_each_alert_and_no_other() {
     let page = fs::read_to_string("docs/METRICS.md").unwrap();
     let rules = fs::read_to_string("deploy/alerts.yml").unwrap();
-    let rows = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `Roombridge")?.split('`').next());
-    let alerts = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: Roombridge"));
-    assert_eq!(
-        rows.collect::<BTreeSet<_>>(),
-        alerts.collect::<BTreeSet<_>>(),
-        "rows and alerts"
-    );
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `Roombridge")?.split('`').next());
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: Roombridge"));
+    assert_eq!(rows.collect::<BTreeSet<_>>(), alerts.collect::<BTreeSet<_>>(), "rows and alerts");
 }
 
 /// What a file reaches for with `crate::room` and with the names of outside crates, its tests left out.
@@ -376,11 +300,7 @@ impl<'ast> Visit<'ast> for Imports {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments: Vec<_> = path
-            .segments
-            .iter()
-            .map(|segment| segment.ident.to_string())
-            .collect();
+        let segments: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if segments.len() > 1 {
             self.path(&segments);
         }
@@ -390,9 +310,7 @@ impl<'ast> Visit<'ast> for Imports {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
         let is_test = module.attrs.iter().any(|attribute| {
             attribute.path().is_ident("cfg")
-                && attribute
-                    .parse_args::<syn::Ident>()
-                    .is_ok_and(|condition| condition == "test")
+                && attribute.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test")
         });
         if !is_test {
             syn::visit::visit_item_mod(self, module);
@@ -413,9 +331,7 @@ fn room_of(file: &Path) -> Option<String> {
     let first = Path::new(inside.components().next().unwrap().as_os_str()).with_extension("");
     let name = first.to_string_lossy().into_owned();
     let is_test = inside.components().any(|part| part.as_os_str() == "tests")
-        || inside
-            .file_stem()
-            .is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+        || inside.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
     (!is_test && !["main", "lib"].contains(&name.as_str())).then_some(name)
 }
 

@@ -95,8 +95,7 @@ impl Heard {
         }
         *newest = (*newest).max(Some(line));
         let latency_us = now_us.saturating_sub(sent_us);
-        self.latencies_us
-            .push(u32::try_from(latency_us).unwrap_or(u32::MAX));
+        self.latencies_us.push(u32::try_from(latency_us).unwrap_or(u32::MAX));
         true
     }
 }
@@ -115,16 +114,10 @@ pub fn try_the_instrument() {
 
     assert!(!heard.take(&body(1), Some("b"), 1900, &ids), "a copy is no news");
     assert_eq!((heard.duplicates, heard.out_of_order, heard.strange), (1, 0, 0));
-    assert!(
-        !heard.take(&body(1), Some("other"), 1900, &ids),
-        "under another id"
-    );
+    assert!(!heard.take(&body(1), Some("other"), 1900, &ids), "under another id");
     assert_eq!((heard.duplicates, heard.strange), (2, 1));
     assert!(!heard.take(b"{}", Some("d"), 1900, &ids) && !heard.take(&body(2), None, 1900, &ids));
-    assert!(
-        !heard.take(&body(2 * SENDERS), Some("e"), 1900, &ids),
-        "never said"
-    );
+    assert!(!heard.take(&body(2 * SENDERS), Some("e"), 1900, &ids), "never said");
     assert_eq!(heard.strange, 4);
     assert!(heard.take(&body(SENDERS + 3), Some("f"), 1900, &ids));
     assert!(heard.take(&body(3), Some("f"), 1900, &ids), "late, and it is one");

@@ -43,12 +43,8 @@ pub fn forget_peak_memory() {
 /// As many files as the system lets us have, also for the server that we start. A connection is one file at each end.
 pub fn raise_open_files() {
     let limits = fs::read_to_string("/proc/self/limits").expect("the kernel tells limits");
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let most = line
-        .and_then(|line| line.split_whitespace().nth(1))
-        .expect("a limit of open files");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let most = line.and_then(|line| line.split_whitespace().nth(1)).expect("a limit of open files");
     let raised = Command::new("prlimit")
         .arg(format!("--pid={}", std::process::id()))
         .arg(format!("--nofile={most}:{most}"))

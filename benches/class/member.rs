@@ -81,10 +81,8 @@ impl Member {
             Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {}
             other => bail!("instead of a CONNACK came {other:?}"),
         }
-        let mut subscribe = Subscribe::new(
-            Filter::new(format!("room/message/{ROOM}"), QoS::AtLeastOnce),
-            None,
-        );
+        let mut subscribe =
+            Subscribe::new(Filter::new(format!("room/message/{ROOM}"), QoS::AtLeastOnce), None);
         subscribe.pkid = 1;
         wire.push(&Packet::Subscribe(subscribe))?;
         match wire.answer().await? {
@@ -94,12 +92,7 @@ impl Member {
             ),
             other => bail!("instead of a SUBACK came {other:?}"),
         }
-        Ok(Member {
-            client_id,
-            wire,
-            sender,
-            last_packet_id: 1,
-        })
+        Ok(Member { client_id, wire, sender, last_packet_id: 1 })
     }
 
     /// Until the lesson is over, or this member is cut off.
@@ -156,10 +149,7 @@ impl Member {
         (0..lesson.lines / SENDERS)
             .map(|turn| {
                 let within = PAUSE.mul_f64(random.f64());
-                (
-                    lesson.begins + PAUSE * turn as u32 + within,
-                    turn * SENDERS + sender,
-                )
+                (lesson.begins + PAUSE * turn as u32 + within, turn * SENDERS + sender)
             })
             .collect()
     }
@@ -172,12 +162,8 @@ impl Member {
             line,
             sent_us: lesson.now_us(),
         };
-        let mut publish = Publish::new(
-            "roomSend/message",
-            QoS::AtLeastOnce,
-            serde_json::to_vec(&body)?,
-            None,
-        );
+        let mut publish =
+            Publish::new("roomSend/message", QoS::AtLeastOnce, serde_json::to_vec(&body)?, None);
         self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
         publish.pkid = self.last_packet_id;
         self.wire.push(&Packet::Publish(publish))

@@ -101,11 +101,7 @@ impl Outcome {
             strange: sum(|member| member.heard.strange) + shared_ids,
             not_accepted: sum(|member| member.not_accepted),
             latency: Latency::of(latencies.copied().collect()),
-            left_late: attended
-                .iter()
-                .map(|member| member.left_late)
-                .max()
-                .unwrap_or_default(),
+            left_late: attended.iter().map(|member| member.left_late).max().unwrap_or_default(),
             cut_off: attended.into_iter().filter_map(|member| member.cut_off).collect(),
             usage,
         }
@@ -132,11 +128,6 @@ impl Latency {
             let rank = (latencies_us.len() as f64 * share).ceil() as usize;
             f64::from(latencies_us[rank.saturating_sub(1)]) / 1000.0
         };
-        Latency {
-            p50_ms: at(0.5),
-            p90_ms: at(0.9),
-            p99_ms: at(0.99),
-            max_ms: f64::from(*max_us) / 1000.0,
-        }
+        Latency { p50_ms: at(0.5), p90_ms: at(0.9), p99_ms: at(0.99), max_ms: f64::from(*max_us) / 1000.0 }
     }
 }

@@ -17,9 +17,7 @@ type Figure = (&'static str, fn(&Outcome) -> String);
 const FIGURES: [Figure; 21] = [
     ("lines said", |of| count(of.lines)),
     ("deliveries", |of| count(of.heard)),
-    ("deliveries a second", |of| {
-        count((of.heard as f64 / of.usage.lesson.as_secs_f64()) as usize)
-    }),
+    ("deliveries a second", |of| count((of.heard as f64 / of.usage.lesson.as_secs_f64()) as usize)),
     ("publish to receipt, p50", |of| ms(of.latency.p50_ms)),
     ("p90", |of| ms(of.latency.p90_ms)),
     ("p99", |of| ms(of.latency.p99_ms)),
@@ -32,30 +30,15 @@ const FIGURES: [Figure; 21] = [
     ("members cut off", |of| count(of.cut_off.len())),
     ("server, processors busy", |of| cores(of, of.usage.server_cpu)),
     ("server, processor time for a delivery", |of| {
-        format!(
-            "{:.0} us",
-            of.usage.server_cpu.as_secs_f64() * 1e6 / of.heard.max(1) as f64
-        )
+        format!("{:.0} us", of.usage.server_cpu.as_secs_f64() * 1e6 / of.heard.max(1) as f64)
     }),
-    ("server, peak resident memory", |of| {
-        mb(of.usage.server_peak_rss_mb)
-    }),
+    ("server, peak resident memory", |of| mb(of.usage.server_peak_rss_mb)),
     ("load tool, processors busy", |of| cores(of, of.usage.tool_cpu)),
-    ("load tool, peak resident memory", |of| {
-        mb(of.usage.tool_peak_rss_mb)
-    }),
-    ("load tool, a line left late by at most", |of| {
-        ms(of.left_late.as_secs_f64() * 1000.0)
-    }),
-    ("everything else on the machine, processors busy", |of| {
-        cores(of, of.usage.others_cpu)
-    }),
+    ("load tool, peak resident memory", |of| mb(of.usage.tool_peak_rss_mb)),
+    ("load tool, a line left late by at most", |of| ms(of.left_late.as_secs_f64() * 1000.0)),
+    ("everything else on the machine, processors busy", |of| cores(of, of.usage.others_cpu)),
     ("everybody in the room after", |of| {
-        format!(
-            "{:.1} s + {:.1} s",
-            of.usage.joining.as_secs_f64(),
-            of.usage.noticing.as_secs_f64()
-        )
+        format!("{:.1} s + {:.1} s", of.usage.joining.as_secs_f64(), of.usage.noticing.as_secs_f64())
     }),
 ];
 
@@ -79,13 +62,9 @@ pub fn table(trials: &[Trial]) -> String {
     }
     text.push_str("\n|---|");
     text.push_str(&"--:|".repeat(trials.len()));
-    row(&mut text, "holds", trials, |trial| {
-        if trial.holds() { "yes" } else { "NO" }.to_owned()
-    });
+    row(&mut text, "holds", trials, |trial| if trial.holds() { "yes" } else { "NO" }.to_owned());
     for (name, figure) in FIGURES {
-        row(&mut text, name, trials, |trial| {
-            trial.outcome.as_ref().map_or("-".to_owned(), figure)
-        });
+        row(&mut text, name, trials, |trial| trial.outcome.as_ref().map_or("-".to_owned(), figure));
     }
     text.push('\n');
     text
@@ -118,10 +97,7 @@ pub fn section(trials: &[Trial], machine: &str) -> String {
     for trial in trials {
         let why = match &trial.outcome {
             Err(error) => Some(format!("came to no lesson: {error}")),
-            Ok(outcome) => outcome
-                .cut_off
-                .first()
-                .map(|first| format!("lost members, first {first}")),
+            Ok(outcome) => outcome.cut_off.first().map(|first| format!("lost members, first {first}")),
         };
         if let Some(why) = why {
             let _ = writeln!(text, "* The class of {} {why}.", count(trial.students));
@@ -161,10 +137,7 @@ pub fn try_the_marks() {
     let first = placed("# Page\n", "old\n");
     assert_eq!(first, format!("# Page\n\n{BEGIN}\nold\n{END}\n"));
     let second = placed(&format!("{first}\nWhat others wrote.\n"), "new\n");
-    assert_eq!(
-        second,
-        format!("# Page\n\n{BEGIN}\nnew\n{END}\n\nWhat others wrote.\n")
-    );
+    assert_eq!(second, format!("# Page\n\n{BEGIN}\nnew\n{END}\n\nWhat others wrote.\n"));
 }
 
 fn cores(of: &Outcome, cpu: Duration) -> String {

@@ -31,20 +31,12 @@ const ASK: Duration = Duration::from_millis(500);
 
 pub fn run(students: usize, lesson: Duration) -> Trial {
     machine::forget_peak_memory();
-    let class = Class {
-        dev: Dev::start_with(&["--auth", "required"]),
-        agent: agent(),
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be made");
+    let class = Class { dev: Dev::start_with(&["--auth", "required"]), agent: agent() };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
     let outcome = runtime.block_on(class.teach(students, lesson));
     runtime.shutdown_background();
-    let trial = Trial {
-        students,
-        outcome: outcome.map_err(|error| format!("{error:#}")),
-    };
+    let trial = Trial { students, outcome: outcome.map_err(|error| format!("{error:#}")) };
     if !trial.holds() {
         let log = class.dev.output();
         let lines: Vec<_> = log.lines().collect();
@@ -55,11 +47,7 @@ pub fn run(students: usize, lesson: Duration) -> Trial {
 }
 
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .proxy(None)
-        .timeout_global(Some(JOIN))
-        .build()
-        .into()
+    ureq::Agent::config_builder().proxy(None).timeout_global(Some(JOIN)).build().into()
 }
 
 struct Class {
@@ -69,10 +57,7 @@ struct Class {
 
 impl Class {
     async fn teach(&self, students: usize, time: Duration) -> anyhow::Result<Outcome> {
-        ensure!(
-            students >= SENDERS,
-            "{SENDERS} students speak, so there must be as many"
-        );
+        ensure!(students >= SENDERS, "{SENDERS} students speak, so there must be as many");
         let begun = Instant::now();
         let members = self.join(students).await?;
         let joining = begun.elapsed();
@@ -91,11 +76,7 @@ impl Class {
         for member in members {
             tasks.spawn(member.attend(lesson.clone()));
         }
-        let usage = Usage {
-            joining,
-            noticing,
-            ..self.watch(&lesson, deliveries, time + LAST_LINES).await?
-        };
+        let usage = Usage { joining, noticing, ..self.watch(&lesson, deliveries, time + LAST_LINES).await? };
         sleep(LATE_COPIES).await;
         lesson.is_over.cancel();
         let attended: Vec<Attended> = tasks.join_all().await;
@@ -105,13 +86,7 @@ impl Class {
     /// From the first line until all is heard, or the time is over.
     async fn watch(&self, lesson: &Lesson, deliveries: u64, time: Duration) -> anyhow::Result<Usage> {
         let (server, own) = (self.pid(), std::process::id());
-        let used = || {
-            [
-                process_usage::cpu(server),
-                process_usage::cpu(own),
-                machine::busy(),
-            ]
-        };
+        let used = || [process_usage::cpu(server), process_usage::cpu(own), machine::busy()];
         sleep_until(lesson.begins).await;
         let before = used();
         while lesson.heard.load(Ordering::Relaxed) < deliveries && lesson.begins.elapsed() < time {
@@ -181,20 +156,14 @@ impl Class {
         let token = self.login("GID_student@@@00000").await?;
         let url = format!("http://{}/api/rooms/{ROOM}/members", self.dev.address("web"));
         loop {
-            let request = self
-                .agent
-                .get(&url)
-                .header("authorization", format!("Bearer {token}"));
+            let request = self.agent.get(&url).header("authorization", format!("Bearer {token}"));
             let asked = spawn_blocking(move || request.call()?.body_mut().read_to_string());
             let answer = asked.await?.context("the classroom does not say who is here")?;
             let online = serde_json::from_str::<Value>(&answer)?["online"].clone();
             if online == members {
                 return Ok(begun.elapsed());
             }
-            ensure!(
-                begun.elapsed() < NOTICE,
-                "the classroom counts {online} of {members} after {NOTICE:?}"
-            );
+            ensure!(begun.elapsed() < NOTICE, "the classroom counts {online} of {members} after {NOTICE:?}");
             sleep(ASK).await;
         }
     }

@@ -21,15 +21,10 @@ pub struct Wire {
 
 impl Wire {
     pub async fn open(port: u16) -> anyhow::Result<Wire> {
-        let stream = TcpStream::connect(("127.0.0.1", port))
-            .await
-            .context("no connection to the MQTT broker")?;
+        let stream =
+            TcpStream::connect(("127.0.0.1", port)).await.context("no connection to the MQTT broker")?;
         stream.set_nodelay(true)?;
-        Ok(Wire {
-            stream,
-            received: BytesMut::new(),
-            outbox: BytesMut::new(),
-        })
+        Ok(Wire { stream, received: BytesMut::new(), outbox: BytesMut::new() })
     }
 
     /// Leaves with the next [`Self::flush`].

@@ -34,13 +34,7 @@ pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
     let scratch = Scratch::new("yardsticks");
     let mut bridge = Bridge::start(&config(&mosquitto, rocketmq));
     std::thread::sleep(Duration::from_secs(2));
-    report.add(
-        "idle",
-        "resident memory",
-        process_usage::rss_mb(bridge.pid()),
-        "MB",
-        RSS_MB,
-    );
+    report.add("idle", "resident memory", process_usage::rss_mb(bridge.pid()), "MB", RSS_MB);
     stop(&mut bridge);
     say("warming RocketMQ up");
     let config_file = scratch.write("bench.toml", &config(&mosquitto, rocketmq));
@@ -68,13 +62,7 @@ pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
     let figure = format!("batches of {batch}, one in flight on each of 8 queues");
     report.add(stage, figure, alone.per_second, "msg/s", Aim::None);
     let ratio = middle(&drained, |round| round.per_second) / alone.per_second;
-    report.add(
-        stage,
-        "drain of roombridge / RocketMQ alone",
-        ratio,
-        "",
-        Aim::None,
-    );
+    report.add(stage, "drain of roombridge / RocketMQ alone", ratio, "", Aim::None);
 }
 
 fn middle(drained: &[Drained], figure: fn(&Drained) -> f64) -> f64 {
@@ -132,20 +120,8 @@ fn add_rows(report: &mut Report, plain: &[Vec<Measured>; 3], drained: &[Drained]
         Aim::None,
     );
     let sum = |figure: fn(&Drained) -> u64| drained.iter().map(figure).sum::<u64>() as f64;
-    report.add(
-        STAGE,
-        "roombridge, lost",
-        sum(|round| round.lost),
-        "messages",
-        NONE_AT_ALL,
-    );
-    report.add(
-        STAGE,
-        "roombridge, duplicates",
-        sum(|round| round.duplicates),
-        "messages",
-        NONE_AT_ALL,
-    );
+    report.add(STAGE, "roombridge, lost", sum(|round| round.lost), "messages", NONE_AT_ALL);
+    report.add(STAGE, "roombridge, duplicates", sum(|round| round.duplicates), "messages", NONE_AT_ALL);
     for (subscriber, rounds) in Subscriber::ALL.into_iter().zip(plain) {
         let name = subscriber.name();
         report.add(
@@ -163,22 +139,13 @@ fn add_rows(report: &mut Report, plain: &[Vec<Measured>; 3], drained: &[Drained]
             Aim::None,
         );
         // Within each round, because the machine may be faster in one than in another.
-        let ratios = drained
-            .iter()
-            .zip(rounds)
-            .map(|(ours, theirs)| ours.per_second / theirs.per_second);
+        let ratios = drained.iter().zip(rounds).map(|(ours, theirs)| ours.per_second / theirs.per_second);
         let aim = if subscriber == Subscriber::ByHand {
             Aim::AtLeast(DRAIN_OF_PLAIN_SUBSCRIBER)
         } else {
             Aim::None
         };
-        report.add(
-            STAGE,
-            format!("roombridge / {name}"),
-            median(ratios.collect()),
-            "",
-            aim,
-        );
+        report.add(STAGE, format!("roombridge / {name}"), median(ratios.collect()), "", aim);
     }
     report.add(
         "read back",

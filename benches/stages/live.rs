@@ -33,47 +33,17 @@ pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
     stop(&mut bridge);
     let found = store.since(&mark);
 
-    report.add(
-        STAGE,
-        "roombridge",
-        found.stored as f64 / found.seconds,
-        "msg/s",
-        Aim::None,
-    );
+    report.add(STAGE, "roombridge", found.stored as f64 / found.seconds, "msg/s", Aim::None);
     report.add(STAGE, "publishers", published, "msg/s", Aim::None);
     let cpu_us = cpu_us_per_message(cpu, MESSAGES);
-    report.add(
-        STAGE,
-        "roombridge, processor time for a message",
-        cpu_us,
-        "us",
-        Aim::None,
-    );
+    report.add(STAGE, "roombridge, processor time for a message", cpu_us, "us", Aim::None);
     let batch = metrics.value("roombridge_batch_messages_sum", &[])
         / metrics.value("roombridge_batch_messages_count", &[]);
     report.add(STAGE, "messages in a batch", batch, "", Aim::None);
-    report.add(
-        STAGE,
-        "not yet settled, peak (looked at every 50 ms)",
-        peak_in_flight,
-        "messages",
-        Aim::None,
-    );
+    report.add(STAGE, "not yet settled, peak (looked at every 50 ms)", peak_in_flight, "messages", Aim::None);
     report.add(STAGE, "peak resident memory", peak_rss_mb, "MB", RSS_MB);
-    report.add(
-        STAGE,
-        "reconnects",
-        metrics.value("roombridge_reconnects_total", &[]),
-        "",
-        NONE_AT_ALL,
-    );
+    report.add(STAGE, "reconnects", metrics.value("roombridge_reconnects_total", &[]), "", NONE_AT_ALL);
     let lost = MESSAGES.saturating_sub(found.different);
     report.add(STAGE, "lost", lost as f64, "messages", NONE_AT_ALL);
-    report.add(
-        STAGE,
-        "duplicates",
-        (found.stored - found.different) as f64,
-        "messages",
-        NONE_AT_ALL,
-    );
+    report.add(STAGE, "duplicates", (found.stored - found.different) as f64, "messages", NONE_AT_ALL);
 }

@@ -38,10 +38,7 @@ pub fn run(report: &mut Report) {
 
 /// A broker without sessions of earlier stages, as the installation notes ask for it.
 fn mosquitto() -> Mosquitto {
-    Mosquitto::start(MosquittoOptions {
-        persistence: Persistence::Off,
-        ..MosquittoOptions::default()
-    })
+    Mosquitto::start(MosquittoOptions { persistence: Persistence::Off, ..MosquittoOptions::default() })
 }
 
 fn config(mosquitto: &Mosquitto, rocketmq: &ApacheRocketMq) -> String {
@@ -76,16 +73,12 @@ fn wait_until_stored(bridge: &Bridge, count: u64, pause: Duration, mut look: imp
     loop {
         look(bridge);
         // Not asked while the bridge still starts.
-        let stored = bridge
-            .get("/readyz")
-            .map_or(0.0, |_| bridge.metrics().value("roombridge_stored_total", &[]));
+        let stored =
+            bridge.get("/readyz").map_or(0.0, |_| bridge.metrics().value("roombridge_stored_total", &[]));
         if stored >= count as f64 {
             return;
         }
-        assert!(
-            started.elapsed() < DEADLINE,
-            "{stored} of {count} stored after {DEADLINE:?}"
-        );
+        assert!(started.elapsed() < DEADLINE, "{stored} of {count} stored after {DEADLINE:?}");
         std::thread::sleep(pause);
     }
 }

@@ -38,25 +38,11 @@ pub fn run(report: &mut Report, rocketmq: &mut ApacheRocketMq, store: &Store) {
     for round in 1..=ROUNDS {
         publish_all(&mosquitto, &format!("spool{round}"));
     }
-    wait(&bridge, "spooled", |bridge| {
-        value(bridge, "roombridge_spooled_total") - before >= all
-    });
+    wait(&bridge, "spooled", |bridge| value(bridge, "roombridge_spooled_total") - before >= all);
     let per_second = all / started.elapsed().as_secs_f64();
-    report.add(
-        STAGE,
-        "spooled, 3 publishers flat out",
-        per_second,
-        "msg/s",
-        SPOOL_PER_SECOND,
-    );
+    report.add(STAGE, "spooled, 3 publishers flat out", per_second, "msg/s", SPOOL_PER_SECOND);
     let peak = process_usage::peak_rss_mb(bridge.pid());
-    report.add(
-        STAGE,
-        "peak resident memory, 1,000,000 spooled",
-        peak,
-        "MB",
-        SPOOL_RSS_MB,
-    );
+    report.add(STAGE, "peak resident memory, 1,000,000 spooled", peak, "MB", SPOOL_RSS_MB);
 
     say("a start with a million spooled messages");
     bridge.kill();
@@ -69,36 +55,17 @@ pub fn run(report: &mut Report, rocketmq: &mut ApacheRocketMq, store: &Store) {
         "s",
         START_S,
     );
-    assert!(
-        value(&bridge, "roombridge_spool_depth_at_start") >= all,
-        "all are there"
-    );
+    assert!(value(&bridge, "roombridge_spool_depth_at_start") >= all, "all are there");
 
     say("the spool drains");
     rocketmq.start_broker();
-    wait(&bridge, "the first is stored", |bridge| {
-        value(bridge, "roombridge_stored_total") > 0.0
-    });
+    wait(&bridge, "the first is stored", |bridge| value(bridge, "roombridge_stored_total") > 0.0);
     let (started, already) = (Instant::now(), value(&bridge, "roombridge_stored_total"));
-    wait(&bridge, "empty", |bridge| {
-        value(bridge, "roombridge_spool_depth") == 0.0
-    });
+    wait(&bridge, "empty", |bridge| value(bridge, "roombridge_spool_depth") == 0.0);
     let per_second = (all - already) / started.elapsed().as_secs_f64();
-    report.add(
-        STAGE,
-        "drained into RocketMQ",
-        per_second,
-        "msg/s",
-        DRAIN_PER_SECOND,
-    );
+    report.add(STAGE, "drained into RocketMQ", per_second, "msg/s", DRAIN_PER_SECOND);
     let peak = process_usage::peak_rss_mb(bridge.pid());
-    report.add(
-        STAGE,
-        "peak resident memory in the drain",
-        peak,
-        "MB",
-        SPOOL_RSS_MB,
-    );
+    report.add(STAGE, "peak resident memory in the drain", peak, "MB", SPOOL_RSS_MB);
     bridge.assert_books_balanced();
     stop(&mut bridge);
     add_found(report, STAGE, store, &mark, ROUNDS * MESSAGES);
@@ -115,22 +82,14 @@ fn outage(
     let mark = store.mark();
     rocketmq.kill_broker();
     let mut flood = Flood::connect(mqtt_port, "outage").expect("Mosquitto lets us in");
-    flood
-        .paced(PER_SECOND, OUTAGE_TIME)
-        .expect("Mosquitto acknowledges");
+    flood.paced(PER_SECOND, OUTAGE_TIME).expect("Mosquitto acknowledges");
     let messages = u64::from(PER_SECOND) * OUTAGE_TIME.as_secs();
-    wait(bridge, "spooled", |bridge| {
-        value(bridge, "roombridge_spool_depth") >= messages as f64
-    });
+    wait(bridge, "spooled", |bridge| value(bridge, "roombridge_spool_depth") >= messages as f64);
     rocketmq.start_broker();
     let before = value(bridge, "roombridge_stored_total");
-    wait(bridge, "the first is stored", |bridge| {
-        value(bridge, "roombridge_stored_total") > before
-    });
+    wait(bridge, "the first is stored", |bridge| value(bridge, "roombridge_stored_total") > before);
     let (started, left) = (Instant::now(), value(bridge, "roombridge_spool_depth"));
-    wait(bridge, "empty", |bridge| {
-        value(bridge, "roombridge_spool_depth") == 0.0
-    });
+    wait(bridge, "empty", |bridge| value(bridge, "roombridge_spool_depth") == 0.0);
     let per_second = left / started.elapsed().as_secs_f64();
     report.add(OUTAGE, "backlog drained", per_second, "msg/s", DRAIN_PER_SECOND);
     bridge.assert_books_balanced();
@@ -163,13 +122,7 @@ fn fsyncs(report: &mut Report) {
         count += 1;
     }
     let per_second = f64::from(count) / started.elapsed().as_secs_f64();
-    report.add(
-        STAGE,
-        "the disk alone, 4 KiB and fdatasync",
-        per_second,
-        "/s",
-        Aim::None,
-    );
+    report.add(STAGE, "the disk alone, 4 KiB and fdatasync", per_second, "/s", Aim::None);
 }
 
 fn value(bridge: &Bridge, name: &str) -> f64 {

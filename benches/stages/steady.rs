@@ -19,9 +19,7 @@ pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
     let mut bridge = Bridge::start(&config(&mosquitto, rocketmq));
     let mut flood = Flood::connect(mosquitto.port(), "steady").expect("Mosquitto lets us in");
     // The first second connects clients and warms code up.
-    flood
-        .paced(PER_SECOND, Duration::from_secs(1))
-        .expect("Mosquitto acknowledges");
+    flood.paced(PER_SECOND, Duration::from_secs(1)).expect("Mosquitto acknowledges");
     let before = u64::from(PER_SECOND);
     wait_until_stored(&bridge, before, Duration::from_millis(50), |_| {});
     let (mark, cpu, earlier) = (store.mark(), process_usage::cpu(bridge.pid()), bridge.metrics());
@@ -42,29 +40,11 @@ pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
         .map(|((bound_s, later), (_, earlier))| (bound_s, later - earlier))
         .collect();
     for (figure, share) in [("arrival to PUBACK, p50", 0.5), ("arrival to PUBACK, p99", 0.99)] {
-        report.add(
-            STAGE,
-            figure,
-            quantile_s(&buckets, share) * 1000.0,
-            "ms",
-            Aim::None,
-        );
+        report.add(STAGE, figure, quantile_s(&buckets, share) * 1000.0, "ms", Aim::None);
     }
-    report.add(
-        STAGE,
-        "processor time for a message",
-        cpu_us_per_message(cpu, messages),
-        "us",
-        Aim::None,
-    );
+    report.add(STAGE, "processor time for a message", cpu_us_per_message(cpu, messages), "us", Aim::None);
     report.add(STAGE, "resident memory", rss_mb, "MB", RSS_MB);
-    report.add(
-        STAGE,
-        "stored once",
-        found.different as f64,
-        "messages",
-        Aim::AtLeast(messages as f64),
-    );
+    report.add(STAGE, "stored once", found.different as f64, "messages", Aim::AtLeast(messages as f64));
 }
 
 /// `buckets`: upper bounds, and how many lie below. On a straight line between two bounds.

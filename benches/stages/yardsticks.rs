@@ -24,11 +24,7 @@ pub enum Subscriber {
 }
 
 impl Subscriber {
-    pub const ALL: [Subscriber; 3] = [
-        Subscriber::ByHand,
-        Subscriber::ByTheClient,
-        Subscriber::MosquittoSub,
-    ];
+    pub const ALL: [Subscriber; 3] = [Subscriber::ByHand, Subscriber::ByTheClient, Subscriber::MosquittoSub];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -53,10 +49,7 @@ impl Subscriber {
         let (output, cpu_us) = run_child(self.name(), self.command(port, MESSAGES), scratch);
         // mosquitto_sub says nothing; connecting takes it some milliseconds.
         let seconds = output.unwrap_or(started.elapsed().as_secs_f64());
-        Measured {
-            per_second: MESSAGES as f64 / seconds,
-            cpu_us,
-        }
+        Measured { per_second: MESSAGES as f64 / seconds, cpu_us }
     }
 
     fn command(self, port: u16, count: u64) -> Command {
@@ -70,18 +63,8 @@ impl Subscriber {
             }
             return command;
         }
-        let acks = if self == Subscriber::ByHand {
-            "by-hand"
-        } else {
-            "by-the-client"
-        };
-        child([
-            "subscriber",
-            &port.to_string(),
-            &format!("plain-{acks}"),
-            &count.to_string(),
-            acks,
-        ])
+        let acks = if self == Subscriber::ByHand { "by-hand" } else { "by-the-client" };
+        child(["subscriber", &port.to_string(), &format!("plain-{acks}"), &count.to_string(), acks])
     }
 }
 
@@ -90,10 +73,7 @@ pub fn store_rate(config_file: &Path, batch_messages: u64, messages: u64, scratc
     let (batch, count) = (batch_messages.to_string(), messages.to_string());
     let command = child(["store", &config_file.display().to_string(), &batch, &count]);
     let (seconds, _) = run_child("the producer alone", command, scratch);
-    Measured {
-        per_second: messages as f64 / seconds.expect("the child prints its seconds"),
-        cpu_us: 0.0,
-    }
+    Measured { per_second: messages as f64 / seconds.expect("the child prints its seconds"), cpu_us: 0.0 }
 }
 
 fn child<const N: usize>(arguments: [&str; N]) -> Command {

@@ -47,13 +47,7 @@ impl Flood {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
-        let mut flood = Flood {
-            stream,
-            name: name.to_owned(),
-            sent: 0,
-            acknowledged: 0,
-            unread: Vec::new(),
-        };
+        let mut flood = Flood { stream, name: name.to_owned(), sent: 0, acknowledged: 0, unread: Vec::new() };
         // Clean start, keep alive 60 s, no properties.
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0];
         push_text(&mut body, name);
@@ -137,9 +131,7 @@ impl Flood {
             if let [kind, length, ..] = *self.unread {
                 let end = 2 + usize::from(length);
                 if length >= 0x80 {
-                    return Err(broken(
-                        "a packet of over 127 bytes came, where only short ones can",
-                    ));
+                    return Err(broken("a packet of over 127 bytes came, where only short ones can"));
                 }
                 if self.unread.len() >= end {
                     let body = self.unread[2..end].to_vec();

@@ -15,10 +15,7 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// The middle one; of an even number the lower of the two.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values
-        .get(values.len().saturating_sub(1) / 2)
-        .copied()
-        .unwrap_or(f64::NAN)
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn broken(what: impl Into<String>) -> Failure {

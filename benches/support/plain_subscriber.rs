@@ -29,9 +29,7 @@ pub fn run(port: u16, client_id: &str, acks: Acks, count: u64) -> Result<f64, Fa
     options.set_receive_maximum(Some(1000));
     options.set_max_packet_size(Some(16 << 20));
     options.set_manual_acks(acks == Acks::ByHand);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Room for all: Mosquitto may send beyond the receive maximum, and rumqttc prefers reading to acknowledging.
         let (client, mut events) = AsyncClient::new(options, count as usize + 64);

@@ -20,10 +20,7 @@ pub fn cpu_when_ended(pid: u32, deadline: Duration) -> Duration {
         if state == "Z" {
             return cpu(pid);
         }
-        assert!(
-            started.elapsed() < deadline,
-            "process {pid} still runs after {deadline:?}"
-        );
+        assert!(started.elapsed() < deadline, "process {pid} still runs after {deadline:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -40,15 +37,9 @@ pub fn peak_rss_mb(pid: u32) -> f64 {
 
 fn status_mb(pid: u32, name: &str) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process has a status");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .expect("the kernel tells resident memory");
-    let kib: f64 = line
-        .trim_end_matches("kB")
-        .trim()
-        .parse()
-        .expect("the kernel tells it in kB");
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells resident memory");
+    let kib: f64 = line.trim_end_matches("kB").trim().parse().expect("the kernel tells it in kB");
     kib * 1024.0 / 1e6
 }
 

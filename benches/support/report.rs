@@ -40,14 +40,7 @@ impl Report {
             Aim::AtMost(most) => Some(value <= most),
             Aim::None => None,
         };
-        self.rows.push(Row {
-            stage,
-            figure: figure.into(),
-            value,
-            unit,
-            aim,
-            met,
-        });
+        self.rows.push(Row { stage, figure: figure.into(), value, unit, aim, met });
     }
 
     pub fn markdown(&self, notes: &[&str]) -> String {

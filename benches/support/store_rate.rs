@@ -48,10 +48,7 @@ async fn send_all(producer: &Arc<dyn Sink>, batches: &[Arc<Batch>], times: u64) 
                 }
                 sent += 1;
                 if !answers.iter().all(|answer| matches!(answer, Sent::Stored(_))) {
-                    return Err(broken(format!(
-                        "RocketMQ did not store a batch: {:?}",
-                        answers[0]
-                    )));
+                    return Err(broken(format!("RocketMQ did not store a batch: {:?}", answers[0])));
                 }
             }
             Ok(())
@@ -70,10 +67,7 @@ async fn batches(config: &Config, producer: &dyn Sink, messages: u64) -> Result<
         max_message_bytes: config.rocketmq.max_message_bytes,
     };
     let rules = RuleSet::compile(&config.bindings, settings)?;
-    let topic = rules
-        .literal_topics()
-        .pop()
-        .ok_or_else(|| broken("the binding names no topic"))?;
+    let topic = rules.literal_topics().pop().ok_or_else(|| broken("the binding names no topic"))?;
     let queues = producer
         .queues(&topic)
         .await
@@ -82,9 +76,7 @@ async fn batches(config: &Config, producer: &dyn Sink, messages: u64) -> Result<
         Ok(Arc::new(Batch {
             topic: topic.as_str().into(),
             queue,
-            messages: (0..messages)
-                .map(|number| outgoing(&rules, number))
-                .collect::<Result<_, _>>()?,
+            messages: (0..messages).map(|number| outgoing(&rules, number)).collect::<Result<_, _>>()?,
         }))
     };
     queues.into_iter().map(batch).collect()
@@ -111,13 +103,7 @@ fn outgoing(rules: &RuleSet, number: u64) -> Result<OutgoingMessage, Failure> {
         packet_id: 1,
         properties: MqttProperties::default(),
     };
-    let bound = rules
-        .bind(&envelope)
-        .map_err(|unbound| broken(format!("a message is not bound: {unbound:?}")))?;
-    Ok(OutgoingMessage {
-        tag: bound.tag,
-        keys: bound.keys,
-        properties: bound.properties,
-        body: bound.body,
-    })
+    let bound =
+        rules.bind(&envelope).map_err(|unbound| broken(format!("a message is not bound: {unbound:?}")))?;
+    Ok(OutgoingMessage { tag: bound.tag, keys: bound.keys, properties: bound.properties, body: bound.body })
 }

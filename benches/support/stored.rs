@@ -30,33 +30,20 @@ pub struct Found {
 
 impl Store {
     pub fn open(name_server: &str, topic: &str) -> Store {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be made");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
         let connector = Connector::to_name_server(name_server).expect("a client can be made");
-        let reader = runtime
-            .block_on(RocketMqReader::start(Arc::new(connector)))
-            .expect("RocketMQ answers");
-        Store {
-            runtime,
-            reader,
-            topic: topic.to_owned(),
-        }
+        let reader = runtime.block_on(RocketMqReader::start(Arc::new(connector))).expect("RocketMQ answers");
+        Store { runtime, reader, topic: topic.to_owned() }
     }
 
     pub fn mark(&self) -> Mark {
         self.runtime.block_on(async {
-            let queues = Reader::queues(&self.reader, &self.topic)
-                .await
-                .expect("the topic has queues");
+            let queues = Reader::queues(&self.reader, &self.topic).await.expect("the topic has queues");
             let mut next = Vec::new();
             for queue in queues {
-                let (_, end) = self
-                    .reader
-                    .offsets(&self.topic, &queue)
-                    .await
-                    .expect("RocketMQ tells its offsets");
+                let (_, end) =
+                    self.reader.offsets(&self.topic, &queue).await.expect("RocketMQ tells its offsets");
                 next.push((queue, end));
             }
             Mark(next)
@@ -74,10 +61,7 @@ impl Store {
             while offset < *end {
                 let pull = self.reader.pull(&self.topic, queue, None, offset, 32);
                 let page = self.runtime.block_on(pull).expect("RocketMQ can be read");
-                assert!(
-                    page.next_offset > offset,
-                    "the reader stands still at {queue} offset {offset}"
-                );
+                assert!(page.next_offset > offset, "the reader stands still at {queue} offset {offset}");
                 for message in page.messages {
                     stored += 1;
                     first_ms = first_ms.min(message.stored_ms);

@@ -9,20 +9,11 @@ pub enum EmbeddedError {
     #[error(
         "port {port} on 127.0.0.1 is already in use, so the {what} cannot listen there: stop the other program, or choose another port with {flag} (0 takes a free one)"
     )]
-    AddressInUse {
-        what: &'static str,
-        port: u16,
-        flag: &'static str,
-    },
+    AddressInUse { what: &'static str, port: u16, flag: &'static str },
     #[error(
         "the {what} cannot listen on port {port} of 127.0.0.1 ({source}): choose another port with {flag} (0 takes a free one)"
     )]
-    Bind {
-        what: &'static str,
-        port: u16,
-        flag: &'static str,
-        source: io::Error,
-    },
+    Bind { what: &'static str, port: u16, flag: &'static str, source: io::Error },
     #[error(
         "port {port} does not suit the RocketMQ broker, which also listens on the port two below and one above: choose a port from 3 to 65534 with --broker-port (0 takes a free one)"
     )]

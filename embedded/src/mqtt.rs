@@ -80,40 +80,21 @@ async fn start(options: MqttBrokerOptions) -> Result<MqttBroker, EmbeddedError> 
     let tcp = reserve(MQTT_TCP, options.tcp_port)?;
     let websocket = reserve(MQTT_WEBSOCKET, options.websocket_port)?;
     let folder = DataFolder::open(options.data_dir.join(FOLDER))?;
-    let broker = timeout(
-        Duration::from_secs(START_SECONDS),
-        Broker::open(options.guests, folder.path()),
-    )
-    .await
-    .map_err(|_| EmbeddedError::NotReady {
-        what: MQTT_TCP.what,
-        seconds: START_SECONDS,
-    })?
-    .map_err(|error| EmbeddedError::MqttStart {
-        folder: folder.path().to_path_buf(),
-        reason: with_causes(&error),
-    })?;
+    let broker = timeout(Duration::from_secs(START_SECONDS), Broker::open(options.guests, folder.path()))
+        .await
+        .map_err(|_| EmbeddedError::NotReady { what: MQTT_TCP.what, seconds: START_SECONDS })?
+        .map_err(|error| EmbeddedError::MqttStart {
+            folder: folder.path().to_path_buf(),
+            reason: with_causes(&error),
+        })?;
     let broker = Arc::new(broker);
     let (tcp, tcp_port) = listener(MQTT_TCP, tcp)?;
     let (websocket, websocket_port) = listener(MQTT_WEBSOCKET, websocket)?;
     let stop = StopOnDrop(broker.stop.clone());
     let doors = [(Door::Tcp, tcp), (Door::WebSocket, websocket)];
     let (running, ended) = watch::channel(());
-    let running = run(
-        Arc::clone(&broker),
-        doors,
-        broker.stop.subscribe(),
-        folder,
-        running,
-    );
-    Ok(MqttBroker {
-        tcp_port,
-        websocket_port,
-        run: tokio::spawn(running),
-        ended,
-        broker,
-        stop,
-    })
+    let running = run(Arc::clone(&broker), doors, broker.stop.subscribe(), folder, running);
+    Ok(MqttBroker { tcp_port, websocket_port, run: tokio::spawn(running), ended, broker, stop })
 }
 
 fn listener(listener: Listener, reserved: StdListener) -> Result<(TcpListener, u16), EmbeddedError> {

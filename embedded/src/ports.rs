@@ -16,30 +16,15 @@ pub(crate) struct Listener {
     pub(crate) flag: &'static str,
 }
 
-pub(crate) const MQTT_TCP: Listener = Listener {
-    what: "MQTT broker",
-    flag: "--mqtt-port",
-};
-pub(crate) const MQTT_WEBSOCKET: Listener = Listener {
-    what: "MQTT broker's WebSocket",
-    flag: "--websocket-port",
-};
-const NAME_SERVER: Listener = Listener {
-    what: "RocketMQ name server",
-    flag: "--name-server-port",
-};
-const BROKER: Listener = Listener {
-    what: "RocketMQ broker",
-    flag: "--broker-port",
-};
-const BROKER_FAST: Listener = Listener {
-    what: "RocketMQ broker's fast port (broker port - 2)",
-    flag: "--broker-port",
-};
-const BROKER_HIGH_AVAILABILITY: Listener = Listener {
-    what: "RocketMQ broker's high-availability port (broker port + 1)",
-    flag: "--broker-port",
-};
+pub(crate) const MQTT_TCP: Listener = Listener { what: "MQTT broker", flag: "--mqtt-port" };
+pub(crate) const MQTT_WEBSOCKET: Listener =
+    Listener { what: "MQTT broker's WebSocket", flag: "--websocket-port" };
+const NAME_SERVER: Listener = Listener { what: "RocketMQ name server", flag: "--name-server-port" };
+const BROKER: Listener = Listener { what: "RocketMQ broker", flag: "--broker-port" };
+const BROKER_FAST: Listener =
+    Listener { what: "RocketMQ broker's fast port (broker port - 2)", flag: "--broker-port" };
+const BROKER_HIGH_AVAILABILITY: Listener =
+    Listener { what: "RocketMQ broker's high-availability port (broker port + 1)", flag: "--broker-port" };
 
 const FREE_GROUP_ATTEMPTS: u32 = 50;
 
@@ -50,12 +35,7 @@ pub(crate) fn reserve(listener: Listener, port: u16) -> Result<TcpListener, Embe
         if source.kind() == ErrorKind::AddrInUse {
             EmbeddedError::AddressInUse { what, port, flag }
         } else {
-            EmbeddedError::Bind {
-                what,
-                port,
-                flag,
-                source,
-            }
+            EmbeddedError::Bind { what, port, flag, source }
         }
     })
 }
@@ -63,12 +43,7 @@ pub(crate) fn reserve(listener: Listener, port: u16) -> Result<TcpListener, Embe
 fn reserved_port(listener: Listener, reserved: &TcpListener) -> Result<u16, EmbeddedError> {
     match reserved.local_addr() {
         Ok(address) => Ok(address.port()),
-        Err(source) => Err(EmbeddedError::Bind {
-            what: listener.what,
-            port: 0,
-            flag: listener.flag,
-            source,
-        }),
+        Err(source) => Err(EmbeddedError::Bind { what: listener.what, port: 0, flag: listener.flag, source }),
     }
 }
 
@@ -83,11 +58,8 @@ pub(crate) struct RocketMqPorts {
 impl RocketMqPorts {
     pub(crate) fn choose(name_server: u16, broker: u16) -> Result<Self, EmbeddedError> {
         let name_server_reserved = reserve(NAME_SERVER, name_server)?;
-        let group = if broker == 0 {
-            BrokerGroup::free()?
-        } else {
-            BrokerGroup::around(reserve(BROKER, broker)?)?
-        };
+        let group =
+            if broker == 0 { BrokerGroup::free()? } else { BrokerGroup::around(reserve(BROKER, broker)?)? };
         Ok(Self {
             name_server: reserved_port(NAME_SERVER, &name_server_reserved)?,
             broker: group.port,
@@ -110,10 +82,7 @@ impl BrokerGroup {
         }
         let fast = reserve(BROKER_FAST, port - 2)?;
         let high_availability = reserve(BROKER_HIGH_AVAILABILITY, port + 1)?;
-        Ok(Self {
-            port,
-            _listeners: [main, fast, high_availability],
-        })
+        Ok(Self { port, _listeners: [main, fast, high_availability] })
     }
 
     fn free() -> Result<Self, EmbeddedError> {
@@ -122,8 +91,6 @@ impl BrokerGroup {
                 return Ok(group);
             }
         }
-        Err(EmbeddedError::NoFreePorts {
-            attempts: FREE_GROUP_ATTEMPTS,
-        })
+        Err(EmbeddedError::NoFreePorts { attempts: FREE_GROUP_ATTEMPTS })
     }
 }

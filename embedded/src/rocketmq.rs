@@ -104,10 +104,7 @@ async fn launch(
         Ok(Ok(Err(reason))) => reason,
         Ok(Err(_)) => "its thread ended".to_owned(),
         Err(_) => {
-            return Err(EmbeddedError::NotReady {
-                what: "RocketMQ",
-                seconds: START_SECONDS,
-            });
+            return Err(EmbeddedError::NotReady { what: "RocketMQ", seconds: START_SECONDS });
         }
     };
     // The next attempt opens the same files, so this one has to be gone.
@@ -151,10 +148,7 @@ fn own_pair(
 }
 
 fn build_runtime() -> Result<RuntimeOwner, String> {
-    let config = RuntimeConfig {
-        thread_name: "rocketmq".to_owned(),
-        ..RuntimeConfig::default()
-    };
+    let config = RuntimeConfig { thread_name: "rocketmq".to_owned(), ..RuntimeConfig::default() };
     let plan = RuntimeOwner::plan(config).map_err(|error| with_causes(&error))?;
     plan.build().map_err(|error| with_causes(&error))
 }
@@ -176,10 +170,7 @@ impl NameServer {
             let signal = async move {
                 let _ = stopped.await;
             };
-            bootstrap
-                .boot_with_shutdown(signal)
-                .await
-                .map_err(|error| with_causes(&error))
+            bootstrap.boot_with_shutdown(signal).await.map_err(|error| with_causes(&error))
         });
         let mut server = Self { stop, task };
         // It has no sign of readiness but its open port.

@@ -170,8 +170,5 @@ fn resource(text: &str) -> Result<Filter, ClaimsError> {
     if text.len() > MAX_RESOURCE_BYTES {
         return Err(ClaimsError::LongResource(text.to_owned()));
     }
-    Filter::parse(text).map_err(|cause| ClaimsError::Resource {
-        text: text.to_owned(),
-        cause,
-    })
+    Filter::parse(text).map_err(|cause| ClaimsError::Resource { text: text.to_owned(), cause })
 }

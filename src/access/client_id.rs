@@ -61,10 +61,7 @@ impl ClientId {
             .split_once(SEPARATOR)
             .filter(|(group, device)| is_name(group) && is_name(device))
             .map(|(group, _)| group.len());
-        Ok(Self {
-            text: text.to_owned(),
-            group_bytes,
-        })
+        Ok(Self { text: text.to_owned(), group_bytes })
     }
 
     pub fn as_str(&self) -> &str {
@@ -83,8 +80,7 @@ impl ClientId {
 
     /// The vendor's service would refuse the group id as too short. Here it is good enough.
     pub fn group_is_unusually_short(&self) -> bool {
-        self.group()
-            .is_some_and(|group| group.len() < USUAL_GROUP_CHARACTERS)
+        self.group().is_some_and(|group| group.len() < USUAL_GROUP_CHARACTERS)
     }
 }
 
@@ -95,10 +91,7 @@ impl fmt::Display for ClientId {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 #[cfg(test)]
@@ -143,17 +136,9 @@ mod tests {
     /// Hazard 24: a client named `#`, `+` or `a/b` would be sent what others' p2p topics carry.
     #[test]
     fn an_id_that_could_be_more_than_one_topic_level_is_refused_to_everybody() {
-        for text in [
-            "#",
-            "+",
-            "a/b",
-            "GID_student@@@+",
-            "GID_student@@@001/x",
-            "a\0b",
-            "a\nb",
-            "a\u{7f}",
-            "a\u{85}",
-        ] {
+        for text in
+            ["#", "+", "a/b", "GID_student@@@+", "GID_student@@@001/x", "a\0b", "a\nb", "a\u{7f}", "a\u{85}"]
+        {
             let refused = Err(ClientIdError::Unsafe(text.to_owned()));
             assert_eq!(ClientId::lenient(text), refused, "{text:?}");
             assert_eq!(ClientId::parse(text), refused, "{text:?}");
@@ -165,14 +150,8 @@ mod tests {
     fn an_id_has_at_most_64_characters() {
         let longest = format!("GID_student@@@{}", "x".repeat(50));
         assert!(ClientId::parse(&longest).is_ok());
-        assert_eq!(
-            ClientId::parse(&format!("{longest}x")),
-            Err(ClientIdError::TooLong(65))
-        );
-        assert!(
-            ClientId::lenient(&"学".repeat(64)).is_ok(),
-            "characters, not bytes"
-        );
+        assert_eq!(ClientId::parse(&format!("{longest}x")), Err(ClientIdError::TooLong(65)));
+        assert!(ClientId::lenient(&"学".repeat(64)).is_ok(), "characters, not bytes");
     }
 
     #[test]

@@ -21,11 +21,7 @@ pub enum Credentials<'a> {
         tokens: Vec<(Actions, &'a str)>,
     },
     /// `Signature|ACCESS KEY|INSTANCE` and Base64(HMAC-SHA1(secret, client id)).
-    Signature {
-        access_key: &'a str,
-        instance: &'a str,
-        signature: Vec<u8>,
-    },
+    Signature { access_key: &'a str, instance: &'a str, signature: Vec<u8> },
 }
 
 /// Why a username and a password are none of ours. Repeats neither: people mix up the two fields.
@@ -58,17 +54,11 @@ impl<'a> Credentials<'a> {
             return Err(CredentialsError::Username);
         }
         match mode {
-            "Token" => Ok(Self::Token {
-                access_key,
-                instance,
-                tokens: pairs(password)?,
-            }),
+            "Token" => Ok(Self::Token { access_key, instance, tokens: pairs(password)? }),
             "Signature" => Ok(Self::Signature {
                 access_key,
                 instance,
-                signature: STANDARD
-                    .decode(password)
-                    .map_err(|_| CredentialsError::SignatureForm)?,
+                signature: STANDARD.decode(password).map_err(|_| CredentialsError::SignatureForm)?,
             }),
             _ => Err(CredentialsError::Username),
         }
@@ -109,12 +99,8 @@ impl CredentialsError {
 impl fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mode, access_key, instance) = match self {
-            Self::Token {
-                access_key, instance, ..
-            } => ("Token", access_key, instance),
-            Self::Signature {
-                access_key, instance, ..
-            } => ("Signature", access_key, instance),
+            Self::Token { access_key, instance, .. } => ("Token", access_key, instance),
+            Self::Signature { access_key, instance, .. } => ("Signature", access_key, instance),
         };
         write!(f, "{mode}|{access_key}|{instance}")
     }
@@ -127,11 +113,7 @@ mod tests {
 
     fn tokens(password: &str) -> Result<Vec<(Actions, &str)>, CredentialsError> {
         match Credentials::parse("Token|key|mqtt-1", password)? {
-            Credentials::Token {
-                access_key,
-                instance,
-                tokens,
-            } => {
+            Credentials::Token { access_key, instance, tokens } => {
                 assert_eq!((access_key, instance), ("key", "mqtt-1"));
                 Ok(tokens)
             }
@@ -146,10 +128,7 @@ mod tests {
         assert_eq!(tokens("R|123|W|abcd"), Ok(vec![(Read, "123"), (Write, "abcd")]));
         assert_eq!(tokens("W|abcd|R|123"), Ok(vec![(Write, "abcd"), (Read, "123")]));
         assert_eq!(tokens("RW|x"), Ok(vec![(ReadWrite, "x")]));
-        assert_eq!(
-            tokens("W|c|RW|a|R|b"),
-            Ok(vec![(Write, "c"), (ReadWrite, "a"), (Read, "b")])
-        );
+        assert_eq!(tokens("W|c|RW|a|R|b"), Ok(vec![(Write, "c"), (ReadWrite, "a"), (Read, "b")]));
     }
 
     #[test]
@@ -178,11 +157,7 @@ mod tests {
             "Other|key|mqtt-1",
             "|key|mqtt-1",
         ] {
-            assert_eq!(
-                Credentials::parse(username, "RW|1"),
-                Err(CredentialsError::Username),
-                "{username:?}"
-            );
+            assert_eq!(Credentials::parse(username, "RW|1"), Err(CredentialsError::Username), "{username:?}");
         }
     }
 

@@ -40,16 +40,11 @@ pub enum DeploymentError {
 impl Parents {
     /// Two different first levels.
     pub fn new(down: impl Into<String>, up: impl Into<String>) -> Result<Self, DeploymentError> {
-        let parents = Self {
-            down: down.into(),
-            up: up.into(),
-        };
+        let parents = Self { down: down.into(), up: up.into() };
         for name in [&parents.down, &parents.up] {
             let wrong = name.is_empty()
                 || name.starts_with('$')
-                || name
-                    .chars()
-                    .any(|c| matches!(c, '/' | '+' | '#') || c.is_control());
+                || name.chars().any(|c| matches!(c, '/' | '+' | '#') || c.is_control());
             if wrong {
                 return Err(DeploymentError::Parent(name.clone()));
             }
@@ -96,10 +91,7 @@ impl Parents {
 /// The names of the vendor's live classroom.
 impl Default for Parents {
     fn default() -> Self {
-        Self {
-            down: "room".to_owned(),
-            up: "roomSend".to_owned(),
-        }
+        Self { down: "room".to_owned(), up: "roomSend".to_owned() }
     }
 }
 
@@ -111,16 +103,8 @@ impl Deployment {
         secret: SigningSecret,
         parents: Parents,
     ) -> Result<Self, DeploymentError> {
-        let deployment = Self {
-            access_key: access_key.into(),
-            instance: instance.into(),
-            parents,
-            secret,
-        };
-        for (what, name) in [
-            ("access key", &deployment.access_key),
-            ("instance", &deployment.instance),
-        ] {
+        let deployment = Self { access_key: access_key.into(), instance: instance.into(), parents, secret };
+        for (what, name) in [("access key", &deployment.access_key), ("instance", &deployment.instance)] {
             if !is_account_name(name) {
                 let name = name.clone();
                 return Err(DeploymentError::Name { what, name });
@@ -159,21 +143,9 @@ mod tests {
     fn a_name_that_would_break_a_username_is_refused() {
         for name in ["", "a|b", "a\nb"] {
             let refused = Deployment::new(name, "instance", secret(), Parents::default()).unwrap_err();
-            assert!(
-                matches!(
-                    refused,
-                    DeploymentError::Name {
-                        what: "access key",
-                        ..
-                    }
-                ),
-                "{name:?}"
-            );
+            assert!(matches!(refused, DeploymentError::Name { what: "access key", .. }), "{name:?}");
             let refused = Deployment::new("key", name, secret(), Parents::default()).unwrap_err();
-            assert!(
-                matches!(refused, DeploymentError::Name { what: "instance", .. }),
-                "{name:?}"
-            );
+            assert!(matches!(refused, DeploymentError::Name { what: "instance", .. }), "{name:?}");
         }
     }
 
@@ -183,20 +155,14 @@ mod tests {
             assert!(Parents::new(name, "up").is_err(), "{name:?}");
             assert!(Parents::new("down", name).is_err(), "{name:?}");
         }
-        assert_eq!(
-            Parents::new("room", "room"),
-            Err(DeploymentError::SameParents("room".to_owned()))
-        );
+        assert_eq!(Parents::new("room", "room"), Err(DeploymentError::SameParents("room".to_owned())));
         assert_eq!(Parents::new("room", "roomSend"), Ok(Parents::default()));
     }
 
     #[test]
     fn resources_are_those_of_the_contract() {
         let parents = Parents::default();
-        assert_eq!(
-            parents.resources(None),
-            ["room/message/+", "room/status", "room/system", "roomSend/#"]
-        );
+        assert_eq!(parents.resources(None), ["room/message/+", "room/status", "room/system", "roomSend/#"]);
         assert_eq!(parents.resources(Some("7"))[0], "room/message/7");
     }
 }

@@ -132,10 +132,7 @@ mod tests {
         let mut all: Vec<String> = names.map(str::to_owned).to_vec();
         let mut longest = all.clone();
         for _ in 0..3 {
-            longest = longest
-                .iter()
-                .flat_map(|topic| names.map(|name| format!("{topic}/{name}")))
-                .collect();
+            longest = longest.iter().flat_map(|topic| names.map(|name| format!("{topic}/{name}"))).collect();
             all.extend(longest.iter().cloned());
         }
         all
@@ -211,11 +208,7 @@ mod tests {
             ("$SYS/#", "$SYS/uptime", true),
             ("+/+", "/", true),
         ] {
-            assert_eq!(
-                filter(wide).covers(&filter(narrow)),
-                expected,
-                "{wide} covers {narrow}"
-            );
+            assert_eq!(filter(wide).covers(&filter(narrow)), expected, "{wide} covers {narrow}");
         }
     }
 

@@ -76,10 +76,7 @@ pub enum Refused {
     #[error("the token is bound to another client id; ask for one for this client")]
     TokenOfOtherClient,
     #[error("the token permits {permitted} and was shown as {shown}; show it as what it is")]
-    Action {
-        permitted: &'static str,
-        shown: &'static str,
-    },
+    Action { permitted: &'static str, shown: &'static str },
 }
 
 impl Gatekeeper {
@@ -101,12 +98,7 @@ impl Gatekeeper {
             (Some(username), Some(password)) => {
                 let client_id = ClientId::parse(attempt.client_id)?;
                 let password = std::str::from_utf8(password).map_err(|_| Refused::PasswordNoText)?;
-                self.admit_member(
-                    client_id,
-                    Credentials::parse(username, password)?,
-                    attempt.tls,
-                    now_ms,
-                )
+                self.admit_member(client_id, Credentials::parse(username, password)?, attempt.tls, now_ms)
             }
         }
     }
@@ -148,34 +140,19 @@ impl Gatekeeper {
         now_ms: u64,
     ) -> Result<Grants, Refused> {
         match credentials {
-            Credentials::Token {
-                access_key,
-                instance,
-                tokens,
-            } => {
+            Credentials::Token { access_key, instance, tokens } => {
                 self.check_account(access_key, instance)?;
-                let tokens: Vec<_> = tokens
-                    .into_iter()
-                    .map(|(shown, text)| (Some(shown), text))
-                    .collect();
+                let tokens: Vec<_> = tokens.into_iter().map(|(shown, text)| (Some(shown), text)).collect();
                 self.admit_tokens(Some(client_id), &tokens, now_ms)
             }
-            Credentials::Signature {
-                access_key,
-                instance,
-                signature,
-            } => {
+            Credentials::Signature { access_key, instance, signature } => {
                 self.check_account(access_key, instance)?;
                 let secret = &self.deployment.secret;
                 if !secret.signature_is_genuine(client_id.as_str(), &signature) {
                     return Err(Refused::Signature);
                 }
                 // Such a password is the same for ever: read once on the way, it would teach for ever.
-                let role = if tls {
-                    self.role_of_group(&client_id)
-                } else {
-                    Role::Student
-                };
+                let role = if tls { self.role_of_group(&client_id) } else { Role::Student };
                 Ok(Grants::of_class(self.deployment.parents(), client_id, role))
             }
         }
@@ -211,14 +188,7 @@ impl Gatekeeper {
             (client_id, _) => client_id,
         };
         let parents = self.deployment.parents();
-        Ok(Grants::limited(
-            parents,
-            client_id,
-            role,
-            read,
-            write,
-            Some(expires_at_ms),
-        ))
+        Ok(Grants::limited(parents, client_id, role, read, write, Some(expires_at_ms)))
     }
 
     fn check_account(&self, access_key: &str, instance: &str) -> Result<(), Refused> {
@@ -249,10 +219,7 @@ impl Gatekeeper {
             return Err(Refused::TokenOfOtherClient);
         }
         if !claims.actions.include(shown) {
-            return Err(Refused::Action {
-                permitted: claims.actions.as_str(),
-                shown: shown.as_str(),
-            });
+            return Err(Refused::Action { permitted: claims.actions.as_str(), shown: shown.as_str() });
         }
         Ok(())
     }

@@ -30,11 +30,7 @@ pub struct Grants {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reach {
     Everything,
-    Class {
-        parents: Parents,
-        read: Vec<Filter>,
-        write: Vec<Filter>,
-    },
+    Class { parents: Parents, read: Vec<Filter>, write: Vec<Filter> },
 }
 
 impl Role {
@@ -47,9 +43,7 @@ impl Role {
 
     /// `None` for a text that is no role.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Teacher, Self::Student]
-            .into_iter()
-            .find(|role| role.as_str() == text)
+        [Self::Teacher, Self::Student].into_iter().find(|role| role.as_str() == text)
     }
 }
 
@@ -66,12 +60,7 @@ impl Grants {
 
     /// Everything, without end: the bridge itself, and who runs it.
     pub fn operator() -> Self {
-        Self {
-            reach: Reach::Everything,
-            role: Role::Teacher,
-            client_id: None,
-            expires_at_ms: None,
-        }
+        Self { reach: Reach::Everything, role: Role::Teacher, client_id: None, expires_at_ms: None }
     }
 
     pub(super) fn of_class(parents: &Parents, client_id: ClientId, role: Role) -> Self {
@@ -89,12 +78,7 @@ impl Grants {
         expires_at_ms: Option<u64>,
     ) -> Self {
         let parents = parents.clone();
-        Self {
-            reach: Reach::Class { parents, read, write },
-            role,
-            client_id,
-            expires_at_ms,
-        }
+        Self { reach: Reach::Class { parents, read, write }, role, client_id, expires_at_ms }
     }
 
     pub(super) fn with_client_id(mut self, client_id: ClientId) -> Self {
@@ -162,9 +146,7 @@ impl Grants {
 
 fn is_own_p2p(parents: &Parents, own: Option<&str>, filter: &Filter) -> bool {
     let Some(own) = own else { return false };
-    [parents.down(), parents.up()]
-        .iter()
-        .any(|parent| filter.as_str() == format!("{parent}/p2p/{own}"))
+    [parents.down(), parents.up()].iter().any(|parent| filter.as_str() == format!("{parent}/p2p/{own}"))
 }
 
 /// `None` for a share without a usable group or filter.

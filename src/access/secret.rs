@@ -86,23 +86,11 @@ mod tests {
     fn signature_passwords_are_those_of_the_vendors_page() {
         for (client_id, secret, password) in [
             ("GID_Test@@@0001", "XXXXX", "vI009IZJZVGRwBwZvnbwjfuXxVM="),
-            (
-                "GID_teacher@@@001",
-                "teacher-secret",
-                "7ewMt58GxfNgHaf2NH2HPAl3Z58=",
-            ),
-            (
-                "GID_student@@@001",
-                "student-secret",
-                "C10CQki4QOC+Zwn6ZE2NXAU3TZA=",
-            ),
+            ("GID_teacher@@@001", "teacher-secret", "7ewMt58GxfNgHaf2NH2HPAl3Z58="),
+            ("GID_student@@@001", "student-secret", "C10CQki4QOC+Zwn6ZE2NXAU3TZA="),
             ("testHmacSHA1", "SHA1Util", "LicXOdrzX+EWJKbJriUcGxm63Wg="),
         ] {
-            assert_eq!(
-                signing(secret).signature_password(client_id),
-                password,
-                "{client_id}"
-            );
+            assert_eq!(signing(secret).signature_password(client_id), password, "{client_id}");
         }
     }
 

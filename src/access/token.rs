@@ -82,10 +82,7 @@ impl Token {
         let token = Self::read_at_any_time(text, secret)?;
         let expired_at_ms = token.claims.expires_at_ms;
         if now_ms >= expired_at_ms {
-            return Err(TokenError::Expired {
-                expired_at_ms,
-                now_ms,
-            });
+            return Err(TokenError::Expired { expired_at_ms, now_ms });
         }
         Ok(token)
     }
@@ -145,16 +142,12 @@ impl<'a> Parts<'a> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(wrong("it is too long"));
         }
-        let (signed, mac) = text
-            .rsplit_once('.')
-            .ok_or_else(|| wrong("it does not have three parts"))?;
+        let (signed, mac) = text.rsplit_once('.').ok_or_else(|| wrong("it does not have three parts"))?;
         let claims = signed
             .strip_prefix(VERSION)
             .and_then(|rest| rest.strip_prefix('.'))
             .ok_or_else(|| wrong("it does not begin with rb1."))?;
-        let mac = URL_SAFE_NO_PAD
-            .decode(mac)
-            .map_err(|_| wrong("its signature is damaged"))?;
+        let mac = URL_SAFE_NO_PAD.decode(mac).map_err(|_| wrong("its signature is damaged"))?;
         Ok(Self { signed, claims, mac })
     }
 
@@ -164,9 +157,7 @@ impl<'a> Parts<'a> {
             .map_err(|_| TokenError::Unreadable("its claims are damaged".to_owned()))?;
         let claims: Claims =
             serde_json::from_slice(&json).map_err(|error| TokenError::Unreadable(error.to_string()))?;
-        let resources = claims
-            .check()
-            .map_err(|error| TokenError::Unreadable(error.to_string()))?;
+        let resources = claims.check().map_err(|error| TokenError::Unreadable(error.to_string()))?;
         Ok((claims, resources))
     }
 }

@@ -47,21 +47,16 @@ impl ClassListeners {
     pub fn addresses(&self) -> std::io::Result<ClassAddresses> {
         let address =
             |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
-        Ok(ClassAddresses {
-            web: address(&self.web)?,
-            login: address(&self.login)?,
-        })
+        Ok(ClassAddresses { web: address(&self.web)?, login: address(&self.login)? })
     }
 }
 
 /// Who may connect and do what, by the configuration alone: nobody anonymous, no operator.
 pub fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Gatekeeper> {
     let (down, up, teacher_groups) = match &config.classroom {
-        Some(classroom) => (
-            classroom.room.as_str(),
-            classroom.send.as_str(),
-            classroom.teacher_groups.clone(),
-        ),
+        Some(classroom) => {
+            (classroom.room.as_str(), classroom.send.as_str(), classroom.teacher_groups.clone())
+        }
         None => ("room", "roomSend", Vec::new()),
     };
     let secret = SigningSecret::new(&access.secret).context("access.secret")?;
@@ -101,15 +96,9 @@ impl Carrier {
         if let Some(classroom) = self.config.classroom.clone() {
             let mut names = status_topics(&classroom);
             names.push(classroom.send.clone());
-            let topics = names.into_iter().map(|name| Topic {
-                name: name.into(),
-                start: Start::Latest,
-            });
-            let Followed {
-                follower,
-                items,
-                ended,
-            } = self.follow("classroom", topics.collect(), reader, wakes).await?;
+            let topics = names.into_iter().map(|name| Topic { name: name.into(), start: Start::Latest });
+            let Followed { follower, items, ended } =
+                self.follow("classroom", topics.collect(), reader, wakes).await?;
             let (lesson, handle) = Lesson::new(LessonParts {
                 config: classroom.clone(),
                 rules: self.rules.clone(),
@@ -124,17 +113,15 @@ impl Carrier {
                 ids: new_ids()?,
             })?;
             let stop_now = lifecycle.stop_now.clone();
-            tasks.push(lifecycle.spawn(
-                "the classroom's follower",
-                follower.run(lifecycle.drain.clone(), stop_now.clone()),
-            ));
+            tasks.push(
+                lifecycle.spawn(
+                    "the classroom's follower",
+                    follower.run(lifecycle.drain.clone(), stop_now.clone()),
+                ),
+            );
             tasks.push(lifecycle.spawn("the classroom", lesson.run(stop_now)));
             if let Some(listener) = listeners.web {
-                let login = listeners
-                    .login
-                    .as_ref()
-                    .map(TcpListener::local_addr)
-                    .transpose()?;
+                let login = listeners.login.as_ref().map(TcpListener::local_addr).transpose()?;
                 self.start_public(lifecycle, reader, handle, &classroom, listener, login)?;
             }
         }

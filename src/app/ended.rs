@@ -86,10 +86,7 @@ impl Left {
             self.in_spool,
             "in the spool, on this disk only, which the next start sends to RocketMQ (or `roombridge spool drain`)",
         );
-        add(
-            self.dead_lettered,
-            "of this run among the dead letters (`roombridge deadletter list`)",
-        );
+        add(self.dead_lettered, "of this run among the dead letters (`roombridge deadletter list`)");
         parts.join("; ")
     }
 }
@@ -102,16 +99,9 @@ mod tests {
     fn what_is_left_is_said_with_its_figure_and_decides_the_exit_code() {
         let nothing = Left::default();
         assert_eq!(nothing.ended(), Ended::Drained);
-        assert_eq!(
-            nothing.sentence(),
-            "stopped: everything that came in has ended and is acknowledged"
-        );
+        assert_eq!(nothing.sentence(), "stopped: everything that came in has ended and is acknowledged");
 
-        let spooled = Left {
-            in_spool: 40,
-            dead_lettered: 1,
-            ..nothing
-        };
+        let spooled = Left { in_spool: 40, dead_lettered: 1, ..nothing };
         assert_eq!(spooled.ended(), Ended::Drained);
         let sentence = spooled.sentence();
         assert!(
@@ -121,20 +111,8 @@ mod tests {
         assert!(sentence.contains("1 message of this run among the dead letters"));
 
         let early = [
-            (
-                Left {
-                    without_end: 3,
-                    ..spooled
-                },
-                "3 messages that came in without an end",
-            ),
-            (
-                Left {
-                    pubacks_unsent: 4,
-                    ..spooled
-                },
-                "4 messages with an end but without a PUBACK",
-            ),
+            (Left { without_end: 3, ..spooled }, "3 messages that came in without an end"),
+            (Left { pubacks_unsent: 4, ..spooled }, "4 messages with an end but without a PUBACK"),
             (Left { down: 5, ..spooled }, "5 messages from RocketMQ"),
         ];
         for (left, words) in early {

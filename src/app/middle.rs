@@ -72,10 +72,7 @@ impl Middle<'_> {
         Uplink::new(UplinkParts {
             rules: self.rules,
             sending: Arc::new(sending),
-            spool: self.spool.map(|spool| SpoolUse {
-                overflow: spool,
-                after: config.spool.after,
-            }),
+            spool: self.spool.map(|spool| SpoolUse { overflow: spool, after: config.spool.after }),
             dead_letters,
             lease: Arc::new(SoleHolder),
             clock: self.clock,

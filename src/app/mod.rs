@@ -116,11 +116,7 @@ impl Bridge {
             news: None,
             has_foreign_broker: true,
         };
-        Ok(Self {
-            listener,
-            class_listeners,
-            carrier,
-        })
+        Ok(Self { listener, class_listeners, carrier })
     }
 
     /// Listens to an MQTT broker in this process.
@@ -147,11 +143,7 @@ impl Bridge {
     /// Runs until the lifecycle says stop.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<Ended> {
         let stopped = lifecycle.stop_now.clone().cancelled_owned();
-        let Self {
-            listener,
-            class_listeners,
-            mut carrier,
-        } = self;
+        let Self { listener, class_listeners, mut carrier } = self;
         let (metrics, readiness) = (carrier.metrics.clone(), carrier.readiness.clone());
         let pages = http::serve(listener, metrics, readiness, stopped);
         let pages = lifecycle.spawn("the listener for operators", until_it_ends(pages));
@@ -186,11 +178,8 @@ impl Carrier {
             self.metrics.clone(),
             self.readiness.clone(),
         );
-        let watching_data_dir = watch_data_dir::watch(
-            self.data_dir.clone(),
-            self.metrics.clone(),
-            self.readiness.clone(),
-        );
+        let watching_data_dir =
+            watch_data_dir::watch(self.data_dir.clone(), self.metrics.clone(), self.readiness.clone());
         let watching_data_dir = lifecycle.spawn("the watch of data_dir", watching_data_dir);
         let watching = lifecycle.spawn("the watch of RocketMQ", watching);
         let watching_spool = self.spool.clone().map(|spool| {
@@ -207,11 +196,8 @@ impl Carrier {
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
         let (link, link_seen) = watch::channel(Link::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
-        let producer = Arc::new(Producer::new(
-            self.config.rocketmq.clone(),
-            self.connector.clone(),
-            reader.clone(),
-        ));
+        let producer =
+            Arc::new(Producer::new(self.config.rocketmq.clone(), self.connector.clone(), reader.clone()));
         if self.config.rocketmq.create_topics {
             // Early, so that readers find the topic before the first message; what fails is tried again with it.
             for topic in self.topics_to_make() {
@@ -219,20 +205,13 @@ impl Carrier {
             }
         }
         let ((down_news, down_wakes), (class_news, class_wakes)) = (wakes(), wakes());
-        let sink: Arc<dyn Sink> = Arc::new(WakingSink {
-            inner: producer,
-            followers: vec![down_news, class_news],
-        });
+        let sink: Arc<dyn Sink> =
+            Arc::new(WakingSink { inner: producer, followers: vec![down_news, class_news] });
         let dead_letters = self.middle(lifecycle).dead_letters(sink.clone());
-        let uplink = self
-            .middle(lifecycle)
-            .uplink(sink, dead_letters.clone(), receiver, settled, link_seen);
-        let mut others = self
-            .start_downlink(lifecycle, &reader, &dead_letters, down_wakes)
-            .await?;
+        let uplink = self.middle(lifecycle).uplink(sink, dead_letters.clone(), receiver, settled, link_seen);
+        let mut others = self.start_downlink(lifecycle, &reader, &dead_letters, down_wakes).await?;
         others.extend(
-            self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners)
-                .await?,
+            self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners).await?,
         );
         let parts = self.session_parts(link, remembered)?;
         let come_back = lifecycle.come_back.clone();
@@ -243,12 +222,8 @@ impl Carrier {
 
         let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
         let subscriber = lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone()));
-        subscriber
-            .await
-            .context("the MQTT side ended unexpectedly; please report this")?;
-        uplink
-            .await
-            .context("the pipeline ended unexpectedly; please report this")?;
+        subscriber.await.context("the MQTT side ended unexpectedly; please report this")?;
+        uplink.await.context("the pipeline ended unexpectedly; please report this")?;
         join(others).await?;
         self.write_the_last(lifecycle).await;
         watching.abort();
@@ -343,12 +318,7 @@ impl Carrier {
     /// What messages are going to be stored in or read from, as far as it is known.
     fn topics_to_make(&self) -> Vec<String> {
         let mut topics = self.rules.literal_topics();
-        topics.extend(
-            self.config
-                .downlinks
-                .iter()
-                .map(|downlink| downlink.topic.clone()),
-        );
+        topics.extend(self.config.downlinks.iter().map(|downlink| downlink.topic.clone()));
         topics.extend(self.class_topics());
         topics.sort();
         topics.dedup();
@@ -381,8 +351,7 @@ async fn until_it_ends(listener: impl Future<Output = std::io::Result<()>>) {
 
 async fn join(tasks: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
     for task in tasks {
-        task.await
-            .context("the downlink or the classroom ended unexpectedly; please report this")?;
+        task.await.context("the downlink or the classroom ended unexpectedly; please report this")?;
     }
     Ok(())
 }
@@ -402,10 +371,7 @@ fn rules(config: &Config, data_dir: &DataDir) -> anyhow::Result<RuleSet> {
         Some(key) => key.expose_secret().as_bytes().to_vec(),
         None => data_dir.origin_key()?,
     };
-    let settings = BindingSettings {
-        origin_key,
-        max_message_bytes: config.rocketmq.max_message_bytes,
-    };
+    let settings = BindingSettings { origin_key, max_message_bytes: config.rocketmq.max_message_bytes };
     Ok(RuleSet::compile(&config.bindings, settings)?.with_downlinks(&config.downlinks))
 }
 
@@ -440,10 +406,9 @@ fn next_generation(
 ) -> anyhow::Result<SessionState> {
     let client_id = &config.mqtt.client_id;
     match known {
-        Some(known) if known.client_id == *client_id => Ok(SessionState {
-            generation: known.generation + 1,
-            ..known
-        }),
+        Some(known) if known.client_id == *client_id => {
+            Ok(SessionState { generation: known.generation + 1, ..known })
+        }
         Some(known) if !accept_new_client_id => bail!(
             "mqtt.client_id is {client_id:?}, but {} belongs to the session of {:?}, which would stay behind at the \
              MQTT broker and fill up; set mqtt.client_id back, or start once with --accept-new-client-id",

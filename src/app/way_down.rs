@@ -48,11 +48,7 @@ impl Carrier {
             wakes,
         })?;
         follower.begin().await;
-        Ok(Followed {
-            follower,
-            items: taken,
-            ended,
-        })
+        Ok(Followed { follower, items: taken, ended })
     }
 
     pub(super) async fn start_downlink(
@@ -75,15 +71,10 @@ impl Carrier {
                 StartAt::Latest => Start::Latest,
             },
         });
-        let Followed {
-            follower,
-            items,
-            ended,
-        } = self.follow("downlink", topics.collect(), reader, wakes).await?;
-        let parents: HashMap<_, _> = downlinks
-            .iter()
-            .map(|downlink| (downlink.topic.clone(), downlink.mqtt_topic.clone()))
-            .collect();
+        let Followed { follower, items, ended } =
+            self.follow("downlink", topics.collect(), reader, wakes).await?;
+        let parents: HashMap<_, _> =
+            downlinks.iter().map(|downlink| (downlink.topic.clone(), downlink.mqtt_topic.clone())).collect();
         let downlink = Downlink::new(DownlinkParts {
             rules: self.rules.clone(),
             parents,
@@ -99,10 +90,7 @@ impl Carrier {
             DownlinkPublisher::new(&self.config.mqtt, publishings, publish_ends, self.metrics.clone())?;
         let stop_now = || lifecycle.stop_now.clone();
         Ok(vec![
-            lifecycle.spawn(
-                "the downlink's follower",
-                follower.run(lifecycle.drain.clone(), stop_now()),
-            ),
+            lifecycle.spawn("the downlink's follower", follower.run(lifecycle.drain.clone(), stop_now())),
             lifecycle.spawn("the downlink", downlink.run(stop_now())),
             lifecycle.spawn("the downlink's connection", connection.run(stop_now())),
         ])

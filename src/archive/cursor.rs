@@ -25,25 +25,12 @@ pub struct Cursor {
 impl Cursor {
     /// Reads `from` and all after it that lies before `end`; of one tag or all.
     pub fn new(topic: &str, queue: QueueName, tag: Option<String>, from: u64, end: u64) -> Self {
-        Self {
-            topic: topic.to_owned(),
-            queue,
-            tag,
-            next: from,
-            end,
-            page: VecDeque::new(),
-        }
+        Self { topic: topic.to_owned(), queue, tag, next: from, end, page: VecDeque::new() }
     }
 
     /// Another one for the same range, before anything was read with this one.
     pub fn restarted(&self) -> Self {
-        Self::new(
-            &self.topic,
-            self.queue.clone(),
-            self.tag.clone(),
-            self.next,
-            self.end,
-        )
+        Self::new(&self.topic, self.queue.clone(), self.tag.clone(), self.next, self.end)
     }
 
     /// Reads only from the first to the last of these offsets, or nothing.
@@ -76,15 +63,8 @@ impl Cursor {
     async fn fill(&mut self, reader: &dyn Reader) -> Result<(), ReadError> {
         let mut attempts = 0;
         while self.page.is_empty() && self.next < self.end {
-            let page = reader
-                .pull(
-                    &self.topic,
-                    &self.queue,
-                    self.tag.as_deref(),
-                    self.next,
-                    PAGE_MESSAGES,
-                )
-                .await?;
+            let page =
+                reader.pull(&self.topic, &self.queue, self.tag.as_deref(), self.next, PAGE_MESSAGES).await?;
             if !page.holds(self.next) {
                 return Err(self.cut(&page));
             }
@@ -99,11 +79,7 @@ impl Cursor {
             attempts = 0;
             self.next = page.next_offset;
             let end = self.end;
-            self.page.extend(
-                page.messages
-                    .into_iter()
-                    .filter(|message| message.queue_offset < end),
-            );
+            self.page.extend(page.messages.into_iter().filter(|message| message.queue_offset < end));
         }
         Ok(())
     }
@@ -125,10 +101,7 @@ impl Cursor {
 
     fn failed(&self, cause: String) -> ReadError {
         ReadError {
-            what: format!(
-                "topic {}, queue {} at offset {}",
-                self.topic, self.queue, self.next
-            ),
+            what: format!("topic {}, queue {} at offset {}", self.topic, self.queue, self.next),
             cause,
             kind: FailureKind::Unknown,
         }

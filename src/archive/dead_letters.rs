@@ -22,11 +22,7 @@ pub enum LetterPlace {
     #[serde(rename = "local")]
     Local,
     #[serde(rename = "rocketmq")]
-    RocketMq {
-        broker: String,
-        queue_id: i32,
-        queue_offset: u64,
-    },
+    RocketMq { broker: String, queue_id: i32, queue_offset: u64 },
 }
 
 impl LetterPlace {
@@ -159,26 +155,14 @@ impl LetterRecord {
         let summary = &self.summary;
         let place = match &summary.place {
             LetterPlace::Local => "local store".to_owned(),
-            LetterPlace::RocketMq {
-                broker,
-                queue_id,
-                queue_offset,
-            } => format!("RocketMQ, queue {broker}/{queue_id}, offset {queue_offset}"),
+            LetterPlace::RocketMq { broker, queue_id, queue_offset } => {
+                format!("RocketMQ, queue {broker}/{queue_id}, offset {queue_offset}")
+            }
         };
         writeln!(out, "id              {}", visible(&summary.id))?;
         writeln!(out, "place           {}", visible(&place))?;
-        writeln!(
-            out,
-            "reason          {}: {}",
-            summary.reason,
-            visible(&summary.detail)
-        )?;
-        writeln!(
-            out,
-            "arrived         {}, QoS {}",
-            local_time(summary.arrived_ms, zone),
-            summary.qos
-        )?;
+        writeln!(out, "reason          {}: {}", summary.reason, visible(&summary.detail))?;
+        writeln!(out, "arrived         {}, QoS {}", local_time(summary.arrived_ms, zone), summary.qos)?;
         writeln!(out, "MQTT topic      {}", visible(&summary.mqtt_topic))?;
         let topic = match summary.rocketmq_topic.as_str() {
             "" => "(none)",
@@ -192,11 +176,7 @@ impl LetterRecord {
             Payload::Text(text) => ("text", visible(text)),
             Payload::Base64(text) => ("base64", visible(text)),
         };
-        writeln!(
-            out,
-            "payload         {} bytes, {form}\n{text}",
-            summary.payload_bytes
-        )
+        writeln!(out, "payload         {} bytes, {form}\n{text}", summary.payload_bytes)
     }
 }
 
@@ -222,19 +202,13 @@ mod tests {
     }
 
     fn place() -> LetterPlace {
-        LetterPlace::RocketMq {
-            broker: "b".to_owned(),
-            queue_id: 3,
-            queue_offset: 7,
-        }
+        LetterPlace::RocketMq { broker: "b".to_owned(), queue_id: 3, queue_offset: 7 }
     }
 
     #[test]
     fn a_record_holds_all_fields_for_scripts() {
         let mut out = Vec::new();
-        LetterRecord::of(&letter(), place())
-            .write(&mut out, true, &TimeZone::UTC)
-            .unwrap();
+        LetterRecord::of(&letter(), place()).write(&mut out, true, &TimeZone::UTC).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let expected = serde_json::json!({
             "id": "0000000000000001-2", "place": "rocketmq", "broker": "b", "queue_id": 3, "queue_offset": 7,
@@ -253,9 +227,6 @@ mod tests {
         record.write(&mut out, true, &TimeZone::UTC).unwrap();
         record.summary.write(&mut out, false, &TimeZone::UTC).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            !text.contains('\u{1b}') && text.contains("payload         3 bytes, text"),
-            "{text}"
-        );
+        assert!(!text.contains('\u{1b}') && text.contains("payload         3 bytes, text"), "{text}");
     }
 }

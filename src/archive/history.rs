@@ -94,9 +94,7 @@ impl<'a> History<'a> {
         query: HistoryQuery,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<History<'a>, HistoryError> {
-        let Beginning {
-            mut cursors, away, ..
-        } = cursors_of(reader, &query).await?;
+        let Beginning { mut cursors, away, .. } = cursors_of(reader, &query).await?;
         let total = cursors.iter().map(Cursor::remaining).sum();
         let mut copies = HashMap::new();
         let (mut different, mut done) = (0, 0);
@@ -111,10 +109,7 @@ impl<'a> History<'a> {
                     found = Some((first, message.queue_offset));
                 }
                 if cursor.is_at_page_end() {
-                    progress(Progress {
-                        done: done + start.remaining() - cursor.remaining(),
-                        total,
-                    });
+                    progress(Progress { done: done + start.remaining() - cursor.remaining(), total });
                 }
             }
             done += start.remaining();
@@ -122,15 +117,7 @@ impl<'a> History<'a> {
             start.narrow(found);
         }
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
-        Ok(Self {
-            reader,
-            query,
-            cursors,
-            copies,
-            skip,
-            len: different - skip,
-            away,
-        })
+        Ok(Self { reader, query, cursors, copies, skip, len: different - skip, away })
     }
 
     /// RocketMQ brokers that hold parts of it and are away, so that these are missing; only where `partial` was asked for.
@@ -250,10 +237,7 @@ pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Res
         // First, or the last broker of a topic that goes away would take the topic with it.
         let away_now = reader.away(topic).await?;
         if !away_now.is_empty() && !query.partial {
-            return Err(HistoryError::Away {
-                topic: topic.to_owned(),
-                brokers: away_now.join(" and "),
-            });
+            return Err(HistoryError::Away { topic: topic.to_owned(), brokers: away_now.join(" and ") });
         }
         away.extend(away_now);
         let queues = match reader.queues(topic).await {
@@ -264,17 +248,11 @@ pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Res
         for queue in queues {
             let (first, end) = reader.offsets(topic, &queue).await?;
             let from = match query.from_ms {
-                Some(ms) => reader
-                    .offset_at(topic, &queue, ms.saturating_sub(MARGIN_MS))
-                    .await?
-                    .max(first),
+                Some(ms) => reader.offset_at(topic, &queue, ms.saturating_sub(MARGIN_MS)).await?.max(first),
                 None => first,
             };
             let end = match query.to_ms {
-                Some(ms) => reader
-                    .offset_at(topic, &queue, ms.saturating_add(MARGIN_MS))
-                    .await?
-                    .min(end),
+                Some(ms) => reader.offset_at(topic, &queue, ms.saturating_add(MARGIN_MS)).await?.min(end),
                 None => end,
             };
             is_first &= from == first;
@@ -283,13 +261,7 @@ pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Res
     }
     if cursors.is_empty() && away.is_empty() {
         let topics: Vec<_> = query.places.iter().map(|place| place.topic.as_str()).collect();
-        return Err(HistoryError::NoTopic {
-            topics: topics.join(", "),
-        });
+        return Err(HistoryError::NoTopic { topics: topics.join(", ") });
     }
-    Ok(Beginning {
-        cursors,
-        is_first,
-        away,
-    })
+    Ok(Beginning { cursors, is_first, away })
 }

@@ -65,10 +65,7 @@ impl FromStr for Before {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (stored_ms, given) = text.split_once('.').ok_or(())?;
-        Ok(Self {
-            stored_ms: stored_ms.parse().map_err(drop)?,
-            given: given.parse().map_err(drop)?,
-        })
+        Ok(Self { stored_ms: stored_ms.parse().map_err(drop)?, given: given.parse().map_err(drop)? })
     }
 }
 
@@ -86,17 +83,10 @@ pub async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> Result<L
         asked.query.from_ms = Some(from_ms);
         let Ok(read) = timeout_at(deadline, read_span(reader, &asked)).await else {
             // Only whole spans count, or the oldest of a queue could be there and the newer of another not.
-            let reached = asked.query.to_ms.map(|to_ms| Before {
-                stored_ms: to_ms.saturating_sub(1),
-                given: 0,
-            });
+            let reached =
+                asked.query.to_ms.map(|to_ms| Before { stored_ms: to_ms.saturating_sub(1), given: 0 });
             let before = asked.before.or(reached).ok_or(HistoryError::TooSlow)?;
-            return Ok(Latest {
-                records: records.into(),
-                before: Some(before),
-                ran_out_of_time: true,
-                away,
-            });
+            return Ok(Latest { records: records.into(), before: Some(before), ran_out_of_time: true, away });
         };
         let span = read?;
         away.extend(span.away);
@@ -106,18 +96,10 @@ pub async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> Result<L
             records.push_front(record);
         }
         if span.more || records.len() > asked.limit {
-            return Ok(Latest {
-                away,
-                ..cut(records, asked.limit, earlier)
-            });
+            return Ok(Latest { away, ..cut(records, asked.limit, earlier) });
         }
         if span.is_first {
-            return Ok(Latest {
-                records: records.into(),
-                before: None,
-                ran_out_of_time: false,
-                away,
-            });
+            return Ok(Latest { records: records.into(), before: None, ran_out_of_time: false, away });
         }
         asked.query.to_ms = Some(from_ms);
         asked.before = None;
@@ -133,17 +115,9 @@ fn cut(mut records: VecDeque<Record>, limit: usize, earlier: Option<Before>) -> 
         let stored_ms = oldest.stored_ms;
         let of_it = records.iter().filter(|record| record.stored_ms == stored_ms);
         let earlier = earlier.filter(|before| before.stored_ms == stored_ms);
-        Before {
-            stored_ms,
-            given: of_it.count() + earlier.map_or(0, |before| before.given),
-        }
+        Before { stored_ms, given: of_it.count() + earlier.map_or(0, |before| before.given) }
     });
-    Latest {
-        records,
-        before,
-        ran_out_of_time: false,
-        away: BTreeSet::new(),
-    }
+    Latest { records, before, ran_out_of_time: false, away: BTreeSet::new() }
 }
 
 struct Span {
@@ -156,11 +130,7 @@ struct Span {
 }
 
 async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span, HistoryError> {
-    let Beginning {
-        mut cursors,
-        is_first,
-        away,
-    } = cursors_of(reader, &asked.query).await?;
+    let Beginning { mut cursors, is_first, away } = cursors_of(reader, &asked.query).await?;
     let mut query = asked.query.clone();
     if is_first {
         query.from_ms = None;

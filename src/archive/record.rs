@@ -145,12 +145,8 @@ impl Record {
     /// One line for people, in the given time zone, without the line end.
     pub fn text_line(&self, zone: &TimeZone) -> String {
         let who = self.client_id.as_deref().unwrap_or("-");
-        let mut line = format!(
-            "{}  {:<7}  {}  ",
-            local_time(self.time_ms, zone),
-            self.kind.as_str(),
-            visible(who)
-        );
+        let mut line =
+            format!("{}  {:<7}  {}  ", local_time(self.time_ms, zone), self.kind.as_str(), visible(who));
         match &self.payload {
             Payload::Text(text) if text.is_empty() => line.push_str("(empty)"),
             Payload::Text(text) => line.push_str(&visible(text)),
@@ -173,11 +169,7 @@ impl Record {
 
     /// Writes one line: JSON, or text for people.
     pub fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
-        let mut line = if json {
-            visible_json(serde_json::to_string(self)?)
-        } else {
-            self.text_line(zone)
-        };
+        let mut line = if json { visible_json(serde_json::to_string(self)?) } else { self.text_line(zone) };
         line.push('\n');
         out.write_all(line.as_bytes())
     }
@@ -196,10 +188,7 @@ fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Erro
 
 fn timestamp(ms: u64) -> Timestamp {
     // Outside of years that calendars know there is nothing better to show than the limit.
-    i64::try_from(ms)
-        .ok()
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-        .unwrap_or(Timestamp::MAX)
+    i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
 }
 
 pub(super) fn rfc3339(ms: u64) -> String {
@@ -207,8 +196,5 @@ pub(super) fn rfc3339(ms: u64) -> String {
 }
 
 pub(super) fn local_time(ms: u64, zone: &TimeZone) -> String {
-    timestamp(ms)
-        .to_zoned(zone.clone())
-        .strftime("%Y-%m-%d %H:%M:%S%.3f")
-        .to_string()
+    timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }

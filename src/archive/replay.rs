@@ -178,10 +178,7 @@ impl Prefix {
         }
         for filter in filters {
             if can_match_below(filter, text) {
-                return Err(BadPrefix::Loop {
-                    prefix: text.to_owned(),
-                    filter: filter.to_owned(),
-                });
+                return Err(BadPrefix::Loop { prefix: text.to_owned(), filter: filter.to_owned() });
             }
         }
         Ok(Self(text.to_owned()))
@@ -227,10 +224,9 @@ fn message_of(record: &Record, prefix: &Prefix) -> ReplayMessage {
         .collect();
     let original = match record.id {
         Some(id) => id.to_string(),
-        None => format!(
-            "{}/{}/{}/{}",
-            record.rocketmq_topic, record.broker, record.queue_id, record.queue_offset
-        ),
+        None => {
+            format!("{}/{}/{}/{}", record.rocketmq_topic, record.broker, record.queue_id, record.queue_offset)
+        }
     };
     user_properties.push((REPLAY_OF.to_owned(), original));
     ReplayMessage {

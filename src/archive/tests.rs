@@ -36,10 +36,7 @@ impl Memory {
             topic: "room".to_owned(),
             tag: format!("message/{room}"),
             keys,
-            queue: QueueName {
-                broker: Arc::from("a"),
-                id: queue_id,
-            },
+            queue: QueueName { broker: Arc::from("a"), id: queue_id },
             queue_offset: queue.len() as u64,
             stored_ms,
             born_ms: stored_ms,
@@ -64,14 +61,7 @@ impl Reader for Memory {
                     kind: FailureKind::TopicMissing,
                 });
             }
-            Ok(self
-                .queues
-                .keys()
-                .map(|id| QueueName {
-                    broker: Arc::from("a"),
-                    id: *id,
-                })
-                .collect())
+            Ok(self.queues.keys().map(|id| QueueName { broker: Arc::from("a"), id: *id }).collect())
         })
     }
 
@@ -102,10 +92,7 @@ impl Reader for Memory {
         limit: u32,
     ) -> BoxFuture<'a, Result<Page, ReadError>> {
         let same_hash = move |message: &&StoredMessage| tag.is_none_or(|tag| tag.len() == message.tag.len());
-        let stored = self.queues[&queue.id]
-            .iter()
-            .skip(from_offset as usize)
-            .take(limit as usize);
+        let stored = self.queues[&queue.id].iter().skip(from_offset as usize).take(limit as usize);
         let next_offset = from_offset + stored.clone().count() as u64;
         Box::pin(async move {
             Ok(Page {
@@ -130,10 +117,7 @@ fn room(room: &str) -> HistoryQuery {
         room: Some(room.to_owned()),
         kind: Some(Kind::Message),
     };
-    HistoryQuery {
-        places: vec![place("never-written"), place("room")],
-        ..HistoryQuery::default()
-    }
+    HistoryQuery { places: vec![place("never-written"), place("room")], ..HistoryQuery::default() }
 }
 
 async fn records(memory: &Memory, query: HistoryQuery) -> Vec<Record> {
@@ -143,11 +127,7 @@ async fn records(memory: &Memory, query: HistoryQuery) -> Vec<Record> {
     while let Some(record) = history.next().await.unwrap() {
         records.push(record);
     }
-    assert_eq!(
-        records.len() as u64,
-        expected,
-        "what was announced is what comes out"
-    );
+    assert_eq!(records.len() as u64, expected, "what was announced is what comes out");
     records
 }
 
@@ -184,19 +164,8 @@ async fn copies_are_folded_by_id_at_the_first_and_equal_texts_are_not() {
 
     let records = records(&memory, room("1")).await;
 
-    let shown: Vec<_> = records
-        .iter()
-        .map(|record| (record.id, record.duplicates))
-        .collect();
-    assert_eq!(
-        shown,
-        [
-            (Some(message_id(1)), 2),
-            (Some(message_id(2)), 0),
-            (None, 0),
-            (None, 0)
-        ]
-    );
+    let shown: Vec<_> = records.iter().map(|record| (record.id, record.duplicates)).collect();
+    assert_eq!(shown, [(Some(message_id(1)), 2), (Some(message_id(2)), 0), (None, 0), (None, 0)]);
     let line = records[0].text_line(&TimeZone::UTC);
     assert!(line.ends_with("hi  (2 copies folded)"), "{line}");
 }
@@ -214,10 +183,7 @@ async fn two_bindings_that_lead_to_one_place_do_not_double_a_message() {
         second.tag = tag_of_the_second;
         query.places.push(second);
         let records = records(&memory, query).await;
-        let shown: Vec<_> = records
-            .iter()
-            .map(|record| (record.id, record.duplicates))
-            .collect();
+        let shown: Vec<_> = records.iter().map(|record| (record.id, record.duplicates)).collect();
         assert_eq!(shown, [(Some(message_id(1)), 0), (None, 0)]);
     }
 }
@@ -240,27 +206,11 @@ async fn only_the_exact_room_comes_out_although_its_tag_shares_a_hash() {
 async fn limit_gives_the_last_ones_and_counts_no_copies() {
     let mut memory = Memory::default();
     for number in 0..700 {
-        memory.store(
-            number % 2,
-            1_000 + number as u64,
-            "1",
-            Some(number as u64),
-            &number.to_string(),
-        );
+        memory.store(number % 2, 1_000 + number as u64, "1", Some(number as u64), &number.to_string());
     }
     memory.store(0, 5_000, "1", Some(699), "699");
 
-    assert_eq!(
-        texts(
-            &memory,
-            HistoryQuery {
-                limit: Some(2),
-                ..room("1")
-            }
-        )
-        .await,
-        ["698", "699"]
-    );
+    assert_eq!(texts(&memory, HistoryQuery { limit: Some(2), ..room("1") }).await, ["698", "699"]);
     assert_eq!(texts(&memory, room("1")).await.len(), 700);
 }
 
@@ -268,25 +218,12 @@ async fn limit_gives_the_last_ones_and_counts_no_copies() {
 async fn from_is_in_and_to_is_out_to_the_millisecond() {
     let mut memory = Memory::default();
     for minute in 0..10 {
-        memory.store(
-            0,
-            1_000_000 + minute * 60_000,
-            "1",
-            Some(minute),
-            &minute.to_string(),
-        );
+        memory.store(0, 1_000_000 + minute * 60_000, "1", Some(minute), &minute.to_string());
     }
-    let query = HistoryQuery {
-        from_ms: Some(1_180_000),
-        to_ms: Some(1_300_000),
-        ..room("1")
-    };
+    let query = HistoryQuery { from_ms: Some(1_180_000), to_ms: Some(1_300_000), ..room("1") };
     assert_eq!(texts(&memory, query).await, ["3", "4"]);
 
-    let other = HistoryQuery {
-        kind: Some(Kind::Command),
-        ..room("1")
-    };
+    let other = HistoryQuery { kind: Some(Kind::Command), ..room("1") };
     assert!(texts(&memory, other).await.is_empty());
 }
 
@@ -294,23 +231,14 @@ async fn from_is_in_and_to_is_out_to_the_millisecond() {
 async fn a_topic_that_does_not_exist_is_said_by_name() {
     let mut query = room("1");
     query.places.truncate(1);
-    let error = History::open(&Memory::default(), query, &mut |_| {})
-        .await
-        .err()
-        .unwrap();
+    let error = History::open(&Memory::default(), query, &mut |_| {}).await.err().unwrap();
     assert!(error.to_string().contains("no topic never-written"), "{error}");
 }
 
 #[tokio::test]
 async fn a_line_cannot_command_the_terminal() {
     let mut memory = Memory::default();
-    memory.store(
-        0,
-        1_795_514_400_128,
-        "1",
-        Some(1),
-        "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}two\nlines",
-    );
+    memory.store(0, 1_795_514_400_128, "1", Some(1), "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}two\nlines");
     let record = records(&memory, room("1")).await.remove(0);
 
     assert_eq!(
@@ -320,18 +248,9 @@ async fn a_line_cannot_command_the_terminal() {
     let mut json = Vec::new();
     record.write(&mut json, true, &TimeZone::UTC).unwrap();
     let json = String::from_utf8(json).unwrap();
-    assert_eq!(
-        json.trim_end()
-            .chars()
-            .find(|character| !(' '..='~').contains(character)),
-        None,
-        "{json}"
-    );
+    assert_eq!(json.trim_end().chars().find(|character| !(' '..='~').contains(character)), None, "{json}");
     let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(
-        parsed["payload"],
-        "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}two\nlines"
-    );
+    assert_eq!(parsed["payload"], "\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}two\nlines");
 }
 
 #[tokio::test]
@@ -379,40 +298,24 @@ async fn a_replay_keeps_the_pace_divided_by_the_speed() {
     for (number, second) in [(1, 0), (2, 2), (3, 40)] {
         memory.store(0, 1_000_000 + second * 1_000, "1", Some(number), "x");
     }
-    for (speed, expected) in [
-        ("1", [0, 2_000, 40_000]),
-        ("x4", [0, 500, 10_000]),
-        ("max", [0, 0, 0]),
-    ] {
+    for (speed, expected) in [("1", [0, 2_000, 40_000]), ("x4", [0, 500, 10_000]), ("max", [0, 0, 0])] {
         let mut history = History::open(&memory, room("1"), &mut |_| {}).await.unwrap();
         let clock = TokioClock(tokio::time::Instant::now());
         let mut heard = Heard::default();
-        let mut output = MqttOutput {
-            publisher: &mut heard,
-            prefix: Prefix::new("replay", ["room/#"]).unwrap(),
-        };
+        let mut output =
+            MqttOutput { publisher: &mut heard, prefix: Prefix::new("replay", ["room/#"]).unwrap() };
         let (mut times, mut pauses) = (Vec::new(), 0);
         let mut watch = |event| match event {
             ReplayEvent::Pause(_) => pauses += 1,
             ReplayEvent::Played(_) => times.push(clock.monotonic().as_millis()),
         };
 
-        let played = replay(
-            &mut history,
-            speed.parse().unwrap(),
-            &clock,
-            &mut output,
-            &mut watch,
-        )
-        .await
-        .unwrap();
+        let played =
+            replay(&mut history, speed.parse().unwrap(), &clock, &mut output, &mut watch).await.unwrap();
 
         assert_eq!(played, 3);
         let late: Vec<_> = times.iter().zip(expected).map(|(time, due)| time - due).collect();
-        assert!(
-            late.iter().all(|late_ms| *late_ms < 10),
-            "speed {speed}: {late:?} ms late"
-        );
+        assert!(late.iter().all(|late_ms| *late_ms < 10), "speed {speed}: {late:?} ms late");
         assert_eq!(pauses, u32::from(speed != "max"), "the long pause is announced");
     }
 }
@@ -429,29 +332,16 @@ async fn a_replayed_message_names_its_original_and_leaves_out_what_the_transport
     let mut heard = Heard::default();
     let prefix = Prefix::new("replay/one", ["room/#"]).unwrap();
 
-    MqttOutput {
-        publisher: &mut heard,
-        prefix,
-    }
-    .play(&record)
-    .await
-    .unwrap();
+    MqttOutput { publisher: &mut heard, prefix }.play(&record).await.unwrap();
 
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let (topic, message) = heard.0.remove(0);
     assert_eq!(topic, "replay/one/room/message/1");
     assert_eq!(
         message.user_properties,
-        [
-            pair("a", "1"),
-            pair("a", "2"),
-            pair("rbReplay", "00000000000000aa-1")
-        ]
+        [pair("a", "1"), pair("a", "2"), pair("rbReplay", "00000000000000aa-1")]
     );
-    assert_eq!(
-        (&message.payload[..], message.content_type.as_deref()),
-        (&b"hi"[..], Some("text/plain"))
-    );
+    assert_eq!((&message.payload[..], message.content_type.as_deref()), (&b"hi"[..], Some("text/plain")));
 }
 
 #[test]
@@ -468,19 +358,12 @@ fn a_prefix_that_would_loop_is_refused() {
     ] {
         assert!(refused(prefix, filter), "{prefix} under {filter}");
     }
-    for (prefix, filter) in [
-        ("replay", "room/#"),
-        ("replay", "replay"),
-        ("a/b", "a/+"),
-        ("rooms", "room/#"),
-    ] {
+    for (prefix, filter) in [("replay", "room/#"), ("replay", "replay"), ("a/b", "a/+"), ("rooms", "room/#")]
+    {
         assert!(!refused(prefix, filter), "{prefix} under {filter}");
     }
     for wrong in ["", "/a", "a/", "a/+", "#", "$SYS", "a\nb"] {
-        assert!(
-            matches!(Prefix::new(wrong, []), Err(BadPrefix::Syntax(_))),
-            "{wrong:?}"
-        );
+        assert!(matches!(Prefix::new(wrong, []), Err(BadPrefix::Syntax(_))), "{wrong:?}");
     }
 }
 

@@ -33,9 +33,7 @@ pub fn letter_of_message(
 ) -> DeadLetter {
     let recorded = read_back(&stored_form(topic, message));
     DeadLetter {
-        id: recorded
-            .id
-            .map_or_else(|| message.keys.clone(), |id| id.to_string()),
+        id: recorded.id.map_or_else(|| message.keys.clone(), |id| id.to_string()),
         reason,
         detail,
         mqtt_topic: recorded.mqtt_topic,
@@ -54,10 +52,7 @@ pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
         topic: topic.to_owned(),
         tag: message.tag.clone(),
         keys: message.keys.clone(),
-        queue: QueueName {
-            broker: "".into(),
-            id: 0,
-        },
+        queue: QueueName { broker: "".into(), id: 0 },
         queue_offset: 0,
         stored_ms: 0,
         born_ms: 0,
@@ -78,16 +73,10 @@ pub fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Option<Outgo
     written.safe("rbId", letter.id.clone());
     written.safe("rbArrivedMs", letter.arrived_ms.to_string());
     written.safe("qoslevel", letter.qos.to_string());
-    let user: Vec<_> = letter
-        .user_properties
-        .iter()
-        .map(|(key, value)| UserProperty { key, value })
-        .collect();
+    let user: Vec<_> =
+        letter.user_properties.iter().map(|(key, value)| UserProperty { key, value }).collect();
     if !user.is_empty() {
-        written.safe(
-            "mqtt5UserProperty",
-            serde_json::to_string(&user).unwrap_or_default(),
-        );
+        written.safe("mqtt5UserProperty", serde_json::to_string(&user).unwrap_or_default());
     }
     if letter.payload.is_empty() {
         written.safe("IS_EMPTY_MSG", "true".to_owned());

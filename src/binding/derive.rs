@@ -41,9 +41,7 @@ impl RuleSet {
     /// The message as RocketMQ is to store it, or why it cannot be.
     pub fn derive(&self, derivation: &Derivation<'_>) -> Result<Bound, Unbound> {
         let levels = Levels::of(derivation.mqtt_topic);
-        let rule = self
-            .rule_for(derivation.mqtt_topic)
-            .ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+        let rule = self.rule_for(derivation.mqtt_topic).ok_or(Unbound::Filtered(FilterReason::NoRule))?;
         let place = rule.place(&levels)?;
         let id = derivation.id.to_string();
         let body = body_of(&derivation.payload);

@@ -18,14 +18,7 @@ use crate::model::{DeadLetter, DeadReason, FilterReason, MqttMessage, MqttProper
 const MAX_TEXT_BYTES: usize = 65_535;
 
 /// What only the bridge may say; a producer's own values are left out.
-const RESERVED: [&str; 6] = [
-    MARK,
-    "rbId",
-    "rbArrivedMs",
-    SENDER,
-    EMBEDDED_CLIENT_ID,
-    EMBEDDED_USER,
-];
+const RESERVED: [&str; 6] = [MARK, "rbId", "rbArrivedMs", SENDER, EMBEDDED_CLIENT_ID, EMBEDDED_USER];
 
 /// What becomes of a stored message on its way down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,10 +66,7 @@ impl RuleSet {
                 user.push((MARK.to_owned(), mark));
                 Down::Publish(published)
             }
-            Err(detail) => Down::Dead {
-                reason: DeadReason::IllegalMqttTopic,
-                detail,
-            },
+            Err(detail) => Down::Dead { reason: DeadReason::IllegalMqttTopic, detail },
         }
     }
 
@@ -85,9 +75,7 @@ impl RuleSet {
         let (Some(id), Some(origin)) = (recorded.id, &recorded.origin) else {
             return false;
         };
-        let hop = self
-            .signer
-            .hop_of(&message.topic, &id.to_string(), &message.body, origin);
+        let hop = self.signer.hop_of(&message.topic, &id.to_string(), &message.body, origin);
         hop.is_some()
     }
 
@@ -95,9 +83,7 @@ impl RuleSet {
     fn vouched_for(&self, recorded: &Recorded, message: &StoredMessage, id: &str) -> Option<(String, u64)> {
         let sender = recorded.client_id.clone()?;
         let vouch = recorded.properties.get(VOUCH)?;
-        let genuine = self
-            .signer
-            .is_vouched(&message.topic, id, &sender, &message.body, vouch);
+        let genuine = self.signer.is_vouched(&message.topic, id, &sender, &message.body, vouch);
         (genuine && fits(&sender)).then_some((sender, recorded.received_ms?))
     }
 }
@@ -142,9 +128,7 @@ fn published(recorded: &Recorded, message: &StoredMessage, parent: &str) -> Resu
     let topic = below_parent(parent, name);
     check_topic(&topic)?;
     if is_p2p && topic.matches('/').count() != parent.matches('/').count() + 2 {
-        return Err(format!(
-            "{topic:?} names no client: a P2P topic is {parent}/p2p/CLIENT_ID"
-        ));
+        return Err(format!("{topic:?} names no client: a P2P topic is {parent}/p2p/CLIENT_ID"));
     }
     Ok(MqttMessage {
         topic,
@@ -156,14 +140,8 @@ fn published(recorded: &Recorded, message: &StoredMessage, parent: &str) -> Resu
         properties: MqttProperties {
             user: user_properties(recorded, is_p2p),
             content_type: short(recorded.content_type.clone()),
-            response_topic: recorded
-                .response_topic
-                .clone()
-                .filter(|topic| check_topic(topic).is_ok()),
-            correlation_data: recorded
-                .correlation_data
-                .clone()
-                .filter(|data| data.len() <= MAX_TEXT_BYTES),
+            response_topic: recorded.response_topic.clone().filter(|topic| check_topic(topic).is_ok()),
+            correlation_data: recorded.correlation_data.clone().filter(|data| data.len() <= MAX_TEXT_BYTES),
             message_expiry_s: None,
             payload_format: recorded.payload_format.filter(|format| *format <= 1),
         },
@@ -201,18 +179,12 @@ fn short(text: Option<String>) -> Option<String> {
 fn check_topic(topic: &str) -> Result<(), String> {
     let shown: String = topic.chars().take(80).collect();
     if topic.is_empty() || topic.len() > MAX_TEXT_BYTES {
-        return Err(format!(
-            "the MQTT topic has {} bytes; 1 to {MAX_TEXT_BYTES} are allowed",
-            topic.len()
-        ));
+        return Err(format!("the MQTT topic has {} bytes; 1 to {MAX_TEXT_BYTES} are allowed", topic.len()));
     }
     if topic.starts_with('$') {
         return Err(format!("the MQTT topic {shown:?} belongs to the broker"));
     }
-    match topic
-        .chars()
-        .find(|letter| ['+', '#'].contains(letter) || letter.is_control())
-    {
+    match topic.chars().find(|letter| ['+', '#'].contains(letter) || letter.is_control()) {
         Some(letter) => Err(format!("the MQTT topic {shown:?} must not hold {letter:?}")),
         None => Ok(()),
     }

@@ -86,12 +86,7 @@ mod tests {
 
     #[test]
     fn a_plain_sub_topic_is_its_own_tag() {
-        for plain in [
-            "message/123456",
-            "p2p/GID_student@@@001",
-            "\u{6559}\u{5ba4} 1",
-            "a*b",
-        ] {
+        for plain in ["message/123456", "p2p/GID_student@@@001", "\u{6559}\u{5ba4} 1", "a*b"] {
             assert_eq!(tag(plain.to_owned()), plain);
         }
         assert_eq!(tag("message/a||b".to_owned()), "message/a%7C%7Cb");

@@ -76,10 +76,8 @@ impl RuleSet {
         explanation.kind = Some(place.kind.as_str());
         explanation.order_key = Some(place.order_key);
         explanation.slot = Some(place.slot);
-        let shown = bound
-            .properties
-            .into_iter()
-            .map(|(name, value)| explained(name, value, rule.sender.as_ref()));
+        let shown =
+            bound.properties.into_iter().map(|(name, value)| explained(name, value, rule.sender.as_ref()));
         explanation.properties = shown.collect();
         explanation
     }
@@ -125,9 +123,7 @@ fn sample(topic: &str, full: Option<&Rule>) -> Envelope {
                 properties.user.push((name.clone(), "sender".to_owned()))
             }
             Some(SenderSource::EmbeddedBroker) => {
-                properties
-                    .user
-                    .push((EMBEDDED_CLIENT_ID.to_owned(), "sender".to_owned()));
+                properties.user.push((EMBEDDED_CLIENT_ID.to_owned(), "sender".to_owned()));
             }
             Some(SenderSource::JsonField(name)) => {
                 payload = serde_json::json!({ name: "sender" }).to_string().into();
@@ -179,10 +175,7 @@ fn explained(name: Cow<'static, str>, value: String, sender: Option<&SenderSourc
         "clientId" => match sender {
             Some(SenderSource::TopicLevel(_)) | None => return ExplainedProperty { name, value },
             Some(SenderSource::UserProperty(key)) => {
-                return ExplainedProperty {
-                    name,
-                    value: format!("<user property {key}, if set>"),
-                };
+                return ExplainedProperty { name, value: format!("<user property {key}, if set>") };
             }
             Some(SenderSource::JsonField(field)) => {
                 return ExplainedProperty {
@@ -194,10 +187,7 @@ fn explained(name: Cow<'static, str>, value: String, sender: Option<&SenderSourc
         },
         _ => return ExplainedProperty { name, value },
     };
-    ExplainedProperty {
-        name,
-        value: pattern.to_owned(),
-    }
+    ExplainedProperty { name, value: pattern.to_owned() }
 }
 
 /// Control characters are escaped, because a topic name may hold what a terminal would obey.
@@ -239,11 +229,6 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
 
 fn escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     use fmt::Write as _;
-    text.chars().try_for_each(|c| {
-        if c.is_control() {
-            write!(f, "{}", c.escape_unicode())
-        } else {
-            f.write_char(c)
-        }
-    })
+    text.chars()
+        .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_unicode()) } else { f.write_char(c) })
 }

@@ -56,21 +56,13 @@ impl Filter {
         }
         let (named, multi) = match text.strip_suffix('#') {
             Some("") => {
-                return Ok(Self {
-                    text: text.to_owned(),
-                    levels: Vec::new(),
-                    multi: true,
-                });
+                return Ok(Self { text: text.to_owned(), levels: Vec::new(), multi: true });
             }
             Some(parent) => (parent.strip_suffix('/').ok_or(FilterError::MultiLevel)?, true),
             None => (text, false),
         };
         let levels = named.split('/').map(level).collect::<Result<_, _>>()?;
-        Ok(Self {
-            text: text.to_owned(),
-            levels,
-            multi,
-        })
+        Ok(Self { text: text.to_owned(), levels, multi })
     }
 
     pub fn as_str(&self) -> &str {
@@ -125,11 +117,7 @@ impl Filter {
 
     /// `#` alone as `+/#`, which matches the same, because each topic has a first level.
     fn spelled_out(&self) -> &[Level] {
-        if self.levels.is_empty() {
-            &[Level::One]
-        } else {
-            &self.levels
-        }
+        if self.levels.is_empty() { &[Level::One] } else { &self.levels }
     }
 
     /// How many levels every matching topic has; `None` behind a `#`.
@@ -226,10 +214,7 @@ mod tests {
     #[test]
     fn the_examples_of_the_specification() {
         assert!(matches("sport/tennis/player1/#", "sport/tennis/player1"));
-        assert!(matches(
-            "sport/tennis/player1/#",
-            "sport/tennis/player1/score/wimbledon"
-        ));
+        assert!(matches("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon"));
         assert!(matches("room/#", "room"));
         assert!(!matches("room/#", "rooms"));
         assert!(matches("+/+", "/finance") && matches("/+", "/finance") && !matches("+", "/finance"));

@@ -60,10 +60,8 @@ fn below<'a>(whole: &'a str, first: &str) -> Option<&'a str> {
 impl RuleSet {
     /// Others may write the topics of these downlinks, so that there a tag proves nothing.
     pub fn with_downlinks(mut self, downlinks: &[DownlinkConfig]) -> Self {
-        self.parents = downlinks
-            .iter()
-            .map(|downlink| (downlink.topic.clone(), downlink.mqtt_topic.clone()))
-            .collect();
+        self.parents =
+            downlinks.iter().map(|downlink| (downlink.topic.clone(), downlink.mqtt_topic.clone())).collect();
         self
     }
 
@@ -86,12 +84,7 @@ impl RuleSet {
         let place = rule.and_then(|rule| rule.place(&Levels::of(&mqtt_topic)).ok());
         // A binding may name rooms in its own way.
         match place.filter(|place| place.room.is_some() || default.room.is_none()) {
-            Some(place) => Some(Heard {
-                room: place.room,
-                kind: place.kind,
-                tag: place.tag,
-                mqtt_topic,
-            }),
+            Some(place) => Some(Heard { room: place.room, kind: place.kind, tag: place.tag, mqtt_topic }),
             None => Some(default),
         }
     }

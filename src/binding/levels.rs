@@ -31,11 +31,7 @@ pub(super) struct Levels<'a> {
 
 impl<'a> Levels<'a> {
     pub fn of(topic: &'a str) -> Self {
-        let mut levels = Self {
-            topic,
-            names: [""; NAMED_LEVELS],
-            count: 0,
-        };
+        let mut levels = Self { topic, names: [""; NAMED_LEVELS], count: 0 };
         for name in topic.split('/') {
             if let Some(place) = levels.names.get_mut(levels.count) {
                 *place = name;
@@ -51,11 +47,7 @@ impl<'a> Levels<'a> {
 
     /// The kind by the default rule: the name of the second level, if it is in the closed list.
     pub fn default_kind(&self) -> Kind {
-        if self.count < 2 {
-            Kind::Other
-        } else {
-            Kind::from_name(self.names[1])
-        }
+        if self.count < 2 { Kind::Other } else { Kind::from_name(self.names[1]) }
     }
 
     /// The room by the default rule. Deeper topics have none, so that a room's tag always follows from the room.
@@ -68,8 +60,7 @@ impl<'a> Levels<'a> {
     where
         'a: 'b,
     {
-        room.or_else(|| self.below_first().filter(|sub| !sub.is_empty()))
-            .unwrap_or(self.topic)
+        room.or_else(|| self.below_first().filter(|sub| !sub.is_empty())).unwrap_or(self.topic)
     }
 }
 
@@ -126,9 +117,7 @@ impl Known {
     }
 
     fn joined(&self, from: usize) -> Option<Cow<'_, str>> {
-        let count = self
-            .count
-            .filter(|count| (from + 1..=NAMED_LEVELS).contains(count))?;
+        let count = self.count.filter(|count| (from + 1..=NAMED_LEVELS).contains(count))?;
         let names: Option<Vec<&str>> = self.names[from..count].iter().map(Option::as_deref).collect();
         Some(Cow::Owned(names?.join("/")))
     }

@@ -39,22 +39,12 @@ pub(super) fn check_topic(name: &str) -> Result<(), String> {
         return Err("the RocketMQ topic is empty".to_owned());
     }
     if name.len() > MAX_TOPIC_BYTES {
-        return Err(format!(
-            "the RocketMQ topic has {} bytes; {MAX_TOPIC_BYTES} are allowed",
-            name.len()
-        ));
+        return Err(format!("the RocketMQ topic has {} bytes; {MAX_TOPIC_BYTES} are allowed", name.len()));
     }
-    if !name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-    {
-        return Err(format!(
-            "the RocketMQ topic {name:?} may only hold letters, digits, _ and -"
-        ));
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
+        return Err(format!("the RocketMQ topic {name:?} may only hold letters, digits, _ and -"));
     }
-    let reserved_prefix = name
-        .get(..PREFIX.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+    let reserved_prefix = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
     if reserved_prefix || RESERVED_TOPICS.contains(&name) {
         return Err(format!("{name} is reserved by RocketMQ for itself"));
     }
@@ -95,16 +85,7 @@ mod tests {
         assert!(check_topic(&"t".repeat(127)).is_ok());
         assert!(check_topic(&"t".repeat(128)).is_err());
         assert!(check_topic("roomSend_1-a").is_ok());
-        for wrong in [
-            "",
-            "$SYS",
-            "a b",
-            "a|b",
-            "%RETRY%group",
-            "\u{6559}",
-            "TBW102",
-            "RMQ_SYS_TRACE_TOPIC",
-        ] {
+        for wrong in ["", "$SYS", "a b", "a|b", "%RETRY%group", "\u{6559}", "TBW102", "RMQ_SYS_TRACE_TOPIC"] {
             assert!(check_topic(wrong).is_err(), "{wrong}");
         }
     }
@@ -113,16 +94,10 @@ mod tests {
     fn sizes_at_the_border() {
         let most = MAX_PROPERTIES_BYTES - HEADROOM_BYTES;
         assert_eq!(check_sizes(most, 1, 1 << 20), Ok(()));
-        assert_eq!(
-            check_sizes(most + 1, 1, 1 << 20).unwrap_err().0,
-            DeadReason::PropertiesTooLarge
-        );
+        assert_eq!(check_sizes(most + 1, 1, 1 << 20).unwrap_err().0, DeadReason::PropertiesTooLarge);
 
         let around = 1_000 + HEADROOM_BYTES + FRAME_BYTES;
         assert_eq!(check_sizes(1_000, 4_000, around + 4_000), Ok(()));
-        assert_eq!(
-            check_sizes(1_000, 4_001, around + 4_000).unwrap_err().0,
-            DeadReason::TooLarge
-        );
+        assert_eq!(check_sizes(1_000, 4_001, around + 4_000).unwrap_err().0, DeadReason::TooLarge);
     }
 }

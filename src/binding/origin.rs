@@ -47,11 +47,7 @@ pub(super) struct Mark {
 impl Signer {
     /// `None` for an empty key, with which anybody could sign.
     pub fn new(key: &[u8]) -> Option<Self> {
-        if key.is_empty() {
-            None
-        } else {
-            Hmac::new_from_slice(key).ok().map(Self)
-        }
+        if key.is_empty() { None } else { Hmac::new_from_slice(key).ok().map(Self) }
     }
 
     /// `rbOrigin` of a message that is stored.
@@ -86,10 +82,7 @@ impl Signer {
         let decode = |text| percent_decode_str(text).decode_utf8().ok();
         let (id, topic) = (decode(id)?, decode(topic)?);
         self.verify("rbMark1", [&topic, &id, hop], payload, mac)?;
-        Some(Mark {
-            topic: topic.into_owned(),
-            hop: hop.parse().ok()?,
-        })
+        Some(Mark { topic: topic.into_owned(), hop: hop.parse().ok()? })
     }
 
     /// `rbVouch` of a message that we made: this client caused it.
@@ -100,8 +93,7 @@ impl Signer {
     }
 
     pub fn is_vouched(&self, topic: &str, id: &str, sender: &str, body: &[u8], vouch: &str) -> bool {
-        self.verify("rbVouch1", [topic, id, sender], body, vouch)
-            .is_some()
+        self.verify("rbVouch1", [topic, id, sender], body, vouch).is_some()
     }
 
     fn push_mac(&self, value: &mut String, what: &str, names: [&str; 3], body: &[u8]) {
@@ -110,10 +102,7 @@ impl Signer {
     }
 
     fn verify(&self, what: &str, names: [&str; 3], body: &[u8], mac: &str) -> Option<()> {
-        let mac = URL_SAFE_NO_PAD
-            .decode(mac)
-            .ok()
-            .filter(|mac| mac.len() == MAC_BYTES)?;
+        let mac = URL_SAFE_NO_PAD.decode(mac).ok().filter(|mac| mac.len() == MAC_BYTES)?;
         self.over(what, names, body).verify_truncated_left(&mac).ok()
     }
 
@@ -156,13 +145,7 @@ mod tests {
         assert!(!genuine(b"key", "roomSend", "1-1", b"hi", &origin));
         assert!(!genuine(b"key", "room", "1-2", b"hi", &origin));
         assert!(!genuine(b"key", "room", "1-1", b"ho", &origin));
-        assert!(!genuine(
-            b"key",
-            "room",
-            "1-1",
-            b"hi",
-            &origin[..origin.len() - 4]
-        ));
+        assert!(!genuine(b"key", "room", "1-1", b"hi", &origin[..origin.len() - 4]));
         let fewer_hops = origin.replace("hop=1", "hop=0");
         assert!(!genuine(b"key", "room", "1-1", b"hi", &fewer_hops));
         assert!(!genuine(b"key", "room", "1-1", b"hi", "1;hop=1;mac="));
@@ -185,17 +168,8 @@ mod tests {
         assert_eq!(signer().read_mark(b"ho", &mark), None);
         assert_eq!(Signer::new(b"other").unwrap().read_mark(b"hi", &mark), None);
         assert_eq!(signer().read_mark(b"hi", &mark.replace("hop=3", "hop=0")), None);
-        assert_eq!(
-            signer().read_mark(b"hi", &mark.replace("message%2F1", "message%2F2")),
-            None
-        );
-        for garbage in [
-            "",
-            "1",
-            "1;hop=1",
-            "1;hop=1;id=;topic=;mac=",
-            "1;hop=9;id=%FF;topic=a;mac=AAAA",
-        ] {
+        assert_eq!(signer().read_mark(b"hi", &mark.replace("message%2F1", "message%2F2")), None);
+        for garbage in ["", "1", "1;hop=1", "1;hop=1;id=;topic=;mac=", "1;hop=9;id=%FF;topic=a;mac=AAAA"] {
             assert_eq!(signer().read_mark(b"hi", garbage), None, "{garbage}");
         }
     }

@@ -59,19 +59,11 @@ pub(super) struct Written {
 
 /// The stored body: RocketMQ refuses an empty one, so one byte 0x00 stands for it.
 pub(super) fn body_of(payload: &Bytes) -> Bytes {
-    if payload.is_empty() {
-        Bytes::from_static(&[0])
-    } else {
-        payload.clone()
-    }
+    if payload.is_empty() { Bytes::from_static(&[0]) } else { payload.clone() }
 }
 
 pub(super) fn write(context: Context<'_>) -> Written {
-    let mut written = Written {
-        list: Vec::with_capacity(26),
-        bytes: 0,
-        encoded: String::new(),
-    };
+    let mut written = Written { list: Vec::with_capacity(26), bytes: 0, encoded: String::new() };
     documented(&mut written, &context);
     apache(&mut written, context.envelope);
     mqtt5(&mut written, &context.envelope.properties, context.sender);
@@ -126,10 +118,7 @@ fn mqtt5(written: &mut Written, properties: &MqttProperties, sender: Option<&Sen
         .collect();
     // JSON writes control characters as \u0001; texts cannot fail to serialize.
     if !user.is_empty() {
-        written.safe(
-            "mqtt5UserProperty",
-            serde_json::to_string(&user).unwrap_or_default(),
-        );
+        written.safe("mqtt5UserProperty", serde_json::to_string(&user).unwrap_or_default());
     }
     if let Some(expiry_s) = properties.message_expiry_s {
         written.safe(MESSAGE_EXPIRY, expiry_s.to_string());
@@ -204,9 +193,7 @@ fn flag(set: bool) -> String {
 fn sender_of(source: &SenderSource, envelope: &Envelope) -> Option<String> {
     let user = |wanted: &str| {
         let mut properties = envelope.properties.user.iter();
-        properties
-            .find(|(name, _)| name == wanted)
-            .map(|(_, value)| value.clone())
+        properties.find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
     };
     match source {
         SenderSource::TopicLevel(level) => envelope.topic.split('/').nth(*level).map(str::to_owned),
@@ -221,9 +208,7 @@ fn role_of(envelope: &Envelope) -> Option<String> {
     let mut properties = envelope.properties.user.iter();
     let (_, value) = properties.find(|(name, _)| name == EMBEDDED_USER)?;
     let (label, _) = value.split_once('#')?;
-    ["teacher", "student", "operator"]
-        .contains(&label)
-        .then(|| label.to_owned())
+    ["teacher", "student", "operator"].contains(&label).then(|| label.to_owned())
 }
 
 /// The text in that field of a JSON object.
@@ -281,22 +266,9 @@ mod tests {
     #[test]
     fn a_sender_in_the_body_must_be_a_text_of_an_object() {
         let peer = |body: &str| json_text(body.as_bytes(), "peer");
-        assert_eq!(
-            peer(r#"{"a":[{"peer":"inner"}],"peer":"GID@@@1"}"#),
-            Some("GID@@@1".to_owned())
-        );
-        assert_eq!(
-            peer(r#"{"peer":"first","peer":"l\u0061st"}"#),
-            Some("last".to_owned())
-        );
-        for none in [
-            r#"{"peer":7}"#,
-            r#"["peer"]"#,
-            r#"{"peer":"x"} tail"#,
-            r#"{"peer":"x""#,
-            "",
-            "\u{0}",
-        ] {
+        assert_eq!(peer(r#"{"a":[{"peer":"inner"}],"peer":"GID@@@1"}"#), Some("GID@@@1".to_owned()));
+        assert_eq!(peer(r#"{"peer":"first","peer":"l\u0061st"}"#), Some("last".to_owned()));
+        for none in [r#"{"peer":7}"#, r#"["peer"]"#, r#"{"peer":"x"} tail"#, r#"{"peer":"x""#, "", "\u{0}"] {
             assert_eq!(peer(none), None, "{none}");
         }
     }

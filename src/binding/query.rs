@@ -51,9 +51,7 @@ impl RuleSet {
     pub fn room_queries(&self, room: &str) -> Result<Vec<RoomQuery>, QueryError> {
         let forbidden = |c: char| matches!(c, '/' | '+' | '#') || c.is_control();
         if room.is_empty() || room == "*" || room.contains("||") || room.contains(forbidden) {
-            return Err(QueryError::Room {
-                room: room.to_owned(),
-            });
+            return Err(QueryError::Room { room: room.to_owned() });
         }
         let mut queries: Vec<RoomQuery> = Vec::new();
         let mut unknown = None;
@@ -67,13 +65,7 @@ impl RuleSet {
             };
             add(
                 &mut queries,
-                RoomQuery {
-                    topic: topic.to_owned(),
-                    tag,
-                    shared: false,
-                    room: Some(room.to_owned()),
-                    kind,
-                },
+                RoomQuery { topic: topic.to_owned(), tag, shared: false, room: Some(room.to_owned()), kind },
             );
         }
         if let (true, Some(binding)) = (queries.is_empty(), unknown) {
@@ -90,9 +82,7 @@ impl RuleSet {
             add(&mut queries, whole);
         }
         if queries.is_empty() {
-            return Err(QueryError::NoBinding {
-                room: room.to_owned(),
-            });
+            return Err(QueryError::NoBinding { room: room.to_owned() });
         }
         Ok(queries)
     }

@@ -58,11 +58,8 @@ pub fn read_back(message: &StoredMessage) -> Recorded {
     let properties = decoded(&message.properties);
     let own = |name: &str| properties.get(name).cloned();
     let extra = extra_data(&properties);
-    let either = |name: &str, other: &str| {
-        own(name)
-            .or_else(|| own(other))
-            .or_else(|| extra.get(other).cloned())
-    };
+    let either =
+        |name: &str, other: &str| own(name).or_else(|| own(other)).or_else(|| extra.get(other).cloned());
 
     let mqtt_topic = topic_of(message, &properties);
     let levels = Levels::of(&mqtt_topic);
@@ -75,9 +72,7 @@ pub fn read_back(message: &StoredMessage) -> Recorded {
         kind,
         qos: either("qoslevel", "qosLevel").and_then(|level| qos_of(&level)),
         client_id: either("clientId", "clientId"),
-        user_properties: own("mqtt5UserProperty")
-            .map(|json| user_properties(&json))
-            .unwrap_or_default(),
+        user_properties: own("mqtt5UserProperty").map(|json| user_properties(&json)).unwrap_or_default(),
         content_type: own("mqtt5ContentType"),
         response_topic: own("rbResponseTopic"),
         correlation_data: own("rbCorrelationData")
@@ -96,11 +91,7 @@ pub fn read_back(message: &StoredMessage) -> Recorded {
         maybe_copy_of: own("rbMaybeCopyOf").and_then(|id| id.parse().ok()),
         origin: own("rbOrigin"),
         rules: own("rbRules"),
-        payload: if is_empty {
-            Bytes::new()
-        } else {
-            message.body.clone()
-        },
+        payload: if is_empty { Bytes::new() } else { message.body.clone() },
         mqtt_topic,
         properties,
     }
@@ -148,11 +139,7 @@ fn room_and_id(
         Some((room, last)) => (Some(escape::decode(room).into_owned()), last),
         None => (None, message.keys.as_str()),
     };
-    match properties
-        .get("rbId")
-        .filter(|id| *id == last)
-        .and_then(|id| id.parse().ok())
-    {
+    match properties.get("rbId").filter(|id| *id == last).and_then(|id| id.parse().ok()) {
         Some(id) => (room, Some(id)),
         None => (default_room.map(str::to_owned), None),
     }
@@ -160,18 +147,12 @@ fn room_and_id(
 
 /// Apache rocketmq-mqtt keeps its inner properties as one JSON object of texts.
 fn extra_data(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    properties
-        .get("extData")
-        .and_then(|json| serde_json::from_str(json).ok())
-        .unwrap_or_default()
+    properties.get("extData").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
 
 fn user_properties(json: &str) -> Vec<(String, String)> {
     let parsed: Vec<UserProperty<String>> = serde_json::from_str(json).unwrap_or_default();
-    parsed
-        .into_iter()
-        .map(|property| (property.key, property.value))
-        .collect()
+    parsed.into_iter().map(|property| (property.key, property.value)).collect()
 }
 
 fn number<T: std::str::FromStr>(properties: &BTreeMap<String, String>, name: &str) -> Option<T> {

@@ -64,10 +64,7 @@ mod tests {
                 sender: None,
             })
             .collect();
-        let settings = BindingSettings {
-            origin_key: vec![1],
-            max_message_bytes: 1024,
-        };
+        let settings = BindingSettings { origin_key: vec![1], max_message_bytes: 1024 };
         RuleSet::compile(&bindings, settings).unwrap().remarks()
     }
 
@@ -75,26 +72,17 @@ mod tests {
     fn each_way_in_which_filters_touch_has_its_sentence() {
         assert!(remarks(&["room/#", "roomSend/#"]).is_empty());
         for (filters, word) in [
-            (
-                ["room/#", "room/command/#"],
-                "binding 2 (room/command/#) never applies",
-            ),
+            (["room/#", "room/command/#"], "binding 2 (room/command/#) never applies"),
             (
                 ["room/command/#", "room/#"],
                 "binding 1 (room/command/#) applies to what binding 2 (room/#) brings",
             ),
-            (
-                ["room/+/1", "room/message/+"],
-                "binding 1 (room/+/1) and binding 2 (room/message/+) overlap",
-            ),
+            (["room/+/1", "room/message/+"], "binding 1 (room/+/1) and binding 2 (room/message/+) overlap"),
         ] {
             let all = remarks(&filters);
             assert!(all.len() == 1 && all[0].starts_with(word), "{all:?}");
         }
         let all = remarks(&["room/+/1", "room/message/+", "room/#"]);
-        assert!(
-            all.len() == 2 && all.iter().all(|text| text.contains("room/#")),
-            "{all:?}"
-        );
+        assert!(all.len() == 2 && all.iter().all(|text| text.contains("room/#")), "{all:?}");
     }
 }

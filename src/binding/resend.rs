@@ -26,10 +26,7 @@ pub fn envelope_of_letter(letter: &DeadLetter) -> Option<Envelope> {
         retain: false,
         duplicate: false,
         packet_id: 0,
-        properties: MqttProperties {
-            user: letter.user_properties.clone(),
-            ..MqttProperties::default()
-        },
+        properties: MqttProperties { user: letter.user_properties.clone(), ..MqttProperties::default() },
     })
 }
 
@@ -55,10 +52,7 @@ mod tests {
             payload: Bytes::from_static(b"x"),
         };
         let envelope = envelope_of_letter(&letter).unwrap();
-        assert_eq!(
-            letter_of_envelope(&envelope, letter.reason, String::new()),
-            letter
-        );
+        assert_eq!(letter_of_envelope(&envelope, letter.reason, String::new()), letter);
     }
 
     #[test]

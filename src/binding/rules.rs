@@ -41,28 +41,15 @@ impl std::fmt::Debug for BindingSettings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     #[error("binding {binding}: filter {filter:?} cannot be used: {cause}")]
-    Filter {
-        binding: usize,
-        filter: String,
-        cause: FilterError,
-    },
+    Filter { binding: usize, filter: String, cause: FilterError },
     #[error("binding {binding}: {key} = {template:?} cannot be used: {cause}")]
-    Template {
-        binding: usize,
-        key: &'static str,
-        template: String,
-        cause: TemplateError,
-    },
+    Template { binding: usize, key: &'static str, template: String, cause: TemplateError },
     #[error("binding {binding}: {cause}; give the binding another topic")]
     Topic { binding: usize, cause: String },
     #[error(
         "binding {binding}: sender level {level} does not exist, because topics of its filter have {count} level(s), counted from 0"
     )]
-    Sender {
-        binding: usize,
-        level: usize,
-        count: usize,
-    },
+    Sender { binding: usize, level: usize, count: usize },
     #[error(
         "the origin key is empty, so anybody could mark messages as ours; set origin.key or origin.key_file"
     )]
@@ -87,12 +74,7 @@ pub struct Bound {
 
 impl Bound {
     pub fn into_message(self) -> OutgoingMessage {
-        OutgoingMessage {
-            tag: self.tag,
-            keys: self.keys,
-            properties: self.properties,
-            body: self.body,
-        }
+        OutgoingMessage { tag: self.tag, keys: self.keys, properties: self.properties, body: self.body }
     }
 }
 
@@ -148,10 +130,7 @@ pub(super) struct Place {
 
 impl RuleSet {
     pub fn compile(bindings: &[BindingConfig], settings: BindingSettings) -> Result<Self, RuleError> {
-        let rules = bindings
-            .iter()
-            .zip(1..)
-            .map(|(binding, number)| Rule::compile(number, binding));
+        let rules = bindings.iter().zip(1..).map(|(binding, number)| Rule::compile(number, binding));
         let signer = Signer::new(&settings.origin_key).ok_or(RuleError::OriginKey)?;
         Ok(Self {
             rules: rules.collect::<Result<_, _>>()?,
@@ -186,9 +165,7 @@ impl RuleSet {
     /// What the message becomes in RocketMQ, or why it is not stored. Runs for every message.
     pub fn bind(&self, envelope: &Envelope) -> Result<Bound, Unbound> {
         let levels = Levels::of(&envelope.topic);
-        let rule = self
-            .rule_for(&envelope.topic)
-            .ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+        let rule = self.rule_for(&envelope.topic).ok_or(Unbound::Filtered(FilterReason::NoRule))?;
         let hop = self.next_hop(envelope)?;
         let place = rule.place(&levels)?;
         // Before the body is hashed: what is much too large costs nothing.
@@ -264,27 +241,16 @@ impl Rule {
         let optional =
             |key, text: &Option<String>| text.as_ref().map(|text| parse(key, text, count)).transpose();
         // The tag may lack its sub-topic, since `{sub}` is its default also for one-level topics.
-        let tag = parse(
-            "tag",
-            &config.tag,
-            if config.tag == "{sub}" { None } else { count },
-        )?;
+        let tag = parse("tag", &config.tag, if config.tag == "{sub}" { None } else { count })?;
         let topic = parse("topic", &config.topic, count)?;
         let fixed_topic = topic.render(&known).map(Arc::<str>::from);
         if let Some(Err(cause)) = fixed_topic.as_deref().map(limits::check_topic) {
-            return Err(RuleError::Topic {
-                binding: number,
-                cause,
-            });
+            return Err(RuleError::Topic { binding: number, cause });
         }
         if let (Some(SenderSource::TopicLevel(level)), Some(count)) = (&config.sender, count)
             && *level >= count
         {
-            return Err(RuleError::Sender {
-                binding: number,
-                level: *level,
-                count,
-            });
+            return Err(RuleError::Sender { binding: number, level: *level, count });
         }
         Ok(Self {
             number,
@@ -304,14 +270,9 @@ impl Rule {
         let topic = match &self.fixed_topic {
             Some(topic) => Arc::clone(topic),
             None => {
-                let name = self
-                    .topic
-                    .render(levels)
-                    .ok_or(Unbound::Filtered(FilterReason::NoRule))?;
-                limits::check_topic(&name).map_err(|detail| Unbound::Dead {
-                    reason: DeadReason::IllegalTopic,
-                    detail,
-                })?;
+                let name = self.topic.render(levels).ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+                limits::check_topic(&name)
+                    .map_err(|detail| Unbound::Dead { reason: DeadReason::IllegalTopic, detail })?;
                 Arc::from(name)
             }
         };
@@ -320,10 +281,7 @@ impl Rule {
             Some(template) => template.render(levels).filter(|room| !room.is_empty()),
             None => levels.default_room(kind).map(str::to_owned),
         };
-        let own_order_key = self
-            .order_key
-            .as_ref()
-            .and_then(|template| template.render(levels));
+        let own_order_key = self.order_key.as_ref().and_then(|template| template.render(levels));
         let order_key = own_order_key
             .filter(|key| !key.is_empty())
             .unwrap_or_else(|| levels.default_order_key(room.as_deref()).to_owned());
@@ -349,9 +307,7 @@ impl Rule {
 
     fn kind_of(&self, levels: &Levels<'_>) -> Kind {
         match &self.kind {
-            Some(template) => template
-                .render(levels)
-                .map_or(Kind::Other, |name| Kind::from_name(&name)),
+            Some(template) => template.render(levels).map_or(Kind::Other, |name| Kind::from_name(&name)),
             None => levels.default_kind(),
         }
     }
@@ -376,12 +332,7 @@ fn dead((reason, detail): (DeadReason, String)) -> Unbound {
 fn version_of(bindings: &[BindingConfig]) -> String {
     let mut text = String::from("rules 1");
     for binding in bindings {
-        let optional = [
-            &binding.room,
-            &binding.kind,
-            &binding.order_key,
-            &binding.order_key_field,
-        ];
+        let optional = [&binding.room, &binding.kind, &binding.order_key, &binding.order_key_field];
         let sender = match &binding.sender {
             None => String::new(),
             Some(SenderSource::TopicLevel(level)) => format!("topic_level {level}"),
@@ -390,10 +341,7 @@ fn version_of(bindings: &[BindingConfig]) -> String {
             Some(SenderSource::EmbeddedBroker) => "embedded_broker".to_owned(),
         };
         let required = [&binding.filter, &binding.topic, &binding.tag, &sender].map(String::as_str);
-        for part in required
-            .into_iter()
-            .chain(optional.map(|part| part.as_deref().unwrap_or_default()))
-        {
+        for part in required.into_iter().chain(optional.map(|part| part.as_deref().unwrap_or_default())) {
             text.push('\0');
             text.push_str(part);
         }

@@ -154,10 +154,7 @@ mod tests {
 
     #[test]
     fn a_missing_level_makes_the_whole_template_absent() {
-        assert_eq!(
-            rendered("class-{2}", "room/message/7"),
-            Some("class-7".to_owned())
-        );
+        assert_eq!(rendered("class-{2}", "room/message/7"), Some("class-7".to_owned()));
         assert_eq!(rendered("class-{2}", "room/message"), None);
     }
 

@@ -27,14 +27,7 @@ struct Body<'a> {
 
 impl<'a> Body<'a> {
     fn new(name: &'static str, room: Option<&'a RoomId>) -> Self {
-        Self {
-            r#type: name,
-            reason: None,
-            detail: None,
-            room,
-            reference: None,
-            until_ms: None,
-        }
+        Self { r#type: name, reason: None, detail: None, room, reference: None, until_ms: None }
     }
 
     fn to(self, client: &ClientId) -> Delivery {
@@ -48,11 +41,7 @@ pub(super) fn json(value: &impl Serialize) -> Bytes {
 }
 
 pub(super) fn muted(target: &ClientId, room: Option<&RoomId>, until_ms: Option<u64>) -> Delivery {
-    Body {
-        until_ms,
-        ..Body::new("shutUp", room)
-    }
-    .to(target)
+    Body { until_ms, ..Body::new("shutUp", room) }.to(target)
 }
 
 pub(super) fn unmuted(target: &ClientId, room: Option<&RoomId>) -> Delivery {
@@ -60,11 +49,7 @@ pub(super) fn unmuted(target: &ClientId, room: Option<&RoomId>) -> Delivery {
 }
 
 pub(super) fn fence(asker: &ClientId, room: &RoomId, reference: &str) -> Delivery {
-    Body {
-        reference: Some(reference),
-        ..Body::new("fence", Some(room))
-    }
-    .to(asker)
+    Body { reference: Some(reference), ..Body::new("fence", Some(room)) }.to(asker)
 }
 
 pub(super) fn refused(

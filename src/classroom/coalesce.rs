@@ -74,10 +74,7 @@ pub struct Coalescer {
 
 impl Coalescer {
     pub fn new(singles_per_s: u32) -> Self {
-        let rate = Rate {
-            per_s: singles_per_s,
-            burst: singles_per_s,
-        };
+        let rate = Rate { per_s: singles_per_s, burst: singles_per_s };
         Self {
             rate,
             singles: Bucket::full(rate, 0),
@@ -174,11 +171,7 @@ impl Coalescer {
         if rooms.is_empty() {
             return None;
         }
-        let body = json(&Summary {
-            event_type: "summary",
-            time: now_ms,
-            rooms,
-        });
+        let body = json(&Summary { event_type: "summary", time: now_ms, rooms });
         Some(Delivery::own(Place::Status, None, body))
     }
 }

@@ -37,10 +37,7 @@ impl Default for ClassroomSettings {
         Self {
             teacher_groups: vec!["GID_teacher".to_owned()],
             client_rate: Rate { per_s: 5, burst: 10 },
-            room_rate: Rate {
-                per_s: 100,
-                burst: 200,
-            },
+            room_rate: Rate { per_s: 100, burst: 200 },
             refusal_rate: Rate { per_s: 1, burst: 1 },
             max_buckets: 10_000,
         }
@@ -89,13 +86,7 @@ impl Classroom {
         }
         let Some(sender) = request.sender.as_deref().and_then(ClientId::parse) else {
             return Verdict {
-                audit: Some(Audit::of(
-                    request,
-                    None,
-                    None,
-                    Did::Refused,
-                    Some(Reason::Unverified),
-                )),
+                audit: Some(Audit::of(request, None, None, Did::Refused, Some(Reason::Unverified))),
                 ..verdict(End::Refused(Reason::Unverified))
             };
         };
@@ -121,11 +112,7 @@ impl Classroom {
         };
         let ask = line.ask.as_ref().map_err(Refusal::clone)?;
         match ask {
-            Ask::Mute {
-                target,
-                room,
-                seconds,
-            } => {
+            Ask::Mute { target, room, seconds } => {
                 let until_ms = seconds.map(|seconds| request.arrived_ms.saturating_add(seconds * 1000));
                 self.change(request, sender, target, room.as_ref(), Act::Mute { until_ms })
             }
@@ -171,21 +158,12 @@ impl Classroom {
             });
         }
         if !self.rooms.allow(room, request.arrived_ms) && !is_teacher {
-            return Err(Refusal::new(
-                Reason::Rate,
-                "too many messages in this room; wait a little",
-            ));
+            return Err(Refusal::new(Reason::Rate, "too many messages in this room; wait a little"));
         }
-        let body = if line.peer.is_some() {
-            request.payload.clone()
-        } else {
-            with_peer(&request.payload, sender)
-        };
+        let body =
+            if line.peer.is_some() { request.payload.clone() } else { with_peer(&request.payload, sender) };
         if body.len() > MAX_BODY_BYTES {
-            return Err(Refusal::new(
-                Reason::Malformed,
-                "with its peer the message is larger than 64 KiB",
-            ));
+            return Err(Refusal::new(Reason::Malformed, "with its peer the message is larger than 64 KiB"));
         }
         Ok(Verdict {
             deliveries: vec![Delivery {
@@ -207,16 +185,10 @@ impl Classroom {
         act: Act,
     ) -> Result<Verdict, Refusal> {
         if request.role != Role::Teacher {
-            return Err(Refusal::new(
-                Reason::NotTeacher,
-                "only a teacher can mute and unmute",
-            ));
+            return Err(Refusal::new(Reason::NotTeacher, "only a teacher can mute and unmute"));
         }
         // Otherwise whoever gets one teacher's token silences all the others.
-        if target
-            .group()
-            .is_some_and(|group| self.teacher_groups.iter().any(|known| known == group))
-        {
+        if target.group().is_some_and(|group| self.teacher_groups.iter().any(|known| known == group)) {
             return Err(Refusal::new(Reason::Peer, "a teacher cannot be muted"));
         }
         let change = Change {
@@ -251,26 +223,14 @@ impl Classroom {
         let answer = answered.then(|| answer::refused(sender, room, line.reference.as_deref(), refusal));
         Verdict {
             deliveries: answer.into_iter().collect(),
-            audit: Some(Audit::of(
-                request,
-                room,
-                Some(sender),
-                Did::Refused,
-                Some(refusal.reason),
-            )),
+            audit: Some(Audit::of(request, room, Some(sender), Did::Refused, Some(refusal.reason))),
             ..verdict(End::Refused(refusal.reason))
         }
     }
 }
 
 fn verdict(end: End) -> Verdict {
-    Verdict {
-        change: None,
-        presence: None,
-        deliveries: Vec::new(),
-        audit: None,
-        end,
-    }
+    Verdict { change: None, presence: None, deliveries: Vec::new(), audit: None, end }
 }
 
 /// With one parent for both directions, as in the first edition of the vendor's solution, we read what we write.
@@ -285,10 +245,9 @@ fn is_written_by_the_bridge(sub_topic: &str) -> bool {
 
 fn own_name_only(sender: &ClientId, line: &Line) -> Result<(), Refusal> {
     match &line.peer {
-        Some(peer) if peer != sender.as_str() => Err(Refusal::new(
-            Reason::Peer,
-            "peer is not the client that sent this",
-        )),
+        Some(peer) if peer != sender.as_str() => {
+            Err(Refusal::new(Reason::Peer, "peer is not the client that sent this"))
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -41,11 +41,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-            until_ms: None,
-        }
+        Self { reason, detail: detail.into(), until_ms: None }
     }
 }
 
@@ -56,32 +52,12 @@ fn malformed(detail: impl Into<Cow<'static, str>>) -> Refusal {
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ask {
-    Chat {
-        room: RoomId,
-        name: Option<String>,
-    },
-    Fence {
-        room: RoomId,
-        reference: String,
-    },
-    Mute {
-        target: ClientId,
-        room: Option<RoomId>,
-        seconds: Option<u64>,
-    },
-    Unmute {
-        target: ClientId,
-        room: Option<RoomId>,
-    },
-    Hello {
-        room: RoomId,
-        channel: String,
-        name: Option<String>,
-    },
-    Bye {
-        room: RoomId,
-        channel: String,
-    },
+    Chat { room: RoomId, name: Option<String> },
+    Fence { room: RoomId, reference: String },
+    Mute { target: ClientId, room: Option<RoomId>, seconds: Option<u64> },
+    Unmute { target: ClientId, room: Option<RoomId> },
+    Hello { room: RoomId, channel: String, name: Option<String> },
+    Bye { room: RoomId, channel: String },
 }
 
 /// One body, read. Room and reference are there for the answer, also where the rest is refused.
@@ -104,12 +80,7 @@ impl Line {
                 peer: fields.text(PEER).ok().flatten().map(str::to_owned),
                 ask: fields.ask(sub_topic),
             },
-            Err(refusal) => Self {
-                room: None,
-                reference: None,
-                peer: None,
-                ask: Err(refusal),
-            },
+            Err(refusal) => Self { room: None, reference: None, peer: None, ask: Err(refusal) },
         }
     }
 }
@@ -140,33 +111,23 @@ impl Fields {
         let name = self.text(NAME)?.map(str::to_owned);
         match (sub_topic, self.text(TYPE)?) {
             ("message", None) => {
-                self.text(MESSAGE)?
-                    .ok_or_else(|| malformed("a chat line needs msg"))?;
+                self.text(MESSAGE)?.ok_or_else(|| malformed("a chat line needs msg"))?;
                 let room = self.room()?;
                 Ok(Ask::Chat { room, name })
             }
-            ("message", Some("fence")) => Ok(Ask::Fence {
-                room: self.room()?,
-                reference: self.needed(REFERENCE)?,
-            }),
-            ("command", Some("shutUp")) => Ok(Ask::Mute {
-                target: target(peer)?,
-                room: self.optional_room()?,
-                seconds: self.seconds()?,
-            }),
-            ("command", Some("unShutUp")) => Ok(Ask::Unmute {
-                target: target(peer)?,
-                room: self.optional_room()?,
-            }),
-            ("command", Some("hello")) => Ok(Ask::Hello {
-                room: self.room()?,
-                channel: self.needed(CHANNEL)?,
-                name,
-            }),
-            ("command", Some("bye")) => Ok(Ask::Bye {
-                room: self.room()?,
-                channel: self.needed(CHANNEL)?,
-            }),
+            ("message", Some("fence")) => {
+                Ok(Ask::Fence { room: self.room()?, reference: self.needed(REFERENCE)? })
+            }
+            ("command", Some("shutUp")) => {
+                Ok(Ask::Mute { target: target(peer)?, room: self.optional_room()?, seconds: self.seconds()? })
+            }
+            ("command", Some("unShutUp")) => {
+                Ok(Ask::Unmute { target: target(peer)?, room: self.optional_room()? })
+            }
+            ("command", Some("hello")) => {
+                Ok(Ask::Hello { room: self.room()?, channel: self.needed(CHANNEL)?, name })
+            }
+            ("command", Some("bye")) => Ok(Ask::Bye { room: self.room()?, channel: self.needed(CHANNEL)? }),
             ("command", None) => Err(malformed("a command needs a type")),
             ("message" | "command", Some(_)) => {
                 Err(Refusal::new(Reason::Unknown, "this type is not known here"))
@@ -189,9 +150,7 @@ impl Fields {
     fn short_text(&self, name: &'static str) -> Result<Option<String>, Refusal> {
         let text = self.text(name)?;
         if text.is_some_and(|text| text.chars().count() > MAX_NAME_CHARACTERS) {
-            return Err(malformed(format!(
-                "{name} is longer than {MAX_NAME_CHARACTERS} characters"
-            )));
+            return Err(malformed(format!("{name} is longer than {MAX_NAME_CHARACTERS} characters")));
         }
         Ok(text.map(str::to_owned))
     }
@@ -202,8 +161,7 @@ impl Fields {
     }
 
     fn room(&self) -> Result<RoomId, Refusal> {
-        self.optional_room()?
-            .ok_or_else(|| malformed("roomId is missing"))
+        self.optional_room()?.ok_or_else(|| malformed("roomId is missing"))
     }
 
     fn optional_room(&self) -> Result<Option<RoomId>, Refusal> {
@@ -222,13 +180,9 @@ impl Fields {
         let Some(value) = self.0.get(SECONDS) else {
             return Ok(None);
         };
-        let seconds = value
-            .as_u64()
-            .filter(|seconds| (1..=MAX_MUTE_S).contains(seconds));
+        let seconds = value.as_u64().filter(|seconds| (1..=MAX_MUTE_S).contains(seconds));
         seconds.map(Some).ok_or_else(|| {
-            malformed(format!(
-                "seconds must be a whole number from 1 to {MAX_MUTE_S}, 30 days"
-            ))
+            malformed(format!("seconds must be a whole number from 1 to {MAX_MUTE_S}, 30 days"))
         })
     }
 }

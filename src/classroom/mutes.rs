@@ -109,10 +109,7 @@ impl Mutes {
             return true;
         }
         let known = self.clients.get(&change.client).map_or(&[][..], Vec::as_slice);
-        let elsewhere = standing(known, change.at_ms)
-            .iter()
-            .filter(|mute| mute.room != change.room)
-            .count();
+        let elsewhere = standing(known, change.at_ms).iter().filter(|mute| mute.room != change.room).count();
         self.count < MAX_CHANGES && elsewhere < MAX_STANDING
     }
 
@@ -155,9 +152,7 @@ impl Mutes {
     /// All mutes that were in force in this room at that time, those for all rooms included, by client.
     pub fn list(&self, room: &RoomId, at_ms: u64) -> Vec<&Change> {
         let standing = self.clients.values().flat_map(|changes| standing(changes, at_ms));
-        standing
-            .filter(|mute| mute.room.as_ref().is_none_or(|muted| muted == room))
-            .collect()
+        standing.filter(|mute| mute.room.as_ref().is_none_or(|muted| muted == room)).collect()
     }
 
     /// Drops what can no longer matter.
@@ -172,10 +167,7 @@ impl Mutes {
 
     /// All changes as JSON, to be written down.
     pub fn to_snapshot(&self) -> String {
-        let written = Written {
-            version: VERSION,
-            changes: self.clients.values().flatten().collect(),
-        };
+        let written = Written { version: VERSION, changes: self.clients.values().flatten().collect() };
         // Texts and numbers cannot fail to serialize.
         serde_json::to_string(&written).unwrap_or_default()
     }

@@ -36,10 +36,6 @@ pub fn notice(room: &RoomId, text: &str, now_ms: u64) -> Result<Delivery, Notice
     if text.len() > MAX_NOTICE_BYTES {
         return Err(NoticeError::TooLong(text.len()));
     }
-    let body = json(&Body {
-        room,
-        text,
-        time: now_ms,
-    });
+    let body = json(&Body { room, text, time: now_ms });
     Ok(Delivery::own(Place::System, Some(room), body))
 }

@@ -134,11 +134,7 @@ impl Presence {
         if matches!(event.what, What::Ended | What::Bye { .. }) {
             self.tombstones.add(ended, now_ms);
         } else if self.tombstones.covers(&ended) {
-            return Movement {
-                client: Some(event.client.clone()),
-                stale: true,
-                ..Movement::default()
-            };
+            return Movement { client: Some(event.client.clone()), stale: true, ..Movement::default() };
         } else if !self.make_place_for(&event.client) {
             return Movement::default();
         }
@@ -193,9 +189,7 @@ impl Presence {
     }
 
     pub fn is_online(&self, client: &ClientId) -> bool {
-        self.clients
-            .get(client)
-            .is_some_and(|client| client.is_online(self.weights))
+        self.clients.get(client).is_some_and(|client| client.is_online(self.weights))
     }
 
     /// How many clients are online.
@@ -221,10 +215,7 @@ impl Presence {
 
     /// Brings the lists in line with what is known of this client.
     fn refresh(&mut self, id: &ClientId) -> Movement {
-        let mut movement = Movement {
-            client: Some(id.clone()),
-            ..Movement::default()
-        };
+        let mut movement = Movement { client: Some(id.clone()), ..Movement::default() };
         let Some(client) = self.clients.get_mut(id) else {
             return movement;
         };
@@ -267,9 +258,7 @@ fn unlist(rooms: &mut HashMap<RoomId, BTreeSet<ClientId>>, room: &RoomId, id: &C
 
 fn take_in(client: &mut PresentClient, event: &Event, room_topics: &str) {
     let rooms_of = |filters: &[String]| -> Vec<RoomId> {
-        let exact = filters
-            .iter()
-            .filter_map(|filter| filter.strip_prefix(room_topics));
+        let exact = filters.iter().filter_map(|filter| filter.strip_prefix(room_topics));
         exact.filter_map(RoomId::parse).collect()
     };
     match &event.what {

@@ -99,9 +99,7 @@ impl PresentClient {
 
     /// Whether the broker said so; a hello alone may be one whose bye was lost.
     pub fn has_connection(&self) -> bool {
-        self.channels
-            .values()
-            .any(|channel| channel.connected_ms.is_some())
+        self.channels.values().any(|channel| channel.connected_ms.is_some())
     }
 
     /// The rooms that it is a member of, and since when.
@@ -111,11 +109,7 @@ impl PresentClient {
             let known = rooms.entry(room.clone()).or_insert(since_ms);
             *known = since_ms.min(*known);
         };
-        for channel in self
-            .channels
-            .values()
-            .filter(|channel| channel.connected_ms.is_some())
-        {
+        for channel in self.channels.values().filter(|channel| channel.connected_ms.is_some()) {
             let subscribed = channel.rooms.iter().filter(|(_, (_, subscribed))| *subscribed);
             subscribed.for_each(|(room, (at_ms, _))| add(room, *at_ms));
         }
@@ -145,9 +139,7 @@ impl PresentClient {
     }
 
     fn bound_channels(&mut self) {
-        drop_least(&mut self.channels, MAX_CHANNELS, |channel| {
-            channel.connected_ms.unwrap_or(0)
-        });
+        drop_least(&mut self.channels, MAX_CHANNELS, |channel| channel.connected_ms.unwrap_or(0));
     }
 }
 

@@ -38,10 +38,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub fn full(rate: Rate, now_ms: u64) -> Self {
-        Self {
-            thousandths: rate.capacity(),
-            at_ms: now_ms,
-        }
+        Self { thousandths: rate.capacity(), at_ms: now_ms }
     }
 
     pub fn take(&mut self, rate: Rate, now_ms: u64) -> bool {
@@ -82,13 +79,7 @@ pub(super) struct Limiter<K> {
 
 impl<K: Eq + Hash + Clone> Limiter<K> {
     pub fn new(rate: Rate, most: usize) -> Self {
-        Self {
-            rate,
-            most,
-            buckets: HashMap::new(),
-            shared: Bucket::full(rate, 0),
-            swept_ms: 0,
-        }
+        Self { rate, most, buckets: HashMap::new(), shared: Bucket::full(rate, 0), swept_ms: 0 }
     }
 
     /// Takes a token of this key, if there is one.
@@ -107,11 +98,7 @@ impl<K: Eq + Hash + Clone> Limiter<K> {
     }
 
     fn sweep(&mut self, now_ms: u64) {
-        let pause_ms = if self.buckets.len() >= self.most {
-            SWEEP_WHEN_FULL_MS
-        } else {
-            SWEEP_MS
-        };
+        let pause_ms = if self.buckets.len() >= self.most { SWEEP_WHEN_FULL_MS } else { SWEEP_MS };
         if now_ms.abs_diff(self.swept_ms) < pause_ms {
             return;
         }
@@ -144,16 +131,8 @@ mod tests {
         assert_eq!(allowed(&mut limiter, 1, 50, START_MS + 199), 0);
         assert_eq!(allowed(&mut limiter, 1, 50, START_MS + 200), 1);
         assert_eq!(allowed(&mut limiter, 1, 50, START_MS + 1_200), 5);
-        assert_eq!(
-            allowed(&mut limiter, 1, 50, START_MS + 3_600_000),
-            10,
-            "never more than the burst"
-        );
-        assert_eq!(
-            allowed(&mut limiter, 2, 50, START_MS + 3_600_000),
-            10,
-            "another has its own"
-        );
+        assert_eq!(allowed(&mut limiter, 1, 50, START_MS + 3_600_000), 10, "never more than the burst");
+        assert_eq!(allowed(&mut limiter, 2, 50, START_MS + 3_600_000), 10, "another has its own");
     }
 
     #[test]
@@ -161,17 +140,9 @@ mod tests {
         let mut limiter = Limiter::new(RATE, 100);
         assert_eq!(allowed(&mut limiter, 1, 50, START_MS), 10);
         assert_eq!(allowed(&mut limiter, 1, 50, START_MS - 5_000), 0);
-        assert_eq!(
-            allowed(&mut limiter, 1, 50, START_MS + 200),
-            1,
-            "not the 5 s twice"
-        );
+        assert_eq!(allowed(&mut limiter, 1, 50, START_MS + 200), 1, "not the 5 s twice");
 
-        assert_eq!(
-            allowed(&mut limiter, 1, 50, START_MS - 3_600_000),
-            0,
-            "the clock is set back an hour"
-        );
+        assert_eq!(allowed(&mut limiter, 1, 50, START_MS - 3_600_000), 0, "the clock is set back an hour");
         assert_eq!(allowed(&mut limiter, 1, 50, START_MS - 3_600_000 + 1_000), 5);
     }
 
@@ -194,9 +165,7 @@ mod tests {
         allowed(&mut limiter, 2, 50, START_MS);
 
         // When: a thousand others come at once.
-        let others: usize = (3..1_003)
-            .map(|key| allowed(&mut limiter, key, 1, START_MS))
-            .sum();
+        let others: usize = (3..1_003).map(|key| allowed(&mut limiter, key, 1, START_MS)).sum();
 
         // Then: they have one burst among them, the memory is bounded, and the first two gained nothing.
         assert_eq!((others, limiter.len()), (10, 2));

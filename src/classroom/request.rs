@@ -165,11 +165,7 @@ pub fn derived_id(source_id: &str, ordinal: u32) -> MessageId {
     hasher.update(source_id.as_bytes());
     hasher.update(ordinal.to_be_bytes());
     let digest = hasher.finalize();
-    let number = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
-    };
+    let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let (nonce, counter) = (number(&digest[..8]), number(&digest[8..16]));
     // Only a text becomes an id of two given numbers. This one always does, so the second way is never taken.
     let text = format!("{nonce:016x}-{counter:x}");

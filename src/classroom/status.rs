@@ -45,11 +45,7 @@ pub fn status_event(notice: &[u8]) -> Result<Event, NotAStatus> {
     Ok(Event {
         client: ClientId::parse(&notice.client_id).ok_or(NotAStatus::Client(notice.client_id))?,
         channel: notice.channel_id.into(),
-        at_ms: if notice.time < FIRST_MILLISECONDS {
-            notice.time.saturating_mul(1000)
-        } else {
-            notice.time
-        },
+        at_ms: if notice.time < FIRST_MILLISECONDS { notice.time.saturating_mul(1000) } else { notice.time },
         what: if is_connect { What::Connected } else { What::Ended },
     })
 }

@@ -27,12 +27,7 @@ pub(super) struct Tombstones {
 
 impl Tombstones {
     pub fn new(ttl_ms: u64, most: usize) -> Self {
-        Self {
-            known: HashSet::new(),
-            order: VecDeque::new(),
-            ttl_ms,
-            most,
-        }
+        Self { known: HashSet::new(), order: VecDeque::new(), ttl_ms, most }
     }
 
     pub fn covers(&self, ended: &Ended) -> bool {
@@ -51,11 +46,7 @@ impl Tombstones {
 
     /// Forgets what is old enough. A clock that was set back only delays this.
     pub fn forget(&mut self, now_ms: u64) {
-        while self
-            .order
-            .front()
-            .is_some_and(|(until_ms, _)| *until_ms <= now_ms)
-        {
+        while self.order.front().is_some_and(|(until_ms, _)| *until_ms <= now_ms) {
             self.drop_oldest();
         }
     }

@@ -31,11 +31,7 @@ pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&config.log, &[])?;
     let rules = rules_to_read_by(&config).map_err(|error| in_file(error.into(), &arguments.config))?;
     let mut report = Report::default();
-    report.line(format_args!(
-        "ok    {}: {} bindings",
-        arguments.config.display(),
-        config.bindings.len()
-    ));
+    report.line(format_args!("ok    {}: {} bindings", arguments.config.display(), config.bindings.len()));
     for remark in rules.remarks() {
         report.line(format_args!("note  {remark}"));
     }
@@ -44,18 +40,11 @@ pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
         let filters = rules.filters().map(str::to_owned).collect();
         all &= mqtt_offers_enough(&mut report, &config, filters).await;
         for topic in rules.literal_topics() {
-            all &= tell(
-                &mut report,
-                &format!("RocketMQ topic {topic}"),
-                topic_is_there(&config, &topic).await,
-            );
+            all &=
+                tell(&mut report, &format!("RocketMQ topic {topic}"), topic_is_there(&config, &topic).await);
         }
     }
-    report.end(if all {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(FAILED)
-    })
+    report.end(if all { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 /// Whether the MQTT broker lets us in and takes nothing away that a promise needs.

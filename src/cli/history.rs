@@ -117,10 +117,7 @@ pub async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let written = write_history(&reader, query, arguments.json).await;
     reader.stop().await;
     if written? == 0 {
-        aside(format_args!(
-            "nothing found for {}",
-            room.or(tag).unwrap_or_default()
-        ));
+        aside(format_args!("nothing found for {}", room.or(tag).unwrap_or_default()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -149,9 +146,7 @@ pub async fn open_history(reader: &RocketMqReader, query: HistoryQuery) -> anyho
     bar.finish_and_clear();
     let history = opened?;
     for broker in history.away() {
-        aside(format_args!(
-            "RocketMQ broker {broker} is away: what it holds of this is missing"
-        ));
+        aside(format_args!("RocketMQ broker {broker} is away: what it holds of this is missing"));
     }
     Ok(history)
 }
@@ -175,10 +170,7 @@ fn parse_moment(text: &str, now: &Zoned) -> Option<Timestamp> {
         return Some(timestamp);
     }
     if let Ok(local) = text.parse::<DateTime>() {
-        return local
-            .to_zoned(now.time_zone().clone())
-            .ok()
-            .map(|zoned| zoned.timestamp());
+        return local.to_zoned(now.time_zone().clone()).ok().map(|zoned| zoned.timestamp());
     }
     let span = text.parse::<Span>().ok()?;
     now.checked_sub(span).ok().map(|zoned| zoned.timestamp())

@@ -75,16 +75,8 @@ fn write(out: &mut dyn Write, lags: &[GroupLag], json: bool) -> anyhow::Result<(
     }
     writeln!(out, "{:<32} {:<32} {:>12}", "GROUP", "TOPIC", "BEHIND")?;
     for lag in lags {
-        let never = if lag.never_consumed() {
-            "  (never consumed)"
-        } else {
-            ""
-        };
-        writeln!(
-            out,
-            "{:<32} {:<32} {:>12}{never}",
-            lag.group, lag.topic, lag.messages
-        )?;
+        let never = if lag.never_consumed() { "  (never consumed)" } else { "" };
+        writeln!(out, "{:<32} {:<32} {:>12}{never}", lag.group, lag.topic, lag.messages)?;
     }
     Ok(())
 }

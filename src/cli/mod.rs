@@ -150,11 +150,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// The bindings are compiled after the file was read, so their errors do not know its name.
 fn in_file(error: anyhow::Error, file: &Path) -> anyhow::Error {
-    if error.is::<RuleError>() {
-        error.context(file.display().to_string())
-    } else {
-        error
-    }
+    if error.is::<RuleError>() { error.context(file.display().to_string()) } else { error }
 }
 
 /// An error with its causes, each once: the words of some hold those of their cause already.
@@ -178,10 +174,7 @@ mod tests {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         let words = missing.to_string();
         let path = std::path::PathBuf::from("a.toml");
-        let holds_its_cause = ConfigError::Unreadable {
-            path,
-            source: missing,
-        };
+        let holds_its_cause = ConfigError::Unreadable { path, source: missing };
         let said = in_words(&anyhow::Error::from(holds_its_cause).context("the start failed"));
         assert_eq!(said.matches(&words).count(), 1, "{said}");
         assert!(said.starts_with("the start failed: cannot read"), "{said}");

@@ -26,12 +26,7 @@ pub struct NoticeArgs {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The login secret, if it does not stand in the configuration.
-    #[arg(
-        long,
-        env = "ROOMBRIDGE_LOGIN_SECRET",
-        value_name = "SECRET",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "ROOMBRIDGE_LOGIN_SECRET", value_name = "SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     /// Print the answer as JSON.
     #[arg(long)]
@@ -64,9 +59,7 @@ pub async fn run(arguments: NoticeArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let url = format!("{base}/api/rooms/{}/notice", arguments.room);
-    let body = serde_json::to_string(&Body {
-        text: &arguments.text,
-    })?;
+    let body = serde_json::to_string(&Body { text: &arguments.text })?;
     let (json, asked) = (arguments.json, url.clone());
     let answer = tokio::task::spawn_blocking(move || post(&asked, &secret, &body))
         .await

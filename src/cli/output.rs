@@ -101,9 +101,7 @@ impl Report {
 
 /// How a command ends that could not write to standard output; `None` if that was not its error.
 pub fn end_of_writing(error: &anyhow::Error) -> Option<ExitCode> {
-    let mut causes = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     let error = causes.find(|error| error.get_ref().is_some_and(|inner| inner.is::<StdoutError>()))?;
     if is_gone(error) {
         return Some(ExitCode::SUCCESS);
@@ -137,9 +135,7 @@ mod tests {
 
     #[test]
     fn a_report_that_nobody_reads_leaves_the_exit_code_of_the_work() {
-        let of = |kind: io::ErrorKind| Report {
-            failed: Some(ours(kind.into())),
-        };
+        let of = |kind: io::ErrorKind| Report { failed: Some(ours(kind.into())) };
         let bad = ExitCode::from(FAILED);
         assert_eq!(of(io::ErrorKind::BrokenPipe).end(bad).unwrap(), bad);
         assert!(of(io::ErrorKind::BrokenPipe).end(ExitCode::SUCCESS).is_err());

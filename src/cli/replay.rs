@@ -55,14 +55,8 @@ pub struct ReplayArgs {
 
 pub async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
-    let query = arguments
-        .range
-        .query(&target, Some(&arguments.room), None, None)?;
-    let prefix = arguments
-        .to_mqtt
-        .as_deref()
-        .map(|text| prefix(&target, text))
-        .transpose()?;
+    let query = arguments.range.query(&target, Some(&arguments.room), None, None)?;
+    let prefix = arguments.to_mqtt.as_deref().map(|text| prefix(&target, text)).transpose()?;
     let reader = target.reader().await?;
     let played = play(&arguments, &target, &reader, query, prefix).await;
     reader.stop().await;
@@ -96,24 +90,14 @@ async fn play(
             if !publisher.is_acknowledged() {
                 bar.suspend(|| aside(QOS_0_ONLY));
             }
-            let mut output = MqttOutput {
-                publisher: &mut publisher,
-                prefix,
-            };
+            let mut output = MqttOutput { publisher: &mut publisher, prefix };
             let played = play_to(&mut history, arguments.speed, &mut output, &bar).await;
             publisher.disconnect().await;
             played
         }
         None => {
-            let mut out = BesideBar {
-                bar: bar.clone(),
-                line: Vec::new(),
-            };
-            let mut output = LineOutput {
-                out: &mut out,
-                json: arguments.json,
-                zone: TimeZone::system(),
-            };
+            let mut out = BesideBar { bar: bar.clone(), line: Vec::new() };
+            let mut output = LineOutput { out: &mut out, json: arguments.json, zone: TimeZone::system() };
             play_to(&mut history, arguments.speed, &mut output, &bar).await
         }
     };

@@ -40,9 +40,7 @@ impl TargetArgs {
     /// Finds what is configured or running.
     pub async fn find(&self) -> anyhow::Result<Target> {
         if let (Some(path), None) = (&self.config, &self.data) {
-            return Ok(Target {
-                config: Config::load(path, &ProcessEnvironment)?,
-            });
+            return Ok(Target { config: Config::load(path, &ProcessEnvironment)? });
         }
         let folder = self.data.clone().map_or_else(default_dev_data_dir, Ok)?;
         let Some(instance) = DevInstance::find(&folder)? else {
@@ -61,17 +59,13 @@ impl TargetArgs {
                 instance.name_server
             );
         }
-        Ok(Target {
-            config: instance.config(&folder)?,
-        })
+        Ok(Target { config: instance.config(&folder)? })
     }
 
     /// For what lies in the data directory: that of the configuration, else that of `roombridge dev`, running or not.
     pub fn on_disk(&self) -> anyhow::Result<Target> {
         if let (Some(path), None) = (&self.config, &self.data) {
-            return Ok(Target {
-                config: Config::load(path, &ProcessEnvironment)?,
-            });
+            return Ok(Target { config: Config::load(path, &ProcessEnvironment)? });
         }
         let folder = self.data.clone().map_or_else(default_dev_data_dir, Ok)?;
         let mut config = Config::for_dev()?;
@@ -108,10 +102,8 @@ impl Target {
 /// The bindings, for looking at: reading proves no origin, so no key is needed, nor the data directory that a running
 /// bridge holds.
 pub fn rules_to_read_by(config: &Config) -> Result<RuleSet, RuleError> {
-    let settings = BindingSettings {
-        origin_key: vec![0; 32],
-        max_message_bytes: config.rocketmq.max_message_bytes,
-    };
+    let settings =
+        BindingSettings { origin_key: vec![0; 32], max_message_bytes: config.rocketmq.max_message_bytes };
     Ok(RuleSet::compile(&config.bindings, settings)?.with_downlinks(&config.downlinks))
 }
 
@@ -162,14 +154,10 @@ impl DevInstance {
     fn config(&self, folder: &Path) -> anyhow::Result<Config> {
         let mut config = Config::for_dev()?;
         config.data_dir = dev_bridge_dir(folder);
-        let (host, port) = self
-            .mqtt
-            .rsplit_once(':')
-            .context("dev.json holds no MQTT address; start dev again")?;
+        let (host, port) =
+            self.mqtt.rsplit_once(':').context("dev.json holds no MQTT address; start dev again")?;
         config.mqtt.host = host.to_owned();
-        config.mqtt.port = port
-            .parse()
-            .context("dev.json holds no MQTT port; start dev again")?;
+        config.mqtt.port = port.parse().context("dev.json holds no MQTT port; start dev again")?;
         config.mqtt.username = Some(DEV_OPERATOR.to_owned());
         config.mqtt.password = Some(self.mqtt_password.clone().into());
         config.rocketmq.name_servers = vec![self.name_server.clone()];
@@ -192,10 +180,7 @@ pub fn default_dev_data_dir() -> anyhow::Result<PathBuf> {
 
 async fn listens(address: &str) -> bool {
     let connect = tokio::net::TcpStream::connect(address);
-    matches!(
-        tokio::time::timeout(Duration::from_secs(2), connect).await,
-        Ok(Ok(_))
-    )
+    matches!(tokio::time::timeout(Duration::from_secs(2), connect).await, Ok(Ok(_)))
 }
 
 #[cfg(test)]

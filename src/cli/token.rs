@@ -140,14 +140,8 @@ fn issue(
     zone: &TimeZone,
 ) -> anyhow::Result<ExitCode> {
     let (json, claims) = (arguments.json, arguments.claims(now_ms)?);
-    if arguments
-        .client_id
-        .is_some_and(|id| id.group_is_unusually_short())
-    {
-        writeln!(
-            aside,
-            "note: ApsaraMQ itself wants group ids of 7 to 64 characters"
-        )?;
+    if arguments.client_id.is_some_and(|id| id.group_is_unusually_short()) {
+        writeln!(aside, "note: ApsaraMQ itself wants group ids of 7 to 64 characters")?;
     }
     let secret = arguments.secret.find()?.context(
         "no secret to sign with: set ROOMBRIDGE_ACCESS_SECRET, or name a file with --secret-file FILE",
@@ -220,11 +214,7 @@ fn inspect(
         Some(genuine) => genuine && !shown.expired,
         None => true,
     };
-    Ok(if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(FAILED)
-    })
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 fn role(text: &str) -> Result<Role, String> {

@@ -56,26 +56,14 @@ pub(super) struct Document {
 impl Document {
     pub fn read(name: &str, text: &str, environment: &dyn Environment) -> Result<Self, ConfigError> {
         let syntax = |error: toml::de::Error| ConfigError::Syntax {
-            place: error
-                .span()
-                .map_or_else(|| name.to_owned(), |span| place_in(name, text, span.start)),
+            place: error.span().map_or_else(|| name.to_owned(), |span| place_in(name, text, span.start)),
             problem: error.message().to_owned(),
         };
         let spanned = DeTable::parse(text).map_err(syntax)?;
-        let mut walk = Walk {
-            name,
-            text,
-            by_path: HashMap::new(),
-        };
+        let mut walk = Walk { name, text, by_path: HashMap::new() };
         walk.table(spanned.get_ref(), "")?;
         let table = toml::from_str(text).map_err(syntax)?;
-        let mut document = Self {
-            table,
-            places: Places {
-                file: name.to_owned(),
-                by_path: walk.by_path,
-            },
-        };
+        let mut document = Self { table, places: Places { file: name.to_owned(), by_path: walk.by_path } };
         document.override_by(environment)?;
         Ok(document)
     }
@@ -173,12 +161,10 @@ impl Walk<'_> {
         let fits = match key.kind {
             Kind::Text => value.is_str(),
             Kind::Boolean => value.is_bool(),
-            Kind::Integer => value
-                .as_integer()
-                .is_some_and(|number| !number.as_str().starts_with('-')),
-            Kind::TextList => value
-                .as_array()
-                .is_some_and(|items| items.iter().all(|item| item.get_ref().is_str())),
+            Kind::Integer => value.as_integer().is_some_and(|number| !number.as_str().starts_with('-')),
+            Kind::TextList => {
+                value.as_array().is_some_and(|items| items.iter().all(|item| item.get_ref().is_str()))
+            }
             Kind::Table => match value.as_table() {
                 Some(table) => return self.table(table, path),
                 None => false,
@@ -206,28 +192,17 @@ impl Walk<'_> {
 }
 
 fn wrong_type(key: &Key, place: String) -> ConfigError {
-    ConfigError::WrongType {
-        place,
-        key: key.path.to_owned(),
-        expected: key.kind.expected(),
-    }
+    ConfigError::WrongType { place, key: key.path.to_owned(), expected: key.kind.expected() }
 }
 
 fn from_variable(kind: Kind, text: &str) -> Option<toml::Value> {
     match kind {
         Kind::Text => Some(toml::Value::String(text.to_owned())),
-        Kind::Integer => text
-            .trim()
-            .parse()
-            .ok()
-            .filter(|number| *number >= 0)
-            .map(toml::Value::Integer),
+        Kind::Integer => text.trim().parse().ok().filter(|number| *number >= 0).map(toml::Value::Integer),
         Kind::Boolean => text.trim().parse().ok().map(toml::Value::Boolean),
         Kind::TextList => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            Some(toml::Value::Array(
-                items.map(|item| toml::Value::String(item.to_owned())).collect(),
-            ))
+            Some(toml::Value::Array(items.map(|item| toml::Value::String(item.to_owned())).collect()))
         }
         Kind::Table | Kind::Tables => None,
     }

@@ -16,28 +16,19 @@ impl Environment for ProcessEnvironment {
     fn vars(&self) -> Vec<(String, String)> {
         // Not `vars()`: it panics when any variable of the machine is not Unicode.
         std::env::vars_os()
-            .map(|(name, value)| {
-                (
-                    name.to_string_lossy().into_owned(),
-                    value.to_string_lossy().into_owned(),
-                )
-            })
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .collect()
     }
 }
 
 impl Environment for BTreeMap<String, String> {
     fn vars(&self) -> Vec<(String, String)> {
-        self.iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        self.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
 
 impl Environment for HashMap<String, String> {
     fn vars(&self) -> Vec<(String, String)> {
-        self.iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        self.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }

@@ -12,37 +12,19 @@ pub enum ConfigError {
     Syntax { place: String, problem: String },
 
     #[error("{place}: unknown key {key}; {remedy}")]
-    UnknownKey {
-        place: String,
-        key: String,
-        remedy: String,
-    },
+    UnknownKey { place: String, key: String, remedy: String },
 
     #[error("unknown environment variable {name}; {remedy}")]
     UnknownVariable { name: String, remedy: String },
 
     #[error("{place}: {key} has the wrong type; write it as {expected}")]
-    WrongType {
-        place: String,
-        key: String,
-        expected: &'static str,
-    },
+    WrongType { place: String, key: String, expected: &'static str },
 
     #[error("{place}: {key} {problem}; {remedy}")]
-    Invalid {
-        place: String,
-        key: String,
-        problem: String,
-        remedy: String,
-    },
+    Invalid { place: String, key: String, problem: String, remedy: String },
 
     #[error("{place}: cannot read {} that {key} names: {source}; correct the path or its permissions", path.display())]
-    UnreadableFile {
-        place: String,
-        key: String,
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    UnreadableFile { place: String, key: String, path: PathBuf, source: std::io::Error },
 
     #[error("{file}: {problem}; this key is missing in the table of known keys, please report it")]
     Unforeseen { file: String, problem: String },

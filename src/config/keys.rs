@@ -26,19 +26,11 @@ pub(super) struct Key {
 }
 
 const fn key(path: &'static str, kind: Kind) -> Key {
-    Key {
-        path,
-        kind,
-        from_environment: true,
-    }
+    Key { path, kind, from_environment: true }
 }
 
 const fn file_only(path: &'static str, kind: Kind) -> Key {
-    Key {
-        path,
-        kind,
-        from_environment: false,
-    }
+    Key { path, kind, from_environment: false }
 }
 
 pub(super) const KEYS: &[Key] = &[
@@ -171,8 +163,7 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 }
 
 pub(super) fn find_variable(name: &str) -> Option<&'static Key> {
-    KEYS.iter()
-        .find(|key| key.from_environment && key.variable() == name)
+    KEYS.iter().find(|key| key.from_environment && key.variable() == name)
 }
 
 pub(super) fn is_read_elsewhere(variable: &str) -> bool {
@@ -193,10 +184,7 @@ pub(super) fn remedy_for_key(path: &str) -> String {
 
 /// What to do about a variable that does not exist.
 pub(super) fn remedy_for_variable(name: &str) -> String {
-    match nearest(
-        name,
-        KEYS.iter().filter(|key| key.from_environment).map(Key::variable),
-    ) {
+    match nearest(name, KEYS.iter().filter(|key| key.from_environment).map(Key::variable)) {
         Some(known) => format!("did you mean {known}?"),
         None => {
             format!("unset it: {VARIABLE_PREFIX} begins only the names of keys in config/roombridge.toml")
@@ -227,8 +215,5 @@ fn edit_distance(left: &str, right: &str) -> usize {
             *cell = previous;
         }
     }
-    row.last()
-        .copied()
-        .filter(|_| !left.is_empty())
-        .unwrap_or(right.len())
+    row.last().copied().filter(|_| !left.is_empty()).unwrap_or(right.len())
 }

@@ -38,10 +38,8 @@ impl Config {
 
     /// Reads the file, lets the environment override it, and validates both together.
     pub fn load(path: &Path, environment: &dyn Environment) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         Self::from_toml(&path.display().to_string(), &text, environment)
     }
 

@@ -183,11 +183,7 @@ impl Follower {
     }
 
     fn has_room(&self) -> bool {
-        let bytes: usize = self
-            .queues
-            .values()
-            .map(|queue| queue.progress.open_bytes())
-            .sum();
+        let bytes: usize = self.queues.values().map(|queue| queue.progress.open_bytes()).sum();
         self.open_messages() < OPEN_MESSAGES && bytes < OPEN_BYTES
     }
 
@@ -196,11 +192,8 @@ impl Follower {
             return;
         }
         let now = Instant::now();
-        let mut due: Vec<_> = self
-            .queues
-            .iter_mut()
-            .filter(|(_, queue)| !queue.reading && queue.due <= now)
-            .collect();
+        let mut due: Vec<_> =
+            self.queues.iter_mut().filter(|(_, queue)| !queue.reading && queue.due <= now).collect();
         // Where reading is slow, everybody has a turn.
         due.sort_by_key(|(_, queue)| queue.due);
         let free = READS_AT_ONCE.saturating_sub(self.reads.len());
@@ -213,9 +206,7 @@ impl Follower {
                 queue: key.1.clone(),
                 next: queue.progress.next(),
                 last: queue.progress.last().map(str::to_owned),
-                compare: queue
-                    .compared
-                    .is_none_or(|compared| now > compared + COMPARE_EVERY),
+                compare: queue.compared.is_none_or(|compared| now > compared + COMPARE_EVERY),
             };
             self.reads.spawn(async move {
                 let seen = look.take().await;
@@ -297,12 +288,7 @@ impl Follower {
         for message in messages {
             queue.progress.handed_on(&message);
             let (topic, queue) = key.clone();
-            let place = Place {
-                topic,
-                queue,
-                offset: message.queue_offset,
-                generation,
-            };
+            let place = Place { topic, queue, offset: message.queue_offset, generation };
             // Whoever takes the items is gone only when the process ends.
             let _ = self.parts.items.send(Item { place, message }).await;
         }
@@ -343,11 +329,7 @@ impl Follower {
             self.positions.set(topic, queue, position);
         }
         self.unsaved = false;
-        self.saving = Some(
-            self.parts
-                .data_dir
-                .save_positions(self.parts.name, &self.positions),
-        );
+        self.saving = Some(self.parts.data_dir.save_positions(self.parts.name, &self.positions));
     }
 
     fn saved(&mut self, saved: Result<(), DataDirError>) {
@@ -417,10 +399,7 @@ impl Follower {
             self.queues.insert(key.clone(), Queue::at(position));
             self.unsaved = true;
         }
-        let ended = self
-            .queues
-            .get(&key)
-            .map(|queue| queue.progress.position().offset);
+        let ended = self.queues.get(&key).map(|queue| queue.progress.position().offset);
         Ok(ended.and_then(|ended| max.checked_sub(ended)))
     }
 
@@ -437,16 +416,10 @@ impl Follower {
         if let Some(saved) = self.positions.get(&topic.name, queue) {
             let last = saved.last.clone();
             return Ok(match compare(saved.offset, last.as_deref()).await? {
-                Compared::Same { last: found } => Position {
-                    offset: saved.offset,
-                    last: last.or(found),
-                },
+                Compared::Same { last: found } => Position { offset: saved.offset, last: last.or(found) },
                 Compared::Changed(change) => {
                     self.tell_position_lost(&(topic.name.clone(), queue.clone()), saved.offset, change);
-                    Position {
-                        offset: change.first,
-                        last: None,
-                    }
+                    Position { offset: change.first, last: None }
                 }
             });
         }

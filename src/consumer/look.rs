@@ -44,20 +44,12 @@ impl Look {
         let nothing_before = page.first == self.next;
         let nothing_new = page.holds(self.next) && page.next_offset == self.next;
         if nothing_before || (nothing_new && !self.compare) {
-            return Ok(Seen::Page {
-                page,
-                compared: nothing_before,
-                last: None,
-            });
+            return Ok(Seen::Page { page, compared: nothing_before, last: None });
         }
         let compared = compare(reader, topic, queue, self.next, self.last.as_deref()).await?;
         Ok(match compared {
             Compared::Changed(change) => Seen::Changed(change),
-            Compared::Same { last } => Seen::Page {
-                page,
-                compared: true,
-                last,
-            },
+            Compared::Same { last } => Seen::Page { page, compared: true, last },
         })
     }
 }

@@ -76,12 +76,7 @@ impl Progress {
         self.open_bytes += bytes;
         self.next = message.queue_offset + 1;
         self.last = Some(name.clone());
-        self.open.push_back(Open {
-            offset: message.queue_offset,
-            bytes,
-            name,
-            ended: false,
-        });
+        self.open.push_back(Open { offset: message.queue_offset, bytes, name, ended: false });
     }
 
     /// The offsets before this one hold nothing.
@@ -105,16 +100,12 @@ impl Progress {
     pub fn begin_anew(&mut self, first: u64) {
         let generation = self.generation;
         let open = self.open.drain(..).filter(|open| !open.ended);
-        self.left_over
-            .extend(open.map(|open| ((generation, open.offset), open.bytes)));
+        self.left_over.extend(open.map(|open| ((generation, open.offset), open.bytes)));
         self.open_bytes = self.left_over.values().sum();
         self.generation += 1;
         self.next = first;
         self.last = None;
-        self.position = Position {
-            offset: first,
-            last: None,
-        };
+        self.position = Position { offset: first, last: None };
     }
 
     /// Whether the position has moved.
@@ -137,17 +128,11 @@ impl Progress {
     fn move_up(&mut self) {
         while let Some(open) = self.open.pop_front_if(|open| open.ended) {
             self.open_bytes -= open.bytes;
-            self.position = Position {
-                offset: open.offset + 1,
-                last: Some(open.name),
-            };
+            self.position = Position { offset: open.offset + 1, last: Some(open.name) };
         }
         if self.open.is_empty() && self.position.offset < self.next {
             // Only offsets that hold nothing lie between.
-            self.position = Position {
-                offset: self.next,
-                last: self.last.clone(),
-            };
+            self.position = Position { offset: self.next, last: self.last.clone() };
         }
     }
 }

@@ -106,10 +106,7 @@ impl Memory {
 }
 
 fn queue(id: i32) -> QueueName {
-    QueueName {
-        broker: "a".into(),
-        id,
-    }
+    QueueName { broker: "a".into(), id }
 }
 
 impl Reader for Memory {
@@ -140,10 +137,7 @@ impl Reader for Memory {
     ) -> BoxFuture<'a, Result<u64, ReadError>> {
         let queues = self.queues.lock().unwrap();
         let (first, messages) = &queues[&queue.id];
-        let earlier = messages
-            .iter()
-            .flatten()
-            .take_while(|message| message.stored_ms < stored_ms);
+        let earlier = messages.iter().flatten().take_while(|message| message.stored_ms < stored_ms);
         let offset = *first + earlier.count() as u64;
         Box::pin(async move { Ok(offset) })
     }
@@ -177,12 +171,7 @@ impl Reader for Memory {
                 None if leads_on => from_offset + found.count() as u64,
                 last => last.unwrap_or(from_offset),
             };
-            Ok(Page {
-                messages,
-                next_offset,
-                first: *first,
-                end,
-            })
+            Ok(Page { messages, next_offset, first: *first, end })
         })
     }
 }
@@ -220,10 +209,7 @@ impl Story {
         let data_dir = Arc::new(DataDir::open(self.folder.path()).unwrap());
         let mut follower = Follower::new(FollowerParts {
             name: "test",
-            topics: vec![Topic {
-                name: "room".into(),
-                start,
-            }],
+            topics: vec![Topic { name: "room".into(), start }],
             reader: self.memory.clone(),
             data_dir: data_dir.clone(),
             clock: self.memory.clock.clone(),
@@ -236,15 +222,7 @@ impl Story {
         follower.begin().await;
         let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
         let task = tokio::spawn(follower.run(stop.clone(), stop_now.clone()));
-        Following {
-            items: taken,
-            ended,
-            news,
-            stop,
-            stop_now,
-            task,
-            data_dir,
-        }
+        Following { items: taken, ended, news, stop, stop_now, task, data_dir }
     }
 
     fn lost(&self) -> u64 {
@@ -314,11 +292,7 @@ async fn what_had_not_ended_comes_again_after_a_crash_in_order() {
         story.memory.store(0, text);
     }
     let mut following = story.follow(Start::Earliest).await;
-    let items = [
-        following.next().await,
-        following.next().await,
-        following.next().await,
-    ];
+    let items = [following.next().await, following.next().await, following.next().await];
     // The first and the third have ended, the second has not.
     for index in [2, 0] {
         following.ended.send(items[index].place.clone()).unwrap();
@@ -435,10 +409,7 @@ async fn no_more_is_read_than_may_be_open() {
     let mut following = story.follow(Start::Earliest).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     let waiting = following.items.len();
-    assert!(
-        (OPEN_MESSAGES..OPEN_MESSAGES + 32).contains(&waiting),
-        "{waiting}"
-    );
+    assert!((OPEN_MESSAGES..OPEN_MESSAGES + 32).contains(&waiting), "{waiting}");
     let texts = following.texts(3000).await;
     let expected: Vec<String> = (0..3000).map(|number| number.to_string()).collect();
     assert_eq!(texts, expected);
@@ -453,11 +424,7 @@ async fn what_the_bridge_stored_itself_is_read_at_once() {
     story.memory.store(5, "hi");
     following.news.try_send(("room".into(), queue(5))).unwrap();
     assert_eq!(following.texts(1).await, ["hi"]);
-    assert!(
-        before.elapsed() < Duration::from_millis(20),
-        "{:?}",
-        before.elapsed()
-    );
+    assert!(before.elapsed() < Duration::from_millis(20), "{:?}", before.elapsed());
 }
 
 /// A busy machine, or a RocketMQ far away: the queues that come first must not use up all reads.
@@ -486,9 +453,5 @@ async fn what_is_shown_a_little_after_its_news_is_read_soon() {
     tokio::time::sleep(Duration::from_millis(5)).await;
     story.memory.store(5, "hi");
     assert_eq!(following.texts(1).await, ["hi"]);
-    assert!(
-        before.elapsed() < Duration::from_millis(50),
-        "{:?}",
-        before.elapsed()
-    );
+    assert!(before.elapsed() < Duration::from_millis(50), "{:?}", before.elapsed());
 }

@@ -57,11 +57,7 @@ pub enum DataDirError {
     #[error(
         "{path}: not readable as {what}: {source}; restore it from a backup, or move it away to begin anew"
     )]
-    Corrupt {
-        path: PathBuf,
-        what: &'static str,
-        source: serde_json::Error,
-    },
+    Corrupt { path: PathBuf, what: &'static str, source: serde_json::Error },
     #[error(
         "{path}: written by a newer roombridge (version {found}, this one knows {known}); use that version"
     )]
@@ -84,15 +80,8 @@ impl DataDir {
     }
 
     fn open_with(path: &Path, before_write: Option<BeforeWrite>) -> Result<Self, DataDirError> {
-        let failed = |cause| DataDirError::Io {
-            path: path.to_owned(),
-            cause,
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed)?;
+        let failed = |cause| DataDirError::Io { path: path.to_owned(), cause };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -100,10 +89,7 @@ impl DataDir {
             .write(true)
             .mode(0o600)
             .open(&lock_path)
-            .map_err(|cause| DataDirError::Io {
-                path: lock_path,
-                cause,
-            })?;
+            .map_err(|cause| DataDirError::Io { path: lock_path, cause })?;
         match lock.try_lock() {
             Ok(()) => {
                 version::check_all(path)?;
@@ -112,9 +98,7 @@ impl DataDir {
                     writer: Writer::start(path, lock, before_write).map_err(failed)?,
                 })
             }
-            Err(TryLockError::WouldBlock) => Err(DataDirError::Held {
-                path: path.to_owned(),
-            }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::Held { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
@@ -193,10 +177,7 @@ impl DataDir {
         getrandom::fill(&mut key).map_err(DataDirError::Random)?;
         let bytes = serde_json::to_vec_pretty(&key).map_err(io::Error::from);
         let written = bytes.and_then(|bytes| writer::replace(&self.path, "origin-key.json", &bytes));
-        written.map_err(|cause| DataDirError::Io {
-            path: self.path.join("origin-key.json"),
-            cause,
-        })?;
+        written.map_err(|cause| DataDirError::Io { path: self.path.join("origin-key.json"), cause })?;
         Ok(key)
     }
 
@@ -230,11 +211,7 @@ fn read<T: DeserializeOwned>(
     let path = folder.join(name);
     match fs::read(&path) {
         Ok(bytes) => {
-            let corrupt = |source| DataDirError::Corrupt {
-                path: path.clone(),
-                what,
-                source,
-            };
+            let corrupt = |source| DataDirError::Corrupt { path: path.clone(), what, source };
             let value = serde_json::from_slice(&bytes).map_err(corrupt)?;
             version::check(&path, &value)?;
             serde_json::from_value(value).map(Some).map_err(corrupt)

@@ -44,10 +44,7 @@ impl TopicQueues {
             slots: (0..SLOTS).map(|slot| (slot % count) as u16).collect(),
             queues: queues
                 .into_iter()
-                .map(|queue| StoredQueue {
-                    broker: queue.broker.to_string(),
-                    id: queue.id,
-                })
+                .map(|queue| StoredQueue { broker: queue.broker.to_string(), id: queue.id })
                 .collect(),
         }
     }
@@ -56,10 +53,7 @@ impl TopicQueues {
     pub fn queues(&self) -> Vec<QueueName> {
         self.queues
             .iter()
-            .map(|queue| QueueName {
-                broker: queue.broker.as_str().into(),
-                id: queue.id,
-            })
+            .map(|queue| QueueName { broker: queue.broker.as_str().into(), id: queue.id })
             .collect()
     }
 
@@ -74,12 +68,7 @@ mod tests {
     use super::*;
 
     fn queues(count: i32) -> Vec<QueueName> {
-        (0..count)
-            .map(|id| QueueName {
-                broker: "a".into(),
-                id,
-            })
-            .collect()
+        (0..count).map(|id| QueueName { broker: "a".into(), id }).collect()
     }
 
     #[test]

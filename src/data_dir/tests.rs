@@ -7,10 +7,7 @@ use super::*;
 use crate::model::QueueName;
 
 fn at(offset: u64) -> Positions {
-    let queue = QueueName {
-        broker: "a".into(),
-        id: 0,
-    };
+    let queue = QueueName { broker: "a".into(), id: 0 };
     let mut positions = Positions::default();
     positions.set("room", &queue, Position { offset, last: None });
     positions
@@ -41,12 +38,7 @@ fn a_second_process_is_kept_off() {
 async fn what_was_written_is_there_for_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let mut tables = QueueTables::default();
-    let queues = (0..4)
-        .map(|id| QueueName {
-            broker: "a".into(),
-            id,
-        })
-        .collect();
+    let queues = (0..4).map(|id| QueueName { broker: "a".into(), id }).collect();
     tables.topics.insert("room".into(), TopicQueues::first(queues));
     let key = {
         let data_dir = DataDir::open(folder.path()).unwrap();
@@ -78,15 +70,10 @@ async fn a_disk_that_stands_still_holds_only_the_answers_and_keeps_the_newest() 
     until(|| gate.is_reached()).await;
 
     // When more is asked for, then nobody waits for it who does not want the answer, and the file waits once
-    let mut later: Vec<_> = (2..100)
-        .map(|offset| data_dir.save_positions("down", &at(offset)))
-        .collect();
+    let mut later: Vec<_> = (2..100).map(|offset| data_dir.save_positions("down", &at(offset))).collect();
     let mutes = data_dir.save_mutes("{}");
     let unwritten = data_dir.unwritten().unwrap();
-    assert_eq!(
-        unwritten.files,
-        ["positions-down.json", "positions-down.json", "mutes.json"]
-    );
+    assert_eq!(unwritten.files, ["positions-down.json", "positions-down.json", "mutes.json"]);
     assert!(data_dir.positions("down").unwrap() == Positions::default());
     let last = later.pop().unwrap();
     drop(later);
@@ -126,10 +113,7 @@ async fn a_write_that_fails_says_what_and_why_and_the_next_one_is_tried() {
     let data_dir = DataDir::open(&path).unwrap();
     fs::rename(&path, folder.path().join("elsewhere")).unwrap();
     let error = data_dir.save_mutes("{}").await.unwrap_err().to_string();
-    assert!(
-        error.contains("mutes.json") && error.contains("No such file"),
-        "{error}"
-    );
+    assert!(error.contains("mutes.json") && error.contains("No such file"), "{error}");
     fs::rename(folder.path().join("elsewhere"), &path).unwrap();
     data_dir.save_mutes("{}").await.unwrap();
 }

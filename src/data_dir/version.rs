@@ -16,30 +16,22 @@ const VERSION: u64 = 1;
 /// A file of a newer program is an error, whatever else it says.
 pub(super) fn check(path: &Path, value: &Value) -> Result<(), DataDirError> {
     match value.get("version").and_then(Value::as_u64) {
-        Some(found) if found > VERSION => Err(DataDirError::Newer {
-            path: path.to_owned(),
-            found,
-            known: VERSION,
-        }),
+        Some(found) if found > VERSION => {
+            Err(DataDirError::Newer { path: path.to_owned(), found, known: VERSION })
+        }
         Some(_) | None => Ok(()),
     }
 }
 
 /// Looks at all files before the first is written. What is no JSON is the affair of who reads it.
 pub(super) fn check_all(folder: &Path) -> Result<(), DataDirError> {
-    let failed = |cause| DataDirError::Io {
-        path: folder.to_owned(),
-        cause,
-    };
+    let failed = |cause| DataDirError::Io { path: folder.to_owned(), cause };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        let bytes = fs::read(&path).map_err(|cause| DataDirError::Io {
-            path: path.clone(),
-            cause,
-        })?;
+        let bytes = fs::read(&path).map_err(|cause| DataDirError::Io { path: path.clone(), cause })?;
         if let Ok(value) = serde_json::from_slice(&bytes) {
             check(&path, &value)?;
         }

@@ -21,14 +21,9 @@ pub struct DataDirView {
 impl DataDirView {
     /// The folder must be there, and hold no file of a newer version.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        fs::read_dir(path).map_err(|cause| DataDirError::Io {
-            path: path.to_owned(),
-            cause,
-        })?;
+        fs::read_dir(path).map_err(|cause| DataDirError::Io { path: path.to_owned(), cause })?;
         version::check_all(path)?;
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        Ok(Self { path: path.to_owned() })
     }
 
     /// `None` before the first start.
@@ -52,10 +47,8 @@ pub fn known_brokers(path: &Path) -> Result<KnownBrokers, DataDirError> {
     for follower in FOLLOWERS {
         let positions: Option<Positions> = read(path, &positions_file(follower), "positions in RocketMQ")?;
         for (topic, queues) in positions.unwrap_or_default().topics {
-            let brokers = queues
-                .keys()
-                .filter_map(|queue| queue.rsplit_once('/'))
-                .map(|(broker, _)| broker.to_owned());
+            let brokers =
+                queues.keys().filter_map(|queue| queue.rsplit_once('/')).map(|(broker, _)| broker.to_owned());
             known.entry(topic).or_default().extend(brokers);
         }
     }
@@ -84,20 +77,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(known_brokers(&folder.path().join("absent")).unwrap().is_empty());
         let held = DataDir::open(folder.path()).unwrap();
-        let queue = |broker: &str| QueueName {
-            broker: broker.into(),
-            id: 0,
-        };
+        let queue = |broker: &str| QueueName { broker: broker.into(), id: 0 };
         let mut tables = QueueTables::default();
         let written = TopicQueues::first(vec![queue("a"), queue("b")]);
         tables.topics.insert("room".into(), written);
         held.save_queue_tables(&tables).await.unwrap();
         for (follower, topic) in [("downlink", "room"), ("classroom", "roomSend")] {
             let mut positions = Positions::default();
-            let position = Position {
-                offset: 1,
-                last: None,
-            };
+            let position = Position { offset: 1, last: None };
             positions.set(topic, &queue("c/d"), position);
             held.save_positions(follower, &positions).await.unwrap();
         }

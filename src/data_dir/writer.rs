@@ -83,11 +83,7 @@ impl Writer {
             run(&work, &to, before_write);
             drop(lock);
         })?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            shared,
-            thread: Some(thread),
-        })
+        Ok(Self { folder: folder.to_owned(), shared, thread: Some(thread) })
     }
 
     pub fn save(&self, name: &str, bytes: Vec<u8>) -> Saving {

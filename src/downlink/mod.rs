@@ -49,13 +49,7 @@ pub struct Downlink {
 
 impl Downlink {
     pub fn new(parts: DownlinkParts) -> Self {
-        Self {
-            parts,
-            next: 0,
-            open: HashMap::new(),
-            dying: JoinSet::new(),
-            logged: false,
-        }
+        Self { parts, next: 0, open: HashMap::new(), dying: JoinSet::new(), logged: false }
     }
 
     /// Runs until the follower is gone and everything has ended, or until `stop_now`: what is open then comes again.

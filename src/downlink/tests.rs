@@ -40,10 +40,7 @@ struct Story {
 impl Story {
     fn start() -> Self {
         let config = Config::for_dev().unwrap();
-        let settings = BindingSettings {
-            origin_key: vec![1; 32],
-            max_message_bytes: 4 << 20,
-        };
+        let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
         let (items, taken) = mpsc::channel(64);
         let (ending, ended) = mpsc::unbounded_channel();
         let (publisher, publishings) = mpsc::channel(64);
@@ -68,15 +65,7 @@ impl Story {
             metrics: metrics.clone(),
         });
         let task = tokio::spawn(downlink.run(CancellationToken::new()));
-        Self {
-            items,
-            ended,
-            publishings,
-            published,
-            letters,
-            metrics,
-            task,
-        }
+        Self { items, ended, publishings, published, letters, metrics, task }
     }
 
     async fn comes(&self, offset: u64, second: &str) {
@@ -89,10 +78,7 @@ impl Story {
             topic: "room".to_owned(),
             tag: String::new(),
             keys: String::new(),
-            queue: QueueName {
-                broker: "a".into(),
-                id: 0,
-            },
+            queue: QueueName { broker: "a".into(), id: 0 },
             queue_offset: offset,
             stored_ms: NOW_MS - 1000,
             born_ms: 1,
@@ -102,12 +88,7 @@ impl Story {
                 .collect(),
             body: Bytes::from(offset.to_string()),
         };
-        let place = Place {
-            topic: "room".into(),
-            queue: message.queue.clone(),
-            offset,
-            generation: 0,
-        };
+        let place = Place { topic: "room".into(), queue: message.queue.clone(), offset, generation: 0 };
         self.items.send(Item { place, message }).await.unwrap();
     }
 
@@ -119,12 +100,8 @@ impl Story {
     fn books(&self) -> [u64; 3] {
         let text = self.metrics.render();
         let sum = |name: &str| -> u64 {
-            let lines = text
-                .lines()
-                .filter(|line| line.starts_with(name) && line.contains("downlink"));
-            lines
-                .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-                .sum()
+            let lines = text.lines().filter(|line| line.starts_with(name) && line.contains("downlink"));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
         };
         [
             sum("roombridge_received_total{"),
@@ -141,21 +118,12 @@ async fn a_message_ends_with_its_puback_and_not_before() {
     story.comes(1, "/message/1").await;
     let first = story.publishings.recv().await.unwrap();
     let second = story.publishings.recv().await.unwrap();
-    assert_eq!(
-        (&*first.message.payload, &*second.message.payload),
-        (&b"0"[..], &b"1"[..])
-    );
+    assert_eq!((&*first.message.payload, &*second.message.payload), (&b"0"[..], &b"1"[..]));
     assert!(story.ended.try_recv().is_err());
 
-    story
-        .published
-        .send((second.number, Published::Acknowledged))
-        .unwrap();
+    story.published.send((second.number, Published::Acknowledged)).unwrap();
     assert_eq!(story.ended().await, 1);
-    story
-        .published
-        .send((first.number, Published::Acknowledged))
-        .unwrap();
+    story.published.send((first.number, Published::Acknowledged)).unwrap();
     assert_eq!(story.ended().await, 0);
     assert_eq!(story.books(), [2, 2, 0]);
     drop(story.items);
@@ -185,12 +153,7 @@ async fn what_has_no_life_left_is_filtered_before_or_while_it_waits() {
     let mut story = Story::start();
     // One whose life has passed, one that has a second left, one that has 59.
     for (offset, life_s) in [(0, "1"), (1, "2"), (2, "60")] {
-        story
-            .comes_with(
-                offset,
-                &[("mqttSecondTopic", "a"), ("mqtt5MsgExpireInterval", life_s)],
-            )
-            .await;
+        story.comes_with(offset, &[("mqttSecondTopic", "a"), ("mqtt5MsgExpireInterval", life_s)]).await;
     }
     assert_eq!(story.ended().await, 0);
     let short = story.publishings.recv().await.unwrap();
@@ -198,10 +161,7 @@ async fn what_has_no_life_left_is_filtered_before_or_while_it_waits() {
     assert_eq!((short.left_s(), long.left_s()), (Some(1), Some(59)));
     story.published.send((short.number, Published::Expired)).unwrap();
     assert_eq!(story.ended().await, 1);
-    story
-        .published
-        .send((long.number, Published::Acknowledged))
-        .unwrap();
+    story.published.send((long.number, Published::Acknowledged)).unwrap();
     assert_eq!(story.ended().await, 2);
     let text = story.metrics.render();
     let expired = r#"roombridge_filtered_total{direction="downlink",reason="expired"} 2"#;

@@ -29,11 +29,7 @@ impl Names {
         names.push(listen.to_string());
         if listen.ip().is_loopback() {
             let port = listen.port();
-            names.extend([
-                format!("localhost:{port}"),
-                format!("127.0.0.1:{port}"),
-                format!("[::1]:{port}"),
-            ]);
+            names.extend([format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
         }
         Self(names.into())
     }
@@ -51,10 +47,7 @@ pub async fn by_name(State(names): State<Names>, request: Request, next: Next) -
     if host.is_some_and(|host| names.hold(host)) {
         next.run(request).await
     } else {
-        problem(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this server is not known by that name; add it to web.hosts",
-        )
+        problem(StatusCode::MISDIRECTED_REQUEST, "this server is not known by that name; add it to web.hosts")
     }
 }
 
@@ -64,10 +57,7 @@ pub async fn by_origin(State(names): State<Names>, request: Request, next: Next)
     if let Some(origin) = text(request.headers(), &header::ORIGIN).filter(|_| changes) {
         let from = origin.split_once("://").map_or("", |(_, host)| host);
         if !names.hold(from) {
-            return problem(
-                StatusCode::FORBIDDEN,
-                "a page of another site may not change anything here",
-            );
+            return problem(StatusCode::FORBIDDEN, "a page of another site may not change anything here");
         }
     }
     let mut response = next.run(request).await.into_response();
@@ -93,10 +83,7 @@ mod tests {
     /// Hazard 28: a page of anybody can reach this machine, and a name of anybody can lead here.
     #[test]
     fn only_our_own_names_are_ours() {
-        let names = Names::new(
-            "127.0.0.1:8080".parse().unwrap(),
-            &["class.example.org".to_owned()],
-        );
+        let names = Names::new("127.0.0.1:8080".parse().unwrap(), &["class.example.org".to_owned()]);
         for ours in [
             "127.0.0.1:8080",
             "localhost:8080",
@@ -106,13 +93,9 @@ mod tests {
         ] {
             assert!(names.hold(ours), "{ours}");
         }
-        for foreign in [
-            "evil.example",
-            "evil.example:8080",
-            "localhost.evil.example:8080",
-            "127.0.0.1:9999",
-            "",
-        ] {
+        for foreign in
+            ["evil.example", "evil.example:8080", "localhost.evil.example:8080", "127.0.0.1:9999", ""]
+        {
             assert!(!names.hold(foreign), "{foreign}");
         }
     }

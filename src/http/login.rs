@@ -35,10 +35,7 @@ pub(super) fn router(parts: LoginParts, listen: SocketAddr, hosts: &[String]) ->
     Router::new()
         .route("/login", get(login).options(preflight))
         .with_state(Arc::new(parts))
-        .layer(middleware::from_fn_with_state(
-            Names::new(listen, hosts),
-            guard::by_name,
-        ))
+        .layer(middleware::from_fn_with_state(Names::new(listen, hosts), guard::by_name))
 }
 
 async fn login(
@@ -46,16 +43,12 @@ async fn login(
     Query(arguments): Query<Arguments>,
     headers: HeaderMap,
 ) -> Response {
-    let shown = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let request = LoginRequest {
         client_id: arguments.client_id.as_deref(),
         role: arguments.role.as_deref(),
         room: arguments.room.as_deref(),
-        shown_secret: shown
-            .and_then(|shown| shown.strip_prefix("Bearer "))
-            .map(str::trim),
+        shown_secret: shown.and_then(|shown| shown.strip_prefix("Bearer ")).map(str::trim),
     };
     let (status, text) = match parts.policy.login(&request, parts.clock.wall_ms()) {
         Ok(token) => (StatusCode::OK, token),

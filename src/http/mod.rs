@@ -42,11 +42,7 @@ pub enum HttpError {
     #[error(
         "cannot listen on {listen}: {source}; choose another address for {key}, or stop what uses this one"
     )]
-    Bind {
-        listen: SocketAddr,
-        key: &'static str,
-        source: std::io::Error,
-    },
+    Bind { listen: SocketAddr, key: &'static str, source: std::io::Error },
 }
 
 #[derive(Clone)]
@@ -57,9 +53,7 @@ struct Shown {
 
 /// Takes the port, so that a port in use is known before anything else starts. `key`: of the configuration.
 pub async fn bind(listen: SocketAddr, key: &'static str) -> Result<TcpListener, HttpError> {
-    TcpListener::bind(listen)
-        .await
-        .map_err(|source| HttpError::Bind { listen, key, source })
+    TcpListener::bind(listen).await.map_err(|source| HttpError::Bind { listen, key, source })
 }
 
 /// The operators' listener; answers until `stop` is ready, as the others do.
@@ -130,11 +124,7 @@ fn router(shown: Shown) -> Router {
 
 async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     let report = shown.readiness.report();
-    let status = if report.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report))
 }
 

@@ -22,11 +22,8 @@ pub(super) async fn page(uri: Uri) -> Response {
     match Pages::get(path) {
         Some(file) => {
             // What the build names by its content never changes.
-            let cache = if path.starts_with("assets/") {
-                "public, max-age=31536000, immutable"
-            } else {
-                "no-cache"
-            };
+            let cache =
+                if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
             let headers = [
                 (header::CONTENT_TYPE, file.metadata.mimetype().to_owned()),
                 (header::CACHE_CONTROL, cache.to_owned()),

@@ -102,10 +102,7 @@ impl From<NoLesson> for Denied {
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         match self {
-            Self::Room => problem(
-                StatusCode::BAD_REQUEST,
-                "a room has 1 to 64 letters, digits, - and _",
-            ),
+            Self::Room => problem(StatusCode::BAD_REQUEST, "a room has 1 to 64 letters, digits, - and _"),
             Self::Before => problem(StatusCode::BAD_REQUEST, "`before` is none that an answer gave"),
             Self::NoToken => problem(
                 StatusCode::UNAUTHORIZED,
@@ -117,18 +114,15 @@ impl IntoResponse for Denied {
                 StatusCode::GATEWAY_TIMEOUT,
                 "RocketMQ or the classroom did not answer in time; try again",
             ),
-            Self::NoLesson => problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the classroom is not running; try again",
-            ),
+            Self::NoLesson => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "the classroom is not running; try again")
+            }
         }
     }
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, Denied>>) -> Result<T, Denied> {
-    tokio::time::timeout(DEADLINE, answer)
-        .await
-        .unwrap_or(Err(Denied::Late))
+    tokio::time::timeout(DEADLINE, answer).await.unwrap_or(Err(Denied::Late))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -242,12 +236,8 @@ async fn lines(
         topic if *topic == noticed_on => Some("notice"),
         _ => None,
     };
-    let query = HistoryQuery {
-        places,
-        rules: Some(parts.rules.clone()),
-        partial: true,
-        ..HistoryQuery::default()
-    };
+    let query =
+        HistoryQuery { places, rules: Some(parts.rules.clone()), partial: true, ..HistoryQuery::default() };
     let asked = LatestQuery {
         query,
         wanted: &|record| kind_of(record).is_some(),
@@ -329,10 +319,7 @@ async fn notice(
     Json(body): Json<NoticeBody>,
 ) -> Result<Response, Denied> {
     let shown = bearer(&headers).ok_or(Denied::NoToken)?;
-    let by_secret = parts
-        .login_secret
-        .as_ref()
-        .is_some_and(|secret| is_shown(secret, shown.as_bytes()));
+    let by_secret = parts.login_secret.as_ref().is_some_and(|secret| is_shown(secret, shown.as_bytes()));
     let (room, by) = if by_secret {
         (RoomId::parse(&room).ok_or(Denied::Room)?, None)
     } else {

@@ -18,22 +18,14 @@ struct Running {
 }
 
 async fn start() -> Running {
-    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "http.listen")
-        .await
-        .unwrap();
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "http.listen").await.unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Arc::new(Metrics::new(&[]).unwrap());
     let readiness = Arc::new(Readiness::default());
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move { drop(stopped.await) };
     let server = tokio::spawn(serve(listener, metrics.clone(), readiness.clone(), stopped));
-    Running {
-        address,
-        metrics,
-        readiness,
-        stop,
-        server,
-    }
+    Running { address, metrics, readiness, stop, server }
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
@@ -41,10 +33,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: roombridge\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    timeout(DEADLINE, stream.read_to_string(&mut answer))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer
 }
 
@@ -52,18 +41,12 @@ async fn get(address: SocketAddr, path: &str) -> String {
 async fn health_metrics_and_the_page_answer_from_the_start() {
     let running = start().await;
     let health = get(running.address, "/healthz").await;
-    assert!(
-        health.starts_with("HTTP/1.1 200") && health.ends_with("ok"),
-        "{health}"
-    );
+    assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("ok"), "{health}");
 
     running.metrics.received(3);
     let metrics = get(running.address, "/metrics").await;
     assert!(metrics.contains(METRICS_TYPE), "{metrics}");
-    assert!(
-        metrics.contains("roombridge_received_total{direction=\"uplink\"} 1\n"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("roombridge_received_total{direction=\"uplink\"} 1\n"), "{metrics}");
 
     assert!(get(running.address, "/").await.contains("href=\"/readyz\""));
     assert!(get(running.address, "/absent").await.starts_with("HTTP/1.1 404"));
@@ -111,15 +94,10 @@ async fn ready_is_200_while_the_spool_stands_in_for_rocketmq() {
 
 #[tokio::test]
 async fn a_taken_port_is_named_with_its_key() {
-    let taken = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "http.listen")
-        .await
-        .unwrap();
+    let taken = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "http.listen").await.unwrap();
     let address = taken.local_addr().unwrap();
     let error = bind(address, "http.listen").await.unwrap_err().to_string();
-    assert!(
-        error.contains(&address.to_string()) && error.contains("http.listen"),
-        "{error}"
-    );
+    assert!(error.contains(&address.to_string()) && error.contains("http.listen"), "{error}");
 }
 
 #[tokio::test]

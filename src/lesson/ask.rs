@@ -78,13 +78,7 @@ impl LessonHandle {
         text: String,
         by: Option<ClientId>,
     ) -> Result<Result<MessageId, NoticeError>, NoLesson> {
-        self.ask(|answer| Ask::Notice {
-            room,
-            text,
-            by,
-            answer,
-        })
-        .await
+        self.ask(|answer| Ask::Notice { room, text, by, answer }).await
     }
 
     /// Waits its turn behind what clients say; whoever asks sets a deadline.
@@ -101,12 +95,9 @@ impl Lesson {
         match ask {
             Ask::Members(room, answer) => _ = answer.send(self.members(&room)),
             Ask::Mutes(room, answer) => _ = answer.send(self.mutes(&room)),
-            Ask::Notice {
-                room,
-                text,
-                by,
-                answer,
-            } => _ = answer.send(self.give_notice(&room, &text, by.as_ref()).await),
+            Ask::Notice { room, text, by, answer } => {
+                _ = answer.send(self.give_notice(&room, &text, by.as_ref()).await)
+            }
         }
     }
 

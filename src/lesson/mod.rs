@@ -98,14 +98,8 @@ impl Lesson {
         let config = &parts.config;
         let settings = ClassroomSettings {
             teacher_groups: config.teacher_groups.clone(),
-            client_rate: Rate {
-                per_s: config.client_per_s,
-                burst: config.client_burst,
-            },
-            room_rate: Rate {
-                per_s: config.room_per_s,
-                burst: config.room_burst,
-            },
+            client_rate: Rate { per_s: config.client_per_s, burst: config.client_burst },
+            room_rate: Rate { per_s: config.room_per_s, burst: config.room_burst },
             ..ClassroomSettings::default()
         };
         let presence = PresenceSettings {

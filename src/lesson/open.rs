@@ -34,13 +34,7 @@ struct Made {
 
 impl Open {
     pub fn new(tell: mpsc::UnboundedSender<(u64, Told)>) -> Self {
-        Self {
-            tell,
-            next: 0,
-            sources: HashMap::new(),
-            derived: HashMap::new(),
-            again: Vec::new(),
-        }
+        Self { tell, next: 0, sources: HashMap::new(), derived: HashMap::new(), again: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -74,13 +68,7 @@ impl Open {
     }
 
     fn derived_of(&self, number: u64, bound: Bound) -> Derived {
-        Derived {
-            bound,
-            receipt: DerivedReceipt {
-                number,
-                tell: self.tell.clone(),
-            },
-        }
+        Derived { bound, receipt: DerivedReceipt { number, tell: self.tell.clone() } }
     }
 
     /// The place of the request, if this was the last that followed from it.

@@ -49,13 +49,7 @@ impl Lesson {
         }
         let mut verdict = self.classroom.judge(&request);
         match verdict.change.take() {
-            Some(change) => self.hold(Held {
-                item,
-                request,
-                change,
-                verdict,
-                behind: VecDeque::new(),
-            }),
+            Some(change) => self.hold(Held { item, request, change, verdict, behind: VecDeque::new() }),
             None => self.carry_out(item, &request, verdict).await,
         }
     }
@@ -81,15 +75,9 @@ impl Lesson {
 
     /// By what the broker vouched for; else by the group.
     pub(super) fn role_of(&self, client: Option<&str>, says_teacher: bool) -> Role {
-        let group = client
-            .and_then(ClientId::parse)
-            .and_then(|client| client.group().map(str::to_owned));
+        let group = client.and_then(ClientId::parse).and_then(|client| client.group().map(str::to_owned));
         let teaches = |group: &String| self.parts.config.teacher_groups.contains(group);
-        if says_teacher || group.as_ref().is_some_and(teaches) {
-            Role::Teacher
-        } else {
-            Role::Student
-        }
+        if says_teacher || group.as_ref().is_some_and(teaches) { Role::Teacher } else { Role::Student }
     }
 
     /// Everything but the change, which is written by now.
@@ -97,9 +85,7 @@ impl Lesson {
         let Item { place, message } = item;
         if let Some(event) = &verdict.presence {
             let movement = self.presence.apply(event, request.now_ms);
-            let told = self
-                .coalescer
-                .offer(None, &movement, &self.presence, request.now_ms);
+            let told = self.coalescer.offer(None, &movement, &self.presence, request.now_ms);
             self.tell_status(told).await;
         }
         let letter = match verdict.end {

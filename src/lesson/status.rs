@@ -50,10 +50,7 @@ struct Notice<'a> {
 impl Lesson {
     /// The RocketMQ topics that tell of the clients of these groups.
     pub fn status_topics(groups: &[String]) -> Vec<String> {
-        groups
-            .iter()
-            .map(|group| format!("{group}{STATUS_SUFFIX}"))
-            .collect()
+        groups.iter().map(|group| format!("{group}{STATUS_SUFFIX}")).collect()
     }
 
     /// The embedded broker's word: connections go to the documented topics, and come back from there; subscriptions,
@@ -67,14 +64,10 @@ impl Lesson {
             NewsKind::Disconnected => "disconnect",
             NewsKind::Gone => "tcpclean",
             NewsKind::Subscribed(filters) => {
-                return self
-                    .moved(&client, &news.channel_id, news.at_ms, What::Subscribed(filters))
-                    .await;
+                return self.moved(&client, &news.channel_id, news.at_ms, What::Subscribed(filters)).await;
             }
             NewsKind::Unsubscribed(filters) => {
-                return self
-                    .moved(&client, &news.channel_id, news.at_ms, What::Unsubscribed(filters))
-                    .await;
+                return self.moved(&client, &news.channel_id, news.at_ms, What::Unsubscribed(filters)).await;
             }
         };
         let notice = Notice {
@@ -115,9 +108,7 @@ impl Lesson {
             Ok(event) => {
                 let now_ms = self.parts.clock.wall_ms();
                 let movement = self.presence.apply(&event, now_ms);
-                let told = self
-                    .coalescer
-                    .offer(Some(body.clone()), &movement, &self.presence, now_ms);
+                let told = self.coalescer.offer(Some(body.clone()), &movement, &self.presence, now_ms);
                 self.tell_status(told).await;
             }
             Err(problem) => tracing::debug!(%problem, "a status notice that says nothing"),
@@ -125,12 +116,7 @@ impl Lesson {
     }
 
     async fn moved(&mut self, client: &ClientId, channel: &str, at_ms: u64, what: What) {
-        let event = Event {
-            client: client.clone(),
-            channel: channel.into(),
-            at_ms,
-            what,
-        };
+        let event = Event { client: client.clone(), channel: channel.into(), at_ms, what };
         let now_ms = self.parts.clock.wall_ms();
         let movement = self.presence.apply(&event, now_ms);
         let told = self.coalescer.offer(None, &movement, &self.presence, now_ms);

@@ -43,12 +43,8 @@ async fn while_the_disk_stands_still_a_mute_waits_with_what_is_behind_it_and_oth
         tags.push((made.bound.tag.clone(), reason));
     }
     let p2p = format!("p2p/{STUDENT}");
-    let refused = tags
-        .iter()
-        .position(|(tag, reason)| *tag == p2p && reason.as_deref() == Some("muted"));
-    let muted = tags
-        .iter()
-        .position(|(tag, reason)| *tag == p2p && reason.is_none());
+    let refused = tags.iter().position(|(tag, reason)| *tag == p2p && reason.as_deref() == Some("muted"));
+    let muted = tags.iter().position(|(tag, reason)| *tag == p2p && reason.is_none());
     assert!(muted.unwrap() < refused.unwrap(), "{tags:?}");
     assert_eq!(running.handle.mutes(room()).await.unwrap().len(), 2);
     let written = std::fs::read_to_string(story.folder.path().join("mutes.json")).unwrap();
@@ -62,13 +58,7 @@ async fn a_stop_does_not_wait_for_a_mute_that_the_disk_does_not_take() {
     let running = story.start_on(gate.open_data_dir(story.folder.path()));
     gate.shut();
     let command = format!(r#"{{"type":"shutUp","peer":"{STUDENT}","roomId":"1"}}"#);
-    running
-        .items
-        .send(story.sent(TEACHER, "command", &command))
-        .await
-        .unwrap();
-    tokio::time::timeout(Duration::from_secs(5), running.die())
-        .await
-        .unwrap();
+    running.items.send(story.sent(TEACHER, "command", &command)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), running.die()).await.unwrap();
     gate.open();
 }

@@ -64,10 +64,8 @@ struct Running {
 impl Story {
     fn new() -> Self {
         let config = Config::for_dev().unwrap();
-        let settings = BindingSettings {
-            origin_key: b"a key of this deployment".to_vec(),
-            max_message_bytes: 4 << 20,
-        };
+        let settings =
+            BindingSettings { origin_key: b"a key of this deployment".to_vec(), max_message_bytes: 4 << 20 };
         Self {
             folder: tempfile::tempdir().unwrap(),
             rules: Arc::new(RuleSet::compile(&config.bindings, settings).unwrap()),
@@ -110,15 +108,7 @@ impl Story {
         .unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(lesson.run(stop.clone()));
-        Running {
-            items,
-            ended,
-            pipeline,
-            news,
-            handle,
-            stop,
-            task,
-        }
+        Running { items, ended, pipeline, news, handle, stop, task }
     }
 
     /// What the bridge stored for that client's publish, as RocketMQ gives it back.
@@ -203,9 +193,7 @@ fn keep(derived: &Derived) {
 
 fn property<'a>(derived: &'a Derived, wanted: &str) -> Option<&'a str> {
     let mut properties = derived.bound.properties.iter();
-    properties
-        .find(|(name, _)| name == wanted)
-        .map(|(_, value)| value.as_str())
+    properties.find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
 }
 
 fn body(derived: &Derived) -> serde_json::Value {
@@ -221,17 +209,10 @@ async fn what_a_student_says_reaches_the_room_and_ends_when_it_is_stored() {
     let mut story = Story::new();
     let mut running = story.start();
     let said = chat("123456", "hello");
-    running
-        .items
-        .send(story.sent(STUDENT, "message", &said))
-        .await
-        .unwrap();
+    running.items.send(story.sent(STUDENT, "message", &said)).await.unwrap();
 
     let made = running.made().await;
-    assert_eq!(
-        (&*made.bound.topic, made.bound.tag.as_str()),
-        ("room", "message/123456")
-    );
+    assert_eq!((&*made.bound.topic, made.bound.tag.as_str()), ("room", "message/123456"));
     assert_eq!(made.bound.body, said.as_bytes(), "the same bytes");
     assert_eq!(property(&made, "clientId"), Some(STUDENT));
     assert_eq!(made.bound.slot, crate::binding::slot_of("123456"));
@@ -275,11 +256,7 @@ async fn a_mute_is_on_the_disk_before_anybody_hears_of_it_and_survives_a_restart
     let mut story = Story::new();
     let mut running = story.start();
     let command = format!(r#"{{"type":"shutUp","peer":"{STUDENT}","roomId":"1"}}"#);
-    running
-        .items
-        .send(story.sent(TEACHER, "command", &command))
-        .await
-        .unwrap();
+    running.items.send(story.sent(TEACHER, "command", &command)).await.unwrap();
 
     let told = running.made().await;
     let written = std::fs::read_to_string(story.folder.path().join("mutes.json")).unwrap();
@@ -287,31 +264,18 @@ async fn a_mute_is_on_the_disk_before_anybody_hears_of_it_and_survives_a_restart
     assert_eq!(told.bound.tag, format!("p2p/{STUDENT}"));
     assert_eq!(body(&told)["type"], "shutUp");
     let audit = running.made().await;
-    assert_eq!(
-        (&*audit.bound.topic, audit.bound.tag.as_str()),
-        ("roombridge_audit", "muted")
-    );
+    assert_eq!((&*audit.bound.topic, audit.bound.tag.as_str()), ("roombridge_audit", "muted"));
     running.die().await;
 
     // After the crash the command comes again, and then the student speaks
     story.clock.advance(Duration::from_secs(1));
     let mut running = story.start();
-    running
-        .items
-        .send(story.sent(STUDENT, "message", &chat("1", "hi")))
-        .await
-        .unwrap();
+    running.items.send(story.sent(STUDENT, "message", &chat("1", "hi"))).await.unwrap();
     let answer = running.made().await;
     assert_eq!(answer.bound.tag, format!("p2p/{STUDENT}"));
-    assert_eq!(
-        (&body(&answer)["type"], &body(&answer)["reason"]),
-        (&"refused".into(), &"muted".into())
-    );
+    assert_eq!((&body(&answer)["type"], &body(&answer)["reason"]), (&"refused".into(), &"muted".into()));
     let muted = running.handle.mutes(RoomId::parse("1").unwrap()).await.unwrap();
-    assert_eq!(
-        (muted.len(), muted[0].client_id.as_str(), muted[0].by.as_str()),
-        (1, STUDENT, TEACHER)
-    );
+    assert_eq!((muted.len(), muted[0].client_id.as_str(), muted[0].by.as_str()), (1, STUDENT, TEACHER));
 }
 
 /// Hazard 26: without a proof of where it came from nobody is believed, and nobody is answered.
@@ -319,9 +283,7 @@ async fn a_mute_is_on_the_disk_before_anybody_hears_of_it_and_survives_a_restart
 async fn what_did_not_come_by_this_bridge_is_put_aside_whatever_it_says_of_its_sender() {
     let mut story = Story::new();
     let mut running = story.start();
-    let mut forged = story
-        .sent(TEACHER, "command", r#"{"type":"shutUp","peer":"x"}"#)
-        .message;
+    let mut forged = story.sent(TEACHER, "command", r#"{"type":"shutUp","peer":"x"}"#).message;
     forged.body = Bytes::from(format!(r#"{{"type":"shutUp","peer":"{STUDENT}"}}"#));
     let forged = story.item(forged);
     running.items.send(forged).await.unwrap();
@@ -339,11 +301,7 @@ async fn what_did_not_come_by_this_bridge_is_put_aside_whatever_it_says_of_its_s
 async fn nonsense_is_answered_put_aside_and_forgotten() {
     let mut story = Story::new();
     let mut running = story.start();
-    running
-        .items
-        .send(story.sent(STUDENT, "message", "no JSON"))
-        .await
-        .unwrap();
+    running.items.send(story.sent(STUDENT, "message", "no JSON")).await.unwrap();
     let answer = running.made().await;
     assert_eq!(body(&answer)["reason"], "malformed");
     let audit = running.made().await;
@@ -358,11 +316,7 @@ async fn nonsense_is_answered_put_aside_and_forgotten() {
 async fn what_a_takeover_throws_back_is_given_again() {
     let mut story = Story::new();
     let mut running = story.start();
-    running
-        .items
-        .send(story.sent(STUDENT, "message", &chat("1", "hi")))
-        .await
-        .unwrap();
+    running.items.send(story.sent(STUDENT, "message", &chat("1", "hi"))).await.unwrap();
     let made = running.made().await;
     let receipt = &made.receipt;
     receipt.tell.send((receipt.number, Told::GivenUp)).unwrap();
@@ -389,18 +343,11 @@ async fn the_brokers_news_goes_to_the_documented_topics_and_makes_members() {
     let mut running = story.start();
     let tell = |what| news(STUDENT, "c1", NOON_MS, what);
     running.news.send(tell(NewsKind::Connected)).await.unwrap();
-    running
-        .news
-        .send(tell(NewsKind::Subscribed(vec!["room/message/7".to_owned()])))
-        .await
-        .unwrap();
+    running.news.send(tell(NewsKind::Subscribed(vec!["room/message/7".to_owned()]))).await.unwrap();
 
     // Then the notice is stored as ApsaraMQ would
     let notice = running.made().await;
-    assert_eq!(
-        (&*notice.bound.topic, notice.bound.tag.as_str()),
-        ("GID_student_MQTT", "connect")
-    );
+    assert_eq!((&*notice.bound.topic, notice.bound.tag.as_str()), ("GID_student_MQTT", "connect"));
     let expected = BTreeMap::from([
         ("clientId", serde_json::json!(STUDENT)),
         ("time", serde_json::json!(NOON_MS)),
@@ -415,10 +362,7 @@ async fn the_brokers_news_goes_to_the_documented_topics_and_makes_members() {
     let stored = stored_form(&notice.bound.topic, &notice.bound.clone().into_message());
     running.items.send(story.item(stored)).await.unwrap();
     let status = running.made().await;
-    assert_eq!(
-        (status.bound.tag.as_str(), &status.bound.body),
-        ("status", &notice.bound.body)
-    );
+    assert_eq!((status.bound.tag.as_str(), &status.bound.body), ("status", &notice.bound.body));
     keep(&status);
     running.ended().await;
     let members = running.handle.members(RoomId::parse("7").unwrap()).await.unwrap();
@@ -429,11 +373,7 @@ async fn the_brokers_news_goes_to_the_documented_topics_and_makes_members() {
     );
 
     // A client whose group nobody knows makes no topic of its own
-    running
-        .news
-        .send(news("GID_any@@@1", "c2", NOON_MS, NewsKind::Connected))
-        .await
-        .unwrap();
+    running.news.send(news("GID_any@@@1", "c2", NOON_MS, NewsKind::Connected)).await.unwrap();
     let status = running.made().await;
     assert_eq!(&*status.bound.topic, "room");
 }
@@ -456,10 +396,7 @@ async fn a_notice_is_heard_by_the_room_and_written_down() {
     let id = asked.await.unwrap().unwrap().unwrap();
     assert_eq!(property(&notice, "rbId"), Some(id.to_string().as_str()));
     assert_eq!(running.made().await.bound.tag, "noticed");
-    let empty = running
-        .handle
-        .notice(RoomId::parse("7").unwrap(), " ".to_owned(), None)
-        .await;
+    let empty = running.handle.notice(RoomId::parse("7").unwrap(), " ".to_owned(), None).await;
     assert!(empty.unwrap().is_err());
 }
 

@@ -55,9 +55,7 @@ impl Unwritten {
 impl Lesson {
     pub(super) fn hold(&mut self, held: Held) {
         let unwritten = &mut self.unwritten;
-        let draft = unwritten
-            .draft
-            .get_or_insert_with(|| self.classroom.mutes().clone());
+        let draft = unwritten.draft.get_or_insert_with(|| self.classroom.mutes().clone());
         draft.apply(held.change.clone());
         let queue = held.item.place.queue.clone();
         unwritten.next.push(queue.clone());
@@ -89,9 +87,7 @@ impl Lesson {
         }
         self.unwritten.said = false;
         let held = queues.iter();
-        let held: Vec<Held> = held
-            .filter_map(|queue| self.unwritten.queues.remove(queue))
-            .collect();
+        let held: Vec<Held> = held.filter_map(|queue| self.unwritten.queues.remove(queue)).collect();
         for held in &held {
             self.classroom.apply(held.change.clone());
         }

@@ -21,17 +21,13 @@ pub struct SystemClock {
 
 impl Default for SystemClock {
     fn default() -> Self {
-        Self {
-            started: Instant::now(),
-        }
+        Self { started: Instant::now() }
     }
 }
 
 impl Clock for SystemClock {
     fn wall_ms(&self) -> u64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as u64)
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
     }
 
     fn monotonic(&self) -> Duration {
@@ -48,9 +44,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// Starts at the given wall time, in milliseconds since 1970-01-01 UTC.
     pub fn at(wall_ms: u64) -> Self {
-        Self {
-            now: Mutex::new((wall_ms, Duration::ZERO)),
-        }
+        Self { now: Mutex::new((wall_ms, Duration::ZERO)) }
     }
 
     /// Moves both clocks forward.
@@ -62,25 +56,16 @@ impl ManualClock {
 
     /// Makes the wall clock jump; the monotonic clock does not notice.
     pub fn set_wall_ms(&self, wall_ms: u64) {
-        self.now
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .0 = wall_ms;
+        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0 = wall_ms;
     }
 }
 
 impl Clock for ManualClock {
     fn wall_ms(&self) -> u64 {
-        self.now
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .0
+        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0
     }
 
     fn monotonic(&self) -> Duration {
-        self.now
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .1
+        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1
     }
 }

@@ -39,9 +39,7 @@ impl Qos {
     }
 
     pub fn from_level(level: u8) -> Option<Self> {
-        [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce]
-            .into_iter()
-            .find(|qos| qos.level() == level)
+        [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce].into_iter().find(|qos| qos.level() == level)
     }
 }
 
@@ -62,9 +60,7 @@ impl MqttProperties {
     /// Everything that can be long.
     fn weight_bytes(&self) -> usize {
         let user = self.user.iter();
-        let user: usize = user
-            .map(|(name, value)| USER_PROPERTY_BYTES + name.len() + value.len())
-            .sum();
+        let user: usize = user.map(|(name, value)| USER_PROPERTY_BYTES + name.len() + value.len()).sum();
         let texts =
             [&self.content_type, &self.response_topic].map(|text| text.as_ref().map_or(0, String::len));
         user + texts.iter().sum::<usize>() + self.correlation_data.as_ref().map_or(0, Bytes::len)

@@ -58,10 +58,7 @@ impl MessageIds {
     /// The next id, different from all before it.
     pub fn next_id(&mut self) -> MessageId {
         self.next += 1;
-        MessageId {
-            nonce: self.nonce,
-            counter: self.next,
-        }
+        MessageId { nonce: self.nonce, counter: self.next }
     }
 }
 

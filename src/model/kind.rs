@@ -14,14 +14,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [
-        Self::Message,
-        Self::Command,
-        Self::Status,
-        Self::System,
-        Self::P2p,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Message, Self::Command, Self::Status, Self::System, Self::P2p, Self::Other];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,10 +30,7 @@ impl Kind {
 
     /// The kind of that name; every other name is [`Kind::Other`].
     pub fn from_name(name: &str) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
-            .unwrap_or(Self::Other)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).unwrap_or(Self::Other)
     }
 }
 

@@ -175,12 +175,7 @@ impl FilterReason {
 }
 
 impl DropReason {
-    pub const ALL: [Self; 4] = [
-        Self::IntakeFull,
-        Self::SpoolFull,
-        Self::SpoolExpired,
-        Self::SpoolDamaged,
-    ];
+    pub const ALL: [Self; 4] = [Self::IntakeFull, Self::SpoolFull, Self::SpoolExpired, Self::SpoolDamaged];
 
     pub fn as_str(self) -> &'static str {
         match self {

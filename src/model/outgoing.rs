@@ -32,10 +32,7 @@ impl OutgoingMessage {
     pub fn properties_bytes(&self) -> usize {
         let named = property_bytes("TAGS", self.tag.len()) + property_bytes("KEYS", self.keys.len());
         let properties = self.properties.iter();
-        named
-            + properties
-                .map(|(name, value)| property_bytes(name, value.len()))
-                .sum::<usize>()
+        named + properties.map(|(name, value)| property_bytes(name, value.len())).sum::<usize>()
     }
 
     /// What it takes in a batch, as RocketMQ's client writes it: never less, and at most 40 bytes more. Client and broker

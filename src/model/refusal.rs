@@ -46,29 +46,17 @@ mod tests {
     use super::*;
 
     fn refusal(code: i32, remark: &str) -> Refusal {
-        Refusal {
-            kind: FailureKind::Refused,
-            code,
-            remark: remark.into(),
-        }
+        Refusal { kind: FailureKind::Refused, code, remark: remark.into() }
     }
 
     #[test]
     fn times_addresses_and_ids_do_not_make_another_answer() {
-        let first = refusal(
-            1,
-            "store of 10.0.0.1:10911 failed at 2026-11-27 10:00:01.250, msg 0A0B0C: no room",
-        );
-        let later = refusal(
-            1,
-            "store of 10.0.0.2:10911 failed at 2026-11-27 10:00:03.7, msg 1FFF2: no room",
-        );
+        let first =
+            refusal(1, "store of 10.0.0.1:10911 failed at 2026-11-27 10:00:01.250, msg 0A0B0C: no room");
+        let later = refusal(1, "store of 10.0.0.2:10911 failed at 2026-11-27 10:00:03.7, msg 1FFF2: no room");
         assert!(first.is_like(&later));
         assert!(!first.is_like(&refusal(2, &first.remark)), "another code");
-        assert!(
-            !first.is_like(&refusal(1, "store failed: no disk")),
-            "other words"
-        );
+        assert!(!first.is_like(&refusal(1, "store failed: no disk")), "other words");
     }
 
     #[test]

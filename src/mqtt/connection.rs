@@ -97,10 +97,7 @@ pub struct Outbox {
 impl Outbox {
     /// Empty, for a connection with that CONNACK.
     pub fn new(connack: &ConnAck) -> Self {
-        Self {
-            max_packet_bytes: connack.limits.max_packet_bytes,
-            ..Self::default()
-        }
+        Self { max_packet_bytes: connack.limits.max_packet_bytes, ..Self::default() }
     }
 
     /// All of the packet, or nothing: what it has in the end counts, not what it was estimated at.
@@ -159,12 +156,9 @@ impl Connection {
         let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &target.tls {
-            Some((connector, name)) => Box::new(
-                connector
-                    .connect(name.clone(), tcp)
-                    .await
-                    .map_err(LinkError::Tls)?,
-            ),
+            Some((connector, name)) => {
+                Box::new(connector.connect(name.clone(), tcp).await.map_err(LinkError::Tls)?)
+            }
             None => Box::new(tcp),
         };
         let mut connection = Self {
@@ -177,10 +171,7 @@ impl Connection {
         let mut outbox = Outbox::default();
         outbox.push(&target.connect()).map_err(LinkError::Protocol)?;
         loop {
-            connection
-                .serve(&mut outbox, true)
-                .await
-                .map_err(before_any_answer)?;
+            connection.serve(&mut outbox, true).await.map_err(before_any_answer)?;
             match connection.next_packet()? {
                 Some(Incoming::ConnAck(connack)) => return Ok((connection, accepted(connack)?)),
                 Some(_) => return Err(LinkError::Protocol(PacketError::IncorrectPacketFormat)),
@@ -292,12 +283,8 @@ fn before_any_answer(error: LinkError) -> LinkError {
     match error {
         LinkError::Closed => LinkError::NoAnswer,
         LinkError::Io(error)
-            if [
-                io::ErrorKind::ConnectionReset,
-                io::ErrorKind::BrokenPipe,
-                io::ErrorKind::UnexpectedEof,
-            ]
-            .contains(&error.kind()) =>
+            if [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof]
+                .contains(&error.kind()) =>
         {
             LinkError::NoAnswer
         }

@@ -26,10 +26,7 @@ impl HangUps {
 
     /// The connection was lost, or none was made.
     pub fn lost(&mut self) {
-        let was_short = self
-            .connected
-            .take()
-            .is_some_and(|since| since.elapsed() < LASTING);
+        let was_short = self.connected.take().is_some_and(|since| since.elapsed() < LASTING);
         self.in_a_row = if was_short { self.in_a_row + 1 } else { 0 };
     }
 

@@ -90,15 +90,8 @@ fn connack(mut packet: Bytes) -> Result<ConnAck, PacketError> {
 
 fn puback(mut packet: Bytes) -> Result<PubAck, PacketError> {
     let packet_id = word(&mut packet)?;
-    let reason = if packet.is_empty() {
-        Reason::SUCCESS
-    } else {
-        Reason(byte(&mut packet)?)
-    };
-    Ok(PubAck {
-        packet_id,
-        answer: answer(reason, properties::take(&mut packet).unwrap_or_default()),
-    })
+    let reason = if packet.is_empty() { Reason::SUCCESS } else { Reason(byte(&mut packet)?) };
+    Ok(PubAck { packet_id, answer: answer(reason, properties::take(&mut packet).unwrap_or_default()) })
 }
 
 /// SUBACK and UNSUBACK have one form.

@@ -8,11 +8,7 @@ use crate::mqtt::properties::{REASON_STRING, SERVER_REFERENCE};
 fn forms() -> [(Vec<u8>, Option<String>); 3] {
     let mut words = vec![REASON_STRING, 0, 4];
     words.extend(b"full");
-    [
-        (Vec::new(), None),
-        (words, Some("full".to_owned())),
-        (vec![0x7e, 1, 2, 3], None),
-    ]
+    [(Vec::new(), None), (words, Some("full".to_owned())), (vec![0x7e, 1, 2, 3], None)]
 }
 
 /// First byte, length, and what follows.
@@ -42,11 +38,7 @@ fn decoded(bytes: &[u8]) -> Incoming {
     let mut received = BytesMut::from(bytes);
     received.extend_from_slice(&[0xd0, 0]);
     let packet = read(&mut received, 1024).unwrap_or_else(|error| panic!("{bytes:02x?}: {error}"));
-    assert_eq!(
-        read(&mut received, 1024).unwrap(),
-        Incoming::PingResp,
-        "{bytes:02x?}"
-    );
+    assert_eq!(read(&mut received, 1024).unwrap(), Incoming::PingResp, "{bytes:02x?}");
     packet
 }
 
@@ -55,19 +47,12 @@ fn a_connack_is_read_with_each_code() {
     for code in 0..=u8::MAX {
         for (properties, words) in forms() {
             let read = decoded(&packet(0x20, &[&[1, code], &with_length(&properties)]));
-            let Incoming::ConnAck(connack) = read else {
-                panic!("{read:?}")
-            };
+            let Incoming::ConnAck(connack) = read else { panic!("{read:?}") };
             assert!(connack.session_present && !connack.older_form);
-            assert_eq!(
-                (connack.answer.reason, connack.answer.words),
-                (Reason(code), words)
-            );
+            assert_eq!((connack.answer.reason, connack.answer.words), (Reason(code), words));
         }
         let read = decoded(&packet(0x20, &[&[0, code]]));
-        let Incoming::ConnAck(connack) = read else {
-            panic!("{read:?}")
-        };
+        let Incoming::ConnAck(connack) = read else { panic!("{read:?}") };
         assert!(!connack.session_present && connack.older_form);
         assert_eq!(connack.answer, Answer::new(Reason(code)));
     }
@@ -78,56 +63,38 @@ fn a_puback_is_read_with_each_code() {
     for code in 0..=u8::MAX {
         for (properties, words) in forms() {
             let read = decoded(&packet(0x40, &[&[1, 2, code], &with_length(&properties)]));
-            let Incoming::PubAck(puback) = read else {
-                panic!("{read:?}")
-            };
+            let Incoming::PubAck(puback) = read else { panic!("{read:?}") };
             assert_eq!((puback.packet_id, puback.answer.reason), (0x0102, Reason(code)));
             assert_eq!(puback.answer.words, words);
         }
         let answer = Answer::new(Reason(code));
         assert_eq!(
             decoded(&packet(0x40, &[&[1, 2, code]])),
-            Incoming::PubAck(PubAck {
-                packet_id: 0x0102,
-                answer
-            })
+            Incoming::PubAck(PubAck { packet_id: 0x0102, answer })
         );
     }
     let answer = Answer::new(Reason::SUCCESS);
-    assert_eq!(
-        decoded(&[0x40, 2, 0, 9]),
-        Incoming::PubAck(PubAck { packet_id: 9, answer })
-    );
+    assert_eq!(decoded(&[0x40, 2, 0, 9]), Incoming::PubAck(PubAck { packet_id: 9, answer }));
 }
 
 #[test]
 fn a_suback_and_an_unsuback_are_read_with_each_code() {
     for code in 0..=u8::MAX {
         for (properties, words) in forms() {
-            let answer = || SubAck {
-                packet_id: 7,
-                reasons: vec![Reason(code), Reason(1)],
-                words: words.clone(),
-            };
+            let answer =
+                || SubAck { packet_id: 7, reasons: vec![Reason(code), Reason(1)], words: words.clone() };
             let rest: [&[u8]; 3] = [&[0, 7], &with_length(&properties), &[code, 1]];
             assert_eq!(decoded(&packet(0x90, &rest)), Incoming::SubAck(answer()));
             assert_eq!(decoded(&packet(0xb0, &rest)), Incoming::UnsubAck(answer()));
         }
     }
-    let none = SubAck {
-        packet_id: 7,
-        reasons: Vec::new(),
-        words: None,
-    };
+    let none = SubAck { packet_id: 7, reasons: Vec::new(), words: None };
     assert_eq!(decoded(&[0xb0, 2, 0, 7]), Incoming::UnsubAck(none));
 }
 
 #[test]
 fn a_disconnect_is_read_with_each_code() {
-    assert_eq!(
-        decoded(&[0xe0, 0]),
-        Incoming::Disconnect(Answer::new(Reason::SUCCESS))
-    );
+    assert_eq!(decoded(&[0xe0, 0]), Incoming::Disconnect(Answer::new(Reason::SUCCESS)));
     for code in 0..=u8::MAX {
         let bare = Incoming::Disconnect(Answer::new(Reason(code)));
         assert_eq!(decoded(&[0xe0, 1, code]), bare);
@@ -143,10 +110,7 @@ fn a_disconnect_is_read_with_each_code() {
     let Incoming::Disconnect(answer) = decoded(&packet(0xe0, &[&[0x9c], &with_length(&reference)])) else {
         panic!("a DISCONNECT")
     };
-    assert_eq!(
-        answer.to_string(),
-        "0x9C use another server, it names the server \"other\""
-    );
+    assert_eq!(answer.to_string(), "0x9C use another server, it names the server \"other\"");
 }
 
 /// rumqttc counts one byte too many for each subscription identifier and ends the properties early.
@@ -156,16 +120,11 @@ fn the_payload_begins_behind_the_properties_however_many_identifiers_there_are()
         let mut properties: Vec<u8> = (1..=count).flat_map(|id| [0x0b, id]).collect();
         properties.extend([0x01, 1]);
         let rest: [&[u8]; 4] = [&[0, 1, b'a'], &[0, 5], &with_length(&properties), b"hello"];
-        let Incoming::Publish(publish) = decoded(&packet(0x32, &rest)) else {
-            panic!("a PUBLISH")
-        };
+        let Incoming::Publish(publish) = decoded(&packet(0x32, &rest)) else { panic!("a PUBLISH") };
         assert_eq!((&publish.payload[..], publish.pkid), (&b"hello"[..], 5));
         let read = publish.properties.unwrap();
         assert_eq!(read.payload_format_indicator, Some(1));
-        assert_eq!(
-            read.subscription_identifiers,
-            (1..=usize::from(count)).collect::<Vec<_>>()
-        );
+        assert_eq!(read.subscription_identifiers, (1..=usize::from(count)).collect::<Vec<_>>());
     }
 }
 
@@ -207,14 +166,8 @@ fn what_is_no_packet_is_an_error() {
     for bytes in broken {
         let read = read(&mut BytesMut::from(bytes), 1024);
         let error = read.expect_err("no packet");
-        assert!(
-            !matches!(error, PacketError::InsufficientBytes(_)),
-            "{bytes:02x?}: {error}"
-        );
+        assert!(!matches!(error, PacketError::InsufficientBytes(_)), "{bytes:02x?}: {error}");
     }
     let too_large = read(&mut BytesMut::from(&[0x30, 0xff, 0x7f][..]), 1024);
-    assert!(matches!(
-        too_large,
-        Err(PacketError::PayloadSizeLimitExceeded { .. })
-    ));
+    assert!(matches!(too_large, Err(PacketError::PayloadSizeLimitExceeded { .. })));
 }

@@ -142,11 +142,7 @@ impl Limits {
                 ),
             );
         }
-        let forbidden: Vec<_> = needs
-            .filters
-            .iter()
-            .filter(|filter| self.forbids(filter))
-            .collect();
+        let forbidden: Vec<_> = needs.filters.iter().filter(|filter| self.forbids(filter)).collect();
         if !self.wildcards_available {
             match forbidden.is_empty() {
                 true => say(
@@ -172,10 +168,9 @@ impl Limits {
                          bytes (rocketmq.max_message_bytes): larger ones become dead letters (too_large_for_mqtt)"
                     ),
                 ),
-                Some(_) | None => say(
-                    Severity::Remark,
-                    format!("the MQTT broker takes packets of {bytes} bytes at most"),
-                ),
+                Some(_) | None => {
+                    say(Severity::Remark, format!("the MQTT broker takes packets of {bytes} bytes at most"))
+                }
             }
         }
         if !self.retain_available {
@@ -193,10 +188,7 @@ impl Limits {
             );
         }
         if !self.identifiers_available {
-            say(
-                Severity::Remark,
-                "the MQTT broker has no subscription identifiers".to_owned(),
-            );
+            say(Severity::Remark, "the MQTT broker has no subscription identifiers".to_owned());
         }
         all
     }

@@ -31,13 +31,7 @@ impl Link {
         watchdog.connected(connack.limits.server_keep_alive_s);
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self {
-            connection,
-            outbox: Outbox::new(&connack),
-            watchdog,
-            ticks,
-            limits: connack.limits,
-        })
+        Ok(Self { connection, outbox: Outbox::new(&connack), watchdog, ticks, limits: connack.limits })
     }
 
     pub fn limits(&self) -> &Limits {
@@ -76,10 +70,7 @@ impl Link {
         let writes_stand = self.outbox.len_bytes() > 0 && !self.connection.take_has_written();
         match self.watchdog.second_passed(true, writes_stand) {
             Sign::Dead => Err(LinkError::Silent),
-            Sign::PingDue => self
-                .outbox
-                .push(&Packet::PingReq(PingReq))
-                .map_err(LinkError::Protocol),
+            Sign::PingDue => self.outbox.push(&Packet::PingReq(PingReq)).map_err(LinkError::Protocol),
             Sign::Well => Ok(()),
         }
     }

@@ -48,10 +48,7 @@ pub enum Acknowledged {
 
 impl Outstanding {
     pub fn push(&mut self, publishing: Publishing) {
-        self.messages.push_back(Entry {
-            publishing,
-            packet_id: 0,
-        });
+        self.messages.push_back(Entry { publishing, packet_id: 0 });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -60,20 +57,11 @@ impl Outstanding {
 
     /// The next message to send, if the window has room, with its packet identifier; 0 is QoS 0.
     pub fn next(&mut self, window: usize) -> Option<(&Publishing, u16)> {
-        let window = if self.lost_in_a_row >= SUSPECT_AFTER {
-            1
-        } else {
-            window
-        };
+        let window = if self.lost_in_a_row >= SUSPECT_AFTER { 1 } else { window };
         if self.sent >= window {
             return None;
         }
-        let in_use = |id: u16| {
-            self.messages
-                .iter()
-                .take(self.sent)
-                .any(|entry| entry.packet_id == id)
-        };
+        let in_use = |id: u16| self.messages.iter().take(self.sent).any(|entry| entry.packet_id == id);
         let mut packet_id = self.last_packet_id;
         loop {
             packet_id = packet_id.checked_add(1).unwrap_or(1);
@@ -85,11 +73,8 @@ impl Outstanding {
         self.last_packet_id = packet_id;
         entry.packet_id = packet_id;
         self.sent += 1;
-        let id = if self.qos_0_only || entry.publishing.message.qos == Qos::AtMostOnce {
-            0
-        } else {
-            packet_id
-        };
+        let id =
+            if self.qos_0_only || entry.publishing.message.qos == Qos::AtMostOnce { 0 } else { packet_id };
         Some((&entry.publishing, id))
     }
 
@@ -207,10 +192,7 @@ mod tests {
 
         assert_eq!(outstanding.disconnected(), None);
         outstanding.connected(Qos::ExactlyOnce);
-        let again: Vec<u64> = send(&mut outstanding, 3)
-            .into_iter()
-            .map(|(number, _)| number)
-            .collect();
+        let again: Vec<u64> = send(&mut outstanding, 3).into_iter().map(|(number, _)| number).collect();
         assert_eq!(again, [0, 2, 3]);
     }
 
@@ -220,17 +202,11 @@ mod tests {
         let mut outstanding = outstanding(0..2);
         send(&mut outstanding, 10);
         let denied = outstanding.acknowledged(1, &Answer::new(Reason::NOT_AUTHORIZED));
-        assert_eq!(
-            denied,
-            Acknowledged::Ended(0, Published::Refused("0x87 not authorized".to_owned()))
-        );
+        assert_eq!(denied, Acknowledged::Ended(0, Published::Refused("0x87 not authorized".to_owned())));
         let full = outstanding.acknowledged(2, &Answer::new(Reason::QUOTA_EXCEEDED));
         assert_eq!(full, Acknowledged::TryAgain("0x97 quota exceeded".to_owned()));
         assert!(!outstanding.is_empty());
-        assert_eq!(
-            outstanding.acknowledged(9, &Answer::new(Reason::SUCCESS)),
-            Acknowledged::Unknown
-        );
+        assert_eq!(outstanding.acknowledged(9, &Answer::new(Reason::SUCCESS)), Acknowledged::Unknown);
     }
 
     /// Hazard 20: a message that the broker hangs up for comes again for ever.

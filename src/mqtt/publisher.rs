@@ -86,11 +86,7 @@ impl DownlinkPublisher {
         let client_id = format!("{}-down", config.client_id);
         Ok(Self {
             target: Target::without_session(config, &client_id)?,
-            work: Work {
-                messages,
-                open: true,
-                outstanding: Outstanding::default(),
-            },
+            work: Work { messages, open: true, outstanding: Outstanding::default() },
             ends,
             metrics,
             has_connected: false,
@@ -175,11 +171,7 @@ impl DownlinkPublisher {
         let Incoming::PubAck(puback) = packet else {
             return Ok(());
         };
-        match self
-            .work
-            .outstanding
-            .acknowledged(puback.packet_id, &puback.answer)
-        {
+        match self.work.outstanding.acknowledged(puback.packet_id, &puback.answer) {
             Acknowledged::Ended(number, end) => {
                 retry.reset();
                 self.end(number, end);

@@ -20,9 +20,7 @@ impl crate::config::Environment for NoEnvironment {
 
 async fn ends_soon(publisher: DownlinkPublisher) -> bool {
     let running = publisher.run(CancellationToken::new());
-    tokio::time::timeout(Duration::from_secs(3), running)
-        .await
-        .is_ok()
+    tokio::time::timeout(Duration::from_secs(3), running).await.is_ok()
 }
 
 #[tokio::test]
@@ -30,11 +28,7 @@ async fn nothing_in_flight_does_not_wait_for_a_broker_that_is_away_or_silent() {
     // Given nobody at the port, and then somebody who never answers
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for port in [nobody, port] {
         let (sender, messages) = mpsc::channel(1);
         let publisher = publisher(port, messages);

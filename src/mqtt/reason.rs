@@ -113,11 +113,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn new(reason: Reason) -> Self {
-        Self {
-            reason,
-            words: None,
-            server_reference: None,
-        }
+        Self { reason, words: None, server_reference: None }
     }
 }
 

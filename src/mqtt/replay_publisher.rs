@@ -49,19 +49,12 @@ impl ReplayPublisher {
     /// Connects under a client id of its own, so that a running bridge keeps its session.
     pub async fn connect(config: &MqttConfig) -> Result<Self, ConnectError> {
         let client_id = format!("{}-replay-{}", config.client_id, std::process::id());
-        let link = Link::open(&Target::without_session(config, &client_id)?)
-            .await
-            .map_err(|cause| ConnectError::Failed {
-                place: format!("{}:{}", config.host, config.port),
-                cause,
-            })?;
+        let link = Link::open(&Target::without_session(config, &client_id)?).await.map_err(|cause| {
+            ConnectError::Failed { place: format!("{}:{}", config.host, config.port), cause }
+        })?;
         let is_acknowledged = link.limits().maximum_qos != Qos::AtMostOnce;
         let (requests, taken) = mpsc::channel(1);
-        Ok(Self {
-            requests,
-            serving: tokio::spawn(serve(link, taken, is_acknowledged)),
-            is_acknowledged,
-        })
+        Ok(Self { requests, serving: tokio::spawn(serve(link, taken, is_acknowledged)), is_acknowledged })
     }
 
     /// False if the broker allows QoS 0 only: then a message counts as published when it is written.

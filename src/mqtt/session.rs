@@ -72,18 +72,10 @@ impl Session {
     /// `session_expiry_s`: what CONNECT asks for.
     pub fn new(parts: SessionParts, session_expiry_s: u32) -> Self {
         let stamp = SessionStamp::new(parts.state.stamp.as_str());
-        let wanted: Vec<Filter> = parts
-            .filters
-            .iter()
-            .filter_map(|text| Filter::parse(text).ok())
-            .collect();
+        let wanted: Vec<Filter> = parts.filters.iter().filter_map(|text| Filter::parse(text).ok()).collect();
         let (kept, older) = (parts.state.subscriptions.clone(), &parts.state.filters);
         Self {
-            needs: Needs {
-                session_expiry_s,
-                filters: parts.filters.clone(),
-                publishes_bytes: None,
-            },
+            needs: Needs { session_expiry_s, filters: parts.filters.clone(), publishes_bytes: None },
             limits: Limits::default(),
             subscriptions: Subscriptions::new(&wanted, kept, older, || fastrand::u32(..)),
             waiting: Vec::new(),
@@ -126,10 +118,9 @@ impl Session {
         self.waits_for_answers = true;
         self.limits = connack.limits.clone();
         let limits = &self.limits;
-        self.subscriptions
-            .connected(connack.session_present, limits.identifiers_available, |filter| {
-                limits.forbids(filter)
-            });
+        self.subscriptions.connected(connack.session_present, limits.identifiers_available, |filter| {
+            limits.forbids(filter)
+        });
         self.waiting = self.asks().0;
         Ok(self.parts.data_dir.save_session(&self.parts.state))
     }
@@ -213,27 +204,16 @@ impl Session {
             (None, self.parts.ids.next_id(), None)
         } else {
             let fingerprint = Fingerprint::of(&translated.topic, &translated.payload);
-            let delivery = Delivery {
-                packet_id,
-                duplicate,
-                fingerprint,
-                arrived: monotonic,
-            };
+            let delivery = Delivery { packet_id, duplicate, fingerprint, arrived: monotonic };
             if overlap == Overlap::Copy {
                 let left_out = self.parts.ledger.leave_out(delivery);
-                let reason = if left_out {
-                    FilterReason::Overlap
-                } else {
-                    FilterReason::Redelivered
-                };
+                let reason = if left_out { FilterReason::Overlap } else { FilterReason::Redelivered };
                 self.parts.metrics.filtered(reason);
                 self.acknowledge();
                 return Ok(());
             }
             let in_doubt = overlap == Overlap::Doubt;
-            let doubted = in_doubt
-                .then(|| self.parts.ledger.last_with(fingerprint))
-                .flatten();
+            let doubted = in_doubt.then(|| self.parts.ledger.last_with(fingerprint)).flatten();
             let ids = &mut self.parts.ids;
             let (admission, id) = self.parts.ledger.admit(delivery, || ids.next_id());
             match admission {
@@ -242,20 +222,10 @@ impl Session {
                     self.acknowledge();
                     return Ok(());
                 }
-                Admission::New {
-                    receipt,
-                    copy_of,
-                    maybe_copy_of,
-                } => {
+                Admission::New { receipt, copy_of, maybe_copy_of } => {
                     let maybe_copy_of = maybe_copy_of.or(doubted.filter(|_| copy_of.is_none()));
-                    self.parts
-                        .metrics
-                        .redelivered_copies_total
-                        .inc_by(u64::from(copy_of.is_some()));
-                    self.parts
-                        .metrics
-                        .maybe_copies_total
-                        .inc_by(u64::from(maybe_copy_of.is_some()));
+                    self.parts.metrics.redelivered_copies_total.inc_by(u64::from(copy_of.is_some()));
+                    self.parts.metrics.maybe_copies_total.inc_by(u64::from(maybe_copy_of.is_some()));
                     (Some(receipt), id, maybe_copy_of)
                 }
             }
@@ -268,11 +238,7 @@ impl Session {
             wall_ms: self.parts.clock.wall_ms(),
             monotonic,
         };
-        let translate::Translated {
-            topic,
-            payload,
-            properties,
-        } = translated;
+        let translate::Translated { topic, payload, properties } = translated;
         let envelope = Envelope {
             id,
             maybe_copy_of,
@@ -410,11 +376,7 @@ impl Session {
 
     /// After the end: what the MQTT broker was not told. `connected`: up to now there was a connection.
     pub fn count_unsent(&self, connected: bool) {
-        let waiting = if connected {
-            self.outbox.pubacks_at_most()
-        } else {
-            0
-        };
+        let waiting = if connected { self.outbox.pubacks_at_most() } else { 0 };
         let unsent = self.parts.ledger.owed() + self.pubacks_lost + waiting;
         self.parts.metrics.pubacks_unsent.set(unsent as i64);
     }

@@ -327,8 +327,7 @@ impl Subscriber {
         if let Some(intake) = self.intake.clone() {
             // What waits in the intake must be able to leave it, thus no hold.
             self.session.release_hold();
-            self.serve_settlements_during(async move { intake.relieved().await }, stop)
-                .await;
+            self.serve_settlements_during(async move { intake.relieved().await }, stop).await;
         }
     }
 
@@ -341,8 +340,7 @@ impl Subscriber {
 
     async fn pause(&mut self, stop: &CancellationToken) {
         let pause = self.retry.next_pause();
-        self.serve_settlements_during(tokio::time::sleep(pause), stop)
-            .await;
+        self.serve_settlements_during(tokio::time::sleep(pause), stop).await;
     }
 
     /// The pipeline never waits for us, also while we wait for something else.

@@ -129,10 +129,7 @@ fn packet(ask: Ask) -> Packet {
             Packet::Subscribe(subscribe)
         }
         What::Unsubscribe => {
-            tracing::info!(
-                filter = ask.filter,
-                "unsubscribing: nothing needs the filter any more"
-            );
+            tracing::info!(filter = ask.filter, "unsubscribing: nothing needs the filter any more");
             let mut unsubscribe = Unsubscribe::new(ask.filter, None);
             unsubscribe.pkid = ask.packet_id;
             Packet::Unsubscribe(unsubscribe)
@@ -146,11 +143,7 @@ fn codes(suback: &SubAck) -> Vec<u8> {
 
 /// The reason and the broker's own words.
 fn told(suback: &SubAck) -> String {
-    let reason = suback
-        .reasons
-        .first()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let reason = suback.reasons.first().map(ToString::to_string).unwrap_or_default();
     match &suback.words {
         Some(words) => format!("{reason}: {words:?}"),
         None => reason,

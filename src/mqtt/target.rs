@@ -69,11 +69,7 @@ impl Target {
         Ok(Self {
             host: config.host.clone(),
             port: config.port,
-            tls: config
-                .tls
-                .as_ref()
-                .map(|tls| tls::connector(tls, &config.host))
-                .transpose()?,
+            tls: config.tls.as_ref().map(|tls| tls::connector(tls, &config.host)).transpose()?,
             keep_alive: config.keep_alive,
             max_packet_bytes: config.max_packet_bytes,
             client_id: client_id.to_owned(),

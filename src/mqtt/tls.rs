@@ -29,24 +29,15 @@ fn trust(tls: &TlsConfig) -> Result<Arc<ClientConfig>, TargetError> {
             TlsConfiguration::Simple { .. } => Err(TargetError::SystemCertificates),
         };
     };
-    let wrong = |source| TargetError::CaFile {
-        path: path.clone(),
-        source,
-    };
+    let wrong = |source| TargetError::CaFile { path: path.clone(), source };
     let pem = fs::read(path).map_err(wrong)?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .filter_map(Result::ok)
-        .collect();
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates);
     if roots.is_empty() {
         return Err(wrong(io::Error::other("it holds no certificate in PEM form")));
     }
-    Ok(Arc::new(
-        ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    ))
+    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// The TLS library panics unless one provider is chosen, because other crates compile a second one into it.

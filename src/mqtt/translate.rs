@@ -39,11 +39,7 @@ pub fn to_publish(message: &MqttMessage, packet_id: u16) -> Publish {
     let properties = &message.properties;
     Publish {
         dup: false,
-        qos: if packet_id == 0 {
-            QoS::AtMostOnce
-        } else {
-            QoS::AtLeastOnce
-        },
+        qos: if packet_id == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce },
         retain: false,
         topic: Bytes::copy_from_slice(message.topic.as_bytes()),
         pkid: packet_id,

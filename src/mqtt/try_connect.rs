@@ -30,30 +30,19 @@ pub async fn try_connect(
     let client_id = format!("{}-check-{}", config.client_id, std::process::id());
     let target = Target::with_new_session(config, &client_id)?;
     let place = format!("{}:{}", config.host, config.port);
-    let (connection, connack) = Connection::open(&target)
-        .await
-        .with_context(|| format!("could not connect to {place}"))?;
+    let (connection, connack) =
+        Connection::open(&target).await.with_context(|| format!("could not connect to {place}"))?;
     let mut outbox = Outbox::new(&connack);
     if outbox.push(&leave_nothing_behind()).is_ok() {
         let _ = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish(&mut outbox)).await;
     }
     let limits = connack.limits;
-    let mut text = format!(
-        "connected to {place}, MQTT 5, receive maximum {}",
-        limits.receive_maximum
-    );
+    let mut text = format!("connected to {place}, MQTT 5, receive maximum {}", limits.receive_maximum);
     if let Some(seconds) = limits.server_keep_alive_s {
         text += &format!(", keep-alive {seconds} s as the broker wants it");
     }
-    let needs = Needs {
-        session_expiry_s: target.session_expiry_s(),
-        filters,
-        publishes_bytes,
-    };
-    Ok(Offer {
-        text,
-        limits: limits.against(&needs),
-    })
+    let needs = Needs { session_expiry_s: target.session_expiry_s(), filters, publishes_bytes };
+    Ok(Offer { text, limits: limits.against(&needs) })
 }
 
 /// DISCONNECT that ends the session too.

@@ -26,13 +26,7 @@ pub struct Watchdog {
 impl Watchdog {
     pub fn new(keep_alive: Duration) -> Self {
         let keep_alive_s = keep_alive.as_secs();
-        Self {
-            configured_s: keep_alive_s,
-            keep_alive_s,
-            since_ping_s: 0,
-            silent_s: 0,
-            heard: false,
-        }
+        Self { configured_s: keep_alive_s, keep_alive_s, since_ping_s: 0, silent_s: 0, heard: false }
     }
 
     /// A new connection, whose broker may ask for a shorter keep-alive.
@@ -73,9 +67,7 @@ mod tests {
     const KEEP_ALIVE_S: u64 = 5;
 
     fn seconds_until(watchdog: &mut Watchdog, wanted: Sign, reading: bool, writes_stand: bool) -> u64 {
-        (1..100)
-            .find(|_| watchdog.second_passed(reading, writes_stand) == wanted)
-            .unwrap_or(100)
+        (1..100).find(|_| watchdog.second_passed(reading, writes_stand) == wanted).unwrap_or(100)
     }
 
     fn watchdog() -> Watchdog {
@@ -99,18 +91,12 @@ mod tests {
             assert_ne!(watchdog.second_passed(true, false), Sign::Dead);
         }
         watchdog.heard();
-        assert_eq!(
-            seconds_until(&mut watchdog, Sign::Dead, true, false),
-            2 * KEEP_ALIVE_S + 2
-        );
+        assert_eq!(seconds_until(&mut watchdog, Sign::Dead, true, false), 2 * KEEP_ALIVE_S + 2);
     }
 
     #[test]
     fn who_is_not_read_is_not_silent_but_must_read_us() {
         assert_eq!(seconds_until(&mut watchdog(), Sign::Dead, false, false), 100);
-        assert_eq!(
-            seconds_until(&mut watchdog(), Sign::Dead, false, true),
-            2 * KEEP_ALIVE_S + 1
-        );
+        assert_eq!(seconds_until(&mut watchdog(), Sign::Dead, false, true), 2 * KEEP_ALIVE_S + 1);
     }
 }

@@ -16,19 +16,14 @@ pub struct Alarm {
 
 impl Alarm {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            reported: Mutex::default(),
-        }
+        Self { clock, reported: Mutex::default() }
     }
 
     /// True the first time, and then once in 30 s, for each cause.
     pub fn is_due(&self, kind: FailureKind) -> bool {
         let now = self.clock.monotonic();
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = reported
-            .get(&kind)
-            .is_none_or(|last| now.saturating_sub(*last) >= AGAIN_AFTER);
+        let due = reported.get(&kind).is_none_or(|last| now.saturating_sub(*last) >= AGAIN_AFTER);
         if due {
             reported.insert(kind, now);
         }

@@ -21,22 +21,14 @@ impl TopicLanes {
         }
         let (batch, progress, since) = (flight.batch, flight.progress, flight.since);
         let of = |(held, messages): (Vec<Held>, Vec<OutgoingMessage>), progress, rests| Flight {
-            batch: Arc::new(Batch {
-                topic: batch.topic.clone(),
-                queue: batch.queue.clone(),
-                messages,
-            }),
+            batch: Arc::new(Batch { topic: batch.topic.clone(), queue: batch.queue.clone(), messages }),
             held,
             progress,
             since,
             ends: None,
             rests,
         };
-        let each = flight
-            .held
-            .into_iter()
-            .zip(batch.messages.iter().cloned())
-            .zip(ends);
+        let each = flight.held.into_iter().zip(batch.messages.iter().cloned()).zip(ends);
         let (aside, ended): (Vec<_>, Vec<_>) = each.partition(|(_, end)| *end == End::Aside);
         let mut left: Vec<_> = aside.into_iter().map(|(message, _)| message).collect();
         while let Some(slot) = left.first().map(|(held, _)| held.slot) {
@@ -44,11 +36,7 @@ impl TopicLanes {
                 left.into_iter().partition(|(held, _)| held.slot == slot);
             left = others;
             let is_spooled = progress.is_spooled();
-            let flight = of(
-                of_slot.into_iter().unzip(),
-                Arc::new(Progress::aside(is_spooled)),
-                true,
-            );
+            let flight = of(of_slot.into_iter().unzip(), Arc::new(Progress::aside(is_spooled)), true);
             self.set_aside(queue_index, slot, flight);
         }
         let (ended, ends): (Vec<_>, Ends) = ended.into_iter().unzip();
@@ -86,9 +74,7 @@ impl TopicLanes {
         let Some(table) = &self.table else { return 0 };
         let main = table.queue_of_slot(slot);
         let asides = self.lanes.iter().enumerate().skip(self.queues);
-        let aside = asides
-            .map(|(index, lane)| (index, &lane.slots))
-            .find(|(_, slots)| slots.contains(&slot));
+        let aside = asides.map(|(index, lane)| (index, &lane.slots)).find(|(_, slots)| slots.contains(&slot));
         aside.map_or(main, |(index, _)| index)
     }
 
@@ -98,19 +84,13 @@ impl TopicLanes {
             return;
         };
         lane.slots.retain(|each| *each != slot);
-        let (of_slot, others) = std::mem::take(&mut lane.waiting)
-            .into_iter()
-            .partition(|waiting| waiting.slot == slot);
+        let (of_slot, others) =
+            std::mem::take(&mut lane.waiting).into_iter().partition(|waiting| waiting.slot == slot);
         lane.waiting = others;
         let mut aside = QueueLane::new(lane.queue.clone(), vec![slot], lane.spills);
         (aside.waiting, aside.unread, aside.flight) = (of_slot, lane.unread, Some(flight));
         tracing::debug!(topic = %self.topic, slot, "a slot waits by itself, because RocketMQ refuses a message of it");
-        match self
-            .lanes
-            .iter_mut()
-            .skip(self.queues)
-            .find(|lane| lane.slots.is_empty())
-        {
+        match self.lanes.iter_mut().skip(self.queues).find(|lane| lane.slots.is_empty()) {
             Some(free) => *free = aside,
             None => self.lanes.push(aside),
         }

@@ -56,10 +56,7 @@ pub struct Progress {
 impl Progress {
     /// Of a batch that was read from the spool.
     pub fn from_spool() -> Self {
-        let progress = Self {
-            from_spool: true,
-            ..Self::default()
-        };
+        let progress = Self { from_spool: true, ..Self::default() };
         progress.set_spooled();
         progress
     }
@@ -132,18 +129,11 @@ impl Sending {
         let mut retry = Retry::send();
         let mut forbidden_since: Option<tokio::time::Instant> = None;
         // Held until the first failure only: a lane that cannot send must not keep others from draining.
-        let mut permit = if progress.from_spool {
-            self.drain_permits.acquire().await.ok()
-        } else {
-            None
-        };
+        let mut permit = if progress.from_spool { self.drain_permits.acquire().await.ok() } else { None };
         while let Some(mut part) = course.next() {
             let taken_over = || self.taken_over.load(Ordering::Relaxed) && !progress.is_spooled();
             if taken_over() {
-                part.end_all(
-                    &mut ends,
-                    &End::Reached(Outcome::Filtered(FilterReason::SessionTakenOver)),
-                );
+                part.end_all(&mut ends, &End::Reached(Outcome::Filtered(FilterReason::SessionTakenOver)));
                 continue;
             }
             part.look(&self.accepted);
@@ -234,10 +224,7 @@ impl Sending {
                     None
                 }
                 Sent::Refused(refusal) => {
-                    first.get_or_insert(Failure {
-                        kind: refusal.kind,
-                        answer: Some(refusal),
-                    });
+                    first.get_or_insert(Failure { kind: refusal.kind, answer: Some(refusal) });
                     None
                 }
             };

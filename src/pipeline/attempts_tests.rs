@@ -26,11 +26,7 @@ impl Sink for ScriptedSink {
     }
 
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
-        let ids: Vec<String> = batch
-            .messages
-            .iter()
-            .map(|message| message.keys.clone())
-            .collect();
+        let ids: Vec<String> = batch.messages.iter().map(|message| message.keys.clone()).collect();
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or_else(|| {
             let one_of = |marked: &HashSet<String>| ids.iter().any(|id| marked.contains(id));
             let now = tokio::time::Instant::now();
@@ -44,10 +40,7 @@ impl Sink for ScriptedSink {
             vec![answer; ids.len()]
         });
         if answer.iter().all(|answer| matches!(answer, Sent::Stored(_))) {
-            self.stored
-                .lock()
-                .unwrap()
-                .extend(ids.iter().map(|id| id.parse::<usize>().unwrap()));
+            self.stored.lock().unwrap().extend(ids.iter().map(|id| id.parse::<usize>().unwrap()));
         }
         self.sent.lock().unwrap().push(ids);
         Box::pin(std::future::ready(answer))
@@ -56,35 +49,19 @@ impl Sink for ScriptedSink {
 
 /// A sink that gives these answers first, and then stores everything.
 fn answering(answers: impl IntoIterator<Item = Vec<Sent>>) -> ScriptedSink {
-    ScriptedSink {
-        answers: Mutex::new(answers.into_iter().collect()),
-        ..ScriptedSink::default()
-    }
+    ScriptedSink { answers: Mutex::new(answers.into_iter().collect()), ..ScriptedSink::default() }
 }
 
 fn stored(queue_offset: u64) -> Sent {
-    Sent::Stored(StoredAt {
-        queue_id: 0,
-        queue_offset,
-    })
+    Sent::Stored(StoredAt { queue_id: 0, queue_offset })
 }
 
 fn refused(remark: &str) -> Sent {
-    Sent::Refused(Refusal {
-        kind: FailureKind::Refused,
-        code: 1,
-        remark: remark.into(),
-    })
+    Sent::Refused(Refusal { kind: FailureKind::Refused, code: 1, remark: remark.into() })
 }
 
 fn not_durable() -> Sent {
-    Sent::NotDurable(
-        StoredAt {
-            queue_id: 0,
-            queue_offset: 0,
-        },
-        NotDurable::FlushDiskTimeout,
-    )
+    Sent::NotDurable(StoredAt { queue_id: 0, queue_offset: 0 }, NotDurable::FlushDiskTimeout)
 }
 
 async fn settle(
@@ -122,9 +99,7 @@ async fn settle_slots(
     let sending = sending(sink.clone(), accept_not_durable);
     let messages = slots.len();
     let progress = Progress::default();
-    let ends = sending
-        .until_settled(batch_of(messages), slots, alone, &progress)
-        .await;
+    let ends = sending.until_settled(batch_of(messages), slots, alone, &progress).await;
     assert_eq!(ends.len(), messages, "each message has one end");
     let sent = sink.sent.lock().unwrap().clone();
     (ends, sent)
@@ -141,10 +116,7 @@ fn stored_ids(sink: &ScriptedSink) -> Vec<usize> {
 /// Hazard 6: one bad message of 32 must not bury 31 good ones.
 #[tokio::test(start_paused = true)]
 async fn a_refused_batch_is_halved_until_the_bad_message_is_alone() {
-    let sink = ScriptedSink {
-        illegal: HashSet::from(["17".to_owned()]),
-        ..ScriptedSink::default()
-    };
+    let sink = ScriptedSink { illegal: HashSet::from(["17".to_owned()]), ..ScriptedSink::default() };
     let (ends, sent) = settle(sink, 32, false).await;
     for (number, end) in ends.iter().enumerate() {
         assert_eq!(is_stored(end), number != 17, "message {number}");
@@ -169,12 +141,7 @@ async fn a_retry_carries_the_same_messages_in_the_same_order() {
 /// Hazard 9: the answer is per message; what is stored is not sent again.
 #[tokio::test(start_paused = true)]
 async fn only_what_failed_is_sent_again() {
-    let mixed = vec![
-        stored(1),
-        Sent::Failed(FailureKind::Busy),
-        stored(2),
-        Sent::Failed(FailureKind::Busy),
-    ];
+    let mixed = vec![stored(1), Sent::Failed(FailureKind::Busy), stored(2), Sent::Failed(FailureKind::Busy)];
     let answers = [mixed];
     let (ends, sent) = settle(answering(answers), 4, false).await;
     assert!(ends.iter().all(is_stored));
@@ -204,28 +171,20 @@ async fn a_sink_that_answers_for_too_few_has_not_stored_the_rest() {
 /// Hazard 33: a message that only it is refused steps aside with what is behind it of its slot; the others are stored, in order.
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_refused_again_and_again_steps_aside_with_its_slot() {
-    let sink = ScriptedSink {
-        refused: HashSet::from(["5".to_owned(), "9".to_owned()]),
-        ..ScriptedSink::default()
-    };
+    let sink =
+        ScriptedSink { refused: HashSet::from(["5".to_owned(), "9".to_owned()]), ..ScriptedSink::default() };
     let slots: Vec<u8> = (0..32).map(|number| number % 4).collect();
     let sink = Arc::new(sink);
     let batch = batch_of(32);
     let started = tokio::time::Instant::now();
     let progress = Progress::default();
-    let ends = sending(sink.clone(), false)
-        .until_settled(batch, &slots, false, &progress)
-        .await;
+    let ends = sending(sink.clone(), false).until_settled(batch, &slots, false, &progress).await;
     for (number, end) in ends.iter().enumerate() {
         let of_the_slot = number % 4 == 1 && number >= 5;
         assert_eq!(*end == End::Aside, of_the_slot, "message {number}: {end:?}");
         assert_eq!(is_stored(end), !of_the_slot, "message {number}: {end:?}");
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     for slot in 0..4 {
         let stored = stored_ids(&sink);
         let of_slot = stored.iter().filter(|number| *number % 4 == slot);
@@ -236,39 +195,25 @@ async fn a_message_that_is_refused_again_and_again_steps_aside_with_its_slot() {
 /// Hazard 33: five times over ten seconds while others are taken, then it is dead with RocketMQ's words; what is behind it goes on.
 #[tokio::test(start_paused = true)]
 async fn alone_in_its_lane_it_dies_only_while_its_broker_takes_others() {
-    let sink = Arc::new(ScriptedSink {
-        refused: HashSet::from(["1".to_owned()]),
-        ..ScriptedSink::default()
-    });
+    let sink = Arc::new(ScriptedSink { refused: HashSet::from(["1".to_owned()]), ..ScriptedSink::default() });
     let sending = Arc::new(sending(sink.clone(), false));
     let lane = {
         let sending = sending.clone();
         tokio::spawn(async move {
             let progress = Progress::default();
-            sending
-                .until_settled(batch_with(1..3), &[7, 7], true, &progress)
-                .await
+            sending.until_settled(batch_with(1..3), &[7, 7], true, &progress).await
         })
     };
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(
-        !lane.is_finished(),
-        "nothing shows that the broker takes anything"
-    );
+    assert!(!lane.is_finished(), "nothing shows that the broker takes anything");
     assert!(stored_ids(&sink).is_empty(), "what is behind it waits");
 
     sending.accepted.note(&"a".into());
     let began = tokio::time::Instant::now();
     let ends = lane.await.unwrap();
-    assert!(
-        began.elapsed() >= Duration::from_secs(10),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    let End::Dead(DeadReason::RefusedByRocketmq, Some(answer)) = &ends[0] else {
-        panic!("{:?}", ends[0])
-    };
+    let End::Dead(DeadReason::RefusedByRocketmq, Some(answer)) = &ends[0] else { panic!("{:?}", ends[0]) };
     assert!(answer.to_string().starts_with("code 1, no room at"), "{answer}");
     assert!(is_stored(&ends[1]));
 }
@@ -277,10 +222,7 @@ async fn alone_in_its_lane_it_dies_only_while_its_broker_takes_others() {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_refuses_everything_makes_no_dead_letters() {
     let until = tokio::time::Instant::now() + Duration::from_secs(20);
-    let sink = Arc::new(ScriptedSink {
-        refuses_until: Some(until),
-        ..ScriptedSink::default()
-    });
+    let sink = Arc::new(ScriptedSink { refuses_until: Some(until), ..ScriptedSink::default() });
     let sending = Arc::new(sending(sink.clone(), false));
     let slots: Vec<u8> = (0..64).map(|number| number % 8).collect();
     let mut left: Vec<usize> = (0..64).collect();
@@ -302,10 +244,7 @@ async fn a_broker_that_refuses_everything_makes_no_dead_letters() {
     assert!(sent < 300, "{sent} attempts in 20 s");
     let mut last = sink.stored.lock().unwrap().clone();
     for slot in 0..8 {
-        assert!(
-            last.iter().filter(|number| *number % 8 == slot).is_sorted(),
-            "{last:?}"
-        );
+        assert!(last.iter().filter(|number| *number % 8 == slot).is_sorted(), "{last:?}");
     }
     last.sort_unstable();
     assert_eq!(last, (0..64).collect::<Vec<_>>(), "each once");
@@ -349,13 +288,6 @@ fn batch_with(numbers: impl Iterator<Item = usize>) -> Arc<Batch> {
         properties: vec![],
         body: Bytes::from_static(b"x"),
     };
-    let queue = QueueName {
-        broker: "a".into(),
-        id: 0,
-    };
-    Arc::new(Batch {
-        topic: "room".into(),
-        queue,
-        messages: numbers.map(message).collect(),
-    })
+    let queue = QueueName { broker: "a".into(), id: 0 };
+    Arc::new(Batch { topic: "room".into(), queue, messages: numbers.map(message).collect() })
 }

@@ -37,8 +37,7 @@ impl Books {
         let count = tickets.len() as i64;
         self.metrics.spooled_total.inc_by(tickets.len() as u64);
         self.metrics.spool_depth.add(count);
-        self.tell(tickets.into_iter().map(|ticket| (ticket, Told::Kept)).collect())
-            .await;
+        self.tell(tickets.into_iter().map(|ticket| (ticket, Told::Kept)).collect()).await;
     }
 
     /// These messages have ended, and are in the spool no more.

@@ -62,8 +62,7 @@ impl Course {
         // Behind it in order, should it be stored or dead.
         if let Some(behind) = stuck.behind.take().filter(|behind| !behind.is_empty()) {
             let (places, messages) = behind.into_iter().unzip();
-            self.parts
-                .push_front(Part::new(Part::of(&stuck.batch, messages), places));
+            self.parts.push_front(Part::new(Part::of(&stuck.batch, messages), places));
         }
         Some(stuck)
     }
@@ -110,21 +109,15 @@ impl Course {
         let slot = single.places.first().and_then(|place| self.slot_of(*place));
         let mut taken = Vec::new();
         for part in std::mem::take(&mut self.parts) {
-            let (of_slot, others): (Vec<_>, Vec<_>) = part
-                .places
-                .iter()
-                .copied()
-                .enumerate()
-                .partition(|(_, place)| self.slot_of(*place) == slot);
+            let (of_slot, others): (Vec<_>, Vec<_>) =
+                part.places.iter().copied().enumerate().partition(|(_, place)| self.slot_of(*place) == slot);
             if of_slot.is_empty() {
                 self.parts.push_back(part);
                 continue;
             }
             let messages = &part.batch.messages;
             taken.extend(
-                of_slot
-                    .iter()
-                    .filter_map(|(index, place)| Some((*place, messages.get(*index)?.clone()))),
+                of_slot.iter().filter_map(|(index, place)| Some((*place, messages.get(*index)?.clone()))),
             );
             if !others.is_empty() {
                 self.parts.push_back(part.keep(others));
@@ -136,12 +129,7 @@ impl Course {
 
 impl Part {
     fn new(batch: Arc<Batch>, places: Vec<usize>) -> Self {
-        Self {
-            batch,
-            places,
-            trial: None,
-            behind: None,
-        }
+        Self { batch, places, trial: None, behind: None }
     }
 
     /// Before an attempt.
@@ -177,10 +165,8 @@ impl Part {
         if kept.len() == self.batch.messages.len() {
             return self;
         }
-        let messages = kept
-            .iter()
-            .filter_map(|(index, _)| self.batch.messages.get(*index).cloned())
-            .collect();
+        let messages =
+            kept.iter().filter_map(|(index, _)| self.batch.messages.get(*index).cloned()).collect();
         Self {
             batch: Self::of(&self.batch, messages),
             places: kept.into_iter().map(|(_, place)| place).collect(),
@@ -190,11 +176,7 @@ impl Part {
 
     fn of(batch: &Batch, messages: Vec<OutgoingMessage>) -> Arc<Batch> {
         let (topic, queue) = (batch.topic.clone(), batch.queue.clone());
-        Arc::new(Batch {
-            topic,
-            queue,
-            messages,
-        })
+        Arc::new(Batch { topic, queue, messages })
     }
 
     /// Two halves, or the part itself if it is a single message.
@@ -204,19 +186,13 @@ impl Part {
         }
         let middle = self.places.len() / 2;
         let places = self.places.split_off(middle);
-        let (first, second) = self
-            .batch
-            .messages
-            .split_at(middle.min(self.batch.messages.len()));
+        let (first, second) = self.batch.messages.split_at(middle.min(self.batch.messages.len()));
         let trial = self.trial.as_ref().map(Trial::of_a_half);
         let second = Self {
             trial: self.trial.as_ref().map(Trial::of_a_half),
             ..Self::new(Self::of(&self.batch, second.to_vec()), places)
         };
-        let first = Self {
-            trial,
-            ..Self::new(Self::of(&self.batch, first.to_vec()), self.places)
-        };
+        let first = Self { trial, ..Self::new(Self::of(&self.batch, first.to_vec()), self.places) };
         Ok((first, second))
     }
 

@@ -63,9 +63,7 @@ impl DeadLetters {
         let buried = tokio::time::timeout(DISK_PATIENCE, self.store.bury(letters)).await;
         buried.unwrap_or_else(|_| {
             let waited_s = DISK_PATIENCE.as_secs();
-            Err(SpoolError::Full(format!(
-                "its disk has not answered for {waited_s} s"
-            )))
+            Err(SpoolError::Full(format!("its disk has not answered for {waited_s} s")))
         })
     }
 
@@ -84,11 +82,8 @@ impl DeadLetters {
                 left.push(letter);
                 continue;
             };
-            let batch = Arc::new(Batch {
-                topic: topic.clone(),
-                queue: queue.clone(),
-                messages: vec![message],
-            });
+            let batch =
+                Arc::new(Batch { topic: topic.clone(), queue: queue.clone(), messages: vec![message] });
             let answers = tokio::time::timeout(ATTEMPT_DEADLINE, self.sink.send(batch)).await;
             match answers.unwrap_or_default().first() {
                 Some(Sent::Stored(_)) => {}

@@ -91,13 +91,7 @@ pub fn intake(messages_limit: usize, bytes_limit: usize) -> (Intake, IntakeRecei
         bytes_limit,
         relieved: Notify::new(),
     });
-    (
-        Intake {
-            sender,
-            load: load.clone(),
-        },
-        IntakeReceiver { receiver, load },
-    )
+    (Intake { sender, load: load.clone() }, IntakeReceiver { receiver, load })
 }
 
 impl Intake {
@@ -158,9 +152,7 @@ pub(super) struct IntakeExit {
 
 impl IntakeReceiver {
     pub(super) fn exit(&self) -> IntakeExit {
-        IntakeExit {
-            load: self.load.clone(),
-        }
+        IntakeExit { load: self.load.clone() }
     }
 }
 

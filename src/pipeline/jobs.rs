@@ -58,12 +58,7 @@ pub(super) struct Dying {
 
 impl Dying {
     pub fn new(letter: DeadLetter, kind: Kind, ticket: Option<Ticket>, row: Option<RowKey>) -> Self {
-        Self {
-            letter,
-            kind,
-            ticket,
-            row,
-        }
+        Self { letter, kind, ticket, row }
     }
 
     /// Of a message that was bound for that topic. `answer`: RocketMQ's, if it said why.
@@ -145,9 +140,7 @@ pub(super) fn report_dead(logged: &mut [bool; DeadReason::ALL.len()], letter: &D
 /// A topic can have 64 KiB; a log line should not.
 fn beginning(mqtt_topic: &str) -> &str {
     const SHOWN_BYTES: usize = 200;
-    mqtt_topic
-        .get(..mqtt_topic.floor_char_boundary(SHOWN_BYTES))
-        .unwrap_or(mqtt_topic)
+    mqtt_topic.get(..mqtt_topic.floor_char_boundary(SHOWN_BYTES)).unwrap_or(mqtt_topic)
 }
 
 /// Sends a batch until it is settled.
@@ -155,14 +148,8 @@ pub(super) fn start(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, top
     sending.metrics.batch_messages(ready.batch.messages.len());
     let sending = sending.clone();
     running.spawn(async move {
-        let ends = sending
-            .until_settled(ready.batch, &ready.slots, ready.alone, &ready.progress)
-            .await;
-        Finished::Batch {
-            topic,
-            queue_index: ready.queue_index,
-            ends,
-        }
+        let ends = sending.until_settled(ready.batch, &ready.slots, ready.alone, &ready.progress).await;
+        Finished::Batch { topic, queue_index: ready.queue_index, ends }
     });
 }
 

@@ -187,11 +187,7 @@ impl TopicLanes {
     pub fn land(&mut self, queue_index: usize, ends: Ends) -> Option<(Flight, Ends)> {
         let lane = self.lanes.get_mut(queue_index)?;
         let steps_aside = ends.contains(&End::Aside);
-        if lane
-            .write
-            .as_ref()
-            .is_some_and(|write| write.flight > 0 || steps_aside)
-        {
+        if lane.write.as_ref().is_some_and(|write| write.flight > 0 || steps_aside) {
             if let Some(flight) = &mut lane.flight {
                 flight.ends = Some(ends);
             }
@@ -221,18 +217,9 @@ impl TopicLanes {
         let (mut messages, mut held) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for (row, spooled) in rows {
             messages.push(spooled.message);
-            held.push(Held {
-                slot: spooled.slot,
-                kind: spooled.kind,
-                ticket: None,
-                row: Some(row),
-            });
+            held.push(Held { slot: spooled.slot, kind: spooled.kind, ticket: None, row: Some(row) });
         }
-        let batch = Arc::new(Batch {
-            topic,
-            queue,
-            messages,
-        });
+        let batch = Arc::new(Batch { topic, queue, messages });
         lane.flight = Some(Flight {
             batch,
             held,
@@ -321,26 +308,10 @@ fn lane_batch(
         }
         let Some(next) = waiting.pop_front() else { break };
         messages.push(next.message);
-        held.push(Held {
-            slot: next.slot,
-            kind: next.ticket.kind,
-            ticket: Some(next.ticket),
-            row: None,
-        });
+        held.push(Held { slot: next.slot, kind: next.ticket.kind, ticket: Some(next.ticket), row: None });
     }
-    let batch = Arc::new(Batch {
-        topic,
-        queue,
-        messages,
-    });
-    Flight {
-        batch,
-        held,
-        progress: Arc::default(),
-        since,
-        ends: None,
-        rests: false,
-    }
+    let batch = Arc::new(Batch { topic, queue, messages });
+    Flight { batch, held, progress: Arc::default(), since, ends: None, rests: false }
 }
 
 #[cfg(test)]

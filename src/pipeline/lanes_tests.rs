@@ -2,51 +2,21 @@ use super::*;
 use crate::model::Kind;
 use bytes::Bytes;
 
-const LIMITS: BatchLimits = BatchLimits {
-    messages: 4,
-    bytes: 1000,
-    linger: Duration::ZERO,
-};
+const LIMITS: BatchLimits = BatchLimits { messages: 4, bytes: 1000, linger: Duration::ZERO };
 
 fn waiting(slot: u8, body: &str) -> Waiting {
     let body = Bytes::copy_from_slice(body.as_bytes());
-    let message = OutgoingMessage {
-        tag: String::new(),
-        keys: String::new(),
-        properties: vec![],
-        body,
-    };
-    let ticket = Ticket {
-        receipt: None,
-        weight_bytes: 0,
-        kind: Kind::Message,
-    };
-    Waiting {
-        message,
-        ticket,
-        slot,
-        since: Duration::ZERO,
-    }
+    let message = OutgoingMessage { tag: String::new(), keys: String::new(), properties: vec![], body };
+    let ticket = Ticket { receipt: None, weight_bytes: 0, kind: Kind::Message };
+    Waiting { message, ticket, slot, since: Duration::ZERO }
 }
 
 fn table(queues: i32) -> TopicQueues {
-    TopicQueues::first(
-        (0..queues)
-            .map(|id| QueueName {
-                broker: "a".into(),
-                id,
-            })
-            .collect(),
-    )
+    TopicQueues::first((0..queues).map(|id| QueueName { broker: "a".into(), id }).collect())
 }
 
 fn bodies(ready: &Ready) -> Vec<&[u8]> {
-    ready
-        .batch
-        .messages
-        .iter()
-        .map(|message| &message.body[..])
-        .collect()
+    ready.batch.messages.iter().map(|message| &message.body[..]).collect()
 }
 
 #[test]
@@ -58,10 +28,7 @@ fn one_batch_is_in_flight_per_queue_and_the_rest_gathers() {
     for body in ["b", "c", "d", "e", "f"] {
         lanes.push(waiting(0, body));
     }
-    assert!(
-        lanes.next_ready(LIMITS, Duration::ZERO).is_none(),
-        "the queue is busy"
-    );
+    assert!(lanes.next_ready(LIMITS, Duration::ZERO).is_none(), "the queue is busy");
     lanes.land(first.queue_index, vec![]);
     let second = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
     assert_eq!(bodies(&second), [b"b", b"c", b"d", b"e"]);
@@ -75,10 +42,7 @@ fn a_batch_is_bounded_in_bytes_but_a_large_message_leaves_alone() {
     let first = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
     assert_eq!(first.batch.messages.len(), 1);
     lanes.land(0, vec![]);
-    assert_eq!(
-        bodies(&lanes.next_ready(LIMITS, Duration::ZERO).unwrap()),
-        [b"small"]
-    );
+    assert_eq!(bodies(&lanes.next_ready(LIMITS, Duration::ZERO).unwrap()), [b"small"]);
 }
 
 #[test]
@@ -106,10 +70,7 @@ fn a_busy_queue_does_not_hold_the_others() {
 
 #[test]
 fn linger_holds_a_batch_until_it_is_full_or_due() {
-    let limits = BatchLimits {
-        linger: Duration::from_millis(5),
-        ..LIMITS
-    };
+    let limits = BatchLimits { linger: Duration::from_millis(5), ..LIMITS };
     let mut lanes = TopicLanes::new("room".into(), Some(table(1)), false);
     lanes.push(waiting(0, "a"));
     assert!(lanes.next_ready(limits, Duration::from_millis(4)).is_none());

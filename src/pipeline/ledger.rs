@@ -58,11 +58,7 @@ pub struct Remembered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// Take it in. `copy_of` is proven, so the message takes that id; `maybe_copy_of` is not, so it gets its own.
-    New {
-        receipt: ReceiptNumber,
-        copy_of: Option<MessageId>,
-        maybe_copy_of: Option<MessageId>,
-    },
+    New { receipt: ReceiptNumber, copy_of: Option<MessageId>, maybe_copy_of: Option<MessageId> },
     /// Its first copy is still open: nothing to take in. PUBACKs may have become ready.
     Redelivered,
 }
@@ -119,9 +115,7 @@ impl Memory {
         let mut memory = Self::default();
         for remembered in settled {
             memory.by_packet_id.insert(remembered.packet_id, remembered);
-            memory
-                .by_fingerprint
-                .insert(remembered.fingerprint, remembered.id);
+            memory.by_fingerprint.insert(remembered.fingerprint, remembered.id);
         }
         memory
     }
@@ -159,8 +153,7 @@ impl ReceiptLedger {
             }
         }
         // What was left out is judged anew when it comes again.
-        self.open
-            .retain(|_, receipt| receipt.id.is_some() && !(receipt.orphaned && receipt.settled));
+        self.open.retain(|_, receipt| receipt.id.is_some() && !(receipt.orphaned && receipt.settled));
         let open = &self.open;
         self.by_packet_id.retain(|_, number| open.contains_key(number));
     }
@@ -172,8 +165,7 @@ impl ReceiptLedger {
             receipt.orphaned = true;
         }
         let open = &self.open;
-        self.by_packet_id
-            .retain(|_, number| open.get(number).is_some_and(|receipt| !receipt.orphaned));
+        self.by_packet_id.retain(|_, number| open.get(number).is_some_and(|receipt| !receipt.orphaned));
     }
 
     /// The CONNACK was seen. With `session_present` the broker sends the open deliveries again, which arms
@@ -219,30 +211,16 @@ impl ReceiptLedger {
         if self.rearm(delivery) {
             let open = self.by_packet_id.get(&delivery.packet_id);
             let open = open.and_then(|number| self.open.get(number));
-            return (
-                Admission::Redelivered,
-                open.and_then(|open| open.id).unwrap_or_else(new_id),
-            );
+            return (Admission::Redelivered, open.and_then(|open| open.id).unwrap_or_else(new_id));
         }
         let copy_of = self.proven_copy(delivery);
-        let maybe_copy_of = if copy_of.is_none() {
-            self.doubtful_copy(delivery)
-        } else {
-            None
-        };
+        let maybe_copy_of = if copy_of.is_none() { self.doubtful_copy(delivery) } else { None };
         let id = copy_of.unwrap_or_else(new_id);
         if let Some(seen) = &mut self.seen {
             seen.entry(delivery.fingerprint).or_insert(id);
         }
         let receipt = self.open(delivery, Some(id));
-        (
-            Admission::New {
-                receipt,
-                copy_of,
-                maybe_copy_of,
-            },
-            id,
-        )
+        (Admission::New { receipt, copy_of, maybe_copy_of }, id)
     }
 
     /// A PUBLISH came whose message another subscription brings as well: it only waits for its turn to be acknowledged. False
@@ -275,16 +253,7 @@ impl ReceiptLedger {
         self.next += 1;
         let receipt = ReceiptNumber(self.next);
         let armed = self.connected;
-        self.open.insert(
-            receipt,
-            OpenReceipt {
-                delivery,
-                id,
-                settled: false,
-                armed,
-                orphaned: false,
-            },
-        );
+        self.open.insert(receipt, OpenReceipt { delivery, id, settled: false, armed, orphaned: false });
         self.by_packet_id.insert(delivery.packet_id, receipt);
         if armed {
             self.order.push_back(receipt);
@@ -332,19 +301,10 @@ impl ReceiptLedger {
             if receipt.orphaned {
                 continue;
             }
-            let Delivery {
-                packet_id,
-                fingerprint,
-                arrived,
-                ..
-            } = receipt.delivery;
+            let Delivery { packet_id, fingerprint, arrived, .. } = receipt.delivery;
             self.by_packet_id.remove(&packet_id);
             if let Some(id) = receipt.id {
-                self.remember(Remembered {
-                    packet_id,
-                    fingerprint,
-                    id,
-                });
+                self.remember(Remembered { packet_id, fingerprint, id });
             }
             return Some(Acknowledgement { packet_id, arrived });
         }
@@ -359,8 +319,7 @@ impl ReceiptLedger {
     /// Deliveries that have reached their end and whose PUBACK could not leave; they come again in this session.
     pub fn owed(&self) -> usize {
         let owed = self.open.values();
-        owed.filter(|receipt| receipt.settled && !receipt.orphaned)
-            .count()
+        owed.filter(|receipt| receipt.settled && !receipt.orphaned).count()
     }
 
     /// The arrival of the oldest receipt that has not reached its end.
@@ -379,10 +338,7 @@ impl ReceiptLedger {
         if remembered.fingerprint != delivery.fingerprint {
             return None;
         }
-        self.previous_connection
-            .by_packet_id
-            .remove(&delivery.packet_id)
-            .map(|remembered| remembered.id)
+        self.previous_connection.by_packet_id.remove(&delivery.packet_id).map(|remembered| remembered.id)
     }
 
     fn doubtful_copy(&mut self, delivery: Delivery) -> Option<MessageId> {
@@ -395,24 +351,15 @@ impl ReceiptLedger {
     /// Made anew when most of it is forgotten elsewhere; until then it may know a message a little longer.
     fn seen(&mut self) -> &HashMap<Fingerprint, MessageId> {
         let known = self.open.len() + self.this_connection.len();
-        if self
-            .seen
-            .as_ref()
-            .is_some_and(|seen| seen.len() > 2 * known + 1024)
-        {
+        if self.seen.as_ref().is_some_and(|seen| seen.len() > 2 * known + 1024) {
             self.seen = None;
         }
         self.seen.get_or_insert_with(|| {
-            let settled = self
-                .this_connection
-                .iter()
-                .map(|settled| (settled.fingerprint, settled.id));
+            let settled = self.this_connection.iter().map(|settled| (settled.fingerprint, settled.id));
             // Of equal contents a settled one counts, else the newest, so that two runs doubt the same one.
             let mut open: Vec<_> = self.open.iter().collect();
             open.sort_unstable_by_key(|(number, _)| **number);
-            let open = open
-                .into_iter()
-                .filter_map(|(_, open)| Some((open.delivery.fingerprint, open.id?)));
+            let open = open.into_iter().filter_map(|(_, open)| Some((open.delivery.fingerprint, open.id?)));
             open.chain(settled).collect()
         })
     }

@@ -13,20 +13,12 @@ impl Story {
     fn connected() -> Self {
         let mut ledger = ReceiptLedger::new(WINDOW);
         ledger.connected(false);
-        Self {
-            ledger,
-            ids: MessageIds::new(7),
-        }
+        Self { ledger, ids: MessageIds::new(7) }
     }
 
     fn publish(&mut self, packet_id: u16, duplicate: bool, text: &str) -> (Admission, MessageId) {
         let fingerprint = Fingerprint::of("room/message/1", text.as_bytes());
-        let delivery = Delivery {
-            packet_id,
-            duplicate,
-            fingerprint,
-            arrived: Duration::ZERO,
-        };
+        let delivery = Delivery { packet_id, duplicate, fingerprint, arrived: Duration::ZERO };
         self.ledger.admit(delivery, || self.ids.next_id())
     }
 
@@ -38,9 +30,7 @@ impl Story {
     }
 
     fn acks(&mut self) -> Vec<u16> {
-        std::iter::from_fn(|| self.ledger.next_acknowledgement())
-            .map(|ack| ack.packet_id)
-            .collect()
+        std::iter::from_fn(|| self.ledger.next_acknowledgement()).map(|ack| ack.packet_id).collect()
     }
 
     fn reconnect(&mut self, session_present: bool) {
@@ -69,11 +59,7 @@ fn what_surfaces_between_a_failure_and_the_connack_is_never_acked() {
     story.ledger.settle(stale);
     assert_eq!(story.acks(), [0u16; 0], "before the CONNACK event");
     story.ledger.connected(false);
-    assert_eq!(
-        story.acks(),
-        [0u16; 0],
-        "the new session's packet 1 is another message"
-    );
+    assert_eq!(story.acks(), [0u16; 0], "the new session's packet 1 is another message");
     let fresh = story.receipt(1, "fresh");
     assert_eq!(story.acks(), [0u16; 0]);
     story.ledger.settle(fresh);
@@ -105,11 +91,7 @@ fn a_redelivery_arms_the_open_receipt_once() {
     let (_, id) = story.publish(1, false, "a");
     story.reconnect(true);
     assert_eq!(story.publish(1, true, "a"), (Admission::Redelivered, id));
-    assert_eq!(
-        story.publish(1, true, "a"),
-        (Admission::Redelivered, id),
-        "a retry on the live link"
-    );
+    assert_eq!(story.publish(1, true, "a"), (Admission::Redelivered, id), "a retry on the live link");
     story.ledger.settle(ReceiptNumber(1));
     assert_eq!(story.acks(), [1], "one PUBACK for three copies");
 }
@@ -133,11 +115,7 @@ fn a_lost_session_takes_the_right_to_ack_but_not_the_message() {
     story.reconnect(false);
     let new = story.receipt(1, "new");
     story.ledger.settle(old);
-    assert_eq!(
-        story.acks(),
-        [0u16; 0],
-        "the settled old message must not confirm the new one"
-    );
+    assert_eq!(story.acks(), [0u16; 0], "the settled old message must not confirm the new one");
     story.ledger.settle(new);
     assert_eq!(story.acks(), [1]);
 }
@@ -150,11 +128,7 @@ fn another_message_with_an_open_identifier_takes_it_over() {
     story.ledger.settle(old);
     assert_eq!(story.acks(), [0u16; 0]);
     story.ledger.settle(new);
-    assert_eq!(
-        story.acks(),
-        [1],
-        "one PUBACK, for the message that holds the identifier now"
-    );
+    assert_eq!(story.acks(), [1], "one PUBACK, for the message that holds the identifier now");
 }
 
 /// Hazard 15: only the connection just before proves a copy.
@@ -180,14 +154,7 @@ fn another_message_with_a_reused_identifier_is_no_copy() {
     story.reconnect(true);
     let (admission, second) = story.publish(1, true, "how are you?");
     assert_ne!(second, first);
-    assert!(matches!(
-        admission,
-        Admission::New {
-            copy_of: None,
-            maybe_copy_of: None,
-            ..
-        }
-    ));
+    assert!(matches!(admission, Admission::New { copy_of: None, maybe_copy_of: None, .. }));
 }
 
 /// Hazard 15, the embedded broker's identifiers: "hi" as 1, another "hi" as 1 lost, redelivered as 1.
@@ -227,14 +194,7 @@ fn two_people_who_both_say_hi_are_two_messages() {
     story.acks();
     let (admission, second) = story.publish(1, false, "hi");
     assert_ne!(first, second);
-    assert!(matches!(
-        admission,
-        Admission::New {
-            copy_of: None,
-            maybe_copy_of: None,
-            ..
-        }
-    ));
+    assert!(matches!(admission, Admission::New { copy_of: None, maybe_copy_of: None, .. }));
 }
 
 #[test]
@@ -249,11 +209,7 @@ fn a_forgotten_delivery_comes_again_as_new() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Publish {
-        packet_id: u16,
-        duplicate: bool,
-        text: u8,
-    },
+    Publish { packet_id: u16, duplicate: bool, text: u8 },
     Settle(usize),
     Lose,
     Resume,
@@ -335,11 +291,7 @@ fn a_hundred_thousand_redeliveries_are_admitted_in_a_moment() {
         let packet_id = (number % 65_535 + 1) as u16;
         story.publish(packet_id, true, &number.to_string());
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 /// Another subscription brought the same message: what is left out is acknowledged in its turn, and is nobody's original.
@@ -347,21 +299,12 @@ fn a_hundred_thousand_redeliveries_are_admitted_in_a_moment() {
 fn a_left_out_delivery_is_acknowledged_in_order_and_remembered_by_nobody() {
     let mut story = Story::connected();
     let fingerprint = Fingerprint::of("room/message/1", b"a");
-    let delivery = |packet_id, duplicate| Delivery {
-        packet_id,
-        duplicate,
-        fingerprint,
-        arrived: Duration::ZERO,
-    };
+    let delivery =
+        |packet_id, duplicate| Delivery { packet_id, duplicate, fingerprint, arrived: Duration::ZERO };
     let (kept, id) = story.publish(1, false, "a");
-    let Admission::New { receipt, .. } = kept else {
-        panic!("{kept:?}")
-    };
+    let Admission::New { receipt, .. } = kept else { panic!("{kept:?}") };
     assert!(story.ledger.leave_out(delivery(2, false)));
-    assert!(
-        !story.ledger.leave_out(delivery(2, true)),
-        "its copy on the same connection"
-    );
+    assert!(!story.ledger.leave_out(delivery(2, true)), "its copy on the same connection");
     assert_eq!(story.acks(), [0u16; 0], "the older one is not stored");
     assert_eq!(story.ledger.last_with(fingerprint), Some(id));
     story.ledger.settle(receipt);
@@ -390,9 +333,6 @@ fn a_left_out_delivery_that_waits_is_judged_anew_on_the_next_connection() {
     };
     assert!(story.ledger.leave_out(delivery));
     story.reconnect(true);
-    assert!(matches!(
-        story.publish(1, true, "waits").0,
-        Admission::Redelivered
-    ));
+    assert!(matches!(story.publish(1, true, "waits").0, Admission::Redelivered));
     assert!(matches!(story.publish(2, true, "b").0, Admission::New { .. }));
 }

@@ -112,11 +112,7 @@ impl Publishing {
         let life_s = message.properties.message_expiry_s;
         let expires =
             life_s.and_then(|life_s| Instant::now().checked_add(Duration::from_secs(life_s.into())));
-        Self {
-            number,
-            message,
-            expires,
-        }
+        Self { number, message, expires }
     }
 
     /// What is left of its life, rounded up to seconds; `None` = it has no end.

@@ -49,11 +49,7 @@ impl Retry {
             .with_randomization_factor(0.0)
             .with_max_elapsed_time(None)
             .build();
-        Self {
-            pauses,
-            cap,
-            kind: None,
-        }
+        Self { pauses, cap, kind: None }
     }
 
     /// The pause before the next attempt.
@@ -99,9 +95,7 @@ mod tests {
     #[test]
     fn pauses_grow_up_to_their_cap_and_never_end() {
         let mut retry = Retry::send();
-        let all: Vec<_> = (0..100)
-            .map(|_| retry.next_pause_after(FailureKind::Transport))
-            .collect();
+        let all: Vec<_> = (0..100).map(|_| retry.next_pause_after(FailureKind::Transport)).collect();
         assert!(all[0] <= Duration::from_millis(26), "{:?}", all[0]);
         assert!(all.iter().all(|pause| *pause <= Duration::from_millis(200)));
         assert!(all[99] >= Duration::from_millis(140), "{:?}", all[99]);

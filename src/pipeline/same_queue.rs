@@ -76,10 +76,7 @@ pub async fn compare(
         return Ok(Compared::Same { last: None });
     }
     let found = page.messages.first();
-    match (
-        found.filter(|found| found.queue_offset == before).map(name_of),
-        last,
-    ) {
+    match (found.filter(|found| found.queue_offset == before).map(name_of), last) {
         (Some(found), Some(last)) if found != last => changed(Cause::AnotherBefore),
         (None, Some(_)) if page.next_offset <= before => Err(ReadError {
             what: format!("topic {topic}, queue {queue} at offset {before}"),

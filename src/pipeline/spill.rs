@@ -83,25 +83,15 @@ impl TopicLanes {
         let flight = lane.unwritten_flight();
         let mut messages: Vec<SpoolMessage> = flight.map_or_else(Vec::new, |flight| {
             let messages = flight.held.iter().zip(&flight.batch.messages);
-            messages
-                .map(|(held, message)| spooled(held.slot, held.kind, message))
-                .collect()
+            messages.map(|(held, message)| spooled(held.slot, held.kind, message)).collect()
         });
-        let cause = lane
-            .flight
-            .as_ref()
-            .map_or(lookup_cause, |flight| flight.progress.cause());
+        let cause = lane.flight.as_ref().map_or(lookup_cause, |flight| flight.progress.cause());
         let lent = messages.len();
         let waiting = lane.take_waiting();
         messages.extend(
-            waiting
-                .iter()
-                .map(|waiting| spooled(waiting.slot, waiting.ticket.kind, &waiting.message)),
+            waiting.iter().map(|waiting| spooled(waiting.slot, waiting.ticket.kind, &waiting.message)),
         );
-        lane.write = Some(Write {
-            flight: lent,
-            waiting,
-        });
+        lane.write = Some(Write { flight: lent, waiting });
         Some(WriteJob {
             queue_index,
             topic,
@@ -128,9 +118,7 @@ impl TopicLanes {
             Ok(appended) => lane.note_rows(write, &appended.rows, &mut written),
             Err(SpoolError::TopicShare) => {
                 let dead = write.waiting.into_iter();
-                written
-                    .dead
-                    .extend(dead.map(|waiting| (waiting.message, waiting.ticket)));
+                written.dead.extend(dead.map(|waiting| (waiting.message, waiting.ticket)));
                 if let Some(flight) = lane.flight.as_ref().filter(|_| write.flight > 0) {
                     flight.progress.give_up();
                 }
@@ -155,11 +143,7 @@ impl TopicLanes {
         let (queue_index, lane) = lanes.find(|(_, lane)| lane.may_read() && lane.read_at <= now)?;
         lane.reads = true;
         let slots = lane.slots.clone();
-        Some(ReadJob {
-            queue_index,
-            topic,
-            slots,
-        })
+        Some(ReadJob { queue_index, topic, slots })
     }
 
     /// Rows came back, or nothing; a batch of them may leave.
@@ -219,11 +203,7 @@ impl QueueLane {
         }
         let flight = self.unwritten_flight().map(|flight| flight.since);
         let oldest = flight.or_else(|| self.waiting.front().map(|oldest| oldest.since))?;
-        let wait = if self.spills && self.unread {
-            Duration::ZERO
-        } else {
-            after
-        };
+        let wait = if self.spills && self.unread { Duration::ZERO } else { after };
         Some((oldest + wait).max(self.write_at))
     }
 
@@ -232,9 +212,7 @@ impl QueueLane {
     }
 
     fn unwritten_flight(&self) -> Option<&Flight> {
-        self.flight
-            .as_ref()
-            .filter(|flight| !flight.progress.is_spooled())
+        self.flight.as_ref().filter(|flight| !flight.progress.is_spooled())
     }
 
     fn take_waiting(&mut self) -> Vec<Waiting> {

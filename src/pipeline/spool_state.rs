@@ -45,14 +45,7 @@ impl SpoolState {
     ) -> Self {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            overflow,
-            metrics,
-            readiness,
-            state: State::Accepts,
-            asking: false,
-            looks,
-        }
+        Self { overflow, metrics, readiness, state: State::Accepts, asking: false, looks }
     }
 
     pub fn is_poisoned(&self) -> bool {
@@ -106,9 +99,7 @@ impl SpoolState {
             Err(SpoolError::TopicShare) => return,
         };
         self.metrics.spool_full.set(i64::from(state == State::Full));
-        self.metrics
-            .spool_poisoned
-            .set(i64::from(state == State::Poisoned));
+        self.metrics.spool_poisoned.set(i64::from(state == State::Poisoned));
         self.readiness.set_spool_accepts(state == State::Accepts);
         if std::mem::replace(&mut self.state, state) == state {
             return;

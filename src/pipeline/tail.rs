@@ -51,10 +51,7 @@ pub async fn last_receipts(
                     break found.extend(receipts);
                 }
                 // The name server also forgets the topics of a broker that is away, thus not at the first answer.
-                Err(ReadError {
-                    kind: FailureKind::TopicMissing,
-                    ..
-                }) if began.elapsed() > MISSING_AFTER => {
+                Err(ReadError { kind: FailureKind::TopicMissing, .. }) if began.elapsed() > MISSING_AFTER => {
                     tracing::warn!(
                         topic,
                         "the topic is gone, and with it what was stored last; copies may be shown"
@@ -99,9 +96,7 @@ pub async fn last_in_the_spool(
     let mut lanes = Vec::new();
     for (lane, _) in overflow.lanes().await? {
         let newest = overflow.newest(lane.clone(), None, 1).await?;
-        let last = newest
-            .first()
-            .and_then(|(_, row)| remembered(&lane, row, session));
+        let last = newest.first().and_then(|(_, row)| remembered(&lane, row, session));
         lanes.extend(last.map(|(sequence, _)| (lane, sequence)));
     }
     let newest = lanes.iter().map(|(_, sequence)| *sequence).max().unwrap_or(0);
@@ -109,9 +104,7 @@ pub async fn last_in_the_spool(
     for (lane, _) in lanes {
         let mut before = None;
         loop {
-            let page = overflow
-                .newest(lane.clone(), before, PAGE_MESSAGES as usize)
-                .await?;
+            let page = overflow.newest(lane.clone(), before, PAGE_MESSAGES as usize).await?;
             let receipts: Vec<_> = page
                 .iter()
                 .map_while(|(_, row)| remembered(&lane, row, session))
@@ -139,14 +132,7 @@ fn of_session(message: &StoredMessage, session: &SessionState) -> Option<Numbere
         && recorded.connection == Some(session.connection);
     let (id, packet_id) = (recorded.id?, recorded.packet_id?);
     let fingerprint = Fingerprint::of(&recorded.mqtt_topic, &recorded.payload);
-    ours.then_some((
-        recorded.sequence.unwrap_or(0),
-        Remembered {
-            packet_id,
-            fingerprint,
-            id,
-        },
-    ))
+    ours.then_some((recorded.sequence.unwrap_or(0), Remembered { packet_id, fingerprint, id }))
 }
 
 /// Also says which brokers of the topic are away.
@@ -175,11 +161,7 @@ async fn of_topic(
                 break;
             }
             next = page.next_offset;
-            found.extend(
-                page.messages
-                    .iter()
-                    .filter_map(|message| of_session(message, session)),
-            );
+            found.extend(page.messages.iter().filter_map(|message| of_session(message, session)));
         }
     }
     Ok((found, away))

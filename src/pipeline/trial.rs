@@ -49,23 +49,12 @@ pub(super) struct Trial {
 impl Trial {
     pub fn new(answer: Refusal) -> Self {
         let now = Instant::now();
-        Self {
-            answer,
-            first: now,
-            last: now,
-            answers: 1,
-            alone: None,
-        }
+        Self { answer, first: now, last: now, answers: 1, alone: None }
     }
 
     /// Of the first message that is refused alone its own answers count; that the broker takes others is known.
     pub fn of_a_half(&self) -> Self {
-        Self {
-            answer: self.answer.clone(),
-            answers: 0,
-            alone: None,
-            ..*self
-        }
+        Self { answer: self.answer.clone(), answers: 0, alone: None, ..*self }
     }
 
     pub fn is_like(&self, answer: &Refusal) -> bool {
@@ -90,8 +79,7 @@ impl Trial {
 
     /// RocketMQ takes other messages, and never this one.
     pub fn is_over(&self) -> bool {
-        self.alone
-            .is_some_and(|(since, answers)| answers >= ANSWERS && since.elapsed() >= AT_LEAST)
+        self.alone.is_some_and(|(since, answers)| answers >= ANSWERS && since.elapsed() >= AT_LEAST)
     }
 
     /// Whether the messages of other rooms should be tried without it: the broker takes others, or nobody knows for long.

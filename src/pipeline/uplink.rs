@@ -193,9 +193,7 @@ impl Uplink {
 
     fn lanes(&mut self, topic: &Arc<str>) -> &mut TopicLanes {
         let table = || self.parts.tables.topics.get(&**topic).cloned();
-        self.topics
-            .entry(topic.clone())
-            .or_insert_with(|| TopicLanes::new(topic.clone(), table(), false))
+        self.topics.entry(topic.clone()).or_insert_with(|| TopicLanes::new(topic.clone(), table(), false))
     }
 
     fn bury(&mut self, topic: Arc<str>, dying: Vec<Dying>) {
@@ -229,13 +227,9 @@ impl Uplink {
             if !lanes.is_known() && !lanes.lookup_running && may_ask {
                 lanes.lookup_running = true;
                 let retry = lanes.lookup_retry.take();
-                self.running
-                    .spawn(look_up(self.parts.sending.clone(), lanes.topic.clone(), retry));
+                self.running.spawn(look_up(self.parts.sending.clone(), lanes.topic.clone(), retry));
             }
-            while let Some(ready) = may_act
-                .then(|| lanes.next_ready(self.parts.limits, now))
-                .flatten()
-            {
+            while let Some(ready) = may_act.then(|| lanes.next_ready(self.parts.limits, now)).flatten() {
                 start(&mut self.running, &self.parts.sending, lanes.topic.clone(), ready);
             }
             let Some(spool) = &self.parts.spool else { continue };
@@ -243,29 +237,17 @@ impl Uplink {
             let usable = may_act && !self.spool_state.is_poisoned();
             while let Some(job) = usable.then(|| lanes.next_write(now, spool.after)).flatten() {
                 let writing =
-                    spool
-                        .overflow
-                        .append(job.topic.clone(), job.messages, job.lent, job.share_of_topic);
+                    spool.overflow.append(job.topic.clone(), job.messages, job.lent, job.share_of_topic);
                 self.running.spawn(async move {
-                    Finished::Wrote {
-                        topic: job.topic,
-                        queue_index: job.queue_index,
-                        answer: writing.await,
-                    }
+                    Finished::Wrote { topic: job.topic, queue_index: job.queue_index, answer: writing.await }
                 });
             }
             while let Some(job) = self.open.then(|| lanes.next_read(now)).flatten() {
                 let limits = self.parts.limits;
                 let reading =
-                    spool
-                        .overflow
-                        .take(job.topic.clone(), job.slots, limits.messages, limits.bytes);
+                    spool.overflow.take(job.topic.clone(), job.slots, limits.messages, limits.bytes);
                 self.running.spawn(async move {
-                    Finished::Read {
-                        topic: job.topic,
-                        queue_index: job.queue_index,
-                        answer: reading.await,
-                    }
+                    Finished::Read { topic: job.topic, queue_index: job.queue_index, answer: reading.await }
                 });
             }
         }
@@ -273,11 +255,7 @@ impl Uplink {
 
     async fn finish(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
         match finished {
-            Ok(Finished::Batch {
-                topic,
-                queue_index,
-                ends,
-            }) => {
+            Ok(Finished::Batch { topic, queue_index, ends }) => {
                 let lanes = self.topics.get_mut(&topic);
                 if let Some((flight, ends)) = lanes.and_then(|lanes| lanes.land(queue_index, ends)) {
                     self.landed(topic, flight, ends).await;
@@ -293,16 +271,10 @@ impl Uplink {
                 (Err(_), None) => {}
             },
             Ok(Finished::TableWritten { topic, table }) => self.know(&topic, table),
-            Ok(Finished::Wrote {
-                topic,
-                queue_index,
-                answer,
-            }) => self.wrote(topic, queue_index, answer).await,
-            Ok(Finished::Read {
-                topic,
-                queue_index,
-                answer,
-            }) => self.read(topic, queue_index, answer),
+            Ok(Finished::Wrote { topic, queue_index, answer }) => {
+                self.wrote(topic, queue_index, answer).await
+            }
+            Ok(Finished::Read { topic, queue_index, answer }) => self.read(topic, queue_index, answer),
             Ok(Finished::Removed) => {
                 self.spool_state.rows_left();
                 self.ask_for_room();
@@ -343,12 +315,9 @@ impl Uplink {
             return;
         };
         let written = lanes.written(queue_index, answer.as_ref(), now);
-        let reason = lanes
-            .lookup_cause
-            .map_or(DeadReason::NoPermission, super::attempts::dead_reason);
+        let reason = lanes.lookup_cause.map_or(DeadReason::NoPermission, super::attempts::dead_reason);
         if let Ok(appended) = &answer {
-            self.books
-                .given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
+            self.books.given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
         }
         self.spool_state.note(answer.map(|_| ()));
         self.books.spooled(written.spooled).await;
@@ -370,10 +339,8 @@ impl Uplink {
     fn read(&mut self, topic: Arc<str>, queue_index: usize, answer: Result<Taken, SpoolError>) {
         match &answer {
             Ok(taken) => {
-                self.books
-                    .given_up_in_the_spool(DropReason::SpoolDamaged, taken.damaged);
-                self.books
-                    .given_up_in_the_spool(DropReason::SpoolExpired, taken.expired);
+                self.books.given_up_in_the_spool(DropReason::SpoolDamaged, taken.damaged);
+                self.books.given_up_in_the_spool(DropReason::SpoolExpired, taken.expired);
             }
             Err(error) => self.spool_state.note(Err(error.clone())),
         }
@@ -435,10 +402,7 @@ impl Uplink {
 
     async fn link_changed(&mut self) {
         let link = *self.parts.link.borrow_and_update();
-        self.parts
-            .sending
-            .taken_over
-            .store(link == Link::TakenOver, Ordering::Relaxed);
+        self.parts.sending.taken_over.store(link == Link::TakenOver, Ordering::Relaxed);
         match link {
             Link::Up => {
                 if self.held_until.take().is_some() {
@@ -458,8 +422,7 @@ impl Uplink {
     }
 
     fn is_held(&self) -> bool {
-        self.held_until
-            .is_some_and(|until| self.parts.clock.monotonic() < until)
+        self.held_until.is_some_and(|until| self.parts.clock.monotonic() < until)
     }
 
     fn next_due_in(&self) -> Option<Duration> {
@@ -477,9 +440,7 @@ impl Uplink {
             limits.linger = Duration::ZERO;
         }
         let topics = self.topics.values();
-        let due = topics
-            .filter_map(|lanes| lanes.next_due(limits, after, self.open))
-            .min()?;
+        let due = topics.filter_map(|lanes| lanes.next_due(limits, after, self.open)).min()?;
         Some(due.saturating_sub(now))
     }
 

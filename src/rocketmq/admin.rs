@@ -49,11 +49,7 @@ impl Admin {
         };
         *client.client_config_mut() = open.client_config();
         let started = MQAdminReadExt::start(&mut client).await;
-        let admin = Self {
-            connector,
-            open,
-            client,
-        };
+        let admin = Self { connector, open, client };
         match started {
             Ok(()) => Ok(admin),
             Err(error) => {
@@ -70,14 +66,9 @@ impl Admin {
         if self.topic_exists(name).await? {
             return Ok(());
         }
-        let cluster = self
-            .answer(&what, MQAdminReadExt::examine_broker_cluster_info(&self.client))
-            .await?;
+        let cluster = self.answer(&what, MQAdminReadExt::examine_broker_cluster_info(&self.client)).await?;
         let brokers = cluster.broker_addr_table.unwrap_or_default();
-        let masters: Vec<_> = brokers
-            .values()
-            .filter_map(|broker| broker.broker_addrs().get(&0))
-            .collect();
+        let masters: Vec<_> = brokers.values().filter_map(|broker| broker.broker_addrs().get(&0)).collect();
         if masters.is_empty() {
             let cause = "the name server knows no broker: is the RocketMQ broker running?".to_owned();
             return Err(AdminError::Failed { what, cause });
@@ -127,16 +118,10 @@ impl Admin {
     }
 
     async fn failed(&self, what: &str, error: &ClientError) -> AdminError {
-        AdminError::Failed {
-            what: what.to_owned(),
-            cause: self.connector.explain(error).await,
-        }
+        AdminError::Failed { what: what.to_owned(), cause: self.connector.explain(error).await }
     }
 }
 
 fn no_answer(what: String, limit: Duration) -> AdminError {
-    AdminError::Failed {
-        what,
-        cause: format!("no answer within {} ms", limit.as_millis()),
-    }
+    AdminError::Failed { what, cause: format!("no answer within {} ms", limit.as_millis()) }
 }

@@ -54,27 +54,15 @@ impl Connector {
         keys: Option<(String, SecretString)>,
         timeout: Duration,
     ) -> Result<Self, StartError> {
-        let config = RuntimeConfig {
-            thread_name: "rocketmq".to_owned(),
-            ..RuntimeConfig::default()
-        };
+        let config = RuntimeConfig { thread_name: "rocketmq".to_owned(), ..RuntimeConfig::default() };
         let plan = RuntimeOwner::plan(config).map_err(|error| StartError(causes(&error)))?;
         let owner = plan.build().map_err(|error| StartError(causes(&error)))?;
-        Ok(Self {
-            name_servers,
-            keys,
-            timeout,
-            owner: Some(owner),
-            opened: AtomicU64::new(0),
-        })
+        Ok(Self { name_servers, keys, timeout, owner: Some(owner), opened: AtomicU64::new(0) })
     }
 
     /// A fresh client, shared with no other; takes about a millisecond and connects to nothing yet.
     pub fn open(&self) -> Result<OpenClient, StartError> {
-        let owner = self
-            .owner
-            .as_ref()
-            .ok_or_else(|| StartError("it was stopped".to_owned()))?;
+        let owner = self.owner.as_ref().ok_or_else(|| StartError("it was stopped".to_owned()))?;
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let context = owner.root_context().component("client");
         let runtime =
@@ -85,11 +73,7 @@ impl Connector {
         // RocketMQ takes two clients of one name on one machine for one.
         let name = format!("roombridge-{}-{number}", std::process::id());
         config.set_instance_name(CheetahString::from_string(name));
-        Ok(OpenClient {
-            number,
-            runtime,
-            config,
-        })
+        Ok(OpenClient { number, runtime, config })
     }
 
     /// Signs each request, where keys are configured.
@@ -125,10 +109,7 @@ impl Connector {
     async fn no_name_server_answers(&self) -> bool {
         for name_server in &self.name_servers {
             let connect = tokio::net::TcpStream::connect(name_server.as_str());
-            if matches!(
-                tokio::time::timeout(Duration::from_secs(1), connect).await,
-                Ok(Ok(_))
-            ) {
+            if matches!(tokio::time::timeout(Duration::from_secs(1), connect).await, Ok(Ok(_))) {
                 return false;
             }
         }

@@ -22,11 +22,7 @@ pub fn refusal_or_failure(error: &ClientError, remark: Option<&str>) -> Sent {
     if let Some(code) = error.broker_response_code() {
         let remark = remark.unwrap_or_default();
         let kind = kind_of_answer(code, remark);
-        return Sent::Refused(Refusal {
-            kind,
-            code,
-            remark: remark.into(),
-        });
+        return Sent::Refused(Refusal { kind, code, remark: remark.into() });
     }
     match (kind_of(error), error.source_ref::<MQClientException>()) {
         // The client refuses in the broker's place.
@@ -44,10 +40,7 @@ pub fn kind_of(error: &ClientError) -> FailureKind {
     if let Some(code) = error.broker_response_code() {
         return kind_of_answer(code, "");
     }
-    if error
-        .source_ref::<MQClientException>()
-        .map(MQClientException::response_code)
-        == Some(MESSAGE_ILLEGAL)
+    if error.source_ref::<MQClientException>().map(MQClientException::response_code) == Some(MESSAGE_ILLEGAL)
     {
         return FailureKind::MessageIllegal;
     }
@@ -119,21 +112,14 @@ mod tests {
             (11, NotDurable::SlaveNotAvailable),
             (12, NotDurable::FlushSlaveTimeout),
         ] {
-            assert_eq!(
-                kind_of_answer(code, ""),
-                FailureKind::NotDurable(why),
-                "code {code}"
-            );
+            assert_eq!(kind_of_answer(code, ""), FailureKind::NotDurable(why), "code {code}");
         }
     }
 
     #[test]
     fn a_code_that_nobody_knows_is_an_answer_that_may_be_about_one_message() {
         assert_eq!(kind_of_answer(9_999, ""), FailureKind::Refused);
-        assert_eq!(
-            kind_of_answer(SYSTEM_ERROR, "java.io.IOException"),
-            FailureKind::Refused
-        );
+        assert_eq!(kind_of_answer(SYSTEM_ERROR, "java.io.IOException"), FailureKind::Refused);
         assert_eq!(kind_of_answer(NO_PERMISSION, ""), FailureKind::NoPermission);
         let of_4 = "org.apache.rocketmq.acl.common.AclException: No default permission for room";
         assert_eq!(kind_of_answer(SYSTEM_ERROR, of_4), FailureKind::NoPermission);
@@ -147,11 +133,7 @@ mod tests {
              org.apache.rocketmq.store.MessageExtEncoder.encode(MessageExtEncoder.java:264)",
             "java.lang.RuntimeException: message size exceeded",
         ] {
-            assert_eq!(
-                kind_of_answer(SYSTEM_ERROR, remark),
-                FailureKind::MessageIllegal,
-                "{remark}"
-            );
+            assert_eq!(kind_of_answer(SYSTEM_ERROR, remark), FailureKind::MessageIllegal, "{remark}");
         }
     }
 
@@ -160,17 +142,9 @@ mod tests {
     fn a_refusal_by_the_client_for_size_is_no_failure_of_the_connection() {
         let words = "the message body size over max value, MAX: 262144";
         let error = ClientError::from(MQClientException::new_with_code(MESSAGE_ILLEGAL, words));
-        let Sent::Refused(refusal) = refusal_or_failure(&error, None) else {
-            panic!("{error:?}")
-        };
-        assert_eq!(
-            (refusal.kind, refusal.code, &*refusal.remark),
-            (FailureKind::MessageIllegal, 13, words)
-        );
+        let Sent::Refused(refusal) = refusal_or_failure(&error, None) else { panic!("{error:?}") };
+        assert_eq!((refusal.kind, refusal.code, &*refusal.remark), (FailureKind::MessageIllegal, 13, words));
         let away = ClientError::from(MQClientException::new("No name server address"));
-        assert_eq!(
-            refusal_or_failure(&away, None),
-            Sent::Failed(FailureKind::Transport)
-        );
+        assert_eq!(refusal_or_failure(&away, None), Sent::Failed(FailureKind::Transport));
     }
 }

@@ -68,11 +68,7 @@ impl RocketMqReader {
         topic: &str,
         known_brokers: &BTreeSet<String>,
     ) -> Result<GroupLag, LagError> {
-        let unknown = |cause| LagError {
-            group: group.to_owned(),
-            topic: topic.to_owned(),
-            cause,
-        };
+        let unknown = |cause| LagError { group: group.to_owned(), topic: topic.to_owned(), cause };
         let route = self.route(topic).await.map_err(|error| unknown(error.cause))?;
         let mut queues = Vec::new();
         for (broker, queue_count) in brokers_of(&route, known_brokers).map_err(unknown)? {
@@ -148,11 +144,8 @@ fn brokers_of<'a>(
     route: &'a TopicRouteData,
     known_brokers: &BTreeSet<String>,
 ) -> Result<Vec<(&'a str, u32)>, String> {
-    let there: Vec<_> = route
-        .queue_datas
-        .iter()
-        .map(|data| (data.broker_name().as_str(), data.read_queue_nums()))
-        .collect();
+    let there: Vec<_> =
+        route.queue_datas.iter().map(|data| (data.broker_name().as_str(), data.read_queue_nums())).collect();
     let is_there = |broker: &String| there.iter().any(|(name, _)| name == broker);
     if let Some(away) = known_brokers.iter().find(|broker| !is_there(broker)) {
         return Err(format!(
@@ -167,10 +160,7 @@ fn brokers_of<'a>(
 }
 
 fn master_of<'a>(route: &'a TopicRouteData, broker: &str) -> Option<&'a CheetahString> {
-    let data = route
-        .broker_datas
-        .iter()
-        .find(|data| data.broker_name() == broker)?;
+    let data = route.broker_datas.iter().find(|data| data.broker_name() == broker)?;
     data.broker_addrs().get(&MASTER)
 }
 

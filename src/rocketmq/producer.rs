@@ -66,14 +66,7 @@ struct StartedProducer {
 
 impl Producer {
     pub fn new(config: RocketMqConfig, connector: Arc<Connector>, reader: Arc<RocketMqReader>) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                config,
-                connector,
-                reader,
-                brokers: Mutex::default(),
-            }),
-        }
+        Self { inner: Arc::new(Inner { config, connector, reader, brokers: Mutex::default() }) }
     }
 }
 
@@ -97,12 +90,12 @@ impl Inner {
                     queues = self.config.queues_per_new_topic,
                     "creating the RocketMQ topic"
                 );
-                admin::create_topic(&self.connector, topic, self.config.queues_per_new_topic)
-                    .await
-                    .map_err(|error| {
+                admin::create_topic(&self.connector, topic, self.config.queues_per_new_topic).await.map_err(
+                    |error| {
                         tracing::warn!(topic, %error, "could not create the RocketMQ topic");
                         FailureKind::TopicMissing
-                    })?;
+                    },
+                )?;
                 self.find_queues(topic).await
             }
             other => other,
@@ -194,10 +187,7 @@ impl BrokerClient {
         if let Some(started) = &current.started {
             return Ok(started.clone());
         }
-        if current
-            .failed_at
-            .is_some_and(|failed_at| failed_at.elapsed() < REBUILD_AT_MOST_EVERY)
-        {
+        if current.failed_at.is_some_and(|failed_at| failed_at.elapsed() < REBUILD_AT_MOST_EVERY) {
             return Err(FailureKind::Transport);
         }
         let started = Arc::new(inner.start().await?);
@@ -210,32 +200,21 @@ impl BrokerClient {
     /// Another lane may have replaced it already.
     async fn replace(&self, failed: &Arc<StartedProducer>) {
         let mut current = self.current.lock().await;
-        if current
-            .started
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, failed))
-        {
-            *current = Current {
-                started: None,
-                failed_at: Some(Instant::now()),
-            };
+        if current.started.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
+            *current = Current { started: None, failed_at: Some(Instant::now()) };
             failed.client.close();
         }
     }
 }
 
 fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Message, FailureKind> {
-    let mut message = Message::builder()
-        .topic(topic.clone())
-        .body(outgoing.body.clone())
-        .key(outgoing.keys.as_str());
+    let mut message =
+        Message::builder().topic(topic.clone()).body(outgoing.body.clone()).key(outgoing.keys.as_str());
     if !outgoing.tag.is_empty() {
         message = message.tags(outgoing.tag.as_str());
     }
     if let Some((name, joined)) = joined(&outgoing.properties) {
-        message = message
-            .raw_property(name, joined)
-            .map_err(|_| FailureKind::MessageIllegal)?;
+        message = message.raw_property(name, joined).map_err(|_| FailureKind::MessageIllegal)?;
     }
     message.build().map_err(|_| FailureKind::MessageIllegal)
 }
@@ -245,10 +224,7 @@ fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Messa
 /// join them in the same way; that was a fifth of the bridge's processor time.
 fn joined(properties: &[(Cow<'static, str>, String)]) -> Option<(CheetahString, String)> {
     let ((first_name, first_value), rest) = properties.split_first()?;
-    let rest_bytes: usize = rest
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 2)
-        .sum();
+    let rest_bytes: usize = rest.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     let mut joined = String::with_capacity(first_value.len() + rest_bytes);
     joined.push_str(first_value);
     for (name, value) in rest {
@@ -268,10 +244,7 @@ fn joined(properties: &[(Cow<'static, str>, String)]) -> Option<(CheetahString, 
 fn answers(result: &SendResult, batch: &Batch) -> Vec<Sent> {
     (0..batch.messages.len() as u64)
         .map(|index| {
-            let at = StoredAt {
-                queue_id: batch.queue.id,
-                queue_offset: result.queue_offset + index,
-            };
+            let at = StoredAt { queue_id: batch.queue.id, queue_offset: result.queue_offset + index };
             match result.send_status {
                 SendStatus::SendOk => Sent::Stored(at),
                 SendStatus::FlushDiskTimeout => Sent::NotDurable(at, NotDurable::FlushDiskTimeout),
@@ -296,32 +269,20 @@ mod tests {
 
     #[test]
     fn every_property_is_in_the_message_that_the_client_writes() {
-        let properties = [
-            ("mqttSecondTopic", "/message/1"),
-            ("qoslevel", "1"),
-            ("rbId", "a-1"),
-        ];
+        let properties = [("mqttSecondTopic", "/message/1"), ("qoslevel", "1"), ("rbId", "a-1")];
         let outgoing = OutgoingMessage {
             tag: "message/1".to_owned(),
             keys: "1 a-1".to_owned(),
-            properties: properties
-                .map(|(name, value)| (name.into(), value.to_owned()))
-                .to_vec(),
+            properties: properties.map(|(name, value)| (name.into(), value.to_owned())).to_vec(),
             body: Bytes::from_static(b"hello"),
         };
         let message = to_message(&CheetahString::from_static_str("room"), &outgoing).unwrap();
 
         let written = message_properties_to_string(message.properties().as_map());
         let read = str_to_message_properties(Some(&written));
-        let value = |name: &str| {
-            read.iter()
-                .find(|(key, _)| key.as_str() == name)
-                .map(|(_, value)| value.as_str())
-        };
-        for (name, wanted) in properties
-            .into_iter()
-            .chain([("TAGS", "message/1"), ("KEYS", "1 a-1")])
-        {
+        let value =
+            |name: &str| read.iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| value.as_str());
+        for (name, wanted) in properties.into_iter().chain([("TAGS", "message/1"), ("KEYS", "1 a-1")]) {
             assert_eq!(value(name), Some(wanted), "{name}");
         }
     }

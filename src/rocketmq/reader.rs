@@ -115,11 +115,7 @@ impl RocketMqReader {
                 self.connector.explain(&error).await,
                 error.broker_response_code().is_some(),
             ),
-            Err(_) => (
-                FailureKind::Timeout,
-                format!("no answer within {} ms", limit.as_millis()),
-                false,
-            ),
+            Err(_) => (FailureKind::Timeout, format!("no answer within {} ms", limit.as_millis()), false),
         };
         if !answered {
             self.forget(client).await;
@@ -130,15 +126,9 @@ impl RocketMqReader {
     /// A client that lived through an outage finds its broker again only seconds after its return, a fresh one at once.
     async fn forget(&self, failed: &Arc<Client>) {
         let mut current = self.current.lock().await;
-        if current
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, failed))
-        {
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
             *current = None;
-            self.brokers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
+            self.brokers.lock().unwrap_or_else(PoisonError::into_inner).clear();
             let failed = failed.clone();
             tokio::spawn(async move { failed.close().await });
         }
@@ -151,13 +141,7 @@ impl RocketMqReader {
     pub(super) async fn route(&self, topic: &str) -> Result<TopicRouteData, ReadError> {
         let what = format!("topic {topic}");
         let client = self.client(&what).await?;
-        let route = self
-            .answer(
-                &what,
-                &client,
-                client.handle.topic_route(topic, self.timeout_ms()),
-            )
-            .await?;
+        let route = self.answer(&what, &client, client.handle.topic_route(topic, self.timeout_ms())).await?;
         let Some(route) = route else {
             return Err(self.absent(what, &client).await);
         };
@@ -167,10 +151,7 @@ impl RocketMqReader {
             let addresses = broker.broker_addrs();
             let master = addresses.get(&MASTER);
             if let Some(address) = master.or_else(|| addresses.values().min()) {
-                let address = Address {
-                    broker: address.clone(),
-                    is_master: master.is_some(),
-                };
+                let address = Address { broker: address.clone(), is_master: master.is_some() };
                 let name = Arc::from(broker.broker_name().as_str());
                 brokers.insert((topic.to_owned(), name), address);
             }
@@ -181,17 +162,12 @@ impl RocketMqReader {
     /// The queues that can be written now, sorted: those on brokers whose master is there.
     pub async fn writable_queues(&self, topic: &str) -> Result<Vec<QueueName>, ReadError> {
         let route = self.route(topic).await?;
-        let writable = route
-            .queue_datas
-            .iter()
-            .filter(|data| data.perm() & WRITABLE != 0);
+        let writable = route.queue_datas.iter().filter(|data| data.perm() & WRITABLE != 0);
         let mut queues: Vec<QueueName> = writable
             .flat_map(|data| {
                 let broker: Arc<str> = Arc::from(data.broker_name().as_str());
-                (0..data.write_queue_nums() as i32).map(move |id| QueueName {
-                    broker: Arc::clone(&broker),
-                    id,
-                })
+                (0..data.write_queue_nums() as i32)
+                    .map(move |id| QueueName { broker: Arc::clone(&broker), id })
             })
             .collect();
         queues.sort();
@@ -200,20 +176,9 @@ impl RocketMqReader {
 
     /// A name server forgets the topics of brokers that are away, so no route is not yet no topic.
     async fn absent(&self, what: String, client: &Arc<Client>) -> ReadError {
-        let cluster = self
-            .answer(
-                &what,
-                client,
-                client.handle.broker_cluster_info(self.timeout_ms()),
-            )
-            .await;
+        let cluster = self.answer(&what, client, client.handle.broker_cluster_info(self.timeout_ms())).await;
         match cluster {
-            Ok(cluster)
-                if cluster
-                    .broker_addr_table
-                    .as_ref()
-                    .is_none_or(|brokers| brokers.is_empty()) =>
-            {
+            Ok(cluster) if cluster.broker_addr_table.as_ref().is_none_or(|brokers| brokers.is_empty()) => {
                 failed(
                     &what,
                     FailureKind::Transport,
@@ -232,13 +197,7 @@ impl RocketMqReader {
 
     async fn address(&self, topic: &str, queue: &QueueName) -> Result<Address, ReadError> {
         let key = (topic.to_owned(), Arc::clone(&queue.broker));
-        let known = || {
-            self.brokers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(&key)
-                .cloned()
-        };
+        let known = || self.brokers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(address) = known() {
             return Ok(address);
         }
@@ -294,10 +253,8 @@ impl Reader for RocketMqReader {
                 .filter(|data| data.perm() & READABLE != 0)
                 .flat_map(|data| {
                     let broker: Arc<str> = Arc::from(data.broker_name().as_str());
-                    (0..data.read_queue_nums() as i32).map(move |id| QueueName {
-                        broker: Arc::clone(&broker),
-                        id,
-                    })
+                    (0..data.read_queue_nums() as i32)
+                        .map(move |id| QueueName { broker: Arc::clone(&broker), id })
                 })
                 .collect();
             queues.sort();
@@ -340,9 +297,7 @@ impl Reader for RocketMqReader {
             let what = describe(topic, queue);
             let client = self.client(&what).await?;
             let search =
-                client
-                    .handle
-                    .search_offset(&broker, &name, time, BoundaryType::Lower, self.timeout_ms());
+                client.handle.search_offset(&broker, &name, time, BoundaryType::Lower, self.timeout_ms());
             Ok(offset(self.answer(&what, &client, search).await?))
         })
     }
@@ -357,20 +312,15 @@ impl Reader for RocketMqReader {
     ) -> BoxFuture<'a, Result<Page, ReadError>> {
         Box::pin(async move {
             let what = || format!("{} from offset {from_offset} on", describe(topic, queue));
-            let wrong = |cause: &str| ReadError {
-                what: what(),
-                cause: cause.to_owned(),
-                kind: FailureKind::Unknown,
-            };
+            let wrong =
+                |cause: &str| ReadError { what: what(), cause: cause.to_owned(), kind: FailureKind::Unknown };
             if tag.is_some_and(|tag| tag.is_empty() || tag == "*" || tag.contains("||")) {
                 return Err(wrong("the tag must be one tag: not empty, not *, without ||"));
             }
             let address = self.address(topic, queue).await?;
             let request = pull_request(topic, queue, tag, from_offset, limit);
             let client = self.client(&what()).await?;
-            let pull = client
-                .handle
-                .pull_outcome_from_broker(&address.broker, request, self.timeout_ms());
+            let pull = client.handle.pull_outcome_from_broker(&address.broker, request, self.timeout_ms());
             let outcome = self.answer(&what(), &client, pull).await?;
             let empty = Page {
                 messages: Vec::new(),
@@ -395,22 +345,12 @@ impl Reader for RocketMqReader {
             let found = outcome.into_messages().unwrap_or_default();
             // The client stops at a message that it cannot decode and says nothing; so the next pull begins right
             // after the last one that we have, and a pull that brings none is an error.
-            let last = found
-                .last()
-                .ok_or_else(|| wrong("the message there cannot be decoded"))?;
+            let last = found.last().ok_or_else(|| wrong("the message there cannot be decoded"))?;
             let next_offset = offset(last.queue_offset()) + 1;
             // The broker filters by the hash of the tag, which different tags can share.
             let wanted = |message: &StoredMessage| tag.is_none_or(|tag| message.tag == tag);
-            let messages = found
-                .iter()
-                .map(|message| stored(message, queue))
-                .filter(wanted)
-                .collect();
-            Ok(Page {
-                messages,
-                next_offset,
-                ..empty
-            })
+            let messages = found.iter().map(|message| stored(message, queue)).filter(wanted).collect();
+            Ok(Page { messages, next_offset, ..empty })
         })
     }
 }
@@ -444,18 +384,12 @@ fn pull_request(
 }
 
 fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
-    let properties: BTreeMap<String, String> = message
-        .properties()
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect();
+    let properties: BTreeMap<String, String> =
+        message.properties().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     StoredMessage {
         topic: message.topic().to_string(),
         tag: message.get_tags().map(|tag| tag.to_string()).unwrap_or_default(),
-        keys: message
-            .get_keys()
-            .map(|keys| keys.to_string())
-            .unwrap_or_default(),
+        keys: message.get_keys().map(|keys| keys.to_string()).unwrap_or_default(),
         queue: queue.clone(),
         queue_offset: offset(message.queue_offset()),
         stored_ms: offset(message.store_timestamp()),
@@ -475,11 +409,7 @@ fn behind(what: &str, address: &Address, page: &Page) -> ReadError {
 }
 
 fn failed(what: &str, kind: FailureKind, cause: String) -> ReadError {
-    ReadError {
-        what: what.to_owned(),
-        cause,
-        kind,
-    }
+    ReadError { what: what.to_owned(), cause, kind }
 }
 
 fn client_queue(topic: &str, queue: &QueueName) -> MessageQueue {

@@ -111,11 +111,7 @@ impl Book {
         };
         let messages = lost.messages.min(lane.depth.messages);
         let emptied = messages == lane.depth.messages;
-        let bytes = if emptied {
-            lane.depth.bytes
-        } else {
-            lost.bytes.min(lane.depth.bytes)
-        };
+        let bytes = if emptied { lane.depth.bytes } else { lost.bytes.min(lane.depth.bytes) };
         lane.depth.messages -= messages;
         lane.depth.bytes -= bytes;
         self.total.messages = self.total.messages.saturating_sub(messages);
@@ -142,10 +138,7 @@ impl Book {
     /// The caller of a take went away before it had the rows.
     pub(super) fn give_back(&mut self, topic: &Arc<str>, rows: impl Iterator<Item = RowKey>) {
         for row in rows {
-            let key = LaneKey {
-                topic: topic.clone(),
-                slot: row.slot,
-            };
+            let key = LaneKey { topic: topic.clone(), slot: row.slot };
             if let Some(lane) = self.lanes.get_mut(&key)
                 && lane.lent.remove(&row.number).is_some()
             {
@@ -163,17 +156,10 @@ impl Book {
     }
 
     fn remove_of_lane(&mut self, topic: &Arc<str>, rows: &[RowKey]) -> Option<DiskRemoval> {
-        let key = LaneKey {
-            topic: topic.clone(),
-            slot: rows.first()?.slot,
-        };
+        let key = LaneKey { topic: topic.clone(), slot: rows.first()?.slot };
         let lane = self.lanes.get_mut(&key)?;
-        let mut removal = DiskRemoval {
-            lane: lane.id,
-            runs: Vec::new(),
-            set_aside: Vec::new(),
-            lost: Depth::default(),
-        };
+        let mut removal =
+            DiskRemoval { lane: lane.id, runs: Vec::new(), set_aside: Vec::new(), lost: Depth::default() };
         for row in rows {
             if let Some(bytes) = lane.lent.remove(&row.number) {
                 if row.number >= lane.lend_from {

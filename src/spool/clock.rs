@@ -15,11 +15,7 @@ impl SpoolClock {
     /// Goes on from the time that the file remembers.
     pub(super) fn resume(clock: Arc<dyn Clock>, before_ms: i64) -> Self {
         let opened = clock.monotonic();
-        Self {
-            clock,
-            opened,
-            before_ms,
-        }
+        Self { clock, opened, before_ms }
     }
 
     pub(super) fn running_ms(&self) -> i64 {

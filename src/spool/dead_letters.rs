@@ -67,10 +67,7 @@ impl LocalDeadLetters {
     pub fn open(path: &Path, max_bytes: u64) -> Result<Self, OpenError> {
         storage::finish_salvage(path).map_err(|error| io_failed(path, &error))?;
         let connection = match open(path) {
-            Err(OpenError::Failed {
-                error: StorageError::Corrupt(reason),
-                ..
-            }) => {
+            Err(OpenError::Failed { error: StorageError::Corrupt(reason), .. }) => {
                 set_aside(path, &reason)?;
                 open(path)?
             }
@@ -245,17 +242,11 @@ fn open(path: &Path) -> Result<Connection, OpenError> {
 }
 
 fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
-    OpenError::Failed {
-        path: path.to_owned(),
-        error: StorageError::of(error, path),
-    }
+    OpenError::Failed { path: path.to_owned(), error: StorageError::of(error, path) }
 }
 
 fn io_failed(path: &Path, error: &std::io::Error) -> OpenError {
-    OpenError::Failed {
-        path: path.to_owned(),
-        error: StorageError::Io(error.to_string()),
-    }
+    OpenError::Failed { path: path.to_owned(), error: StorageError::Io(error.to_string()) }
 }
 
 /// Copies what is readable of a damaged file into a new one, which takes its place.
@@ -296,9 +287,7 @@ fn copy(from: &Path, target: &mut Connection) -> rusqlite::Result<u64> {
     let mut copied = 0;
     for number in found.into_keys() {
         let select = format!("SELECT {COLUMNS} FROM letters WHERE letter = ?1");
-        let letter = old
-            .prepare_cached(&select)
-            .and_then(|mut one| one.query_row([number], read));
+        let letter = old.prepare_cached(&select).and_then(|mut one| one.query_row([number], read));
         if let Ok(buried) = letter
             && !buried.damaged
         {
@@ -313,11 +302,8 @@ fn copy(from: &Path, target: &mut Connection) -> rusqlite::Result<u64> {
 
 fn letter_bytes(letter: &DeadLetter) -> u64 {
     const OVERHEAD_BYTES: usize = 128;
-    let properties: usize = letter
-        .user_properties
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 8)
-        .sum();
+    let properties: usize =
+        letter.user_properties.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
     let texts = letter.id.len() + letter.detail.len() + letter.mqtt_topic.len() + letter.rocketmq_topic.len();
     (letter.payload.len() + properties + texts + OVERHEAD_BYTES) as u64
 }

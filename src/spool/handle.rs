@@ -36,12 +36,7 @@ pub struct SqliteSpool {
 impl SqliteSpool {
     /// Waits until what was asked is done and the file is closed. Without it that happens soon after the drop.
     pub fn close(self) {
-        let Self {
-            requests,
-            reads,
-            threads,
-            ..
-        } = self;
+        let Self { requests, reads, threads, .. } = self;
         drop(requests);
         drop(reads);
         for thread in threads {
@@ -101,15 +96,7 @@ impl Overflow for SqliteSpool {
                 return Err(SpoolError::Poisoned(reason.to_owned()));
             }
             let (reply, answer) = oneshot::channel();
-            let append = Append {
-                topic,
-                messages,
-                bytes,
-                lent,
-                share_of_topic,
-                reply,
-                _place: place,
-            };
+            let append = Append { topic, messages, bytes, lent, share_of_topic, reply, _place: place };
             let sent = requests.send(Request::Append(append));
             sent.map_err(|_| ended(&request_shared))?;
             Ok(answer)
@@ -132,10 +119,7 @@ impl Overflow for SqliteSpool {
             let read = Read::Take {
                 topic,
                 slots,
-                limits: TakeLimits {
-                    messages: max_messages,
-                    bytes: max_bytes,
-                },
+                limits: TakeLimits { messages: max_messages, bytes: max_bytes },
                 reply,
                 _place: place,
             };
@@ -152,12 +136,7 @@ impl Overflow for SqliteSpool {
             let size = u32::try_from(rows.len() / 64 + 1).map_or(QUEUE_KIB, |size| size.min(QUEUE_KIB));
             let place = place(queue, size).await?;
             let (reply, answer) = oneshot::channel();
-            let remove = Request::Remove {
-                topic,
-                rows,
-                reply,
-                _place: place,
-            };
+            let remove = Request::Remove { topic, rows, reply, _place: place };
             requests.send(remove).map_err(|_| ended(&request_shared))?;
             Ok(answer)
         };
@@ -182,13 +161,7 @@ impl Overflow for SqliteSpool {
         let request = async move {
             let place = place(queue, 1).await?;
             let (reply, answer) = oneshot::channel();
-            let read = Read::Newest {
-                lane,
-                before,
-                limit,
-                reply,
-                _place: place,
-            };
+            let read = Read::Newest { lane, before, limit, reply, _place: place };
             reads.send(read).map_err(|_| ended(&request_shared))?;
             Ok(answer)
         };

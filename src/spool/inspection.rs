@@ -42,11 +42,7 @@ impl SpoolInspection {
             connection.execute_batch("BEGIN")?;
             let topics = topics(&connection)?;
             let damaged: i64 = connection.query_row("SELECT count(*) FROM damaged", [], |row| row.get(0))?;
-            Ok(Self {
-                topics,
-                damaged: damaged.max(0) as u64,
-                file_bytes: metadata.len(),
-            })
+            Ok(Self { topics, damaged: damaged.max(0) as u64, file_bytes: metadata.len() })
         };
         read().map_err(|error| OpenError::Failed {
             path: path.to_owned(),

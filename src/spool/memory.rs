@@ -43,10 +43,7 @@ pub struct MemorySpool {
 impl MemorySpool {
     /// The same disk, as the next process finds it.
     pub fn reopen(&self) -> Self {
-        Self {
-            disk: self.disk.clone(),
-            ..Self::default()
-        }
+        Self { disk: self.disk.clone(), ..Self::default() }
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -57,9 +54,7 @@ impl MemorySpool {
     pub fn rows(&self) -> Vec<(LaneKey, SpoolMessage)> {
         let disk = self.disk();
         let lanes = disk.rows.iter();
-        lanes
-            .flat_map(|(lane, rows)| rows.values().map(|row| (lane.clone(), row.clone())))
-            .collect()
+        lanes.flat_map(|(lane, rows)| rows.values().map(|row| (lane.clone(), row.clone()))).collect()
     }
 
     /// Out of use from now on, without having been asked for anything.
@@ -81,11 +76,7 @@ impl MemorySpool {
     }
 
     fn handle(&self) -> Self {
-        Self {
-            disk: self.disk.clone(),
-            lent: self.lent.clone(),
-            poisoned: self.poisoned.clone(),
-        }
+        Self { disk: self.disk.clone(), lent: self.lent.clone(), poisoned: self.poisoned.clone() }
     }
 
     fn write(
@@ -109,10 +100,7 @@ impl MemorySpool {
         for (position, message) in messages.into_iter().enumerate() {
             disk.next += 1;
             let (number, slot) = (disk.next, message.slot);
-            let lane = LaneKey {
-                topic: topic.clone(),
-                slot,
-            };
+            let lane = LaneKey { topic: topic.clone(), slot };
             if position < lent {
                 self.lent().insert((lane.clone(), number));
             }
@@ -139,10 +127,7 @@ impl MemorySpool {
                     return taken;
                 }
                 lent.insert((lane.clone(), *number));
-                let row = RowKey {
-                    slot: lane.slot,
-                    number: *number,
-                };
+                let row = RowKey { slot: lane.slot, number: *number };
                 taken.rows.push((row, message.clone()));
             }
         }
@@ -190,10 +175,7 @@ impl Overflow for MemorySpool {
             }
             let mut disk = spool.disk();
             for row in rows {
-                let lane = LaneKey {
-                    topic: topic.clone(),
-                    slot: row.slot,
-                };
+                let lane = LaneKey { topic: topic.clone(), slot: row.slot };
                 if let Some(rows) = disk.rows.get_mut(&lane) {
                     rows.remove(&row.number);
                 }
@@ -205,9 +187,7 @@ impl Overflow for MemorySpool {
     fn lanes(&self) -> BoxFuture<'static, Result<Vec<(LaneKey, Depth)>, SpoolError>> {
         let disk = self.disk();
         let lanes = disk.rows.iter().filter(|(_, rows)| !rows.is_empty());
-        let lanes = lanes
-            .map(|(lane, rows)| (lane.clone(), depth_of(rows.values())))
-            .collect();
+        let lanes = lanes.map(|(lane, rows)| (lane.clone(), depth_of(rows.values()))).collect();
         Box::pin(std::future::ready(Ok(lanes)))
     }
 
@@ -223,10 +203,7 @@ impl Overflow for MemorySpool {
             .filter(|(number, _)| before.is_none_or(|before| **number < before))
             .take(limit)
             .map(|(number, message)| {
-                let row = RowKey {
-                    slot: lane.slot,
-                    number: *number,
-                };
+                let row = RowKey { slot: lane.slot, number: *number };
                 (row, message.clone())
             })
             .collect();
@@ -249,10 +226,7 @@ impl Overflow for MemorySpool {
     }
 
     fn poisoned(&self) -> Option<String> {
-        self.poisoned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

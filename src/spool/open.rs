@@ -52,10 +52,7 @@ impl SqliteSpool {
         storage::finish_salvage(&settings.path).map_err(|error| salvage::failed(&settings.path, &error))?;
         let mut salvaged = None;
         let opened = match open(file) {
-            Err(OpenError::Failed {
-                error: StorageError::Corrupt(reason),
-                ..
-            }) => {
+            Err(OpenError::Failed { error: StorageError::Corrupt(reason), .. }) => {
                 salvaged = Some(salvage::run(&settings.path, &reason)?);
                 open(file)?
             }
@@ -68,20 +65,14 @@ impl SqliteSpool {
                  set data_dir to a disk"
             );
         }
-        let report = OpenReport {
-            depth: opened.book.depth(),
-            salvaged,
-        };
+        let report = OpenReport { depth: opened.book.depth(), salvaged };
         let spool = start(settings, clock, opened, before_commit)?;
         Ok((spool, report))
     }
 }
 
 fn open(file: &LocalFile) -> Result<Opened, OpenError> {
-    let failed = |error| OpenError::Failed {
-        path: file.path.clone(),
-        error,
-    };
+    let failed = |error| OpenError::Failed { path: file.path.clone(), error };
     salvage::refuse_emptied(&file.path).map_err(failed)?;
     let connection = file.open()?;
     load(connection, file).map_err(|error| failed(StorageError::of(&error, &file.path)))
@@ -102,11 +93,7 @@ fn load(connection: Connection, file: &LocalFile) -> rusqlite::Result<Opened> {
             tracing::warn!(path = %file.path.display(), %error, "the empty spool could not give its space back");
         }
     }
-    Ok(Opened {
-        connection,
-        book,
-        running_ms,
-    })
+    Ok(Opened { connection, book, running_ms })
 }
 
 /// The lanes of a file, each with sound counters.
@@ -121,17 +108,11 @@ pub(super) fn read_lanes(connection: &Connection) -> rusqlite::Result<Vec<(LaneK
                 Err(rusqlite::Error::IntegralValueOutOfRange(column, value))
             }
         };
-        let key = LaneKey {
-            topic: row.get::<_, String>(1)?.into(),
-            slot: row.get(2)?,
-        };
+        let key = LaneKey { topic: row.get::<_, String>(1)?.into(), slot: row.get(2)? };
         let lane = Lane {
             id: below(schema::LANES, 0)? as i64,
             next: below(schema::NUMBERS, 3)?,
-            depth: Depth {
-                messages: below(schema::NUMBERS, 4)?,
-                bytes: below(MAX_BYTES, 5)?,
-            },
+            depth: Depth { messages: below(schema::NUMBERS, 4)?, bytes: below(MAX_BYTES, 5)? },
             ..Lane::default()
         };
         Ok((key, lane))
@@ -189,9 +170,7 @@ fn start(
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
         let thread = thread::Builder::new().name(name.to_owned());
         let shared = shared.clone();
-        thread
-            .spawn(move || shared.live(run))
-            .map_err(|error| SpoolOpenError::Thread(error.to_string()))
+        thread.spawn(move || shared.live(run)).map_err(|error| SpoolOpenError::Thread(error.to_string()))
     };
     let threads = vec![
         spawn("spool-reader", Box::new(move || reader.run(&to_read)))?,

@@ -88,24 +88,12 @@ impl Reader {
     pub(super) fn run(mut self, reads: &Receiver<Read>) {
         while let Ok(read) = reads.recv() {
             match read {
-                Read::Take {
-                    topic,
-                    slots,
-                    limits,
-                    reply,
-                    ..
-                } => {
+                Read::Take { topic, slots, limits, reply, .. } => {
                     let answer = self.take(&topic, &slots, &limits);
                     // If nobody waits any more, `Lent` gives the rows back.
                     let _ = reply.send(answer.map(|taken| Lent::new(topic, taken, self.shared.clone())));
                 }
-                Read::Newest {
-                    lane,
-                    before,
-                    limit,
-                    reply,
-                    ..
-                } => {
+                Read::Newest { lane, before, limit, reply, .. } => {
                     let newest = self.newest(&lane, before, limit);
                     let _ = reply.send(newest.map_err(|error| self.failed(&error)));
                 }
@@ -165,18 +153,10 @@ impl Reader {
 
     fn open_lanes(&self, topic: &Arc<str>, slots: &[u8]) -> Vec<Open> {
         let book = self.shared.book();
-        let keys = slots.iter().map(|slot| LaneKey {
-            topic: topic.clone(),
-            slot: *slot,
-        });
+        let keys = slots.iter().map(|slot| LaneKey { topic: topic.clone(), slot: *slot });
         keys.filter_map(|key| {
             let lane = book.lane(&key).filter(|lane| lane.waiting() > 0)?;
-            Some(Open {
-                id: lane.id,
-                from: lane.lend_from,
-                next: lane.next,
-                key,
-            })
+            Some(Open { id: lane.id, from: lane.lend_from, next: lane.next, key })
         })
         .collect()
     }
@@ -235,17 +215,12 @@ impl Reader {
             "{} WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT 1",
             row::SELECT
         ))?;
-        let passed = self
-            .shared
-            .book()
-            .lane(&lane.key)
-            .map_or(lane.from, |known| known.lend_from);
+        let passed = self.shared.book().lane(&lane.key).map_or(lane.from, |known| known.lend_from);
         let mut number = passed;
         let mut met = 0;
         while number < lane.next && met < quota {
-            let found = one.query_row([position(lane.id, number), lane.end()], |row| {
-                row::read(&lane.key, row)
-            });
+            let found =
+                one.query_row([position(lane.id, number), lane.end()], |row| row::read(&lane.key, row));
             match found.optional() {
                 Ok(Some(found)) => {
                     number = found.number + 1;
@@ -278,10 +253,7 @@ impl Reader {
         }
         let average = known.map_or(0, |known| known.depth.bytes / known.depth.messages.max(1));
         let Some(stored) = read.stored else {
-            let lost = Depth {
-                messages: 1,
-                bytes: average,
-            };
+            let lost = Depth { messages: 1, bytes: average };
             gathered.taken.damaged += 1;
             gathered.removal(lane.id, lost).set_aside.push(read.number);
             book.pass(&lane.key, read.number + 1);
@@ -289,10 +261,7 @@ impl Reader {
             return true;
         };
         if self.is_expired(stored.times.age_clock_ms) {
-            let lost = Depth {
-                messages: 1,
-                bytes: stored.bytes,
-            };
+            let lost = Depth { messages: 1, bytes: stored.bytes };
             gathered.taken.expired += 1;
             extend(&mut gathered.removal(lane.id, lost).runs, read.number);
             book.pass(&lane.key, read.number + 1);
@@ -307,10 +276,7 @@ impl Reader {
         gathered.bytes += size;
         book.lend(&lane.key, read.number, stored.bytes);
         book.pass(&lane.key, read.number + 1);
-        let key = RowKey {
-            slot: lane.key.slot,
-            number: read.number,
-        };
+        let key = RowKey { slot: lane.key.slot, number: read.number };
         gathered.taken.rows.push((key, stored.message));
         true
     }
@@ -326,10 +292,7 @@ impl Reader {
         if known.next != lane.next || known.waiting() == 0 {
             return;
         }
-        let lost = Depth {
-            messages: known.waiting(),
-            bytes: known.waiting_bytes(),
-        };
+        let lost = Depth { messages: known.waiting(), bytes: known.waiting_bytes() };
         gathered.taken.damaged += lost.messages;
         gathered.removal(lane.id, lost);
         book.lost(&lane.key, lost);
@@ -337,8 +300,7 @@ impl Reader {
 
     fn is_expired(&self, age_clock_ms: i64) -> bool {
         let age = self.clock.running_ms().saturating_sub(age_clock_ms).max(0) as u64;
-        self.max_age
-            .is_some_and(|limit| u128::from(age) > limit.as_millis())
+        self.max_age.is_some_and(|limit| u128::from(age) > limit.as_millis())
     }
 
     fn newest(&self, lane: &LaneKey, before: Option<u64>, limit: usize) -> rusqlite::Result<Newest> {
@@ -354,10 +316,7 @@ impl Reader {
         let mut newest = Vec::new();
         while let Some(row) = rows.next()? {
             let read = row::read(lane, row)?;
-            let key = RowKey {
-                slot: lane.slot,
-                number: read.number,
-            };
+            let key = RowKey { slot: lane.slot, number: read.number };
             newest.extend(read.stored.map(|stored| (key, stored.message)));
         }
         Ok(newest)

@@ -45,9 +45,8 @@ pub(super) fn row_bytes(message: &OutgoingMessage) -> u64 {
     // The JSON of a property: brackets, quotes and commas.
     const JSON_BYTES: usize = 8;
     let properties = message.properties.iter();
-    let properties: usize = properties
-        .map(|(name, value)| JSON_BYTES + json_bytes(name) + json_bytes(value))
-        .sum();
+    let properties: usize =
+        properties.map(|(name, value)| JSON_BYTES + json_bytes(name) + json_bytes(value)).sum();
     (ROW_OVERHEAD_BYTES + message.tag.len() + message.keys.len() + properties + message.body.len()) as u64
 }
 
@@ -101,10 +100,7 @@ pub(super) fn insert(
 /// Reads a row of this lane and proves it.
 pub(super) fn read(key: &LaneKey, row: &Row<'_>) -> rusqlite::Result<ReadRow> {
     let number = row.get::<_, i64>(0)? as u64;
-    Ok(ReadRow {
-        number,
-        stored: prove(key, number, row)?,
-    })
+    Ok(ReadRow { number, stored: prove(key, number, row)? })
 }
 
 fn prove(key: &LaneKey, number: u64, row: &Row<'_>) -> rusqlite::Result<Option<StoredRow>> {
@@ -138,26 +134,12 @@ fn prove(key: &LaneKey, number: u64, row: &Row<'_>) -> rusqlite::Result<Option<S
     else {
         return Ok(None);
     };
-    let columns = Columns {
-        kind,
-        tag,
-        keys,
-        properties,
-        body,
-        bytes,
-    };
-    let times = RowTimes {
-        spooled_ms,
-        age_clock_ms,
-    };
+    let columns = Columns { kind, tag, keys, properties, body, bytes };
+    let times = RowTimes { spooled_ms, age_clock_ms };
     if i64::from(columns.checksum(key, number, times)) != crc {
         return Ok(None);
     }
-    Ok(columns.message(key.slot).map(|message| StoredRow {
-        message,
-        bytes: bytes as u64,
-        times,
-    }))
+    Ok(columns.message(key.slot).map(|message| StoredRow { message, bytes: bytes as u64, times }))
 }
 
 struct Columns<'a> {
@@ -179,13 +161,7 @@ impl Columns<'_> {
             hasher.update(part);
         }
         let number = number as i64;
-        for value in [
-            i64::from(key.slot),
-            number,
-            self.bytes,
-            times.spooled_ms,
-            times.age_clock_ms,
-        ] {
+        for value in [i64::from(key.slot), number, self.bytes, times.spooled_ms, times.age_clock_ms] {
             hasher.update(&value.to_le_bytes());
         }
         hasher.finalize()
@@ -193,9 +169,7 @@ impl Columns<'_> {
 
     fn message(&self, slot: u8) -> Option<SpoolMessage> {
         let properties: Vec<(String, String)> = serde_json::from_str(self.properties).ok()?;
-        let properties = properties
-            .into_iter()
-            .map(|(name, value)| (Cow::Owned(name), value));
+        let properties = properties.into_iter().map(|(name, value)| (Cow::Owned(name), value));
         Some(SpoolMessage {
             slot,
             kind: Kind::from_name(self.kind),

@@ -20,9 +20,7 @@ const CHUNK: u64 = 10_000;
 pub(super) fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     if path.exists() && length(path) == 0 && length(&beside(path, "-wal")) > 0 {
-        return Err(StorageError::Corrupt(
-            "the file is empty and its log is not".to_owned(),
-        ));
+        return Err(StorageError::Corrupt("the file is empty and its log is not".to_owned()));
     }
     Ok(())
 }
@@ -41,18 +39,11 @@ pub(super) fn run(path: &Path, reason: &str) -> Result<Salvage, SpoolOpenError> 
         reason,
         "the spool was damaged: what is readable is in a new file; keep the old one, it may hold acknowledged messages"
     );
-    Ok(Salvage {
-        set_aside,
-        rows,
-        missing,
-    })
+    Ok(Salvage { set_aside, rows, missing })
 }
 
 pub(super) fn failed(path: &Path, error: &io::Error) -> SpoolOpenError {
-    SpoolOpenError::Salvage {
-        path: path.to_owned(),
-        error: StorageError::Io(error.to_string()),
-    }
+    SpoolOpenError::Salvage { path: path.to_owned(), error: StorageError::Io(error.to_string()) }
 }
 
 /// Copies what is readable; returns the number of rows, and of those that should have been there.
@@ -67,11 +58,7 @@ fn copy(from: &Path, to: &Path) -> Result<(u64, Option<u64>), SpoolOpenError> {
     match old {
         Ok((lanes, old)) => {
             let expected: u64 = lanes.iter().map(|(_, lane)| lane.depth.messages).sum();
-            let mut copier = Copier {
-                old: &old,
-                target: &target,
-                rows: 0,
-            };
+            let mut copier = Copier { old: &old, target: &target, rows: 0 };
             copier.copy(&lanes).map_err(sql_failed)?;
             counts = (copier.rows, Some(expected.saturating_sub(copier.rows)));
         }
@@ -91,19 +78,14 @@ struct Copier<'a> {
 impl Copier<'_> {
     fn copy(&mut self, lanes: &[(LaneKey, Lane)]) -> rusqlite::Result<()> {
         self.target.execute_batch("BEGIN")?;
-        if let Ok(running_ms) = self
-            .old
-            .query_row("SELECT running_ms FROM spool_clock", [], |row| {
-                row.get::<_, i64>(0)
-            })
+        if let Ok(running_ms) =
+            self.old.query_row("SELECT running_ms FROM spool_clock", [], |row| row.get::<_, i64>(0))
         {
-            self.target
-                .execute("UPDATE spool_clock SET running_ms = ?1", [running_ms])?;
+            self.target.execute("UPDATE spool_clock SET running_ms = ?1", [running_ms])?;
         }
         for (key, lane) in lanes {
             let insert = "INSERT INTO lanes VALUES(?1, ?2, ?3, ?4, 0, 0)";
-            self.target
-                .execute(insert, params![lane.id, &*key.topic, key.slot, lane.next as i64])?;
+            self.target.execute(insert, params![lane.id, &*key.topic, key.slot, lane.next as i64])?;
             self.copy_lane(key, lane)?;
             self.target.execute(
                 "UPDATE lanes SET (messages, bytes) =
@@ -117,10 +99,8 @@ impl Copier<'_> {
 
     /// The next row from `number` on; over an unreadable place it is tried number by number.
     fn copy_lane(&mut self, key: &LaneKey, lane: &Lane) -> rusqlite::Result<()> {
-        let select = format!(
-            "{} WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT 1",
-            row::SELECT
-        );
+        let select =
+            format!("{} WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT 1", row::SELECT);
         let exact = format!("{} WHERE position = ?1 AND position < ?2", row::SELECT);
         let mut number = 0;
         while number < lane.next {
@@ -151,9 +131,8 @@ impl Copier<'_> {
         number: u64,
     ) -> rusqlite::Result<Option<ReadRow>> {
         let mut statement = self.old.prepare_cached(select)?;
-        let found = statement.query_row([position(lane.id, number), position(lane.id, lane.next)], |row| {
-            row::read(key, row)
-        });
+        let found = statement
+            .query_row([position(lane.id, number), position(lane.id, lane.next)], |row| row::read(key, row));
         found.optional()
     }
 

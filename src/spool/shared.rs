@@ -18,10 +18,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(book: Book) -> Self {
-        Self {
-            book: Mutex::new(book),
-            ..Self::default()
-        }
+        Self { book: Mutex::new(book), ..Self::default() }
     }
 
     /// Held while rows are chosen to be lent, or to be dropped, so that no row is both.

@@ -68,10 +68,7 @@ impl<'a> Stage<'a> {
             transaction,
             shared,
             limits,
-            times: RowTimes {
-                spooled_ms: clock.wall_ms(),
-                age_clock_ms: clock.running_ms(),
-            },
+            times: RowTimes { spooled_ms: clock.wall_ms(), age_clock_ms: clock.running_ms() },
             lanes: BTreeMap::new(),
             gained: Depth::default(),
             dropped: Depth::default(),
@@ -107,10 +104,7 @@ impl<'a> Stage<'a> {
 
     /// Writes what the limits allow. The inner error is the answer to this request alone.
     pub(super) fn append(&mut self, append: &Append) -> rusqlite::Result<Result<Appended, SpoolError>> {
-        let more = Depth {
-            messages: append.messages.len() as u64,
-            bytes: append.bytes,
-        };
+        let more = Depth { messages: append.messages.len() as u64, bytes: append.bytes };
         if append.share_of_topic && !self.topic_has_room(&append.topic, more.bytes) {
             return Ok(Err(SpoolError::TopicShare));
         }
@@ -123,8 +117,7 @@ impl<'a> Stage<'a> {
             }
             WhenFull::DropNewest => {
                 let low = self.disk_is_low.is_some();
-                self.write(append, |stage, more| !low && stage.why_full(more).is_none())
-                    .map(Ok)
+                self.write(append, |stage, more| !low && stage.why_full(more).is_none()).map(Ok)
             }
             WhenFull::DropOldest => self.append_and_drop(append, more),
         }
@@ -156,23 +149,14 @@ impl<'a> Stage<'a> {
     fn write(&mut self, append: &Append, fits: impl Fn(&Self, Depth) -> bool) -> rusqlite::Result<Appended> {
         let mut appended = Appended::default();
         for (position, message) in append.messages.iter().enumerate() {
-            let more = Depth {
-                messages: 1,
-                bytes: row::row_bytes(&message.message),
-            };
+            let more = Depth { messages: 1, bytes: row::row_bytes(&message.message) };
             if !fits(self, more) {
                 appended.rows.push(Row::Dropped);
                 continue;
             }
-            let key = LaneKey {
-                topic: append.topic.clone(),
-                slot: message.slot,
-            };
+            let key = LaneKey { topic: append.topic.clone(), slot: message.slot };
             let number = self.insert(key, message, more, position < append.lent)?;
-            appended.rows.push(Row::Written(RowKey {
-                slot: message.slot,
-                number,
-            }));
+            appended.rows.push(Row::Written(RowKey { slot: message.slot, number }));
         }
         Ok(appended)
     }
@@ -241,10 +225,7 @@ impl<'a> Stage<'a> {
                 break;
             };
             delete(&self.transaction, lane.id, (head.number, head.number))?;
-            let row = Depth {
-                messages: 1,
-                bytes: head.bytes,
-            };
+            let row = Depth { messages: 1, bytes: head.bytes };
             lane.dropped_below = head.number + 1;
             add(&mut lane.dropped, row);
             add(&mut self.dropped, row);
@@ -261,9 +242,7 @@ impl<'a> Stage<'a> {
         let lanes: Vec<(LaneKey, i64, u64)> = {
             let book = self.shared.book();
             let waiting = book.lanes().filter(|(_, lane)| lane.waiting() > 0);
-            waiting
-                .map(|(key, lane)| (key.clone(), lane.id, lane.lend_from))
-                .collect()
+            waiting.map(|(key, lane)| (key.clone(), lane.id, lane.lend_from)).collect()
         };
         let mut heads = BinaryHeap::with_capacity(lanes.len());
         for (key, id, from) in lanes {
@@ -289,21 +268,12 @@ impl<'a> Stage<'a> {
                 return Ok(None);
             };
             let number = number as u64;
-            let is_lent = self
-                .shared
-                .book()
-                .lane(&key)
-                .is_some_and(|lane| lane.lent.contains_key(&number));
+            let is_lent = self.shared.book().lane(&key).is_some_and(|lane| lane.lent.contains_key(&number));
             if is_lent {
                 from = number + 1;
                 continue;
             }
-            return Ok(Some(Head {
-                age_clock_ms,
-                number,
-                bytes: bytes.max(0) as u64,
-                key,
-            }));
+            return Ok(Some(Head { age_clock_ms, number, bytes: bytes.max(0) as u64, key }));
         }
     }
 
@@ -326,9 +296,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) fn write_clock(&self, running_ms: i64) -> rusqlite::Result<()> {
-        self.transaction
-            .prepare_cached("UPDATE spool_clock SET running_ms = ?1")?
-            .execute([running_ms])?;
+        self.transaction.prepare_cached("UPDATE spool_clock SET running_ms = ?1")?.execute([running_ms])?;
         Ok(())
     }
 

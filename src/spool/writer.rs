@@ -112,9 +112,7 @@ impl Writer {
                     bytes += append.bytes;
                     appends.push(append);
                 }
-                Request::Remove {
-                    topic, rows, reply, ..
-                } => {
+                Request::Remove { topic, rows, reply, .. } => {
                     self.pending.extend(self.shared.book().remove(&topic, rows));
                     removed.push(reply);
                 }
@@ -188,10 +186,7 @@ impl Writer {
             let answer = match result {
                 Ok(mut answers) => answers.pop().unwrap_or_else(|| Ok(Appended::default())),
                 Err(StorageError::Full(_)) if self.limits.when_full() == WhenFull::DropNewest => {
-                    Ok(Appended {
-                        rows: vec![Row::Dropped; append.messages.len()],
-                        dropped_oldest: 0,
-                    })
+                    Ok(Appended { rows: vec![Row::Dropped; append.messages.len()], dropped_oldest: 0 })
                 }
                 Err(StorageError::Full(reason) | StorageError::Busy(reason)) => Err(SpoolError::Full(reason)),
                 Err(error @ (StorageError::Io(_) | StorageError::Corrupt(_))) => Err(self.poison(&error)),
@@ -285,9 +280,7 @@ impl Writer {
         // The age of the rows may lack the last moments; nothing else hangs on it.
         let _ = self.commit(&[], 0);
         let running_ms = self.clock.running_ms();
-        let _ = self
-            .connection
-            .execute("UPDATE spool_clock SET running_ms = ?1", [running_ms]);
+        let _ = self.connection.execute("UPDATE spool_clock SET running_ms = ?1", [running_ms]);
     }
 }
 

@@ -14,10 +14,7 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 pub fn lives_in_memory(path: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the type of f_type differs between platforms"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "the type of f_type differs between platforms")]
     rustix::fs::statfs(path).is_ok_and(|status| [TMPFS, RAMFS].contains(&(status.f_type as i64)))
 }
 

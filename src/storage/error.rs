@@ -60,12 +60,8 @@ impl StorageError {
 /// SQLite reports ENOSPC as SQLITE_FULL where it writes pages, but not where it grows the index of the WAL, nor EDQUOT.
 /// A failed fsync is never counted here: what it should have written may be gone from the page cache.
 fn lacks_space(extended_code: i32, path: &Path) -> bool {
-    let may_lack_space = [
-        ffi::SQLITE_IOERR_WRITE,
-        ffi::SQLITE_IOERR_SHMSIZE,
-        ffi::SQLITE_IOERR_SHMMAP,
-    ]
-    .contains(&extended_code);
+    let may_lack_space = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP]
+        .contains(&extended_code);
     let folder = path.parent().unwrap_or(path);
     may_lack_space && disk::free_bytes(folder).is_ok_and(|free| free < NO_SPACE_BYTES)
 }

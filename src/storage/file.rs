@@ -90,12 +90,8 @@ impl LocalFile {
     }
 
     fn make(&self) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&self.path)?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&self.path)?;
         // SQLite gives the log the mode of the file.
         file.set_permissions(Permissions::from_mode(0o600))
     }
@@ -128,10 +124,7 @@ impl LocalFile {
     }
 
     fn failed(&self, error: &rusqlite::Error) -> OpenError {
-        OpenError::Failed {
-            path: self.path.clone(),
-            error: StorageError::of(error, &self.path),
-        }
+        OpenError::Failed { path: self.path.clone(), error: StorageError::of(error, &self.path) }
     }
 }
 
@@ -153,15 +146,11 @@ pub fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
 /// Moves the write-ahead log into the file if it is long; waits for no reader.
 pub fn checkpoint_if_due(connection: &Connection) -> rusqlite::Result<()> {
     let counts = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?);
-    let waiting = connection
-        .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
-        .query_row([], counts)?;
+    let waiting = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], counts)?;
     if waiting < CHECKPOINT_PAGES {
         return Ok(());
     }
-    connection
-        .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
-        .query_row([], |_| Ok(()))
+    connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
 
 /// The path with something added to its name: SQLite's own `-wal` and `-shm`, or ours.

@@ -25,10 +25,7 @@ pub fn finish_salvage(path: &Path) -> io::Result<()> {
     if path.exists() {
         return remove(&new);
     }
-    let kept = (1..)
-        .map(|n| aside(path, n))
-        .take_while(|kept| kept.exists())
-        .last();
+    let kept = (1..).map(|n| aside(path, n)).take_while(|kept| kept.exists()).last();
     move_into_place(path, kept.as_deref().unwrap_or(&aside(path, 1)))
 }
 

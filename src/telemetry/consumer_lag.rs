@@ -30,9 +30,7 @@ impl ConsumerLag {
     /// `None` = not known: the last number would be taken for the present one.
     pub fn set(&self, group: &str, topic: &str, messages: Option<u64>) {
         let labels = [group, topic];
-        self.up
-            .with_label_values(&labels)
-            .set(i64::from(messages.is_some()));
+        self.up.with_label_values(&labels).set(i64::from(messages.is_some()));
         match messages {
             Some(messages) => {
                 let messages = i64::try_from(messages).unwrap_or(i64::MAX);

@@ -36,10 +36,8 @@ impl DownlinkMetrics {
         )?;
         Ok(Self {
             received: register.counter("roombridge_received_total", "PUBLISH packets that came from MQTT")?,
-            received_bytes: register.counter(
-                "roombridge_received_bytes_total",
-                "Payload bytes that came from MQTT",
-            )?,
+            received_bytes: register
+                .counter("roombridge_received_bytes_total", "Payload bytes that came from MQTT")?,
             published_total: register.counter(
                 "roombridge_published_total",
                 "Messages from RocketMQ that the MQTT broker acknowledged",

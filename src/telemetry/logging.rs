@@ -34,11 +34,7 @@ pub enum LoggingError {
     #[error(
         "{source_name} = {filter:?} is no log filter: {problem}; write for example info,roombridge::mqtt=debug"
     )]
-    Filter {
-        source_name: &'static str,
-        filter: String,
-        problem: String,
-    },
+    Filter { source_name: &'static str, filter: String, problem: String },
     #[error("cannot start logging: {0}; this process has a logger already, call init once")]
     AlreadyStarted(String),
     #[error(
@@ -54,9 +50,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// Starts logging for the whole process. What the user wrote wins over `extra_directives`, and these over our quiet list.
 pub fn init(config: &LogConfig, extra_directives: &[&str]) -> Result<(), LoggingError> {
-    let variable = std::env::var(FILTER_VARIABLE)
-        .ok()
-        .filter(|filter| !filter.is_empty());
+    let variable = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.is_empty());
     let filter = filter(config, variable, extra_directives)?;
     let writer = LogWriter::start(std::io::stderr()).map_err(LoggingError::Thread)?;
     let builder = tracing_subscriber::fmt()
@@ -108,13 +102,11 @@ fn filter(config: &LogConfig, variable: Option<String>, extra: &[&str]) -> Resul
     let mut directives: Vec<&str> = QUIET.to_vec();
     directives.extend(extra);
     directives.push(&wanted);
-    EnvFilter::builder()
-        .parse(directives.join(","))
-        .map_err(|error| LoggingError::Filter {
-            source_name,
-            filter: wanted.clone(),
-            problem: error.to_string(),
-        })
+    EnvFilter::builder().parse(directives.join(",")).map_err(|error| LoggingError::Filter {
+        source_name,
+        filter: wanted.clone(),
+        problem: error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -122,10 +114,7 @@ mod tests {
     use super::*;
 
     fn config(level: &str) -> LogConfig {
-        LogConfig {
-            level: level.to_owned(),
-            format: LogFormat::Text,
-        }
+        LogConfig { level: level.to_owned(), format: LogFormat::Text }
     }
 
     fn text(level: &str, variable: Option<&str>, extra: &[&str]) -> Vec<String> {
@@ -139,10 +128,7 @@ mod tests {
         assert!(usual.contains(&"rocketmq_transport=off".to_owned()) && usual.contains(&"info".to_owned()));
 
         let named = text("info,rocketmq_transport=debug", None, &[]);
-        assert!(
-            named.contains(&"rocketmq_transport=debug".to_owned()),
-            "{named:?}"
-        );
+        assert!(named.contains(&"rocketmq_transport=debug".to_owned()), "{named:?}");
         assert!(!named.contains(&"rocketmq_transport=off".to_owned()), "{named:?}");
     }
 
@@ -150,22 +136,14 @@ mod tests {
     fn the_variable_wins_over_the_configuration_and_both_over_extra_directives() {
         let directives = text("info", Some("debug,mqtt5=trace"), &["mqtt5=error", "hyper=warn"]);
         for wanted in ["debug", "mqtt5=trace", "hyper=warn"] {
-            assert!(
-                directives.contains(&wanted.to_owned()),
-                "{wanted} is missing in {directives:?}"
-            );
+            assert!(directives.contains(&wanted.to_owned()), "{wanted} is missing in {directives:?}");
         }
         assert!(!directives.contains(&"info".to_owned()));
     }
 
     #[test]
     fn a_filter_that_cannot_be_read_is_named_with_its_source() {
-        let error = filter(&config("info"), Some("=x=y".to_owned()), &[])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("ROOMBRIDGE_LOG") && error.contains("=x=y"),
-            "{error}"
-        );
+        let error = filter(&config("info"), Some("=x=y".to_owned()), &[]).unwrap_err().to_string();
+        assert!(error.contains("ROOMBRIDGE_LOG") && error.contains("=x=y"), "{error}");
     }
 }

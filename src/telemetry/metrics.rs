@@ -70,16 +70,12 @@ impl Metrics {
         register_process(&register)?;
         Ok(Self {
             received: register.counter("roombridge_received_total", "PUBLISH packets that came from MQTT")?,
-            received_bytes: register.counter(
-                "roombridge_received_bytes_total",
-                "Payload bytes that came from MQTT",
-            )?,
+            received_bytes: register
+                .counter("roombridge_received_bytes_total", "Payload bytes that came from MQTT")?,
             ends: Ends::new(&register, topics)?,
             sends: Sends::new(&register)?,
-            derived_total: register.counter(
-                "roombridge_derived_total",
-                "Messages that the classroom made out of others",
-            )?,
+            derived_total: register
+                .counter("roombridge_derived_total", "Messages that the classroom made out of others")?,
             downlink: DownlinkMetrics::new(&register.downlink())?,
             in_flight: register.way_gauge("roombridge_in_flight", "Messages received whose end is open")?,
             spooled_total: register
@@ -106,18 +102,14 @@ impl Metrics {
                 "Time for which the oldest write to the data_dir has not been answered by its disk",
             )?,
             unsettled_messages: register.way_gauge("roombridge_lag_messages", "Messages not yet settled")?,
-            oldest_unsettled_age_seconds: register.way_seconds_gauge(
-                "roombridge_lag_seconds",
-                "Age of the oldest message not yet settled",
-            )?,
+            oldest_unsettled_age_seconds: register
+                .way_seconds_gauge("roombridge_lag_seconds", "Age of the oldest message not yet settled")?,
             pubacks_unsent: register.way_gauge(
                 "roombridge_pubacks_unsent",
                 "Messages that have an end and whose PUBACK has not left",
             )?,
-            mqtt_connected: register.gauge(
-                "roombridge_mqtt_connected",
-                "1 while connected to the MQTT broker",
-            )?,
+            mqtt_connected: register
+                .gauge("roombridge_mqtt_connected", "1 while connected to the MQTT broker")?,
             rocketmq_connected: register
                 .gauge("roombridge_rocketmq_connected", "1 while RocketMQ answers")?,
             log_lines_lost_total: register.process_counter(
@@ -128,16 +120,12 @@ impl Metrics {
                 "roombridge_session_lost_total",
                 "Connections on which the broker had forgotten our session",
             )?,
-            receive_window_full: register.way_gauge(
-                "roombridge_receive_window_full",
-                "1 while the broker may send nothing more",
-            )?,
+            receive_window_full: register
+                .way_gauge("roombridge_receive_window_full", "1 while the broker may send nothing more")?,
             reconnects_total: register
                 .counter("roombridge_reconnects_total", "Connections after the first one")?,
-            redelivered_copies_total: register.counter(
-                "roombridge_redelivered_copies_total",
-                "Redeliveries that are proven copies",
-            )?,
+            redelivered_copies_total: register
+                .counter("roombridge_redelivered_copies_total", "Redeliveries that are proven copies")?,
             maybe_copies_total: register.counter(
                 "roombridge_maybe_copies_total",
                 "Redeliveries that may be copies, stored with a mark",
@@ -154,11 +142,7 @@ impl Metrics {
     }
 
     pub fn stored(&self, topic: &str, kind: Kind, count: u64) {
-        self.ends
-            .stored
-            .get(topic)
-            .unwrap_or(&self.ends.stored_elsewhere)
-            .add(kind, count);
+        self.ends.stored.get(topic).unwrap_or(&self.ends.stored_elsewhere).add(kind, count);
     }
 
     pub fn filtered(&self, reason: FilterReason) {
@@ -246,20 +230,15 @@ impl Ends {
             &["topic", "kind"],
         )?;
         let by_kind = |topic: &str| {
-            ByMember::new(&stored, &Kind::ALL, |kind| {
-                vec![topic.to_owned(), kind.as_str().to_owned()]
-            })
+            ByMember::new(&stored, &Kind::ALL, |kind| vec![topic.to_owned(), kind.as_str().to_owned()])
         };
         let filtered = register.counters(
             "roombridge_filtered_total",
             "Messages not meant to be stored, by reason",
             &["reason"],
         )?;
-        let dropped = register.counters(
-            "roombridge_dropped_total",
-            "Messages given up, by reason",
-            &["reason"],
-        )?;
+        let dropped =
+            register.counters("roombridge_dropped_total", "Messages given up, by reason", &["reason"])?;
         let dead_lettered = register.counters(
             "roombridge_dead_lettered_total",
             "Messages put aside as dead letters, by reason",
@@ -297,9 +276,7 @@ impl Sends {
             &["reason"],
         )?;
         Ok(Self {
-            failures: ByMember::new(&failures, &FailureKind::ALL, |kind| {
-                vec![kind.as_str().to_owned()]
-            })?,
+            failures: ByMember::new(&failures, &FailureKind::ALL, |kind| vec![kind.as_str().to_owned()])?,
             store_seconds: register.seconds("roombridge_store_seconds", "Time from arrival to PUBACK")?,
             send_seconds: register.seconds("roombridge_send_seconds", "Time of one send to RocketMQ")?,
             batch_messages: register.batch_sizes("roombridge_batch_messages", "Messages in one send")?,
@@ -308,14 +285,8 @@ impl Sends {
 }
 
 fn register_process(register: &Register) -> Result<(), prometheus::Error> {
-    register
-        .registry
-        .register(Box::new(ProcessCollector::for_self()))?;
-    let features = if cfg!(feature = "embedded") {
-        "embedded"
-    } else {
-        "none"
-    };
+    register.registry.register(Box::new(ProcessCollector::for_self()))?;
+    let features = if cfg!(feature = "embedded") { "embedded" } else { "none" };
     register
         .gauges(
             "roombridge_build_info",

@@ -14,9 +14,7 @@ fn line<'a>(text: &'a str, name: &str, labels: &[&str]) -> &'a str {
         .lines()
         .filter(|line| line.split(['{', ' ']).next() == Some(name))
         .filter(|line| labels.iter().all(|label| line.contains(label)));
-    matching
-        .next()
-        .unwrap_or_else(|| panic!("no series {name} with {labels:?} in:\n{text}"))
+    matching.next().unwrap_or_else(|| panic!("no series {name} with {labels:?} in:\n{text}"))
 }
 
 #[test]
@@ -25,11 +23,7 @@ fn every_closed_label_is_there_from_the_start_with_zero() {
     for kind in Kind::ALL {
         for topic in ["room", "other"] {
             let labels = [format!("kind=\"{kind}\""), format!("topic=\"{topic}\"")];
-            let series = line(
-                &text,
-                "roombridge_stored_total",
-                &labels.each_ref().map(String::as_str),
-            );
+            let series = line(&text, "roombridge_stored_total", &labels.each_ref().map(String::as_str));
             assert!(series.ends_with(" 0"), "{series}");
         }
     }
@@ -39,22 +33,10 @@ fn every_closed_label_is_there_from_the_start_with_zero() {
             assert!(series.ends_with(" 0"), "{series}");
         }
     };
-    reasons(
-        "roombridge_filtered_total",
-        FilterReason::ALL.iter().map(|reason| reason.as_str()).collect(),
-    );
-    reasons(
-        "roombridge_dropped_total",
-        DropReason::ALL.iter().map(|reason| reason.as_str()).collect(),
-    );
-    reasons(
-        "roombridge_send_failures_total",
-        FailureKind::ALL.iter().map(|kind| kind.as_str()).collect(),
-    );
-    reasons(
-        "roombridge_dead_lettered_total",
-        DeadReason::ALL.iter().map(|reason| reason.as_str()).collect(),
-    );
+    reasons("roombridge_filtered_total", FilterReason::ALL.iter().map(|reason| reason.as_str()).collect());
+    reasons("roombridge_dropped_total", DropReason::ALL.iter().map(|reason| reason.as_str()).collect());
+    reasons("roombridge_send_failures_total", FailureKind::ALL.iter().map(|kind| kind.as_str()).collect());
+    reasons("roombridge_dead_lettered_total", DeadReason::ALL.iter().map(|reason| reason.as_str()).collect());
 }
 
 #[test]
@@ -74,34 +56,17 @@ fn what_happens_is_counted_where_it_belongs() {
     metrics.in_flight.set(4);
     metrics.set_lag(Duration::from_millis(1500));
 
-    let ends = EndCounts {
-        stored: 5,
-        filtered: 1,
-        dropped: 1,
-        dead_lettered: 1,
-    };
+    let ends = EndCounts { stored: 5, filtered: 1, dropped: 1, dead_lettered: 1 };
     assert_eq!(metrics.ends(), ends);
     let text = metrics.render();
     for (name, labels, value) in [
         ("roombridge_received_total", vec![], "2"),
         ("roombridge_received_bytes_total", vec![], "15"),
-        (
-            "roombridge_stored_total",
-            vec!["topic=\"room\"", "kind=\"message\""],
-            "3",
-        ),
-        (
-            "roombridge_stored_total",
-            vec!["topic=\"other\"", "kind=\"status\""],
-            "2",
-        ),
+        ("roombridge_stored_total", vec!["topic=\"room\"", "kind=\"message\""], "3"),
+        ("roombridge_stored_total", vec!["topic=\"other\"", "kind=\"status\""], "2"),
         ("roombridge_filtered_total", vec!["reason=\"no_rule\""], "1"),
         ("roombridge_dropped_total", vec!["reason=\"spool_expired\""], "1"),
-        (
-            "roombridge_dead_lettered_total",
-            vec!["reason=\"too_large\""],
-            "1",
-        ),
+        ("roombridge_dead_lettered_total", vec!["reason=\"too_large\""], "1"),
         ("roombridge_send_failures_total", vec!["reason=\"timeout\""], "1"),
         ("roombridge_store_seconds_bucket", vec!["le=\"0.0025\""], "1"),
         ("roombridge_send_seconds_count", vec![], "1"),
@@ -112,15 +77,9 @@ fn what_happens_is_counted_where_it_belongs() {
         let mut labels = labels;
         labels.push("direction=\"uplink\"");
         let series = line(&text, name, &labels);
-        assert!(
-            series.ends_with(&format!(" {value}")),
-            "{series} should be {value}"
-        );
+        assert!(series.ends_with(&format!(" {value}")), "{series} should be {value}");
     }
-    assert!(
-        !text.contains("4711"),
-        "a topic that is not in the configuration became a label"
-    );
+    assert!(!text.contains("4711"), "a topic that is not in the configuration became a label");
 }
 
 #[test]
@@ -129,16 +88,11 @@ fn a_lag_that_is_not_known_is_no_number() {
     let shown = |name: &str| {
         let text = metrics.render();
         let mut lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-        lines
-            .next()
-            .map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+        lines.next().map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
     };
-    for (told, messages, up) in [
-        (None, None, "0"),
-        (Some(50), Some("50"), "1"),
-        (None, None, "0"),
-        (Some(0), Some("0"), "1"),
-    ] {
+    for (told, messages, up) in
+        [(None, None, "0"), (Some(50), Some("50"), "1"), (None, None, "0"), (Some(0), Some("0"), "1")]
+    {
         metrics.consumer_lag.set("archive", "room", told);
         assert_eq!(shown("roombridge_consumer_lag_messages").as_deref(), messages);
         assert_eq!(shown("roombridge_consumer_lag_up").as_deref(), Some(up));
@@ -152,12 +106,7 @@ fn existing() -> BTreeSet<String> {
     metrics.consumer_lag.set("group", "topic", Some(1));
     metrics.spool_oldest_age_seconds.set(Some(1.0));
     metrics.downlink.lag_messages.with_label_values(&["topic"]).set(1);
-    metrics
-        .registry
-        .gather()
-        .iter()
-        .map(|family| family.name().to_owned())
-        .collect()
+    metrics.registry.gather().iter().map(|family| family.name().to_owned()).collect()
 }
 
 fn text_of(file: &str) -> String {
@@ -182,9 +131,7 @@ fn every_metric_that_an_alert_or_a_page_names_exists() {
     // RocketMQ topics of ours.
     let topics = ["roombridge_audit", "roombridge_dead_letter"];
     let is_known = |word: &str| {
-        let family = ["_bucket", "_sum", "_count"]
-            .iter()
-            .find_map(|part| word.strip_suffix(part));
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| word.strip_suffix(part));
         existing.contains(word)
             || topics.contains(&word)
             || family.is_some_and(|family| existing.contains(family))
@@ -195,24 +142,15 @@ fn every_metric_that_an_alert_or_a_page_names_exists() {
         .filter(|page| page.ends_with(".md"))
         .collect();
     pages.extend(
-        [
-            "README.md",
-            "CHANGELOG.md",
-            "deploy/README.md",
-            "deploy/alerts.yml",
-            "config/roombridge.toml",
-        ]
-        .map(str::to_owned),
+        ["README.md", "CHANGELOG.md", "deploy/README.md", "deploy/alerts.yml", "config/roombridge.toml"]
+            .map(str::to_owned),
     );
     let mut unknown = Vec::new();
     for page in pages {
         let text = text_of(&page);
         let words = text.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
         let ours = words.filter(|word| word.starts_with("roombridge_") || word.starts_with("process_"));
-        unknown.extend(
-            ours.filter(|word| !is_known(word))
-                .map(|word| format!("{page}: {word}")),
-        );
+        unknown.extend(ours.filter(|word| !is_known(word)).map(|word| format!("{page}: {word}")));
     }
     assert_eq!(unknown, Vec::<String>::new());
 }

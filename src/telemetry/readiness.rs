@@ -105,10 +105,7 @@ impl std::fmt::Debug for Readiness {
 impl Readiness {
     /// Nothing is there yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let absent = Condition {
-            met: false,
-            since_ms: clock.wall_ms(),
-        };
+        let absent = Condition { met: false, since_ms: clock.wall_ms() };
         let state = State {
             mqtt_connected: absent,
             mqtt_problem: None,
@@ -120,10 +117,7 @@ impl Readiness {
             note: None,
             data_dir_note: None,
         };
-        Self {
-            clock,
-            state: Mutex::new(state),
-        }
+        Self { clock, state: Mutex::new(state) }
     }
 
     pub fn set_mqtt_connected(&self, met: bool) {
@@ -154,16 +148,9 @@ impl Readiness {
         let mut state = self.lock();
         let before = std::mem::take(&mut state.subscription_problems);
         let since = |problem: &String| {
-            before
-                .iter()
-                .find(|(known, _)| known == problem)
-                .map(|(_, since_ms)| *since_ms)
+            before.iter().find(|(known, _)| known == problem).map(|(_, since_ms)| *since_ms)
         };
-        let news = problems
-            .iter()
-            .filter(|problem| since(problem).is_none())
-            .cloned()
-            .collect();
+        let news = problems.iter().filter(|problem| since(problem).is_none()).cloned().collect();
         state.subscription_problems = problems
             .into_iter()
             .map(|problem| (since(&problem).unwrap_or(now_ms), problem))
@@ -178,10 +165,7 @@ impl Readiness {
 
     /// There is a spool, and what it takes in is on the disk. Never called if the configuration turns the spool off.
     pub fn set_spool_accepts(&self, met: bool) {
-        let now = Condition {
-            met: !met,
-            since_ms: self.clock.wall_ms(),
-        };
+        let now = Condition { met: !met, since_ms: self.clock.wall_ms() };
         self.set(|state| state.spool_accepts.get_or_insert(now), met);
     }
 
@@ -221,10 +205,7 @@ impl Readiness {
         missing.extend(problem.cloned());
         let limits = state.mqtt_limits.iter();
         missing.extend(
-            limits
-                .clone()
-                .filter(|limit| limit.severity > Severity::Remark)
-                .map(|limit| limit.text.clone()),
+            limits.clone().filter(|limit| limit.severity > Severity::Remark).map(|limit| limit.text.clone()),
         );
         let broken = limits.clone().any(|limit| limit.severity == Severity::Fatal);
         let told = state.subscription_problems.iter().chain(&state.note);
@@ -240,12 +221,8 @@ impl Readiness {
                 subscribed: state.mqtt_subscribed.met,
                 limits: limits.map(|limit| limit.text.clone()).collect(),
             },
-            rocketmq: RocketMqReadiness {
-                reachable: state.rocketmq_reachable.met,
-            },
-            spool: SpoolReadiness {
-                accepts: spool_accepts,
-            },
+            rocketmq: RocketMqReadiness { reachable: state.rocketmq_reachable.met },
+            spool: SpoolReadiness { accepts: spool_accepts },
             missing,
         }
     }
@@ -254,10 +231,7 @@ impl Readiness {
         let mut state = self.lock();
         let condition = choose(&mut state);
         if condition.met != met {
-            *condition = Condition {
-                met,
-                since_ms: self.clock.wall_ms(),
-            };
+            *condition = Condition { met, since_ms: self.clock.wall_ms() };
         }
     }
 
@@ -267,10 +241,7 @@ impl Readiness {
 }
 
 fn time(wall_ms: u64) -> String {
-    match i64::try_from(wall_ms)
-        .ok()
-        .and_then(|wall_ms| jiff::Timestamp::from_millisecond(wall_ms).ok())
-    {
+    match i64::try_from(wall_ms).ok().and_then(|wall_ms| jiff::Timestamp::from_millisecond(wall_ms).ok()) {
         Some(time) => format!("{time:.0}"),
         None => format!("{wall_ms} ms after 1970"),
     }
@@ -296,10 +267,7 @@ mod tests {
         readiness.set_mqtt_subscribed(true);
         readiness.set_rocketmq_reachable(true);
         let report = readiness.report();
-        assert!(
-            report.ready && !report.degraded && report.missing.is_empty(),
-            "{report:?}"
-        );
+        assert!(report.ready && !report.degraded && report.missing.is_empty(), "{report:?}");
 
         // When RocketMQ goes away a minute later, and is still away after another
         clock.advance(Duration::from_secs(60));
@@ -310,10 +278,7 @@ mod tests {
         // Then the first moment is told
         let report = readiness.report();
         assert!(!report.ready && report.degraded && report.mqtt.connected);
-        assert_eq!(
-            report.missing,
-            ["RocketMQ is not reachable since 2026-01-01T12:01:00Z"]
-        );
+        assert_eq!(report.missing, ["RocketMQ is not reachable since 2026-01-01T12:01:00Z"]);
     }
 
     #[test]
@@ -328,14 +293,8 @@ mod tests {
         // When the spool opens, then it is ready, and says that something is missing
         readiness.set_spool_accepts(true);
         let report = readiness.report();
-        assert!(
-            report.ready && report.degraded && report.spool.accepts,
-            "{report:?}"
-        );
-        assert_eq!(
-            report.missing,
-            ["RocketMQ is not reachable since 2026-01-01T12:00:00Z"]
-        );
+        assert!(report.ready && report.degraded && report.spool.accepts, "{report:?}");
+        assert_eq!(report.missing, ["RocketMQ is not reachable since 2026-01-01T12:00:00Z"]);
 
         // When the spool is full, then nothing can be taken in
         clock.advance(Duration::from_secs(60));
@@ -343,9 +302,7 @@ mod tests {
         let report = readiness.report();
         assert!(!report.ready && !report.spool.accepts, "{report:?}");
         assert!(
-            report
-                .missing
-                .contains(&"the spool takes nothing in since 2026-01-01T12:01:00Z".to_owned()),
+            report.missing.contains(&"the spool takes nothing in since 2026-01-01T12:01:00Z".to_owned()),
             "{report:?}"
         );
 
@@ -366,22 +323,10 @@ mod tests {
     #[test]
     fn a_note_is_shown_until_it_is_taken_back() {
         let readiness = Readiness::new(Arc::new(ManualClock::at(NOON_MS)));
-        readiness.set_note(Some(
-            "session taken over by another client; send SIGHUP to reconnect".to_owned(),
-        ));
+        readiness.set_note(Some("session taken over by another client; send SIGHUP to reconnect".to_owned()));
         let missing = readiness.report().missing;
-        assert!(
-            missing
-                .iter()
-                .any(|sentence| sentence.contains("SIGHUP") && sentence.contains("12:00:00Z"))
-        );
+        assert!(missing.iter().any(|sentence| sentence.contains("SIGHUP") && sentence.contains("12:00:00Z")));
         readiness.set_note(None);
-        assert!(
-            !readiness
-                .report()
-                .missing
-                .iter()
-                .any(|sentence| sentence.contains("SIGHUP"))
-        );
+        assert!(!readiness.report().missing.iter().any(|sentence| sentence.contains("SIGHUP")));
     }
 }

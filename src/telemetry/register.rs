@@ -9,9 +9,8 @@ use prometheus::{
 const DIRECTION: &str = "direction";
 
 /// From half a millisecond, where an idle store answers, to a minute, where something is broken.
-const SECONDS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const BATCH_MESSAGES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// A registry that is being filled with the series of one way.
@@ -23,18 +22,12 @@ pub(super) struct Register {
 
 impl Register {
     pub fn uplink() -> Self {
-        Self {
-            registry: Registry::new(),
-            direction: "uplink",
-        }
+        Self { registry: Registry::new(), direction: "uplink" }
     }
 
     /// The same registry, for the series of the other way.
     pub fn downlink(&self) -> Self {
-        Self {
-            registry: self.registry.clone(),
-            direction: "downlink",
-        }
+        Self { registry: self.registry.clone(), direction: "downlink" }
     }
 
     fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
@@ -108,9 +101,8 @@ impl Register {
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
-        let options = HistogramOpts::new(name, help)
-            .const_label(DIRECTION, self.direction)
-            .buckets(buckets.to_vec());
+        let options =
+            HistogramOpts::new(name, help).const_label(DIRECTION, self.direction).buckets(buckets.to_vec());
         self.add(Histogram::with_opts(options)?)
     }
 }
@@ -148,9 +140,7 @@ impl<M: Copy + PartialEq> ByMember<M> {
             let counter = counters.get_metric_with_label_values(&labels(*member))?;
             Ok((*member, counter))
         });
-        Ok(Self {
-            counters: counters.collect::<Result<_, prometheus::Error>>()?,
-        })
+        Ok(Self { counters: counters.collect::<Result<_, prometheus::Error>>()? })
     }
 
     pub fn sum(&self) -> u64 {

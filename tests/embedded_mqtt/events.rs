@@ -43,13 +43,7 @@ async fn a_visit_is_told_from_the_first_to_the_last_step() {
         assert!(came.channel_id.chars().all(|digit| digit.is_ascii_hexdigit()));
 
         events.clock.fetch_add(5_000, Ordering::SeqCst);
-        student
-            .subscribe(&[
-                ("room/message/1", 1),
-                ("room/#/wrong", 1),
-                ("$share/g/room/status", 0),
-            ])
-            .await;
+        student.subscribe(&[("room/message/1", 1), ("room/#/wrong", 1), ("$share/g/room/status", 0)]).await;
         let subscribed = subscribed(&["room/message/1", "$share/g/room/status"]);
         let listened = events.expect(STUDENT, subscribed).await;
         assert_eq!(listened.at_ms, came.at_ms + 5_000);
@@ -90,10 +84,7 @@ async fn a_lost_client_is_gone_without_a_goodbye() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_goodbye_that_asks_for_the_will_is_a_goodbye() {
     let (running, mut events) = told().await;
-    let with_will = Hello {
-        will: Some(("roomSend/command", "bye")),
-        ..hello(5, STUDENT)
-    };
+    let with_will = Hello { will: Some(("roomSend/command", "bye")), ..hello(5, STUDENT) };
     let mut student = Wire::connect(running.port, &with_will).await;
     events.expect(STUDENT, ClientEventKind::Connected).await;
     student.send(&[0xe0, 2, 0x04, 0]).await;
@@ -116,14 +107,8 @@ async fn a_takeover_is_a_coming_of_the_new_channel_and_a_going_of_the_old() {
         let mut both = [events.next().await, events.next().await];
         both.sort_by_key(|event| event.what == ClientEventKind::Gone);
         let [came, gone] = both;
-        assert_eq!(
-            (&came.what, &gone.what),
-            (&ClientEventKind::Connected, &ClientEventKind::Gone)
-        );
-        assert_eq!(
-            (&gone.channel_id, gone.remote),
-            (&old_came.channel_id, old_came.remote)
-        );
+        assert_eq!((&came.what, &gone.what), (&ClientEventKind::Connected, &ClientEventKind::Gone));
+        assert_eq!((&gone.channel_id, gone.remote), (&old_came.channel_id, old_came.remote));
         assert_eq!(came.remote, new.address());
         assert_ne!(came.channel_id, gone.channel_id);
 
@@ -142,9 +127,7 @@ async fn a_restored_session_tells_what_it_listens_to() {
     let (running, mut events) = told().await;
     let mut student = Wire::connect(running.port, &kept(4, STUDENT)).await;
     events.expect(STUDENT, ClientEventKind::Connected).await;
-    student
-        .subscribe(&[("room/system", 1), ("room/message/1", 1)])
-        .await;
+    student.subscribe(&[("room/system", 1), ("room/message/1", 1)]).await;
     events.next().await;
     student.goodbye().await;
     events.expect(STUDENT, ClientEventKind::Disconnected).await;
@@ -152,9 +135,7 @@ async fn a_restored_session_tells_what_it_listens_to() {
 
     let _back = Wire::connect(running.port, &kept(4, STUDENT)).await;
     events.expect(STUDENT, ClientEventKind::Connected).await;
-    events
-        .expect(STUDENT, subscribed(&["room/message/1", "room/system"]))
-        .await;
+    events.expect(STUDENT, subscribed(&["room/message/1", "room/system"])).await;
     running.stop().await;
     assert_eq!(events.rest().await.len(), 1, "gone with the broker");
 }
@@ -205,10 +186,7 @@ async fn when_the_channel_is_full_the_client_waits_and_is_served_afterwards() {
     second.expect(PINGRESP).await;
     drop((first, second));
     let gone = [events.next().await, events.next().await];
-    assert!(
-        gone.iter().all(|event| event.what == ClientEventKind::Gone),
-        "{gone:?}"
-    );
+    assert!(gone.iter().all(|event| event.what == ClientEventKind::Gone), "{gone:?}");
     running.stop().await;
 }
 
@@ -218,9 +196,7 @@ async fn a_broker_stops_in_time_although_nobody_takes_its_events() {
     let running = Running::with(|guests| events.listen(guests, sender)).await;
     let _first = Wire::connect(running.port, &hello(5, "first")).await;
     let _second = Wire::connect(running.port, &hello(5, "second")).await;
-    timeout(Duration::from_secs(8), running.stop())
-        .await
-        .expect("a stop within its deadline");
+    timeout(Duration::from_secs(8), running.stop()).await.expect("a stop within its deadline");
     assert_eq!(events.rest().await.len(), 1);
 }
 
@@ -249,10 +225,7 @@ async fn one_client_can_be_disconnected_and_its_will_is_sent() {
     teacher.subscribe(&[("roomSend/#", 1)]).await;
     events.next().await;
     for version in [4, 5] {
-        let with_will = Hello {
-            will: Some(("roomSend/command", "bye")),
-            ..kept(version, STUDENT)
-        };
+        let with_will = Hello { will: Some(("roomSend/command", "bye")), ..kept(version, STUDENT) };
         let mut student = Wire::connect(running.port, &with_will).await;
         let came = events.expect(STUDENT, ClientEventKind::Connected).await;
         running.broker.disconnect(connection_of(&came));

@@ -45,10 +45,7 @@ async fn the_gate_sees_what_the_client_shows_and_where_it_comes_from() {
     assert_eq!(
         shown[0],
         Shown {
-            client: Client {
-                id: TEACHER.to_owned(),
-                connection: shown[0].client.connection,
-            },
+            client: Client { id: TEACHER.to_owned(), connection: shown[0].client.connection },
             username: Some("Token|dev|dev".to_owned()),
             password: Some(b"RW|\xff\x00".to_vec()),
             remote: client.address().to_string(),
@@ -56,10 +53,7 @@ async fn the_gate_sees_what_the_client_shows_and_where_it_comes_from() {
         }
     );
     let anonymous = &shown[1];
-    assert_eq!(
-        (&anonymous.username, &anonymous.password, &anonymous.will_topic),
-        (&None, &None, &None)
-    );
+    assert_eq!((&anonymous.username, &anonymous.password, &anonymous.will_topic), (&None, &None, &None));
     assert_ne!(anonymous.client.connection, shown[0].client.connection);
     running.stop().await;
 }
@@ -71,20 +65,10 @@ async fn a_refused_client_learns_why_and_is_closed() {
     let running = Running::with(|guests| guests.gate = Some(Arc::new(gate))).await;
     for (version, id, code) in [(4, "unwanted", 5), (5, "unwanted", NOT_AUTHORIZED)] {
         let (mut client, answer) = Wire::try_connect(running.port, &hello(version, id)).await;
-        assert_eq!(
-            answer,
-            ConnAck {
-                session_present: false,
-                code
-            },
-            "{id}, version {version}"
-        );
+        assert_eq!(answer, ConnAck { session_present: false, code }, "{id}, version {version}");
         client.expect_closed().await;
     }
-    Wire::connect(running.port, &hello(5, "welcome"))
-        .await
-        .goodbye()
-        .await;
+    Wire::connect(running.port, &hello(5, "welcome")).await.goodbye().await;
     assert_eq!(
         next_ended(&mut ended).await.id,
         "welcome",
@@ -104,10 +88,7 @@ async fn a_wrong_password_with_the_teacher_s_id_does_not_disturb_the_teacher() {
         events.listen(guests, sender);
     })
     .await;
-    let genuine = Hello {
-        login: Some(("Token|dev|dev", b"right")),
-        ..kept(5, TEACHER)
-    };
+    let genuine = Hello { login: Some(("Token|dev|dev", b"right")), ..kept(5, TEACHER) };
     let mut teacher = Wire::connect(running.port, &genuine).await;
     events.expect(TEACHER, ClientEventKind::Connected).await;
     teacher.subscribe(&[("room/#", 1)]).await;
@@ -117,11 +98,7 @@ async fn a_wrong_password_with_the_teacher_s_id_does_not_disturb_the_teacher() {
     for login in no_login {
         for version in VERSIONS {
             for clean in [true, false] {
-                let attack = Hello {
-                    login,
-                    clean,
-                    ..hello(version, TEACHER)
-                };
+                let attack = Hello { login, clean, ..hello(version, TEACHER) };
                 let (mut attacker, answer) = Wire::try_connect(running.port, &attack).await;
                 assert_ne!(answer.code, 0);
                 assert!(!answer.session_present);
@@ -157,10 +134,7 @@ async fn the_end_of_an_old_connection_takes_no_right_from_the_one_that_took_over
             rights.get(&client.connection).is_some_and(|right| right == topic)
         });
     let running = Running::with(|guests| guests.gate = Some(Arc::new(gate))).await;
-    let as_user = |username| Hello {
-        login: Some((username, b"")),
-        ..kept(5, TEACHER)
-    };
+    let as_user = |username| Hello { login: Some((username, b"")), ..kept(5, TEACHER) };
     let mut old = Wire::connect(running.port, &as_user("first")).await;
     old.publish("only/first", 1, "x").await;
 
@@ -173,11 +147,7 @@ async fn the_end_of_an_old_connection_takes_no_right_from_the_one_that_took_over
 
     new.publish("only/second", 1, "x").await;
     new.send_publish("only/first", 1, false, "x").await;
-    assert_eq!(
-        reason(&new.expect(PUBACK).await),
-        NOT_AUTHORIZED,
-        "the old one's right is gone"
-    );
+    assert_eq!(reason(&new.expect(PUBACK).await), NOT_AUTHORIZED, "the old one's right is gone");
     new.expect_closed().await;
     let second = next_ended(&mut ended).await;
     assert_eq!(forgotten.id, second.id);
@@ -190,20 +160,13 @@ async fn a_will_that_the_client_may_not_publish_refuses_the_connection() {
     let (gate, mut ended) = TestGate::new();
     let gate = gate.publish(|_, topic| topic == "roomSend/command");
     let running = Running::with(|guests| guests.gate = Some(Arc::new(gate))).await;
-    let with_will = |version, id, topic| Hello {
-        will: Some((topic, "bye")),
-        ..hello(version, id)
-    };
+    let with_will = |version, id, topic| Hello { will: Some((topic, "bye")), ..hello(version, id) };
     for (version, code) in [(4, 5), (5, NOT_AUTHORIZED)] {
         let (mut client, answer) =
             Wire::try_connect(running.port, &with_will(version, "student", "room/message/1")).await;
         assert_eq!(answer.code, code);
         client.expect_closed().await;
-        assert_eq!(
-            next_ended(&mut ended).await.id,
-            "student",
-            "what was accepted is forgotten"
-        );
+        assert_eq!(next_ended(&mut ended).await.id, "student", "what was accepted is forgotten");
     }
     let mut listener = Wire::connect(running.port, &hello(5, "listener")).await;
     listener.subscribe(&[("#", 1)]).await;
@@ -219,10 +182,7 @@ async fn a_will_on_something_that_is_no_topic_refuses_the_connection_with_or_wit
     let running = Running::plain().await;
     for topic in ["room/#", "room/+", "#", ""] {
         for version in VERSIONS {
-            let hello = Hello {
-                will: Some((topic, "bye")),
-                ..hello(version, "student")
-            };
+            let hello = Hello { will: Some((topic, "bye")), ..hello(version, "student") };
             let (mut client, answer) = Wire::try_connect(running.port, &hello).await;
             assert_ne!(answer.code, 0, "{topic:?}");
             client.expect_closed().await;
@@ -259,10 +219,7 @@ async fn each_accepted_connection_is_forgotten_once_however_it_ended() {
     let gate = Arc::new(gate);
     let asked = Arc::clone(&gate);
     let running = Running::with(|guests| guests.gate = Some(gate)).await;
-    Wire::connect(running.port, &hello(5, "polite"))
-        .await
-        .goodbye()
-        .await;
+    Wire::connect(running.port, &hello(5, "polite")).await.goodbye().await;
     drop(Wire::connect(running.port, &hello(4, "lost")).await);
     let mut garbage = Wire::connect(running.port, &hello(5, "garbage")).await;
     garbage.send(&[0xff; 64]).await;
@@ -276,11 +233,7 @@ async fn each_accepted_connection_is_forgotten_once_however_it_ended() {
         forgotten.push(client.connection);
     }
     forgotten.sort_unstable();
-    let accepted: Vec<_> = asked
-        .shown()
-        .iter()
-        .map(|shown| shown.client.connection)
-        .collect();
+    let accepted: Vec<_> = asked.shown().iter().map(|shown| shown.client.connection).collect();
     assert_eq!(forgotten, accepted);
     assert_eq!(accepted.len(), 5);
 }
@@ -302,9 +255,7 @@ async fn a_kept_session_belongs_to_the_client_id_whatever_the_gate_calls_its_con
     let (student, answer) = Wire::try_connect(running.port, &kept(4, "student")).await;
     assert_eq!((answer.code, answer.session_present), (0, true));
     student.goodbye().await;
-    let running = running
-        .restart(|guests| guests.gate = Some(Arc::new(TestGate::new().0)))
-        .await;
+    let running = running.restart(|guests| guests.gate = Some(Arc::new(TestGate::new().0))).await;
     let (mut student, answer) = Wire::try_connect(running.port, &kept(4, "student")).await;
     assert_eq!((answer.code, answer.session_present), (0, true));
     let mut teacher = Wire::connect(running.port, &hello(4, "teacher")).await;
@@ -347,10 +298,7 @@ async fn receivers_are_shown_who_sent_a_message_and_what_the_gate_calls_it() {
     let running = Running::with(|guests| guests.gate = Some(gate)).await;
     let mut listener = Wire::connect(running.port, &hello(5, "listener")).await;
     listener.subscribe(&[("room", 1)]).await;
-    let with_will = Hello {
-        will: Some(("room", "bye")),
-        ..hello(4, TEACHER)
-    };
+    let with_will = Hello { will: Some(("room", "bye")), ..hello(4, TEACHER) };
     let mut teacher = Wire::connect(running.port, &with_will).await;
     teacher.publish("room", 1, "hi").await;
     drop(teacher);

@@ -32,11 +32,7 @@ pub fn hello(version: u8, id: &str) -> Hello<'_> {
 
 /// A session that outlives its connection, in the words of either version.
 pub fn kept(version: u8, id: &str) -> Hello<'_> {
-    Hello {
-        clean: false,
-        expiry_s: Some(3600),
-        ..hello(version, id)
-    }
+    Hello { clean: false, expiry_s: Some(3600), ..hello(version, id) }
 }
 
 impl Hello<'_> {

@@ -36,9 +36,7 @@ async fn when_all_places_are_taken_the_next_client_is_turned_away() {
     let mut third = Wire::over(Wire::open(running.port).await, 5, false);
     third.expect_closed().await;
     let mut page = Wire::open(running.websocket_port).await;
-    timeout(AT_ONCE, expect_cut(&mut page))
-        .await
-        .expect("no place at the other door");
+    timeout(AT_ONCE, expect_cut(&mut page)).await.expect("no place at the other door");
 
     second.ping().await;
     first.goodbye().await;
@@ -57,13 +55,9 @@ async fn a_client_takes_the_place_of_the_longest_silent_caller() {
     let (_, mut younger) = websocket(running.websocket_port, "/mqtt", MQTT_SUBPROTOCOL).await;
 
     let mut client = Wire::connect(running.port, &hello(5, "client")).await;
-    timeout(AT_ONCE, expect_cut(&mut oldest))
-        .await
-        .expect("the oldest is cut");
+    timeout(AT_ONCE, expect_cut(&mut oldest)).await.expect("the oldest is cut");
     let mut other = Wire::connect(running.port, &hello(5, "other")).await;
-    timeout(AT_ONCE, expect_cut(&mut younger))
-        .await
-        .expect("then the younger");
+    timeout(AT_ONCE, expect_cut(&mut younger)).await.expect("then the younger");
     client.ping().await;
     other.ping().await;
     running.stop().await;
@@ -83,16 +77,11 @@ async fn who_never_says_connect_is_cut_within_10_s() {
 
     let started = Instant::now();
     for mut caller in [silent, silent_page, page_without_connect, half, half_page] {
-        timeout(Duration::from_secs(10), expect_cut(&mut caller))
-            .await
-            .expect("a cut");
+        timeout(Duration::from_secs(10), expect_cut(&mut caller)).await.expect("a cut");
     }
     let after = started.elapsed();
     println!("silent callers were cut after {after:?}");
-    assert!(
-        after > Duration::from_secs(5) && after < Duration::from_secs(10),
-        "{after:?}"
-    );
+    assert!(after > Duration::from_secs(5) && after < Duration::from_secs(10), "{after:?}");
     speaking.ping().await;
     running.stop().await;
 }
@@ -103,10 +92,7 @@ async fn silent_callers_do_not_delay_a_stop() {
     let _silent = Wire::open(running.port).await;
     let _silent_page = Wire::open(running.websocket_port).await;
     // Doors take callers in order, so both are inside.
-    Wire::connect(running.port, &hello(5, "client"))
-        .await
-        .goodbye()
-        .await;
+    Wire::connect(running.port, &hello(5, "client")).await.goodbye().await;
     websocket(running.websocket_port, "/mqtt", MQTT_SUBPROTOCOL).await;
     timeout(AT_ONCE, running.stop()).await.expect("a stop at once");
 }
@@ -220,8 +206,6 @@ async fn a_stranger_cannot_fill_the_memory() {
     let part = vec![0; 1 << 20];
     // Fails when the cut comes first.
     let _ = stranger.write_all(&part).await;
-    timeout(AT_ONCE, expect_cut(&mut stranger))
-        .await
-        .expect("a cut before the rest has come");
+    timeout(AT_ONCE, expect_cut(&mut stranger)).await.expect("a cut before the rest has come");
     running.stop().await;
 }

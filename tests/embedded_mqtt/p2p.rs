@@ -21,35 +21,19 @@ async fn classroom() -> (Running, Wire) {
 }
 
 fn to_own(payload: &str) -> Message {
-    Message {
-        topic: OWN.to_owned(),
-        payload: payload.to_owned(),
-        qos: 1,
-        retain: false,
-    }
+    Message { topic: OWN.to_owned(), payload: payload.to_owned(), qos: 1, retain: false }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_to_a_client_s_own_topic_needs_no_subscription() {
     let (running, mut teacher) = classroom().await;
-    for hello in [
-        hello(4, STUDENT),
-        kept(4, STUDENT),
-        hello(5, STUDENT),
-        kept(5, STUDENT),
-    ] {
+    for hello in [hello(4, STUDENT), kept(4, STUDENT), hello(5, STUDENT), kept(5, STUDENT)] {
         let mut student = Wire::connect(running.port, &hello).await;
         teacher.publish(OWN, 1, "shutUp").await;
-        teacher
-            .publish("lesson/p2p/GID_student@@@001", 0, "of the other parent")
-            .await;
+        teacher.publish("lesson/p2p/GID_student@@@001", 0, "of the other parent").await;
         let received = [student.message().await, student.message().await];
         assert!(received.contains(&to_own("shutUp")), "{received:?}");
-        assert!(
-            received
-                .iter()
-                .any(|message| message.payload == "of the other parent")
-        );
+        assert!(received.iter().any(|message| message.payload == "of the other parent"));
         student.goodbye().await;
     }
     running.stop().await;
@@ -63,9 +47,7 @@ async fn the_own_topic_is_ready_when_the_connack_comes() {
         let id = format!("student{number}");
         let version = 4 + number % 2;
         let mut student = Wire::connect(running.port, &hello(version, &id)).await;
-        teacher
-            .send_publish(&format!("room/p2p/{id}"), 1, false, "at once")
-            .await;
+        teacher.send_publish(&format!("room/p2p/{id}"), 1, false, "at once").await;
         assert_eq!(student.message().await.payload, "at once");
     }
     running.stop().await;
@@ -75,10 +57,7 @@ async fn the_own_topic_is_ready_when_the_connack_comes() {
 async fn what_comes_while_a_kept_session_is_absent_is_delivered_later_also_after_a_restart() {
     for version in [4, 5] {
         let (running, mut teacher) = classroom().await;
-        Wire::connect(running.port, &kept(version, STUDENT))
-            .await
-            .goodbye()
-            .await;
+        Wire::connect(running.port, &kept(version, STUDENT)).await.goodbye().await;
         teacher.publish(OWN, 1, "while away").await;
         let (mut student, answer) = Wire::try_connect(running.port, &kept(version, STUDENT)).await;
         assert!(answer.session_present);
@@ -87,14 +66,9 @@ async fn what_comes_while_a_kept_session_is_absent_is_delivered_later_also_after
 
         let running = running.restart(with_p2p).await;
         let mut teacher = Wire::connect(running.port, &hello(5, "teacher")).await;
-        teacher
-            .publish(OWN, 1, "before it came back after the restart")
-            .await;
+        teacher.publish(OWN, 1, "before it came back after the restart").await;
         let mut student = Wire::connect(running.port, &kept(version, STUDENT)).await;
-        assert_eq!(
-            student.message().await,
-            to_own("before it came back after the restart")
-        );
+        assert_eq!(student.message().await, to_own("before it came back after the restart"));
         running.stop().await;
     }
 }
@@ -103,10 +77,7 @@ async fn what_comes_while_a_kept_session_is_absent_is_delivered_later_also_after
 async fn nothing_is_kept_for_a_client_whose_session_is_not() {
     let (running, mut teacher) = classroom().await;
     for version in [4, 5] {
-        Wire::connect(running.port, &hello(version, STUDENT))
-            .await
-            .goodbye()
-            .await;
+        Wire::connect(running.port, &hello(version, STUDENT)).await.goodbye().await;
         teacher.publish(OWN, 1, "while away").await;
         let (mut student, answer) = Wire::try_connect(running.port, &hello(version, STUDENT)).await;
         assert!(!answer.session_present);
@@ -174,13 +145,7 @@ async fn nobody_gets_what_was_sent_to_another() {
     let (running, mut teacher) = classroom().await;
     let mut student = Wire::connect(running.port, &hello(5, STUDENT)).await;
     let mut others = Vec::new();
-    for id in [
-        "GID_student@@@00",
-        "GID_student@@@0011",
-        "gid_student@@@001",
-        "p2p",
-        "room",
-    ] {
+    for id in ["GID_student@@@00", "GID_student@@@0011", "gid_student@@@001", "p2p", "room"] {
         others.push((id, Wire::connect(running.port, &hello(5, id)).await));
     }
     for id in ["#", "+", "../GID_student@@@001", "GID_student@@@001/x"] {
@@ -211,10 +176,7 @@ async fn a_gate_is_not_asked_for_the_own_topic_but_for_another_s() {
     student.publish(OWN, 1, "to myself").await;
     assert_eq!(student.message().await, to_own("to myself"), "restored, too");
     for filter in ["room/p2p/GID_student@@@002", "room/p2p/+", "room/#", "#"] {
-        let hello = Hello {
-            expiry_s: None,
-            ..hello(5, "curious")
-        };
+        let hello = Hello { expiry_s: None, ..hello(5, "curious") };
         let mut curious = Wire::connect(running.port, &hello).await;
         assert_eq!(curious.subscribe(&[(filter, 1)]).await, [0x87], "{filter}");
         curious.expect_closed().await;

@@ -19,10 +19,7 @@ async fn each_quality_of_service_arrives_once_from_either_version_to_either() {
         let mut listener = Wire::connect(running.port, &hello(to, "listener")).await;
         let mut speaker = Wire::connect(running.port, &hello(from, "speaker")).await;
         for granted in 0..=2 {
-            assert_eq!(
-                listener.subscribe(&[("room/message/1", granted)]).await,
-                [granted]
-            );
+            assert_eq!(listener.subscribe(&[("room/message/1", granted)]).await, [granted]);
             for sent in 0..=2 {
                 let payload = format!("你好 {sent}");
                 speaker.publish("room/message/1", sent, &payload).await;
@@ -32,11 +29,7 @@ async fn each_quality_of_service_arrives_once_from_either_version_to_either() {
                     qos: sent.min(granted),
                     retain: false,
                 };
-                assert_eq!(
-                    listener.message().await,
-                    expected,
-                    "{from} to {to}, granted {granted}"
-                );
+                assert_eq!(listener.message().await, expected, "{from} to {to}, granted {granted}");
             }
         }
         listener.ping().await;
@@ -76,11 +69,7 @@ async fn the_last_retained_message_waits_for_who_subscribes_also_after_a_restart
     teacher.publish_with("room/notice/1", 1, true, "page 2").await;
     for page in ["page 1", "page 2"] {
         let message = live.message().await;
-        assert_eq!(
-            (message.payload.as_str(), message.retain),
-            (page, false),
-            "it was there"
-        );
+        assert_eq!((message.payload.as_str(), message.retain), (page, false), "it was there");
     }
     let running = running.restart(|_| {}).await;
     for version in [4, 5] {
@@ -112,11 +101,7 @@ async fn a_wildcard_at_the_start_does_not_match_dollar_topics() {
 
     operator.publish("$class/x", 1, "not for wildcards").await;
     operator.publish("fence", 1, "the fence").await;
-    assert_eq!(
-        listener.message().await.payload,
-        "the fence",
-        "once, and nothing before"
-    );
+    assert_eq!(listener.message().await.payload, "the fence", "once, and nothing before");
     running.stop().await;
 }
 
@@ -129,10 +114,7 @@ async fn ordinary_clients_of_both_versions_hear_each_other_and_cannot_forge_thei
     old.subscribe("room/message/1", QoS::AtLeastOnce).await.unwrap();
     new.subscribe("room/message/1", QoS5::AtLeastOnce).await.unwrap();
     let both_subscribed = async {
-        while !matches!(
-            old_events.poll().await.unwrap(),
-            Event::Incoming(Packet::SubAck(_))
-        ) {}
+        while !matches!(old_events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
         loop {
             let event = new_events.poll().await.unwrap();
             if matches!(event, v5::Event::Incoming(v5::mqttbytes::v5::Packet::SubAck(_))) {
@@ -149,9 +131,7 @@ async fn ordinary_clients_of_both_versions_hear_each_other_and_cannot_forge_thei
         ],
         ..Default::default()
     };
-    new.publish_with_properties("room/message/1", QoS5::AtLeastOnce, false, "hi", forged)
-        .await
-        .unwrap();
+    new.publish_with_properties("room/message/1", QoS5::AtLeastOnce, false, "hi", forged).await.unwrap();
     let heard = async {
         let properties = loop {
             if let v5::Event::Incoming(v5::mqttbytes::v5::Packet::Publish(publish)) =

@@ -23,9 +23,7 @@ async fn a_forbidden_publish_is_answered_with_its_reason_and_closed_with_mqtt_5(
     teacher.subscribe(&[("#", 2)]).await;
     for (qos, answer) in [(0, None), (1, Some(PUBACK)), (2, Some(PUBREC))] {
         let mut student = Wire::connect(running.port, &hello(5, "student")).await;
-        student
-            .send_publish("room/message/1", qos, true, "past the checks")
-            .await;
+        student.send_publish("room/message/1", qos, true, "past the checks").await;
         if let Some(kind) = answer {
             assert_eq!(reason(&student.expect(kind).await), NOT_AUTHORIZED);
         }
@@ -44,9 +42,7 @@ async fn a_forbidden_publish_is_closed_without_an_acknowledgement_with_mqtt_3_1_
     teacher.subscribe(&[("#", 2)]).await;
     for qos in 0..=2 {
         let mut student = Wire::connect(running.port, &hello(4, "student")).await;
-        student
-            .send_publish("room/message/1", qos, false, "past the checks")
-            .await;
+        student.send_publish("room/message/1", qos, false, "past the checks").await;
         student.expect_closed().await;
     }
     let mut student = Wire::connect(running.port, &hello(4, "student")).await;
@@ -61,12 +57,7 @@ async fn a_forbidden_subscribe_is_answered_filter_by_filter_and_closed() {
     for (version, refused) in [(4, 0x80), (5, NOT_AUTHORIZED)] {
         let mut student = Wire::connect(running.port, &hello(version, "student")).await;
         let codes = student
-            .subscribe(&[
-                ("room/message/1", 1),
-                ("#", 1),
-                ("room/status", 0),
-                ("roomSend/#", 2),
-            ])
+            .subscribe(&[("room/message/1", 1), ("#", 1), ("room/status", 0), ("roomSend/#", 2)])
             .await;
         assert_eq!(codes, [1, refused, 0, refused]);
         student.expect_closed().await;
@@ -80,11 +71,7 @@ async fn a_shared_subscription_is_judged_by_the_filter_that_it_shares() {
     let running = classroom().await;
     for filter in ["$share/g/#", "$share/room/roomSend/#", "$share/room/+"] {
         let mut student = Wire::connect(running.port, &hello(5, "student")).await;
-        assert_eq!(
-            student.subscribe(&[(filter, 1)]).await,
-            [NOT_AUTHORIZED],
-            "{filter}"
-        );
+        assert_eq!(student.subscribe(&[(filter, 1)]).await, [NOT_AUTHORIZED], "{filter}");
         student.expect_closed().await;
     }
     let mut student = Wire::connect(running.port, &hello(5, "student")).await;
@@ -102,9 +89,7 @@ async fn what_is_sent_behind_a_refusal_is_not_worth_more() {
     teacher.subscribe(&[("#", 1)]).await;
     let mut student = Wire::connect(running.port, &hello(5, "student")).await;
     student.send_subscribe(&[("secret", 1)]).await;
-    student
-        .send_publish("room/message/1", 1, false, "past the checks")
-        .await;
+    student.send_publish("room/message/1", 1, false, "past the checks").await;
     assert_eq!(student.expect(SUBACK).await.body.last(), Some(&NOT_AUTHORIZED));
     while let Some(packet) = student.next().await {
         assert_eq!((packet.kind, reason(&packet)), (PUBACK, NOT_AUTHORIZED));

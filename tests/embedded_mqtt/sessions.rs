@@ -101,10 +101,7 @@ async fn a_will_is_sent_for_a_lost_client_and_not_after_a_goodbye() {
     let mut teacher = Wire::connect(running.port, &hello(5, "teacher")).await;
     teacher.subscribe(&[("#", 1)]).await;
     for version in VERSIONS {
-        let with_will = Hello {
-            will: Some(("roomSend/command", "bye")),
-            ..hello(version, STUDENT)
-        };
+        let with_will = Hello { will: Some(("roomSend/command", "bye")), ..hello(version, STUDENT) };
         Wire::connect(running.port, &with_will).await.goodbye().await;
         teacher.publish("fence", 1, "no will yet").await;
         assert_eq!(teacher.message().await.payload, "no will yet");
@@ -119,21 +116,14 @@ async fn a_delayed_will_waits_and_is_dropped_when_the_client_is_back() {
     let running = Running::plain().await;
     let mut teacher = Wire::connect(running.port, &hello(5, "teacher")).await;
     teacher.subscribe(&[("#", 1)]).await;
-    let with_will = Hello {
-        will: Some(("roomSend/command", "bye")),
-        will_delay_s: Some(1),
-        ..kept(5, STUDENT)
-    };
+    let with_will =
+        Hello { will: Some(("roomSend/command", "bye")), will_delay_s: Some(1), ..kept(5, STUDENT) };
     drop(Wire::connect(running.port, &with_will).await);
     let back = Wire::connect(running.port, &with_will).await;
     drop(back);
     let lost = Instant::now();
     assert_eq!(teacher.message().await.payload, "bye");
-    assert!(
-        lost.elapsed() >= Duration::from_millis(900),
-        "{:?}",
-        lost.elapsed()
-    );
+    assert!(lost.elapsed() >= Duration::from_millis(900), "{:?}", lost.elapsed());
     teacher.publish("fence", 1, "one will").await;
     assert_eq!(teacher.message().await.payload, "one will");
     running.stop().await;
@@ -145,20 +135,14 @@ async fn a_client_that_is_silent_beyond_its_keep_alive_is_closed_and_its_will_se
     let mut teacher = Wire::connect(running.port, &hello(5, "teacher")).await;
     teacher.subscribe(&[("roomSend/#", 1)]).await;
     for version in VERSIONS {
-        let with_will = Hello {
-            keep_alive_s: 1,
-            will: Some(("roomSend/command", "bye")),
-            ..hello(version, STUDENT)
-        };
+        let with_will =
+            Hello { keep_alive_s: 1, will: Some(("roomSend/command", "bye")), ..hello(version, STUDENT) };
         let mut student = Wire::connect(running.port, &with_will).await;
         student.ping().await;
         let silent = Instant::now();
         student.expect_closed().await;
         let after = silent.elapsed();
-        assert!(
-            after > Duration::from_millis(1400) && after < Duration::from_secs(3),
-            "{after:?}"
-        );
+        assert!(after > Duration::from_millis(1400) && after < Duration::from_secs(3), "{after:?}");
         assert_eq!(teacher.message().await.payload, "bye");
     }
     running.stop().await;

@@ -42,12 +42,7 @@ impl Running {
     }
 
     fn around(broker: MqttBroker, folder: TempDir) -> Self {
-        Self {
-            port: broker.tcp_port(),
-            websocket_port: broker.websocket_port(),
-            broker,
-            folder,
-        }
+        Self { port: broker.tcp_port(), websocket_port: broker.websocket_port(), broker, folder }
     }
 
     /// Stops the broker and starts it again on the same data.
@@ -66,12 +61,8 @@ async fn start(folder: &Path, change: impl FnOnce(&mut Guests)) -> MqttBroker {
     show_logs();
     let mut guests = Guests::default();
     change(&mut guests);
-    let options = MqttBrokerOptions {
-        tcp_port: 0,
-        websocket_port: 0,
-        data_dir: folder.to_path_buf(),
-        guests,
-    };
+    let options =
+        MqttBrokerOptions { tcp_port: 0, websocket_port: 0, data_dir: folder.to_path_buf(), guests };
     start_mqtt_broker(options).await.unwrap()
 }
 
@@ -150,10 +141,7 @@ impl TestGate {
 
 impl Gate for TestGate {
     fn connect(&self, connection: u64, request: &ConnectRequest<'_>) -> Admission {
-        let client = Client {
-            id: request.client_id.to_owned(),
-            connection,
-        };
+        let client = Client { id: request.client_id.to_owned(), connection };
         let shown = Shown {
             client: client.clone(),
             username: request.username.map(str::to_owned),
@@ -166,9 +154,7 @@ impl Gate for TestGate {
             return Admission::Refused;
         }
         self.admitted.lock().unwrap().insert(connection, client);
-        Admission::Admitted {
-            label: LABEL.to_owned(),
-        }
+        Admission::Admitted { label: LABEL.to_owned() }
     }
 
     fn may_publish(&self, connection: u64, topic: &str) -> bool {
@@ -188,10 +174,7 @@ impl Gate for TestGate {
 
 /// The connection that the gate was told to forget.
 pub async fn next_ended(ended: &mut Ended) -> Client {
-    timeout(PATIENCE, ended.recv())
-        .await
-        .expect("an end")
-        .expect("a gate")
+    timeout(PATIENCE, ended.recv()).await.expect("an end").expect("a gate")
 }
 
 /// The broker's events and the clock that they take their time from.
@@ -215,10 +198,7 @@ impl Events {
     }
 
     pub async fn next(&mut self) -> ClientEvent {
-        timeout(PATIENCE, self.receiver.recv())
-            .await
-            .expect("an event")
-            .expect("a broker that tells events")
+        timeout(PATIENCE, self.receiver.recv()).await.expect("an event").expect("a broker that tells events")
     }
 
     pub async fn expect(&mut self, client_id: &str, what: ClientEventKind) -> ClientEvent {
@@ -230,10 +210,7 @@ impl Events {
     /// What comes after the broker's end: nothing but what is listed.
     pub async fn rest(mut self) -> Vec<ClientEvent> {
         let mut rest = Vec::new();
-        while let Some(event) = timeout(PATIENCE, self.receiver.recv())
-            .await
-            .expect("the broker's end")
-        {
+        while let Some(event) = timeout(PATIENCE, self.receiver.recv()).await.expect("the broker's end") {
             rest.push(event);
         }
         rest

@@ -69,14 +69,7 @@ impl Wire {
     }
 
     pub fn over(stream: TcpStream, version: u8, is_websocket: bool) -> Self {
-        Self {
-            stream,
-            version,
-            is_websocket,
-            received: Vec::new(),
-            messages: VecDeque::new(),
-            next_id: 0,
-        }
+        Self { stream, version, is_websocket, received: Vec::new(), messages: VecDeque::new(), next_id: 0 }
     }
 
     /// Whatever the answer is.
@@ -96,10 +89,7 @@ impl Wire {
     pub async fn say_hello(&mut self, hello: &Hello<'_>) -> ConnAck {
         self.send(&hello.bytes()).await;
         let answer = self.expect(CONNACK).await;
-        ConnAck {
-            session_present: answer.body[0] == 1,
-            code: answer.body[1],
-        }
+        ConnAck { session_present: answer.body[0] == 1, code: answer.body[1] }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -141,9 +131,7 @@ impl Wire {
                 }
             }
         };
-        timeout(PATIENCE, read)
-            .await
-            .expect("a packet or the end of the connection")
+        timeout(PATIENCE, read).await.expect("a packet or the end of the connection")
     }
 
     fn take_packet(&mut self) -> Option<Packet> {
@@ -173,20 +161,13 @@ impl Wire {
         }
         let (start, length) = remaining_length(&bytes).expect("a whole packet");
         assert_eq!(bytes.len(), start + length, "one packet");
-        Some(Packet {
-            kind: bytes[0] >> 4,
-            flags: bytes[0] & 0x0f,
-            body: bytes.split_off(start),
-        })
+        Some(Packet { kind: bytes[0] >> 4, flags: bytes[0] & 0x0f, body: bytes.split_off(start) })
     }
 
     /// The next packet that is no PUBLISH; those are kept for [`Wire::message`].
     pub async fn expect(&mut self, kind: u8) -> Packet {
         loop {
-            let packet = self
-                .next()
-                .await
-                .unwrap_or_else(|| panic!("closed instead of packet {kind}"));
+            let packet = self.next().await.unwrap_or_else(|| panic!("closed instead of packet {kind}"));
             if packet.kind == PUBLISH {
                 self.keep(&packet).await;
                 continue;
@@ -271,8 +252,7 @@ impl Wire {
             body.push(0);
         }
         body.extend(payload.as_bytes());
-        self.send(&packet(0x30 | (qos << 1) | u8::from(retain), &body))
-            .await;
+        self.send(&packet(0x30 | (qos << 1) | u8::from(retain), &body)).await;
     }
 
     /// Waits until the broker has taken it; must be allowed.

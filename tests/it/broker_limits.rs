@@ -61,47 +61,19 @@ fn refusals() -> Vec<(Vec<u8>, bool, &'static [&'static str])> {
         (vec![0x20, 2, 0, 1], false, &["does not speak MQTT 5"]),
         (vec![0x20, 2, 0, 1], true, &["does not speak MQTT 5"]),
         (vec![0x20, 3, 0, 1, 0], false, &["does not speak MQTT 5"]),
-        (
-            vec![],
-            false,
-            &["without an answer to CONNECT", "do not speak MQTT 5"],
-        ),
+        (vec![], false, &["without an answer to CONNECT", "do not speak MQTT 5"]),
         (
             words(0x84),
             false,
-            &[
-                "0x84 unsupported protocol version",
-                "come back later",
-                "a broker with MQTT 5",
-            ],
+            &["0x84 unsupported protocol version", "come back later", "a broker with MQTT 5"],
         ),
-        (
-            words(0x85),
-            false,
-            &[
-                "0x85 client identifier not valid",
-                "come back later",
-                "mqtt.client_id",
-            ],
-        ),
-        (
-            words(0x88),
-            false,
-            &["0x88 server unavailable", "come back later"],
-        ),
+        (words(0x85), false, &["0x85 client identifier not valid", "come back later", "mqtt.client_id"]),
+        (words(0x88), false, &["0x88 server unavailable", "come back later"]),
         (words(0x89), false, &["0x89 server busy", "come back later"]),
         (words(0x8a), false, &["0x8A banned", "come back later"]),
         (words(0x97), false, &["0x97 quota exceeded", "come back later"]),
-        (
-            another(0x9c),
-            false,
-            &["0x9C use another server", "other.example:1883", "mqtt.url"],
-        ),
-        (
-            another(0x9d),
-            true,
-            &["0x9D server moved", "other.example:1883", "mqtt.url"],
-        ),
+        (another(0x9c), false, &["0x9C use another server", "other.example:1883", "mqtt.url"]),
+        (another(0x9d), true, &["0x9D server moved", "other.example:1883", "mqtt.url"]),
         (words(0xee), false, &["0xEE", "come back later"]),
     ]
 }
@@ -111,18 +83,9 @@ async fn a_refusal_is_said_by_check_with_the_brokers_words_and_what_to_do() {
     let broker = ScriptedBroker::start().await;
     for (answer, stays, sentences) in refusals() {
         let checked = check(&broker, "", answer.clone(), stays).await;
-        assert_eq!(
-            checked.status.code(),
-            Some(1),
-            "{answer:02x?}: {}",
-            text(&checked)
-        );
+        assert_eq!(checked.status.code(), Some(1), "{answer:02x?}: {}", text(&checked));
         for sentence in sentences {
-            assert!(
-                text(&checked).contains(sentence),
-                "{answer:02x?}: {}",
-                text(&checked)
-            );
+            assert!(text(&checked).contains(sentence), "{answer:02x?}: {}", text(&checked));
         }
     }
 }
@@ -197,11 +160,7 @@ async fn what_a_connack_takes_away_is_said_by_check_by_the_log_and_by_readyz() {
     let mut scene = broker.accept().await;
     scene.write(&connack_with(true, &[0x28, 0])).await;
     said_in(503, &["allows no wildcards", "room/#"]);
-    assert_eq!(
-        scene.next_puback(Duration::from_millis(300)).await,
-        None,
-        "no SUBSCRIBE"
-    );
+    assert_eq!(scene.next_puback(Duration::from_millis(300)).await, None, "no SUBSCRIBE");
     drop(scene);
     for properties in [&[0x11, 0, 0, 0, 0][..], &[0x28, 0]] {
         let checked = check(&broker_alone().await, "", connack_with(false, properties), true).await;
@@ -236,11 +195,7 @@ impl Down {
         let (ended, ends) = mpsc::unbounded_channel();
         let metrics = Metrics::new(&[]).unwrap().into();
         let publisher = DownlinkPublisher::new(&config.mqtt, taken, ended, metrics).unwrap();
-        Self {
-            messages,
-            ends,
-            running: tokio::spawn(publisher.run(CancellationToken::new())),
-        }
+        Self { messages, ends, running: tokio::spawn(publisher.run(CancellationToken::new())) }
     }
 
     async fn publish(&self, number: u64, bytes: usize) {
@@ -250,10 +205,7 @@ impl Down {
             qos: Qos::AtLeastOnce,
             properties: MqttProperties::default(),
         };
-        self.messages
-            .send(Publishing::new(number, message))
-            .await
-            .unwrap();
+        self.messages.send(Publishing::new(number, message)).await.unwrap();
     }
 
     async fn end(&mut self) -> (u64, Published) {
@@ -293,11 +245,7 @@ async fn a_puback_below_0x80_is_success_for_the_downlink_and_for_a_replay() {
     }
     drop(down.messages);
     down.running.await.unwrap();
-    assert_eq!(
-        scene.next_packet().await.map(|(first, _)| first),
-        Some(0xe0),
-        "DISCONNECT"
-    );
+    assert_eq!(scene.next_packet().await.map(|(first, _)| first), Some(0xe0), "DISCONNECT");
 
     // And a replay goes on as well
     let config = Config::from_toml("story", &config(broker.port(), ""), &NoEnvironment).unwrap();
@@ -332,9 +280,7 @@ async fn a_broker_with_qos_0_only_gets_qos_0_once_and_one_with_small_packets_no_
     let mut down = Down::start(broker.port());
     let mut scene = broker.accept().await;
     let small: &[u8] = &[0x27, 0, 0, 0, 100];
-    scene
-        .write(&connack_with(false, &[NO_PUBACK_NEEDED, small].concat()))
-        .await;
+    scene.write(&connack_with(false, &[NO_PUBACK_NEEDED, small].concat())).await;
 
     // When a small and a large message go down, then one is published with QoS 0, and one is refused, on one connection
     down.publish(1, 5).await;
@@ -371,10 +317,7 @@ async fn a_disconnect_five_times_in_a_row_is_explained_by_the_brokers_reason() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let missing = bridge.readiness.report().missing.join("\n");
-    assert!(
-        missing.contains("not today") && !missing.contains("another client"),
-        "{missing}"
-    );
+    assert!(missing.contains("not today") && !missing.contains("another client"), "{missing}");
     bridge.stop_now.cancel();
 }
 
@@ -401,11 +344,7 @@ fn a_stop_with_nothing_in_flight_does_not_wait_for_an_mqtt_broker_that_is_away()
     assert_eq!(bridge.wait_exit(SOON).code(), Some(0), "{}", bridge.log_text());
     println!("stopped after {:?}", told.elapsed());
     assert!(told.elapsed() < Duration::from_secs(8), "{}", bridge.log_text());
-    assert!(
-        bridge
-            .log_text()
-            .contains("everything that came in has ended and is acknowledged")
-    );
+    assert!(bridge.log_text().contains("everything that came in has ended and is acknowledged"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -414,9 +353,7 @@ async fn a_message_that_is_stored_while_the_connection_is_away_is_counted_as_not
     let bridge = UplinkUnderTest::start(broker.port());
     bridge.sink.shut();
     let mut scene = broker.accept_session(false).await;
-    scene
-        .publish(1, false, "room/message/1", "stored, and not acknowledged")
-        .await;
+    scene.publish(1, false, "room/message/1", "stored, and not acknowledged").await;
     assert_eq!(scene.next_puback(Duration::from_millis(300)).await, None);
     let port = broker.port();
     drop(broker);
@@ -427,9 +364,5 @@ async fn a_message_that_is_stored_while_the_connection_is_away_is_counted_as_not
     for task in bridge.tasks {
         tokio::time::timeout(SOON, task).await.expect("it ends").unwrap();
     }
-    assert_eq!(
-        bridge.metrics.pubacks_unsent.get(),
-        1,
-        "nobody at {port} was told"
-    );
+    assert_eq!(bridge.metrics.pubacks_unsent.get(), 1, "nobody at {port} was told");
 }

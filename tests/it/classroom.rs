@@ -49,42 +49,27 @@ impl Class {
         let (status, answer) = self.api("GET", &format!("/api/rooms/{room}/members"), &self.token, None);
         assert_eq!(status, 200, "{answer}");
         let members = answer["members"].as_array().unwrap().iter();
-        members
-            .map(|member| member["clientId"].as_str().unwrap().to_owned())
-            .collect()
+        members.map(|member| member["clientId"].as_str().unwrap().to_owned()).collect()
     }
 }
 
 fn chat(client_id: &str, room: &str, text: &str) -> (&'static str, Value) {
-    (
-        "roomSend/message",
-        json!({"peer": client_id, "roomId": room, "msg": text}),
-    )
+    ("roomSend/message", json!({"peer": client_id, "roomId": room, "msg": text}))
 }
 
 fn heard(subscriber: &Subscriber, topic: &str) -> Vec<Value> {
     let received = subscriber.received();
-    let of_topic = received
-        .iter()
-        .filter(|publish| publish.topic == topic.as_bytes());
-    of_topic
-        .map(|publish| serde_json::from_slice(&publish.payload).unwrap_or(Value::Null))
-        .collect()
+    let of_topic = received.iter().filter(|publish| publish.topic == topic.as_bytes());
+    of_topic.map(|publish| serde_json::from_slice(&publish.payload).unwrap_or(Value::Null)).collect()
 }
 
 fn user<'a>(publish: &'a Publish, wanted: &str) -> Option<&'a str> {
     let properties = publish.properties.as_ref()?;
-    properties
-        .user_properties
-        .iter()
-        .find(|(name, _)| name == wanted)
-        .map(|(_, value)| value.as_str())
+    properties.user_properties.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
 }
 
 fn until_heard(subscriber: &Subscriber, topic: &str, count: usize) -> Vec<Value> {
-    wait_until(&format!("{count} on {topic}"), PATIENCE, || {
-        heard(subscriber, topic).len() >= count
-    });
+    wait_until(&format!("{count} on {topic}"), PATIENCE, || heard(subscriber, topic).len() >= count);
     heard(subscriber, topic)
 }
 
@@ -108,25 +93,16 @@ fn a_class_chats_and_a_mute_silences_one_until_it_is_lifted() {
 
     // When the teacher mutes Ben, then he is told without having subscribed anything for it, and is not heard
     let p2p_ben = format!("room/p2p/{BEN}");
-    let mute = (
-        "roomSend/command",
-        json!({"type": "shutUp", "peer": BEN, "roomId": "123456"}),
-    );
+    let mute = ("roomSend/command", json!({"type": "shutUp", "peer": BEN, "roomId": "123456"}));
     let teacher = class.says(teacher, TEACHER, "123456", &[mute]);
     assert_eq!(until_heard(&ben, &p2p_ben, 1)[0]["type"], "shutUp");
     let ben = class.says(ben, BEN, "123456", &[chat(BEN, "123456", "can you hear me?")]);
     let answers = until_heard(&ben, &p2p_ben, 1);
-    assert_eq!(
-        (&answers[0]["type"], &answers[0]["reason"]),
-        (&json!("refused"), &json!("muted"))
-    );
+    assert_eq!((&answers[0]["type"], &answers[0]["reason"]), (&json!("refused"), &json!("muted")));
 
     // And Anna still is; when the mute is lifted, so is Ben
     let anna = class.says(anna, ANNA, "123456", &[chat(ANNA, "123456", "I can speak")]);
-    let lift = (
-        "roomSend/command",
-        json!({"type": "unShutUp", "peer": BEN, "roomId": "123456"}),
-    );
+    let lift = ("roomSend/command", json!({"type": "unShutUp", "peer": BEN, "roomId": "123456"}));
     let teacher = class.says(teacher, TEACHER, "123456", &[lift]);
     until_heard(&ben, &p2p_ben, 2);
     let _ben = class.says(ben, BEN, "123456", &[chat(BEN, "123456", "thank you")]);
@@ -154,16 +130,14 @@ fn who_is_here_is_known_and_leaving_is_seen() {
     wait_until("both are members", PATIENCE, || class.members("7") == [ANNA, BEN]);
     wait_until("the room hears that Ben has come", PATIENCE, || {
         let came = heard(&status, "room/status");
-        came.iter()
-            .any(|notice| notice["clientId"] == BEN && notice["eventType"] == "connect")
+        came.iter().any(|notice| notice["clientId"] == BEN && notice["eventType"] == "connect")
     });
 
     ben.stop();
     wait_until("Ben has left", PATIENCE, || class.members("7") == [ANNA]);
     wait_until("the room hears of it", PATIENCE, || {
         let left = heard(&status, "room/status");
-        left.iter()
-            .any(|notice| notice["clientId"] == BEN && notice["eventType"] == "tcpclean")
+        left.iter().any(|notice| notice["clientId"] == BEN && notice["eventType"] == "tcpclean")
     });
 }
 
@@ -175,18 +149,10 @@ fn a_notice_is_seen_whether_by_command_by_a_teacher_or_by_a_server() {
     let told = class.dev.cli(&["notice", "7", "five more minutes"]);
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     assert!(stdout(&told).contains("told room 7"));
-    let (status, answer) = class.api(
-        "POST",
-        "/api/rooms/7/notice",
-        "dev",
-        Some(r#"{"text":"by a server"}"#),
-    );
+    let (status, answer) = class.api("POST", "/api/rooms/7/notice", "dev", Some(r#"{"text":"by a server"}"#));
     assert_eq!(status, 202, "{answer}");
     let seen = until_heard(&system, "room/system", 2);
-    let texts: Vec<_> = seen
-        .iter()
-        .map(|notice| notice["text"].as_str().unwrap())
-        .collect();
+    let texts: Vec<_> = seen.iter().map(|notice| notice["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["five more minutes", "by a server"]);
     assert!(seen.iter().all(|notice| notice["roomId"] == "7"));
 
@@ -197,20 +163,13 @@ fn a_notice_is_seen_whether_by_command_by_a_teacher_or_by_a_server() {
     }
     let teacher = http(
         "GET",
-        &format!(
-            "http://{}/login?clientId={TEACHER}&role=teacher",
-            class.dev.address("login")
-        ),
+        &format!("http://{}/login?clientId={TEACHER}&role=teacher", class.dev.address("login")),
         &[("authorization", "Bearer dev")],
         None,
     );
     assert_eq!(teacher.0, 200, "{}", teacher.1);
-    let (status, _) = class.api(
-        "POST",
-        "/api/rooms/7/notice",
-        &teacher.1,
-        Some(r#"{"text":"by a teacher"}"#),
-    );
+    let (status, _) =
+        class.api("POST", "/api/rooms/7/notice", &teacher.1, Some(r#"{"text":"by a teacher"}"#));
     assert_eq!(status, 202);
     until_heard(&system, "room/system", 3);
 
@@ -232,11 +191,7 @@ fn a_notice_is_seen_whether_by_command_by_a_teacher_or_by_a_server() {
     assert!(noticed("8").is_empty());
     let archived = class.dev.json_lines(&["history", "7"]);
     assert_eq!(archived.len(), 3);
-    assert!(
-        archived
-            .iter()
-            .all(|record| record["kind"] == "system" && record["room"] == "7")
-    );
+    assert!(archived.iter().all(|record| record["kind"] == "system" && record["room"] == "7"));
 }
 
 /// Hazard 22: what was said before the fence is in the history, what comes after it is heard live; nothing is missing.
@@ -251,10 +206,8 @@ fn a_late_joiner_has_the_whole_conversation_once() {
     // When Ben joins while Anna goes on speaking
     let ben = class.member(BEN, "9");
     let anna = class.says(anna, ANNA, "9", &lines(5, 8));
-    let fence = Message::new(
-        "roomSend/message",
-        json!({"type": "fence", "roomId": "9", "ref": "f1"}).to_string(),
-    );
+    let fence =
+        Message::new("roomSend/message", json!({"type": "fence", "roomId": "9", "ref": "f1"}).to_string());
     ben.stop();
     publish_messages(class.login(), BEN, vec![fence]);
     let ben = class.member(BEN, "9");
@@ -267,22 +220,12 @@ fn a_late_joiner_has_the_whole_conversation_once() {
     let mut ids = std::collections::BTreeMap::new();
     for line in answer["messages"].as_array().unwrap() {
         let body: Value = serde_json::from_str(line["body"].as_str().unwrap()).unwrap();
-        ids.insert(
-            line["id"].as_str().unwrap().to_owned(),
-            body["msg"].as_str().unwrap().to_owned(),
-        );
+        ids.insert(line["id"].as_str().unwrap().to_owned(), body["msg"].as_str().unwrap().to_owned());
         assert_eq!(line["sender"], ANNA);
     }
-    for publish in ben
-        .received()
-        .iter()
-        .filter(|publish| publish.topic == "room/message/9".as_bytes())
-    {
+    for publish in ben.received().iter().filter(|publish| publish.topic == "room/message/9".as_bytes()) {
         let body: Value = serde_json::from_slice(&publish.payload).unwrap();
-        ids.insert(
-            user(publish, "rbId").unwrap().to_owned(),
-            body["msg"].as_str().unwrap().to_owned(),
-        );
+        ids.insert(user(publish, "rbId").unwrap().to_owned(), body["msg"].as_str().unwrap().to_owned());
     }
     let mut texts: Vec<_> = ids.into_values().collect();
     texts.sort();
@@ -296,55 +239,33 @@ fn what_an_application_server_says_is_in_the_history_of_the_room_page_by_page() 
     let class = Class::start();
     let anna = class.member(ANNA, "777");
     let message = |text: &str| NewMessage::new("room", text).property("mqttSecondTopic", "message/777");
-    let said = [
-        message("no tag"),
-        message("its tag").tags("message/777"),
-        message("any tag").tags("whatever"),
-    ];
+    let said =
+        [message("no tag"), message("its tag").tags("message/777"), message("any tag").tags("whatever")];
     java::send_messages(&class.dev.address("name_server"), &said);
     until_heard(&anna, "room/message/777", 3);
 
     let ask = |arguments: &str| {
         let path = format!("/api/rooms/777/history{arguments}");
         let (status, answer) = class.api("GET", &path, &class.token, None);
-        assert_eq!(
-            (status, &answer["complete"]),
-            (200, &Value::Bool(true)),
-            "{answer}"
-        );
+        assert_eq!((status, &answer["complete"]), (200, &Value::Bool(true)), "{answer}");
         answer
     };
     let texts = |answer: &Value| -> Vec<String> {
         let lines = answer["messages"].as_array().unwrap().iter();
-        lines
-            .map(|line| line["body"].as_str().unwrap().to_owned())
-            .collect()
+        lines.map(|line| line["body"].as_str().unwrap().to_owned()).collect()
     };
     // Those of one millisecond have no order between queues.
     let all = ask("");
     let mut found = texts(&all);
     found.sort();
     assert_eq!(found, ["any tag", "its tag", "no tag"], "{all}");
-    assert_eq!(
-        (&all["truncated"], &all["before"]),
-        (&Value::Bool(false), &Value::Null)
-    );
+    assert_eq!((&all["truncated"], &all["before"]), (&Value::Bool(false), &Value::Null));
     let newest = ask("?limit=2");
     assert_eq!(texts(&newest), texts(&all)[1..]);
     let before = newest["before"].as_str().unwrap();
     let rest = ask(&format!("?limit=2&before={before}"));
     assert_eq!(texts(&rest), texts(&all)[..1]);
     assert_eq!(rest["truncated"], false);
-    assert_eq!(
-        class
-            .api(
-                "GET",
-                "/api/rooms/777/history?before=yesterday",
-                &class.token,
-                None
-            )
-            .0,
-        400
-    );
+    assert_eq!(class.api("GET", "/api/rooms/777/history?before=yesterday", &class.token, None).0, 400);
     assert_eq!(class.dev.history("777", 3).len(), 3);
 }

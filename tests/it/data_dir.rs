@@ -55,22 +55,11 @@ impl Story {
         );
         let mut bridge = Bridge::start_with_variables(&config, &disk.variables());
         bridge.wait_ready();
-        let mut story = Story {
-            rocketmq,
-            mosquitto,
-            witness,
-            bridge,
-            disk,
-            said: 0,
-            name,
-            folder,
-        };
+        let mut story = Story { rocketmq, mosquitto, witness, bridge, disk, said: 0, name, folder };
         // Its queues are known from here on
         story.say("room/message/1", 1);
         story.hears("before");
-        wait_until("nothing is left to write", PATIENCE, || {
-            story.unwritten_s() == 0.0
-        });
+        wait_until("nothing is left to write", PATIENCE, || story.unwritten_s() == 0.0);
         Some(story)
     }
 
@@ -81,9 +70,7 @@ impl Story {
         publish_all(&self.mosquitto, "student", messages.collect(), QoS::AtLeastOnce);
         self.said += count;
         let all = self.said as usize;
-        wait_until("all that is said is acknowledged", PATIENCE, || {
-            self.witness.acknowledged_count() == all
-        });
+        wait_until("all that is said is acknowledged", PATIENCE, || self.witness.acknowledged_count() == all);
     }
 
     /// A message goes down, and its position is to be written.
@@ -132,15 +119,7 @@ fn while_the_disk_stands_still_known_topics_go_on_and_a_new_connection_and_a_new
     let metrics = story.bridge.metrics();
     assert_eq!(metrics.value("roombridge_spool_depth", &[]), 1.0, "the new topic");
     let folder = story.folder.join("bridge-data").display().to_string();
-    story.readyz_says(
-        200,
-        &[
-            &folder,
-            "positions-downlink.json",
-            "queues.json",
-            "has not answered for",
-        ],
-    );
+    story.readyz_says(200, &[&folder, "positions-downlink.json", "queues.json", "has not answered for"]);
     assert!(story.unwritten_s() >= 5.0);
 
     // When the connection is cut, then the next one waits before it subscribes, and does not say that it is there

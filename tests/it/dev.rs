@@ -40,10 +40,7 @@ const FIELDS: [&str; 16] = [
 ];
 
 fn payloads(history: &[Value]) -> Vec<&str> {
-    history
-        .iter()
-        .map(|message| message["payload"].as_str().unwrap_or("(no text)"))
-        .collect()
+    history.iter().map(|message| message["payload"].as_str().unwrap_or("(no text)")).collect()
 }
 
 fn fields(message: &Value) -> BTreeSet<&str> {
@@ -70,11 +67,7 @@ fn a_message_of_a_newcomer_is_in_the_history_with_all_that_is_known_of_it() {
     // when a student, who claims to be the teacher, a teacher with MQTT 3.1.1 and a machine speak in room 7
     let claim = Message::new("room/message/7", "hi").user_property("x-mqtt-client-id", TEACHER);
     let bytes: Vec<u8> = (0..=255).collect();
-    publish_messages(
-        dev.mqtt_port(),
-        STUDENT,
-        vec![claim.user_property("mood", "good")],
-    );
+    publish_messages(dev.mqtt_port(), STUDENT, vec![claim.user_property("mood", "good")]);
     publish_with_mqtt_3(&dev, TEACHER, "room/message/7", "\u{4f60}\u{597d}");
     let odd = [&bytes[..], &[]].map(|payload| Message::new("room/message/7", payload));
     publish_messages(dev.mqtt_port(), "machine", odd.into());
@@ -89,15 +82,8 @@ fn a_message_of_a_newcomer_is_in_the_history_with_all_that_is_known_of_it() {
 
     // and with the documented fields, no more and no less
     assert_eq!(fields(&history[0]), BTreeSet::from(FIELDS));
-    let with_bytes: BTreeSet<_> = FIELDS
-        .map(|field| {
-            if field == "payload" {
-                "payload_base64"
-            } else {
-                field
-            }
-        })
-        .into();
+    let with_bytes: BTreeSet<_> =
+        FIELDS.map(|field| if field == "payload" { "payload_base64" } else { field }).into();
     assert_eq!(fields(&history[2]), with_bytes);
     let first = &history[0];
     for (field, value) in [
@@ -109,20 +95,14 @@ fn a_message_of_a_newcomer_is_in_the_history_with_all_that_is_known_of_it() {
     ] {
         assert_eq!(first[field], value, "{field}");
     }
-    assert_eq!(
-        (&first["qos"], &first["duplicates"]),
-        (&Value::from(1), &Value::from(0))
-    );
+    assert_eq!((&first["qos"], &first["duplicates"]), (&Value::from(1), &Value::from(0)));
     let user_properties = first["properties"]["mqtt5UserProperty"].as_str().unwrap();
     assert_eq!(user_properties, r#"[{"key":"mood","value":"good"}]"#);
 
     // and people read it without --json
     let text = stdout(&dev.cli(&["history", "7", "--limit", "2"]));
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(
-        text.contains("base64") && text.trim_end().ends_with("(empty)"),
-        "{text}"
-    );
+    assert!(text.contains("base64") && text.trim_end().ends_with("(empty)"), "{text}");
 }
 
 #[test]
@@ -136,9 +116,7 @@ fn the_commands_that_the_banner_proposes_work_as_they_stand_there() {
 #[track_caller]
 fn the_commands_of_the_banner_work(dev: &Dev) {
     let output = dev.output();
-    let (_, tries) = output
-        .split_once("try, in another terminal:")
-        .expect("the banner proposes commands");
+    let (_, tries) = output.split_once("try, in another terminal:").expect("the banner proposes commands");
     let commands: String = tries
         .lines()
         .take_while(|line| !line.starts_with("Ready"))
@@ -152,11 +130,7 @@ fn the_commands_of_the_banner_work(dev: &Dev) {
     // A person is slower than the way to the store.
     dev.history("123456", 1);
     let shown = shell(dev, read);
-    assert_eq!(
-        shown.matches("\"msg\":\"hello\"").count(),
-        2,
-        "once for history, once for replay:\n{shown}"
-    );
+    assert_eq!(shown.matches("\"msg\":\"hello\"").count(), 2, "once for history, once for replay:\n{shown}");
 }
 
 #[track_caller]
@@ -184,17 +158,9 @@ fn a_lesson_is_replayed_in_order_at_its_pace_and_to_mqtt_without_being_stored_ag
     assert_eq!(payloads(&history), words);
 
     // then it can be replayed at once, and four times as fast as it was
-    assert_eq!(
-        dev.json_lines(&["replay", "9", "--speed", "max", "--from", "1h"]),
-        history
-    );
-    let arrived_ms = |message: &Value| -> u64 {
-        message["properties"]["rbArrivedMs"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap()
-    };
+    assert_eq!(dev.json_lines(&["replay", "9", "--speed", "max", "--from", "1h"]), history);
+    let arrived_ms =
+        |message: &Value| -> u64 { message["properties"]["rbArrivedMs"].as_str().unwrap().parse().unwrap() };
     let original = Duration::from_millis(arrived_ms(history.last().unwrap()) - arrived_ms(&history[0]));
     let (lines, whole, took) = timed_replay(&dev, &["replay", "9", "--speed", "4"]);
     println!("original {original:?}, replayed in {took:?}");
@@ -214,18 +180,8 @@ fn a_lesson_is_replayed_in_order_at_its_pace_and_to_mqtt_without_being_stored_ag
         assert_eq!(publish.topic, "again/room/message/9".as_bytes());
         assert_eq!(publish.payload, format!("word {number}").as_bytes());
         let properties = publish.properties.as_ref().unwrap().user_properties.clone();
-        let of = |wanted: &str| {
-            properties
-                .iter()
-                .find(|(name, _)| name == wanted)
-                .unwrap()
-                .1
-                .clone()
-        };
-        assert_eq!(
-            (of("n"), of("rbReplay").into()),
-            (number.to_string(), original["id"].clone())
-        );
+        let of = |wanted: &str| properties.iter().find(|(name, _)| name == wanted).unwrap().1.clone();
+        assert_eq!((of("n"), of("rbReplay").into()), (number.to_string(), original["id"].clone()));
     }
     publish_with_mqtt_3(&dev, TEACHER, "room/message/9", "one more");
     assert_eq!(dev.history("9", said as usize + 1).len() as u64, said + 1);
@@ -240,10 +196,7 @@ fn a_lesson_is_replayed_in_order_at_its_pace_and_to_mqtt_without_being_stored_ag
     // and what belongs to no room is found by its tag
     let commands = dev.json_lines(&["history", "--tag", "command"]);
     assert_eq!(payloads(&commands), ["mute"]);
-    assert_eq!(
-        (&commands[0]["kind"], commands[0].get("room")),
-        (&Value::from("command"), None)
-    );
+    assert_eq!((&commands[0]["kind"], commands[0].get("room")), (&Value::from("command"), None));
 }
 
 /// How many lines came, and how long it took from the first to the last.
@@ -292,11 +245,7 @@ fn messages_of_yesterday_are_there_after_a_stop_and_after_a_kill() {
     dev.kill();
     let stale = dev.cli(&["history", "1"]);
     assert_eq!(stale.status.code(), Some(1));
-    assert!(
-        stderr(&stale).contains("start `roombridge dev` again"),
-        "{}",
-        stderr(&stale)
-    );
+    assert!(stderr(&stale).contains("start `roombridge dev` again"), "{}", stderr(&stale));
     dev.start_again();
     ready.push(dev.ready_after);
     publish_with_mqtt_3(&dev, STUDENT, "room/message/1", "tomorrow");
@@ -305,10 +254,7 @@ fn messages_of_yesterday_are_there_after_a_stop_and_after_a_kill() {
 
     println!("ready after {ready:?}");
     // One of three: other tests use the machine as well.
-    assert!(
-        ready.iter().any(|after| *after < Duration::from_secs(2)),
-        "{ready:?}"
-    );
+    assert!(ready.iter().any(|after| *after < Duration::from_secs(2)), "{ready:?}");
 }
 
 #[test]
@@ -319,10 +265,7 @@ fn what_cannot_start_says_what_is_in_the_way_and_what_to_type() {
     let port = taken.local_addr().unwrap().port().to_string();
     let data = home.join("data").display().to_string();
     let mut arguments = dev_arguments(&data);
-    let place = arguments
-        .iter()
-        .position(|argument| *argument == "--mqtt-port")
-        .unwrap();
+    let place = arguments.iter().position(|argument| *argument == "--mqtt-port").unwrap();
     arguments[place + 1] = &port;
     let output = cli_at_home(&home, &arguments);
     assert_eq!(output.status.code(), Some(1));
@@ -335,10 +278,7 @@ fn what_cannot_start_says_what_is_in_the_way_and_what_to_type() {
     let output = cli_at_home(&home, &dev_arguments(&data));
     assert_eq!(output.status.code(), Some(1));
     let error = stderr(&output);
-    assert!(
-        error.contains("in use by another running process") && error.contains("--data"),
-        "{error}"
-    );
+    assert!(error.contains("in use by another running process") && error.contains("--data"), "{error}");
     publish_with_mqtt_3(&dev, STUDENT, "room/message/1", "still here");
     assert_eq!(payloads(&dev.history("1", 1)), ["still here"]);
 
@@ -346,8 +286,5 @@ fn what_cannot_start_says_what_is_in_the_way_and_what_to_type() {
     let output = cli_at_home(&home, &["history", "1"]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
     let error = stderr(&output);
-    assert!(
-        error.contains("start `roombridge dev`") && error.contains("-c FILE"),
-        "{error}"
-    );
+    assert!(error.contains("start `roombridge dev`") && error.contains("-c FILE"), "{error}");
 }

@@ -33,9 +33,7 @@ fn topic(publish: &Publish) -> &str {
 
 fn user<'a>(publish: &'a Publish, wanted: &str) -> Option<&'a str> {
     let user = &publish.properties.as_ref()?.user_properties;
-    user.iter()
-        .find(|(name, _)| name == wanted)
-        .map(|(_, value)| value.as_str())
+    user.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
 }
 
 fn down(bridge: &Bridge, name: &str) -> f64 {
@@ -45,11 +43,8 @@ fn down(bridge: &Bridge, name: &str) -> f64 {
 /// The books of the way down, once nothing moves.
 fn wait_until_settled(bridge: &Bridge) {
     wait_until("the way down is quiet and its books balance", PATIENCE, || {
-        let ends = [
-            "roombridge_published_total",
-            "roombridge_filtered_total",
-            "roombridge_dead_lettered_total",
-        ];
+        let ends =
+            ["roombridge_published_total", "roombridge_filtered_total", "roombridge_dead_lettered_total"];
         let ended: f64 = ends.iter().map(|name| down(bridge, name)).sum();
         let metrics = bridge.metrics();
         down(bridge, "roombridge_in_flight") == 0.0
@@ -72,9 +67,7 @@ fn a_java_producer_that_knows_only_the_documents_is_heard_on_mqtt() {
 
     // When it stores messages as the documents say, with and without a leading slash
     let message = |second: &str, text: &str| {
-        NewMessage::new("java-down", text)
-            .tags("MQ2MQTT")
-            .property("mqttSecondTopic", second)
+        NewMessage::new("java-down", text).tags("MQ2MQTT").property("mqttSecondTopic", second)
     };
     rocketmq.send(&[
         message("/message/123456", "with a slash")
@@ -90,15 +83,9 @@ fn a_java_producer_that_knows_only_the_documents_is_heard_on_mqtt() {
     let mut texts: Vec<_> = heard.iter().map(|publish| &publish.payload[..]).collect();
     texts.sort();
     assert_eq!(texts, [&b"with a slash"[..], b"without"]);
-    let with_slash = heard
-        .iter()
-        .find(|publish| &publish.payload[..] == b"with a slash")
-        .unwrap();
+    let with_slash = heard.iter().find(|publish| &publish.payload[..] == b"with a slash").unwrap();
     assert_eq!(user(with_slash, "lesson"), Some("maths"));
-    assert_eq!(
-        with_slash.properties.as_ref().unwrap().content_type.as_deref(),
-        Some("text/plain")
-    );
+    assert_eq!(with_slash.properties.as_ref().unwrap().content_type.as_deref(), Some("text/plain"));
     let private = own.wait_for(1, PATIENCE);
     assert_eq!(&private[0].payload[..], br#"{"type":"shutUp"}"#);
     assert_eq!(user(&private[0], "mqttRealTopic"), Some("notice"));
@@ -149,17 +136,11 @@ fn what_a_java_producer_said_is_in_the_history_of_the_room_that_heard_it() {
     let texts = |arguments: &[&str]| -> Vec<String> {
         let config = bridge.config_file();
         let output = roombridge_cli(&[arguments, &["--json", "-c", &config]].concat());
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let lines = String::from_utf8(output.stdout).unwrap();
         let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
-        let mut texts: Vec<_> = lines
-            .lines()
-            .map(|line| record(line)["payload"].as_str().unwrap().to_owned())
-            .collect();
+        let mut texts: Vec<_> =
+            lines.lines().map(|line| record(line)["payload"].as_str().unwrap().to_owned()).collect();
         texts.sort();
         texts
     };
@@ -190,11 +171,7 @@ fn a_configuration_that_could_loop_does_not_loop_for_a_minute() {
         .map(|n| NewMessage::new("loop", format!("down {n}")).property("mqttSecondTopic", "/message/1"));
     rocketmq.send(&stored.collect::<Vec<_>>());
     class.wait_for(100, PATIENCE);
-    let echo = class
-        .received()
-        .into_iter()
-        .find(|publish| publish.payload.starts_with(b"down"))
-        .unwrap();
+    let echo = class.received().into_iter().find(|publish| publish.payload.starts_with(b"down")).unwrap();
     let mut again = Message::new("room/message/2", echo.payload.to_vec());
     for (name, value) in &echo.properties.as_ref().unwrap().user_properties {
         again = again.user_property(name, value);
@@ -231,9 +208,7 @@ fn a_bridge_killed_on_the_way_down_loses_nothing_and_keeps_the_order_of_each_roo
     // When the bridge is killed again and again while it publishes
     let mut bridge = Bridge::start(&config(&mosquitto, rocketmq, "killed-up", "killed-down"));
     for wanted in [300, 1000, 2000] {
-        wait_until("some have come down", PATIENCE, || {
-            class.received().len() >= wanted
-        });
+        wait_until("some have come down", PATIENCE, || class.received().len() >= wanted);
         bridge.kill();
         bridge.start_again();
     }
@@ -246,17 +221,11 @@ fn a_bridge_killed_on_the_way_down_loses_nothing_and_keeps_the_order_of_each_roo
         let number: i64 = std::str::from_utf8(&publish.payload).unwrap().parse().unwrap();
         if seen.insert(number) {
             let before = newest.insert(topic(&publish).to_owned(), number);
-            assert!(
-                before.is_none_or(|before| before < number),
-                "{number} after {before:?}"
-            );
+            assert!(before.is_none_or(|before| before < number), "{number} after {before:?}");
         }
     }
     let copies = class.received().len() - seen.len();
-    println!(
-        "{} messages came down, and {copies} copies after three kills",
-        seen.len()
-    );
+    println!("{} messages came down, and {copies} copies after three kills", seen.len());
     assert_eq!(seen.len(), 3000);
 }
 
@@ -277,10 +246,7 @@ fn a_broker_that_restarts_gets_what_it_had_not_acknowledged() {
 
     mosquitto.kill();
     send(50, 100);
-    assert!(
-        down(&bridge, "roombridge_published_total") < 51.0,
-        "nobody acknowledged more"
-    );
+    assert!(down(&bridge, "roombridge_published_total") < 51.0, "nobody acknowledged more");
     mosquitto.start_again();
     wait_until("the rest came down", PATIENCE, || class.received().len() >= 100);
     wait_until_settled(&bridge);
@@ -295,11 +261,7 @@ fn a_broker_that_restarts_gets_what_it_had_not_acknowledged() {
 fn what_cannot_be_published_becomes_a_dead_letter_and_the_rest_goes_on() {
     // Given a broker that takes packets of 2,000 bytes, and denies one topic
     let rocketmq = ApacheRocketMq::shared();
-    rocketmq.create_topics(&[
-        ("poison-up", 4),
-        ("poison-down", 1),
-        ("roombridge_dead_letter", 4),
-    ]);
+    rocketmq.create_topics(&[("poison-up", 4), ("poison-down", 1), ("roombridge_dead_letter", 4)]);
     let mut mosquitto = Mosquitto::start(MosquittoOptions {
         extra_lines: vec!["max_packet_size 2000".to_owned()],
         ..MosquittoOptions::default()
@@ -332,10 +294,7 @@ fn what_cannot_be_published_becomes_a_dead_letter_and_the_rest_goes_on() {
     assert_eq!(reasons("too_large_for_mqtt"), 1.0);
     let listed = roombridge_cli(&["deadletter", "list", "--json", "-c", &bridge.config_file()]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert!(
-        listed.contains("room/message/+") && listed.contains("too_large_for_mqtt"),
-        "{listed}"
-    );
+    assert!(listed.contains("room/message/+") && listed.contains("too_large_for_mqtt"), "{listed}");
     assert!(mosquitto.stop().success());
 }
 
@@ -347,9 +306,7 @@ fn qos_0_goes_down_as_qos_0() {
     let bridge = Bridge::start(&config(&mosquitto, rocketmq, "qos-up", "qos-down"));
     let class = Subscriber::start(&mosquitto, "class", "room/#");
     let message = |qos: &str| {
-        NewMessage::new("qos-down", qos)
-            .property("mqttSecondTopic", "status")
-            .property("qoslevel", qos)
+        NewMessage::new("qos-down", qos).property("mqttSecondTopic", "status").property("qoslevel", qos)
     };
     rocketmq.send(&[message("0"), message("1"), message("2")]);
     let heard = class.wait_for(3, PATIENCE);
@@ -373,21 +330,14 @@ fn a_message_goes_down_with_what_is_left_of_its_life_or_not_at_all() {
             None => message,
         }
     };
-    rocketmq.send(&[
-        message("short", Some(1)),
-        message("long", Some(600)),
-        message("endless", None),
-    ]);
+    rocketmq.send(&[message("short", Some(1)), message("long", Some(600)), message("endless", None)]);
     std::thread::sleep(Duration::from_millis(1100));
 
     // When the bridge comes, then that one is left out, and the others have the life that is left
     let bridge = Bridge::start(&config(&mosquitto, rocketmq, "expiry-up", "expiry-down"));
     let life_s = |publish: &Publish| publish.properties.as_ref()?.message_expiry_interval;
     let heard = class.wait_for(2, PATIENCE);
-    assert_eq!(
-        (&*heard[0].payload, &*heard[1].payload),
-        (&b"long"[..], &b"endless"[..])
-    );
+    assert_eq!((&*heard[0].payload, &*heard[1].payload), (&b"long"[..], &b"endless"[..]));
     assert!((500..=599).contains(&life_s(&heard[0]).unwrap()), "{heard:?}");
     assert_eq!(life_s(&heard[1]), None);
     let expired = |bridge: &Bridge| {

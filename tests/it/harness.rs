@@ -56,16 +56,9 @@ fn properties_of_a_publish_arrive_and_a_stopped_mosquitto_keeps_retained_message
     let late = Subscriber::start(&broker, "late", "room/status").wait_for(1, Duration::from_secs(10));
     let properties = late[0].properties.as_ref().expect("properties came along");
     assert!(late[0].retain);
-    assert_eq!(
-        properties.user_properties,
-        [("device".to_owned(), "tablet".to_owned())]
-    );
+    assert_eq!(properties.user_properties, [("device".to_owned(), "tablet".to_owned())]);
     assert_eq!(properties.content_type.as_deref(), Some("text/plain"));
-    assert!(
-        properties
-            .message_expiry_interval
-            .is_some_and(|seconds| seconds <= 600)
-    );
+    assert!(properties.message_expiry_interval.is_some_and(|seconds| seconds <= 600));
 }
 
 #[test]
@@ -75,12 +68,7 @@ fn a_mosquitto_with_a_password_refuses_strangers_and_one_with_tls_shows_its_cert
         tls: true,
         ..MosquittoOptions::default()
     });
-    publish_all(
-        &broker,
-        "known",
-        vec![("room/command", "hello")],
-        QoS::AtLeastOnce,
-    );
+    publish_all(&broker, "known", vec![("room/command", "hello")], QoS::AtLeastOnce);
 
     let ca = broker.certificates().ca_file.display().to_string();
     let port = broker.tls_url().rsplit(':').next().unwrap().to_owned();
@@ -101,9 +89,7 @@ fn a_mosquitto_with_a_password_refuses_strangers_and_one_with_tls_shows_its_cert
             "1",
         ]);
         command.args(["-u", "bridge", "-P", password]);
-        crate::support::process::run_to_end(command, Duration::from_secs(10))
-            .status
-            .success()
+        crate::support::process::run_to_end(command, Duration::from_secs(10)).status.success()
     };
     assert!(publish("secret"), "the right password passes over TLS");
     assert!(!publish("wrong"), "a wrong password does not");
@@ -113,9 +99,8 @@ fn a_mosquitto_with_a_password_refuses_strangers_and_one_with_tls_shows_its_cert
 fn a_publisher_sends_again_what_a_killed_mosquitto_did_not_acknowledge() {
     // given a publisher at 500 messages a second and a subscriber
     let mut broker = Mosquitto::start(MosquittoOptions::default());
-    let publisher = Publisher::paced(&broker, "pupil", 500, |number| {
-        Message::new("room/message/1", number.to_string())
-    });
+    let publisher =
+        Publisher::paced(&broker, "pupil", 500, |number| Message::new("room/message/1", number.to_string()));
     let subscriber = Subscriber::start(&broker, "watcher", "room/#");
     publisher.wait_acknowledged(200, Duration::from_secs(10));
 
@@ -128,19 +113,14 @@ fn a_publisher_sends_again_what_a_killed_mosquitto_did_not_acknowledge() {
     // then each message was acknowledged once it was sent on the second connection, none is missing
     let published = publisher.finish();
     assert_eq!(published.connections, 2);
-    assert_eq!(
-        published.acknowledged,
-        (0..published.made).collect::<BTreeSet<u64>>()
-    );
+    assert_eq!(published.acknowledged, (0..published.made).collect::<BTreeSet<u64>>());
     assert!(subscriber.received().len() as u64 <= published.made);
 }
 
 #[test]
 fn a_paused_mosquitto_acknowledges_after_it_goes_on() {
-    let mut broker = Mosquitto::start(MosquittoOptions {
-        max_inflight_messages: 20,
-        ..MosquittoOptions::default()
-    });
+    let mut broker =
+        Mosquitto::start(MosquittoOptions { max_inflight_messages: 20, ..MosquittoOptions::default() });
     let subscriber = Subscriber::start(&broker, "watcher", "room/#");
     let publisher = Publisher::paced(&broker, "pupil", 1000, |number| {
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number as usize % 3];
@@ -163,18 +143,11 @@ fn a_paused_mosquitto_acknowledges_after_it_goes_on() {
 fn rocketmq_stores_and_the_java_reader_shows_it() {
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topic("harness_read", 2);
-    assert!(
-        rocketmq
-            .mqadmin(&["topicList"])
-            .lines()
-            .any(|line| line.trim() == "harness_read")
-    );
+    assert!(rocketmq.mqadmin(&["topicList"]).lines().any(|line| line.trim() == "harness_read"));
 
     let one = NewMessage::new("harness_read", "one").tags("chat").keys("k1");
-    let two = NewMessage::new("harness_read", "two")
-        .tags("mute")
-        .keys("k2")
-        .property("mqttSecondTopic", "/p2p/7");
+    let two =
+        NewMessage::new("harness_read", "two").tags("mute").keys("k2").property("mqttSecondTopic", "/p2p/7");
     rocketmq.send(&[one, two]);
 
     let all = rocketmq.read_at_least("harness_read", 2, Duration::from_secs(20));
@@ -214,14 +187,8 @@ fn metrics_are_summed_by_label_and_the_books_are_checked() {
         roombridge_in_flight{direction=\"uplink\"} 1\n\
         process_cpu_seconds_total 0.25\n";
     let metrics = Metrics::parse(text);
-    assert_eq!(
-        metrics.value("roombridge_received_total", &[("direction", "uplink")]),
-        10.0
-    );
-    assert_eq!(
-        metrics.value("roombridge_received_total", &[("topic", "a \"b\", c")]),
-        7.0
-    );
+    assert_eq!(metrics.value("roombridge_received_total", &[("direction", "uplink")]), 10.0);
+    assert_eq!(metrics.value("roombridge_received_total", &[("topic", "a \"b\", c")]), 7.0);
     assert_eq!(metrics.value("process_cpu_seconds_total", &[]), 0.25);
     assert!(!metrics.books().balanced(), "one of ten is missing");
 

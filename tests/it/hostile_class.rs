@@ -20,20 +20,14 @@ impl Class {
     fn issue(&self, arguments: &[&str]) -> String {
         let arguments = [&["token", "issue"], arguments].concat();
         let output = crate::support::dev::cli_at_home(self.dev.scratch(), &arguments);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     /// What of the room's chat the others have heard, by text.
     fn heard(&self, subscriber: &Subscriber) -> Vec<String> {
         let received = subscriber.received();
-        let chat = received
-            .iter()
-            .filter(|publish| publish.topic.starts_with(b"room/message/"));
+        let chat = received.iter().filter(|publish| publish.topic.starts_with(b"room/message/"));
         chat.map(|publish| {
             let body: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
             body["msg"].as_str().unwrap_or_default().to_owned()
@@ -49,27 +43,15 @@ fn chat(peer: &str, text: &str) -> Value {
 fn answers(subscriber: &Subscriber, client: &str) -> Vec<Value> {
     let topic = format!("room/p2p/{client}");
     let received = subscriber.received();
-    let of_client = received
-        .iter()
-        .filter(|publish| publish.topic == topic.as_bytes());
-    of_client
-        .map(|publish| serde_json::from_slice(&publish.payload).unwrap())
-        .collect()
+    let of_client = received.iter().filter(|publish| publish.topic == topic.as_bytes());
+    of_client.map(|publish| serde_json::from_slice(&publish.payload).unwrap()).collect()
 }
 
 /// Hazard 24: an id that is a wildcard would read everybody's P2P messages; a share must not hide a filter.
 #[test]
 fn no_id_and_no_filter_leads_to_what_is_for_another() {
     let class = Class::start();
-    for id in [
-        "#",
-        "+",
-        "a/b",
-        "GID_student@@@#",
-        "GID_student@@@+",
-        "room/p2p",
-        "GID_student@@@\u{7f}",
-    ] {
+    for id in ["#", "+", "a/b", "GID_student@@@#", "GID_student@@@+", "room/p2p", "GID_student@@@\u{7f}"] {
         assert!(Attempt::connect(class.login(), id).is_err(), "{id} got in");
     }
     for filter in [
@@ -92,18 +74,10 @@ fn no_id_and_no_filter_leads_to_what_is_for_another() {
             answer.as_ref().is_err() || answer.as_ref().is_ok_and(|code| code == "NotAuthorized"),
             "{filter}: {answer:?}"
         );
-        assert!(
-            answer.is_err() || mallory.is_cut(),
-            "{filter}: the connection goes on"
-        );
+        assert!(answer.is_err() || mallory.is_cut(), "{filter}: the connection goes on");
     }
     let mut mallory = Attempt::connect(class.login(), MALLORY).unwrap();
-    for filter in [
-        "room/message/+",
-        "room/status",
-        "room/system",
-        &format!("room/p2p/{MALLORY}"),
-    ] {
+    for filter in ["room/message/+", "room/status", "room/system", &format!("room/p2p/{MALLORY}")] {
         let answer = mallory.subscribe(filter).unwrap();
         assert!(answer.starts_with("Success"), "{filter}: {answer}");
     }
@@ -126,23 +100,15 @@ fn nobody_publishes_where_the_room_listens_not_even_by_a_will_or_a_token_that_sa
     let victim = Subscriber::start(class.login(), VICTIM, "room/message/1");
     for token in [&class.token, &generous] {
         let target = || class.with("Token|dev|dev", &format!("RW|{token}"));
-        for topic in [
-            "room/message/1",
-            &format!("room/p2p/{VICTIM}"),
-            "room/status",
-            "room/system",
-            "$SYS/x",
-        ] {
+        for topic in ["room/message/1", &format!("room/p2p/{VICTIM}"), "room/status", "room/system", "$SYS/x"]
+        {
             let mut mallory = Attempt::connect(target(), MALLORY).unwrap();
             let answer = mallory.publish(topic, chat(TEACHER, "forged").to_string());
             assert!(
                 answer.as_ref().is_err() || answer.as_ref().is_ok_and(|code| code == "NotAuthorized"),
                 "{topic}: {answer:?}"
             );
-            assert!(
-                answer.is_err() || mallory.is_cut(),
-                "{topic}: the connection goes on"
-            );
+            assert!(answer.is_err() || mallory.is_cut(), "{topic}: the connection goes on");
             let will = Attempt::connect_with_will(target(), MALLORY, Some(topic));
             assert!(will.is_err(), "{topic}: a will was accepted");
         }
@@ -151,14 +117,9 @@ fn nobody_publishes_where_the_room_listens_not_even_by_a_will_or_a_token_that_sa
     publish_messages(
         class.login(),
         TEACHER,
-        vec![Message::new(
-            "roomSend/message",
-            chat(TEACHER, "good morning").to_string(),
-        )],
+        vec![Message::new("roomSend/message", chat(TEACHER, "good morning").to_string())],
     );
-    wait_until("the teacher is heard", PATIENCE, || {
-        !class.heard(&victim).is_empty()
-    });
+    wait_until("the teacher is heard", PATIENCE, || !class.heard(&victim).is_empty());
     assert_eq!(class.heard(&victim), ["good morning"]);
     assert_eq!(answers(&victim, VICTIM), Vec::<Value>::new());
 }
@@ -180,28 +141,12 @@ fn forged_expired_and_foreign_tokens_get_nobody_in_and_disturb_nobody() {
         ("no token", token, "RW|nonsense".to_owned()),
         ("a tampered token", token, format!("RW|{tampered}")),
         ("a foreign token", token, format!("RW|{foreign}")),
-        (
-            "a token of another instance",
-            token,
-            format!("RW|{other_instance}"),
-        ),
+        ("a token of another instance", token, format!("RW|{other_instance}")),
         ("another client's token", token, format!("RW|{of_another}")),
         ("more than the token permits", token, format!("RW|{read_only}")),
-        (
-            "one good and one bad",
-            token,
-            format!("RW|{}|R|{tampered}", class.token),
-        ),
-        (
-            "another access key",
-            "Token|other|dev",
-            format!("RW|{}", class.token),
-        ),
-        (
-            "a wrong signature",
-            "Signature|dev|dev",
-            "AAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned(),
-        ),
+        ("one good and one bad", token, format!("RW|{}|R|{tampered}", class.token)),
+        ("another access key", "Token|other|dev", format!("RW|{}", class.token)),
+        ("a wrong signature", "Signature|dev|dev", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()),
         ("the bridge's name", "roombridge", "guessed".to_owned()),
     ] {
         for id in [TEACHER, MALLORY] {
@@ -216,14 +161,9 @@ fn forged_expired_and_foreign_tokens_get_nobody_in_and_disturb_nobody() {
     publish_messages(
         class.login(),
         VICTIM,
-        vec![Message::new(
-            "roomSend/message",
-            chat(VICTIM, "hello").to_string(),
-        )],
+        vec![Message::new("roomSend/message", chat(VICTIM, "hello").to_string())],
     );
-    wait_until("the teacher is still there", PATIENCE, || {
-        class.heard(&teacher) == ["hello"]
-    });
+    wait_until("the teacher is still there", PATIENCE, || class.heard(&teacher) == ["hello"]);
 }
 
 /// Hazards 21, 25, 26: bodies that lie about their sender, their room, their rights.
@@ -261,11 +201,8 @@ fn no_body_gets_anything_that_its_sender_may_not_have() {
     // Then the only line that was heard is the last one, as it is, under its sender's own name
     wait_until("the line is heard", PATIENCE, || !class.heard(&victim).is_empty());
     assert_eq!(class.heard(&victim), [script]);
-    let line = victim
-        .received()
-        .into_iter()
-        .find(|publish| publish.topic == "room/message/1".as_bytes())
-        .unwrap();
+    let line =
+        victim.received().into_iter().find(|publish| publish.topic == "room/message/1".as_bytes()).unwrap();
     let properties = line.properties.unwrap().user_properties;
     let claims: Vec<_> = properties.iter().filter(|(name, _)| name == "clientId").collect();
     assert_eq!(claims, [&("clientId".to_owned(), MALLORY.to_owned())]);
@@ -276,12 +213,7 @@ fn no_body_gets_anything_that_its_sender_may_not_have() {
     assert!(!mutes.contains(VICTIM), "{mutes}");
     // What could not be understood is a dead letter, and the bridge is well
     let letters = class.dev.json_lines(&["deadletter", "list"]);
-    assert!(
-        letters
-            .iter()
-            .any(|letter| letter["reason"] == "refused_by_classroom"),
-        "{letters:?}"
-    );
+    assert!(letters.iter().any(|letter| letter["reason"] == "refused_by_classroom"), "{letters:?}");
     assert_eq!(class.dev.get("/readyz").0, 200);
 }
 
@@ -292,18 +224,10 @@ fn what_is_said_right_after_a_mute_is_not_heard() {
     let witness = Subscriber::start(class.login(), TEACHER, "room/message/1");
     let mute = json!({"type": "shutUp", "peer": MALLORY, "roomId": "1"}).to_string();
     witness.stop();
-    publish_messages(
-        class.login(),
-        TEACHER,
-        vec![Message::new("roomSend/command", mute)],
-    );
+    publish_messages(class.login(), TEACHER, vec![Message::new("roomSend/command", mute)]);
     // The mute is acknowledged: whatever comes now came later.
-    let lines = (0..5).map(|n| {
-        Message::new(
-            "roomSend/message",
-            chat(MALLORY, &format!("late {n}")).to_string(),
-        )
-    });
+    let lines =
+        (0..5).map(|n| Message::new("roomSend/message", chat(MALLORY, &format!("late {n}")).to_string()));
     publish_messages(class.login(), MALLORY, lines.collect());
     publish_messages(
         class.login(),
@@ -312,16 +236,10 @@ fn what_is_said_right_after_a_mute_is_not_heard() {
     );
     wait_until("the class goes on", PATIENCE, || {
         let lines = class.dev.json_lines(&["history", "1"]);
-        lines
-            .iter()
-            .any(|line| line["payload"].as_str().is_some_and(|body| body.contains("done")))
+        lines.iter().any(|line| line["payload"].as_str().is_some_and(|body| body.contains("done")))
     });
-    let heard: Vec<String> = class
-        .dev
-        .json_lines(&["history", "1"])
-        .iter()
-        .map(|line| line["payload"].to_string())
-        .collect();
+    let heard: Vec<String> =
+        class.dev.json_lines(&["history", "1"]).iter().map(|line| line["payload"].to_string()).collect();
     assert!(heard.iter().all(|body| !body.contains("late")), "{heard:?}");
 }
 
@@ -332,39 +250,24 @@ fn a_page_of_others_changes_nothing_and_a_name_of_others_leads_nowhere() {
     let web = class.dev.address("web");
     let notice = format!("http://{web}/api/rooms/1/notice");
     let body = Some(r#"{"text":"x"}"#);
-    let foreign = [
-        ("origin", "https://evil.example"),
-        ("authorization", "Bearer dev"),
-    ];
+    let foreign = [("origin", "https://evil.example"), ("authorization", "Bearer dev")];
     assert_eq!(http("POST", &notice, &foreign, body).0, 403);
     let null = [("origin", "null"), ("authorization", "Bearer dev")];
     assert_eq!(http("POST", &notice, &null, body).0, 403);
     for address in [web.as_str(), &class.dev.address("login")] {
         let rebound = [("host", "evil.example:8080")];
-        assert_eq!(
-            http("GET", &format!("http://{address}/login"), &rebound, None).0,
-            421,
-            "{address}"
-        );
+        assert_eq!(http("GET", &format!("http://{address}/login"), &rebound, None).0, 421, "{address}");
     }
     // The broker's WebSocket serves the class's own pages
     let websocket = class.dev.address("websocket");
     let own = format!("http://{web}");
-    for (origin, answer) in [
-        ("https://evil.example", "403"),
-        ("null", "403"),
-        (own.as_str(), "101"),
-    ] {
+    for (origin, answer) in [("https://evil.example", "403"), ("null", "403"), (own.as_str(), "101")] {
         let status = upgrade(&websocket, origin);
         assert!(status.contains(answer), "{origin}: {status}");
     }
     // Being on this machine is no permission
     for path in ["history", "members", "mutes"] {
-        assert_eq!(
-            http("GET", &format!("http://{web}/api/rooms/1/{path}"), &[], None).0,
-            401,
-            "{path}"
-        );
+        assert_eq!(http("GET", &format!("http://{web}/api/rooms/1/{path}"), &[], None).0, 401, "{path}");
     }
     assert_eq!(http("POST", &notice, &[], body).0, 401);
     // Hazard 25: no room leads to other rooms

@@ -82,9 +82,8 @@ impl Contents {
             })
         });
         let letters = open("dead-letters.sqlite3");
-        let mut rows = letters
-            .prepare("SELECT id, reason, mqtt_topic, payload FROM letters ORDER BY letter")
-            .unwrap();
+        let mut rows =
+            letters.prepare("SELECT id, reason, mqtt_topic, payload FROM letters ORDER BY letter").unwrap();
         let dead_letters = rows.query_map([], |row| {
             Ok(Letter {
                 id: row.get(0)?,
@@ -124,9 +123,7 @@ fn copy(from: &Path, to: &Path) {
 
 fn bytes_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let names = JSON_FILES.iter().chain(&DATABASES);
-    names
-        .map(|name| ((*name).to_owned(), fs::read(folder.join(name)).unwrap()))
-        .collect()
+    names.map(|name| ((*name).to_owned(), fs::read(folder.join(name)).unwrap())).collect()
 }
 
 fn rocketmq() -> ApacheRocketMq {
@@ -175,11 +172,7 @@ fn write_a_data_dir() {
     let mute = Message::new("roomSend/command", mute).user_property("client", TEACHER);
     publish_messages(&mosquitto, "teacher", vec![mute]);
     hears.wait_for(1, SOON);
-    publish_messages(
-        &mosquitto,
-        "pupil",
-        vec![Message::new("lesson/message/0", "stored at once")],
-    );
+    publish_messages(&mosquitto, "pupil", vec![Message::new("lesson/message/0", "stored at once")]);
     rocketmq.read_at_least("lesson", 1, SOON);
     let plain = NewMessage::new("room", "by a plain producer").property("mqttSecondTopic", "message/7");
     rocketmq.send(&[plain]);
@@ -217,9 +210,7 @@ fn what_version_0_1_left_is_sent_byte_for_byte_and_stays_known() {
 
     // when this build starts on it
     let mut bridge = Bridge::start(&config(&mosquitto.url(), &rocketmq.name_server(), &data_dir));
-    wait_until("the spool is empty", SOON, || {
-        bridge.metrics().books().spool_depth == 0.0
-    });
+    wait_until("the spool is empty", SOON, || bridge.metrics().books().spool_depth == 0.0);
     bridge.assert_books_balanced();
 
     // then all that waited is stored: bodies, tags, keys and properties, in the order of each room and each queue
@@ -231,11 +222,7 @@ fn what_version_0_1_left_is_sent_byte_for_byte_and_stays_known() {
         let of_slot: Vec<_> = of_slot.map(|row| (&row.keys, row)).collect();
         let found = stored
             .iter()
-            .filter(|message| {
-                of_slot
-                    .iter()
-                    .any(|(keys, _)| message.keys.as_deref() == Some(keys))
-            })
+            .filter(|message| of_slot.iter().any(|(keys, _)| message.keys.as_deref() == Some(keys)))
             .collect::<Vec<_>>();
         assert_eq!(found.len(), of_slot.len());
         for ((_, row), message) in of_slot.iter().zip(found) {
@@ -255,15 +242,10 @@ fn what_version_0_1_left_is_sent_byte_for_byte_and_stays_known() {
         |name: &str| -> Value { serde_json::from_slice(&fs::read(fixture().join(name)).unwrap()).unwrap() };
     assert_eq!(
         kept("session.json")["generation"].as_u64(),
-        was("session.json")["generation"]
-            .as_u64()
-            .map(|before| before + 1)
+        was("session.json")["generation"].as_u64().map(|before| before + 1)
     );
     assert_eq!(kept("origin-key.json"), was("origin-key.json"));
-    assert_eq!(
-        kept("queues.json")["topics"]["lesson"],
-        was("queues.json")["topics"]["lesson"]
-    );
+    assert_eq!(kept("queues.json")["topics"]["lesson"], was("queues.json")["topics"]["lesson"]);
     assert_eq!(Contents::of(&data_dir).dead_letters, expected.dead_letters);
     let hears = Subscriber::start(&mosquitto, "watcher", "room/#");
     let says = |client: &str, text: &str| {
@@ -273,10 +255,7 @@ fn what_version_0_1_left_is_sent_byte_for_byte_and_stays_known() {
     publish_messages(
         &mosquitto,
         "class",
-        vec![
-            says(MUTED, "can you hear me?"),
-            says("GID_student@@@anna", "I can speak"),
-        ],
+        vec![says(MUTED, "can you hear me?"), says("GID_student@@@anna", "I can speak")],
     );
     let is_line =
         |publish: &rumqttc::v5::mqttbytes::v5::Publish| publish.topic == "room/message/7".as_bytes();
@@ -320,18 +299,10 @@ fn a_file_of_a_newer_version_is_refused_and_nothing_is_touched() {
         make_newer(&data_dir.join(newer));
         let before = bytes_of(&data_dir);
         let nobody = free_port();
-        let config = config(
-            &format!("mqtt://127.0.0.1:{nobody}"),
-            &format!("127.0.0.1:{nobody}"),
-            &data_dir,
-        );
+        let config = config(&format!("mqtt://127.0.0.1:{nobody}"), &format!("127.0.0.1:{nobody}"), &data_dir);
         let file = scratch.write("roombridge.toml", &config).display().to_string();
 
-        for command in [
-            &["run"][..],
-            &["spool", "drain"],
-            &["deadletter", "resend", "--all"],
-        ] {
+        for command in [&["run"][..], &["spool", "drain"], &["deadletter", "resend", "--all"]] {
             let output = roombridge_cli(&[command, &["-c", &file]].concat());
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(1), "{newer}, {command:?}: {text}");

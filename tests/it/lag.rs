@@ -43,10 +43,7 @@ async fn commit(rocketmq: &ApacheRocketMq, group: &str, consumed: i64) {
         commit_offset: consumed,
         topic_request_header: None,
     };
-    client
-        .update_consumer_offset(&broker, commit, 3000)
-        .await
-        .unwrap();
+    client.update_consumer_offset(&broker, commit, 3000).await.unwrap();
     client.shutdown_owned().await;
     open.close();
 }
@@ -106,10 +103,7 @@ fn metric_says(bridge: &Bridge, messages: Option<f64>) {
     wait_until(&format!("the metric says {messages:?}"), PATIENCE, || {
         let metrics = bridge.metrics();
         let name = "roombridge_consumer_lag_messages";
-        let up = metrics.value(
-            "roombridge_consumer_lag_up",
-            &[("group", "grpc"), ("topic", TOPIC)],
-        );
+        let up = metrics.value("roombridge_consumer_lag_up", &[("group", "grpc"), ("topic", TOPIC)]);
         let shown = metrics.has(name).then(|| metrics.value(name, &[]));
         shown == messages && up == f64::from(u8::from(messages.is_some()))
     });
@@ -121,11 +115,7 @@ async fn a_lag_is_told_where_every_master_answered_and_is_no_number_where_not() 
     let mut rocketmq = ApacheRocketMq::start_with(ApacheOptions::default());
     let mut second = SecondBroker::start(&rocketmq);
     rocketmq.create_topic(TOPIC, 1);
-    java::create_topics(
-        &rocketmq.name_server(),
-        &second.address(),
-        &[(TOPIC, 1), (ONLY_ON_B, 1)],
-    );
+    java::create_topics(&rocketmq.name_server(), &second.address(), &[(TOPIC, 1), (ONLY_ON_B, 1)]);
     let texts = (0..6).map(|number| NewMessage::new(TOPIC, number.to_string()));
     rocketmq.send(&texts.collect::<Vec<_>>());
     let stored = rocketmq.read_at_least(TOPIC, 6, PATIENCE);
@@ -134,10 +124,7 @@ async fn a_lag_is_told_where_every_master_answered_and_is_no_number_where_not() 
 
     // Then a group that never consumed is said to be one, with all that is stored
     told(&bridge, "grpc", 6, true);
-    assert!(
-        stored.iter().any(|message| message.queue_offset == 1),
-        "broker a has two"
-    );
+    assert!(stored.iter().any(|message| message.queue_offset == 1), "broker a has two");
 
     // And one that has committed is two less behind, in the metric as well
     commit(&rocketmq, "grpc", 2).await;
@@ -151,37 +138,23 @@ async fn a_lag_is_told_where_every_master_answered_and_is_no_number_where_not() 
     // and a room's line that lies on b is in its history
     let line = Message::new("room/message/7", "kept on b");
     publish_messages(&mosquitto, "somebody", vec![line]);
-    wait_until("the line is told", PATIENCE, || {
-        history(&bridge, &[]).1.contains("kept on b")
-    });
+    wait_until("the line is told", PATIENCE, || history(&bridge, &[]).1.contains("kept on b"));
 
     // When one of two masters is away, then what the other says is no answer
     second.kill();
-    wait_until("the name server has noticed", PATIENCE, || {
-        history(&bridge, &[]).0 == Some(1)
-    });
+    wait_until("the name server has noticed", PATIENCE, || history(&bridge, &[]).0 == Some(1));
     let (_, refused) = history(&bridge, &[]);
-    assert!(
-        refused.contains("broker-b is away") && refused.contains("--partial"),
-        "{refused}"
-    );
+    assert!(refused.contains("broker-b is away") && refused.contains("--partial"), "{refused}");
     let (code, partly) = history(&bridge, &["--partial"]);
     assert!(code == Some(0) && partly.contains("broker-b is away"), "{partly}");
     unknown(&bridge, "grpc", TOPIC, "broker-b");
     unknown(&bridge, "never", TOPIC, "broker-b");
-    unknown(
-        &bridge,
-        "grpc",
-        ONLY_ON_B,
-        "no such topic on the brokers that are there",
-    );
+    unknown(&bridge, "grpc", ONLY_ON_B, "no such topic on the brokers that are there");
     metric_says(&bridge, None);
     // and a process that was started meanwhile knows it as well
     bridge.kill();
     bridge.start_again_without_waiting();
-    wait_until("the bridge answers", PATIENCE, || {
-        bridge.get("/healthz").is_some()
-    });
+    wait_until("the bridge answers", PATIENCE, || bridge.get("/healthz").is_some());
     unknown(&bridge, "grpc", TOPIC, "broker-b");
     metric_says(&bridge, None);
     second.start_again();

@@ -39,12 +39,7 @@ impl Border {
              {lines}\n[[binding]]\nfilter = \"room/#\"\ntopic = \"{topic}\"\n{more}",
             mosquitto.url(),
         ));
-        Border {
-            mosquitto,
-            bridge,
-            topic: topic.to_owned(),
-            ordinary: 0.0,
-        }
+        Border { mosquitto, bridge, topic: topic.to_owned(), ordinary: 0.0 }
     }
 
     fn publish(&self, messages: Vec<Message>) {
@@ -76,27 +71,18 @@ impl Border {
 
     fn dead(&self, reason: &str) -> f64 {
         let labels = [("reason", reason)];
-        self.bridge
-            .metrics()
-            .value("roombridge_dead_lettered_total", &labels)
+        self.bridge.metrics().value("roombridge_dead_lettered_total", &labels)
     }
 
     fn log_lines_with(&self, text: &str) -> usize {
-        self.bridge
-            .log_text()
-            .lines()
-            .filter(|line| line.contains(text))
-            .count()
+        self.bridge.log_text().lines().filter(|line| line.contains(text)).count()
     }
 
     #[track_caller]
     fn read(&self, count: f64) -> Vec<JavaMessage> {
         let all = (count + self.ordinary) as usize;
         let stored = ApacheRocketMq::shared().read_at_least(&self.topic, all, Duration::from_secs(30));
-        stored
-            .into_iter()
-            .filter(|message| message.body != b"ordinary")
-            .collect()
+        stored.into_iter().filter(|message| message.body != b"ordinary").collect()
     }
 
     #[track_caller]
@@ -106,39 +92,17 @@ impl Border {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {error}");
         let text = String::from_utf8(output.stdout).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
 #[test]
 fn odd_topics_and_empty_payloads_are_stored_and_found_again() {
     let mut border = Border::new("odd", "");
-    let rooms = [
-        "a b",
-        "50%",
-        "%41",
-        "a||b",
-        "\u{6559}\u{5ba4} 1",
-        "\u{1f600}",
-        "a'b\"c\\d",
-        "$sys",
-        " x ",
-    ];
-    let mut messages: Vec<_> = rooms
-        .iter()
-        .map(|room| Message::new(format!("room/message/{room}"), format!("in {room}")))
-        .collect();
-    let others = [
-        "room",
-        "room/",
-        "room//x",
-        "room/message",
-        "room/message/",
-        "room/status/a/b/c",
-        "room/*",
-    ];
+    let rooms = ["a b", "50%", "%41", "a||b", "\u{6559}\u{5ba4} 1", "\u{1f600}", "a'b\"c\\d", "$sys", " x "];
+    let mut messages: Vec<_> =
+        rooms.iter().map(|room| Message::new(format!("room/message/{room}"), format!("in {room}"))).collect();
+    let others = ["room", "room/", "room//x", "room/message", "room/message/", "room/status/a/b/c", "room/*"];
     messages.extend(others.map(|topic| Message::new(topic, if topic == "room" { "" } else { topic })));
     let sent = messages.clone();
     border.publish(messages);
@@ -148,18 +112,11 @@ fn odd_topics_and_empty_payloads_are_stored_and_found_again() {
     let stored = border.read(sent.len() as f64);
     assert_eq!(stored.len(), sent.len());
     for message in &sent {
-        let mut found = stored
-            .iter()
-            .filter(|stored| stored.property("topic") == Some(&message.topic));
-        let one = found
-            .next()
-            .unwrap_or_else(|| panic!("{} is not stored", message.topic));
+        let mut found = stored.iter().filter(|stored| stored.property("topic") == Some(&message.topic));
+        let one = found.next().unwrap_or_else(|| panic!("{} is not stored", message.topic));
         assert!(found.next().is_none(), "{} is stored twice", message.topic);
         if message.payload.is_empty() {
-            assert_eq!(
-                (&one.body[..], one.property("IS_EMPTY_MSG")),
-                (&[0][..], Some("true"))
-            );
+            assert_eq!((&one.body[..], one.property("IS_EMPTY_MSG")), (&[0][..], Some("true")));
         } else {
             assert_eq!(one.body, message.payload, "{}", message.topic);
         }
@@ -171,19 +128,11 @@ fn odd_topics_and_empty_payloads_are_stored_and_found_again() {
         let history = border.history(&[room]);
         let told: Vec<_> = history
             .iter()
-            .map(|message| {
-                (
-                    message["room"].as_str().unwrap(),
-                    message["payload"].as_str().unwrap(),
-                )
-            })
+            .map(|message| (message["room"].as_str().unwrap(), message["payload"].as_str().unwrap()))
             .collect();
         assert_eq!(told, [(room, &format!("in {room}")[..])]);
     }
-    for (tag, topic) in [
-        ("status/a/b/c", "room/status/a/b/c"),
-        ("message/a%7C%7Cb", "room/message/a||b"),
-    ] {
+    for (tag, topic) in [("status/a/b/c", "room/status/a/b/c"), ("message/a%7C%7Cb", "room/message/a||b")] {
         assert_eq!(border.history(&["--tag", tag])[0]["mqtt_topic"], topic);
     }
     assert_eq!(border.bridge.metrics().books().dropped, 0.0);
@@ -198,21 +147,10 @@ fn what_rocketmq_can_never_store_is_a_dead_letter_logged_once_and_blocks_nothing
     let mut border = Border::new("borders", more);
 
     // topics that are no names of RocketMQ topics
-    let illegal = [
-        "a b",
-        "a|b",
-        "a.b",
-        "%RETRY%g",
-        "TBW102",
-        "rmq_sys_x",
-        "\u{6559}",
-        "",
-    ];
+    let illegal = ["a b", "a|b", "a.b", "%RETRY%g", "TBW102", "rmq_sys_x", "\u{6559}", ""];
     let long = format!("other/{}", "t".repeat(128));
-    let mut messages: Vec<_> = illegal
-        .iter()
-        .map(|name| Message::new(format!("other/{name}/x"), "lost"))
-        .collect();
+    let mut messages: Vec<_> =
+        illegal.iter().map(|name| Message::new(format!("other/{name}/x"), "lost")).collect();
     messages.push(Message::new(long, "lost"));
     messages.push(Message::new("other/legal/x", "kept"));
     border.publish(messages);
@@ -225,13 +163,7 @@ fn what_rocketmq_can_never_store_is_a_dead_letter_logged_once_and_blocks_nothing
     border.publish(vec![Message::new("deep/short", "no rule")]);
     border.assert_flows_on();
     let no_rule = [("reason", "no_rule")];
-    assert_eq!(
-        border
-            .bridge
-            .metrics()
-            .value("roombridge_filtered_total", &no_rule),
-        1.0
-    );
+    assert_eq!(border.bridge.metrics().value("roombridge_filtered_total", &no_rule), 1.0);
 
     // properties around the 32,767 bytes that RocketMQ takes: a topic of several KB, and one large user property
     let topics = [2_000, 7_000, 8_200, 20_000, 60_000]
@@ -255,22 +187,12 @@ fn what_rocketmq_can_never_store_is_a_dead_letter_logged_once_and_blocks_nothing
     assert!(names.contains(&2_000) && names.contains(&7_000), "{names:?}");
     let largest = stored
         .iter()
-        .filter_map(|message| {
-            message
-                .body_text()
-                .strip_prefix("value of ")?
-                .parse::<usize>()
-                .ok()
-        })
+        .filter_map(|message| message.body_text().strip_prefix("value of ")?.parse::<usize>().ok())
         .max()
         .unwrap();
     println!("topics stored {names:?}, largest user property {largest}, dead {dead}");
     let kept = stored.len() - names.len();
-    assert_eq!(
-        kept,
-        (largest - 31_000) / 50 + 1,
-        "all below the border are stored, none above"
-    );
+    assert_eq!(kept, (largest - 31_000) / 50 + 1, "all below the border are stored, none above");
     assert!(largest > 31_200, "the border is near RocketMQ's own: {largest}");
 }
 
@@ -279,12 +201,7 @@ fn bodies_up_to_the_limit_are_stored_exactly_and_larger_ones_are_counted() {
     let mut border = Border::new("large", "");
     let body = |bytes: usize| -> Vec<u8> { (0..bytes).map(|n| (n * 31 % 251) as u8).collect() };
     let sizes = [4 * MIB - 2048, 4 * MIB, 5 * MIB, 4 * MIB - 3000, 17 * MIB];
-    border.publish(
-        sizes
-            .iter()
-            .map(|bytes| Message::new("room/message/large", body(*bytes)))
-            .collect(),
-    );
+    border.publish(sizes.iter().map(|bytes| Message::new("room/message/large", body(*bytes))).collect());
     border.assert_flows_on();
 
     assert_eq!((border.stored(), border.dead("too_large")), (2.0, 2.0));
@@ -296,11 +213,7 @@ fn bodies_up_to_the_limit_are_stored_exactly_and_larger_ones_are_counted() {
     );
     let stored = border.read(2.0);
     for (message, bytes) in stored.iter().zip([4 * MIB - 2048, 4 * MIB - 3000]) {
-        assert!(
-            message.body == body(bytes),
-            "{bytes} bytes came back as {}",
-            message.body.len()
-        );
+        assert!(message.body == body(bytes), "{bytes} bytes came back as {}", message.body.len());
     }
     assert_eq!(stored.len(), 2);
 }
@@ -313,30 +226,15 @@ fn a_full_batch_is_not_over_the_limit() {
     rocketmq.create_topic("full", 1);
     let truthful = LyingRocketMq::start(rocketmq);
     let lines = format!("max_message_bytes = {LIMIT}");
-    let border = Border::before(
-        &truthful.name_server(),
-        "full",
-        &lines,
-        "[pipeline]\nlinger_ms = 300\n",
-    );
+    let border = Border::before(&truthful.name_server(), "full", &lines, "[pipeline]\nlinger_ms = 300\n");
     let fast = |number: usize| Message::new("room/message/full", vec![b'0' + (number % 10) as u8; 2_040]);
     border.publish((0..600).map(fast).collect());
-    wait_until("all are stored", Duration::from_secs(30), || {
-        border.stored() >= 600.0
-    });
+    wait_until("all are stored", Duration::from_secs(30), || border.stored() >= 600.0);
     border.wait_ended();
     let metrics = border.bridge.metrics();
-    assert_eq!(
-        metrics.value("roombridge_send_failures_total", &[]),
-        0.0,
-        "{}",
-        border.bridge.log_text()
-    );
+    assert_eq!(metrics.value("roombridge_send_failures_total", &[]), 0.0, "{}", border.bridge.log_text());
     let largest = truthful.told().largest_bytes;
-    assert!(
-        (LIMIT - 8_000..=LIMIT).contains(&largest),
-        "the largest batch has {largest} bytes"
-    );
+    assert!((LIMIT - 8_000..=LIMIT).contains(&largest), "the largest batch has {largest} bytes");
 }
 
 /// Hazard 33: the broker's limit is lower than ours, and it says so with another code to a batch than to a message alone.
@@ -352,31 +250,17 @@ fn a_message_over_the_brokers_own_limit_becomes_a_dead_letter_with_its_words() {
     let after: Vec<_> = (0..300)
         .map(|number| Message::new("room/message/1", format!("{number} {}", "y".repeat(2_000))))
         .collect();
-    border.publish(
-        [
-            vec![Message::new("room/message/1", "before"), large(), large()],
-            after,
-        ]
-        .concat(),
-    );
-    wait_until("what is behind it is stored", Duration::from_secs(30), || {
-        border.stored() >= 301.0
-    });
+    border.publish([vec![Message::new("room/message/1", "before"), large(), large()], after].concat());
+    wait_until("what is behind it is stored", Duration::from_secs(30), || border.stored() >= 301.0);
     border.wait_ended();
     let stored = rocketmq.read_at_least("low", 301, Duration::from_secs(30));
     let first = |body: &str| body.split(' ').next().unwrap_or_default().to_owned();
     let bodies: Vec<_> = stored.iter().map(|message| first(message.body_text())).collect();
-    let wanted: Vec<_> = std::iter::once("before".to_owned())
-        .chain((0..300).map(|n| n.to_string()))
-        .collect();
+    let wanted: Vec<_> =
+        std::iter::once("before".to_owned()).chain((0..300).map(|n| n.to_string())).collect();
     assert_eq!(bodies, wanted, "in order, each once");
     assert_eq!(border.dead("refused_by_rocketmq"), 2.0);
-    assert_eq!(
-        border.log_lines_with("size exceeded"),
-        1,
-        "{}",
-        border.bridge.log_text()
-    );
+    assert_eq!(border.log_lines_with("size exceeded"), 1, "{}", border.bridge.log_text());
 }
 
 #[test]
@@ -389,14 +273,8 @@ fn three_hundred_large_messages_pass_an_intake_that_holds_half_of_them() {
         body
     };
     let started = Instant::now();
-    border.publish(
-        (0..300)
-            .map(|number| Message::new("room/message/heavy", body(number)))
-            .collect(),
-    );
-    wait_until("all are stored", Duration::from_secs(60), || {
-        border.stored() >= 300.0
-    });
+    border.publish((0..300).map(|number| Message::new("room/message/heavy", body(number))).collect());
+    wait_until("all are stored", Duration::from_secs(60), || border.stored() >= 300.0);
     let took = started.elapsed();
     border.assert_flows_on();
 
@@ -410,17 +288,11 @@ fn three_hundred_large_messages_pass_an_intake_that_holds_half_of_them() {
         metrics.value("roombridge_reconnects_total", &[])
     );
     let mut ids = std::collections::HashSet::new();
-    let first: Vec<_> = stored
-        .iter()
-        .filter(|message| ids.insert(message.property("rbId").unwrap()))
-        .collect();
+    let first: Vec<_> =
+        stored.iter().filter(|message| ids.insert(message.property("rbId").unwrap())).collect();
     assert_eq!(first.len(), 300);
     for (number, message) in first.iter().enumerate() {
-        assert!(
-            message.body == body(number),
-            "message {number} is {:?}",
-            &message.body[..8]
-        );
+        assert!(message.body == body(number), "message {number} is {:?}", &message.body[..8]);
     }
 }
 
@@ -433,11 +305,7 @@ fn control_characters_come_back_as_they_were_sent() {
         .user_property("a\u{1}b", "c\u{2}d")
         .content_type("text/\u{2}plain");
     publish_messages(dev.mqtt_port(), "somebody", vec![message]);
-    publish_messages(
-        dev.mqtt_port(),
-        "somebody",
-        vec![Message::new("room/message/7", "ordinary")],
-    );
+    publish_messages(dev.mqtt_port(), "somebody", vec![Message::new("room/message/7", "ordinary")]);
     let history = dev.history("7", 2);
     println!("{history:#?}");
     assert_eq!(history[0]["payload"], "\u{1}\u{2}\u{1b}[31m");

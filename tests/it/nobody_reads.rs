@@ -47,11 +47,7 @@ fn run(arguments: &[&str], out: Taker, error: Taker) -> Output {
         _ => "",
     };
     let mut command = Command::new("sh");
-    let script = format!(
-        "exec \"$0\" \"$@\" {} {}",
-        closed(out, ">&-"),
-        closed(error, "2>&-")
-    );
+    let script = format!("exec \"$0\" \"$@\" {} {}", closed(out, ">&-"), closed(error, "2>&-"));
     command.args(["-c", &script, BINARY]).args(arguments);
     run_to_end_speaking_to(command, SOON, out.stdio(), error.stdio())
 }
@@ -99,10 +95,7 @@ fn each_command_ends_well_although_nobody_takes_what_it_writes() {
     publish_messages(
         &mosquitto,
         "somebody",
-        vec![
-            Message::new("room/message/1", "hi"),
-            Message::new("room/message/1", large),
-        ],
+        vec![Message::new("room/message/1", "hi"), Message::new("room/message/1", large)],
     );
     wait_until("both have ended", SOON, || {
         let books = bridge.metrics().books();
@@ -112,11 +105,7 @@ fn each_command_ends_well_although_nobody_takes_what_it_writes() {
     bridge.wait_exit(SOON);
     rocketmq.read_at_least("unread", 1, SOON);
     let file = bridge.config_file();
-    let listed = run(
-        &["deadletter", "list", "--local", "--json", "-c", &file],
-        Taker::Reads,
-        Taker::Reads,
-    );
+    let listed = run(&["deadletter", "list", "--local", "--json", "-c", &file], Taker::Reads, Taker::Reads);
     let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let letter = letter["id"].as_str().unwrap().to_owned();
     let classroom = classroom();
@@ -178,20 +167,13 @@ fn each_command_ends_well_although_nobody_takes_what_it_writes() {
             let sentences = said.matches("No space left").count();
             let expected = usize::from(out == Taker::DiskIsFull && speaks && error == Taker::Reads);
             if output.status.code() != Some(code) || said.contains("panicked") || sentences != expected {
-                wrong.push(format!(
-                    "{line} > {out:?} 2> {error:?}: {:?}\n{said}",
-                    output.status
-                ));
+                wrong.push(format!("{line} > {out:?} 2> {error:?}: {:?}\n{said}", output.status));
             }
         };
         expect(Taker::Reads, Taker::Reads, *code);
         for nobody in NOBODY {
             let for_full = if speaks { 1 } else { *code };
-            let of_out = if nobody == Taker::DiskIsFull {
-                for_full
-            } else {
-                *code
-            };
+            let of_out = if nobody == Taker::DiskIsFull { for_full } else { *code };
             expect(nobody, Taker::Reads, of_out);
             expect(Taker::Reads, nobody, *code);
         }
@@ -215,19 +197,13 @@ fn a_resend_goes_on_to_the_last_letter_although_nobody_reads() {
         let bridge = Bridge::start(&(config + "[dead_letter]\ntopic = \"\"\n"));
         let letters = (0..5_u8).map(|number| Message::new("room/message/1", vec![b'0' + number; 100_000]));
         publish_messages(&mosquitto, "somebody", letters.collect());
-        wait_until("all are dead letters", SOON, || {
-            bridge.metrics().books().dead_lettered == 5.0
-        });
+        wait_until("all are dead letters", SOON, || bridge.metrics().books().dead_lettered == 5.0);
         let file = bridge.config_file();
         let old = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, old.replace("65536", "262144")).unwrap();
 
         // when they are sent again, and nobody takes the report
-        let output = run(
-            &["deadletter", "resend", "--all", "-c", &file],
-            taker,
-            Taker::Reads,
-        );
+        let output = run(&["deadletter", "resend", "--all", "-c", &file], taker, Taker::Reads);
 
         // then all of them are stored, and the code says what is true
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -235,11 +211,7 @@ fn a_resend_goes_on_to_the_last_letter_although_nobody_reads() {
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains("5 sent again, 0 still dead"), "{said}");
         assert_eq!(rocketmq.read_at_least(&topic, 5, SOON).len(), 5);
-        let left = run(
-            &["deadletter", "list", "--local", "-c", &file],
-            Taker::Reads,
-            Taker::Reads,
-        );
+        let left = run(&["deadletter", "list", "--local", "-c", &file], Taker::Reads, Taker::Reads);
         assert!(String::from_utf8_lossy(&left.stdout).contains("no dead letters"));
     }
 }
@@ -263,9 +235,7 @@ fn bridge_lives_and_stops(error: Stdio, least_lost: f64) {
     mosquitto.start_again();
     wait_until("the bridge is connected again", SOON, || connected(&bridge));
     publish_messages(&mosquitto, "somebody", vec![Message::new("room/message/1", "hi")]);
-    wait_until("a message is in the spool", SOON, || {
-        bridge.metrics().books().spool_depth == 1.0
-    });
+    wait_until("a message is in the spool", SOON, || bridge.metrics().books().spool_depth == 1.0);
     let lost = bridge.metrics().value("roombridge_log_lines_lost_total", &[]);
     assert!(lost >= least_lost, "what was not written is counted");
     bridge.assert_books_balanced();

@@ -34,9 +34,7 @@ fn text(output: &Output) -> String {
 
 #[track_caller]
 fn wait_log(bridge: &Bridge, words: &str) {
-    wait_until(&format!("the log says {words:?}"), SOON, || {
-        bridge.log_text().contains(words)
-    });
+    wait_until(&format!("the log says {words:?}"), SOON, || bridge.log_text().contains(words));
 }
 
 /// Status and the sentences about what is missing.
@@ -103,18 +101,11 @@ fn a_wrong_password_is_said_clearly_and_the_right_one_may_come_from_the_environm
     let mqtt = format!("{}\nusername = \"bridge\"", url(&mosquitto));
 
     // given a wrong password
-    let wrong = config(
-        &(mqtt.clone() + "\npassword = \"wrong\""),
-        &rocketmq.name_server(),
-        "password",
-    );
+    let wrong = config(&(mqtt.clone() + "\npassword = \"wrong\""), &rocketmq.name_server(), "password");
     let bridge = Bridge::start_without_waiting(&wrong);
     wait_log(&bridge, "check mqtt.username, mqtt.password");
     let (status, missing) = readiness(&bridge);
-    assert!(
-        status == 503 && missing.contains("not connected to the MQTT broker"),
-        "{missing}"
-    );
+    assert!(status == 503 && missing.contains("not connected to the MQTT broker"), "{missing}");
     let checked = roombridge_cli(&["check", "--connect", "-c", &bridge.config_file()]);
     assert_eq!(checked.status.code(), Some(1));
     assert!(text(&checked).contains("FAIL  MQTT"), "{}", text(&checked));
@@ -135,15 +126,10 @@ fn a_wrong_password_is_said_clearly_and_the_right_one_may_come_from_the_environm
     let process = Process::spawn("roombridge", command, &folder.join("log"));
 
     // then messages flow, and the log does not hold it
-    wait_until("the bridge is subscribed", SOON, || {
-        process.log_text().contains("subscribed")
-    });
+    wait_until("the bridge is subscribed", SOON, || process.log_text().contains("subscribed"));
     publish_messages(&mosquitto, "somebody", vec![Message::new("room/message/1", "hi")]);
     rocketmq.read_at_least("password", 1, SOON);
-    assert!(
-        !process.log_text().contains(PASSWORD),
-        "the password is in the log"
-    );
+    assert!(!process.log_text().contains(PASSWORD), "the password is in the log");
 }
 
 /// Runs `roombridge run` with that configuration, which must end by itself with that code; returns what it said.
@@ -153,10 +139,7 @@ fn refused(config: &str, code: i32) -> String {
     let config = format!("data_dir = \"{}\"\n{config}", folder.join("data").display());
     let file = folder.write("odd.toml", &config);
     let mut command = Command::new(BINARY);
-    command
-        .args(["run", "-c"])
-        .arg(file)
-        .env("ROOMBRIDGE_HTTP_LISTEN", format!("127.0.0.1:{}", free_port()));
+    command.args(["run", "-c"]).arg(file).env("ROOMBRIDGE_HTTP_LISTEN", format!("127.0.0.1:{}", free_port()));
     let output = run_to_end(command, SOON);
     assert_eq!(output.status.code(), Some(code), "{}", text(&output));
     text(&output)
@@ -167,38 +150,16 @@ fn a_wrong_configuration_ends_with_code_2_and_names_file_and_key() {
     let config = config("url = \"mqtt://127.0.0.1:1\"", "127.0.0.1:2", "room");
     let wrong = |from: &str, to: &str| refused(&config.replace(from, to), 2);
     for (said, wanted) in [
-        (
-            wrong("client_id", "clientid"),
-            ["odd.toml line 4", "mqtt.clientid", "client_id"],
-        ),
-        (
-            wrong("\"bridge-room\"", "7"),
-            ["odd.toml line 4", "mqtt.client_id", "wrong type"],
-        ),
-        (
-            wrong("client_id", "password = \"x\"\nclient_id"),
-            ["odd.toml", "mqtt.username", "is missing"],
-        ),
-        (
-            wrong("client_id", "ca_file = \"/x\"\nclient_id"),
-            ["odd.toml line 4", "mqtt.ca_file", "mqtts://"],
-        ),
+        (wrong("client_id", "clientid"), ["odd.toml line 4", "mqtt.clientid", "client_id"]),
+        (wrong("\"bridge-room\"", "7"), ["odd.toml line 4", "mqtt.client_id", "wrong type"]),
+        (wrong("client_id", "password = \"x\"\nclient_id"), ["odd.toml", "mqtt.username", "is missing"]),
+        (wrong("client_id", "ca_file = \"/x\"\nclient_id"), ["odd.toml line 4", "mqtt.ca_file", "mqtts://"]),
         (
             wrong("client_id", "max_packet_bytes = 99999999\nclient_id"),
-            [
-                "odd.toml line 4",
-                "mqtt.max_packet_bytes",
-                "pipeline.intake_bytes",
-            ],
+            ["odd.toml line 4", "mqtt.max_packet_bytes", "pipeline.intake_bytes"],
         ),
-        (
-            wrong("127.0.0.1:2", "nowhere"),
-            ["odd.toml", "rocketmq.name_servers", "host:port"],
-        ),
-        (
-            wrong("[[binding]]", "[[binding]"),
-            ["odd.toml line", "not TOML", "correct the line"],
-        ),
+        (wrong("127.0.0.1:2", "nowhere"), ["odd.toml", "rocketmq.name_servers", "host:port"]),
+        (wrong("[[binding]]", "[[binding]"), ["odd.toml line", "not TOML", "correct the line"]),
         (wrong("room/#", "room/#/x"), ["odd.toml", "binding 1", "room/#/x"]),
         (wrong("\"room\"", "\"{nope}\""), ["odd.toml", "topic", "{nope}"]),
     ] {
@@ -265,14 +226,8 @@ fn without_rocketmq_and_spool_it_lives_says_what_is_missing_and_a_second_signal_
     let mut bridge =
         Bridge::start_without_waiting(&(config(&url(&mosquitto), &nobody, "nowhere") + without_spool));
     wait_log(&bridge, "subscribed");
-    publish_messages(
-        &mosquitto,
-        "somebody",
-        vec![Message::new("room/message/1", "waits")],
-    );
-    wait_until("the message waits", SOON, || {
-        bridge.metrics().books().in_flight == 1.0
-    });
+    publish_messages(&mosquitto, "somebody", vec![Message::new("room/message/1", "waits")]);
+    wait_until("the message waits", SOON, || bridge.metrics().books().in_flight == 1.0);
 
     // then it lives, is not ready and says why
     assert_eq!(bridge.get("/healthz"), Some((200, "ok".to_owned())));
@@ -326,20 +281,14 @@ fn the_lag_of_a_consumer_group_is_told_by_command_and_by_metric() {
     // then the command and the metric say three
     let output = roombridge_cli(&["lag", "--json", "-c", &bridge.config_file()]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
-    assert_eq!(
-        (&told["group"], &told["messages"]),
-        (&"archive".into(), &3.into()),
-        "{told}"
-    );
+    assert_eq!((&told["group"], &told["messages"]), (&"archive".into(), &3.into()), "{told}");
     let table = text(&roombridge_cli(&["lag", "-c", &bridge.config_file()]));
     assert!(table.contains("archive") && table.contains(" 3"), "{table}");
     bridge.kill();
     bridge.start_again();
     let labels = [("group", "archive"), ("topic", "lagging")];
     wait_until("the metric says so", SOON, || {
-        let lag = bridge
-            .metrics()
-            .value("roombridge_consumer_lag_messages", &labels);
+        let lag = bridge.metrics().value("roombridge_consumer_lag_messages", &labels);
         lag == 3.0
     });
 }

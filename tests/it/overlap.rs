@@ -11,10 +11,7 @@ const ALL: &str = "room/message/+";
 const BOTH: &str = "room/message/1";
 
 fn bindings(filters: &[&str]) -> String {
-    filters
-        .iter()
-        .map(|filter| format!("[[binding]]\nfilter = \"{filter}\"\ntopic = \"room\"\n"))
-        .collect()
+    filters.iter().map(|filter| format!("[[binding]]\nfilter = \"{filter}\"\ntopic = \"room\"\n")).collect()
 }
 
 async fn until(what: &str, bridge: &UplinkUnderTest, met: impl Fn(&UplinkUnderTest) -> bool) {
@@ -28,9 +25,7 @@ async fn until(what: &str, bridge: &UplinkUnderTest, met: impl Fn(&UplinkUnderTe
 
 fn says(bridge: &UplinkUnderTest, words: &[&str]) -> bool {
     let missing = bridge.readiness.report().missing;
-    missing
-        .iter()
-        .any(|line| words.iter().all(|word| line.contains(word)))
+    missing.iter().any(|line| words.iter().all(|word| line.contains(word)))
 }
 
 fn is_subscribed(bridge: &UplinkUnderTest) -> bool {
@@ -61,9 +56,7 @@ async fn grant(scene: &mut Scene, count: usize) -> Vec<Request> {
 
 fn identifier(requests: &[Request], filter: &str) -> u32 {
     let found = requests.iter().find(|request| request.filter == filter);
-    found
-        .and_then(|request| request.identifier)
-        .expect("an identifier")
+    found.and_then(|request| request.identifier).expect("an identifier")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,17 +67,11 @@ async fn a_refused_filter_is_named_and_asked_for_again_until_it_is_granted() {
         let mut scene = begin(&broker, code == 0x91).await;
         let first = scene.next_request().await;
         scene.answer(&first, code).await;
-        until("it is said", &bridge, |bridge| {
-            says(bridge, &["room/#", "refuses the subscription"])
-        })
-        .await;
+        until("it is said", &bridge, |bridge| says(bridge, &["room/#", "refuses the subscription"])).await;
         assert!(!bridge.readiness.is_ready());
         let second = scene.next_request().await;
         assert_eq!(second.filter, first.filter);
-        assert_ne!(
-            second.packet_id, first.packet_id,
-            "{code:#x}: the next identifier"
-        );
+        assert_ne!(second.packet_id, first.packet_id, "{code:#x}: the next identifier");
         scene.answer(&second, 1).await;
         until("it is granted", &bridge, is_subscribed).await;
         assert!(!says(&bridge, &["room/#"]));
@@ -158,9 +145,7 @@ async fn a_message_of_two_overlapping_filters_is_stored_once_and_each_copy_is_ac
             }
             _ => {
                 scene.deliver(2 * message + 1, BOTH, &body, &[all, one]).await;
-                scene
-                    .deliver(2 * message + 2, "room/message/2", "another room", &[all])
-                    .await;
+                scene.deliver(2 * message + 2, "room/message/2", "another room", &[all]).await;
             }
         }
     }
@@ -186,30 +171,14 @@ async fn what_waits_in_a_kept_session_is_stored_once_when_the_filters_are_grante
     let mut scene = begin(&broker, true).await;
     for message in 0..50u16 {
         for (packet_id, copy) in [(2 * message + 1, all), (2 * message + 2, one)] {
-            scene
-                .deliver(packet_id, BOTH, &format!("message {message}"), &[copy])
-                .await;
+            scene.deliver(packet_id, BOTH, &format!("message {message}"), &[copy]).await;
         }
     }
     let again = grant(&mut scene, 2).await;
-    assert_eq!(
-        (identifier(&again, ONE), identifier(&again, ALL)),
-        (one, all),
-        "for ever"
-    );
+    assert_eq!((identifier(&again, ONE), identifier(&again, ALL)), (one, all), "for ever");
     assert_eq!(scene.pubacks(100).await, (1..=100).collect::<Vec<_>>());
-    let bodies: Vec<_> = bridge
-        .sink
-        .stored()
-        .into_iter()
-        .map(|stored| stored.body)
-        .collect();
-    assert_eq!(
-        bodies,
-        (0..50)
-            .map(|message| format!("message {message}"))
-            .collect::<Vec<_>>()
-    );
+    let bodies: Vec<_> = bridge.sink.stored().into_iter().map(|stored| stored.body).collect();
+    assert_eq!(bodies, (0..50).map(|message| format!("message {message}")).collect::<Vec<_>>());
     bridge.assert_books_balance().await;
 }
 
@@ -219,9 +188,7 @@ async fn nothing_that_waits_is_lost_when_the_filter_that_counts_is_refused() {
     let (bridge, _, all) = kept_session(&broker).await;
     let mut scene = begin(&broker, true).await;
     for message in 1..=100u16 {
-        scene
-            .deliver(message, BOTH, &format!("message {message}"), &[all])
-            .await;
+        scene.deliver(message, BOTH, &format!("message {message}"), &[all]).await;
     }
     let refused = scene.next_request().await;
     assert_eq!(refused.filter, ONE);
@@ -240,20 +207,13 @@ async fn a_broker_without_identifiers_is_complained_of_and_every_copy_is_stored(
     scene.write(&[0x20, 5, 0, 0, 2, 0x29, 0]).await;
     let granted = grant(&mut scene, 2).await;
     assert!(granted.iter().all(|request| request.identifier.is_none()));
-    until("it is said", &bridge, |bridge| {
-        says(bridge, &["subscription identifiers", ONE, ALL])
-    })
-    .await;
+    until("it is said", &bridge, |bridge| says(bridge, &["subscription identifiers", ONE, ALL])).await;
     until("all is subscribed", &bridge, is_subscribed).await;
     let copies = [publish_for(1, BOTH, "hi", &[]), publish_for(2, BOTH, "hi", &[])].concat();
     scene.write(&copies).await;
     assert_eq!(scene.pubacks(2).await, [1, 2]);
     assert_eq!(bridge.sink.stored().len(), 2);
     let metrics = Metrics::parse(&bridge.metrics.render());
-    assert_eq!(
-        metrics.value("roombridge_maybe_copies_total", &[]),
-        1.0,
-        "the second one is marked"
-    );
+    assert_eq!(metrics.value("roombridge_maybe_copies_total", &[]), 1.0, "the second one is marked");
     bridge.assert_books_balance().await;
 }

@@ -16,9 +16,7 @@ fn config(rocketmq: &ApacheRocketMq) -> RocketMqConfig {
         "[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\nclient_id = \"x\"\n[rocketmq]\nname_servers = [\"{}\"]\n",
         rocketmq.name_server()
     );
-    Config::from_toml("test", &text, &std::collections::BTreeMap::new())
-        .unwrap()
-        .rocketmq
+    Config::from_toml("test", &text, &std::collections::BTreeMap::new()).unwrap().rocketmq
 }
 
 /// Stores `body` under `tag`, to queue 0 of the topic.
@@ -30,17 +28,9 @@ async fn store(producer: &Producer, queue: &QueueName, topic: &str, messages: &[
         body: Bytes::copy_from_slice(body.as_bytes()),
     };
     let messages = messages.iter().map(outgoing).collect();
-    let sent = producer
-        .send(Arc::new(Batch {
-            topic: Arc::from(topic),
-            queue: queue.clone(),
-            messages,
-        }))
-        .await;
-    assert!(
-        sent.iter().all(|sent| matches!(sent, Sent::Stored(_))),
-        "{sent:?}"
-    );
+    let sent =
+        producer.send(Arc::new(Batch { topic: Arc::from(topic), queue: queue.clone(), messages })).await;
+    assert!(sent.iter().all(|sent| matches!(sent, Sent::Stored(_))), "{sent:?}");
 }
 
 /// All of the queue, as a history reads it.
@@ -50,16 +40,9 @@ async fn read(reader: &dyn Reader, topic: &str, queue: &QueueName, tag: Option<&
     let start = Instant::now();
     while next < end {
         let page: Page = reader.pull(topic, queue, tag, next, 2).await.unwrap();
-        bodies.extend(
-            page.messages
-                .iter()
-                .map(|message| String::from_utf8(message.body.to_vec()).unwrap()),
-        );
+        bodies.extend(page.messages.iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap()));
         next = page.next_offset;
-        assert!(
-            start.elapsed() < Duration::from_secs(10),
-            "the pulls do not come forward"
-        );
+        assert!(start.elapsed() < Duration::from_secs(10), "the pulls do not come forward");
     }
     bodies
 }
@@ -76,56 +59,23 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
     let queue = &queues[0];
     let producer = Producer::new(config, connector, reader.clone());
     // "Aa" and "BB" have one hash in Java: the broker's filter takes the one for the other
-    store(
-        &producer,
-        queue,
-        "reader",
-        &[("Aa", "1"), ("BB", "2"), ("Aa", "3"), ("other", "4"), ("Aa", "5")],
-    )
-    .await;
+    store(&producer, queue, "reader", &[("Aa", "1"), ("BB", "2"), ("Aa", "3"), ("other", "4"), ("Aa", "5")])
+        .await;
 
     assert_eq!(read(&*reader, "reader", queue, Some("Aa")).await, ["1", "3", "5"]);
     assert_eq!(read(&*reader, "reader", queue, Some("BB")).await, ["2"]);
-    assert_eq!(
-        read(&*reader, "reader", queue, None).await,
-        ["1", "2", "3", "4", "5"]
-    );
+    assert_eq!(read(&*reader, "reader", queue, None).await, ["1", "2", "3", "4", "5"]);
     assert_eq!(read(&*reader, "reader", &queues[1], None).await, [""; 0]);
 
-    let first = reader
-        .pull("reader", queue, None, 0, 1)
-        .await
-        .unwrap()
-        .messages
-        .remove(0);
-    assert_eq!(
-        (first.keys.as_str(), first.tag.as_str(), first.queue_offset),
-        ("room id", "Aa", 0)
-    );
+    let first = reader.pull("reader", queue, None, 0, 1).await.unwrap().messages.remove(0);
+    assert_eq!((first.keys.as_str(), first.tag.as_str(), first.queue_offset), ("room id", "Aa", 0));
     assert_eq!(first.properties["rbSeq"], "1");
-    assert_eq!(
-        reader.offset_at("reader", queue, first.stored_ms).await.unwrap(),
-        0
-    );
-    assert_eq!(
-        reader
-            .offset_at("reader", queue, first.stored_ms + 60_000)
-            .await
-            .unwrap(),
-        5
-    );
+    assert_eq!(reader.offset_at("reader", queue, first.stored_ms).await.unwrap(), 0);
+    assert_eq!(reader.offset_at("reader", queue, first.stored_ms + 60_000).await.unwrap(), 5);
 
     let start = Instant::now();
     let end = reader.pull("reader", queue, None, 5, 1).await.unwrap();
-    assert_eq!(
-        end,
-        Page {
-            messages: Vec::new(),
-            next_offset: 5,
-            first: 0,
-            end: 5
-        }
-    );
+    assert_eq!(end, Page { messages: Vec::new(), next_offset: 5, first: 0, end: 5 });
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 
     // An offset that the queue does not hold leads nowhere: neither to the end nor to the beginning.
@@ -135,10 +85,7 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
 
     let missing = reader.queues("no-such-topic").await.unwrap_err();
     assert_eq!(missing.kind, FailureKind::TopicMissing, "{missing}");
-    let two_tags = reader
-        .pull("reader", queue, Some("Aa||BB"), 0, 1)
-        .await
-        .unwrap_err();
+    let two_tags = reader.pull("reader", queue, Some("Aa||BB"), 0, 1).await.unwrap_err();
     assert!(two_tags.to_string().contains("one tag"), "{two_tags}");
     drop(reader);
 }
@@ -156,17 +103,11 @@ async fn a_broker_that_is_away_is_no_missing_topic_and_is_read_again_at_once_whe
     // when the broker is killed
     rocketmq.kill_broker();
     let lost = reader.offsets("away", &queue).await.unwrap_err();
-    let forgotten = until(
-        &reader,
-        |result| matches!(result, Err(error) if error.cause.contains("no broker")),
-    )
-    .await;
+    let forgotten =
+        until(&reader, |result| matches!(result, Err(error) if error.cause.contains("no broker"))).await;
 
     // then both answers say so, and neither says that the topic does not exist
-    assert!(
-        lost.kind != FailureKind::TopicMissing && lost.to_string().contains("broker"),
-        "{lost}"
-    );
+    assert!(lost.kind != FailureKind::TopicMissing && lost.to_string().contains("broker"), "{lost}");
     assert_ne!(forgotten.unwrap_err().kind, FailureKind::TopicMissing);
 
     // and when it is back, a fresh client finds it without the old one's pause of seconds
@@ -178,11 +119,8 @@ async fn a_broker_that_is_away_is_no_missing_topic_and_is_read_again_at_once_whe
     // and an absent name server is named
     rocketmq.kill_broker();
     rocketmq.kill_name_server();
-    let nobody = until(
-        &reader,
-        |result| matches!(result, Err(error) if error.cause.contains("name server")),
-    )
-    .await;
+    let nobody =
+        until(&reader, |result| matches!(result, Err(error) if error.cause.contains("name server"))).await;
     assert!(nobody.unwrap_err().to_string().contains(&rocketmq.name_server()));
 }
 

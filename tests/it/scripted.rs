@@ -21,14 +21,9 @@ async fn checked_pubacks(scene: &mut Scene, bridge: &UplinkUnderTest, count: usi
             .next_puback(Duration::from_secs(10))
             .await
             .unwrap_or_else(|| panic!("{count} PUBACKs, got {acks:?}; stored {:?}", bridge.sink.stored()));
-        let body = scene
-            .sent
-            .get(&packet_id)
-            .unwrap_or_else(|| panic!("PUBACK {packet_id} for nothing sent"));
-        assert!(
-            bridge.sink.bodies().contains(body),
-            "PUBACK {packet_id} for {body:?}, which is not stored"
-        );
+        let body =
+            scene.sent.get(&packet_id).unwrap_or_else(|| panic!("PUBACK {packet_id} for nothing sent"));
+        assert!(bridge.sink.bodies().contains(body), "PUBACK {packet_id} for {body:?}, which is not stored");
         acks.push(packet_id);
     }
     acks
@@ -60,17 +55,14 @@ async fn a_stale_delivery_never_acks_the_next_connections_message() {
     for round in 0..10 {
         bridge.sink.open();
         let first = broker.accept_session(false).await;
-        let burst: Vec<u8> = (1..=60)
-            .flat_map(|id| publish(id, false, "unbound/topic", "settles at once"))
-            .collect();
+        let burst: Vec<u8> =
+            (1..=60).flat_map(|id| publish(id, false, "unbound/topic", "settles at once")).collect();
         bridge.sink.shut();
         first.write_and_finish(&burst).await;
 
         let mut second = broker.accept_session(false).await;
         for id in 1..=60 {
-            second
-                .publish(id, false, ROOM, &format!("round {round} message {id}"))
-                .await;
+            second.publish(id, false, ROOM, &format!("round {round} message {id}")).await;
         }
         assert_silent(&mut second, "nothing of this connection is stored").await;
         bridge.sink.open();
@@ -111,28 +103,17 @@ async fn pubacks_follow_a_reversed_redelivery() {
     bridge.sink.shut();
     let mut first = broker.accept_session(false).await;
     for id in 1..=8 {
-        first
-            .publish(id, false, &format!("room/message/{id}"), &format!("message {id}"))
-            .await;
+        first.publish(id, false, &format!("room/message/{id}"), &format!("message {id}")).await;
     }
     assert_silent(&mut first, "the store is away").await;
     drop(first);
     let mut second = broker.accept_session(true).await;
     for id in (1..=8).rev() {
-        second
-            .publish(id, true, &format!("room/message/{id}"), &format!("message {id}"))
-            .await;
+        second.publish(id, true, &format!("room/message/{id}"), &format!("message {id}")).await;
     }
     bridge.sink.open();
-    assert_eq!(
-        checked_pubacks(&mut second, &bridge, 8).await,
-        (1..=8).rev().collect::<Vec<_>>()
-    );
-    assert_eq!(
-        bridge.sink.stored().len(),
-        8,
-        "a redelivery of an open message is not stored twice"
-    );
+    assert_eq!(checked_pubacks(&mut second, &bridge, 8).await, (1..=8).rev().collect::<Vec<_>>());
+    assert_eq!(bridge.sink.stored().len(), 8, "a redelivery of an open message is not stored twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,11 +127,7 @@ async fn twenty_cuts_with_the_store_away_lose_and_double_nothing() {
             scene.publish(old, true, ROOM, &format!("message {old}")).await;
         }
         scene.publish(cut, false, ROOM, &format!("message {cut}")).await;
-        assert_eq!(
-            scene.next_puback(Duration::from_millis(20)).await,
-            None,
-            "the store is away"
-        );
+        assert_eq!(scene.next_puback(Duration::from_millis(20)).await, None, "the store is away");
         drop(scene);
         scene = broker.accept_session(true).await;
     }
@@ -158,21 +135,9 @@ async fn twenty_cuts_with_the_store_away_lose_and_double_nothing() {
         scene.publish(old, true, ROOM, &format!("message {old}")).await;
     }
     bridge.sink.open();
-    assert_eq!(
-        checked_pubacks(&mut scene, &bridge, 20).await,
-        (1..=20).collect::<Vec<_>>()
-    );
-    let bodies: Vec<_> = bridge
-        .sink
-        .stored()
-        .into_iter()
-        .map(|stored| stored.body)
-        .collect();
-    assert_eq!(
-        bodies,
-        (1..=20).map(|id| format!("message {id}")).collect::<Vec<_>>(),
-        "once each, in order"
-    );
+    assert_eq!(checked_pubacks(&mut scene, &bridge, 20).await, (1..=20).collect::<Vec<_>>());
+    let bodies: Vec<_> = bridge.sink.stored().into_iter().map(|stored| stored.body).collect();
+    assert_eq!(bodies, (1..=20).map(|id| format!("message {id}")).collect::<Vec<_>>(), "once each, in order");
     bridge.assert_books_balance().await;
 }
 
@@ -188,22 +153,12 @@ async fn a_blocked_lane_holds_pubacks_but_not_the_other_lanes_stores() {
     bridge.sink.block_queue(Some(blocked));
     scene.publish(2, false, ROOM, "blocked").await;
     for id in 3..=60 {
-        scene
-            .publish(
-                id,
-                false,
-                &format!("room/message/other-{id}"),
-                &format!("message {id}"),
-            )
-            .await;
+        scene.publish(id, false, &format!("room/message/other-{id}"), &format!("message {id}")).await;
     }
     bridge.sink.holds(40).await;
     assert_silent(&mut scene, "the oldest is not stored").await;
     bridge.sink.block_queue(None);
-    assert_eq!(
-        checked_pubacks(&mut scene, &bridge, 59).await,
-        (2..=60).collect::<Vec<_>>()
-    );
+    assert_eq!(checked_pubacks(&mut scene, &bridge, 59).await, (2..=60).collect::<Vec<_>>());
     bridge.assert_books_balance().await;
 }
 
@@ -255,11 +210,7 @@ async fn a_full_intake_drops_the_connection_and_never_a_message() {
     for id in 1..=30 {
         first.publish(id, false, ROOM, &format!("message {id}")).await;
     }
-    assert_eq!(
-        first.next_puback(Duration::from_secs(5)).await,
-        None,
-        "the bridge leaves without a PUBACK"
-    );
+    assert_eq!(first.next_puback(Duration::from_secs(5)).await, None, "the bridge leaves without a PUBACK");
     bridge.sink.open();
     let mut unacked: Vec<u16> = (1..=30).collect();
     let mut second = broker.accept_session(true).await;
@@ -272,10 +223,7 @@ async fn a_full_intake_drops_the_connection_and_never_a_message() {
     }
     assert_eq!(bridge.sink.bodies().len(), 30);
     let books = Metrics::parse(&bridge.metrics.render());
-    assert!(
-        books.value("roombridge_filtered_total", &[("reason", "held_back")]) > 0.0,
-        "the door was shut"
-    );
+    assert!(books.value("roombridge_filtered_total", &[("reason", "held_back")]) > 0.0, "the door was shut");
     bridge.assert_books_balance().await;
 }
 
@@ -291,40 +239,26 @@ async fn a_drain_acks_what_came_in_and_then_disconnects() {
     assert_silent(&mut scene, "the store is away").await;
     bridge.drain.cancel();
     tokio::time::sleep(A_MOMENT).await;
-    scene
-        .publish(6, false, ROOM, "too late, for the next process")
-        .await;
+    scene.publish(6, false, ROOM, "too late, for the next process").await;
     bridge.sink.open();
     assert_eq!(checked_pubacks(&mut scene, &bridge, 5).await, [1, 2, 3, 4, 5]);
     assert_silent(&mut scene, "what came after the stop is left to the next process").await;
     for task in std::mem::take(&mut bridge.tasks) {
-        tokio::time::timeout(Duration::from_secs(5), task)
-            .await
-            .expect("both sides end")
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(5), task).await.expect("both sides end").unwrap();
     }
 }
 
 /// Hazard 10: the live route may lack queues whose broker is away; a room stays on the queue of the written table.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_keeps_the_queue_of_the_written_table() {
-    let queues = (0..64)
-        .map(|id| QueueName {
-            broker: "memory".into(),
-            id,
-        })
-        .collect();
+    let queues = (0..64).map(|id| QueueName { broker: "memory".into(), id }).collect();
     let mut tables = QueueTables::default();
-    tables
-        .topics
-        .insert("room".to_owned(), TopicQueues::first(queues));
+    tables.topics.insert("room".to_owned(), TopicQueues::first(queues));
     let broker = ScriptedBroker::start().await;
     let bridge = UplinkUnderTest::start_with_tables(broker.port(), "", "", tables.clone());
     let mut scene = broker.accept_session(false).await;
     for room in 1..=30 {
-        scene
-            .publish(room, false, &format!("room/message/{room}"), &room.to_string())
-            .await;
+        scene.publish(room, false, &format!("room/message/{room}"), &room.to_string()).await;
     }
     checked_pubacks(&mut scene, &bridge, 30).await;
     for stored in bridge.sink.stored() {

@@ -33,12 +33,7 @@ fn text(output: &Output) -> String {
 fn cli(bridge: &Bridge, arguments: &[&str], code: i32) -> Output {
     let file = bridge.config_file();
     let output = roombridge_cli(&[arguments, &["-c", &file]].concat());
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?}: {}",
-        text(&output)
-    );
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
     output
 }
 
@@ -72,20 +67,13 @@ fn a_spool_is_shown_while_the_bridge_runs_and_drained_while_it_does_not() {
     let nobody = format!("127.0.0.1:{}", free_port());
     let mut bridge = Bridge::start(&config(&mosquitto, &nobody, "emptied"));
     let bodies: Vec<String> = (0..40).map(|number| format!("message {number}")).collect();
-    let messages = bodies
-        .iter()
-        .map(|body| Message::new("room/message/1", body.as_str()));
+    let messages = bodies.iter().map(|body| Message::new("room/message/1", body.as_str()));
     publish_messages(&mosquitto, "somebody", messages.collect());
-    wait_until("all is in the spool", SOON, || {
-        bridge.metrics().books().spool_depth == 40.0
-    });
+    wait_until("all is in the spool", SOON, || bridge.metrics().books().spool_depth == 40.0);
 
     // then the command shows it, for scripts and for people
     let shown = json(&cli(&bridge, &["spool", "--json"], 0));
-    assert_eq!(
-        (&shown["messages"], &shown["topics"][0]["topic"]),
-        (&40.into(), &"emptied".into())
-    );
+    assert_eq!((&shown["messages"], &shown["topics"][0]["topic"]), (&40.into(), &"emptied".into()));
     assert!(shown["topics"][0]["oldest_at"].is_string() && shown["full"].is_null());
     assert_eq!(shown["limits"]["when_full"], "hold");
     let for_people = text(&cli(&bridge, &["spool"], 0));
@@ -96,10 +84,7 @@ fn a_spool_is_shown_while_the_bridge_runs_and_drained_while_it_does_not() {
 
     // and draining is refused, because the bridge does it
     let refused = text(&cli(&bridge, &["spool", "drain"], 1));
-    assert!(
-        refused.contains("is in use: a bridge that runs drains its spool by itself"),
-        "{refused}"
-    );
+    assert!(refused.contains("is in use: a bridge that runs drains its spool by itself"), "{refused}");
 
     // when the bridge is stopped, a drain without RocketMQ waits until it is told to stop, and leaves all there
     bridge.terminate();
@@ -114,17 +99,11 @@ fn a_spool_is_shown_while_the_bridge_runs_and_drained_while_it_does_not() {
     command.args(["spool", "drain", "--json", "-c", &bridge.config_file()]);
     let mut waiting = Process::spawn("drain", command, &bridge.scratch().join("drain.log"));
     wait_until("the drain says what it waits for", SOON, || {
-        waiting
-            .log_text()
-            .contains("the queues of a RocketMQ topic are not known")
+        waiting.log_text().contains("the queues of a RocketMQ topic are not known")
     });
     waiting.terminate();
     assert_eq!(waiting.wait_exit(SOON).code(), Some(3), "{}", waiting.log_text());
-    assert!(
-        waiting.log_text().contains("\"left\":40"),
-        "{}",
-        waiting.log_text()
-    );
+    assert!(waiting.log_text().contains("\"left\":40"), "{}", waiting.log_text());
 
     // when RocketMQ is there, it sends all of it, in order
     change_config(&bridge, &nobody, &rocketmq.name_server());
@@ -175,9 +154,7 @@ fn publish_what_dies(mosquitto: &Mosquitto) -> Vec<u8> {
 #[track_caller]
 fn listed(bridge: &Bridge) -> BTreeMap<String, Value> {
     let letters = json_lines(&cli(bridge, &["deadletter", "list", "--json"], 0));
-    let by_reason = letters
-        .into_iter()
-        .map(|letter| (letter["reason"].as_str().unwrap().to_owned(), letter));
+    let by_reason = letters.into_iter().map(|letter| (letter["reason"].as_str().unwrap().to_owned(), letter));
     by_reason.collect()
 }
 
@@ -192,31 +169,17 @@ fn dead_letters_are_listed_shown_sent_again_and_thrown_away() {
         + "[[binding]]\nfilter = \"odd/+/+\"\ntopic = \"{1}\"\n[dead_letter]\ntopic = \"graveyard\"\n";
     let bridge = Bridge::start(&config);
     let large = publish_what_dies(&mosquitto);
-    wait_until("both are dead letters", SOON, || {
-        bridge.metrics().books().dead_lettered == 2.0
-    });
+    wait_until("both are dead letters", SOON, || bridge.metrics().books().dead_lettered == 2.0);
     bridge.assert_books_balanced();
 
     // then both are listed, each where it lies
     let letters = listed(&bridge);
     let (too_large, homeless) = (&letters["too_large"], &letters["illegal_topic"]);
-    assert_eq!(
-        (&too_large["place"], &too_large["payload_bytes"]),
-        (&"local".into(), &100_000.into())
-    );
-    assert_eq!(
-        (&homeless["place"], &homeless["mqtt_topic"]),
-        (&"rocketmq".into(), &"odd/no.name/1".into())
-    );
-    let (large_id, homeless_id) = (
-        too_large["id"].as_str().unwrap(),
-        homeless["id"].as_str().unwrap(),
-    );
+    assert_eq!((&too_large["place"], &too_large["payload_bytes"]), (&"local".into(), &100_000.into()));
+    assert_eq!((&homeless["place"], &homeless["mqtt_topic"]), (&"rocketmq".into(), &"odd/no.name/1".into()));
+    let (large_id, homeless_id) = (too_large["id"].as_str().unwrap(), homeless["id"].as_str().unwrap());
     let shown = json(&cli(&bridge, &["deadletter", "show", large_id, "--json"], 0));
-    assert_eq!(
-        shown["payload"].as_str().map(str::as_bytes),
-        Some(large.as_slice())
-    );
+    assert_eq!(shown["payload"].as_str().map(str::as_bytes), Some(large.as_slice()));
     assert_eq!(shown["user_properties"], serde_json::json!([["who", "me"]]));
     let for_people = text(&cli(&bridge, &["deadletter", "show", homeless_id], 0));
     assert!(for_people.contains("homeless"), "{for_people}");
@@ -235,17 +198,13 @@ fn dead_letters_are_listed_shown_sent_again_and_thrown_away() {
     change_config(&bridge, "topic = \"{1}\"", "topic = \"living\"");
     let resent = cli(&bridge, &["deadletter", "resend", "--all", "--json"], 0);
     assert!(
-        json_lines(&resent)
-            .iter()
-            .all(|line| line["stored"] == true && line["topic"] == "living"),
+        json_lines(&resent).iter().all(|line| line["stored"] == true && line["topic"] == "living"),
         "{}",
         text(&resent)
     );
     let stored = rocketmq.read_at_least("living", 2, SOON);
-    let stored: BTreeMap<&str, &[u8]> = stored
-        .iter()
-        .map(|message| (message.property("rbId").unwrap(), message.body.as_slice()))
-        .collect();
+    let stored: BTreeMap<&str, &[u8]> =
+        stored.iter().map(|message| (message.property("rbId").unwrap(), message.body.as_slice())).collect();
     assert_eq!(stored[large_id], large);
     assert_eq!(stored[homeless_id], b"homeless");
     let local = text(&cli(&bridge, &["deadletter", "list", "--local"], 0));
@@ -255,9 +214,7 @@ fn dead_letters_are_listed_shown_sent_again_and_thrown_away() {
 
     // when one more dies, it can be thrown away
     publish_what_dies(&mosquitto);
-    wait_until("two more dead letters", SOON, || {
-        bridge.metrics().books().dead_lettered == 4.0
-    });
+    wait_until("two more dead letters", SOON, || bridge.metrics().books().dead_lettered == 4.0);
     let again = listed(&bridge)["too_large"]["id"].as_str().unwrap().to_owned();
     let purged = json(&cli(&bridge, &["deadletter", "purge", "--json", &again], 0));
     assert_eq!(purged["purged"], 1);
@@ -271,25 +228,13 @@ fn what_the_local_store_holds_is_shown_while_rocketmq_is_away() {
     let nobody = format!("127.0.0.1:{}", free_port());
     let config = config(&mosquitto, &nobody, "away").replace("[spool]", "max_message_bytes = 65536\n[spool]");
     let bridge = Bridge::start(&config);
-    publish_messages(
-        &mosquitto,
-        "somebody",
-        vec![Message::new("room/message/1", vec![0; 100_000])],
-    );
-    wait_until("it is a dead letter", SOON, || {
-        bridge.metrics().books().dead_lettered == 1.0
-    });
+    publish_messages(&mosquitto, "somebody", vec![Message::new("room/message/1", vec![0; 100_000])]);
+    wait_until("it is a dead letter", SOON, || bridge.metrics().books().dead_lettered == 1.0);
 
     // then the list shows it, says that it is not complete, and fails
     let output = cli(&bridge, &["deadletter", "list", "--json"], 1);
-    let [letter] = &json_lines(&output)[..] else {
-        panic!("{}", text(&output))
-    };
-    assert!(
-        text(&output).contains("the list is not complete"),
-        "{}",
-        text(&output)
-    );
+    let [letter] = &json_lines(&output)[..] else { panic!("{}", text(&output)) };
+    assert!(text(&output).contains("the list is not complete"), "{}", text(&output));
 
     // and it can be shown and thrown away all the same
     let id = letter["id"].as_str().unwrap();
@@ -297,8 +242,5 @@ fn what_the_local_store_holds_is_shown_while_rocketmq_is_away() {
     assert_eq!(shown["payload_bytes"], 100_000);
     let resent = text(&cli(&bridge, &["deadletter", "resend", id], 1));
     assert!(resent.contains("error:"), "{resent}");
-    assert_eq!(
-        json(&cli(&bridge, &["deadletter", "purge", "--all", "--json"], 0))["purged"],
-        1
-    );
+    assert_eq!(json(&cli(&bridge, &["deadletter", "purge", "--all", "--json"], 0))["purged"], 1);
 }

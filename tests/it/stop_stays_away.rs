@@ -22,13 +22,7 @@ async fn with_a_message_in_flight(broker: &ScriptedBroker) -> (UplinkUnderTest, 
 
 async fn told(bridge: &UplinkUnderTest, word: &str) {
     let told = async {
-        while !bridge
-            .readiness
-            .report()
-            .missing
-            .iter()
-            .any(|line| line.contains(word))
-        {
+        while !bridge.readiness.report().missing.iter().any(|line| line.contains(word)) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

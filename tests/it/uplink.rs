@@ -27,25 +27,19 @@ fn publishers(mosquitto: &Mosquitto, per_second: u32) -> Vec<(String, Publisher)
         .map(|number| {
             let name = format!("GID_student@@@{number}");
             let owned = name.clone();
-            let publisher = Publisher::paced(mosquitto.port(), &name, per_second, move |n| {
-                message(&owned, n, ROOMS)
-            });
+            let publisher =
+                Publisher::paced(mosquitto.port(), &name, per_second, move |n| message(&owned, n, ROOMS));
             (name, publisher)
         })
         .collect()
 }
 
 fn finish(publishers: Vec<(String, Publisher)>) -> Vec<(String, Published)> {
-    publishers
-        .into_iter()
-        .map(|(name, publisher)| (name, publisher.finish()))
-        .collect()
+    publishers.into_iter().map(|(name, publisher)| (name, publisher.finish())).collect()
 }
 
 fn acknowledged(published: &[(String, Published)]) -> impl Iterator<Item = (&str, u64)> {
-    published
-        .iter()
-        .flat_map(|(name, published)| published.acknowledged.iter().map(|n| (name.as_str(), *n)))
+    published.iter().flat_map(|(name, published)| published.acknowledged.iter().map(|n| (name.as_str(), *n)))
 }
 
 fn wait_for_all(bridge: &Bridge) {
@@ -76,12 +70,7 @@ fn end_of_lesson(
     let stored = rocketmq.read_at_least(topic, all, Duration::from_secs(30));
     let found = compare(acknowledged(&published), ROOMS, &stored);
     println!("{topic}: {all} acknowledged to publishers, {found:?}");
-    Lesson {
-        published,
-        all,
-        stored,
-        found,
-    }
+    Lesson { published, all, stored, found }
 }
 
 #[test]
@@ -109,51 +98,24 @@ fn twenty_thousand_messages_are_stored_exactly_once_in_order_and_byte_for_byte()
     println!("stored after {:?}", started.elapsed());
     let stored = rocketmq.read_at_least("twenty", 20_000, Duration::from_secs(30));
     let names: Vec<_> = (0..4).map(|number| format!("GID_student@@@{number}")).collect();
-    let sent = names
-        .iter()
-        .flat_map(|name| (0..5000).map(|n| (name.as_str(), n)));
+    let sent = names.iter().flat_map(|name| (0..5000).map(|n| (name.as_str(), n)));
     let found = compare(sent, ROOMS, &stored);
-    assert_eq!(
-        (
-            found.messages,
-            found.duplicates,
-            found.out_of_order,
-            found.lost.len()
-        ),
-        (20_000, 0, 0, 0)
-    );
+    assert_eq!((found.messages, found.duplicates, found.out_of_order, found.lost.len()), (20_000, 0, 0, 0));
     for message in &stored {
-        let room = message
-            .property("mqttSecondTopic")
-            .unwrap()
-            .rsplit('/')
-            .next()
-            .unwrap();
+        let room = message.property("mqttSecondTopic").unwrap().rsplit('/').next().unwrap();
         assert_eq!(message.tags.as_deref(), Some(format!("message/{room}").as_str()));
-        assert_eq!(
-            message.property("topic"),
-            Some(format!("room/message/{room}").as_str())
-        );
+        assert_eq!(message.property("topic"), Some(format!("room/message/{room}").as_str()));
         assert_eq!(message.property("originMqttTopic"), message.property("topic"));
-        assert_eq!(
-            (message.property("qoslevel"), message.property("qosLevel")),
-            (Some("1"), Some("1"))
-        );
+        assert_eq!((message.property("qoslevel"), message.property("qosLevel")), (Some("1"), Some("1")));
         assert_eq!(message.property("mqttRetain"), Some("false"));
-        assert_eq!(
-            message.property("clientId"),
-            None,
-            "no source tells who published"
-        );
+        assert_eq!(message.property("clientId"), None, "no source tells who published");
         let keys = message.keys.as_deref().unwrap();
         assert_eq!(keys, format!("{room} {}", message.property("rbId").unwrap()));
     }
     bridge.assert_books_balanced();
     let topics = rocketmq.mqadmin(&["topicStatus", "-n", &rocketmq.name_server(), "-t", "twenty"]);
-    let counted: u64 = topics
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok())
-        .sum();
+    let counted: u64 =
+        topics.lines().filter_map(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok()).sum();
     assert_eq!(counted, 20_000, "{topics}");
 }
 
@@ -179,14 +141,10 @@ fn without_a_spool_rocketmq_away_for_twenty_seconds_acks_nothing_and_goes_on_wit
 
     let stored = bridge.metrics().value("roombridge_stored_total", &[]);
     // Watched from here, because `start_broker` returns only when the broker is registered as well.
-    let (port, url) = (
-        rocketmq.broker().rsplit(':').next().unwrap().parse().unwrap(),
-        bridge.url("/metrics"),
-    );
+    let (port, url) =
+        (rocketmq.broker().rsplit(':').next().unwrap().parse().unwrap(), bridge.url("/metrics"));
     let watch = std::thread::spawn(move || {
-        wait_until("the broker's port is open", Duration::from_secs(60), || {
-            accepts_connections(port)
-        });
+        wait_until("the broker's port is open", Duration::from_secs(60), || accepts_connections(port));
         let port_open = Instant::now();
         wait_until("sends go on", Duration::from_secs(20), || {
             get(&url)
@@ -228,16 +186,9 @@ fn a_bridge_killed_under_load_loses_nothing_and_history_hides_the_copies() {
     let (all, found) = (lesson.all, &lesson.found);
     assert!(found.lost.is_empty(), "{:?}", found.lost);
     assert_eq!((found.messages, found.out_of_order), (all, 0));
-    let ids: std::collections::HashSet<_> = lesson
-        .stored
-        .iter()
-        .map(|message| message.property("rbId").unwrap())
-        .collect();
-    assert_eq!(
-        ids.len(),
-        all,
-        "a copy has the id of its original, and no two messages share one"
-    );
+    let ids: std::collections::HashSet<_> =
+        lesson.stored.iter().map(|message| message.property("rbId").unwrap()).collect();
+    assert_eq!(ids.len(), all, "a copy has the id of its original, and no two messages share one");
     history_shows_each_once(&bridge, 7, &lesson.stored, &lesson.published);
     bridge.assert_books_balanced();
 }
@@ -248,51 +199,26 @@ fn history_shows_each_once(
     stored: &[JavaMessage],
     published: &[(String, Published)],
 ) {
-    let output = roombridge_cli(&[
-        "history",
-        &room.to_string(),
-        "--json",
-        "-c",
-        &bridge.config_file(),
-    ]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = roombridge_cli(&["history", &room.to_string(), "--json", "-c", &bridge.config_file()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines: Vec<serde_json::Value> = output
         .stdout
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice(line).ok())
         .collect();
-    let said = acknowledged(published)
-        .filter(|(_, number)| number % ROOMS == room)
-        .count();
+    let said = acknowledged(published).filter(|(_, number)| number % ROOMS == room).count();
     assert_eq!(lines.len(), said, "each message of the room is shown once");
-    let folded: u64 = lines
-        .iter()
-        .map(|line| line["duplicates"].as_u64().unwrap())
-        .sum();
+    let folded: u64 = lines.iter().map(|line| line["duplicates"].as_u64().unwrap()).sum();
     let tag = format!("message/{room}");
-    let copies = stored
-        .iter()
-        .filter(|message| message.tags.as_deref() == Some(tag.as_str()))
-        .count();
-    assert_eq!(
-        said as u64 + folded,
-        copies as u64,
-        "every copy is folded and counted"
-    );
+    let copies = stored.iter().filter(|message| message.tags.as_deref() == Some(tag.as_str())).count();
+    assert_eq!(said as u64 + folded, copies as u64, "every copy is folded and counted");
 }
 
 #[test]
 fn a_restarted_mosquitto_resumes_the_session_and_nothing_is_lost() {
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topic("restarted", 8);
-    let options = MosquittoOptions {
-        persistence: Persistence::AtStop,
-        ..MosquittoOptions::default()
-    };
+    let options = MosquittoOptions { persistence: Persistence::AtStop, ..MosquittoOptions::default() };
     let mut mosquitto = Mosquitto::start(options);
     let bridge = Bridge::start(&config(&mosquitto, &rocketmq.name_server(), "restarted"));
     let publishers = publishers(&mosquitto, 300);
@@ -351,18 +277,11 @@ fn every_documented_property_is_as_documented() {
                 .response_topic("room/reply", b"\x00\x01"),
             Message::new("room", "").qos(rumqttc::v5::mqttbytes::QoS::AtLeastOnce),
             Message::new("room/status", vec![0, 255, 10]).qos(rumqttc::v5::mqttbytes::QoS::AtMostOnce),
-            Message::new("room/a||b %", "x")
-                .qos(rumqttc::v5::mqttbytes::QoS::AtLeastOnce)
-                .retain(),
+            Message::new("room/a||b %", "x").qos(rumqttc::v5::mqttbytes::QoS::AtLeastOnce).retain(),
         ],
     );
     let stored = rocketmq.read_at_least("properties", 4, Duration::from_secs(30));
-    let of = |topic: &str| {
-        stored
-            .iter()
-            .find(|message| message.property("topic") == Some(topic))
-            .unwrap()
-    };
+    let of = |topic: &str| stored.iter().find(|message| message.property("topic") == Some(topic)).unwrap();
 
     let chat = of("room/message/7");
     assert_eq!(chat.property("clientId"), Some("GID_student@@@001"));
@@ -378,33 +297,15 @@ fn every_documented_property_is_as_documented() {
     assert!(chat.property("mqttMessageId").unwrap().parse::<u16>().unwrap() > 0);
     assert_eq!(chat.property("mqttPublishDubFlag"), Some("false"));
     assert_eq!(chat.property("cleansessionflag"), None);
-    for name in [
-        "rbId",
-        "rbSession",
-        "rbConn",
-        "rbSeq",
-        "rbGen",
-        "rbArrivedMs",
-        "rbOrigin",
-        "rbRules",
-    ] {
+    for name in ["rbId", "rbSession", "rbConn", "rbSeq", "rbGen", "rbArrivedMs", "rbOrigin", "rbRules"] {
         assert!(chat.property(name).is_some(), "{name}");
     }
 
     let bare = of("room");
-    assert_eq!(
-        (bare.property("mqttSecondTopic"), bare.tags.as_deref()),
-        (None, None)
-    );
-    assert_eq!(
-        (bare.property("IS_EMPTY_MSG"), &bare.body[..]),
-        (Some("true"), &[0][..])
-    );
+    assert_eq!((bare.property("mqttSecondTopic"), bare.tags.as_deref()), (None, None));
+    assert_eq!((bare.property("IS_EMPTY_MSG"), &bare.body[..]), (Some("true"), &[0][..]));
     let status = of("room/status");
-    assert_eq!(
-        (status.property("qoslevel"), &status.body[..]),
-        (Some("0"), &[0, 255, 10][..])
-    );
+    assert_eq!((status.property("qoslevel"), &status.body[..]), (Some("0"), &[0, 255, 10][..]));
     assert_eq!(status.tags.as_deref(), Some("status"));
     let odd = of("room/a||b %");
     assert_eq!(odd.tags.as_deref(), Some("a%7C%7Cb %25"));

@@ -62,29 +62,16 @@ pub struct Process {
 
 impl Bridge {
     pub fn new(name: &'static str, world: Arc<World>, disk: Arc<MemorySpool>, lie: Option<Lie>) -> Self {
-        Self {
-            name,
-            world,
-            lie,
-            disk,
-            saved: Arc::default(),
-            starts: 0,
-            process: None,
-        }
+        Self { name, world, lie, disk, saved: Arc::default(), starts: 0, process: None }
     }
 
     pub fn is_running(&self) -> bool {
-        self.process
-            .as_ref()
-            .is_some_and(|process| !process.main.is_finished())
+        self.process.as_ref().is_some_and(|process| !process.main.is_finished())
     }
 
     /// Nothing is on its way in it, and nothing is on its disk.
     pub fn is_quiet(&self) -> bool {
-        let in_flight = self
-            .process
-            .as_ref()
-            .map_or(0, |process| process.metrics.in_flight.get());
+        let in_flight = self.process.as_ref().map_or(0, |process| process.metrics.in_flight.get());
         in_flight == 0 && self.disk.rows().is_empty()
     }
 
@@ -131,14 +118,7 @@ impl Bridge {
         };
         let around = gate.clone();
         let main = tokio::spawn(async move { around.around(carrier.carry()).await });
-        self.process = Some(Process {
-            gate,
-            drain,
-            come_back,
-            metrics,
-            spool,
-            main,
-        });
+        self.process = Some(Process { gate, drain, come_back, metrics, spool, main });
     }
 
     /// SIGKILL.
@@ -152,8 +132,7 @@ impl Bridge {
         if let Err(error) = process.main.await
             && error.is_panic()
         {
-            self.world
-                .violation(format!("panic: {} ended with {error}", self.name));
+            self.world.violation(format!("panic: {} ended with {error}", self.name));
         }
         oracle::check_books(&self.world, self.name, &process.metrics);
         process.spool.lose_what_was_not_synced().await;
@@ -165,8 +144,7 @@ impl Bridge {
             return;
         };
         if let Err(error) = process.main.await {
-            self.world
-                .violation(format!("panic: {} ended with {error}", self.name));
+            self.world.violation(format!("panic: {} ended with {error}", self.name));
         }
         self.world.log(format!("{}: has stopped", self.name));
         oracle::check_books(&self.world, self.name, &process.metrics);
@@ -191,15 +169,9 @@ struct Carrier {
 impl Carrier {
     async fn carry(self) {
         let setup = &self.world.setup;
-        let client = Client {
-            world: self.world.clone(),
-            gate: self.gate.clone(),
-            lie: self.lie,
-        };
-        let clock: Arc<dyn Clock> = Arc::new(ProcessClock {
-            world: self.world.clone(),
-            started: Instant::now(),
-        });
+        let client = Client { world: self.world.clone(), gate: self.gate.clone(), lie: self.lie };
+        let clock: Arc<dyn Clock> =
+            Arc::new(ProcessClock { world: self.world.clone(), started: Instant::now() });
         let tables = self.saved.lock().unwrap().tables.clone();
         let remembered = tokio::select! {
             biased;
@@ -332,10 +304,7 @@ filter = "room/#"
 filter = "second/#"
 "#;
             let config = Config::from_toml("model", text, &BTreeMap::new()).unwrap();
-            let settings = BindingSettings {
-                origin_key: vec![1; 32],
-                max_message_bytes: MAX_MESSAGE_BYTES,
-            };
+            let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: MAX_MESSAGE_BYTES };
             Arc::new(RuleSet::compile(&config.bindings, settings).unwrap())
         })
         .clone()

@@ -115,10 +115,7 @@ impl Gate {
             let now = Instant::now();
             polls = if now == at { polls + 1 } else { 0 };
             at = now;
-            assert!(
-                polls < MOST_POLLS_AT_ONE_INSTANT,
-                "the process spins: no time passes"
-            );
+            assert!(polls < MOST_POLLS_AT_ONE_INSTANT, "the process spins: no time passes");
             future.as_mut().poll(context)
         })
         .await

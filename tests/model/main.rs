@@ -95,10 +95,7 @@ fn nothing_is_lost_reordered_or_hidden_whatever_happens() {
     failed.sort();
     let numbers: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
     let first = failed.first().map_or("", |(_, complaint)| complaint);
-    assert!(
-        failed.is_empty(),
-        "{first}\nseeds that fail: {numbers:?} of {seeds}"
-    );
+    assert!(failed.is_empty(), "{first}\nseeds that fail: {numbers:?} of {seeds}");
 }
 
 #[test]

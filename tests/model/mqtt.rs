@@ -26,12 +26,7 @@ pub enum Identifiers {
 
 #[derive(Debug)]
 pub enum Packet {
-    Publish {
-        packet_id: u16,
-        duplicate: bool,
-        number: usize,
-        message: Published,
-    },
+    Publish { packet_id: u16, duplicate: bool, number: usize, message: Published },
     TakenOver,
 }
 
@@ -136,11 +131,7 @@ impl Broker {
             connected.given.insert(packet_id);
             self.sent += 1;
             let place = self.sent;
-            session.in_flight.push_back(InFlight {
-                packet_id,
-                number,
-                place,
-            });
+            session.in_flight.push_back(InFlight { packet_id, number, place });
             send(world, connected, packet_id, number, false);
         }
     }
@@ -164,12 +155,7 @@ fn send(world: &World, connected: &Connected, packet_id: u16, number: usize, dup
         "mqtt: PUBLISH #{number} id={packet_id} dup={duplicate} on connection {} of {}",
         connected.number, connected.owner
     ));
-    let packet = Packet::Publish {
-        packet_id,
-        duplicate,
-        number,
-        message,
-    };
+    let packet = Packet::Publish { packet_id, duplicate, number, message };
     let _ = connected.packets.send((Instant::now(), packet));
 }
 
@@ -184,10 +170,7 @@ pub fn publish(world: &World, message: Published) {
         facts.published.push(message.clone());
         facts.published.len() - 1
     };
-    world.log(format!(
-        "published #{number} {} {:?}",
-        message.topic, message.body
-    ));
+    world.log(format!("published #{number} {} {:?}", message.topic, message.body));
     match &mut broker.session {
         Some(session) => session.queue.push_back(number),
         None => {
@@ -220,9 +203,7 @@ pub fn lose_session(world: &World) {
     if let Some(session) = broker.session.take() {
         let mut facts = world.facts.lock().unwrap();
         let sent = session.in_flight.iter().map(|sent| sent.number);
-        facts
-            .lost_elsewhere
-            .extend(session.queue.iter().copied().chain(sent));
+        facts.lost_elsewhere.extend(session.queue.iter().copied().chain(sent));
     }
 }
 
@@ -246,16 +227,11 @@ pub fn connect(world: &Arc<World>, owner: &'static str) -> Option<Connection> {
     let number = broker.connections;
     let (first_id, identifiers) = (broker.first_id, broker.identifiers);
     let session_present = broker.session.is_some();
-    let session = broker.session.get_or_insert_with(|| Session {
-        next_id: first_id,
-        ..Session::default()
-    });
+    let session = broker.session.get_or_insert_with(|| Session { next_id: first_id, ..Session::default() });
     if identifiers == Identifiers::Restarting {
         session.next_id = 1;
     }
-    world.log(format!(
-        "mqtt: connection {number} of {owner}, session_present={session_present}"
-    ));
+    world.log(format!("mqtt: connection {number} of {owner}, session_present={session_present}"));
     let (packets, sent) = mpsc::unbounded_channel();
     let mut connected = Connected {
         number,
@@ -284,11 +260,7 @@ pub fn connect(world: &Arc<World>, owner: &'static str) -> Option<Connection> {
     let (pubacks, acknowledged) = mpsc::unbounded_channel();
     tokio::spawn(to_the_bridge(world.clone(), number, sent, deliver, reset));
     tokio::spawn(from_the_bridge(world.clone(), number, acknowledged));
-    Some(Connection {
-        session_present,
-        packets,
-        pubacks,
-    })
+    Some(Connection { session_present, packets, pubacks })
 }
 
 fn latency(world: &World, connection: u64) -> Duration {
@@ -323,11 +295,7 @@ async fn from_the_bridge(world: Arc<World>, connection: u64, mut acknowledged: m
         puback(&world, connection, packet_id);
     }
     let mut broker = world.mqtt.lock().unwrap();
-    if broker
-        .connected
-        .as_ref()
-        .is_some_and(|now| now.number == connection)
-    {
+    if broker.connected.as_ref().is_some_and(|now| now.number == connection) {
         world.log(format!("mqtt: connection {connection} is closed"));
         broker.disconnect(false);
     }
@@ -340,10 +308,7 @@ fn puback(world: &World, connection: u64, packet_id: u16) {
     let (Some(connected), Some(session)) = (connected, &mut broker.session) else {
         return;
     };
-    let place = session
-        .in_flight
-        .iter()
-        .position(|sent| sent.packet_id == packet_id);
+    let place = session.in_flight.iter().position(|sent| sent.packet_id == packet_id);
     let Some(sent) = place.and_then(|place| session.in_flight.remove(place)) else {
         drop(guard);
         return world.violation(format!(

@@ -13,9 +13,7 @@ use crate::world::World;
 pub fn acknowledged(world: &World, number: usize) {
     world.facts.lock().unwrap().acknowledged.insert(number);
     if !is_kept(world, number) {
-        world.violation(format!(
-            "conservation: #{number} was PUBACKed and is neither stored nor spooled"
-        ));
+        world.violation(format!("conservation: #{number} was PUBACKed and is neither stored nor spooled"));
     }
 }
 
@@ -37,16 +35,13 @@ fn is_kept(world: &World, number: usize) -> bool {
 
 fn spooled(world: &World) -> BTreeSet<usize> {
     let rows = world.disks.iter().flat_map(|disk| disk.rows());
-    rows.filter_map(|(_, row)| number_of(world, &row.message))
-        .collect()
+    rows.filter_map(|(_, row)| number_of(world, &row.message)).collect()
 }
 
 /// On a disk, not in RocketMQ.
 fn buried(world: &World) -> BTreeSet<usize> {
     let letters = world.disks.iter().flat_map(|disk| disk.letters());
-    letters
-        .filter_map(|letter| world.number_of_id(&letter.id))
-        .collect()
+    letters.filter_map(|letter| world.number_of_id(&letter.id)).collect()
 }
 
 /// Another bridge has the session: what lies in the spools of the others comes later than what it sends now.
@@ -69,17 +64,10 @@ pub fn check_books(world: &World, name: &str, metrics: &Metrics) {
     let sum = |name: &str| -> f64 {
         let name = format!("roombridge_{name}{{");
         let lines = text.lines().filter(|line| line.starts_with(&name));
-        lines
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     };
     let came = sum("received_total") + sum("spool_depth_at_start");
-    let ends = [
-        "stored_total",
-        "dead_lettered_total",
-        "filtered_total",
-        "dropped_total",
-    ];
+    let ends = ["stored_total", "dead_lettered_total", "filtered_total", "dropped_total"];
     let here = ["spool_depth", "in_flight"];
     let went: f64 = ends.iter().chain(&here).map(|name| sum(name)).sum();
     if came != went {
@@ -89,9 +77,7 @@ pub fn check_books(world: &World, name: &str, metrics: &Metrics) {
             .chain(&here)
             .map(|name| format!("{name}={}", sum(name)))
             .collect();
-        world.violation(format!(
-            "books of {name}: {came} came in, {went} are accounted for: {terms:?}"
-        ));
+        world.violation(format!("books of {name}: {came} came in, {went} are accounted for: {terms:?}"));
     }
 }
 
@@ -142,20 +128,13 @@ fn judge_queues(world: &World) {
     let mut wrong = Vec::new();
     let mut copies: BTreeMap<usize, usize> = BTreeMap::new();
     let mut queue_of_room: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for ((topic, queue), rows) in store
-        .queues
-        .iter()
-        .filter(|((topic, _), _)| topic != DEAD_LETTER_TOPIC)
-    {
+    for ((topic, queue), rows) in store.queues.iter().filter(|((topic, _), _)| topic != DEAD_LETTER_TOPIC) {
         let mut seen = BTreeSet::new();
         let mut newest: BTreeMap<&str, usize> = BTreeMap::new();
         for number in rows.iter().filter_map(|row| row.number) {
             *copies.entry(number).or_default() += 1;
             let room = facts.published[number].topic.as_str();
-            queue_of_room
-                .entry(room.to_owned())
-                .or_default()
-                .insert(queue.to_string());
+            queue_of_room.entry(room.to_owned()).or_default().insert(queue.to_string());
             if !seen.insert(number) {
                 continue;
             }
@@ -167,9 +146,7 @@ fn judge_queues(world: &World) {
             let was_buried = buried.contains(&number) || store.dead.contains(&number);
             let is_promised = !was_rescued && !was_buried && !facts.unordered_rooms.contains(room);
             if is_promised && before.is_some_and(|before| before > number) {
-                wrong.push(format!(
-                    "order: #{number} comes first after #{before:?} in {topic}/{queue}"
-                ));
+                wrong.push(format!("order: #{number} comes first after #{before:?} in {topic}/{queue}"));
             }
         }
     }
@@ -177,9 +154,7 @@ fn judge_queues(world: &World) {
         // Each process may send again what the last one could not remove from the spool.
         let allowed = facts.copies_allowed.get(&number).copied().unwrap_or(0) * facts.starts;
         if count > allowed {
-            wrong.push(format!(
-                "copies: #{number} lies there {count} times, {allowed} are allowed"
-            ));
+            wrong.push(format!("copies: #{number} lies there {count} times, {allowed} are allowed"));
         }
     }
     let spread = queue_of_room.iter().filter(|(_, queues)| queues.len() > 1);

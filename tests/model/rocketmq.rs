@@ -58,10 +58,7 @@ enum Fate {
 
 impl Store {
     pub fn new(setup: &Setup) -> Self {
-        Self {
-            away: [false, setup.starts_with_one_broker],
-            ..Self::default()
-        }
+        Self { away: [false, setup.starts_with_one_broker], ..Self::default() }
     }
 
     pub fn heal(&mut self) {
@@ -94,12 +91,9 @@ impl Client {
         if store.missing.contains(topic) {
             return Err(FailureKind::TopicMissing);
         }
-        let all = BROKERS.iter().flat_map(|broker| {
-            (0..QUEUES_OF_A_BROKER).map(|id| QueueName {
-                broker: (*broker).into(),
-                id,
-            })
-        });
+        let all = BROKERS
+            .iter()
+            .flat_map(|broker| (0..QUEUES_OF_A_BROKER).map(|id| QueueName { broker: (*broker).into(), id }));
         Ok(all.filter(|queue| !store.is_away(queue)).collect())
     }
 }
@@ -154,11 +148,7 @@ async fn carry(client: Client, batch: Arc<Batch>, answer: oneshot::Sender<Vec<Se
         std::future::pending::<()>().await;
     }
     let fate = fate(world, &batch, &mut dice);
-    let numbers: Vec<_> = batch
-        .messages
-        .iter()
-        .filter_map(|message| number_of(world, message))
-        .collect();
+    let numbers: Vec<_> = batch.messages.iter().filter_map(|message| number_of(world, message)).collect();
     world.log(format!("rocketmq: {}/{} {numbers:?} -> {fate:?}", key.0, key.1));
     let answers: Vec<_> = match fate {
         Fate::Stored | Fate::NotDurable | Fate::AnswerLost
@@ -209,20 +199,13 @@ async fn carry(client: Client, batch: Arc<Batch>, answer: oneshot::Sender<Vec<Se
 }
 
 fn at(key: &QueueKey, queue_offset: u64) -> StoredAt {
-    StoredAt {
-        queue_id: key.1.id,
-        queue_offset,
-    }
+    StoredAt { queue_id: key.1.id, queue_offset }
 }
 
 fn fate(world: &World, batch: &Batch, dice: &mut crate::random::Random) -> Fate {
     let store = world.store.lock().unwrap();
     if store.is_away(&batch.queue) {
-        return Fate::Failed(if dice.percent(20) {
-            FailureKind::Timeout
-        } else {
-            FailureKind::Transport
-        });
+        return Fate::Failed(if dice.percent(20) { FailureKind::Timeout } else { FailureKind::Transport });
     }
     if store.missing.contains(&*batch.topic) {
         return Fate::Failed(FailureKind::TopicMissing);
@@ -231,10 +214,7 @@ fn fate(world: &World, batch: &Batch, dice: &mut crate::random::Random) -> Fate 
         return Fate::Failed(FailureKind::NoPermission);
     }
     if *batch.topic != *DEAD_LETTER_TOPIC
-        && batch
-            .messages
-            .iter()
-            .any(|message| message.body.starts_with(ILLEGAL))
+        && batch.messages.iter().any(|message| message.body.starts_with(ILLEGAL))
     {
         return Fate::Failed(FailureKind::MessageIllegal);
     }
@@ -265,11 +245,7 @@ fn append(world: &Arc<World>, key: &QueueKey, message: OutgoingMessage) -> u64 {
     check_integrity(world, &key.0, &message, number);
     let mut store = world.store.lock().unwrap();
     if let Some(number) = number {
-        let set = if key.0 == DEAD_LETTER_TOPIC {
-            &mut store.dead
-        } else {
-            &mut store.stored
-        };
+        let set = if key.0 == DEAD_LETTER_TOPIC { &mut store.dead } else { &mut store.stored };
         set.insert(number);
     }
     let held_back = store.late.get(id_of(&message)).is_some_and(|held| held == key);
@@ -287,10 +263,7 @@ async fn append_late(world: Arc<World>, key: QueueKey, message: OutgoingMessage)
     let number = number_of(&world, &message);
     let wait_ms = world.dice("late", number.unwrap_or(0) as u64).between(10, 8_000);
     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-    world.log(format!(
-        "rocketmq: {}/{} [{number:?}] is stored late, once more",
-        key.0, key.1
-    ));
+    world.log(format!("rocketmq: {}/{} [{number:?}] is stored late, once more", key.0, key.1));
     let mut store = world.store.lock().unwrap();
     store.queues.entry(key).or_default().push(Row { message, number });
 }
@@ -309,9 +282,7 @@ fn check_integrity(world: &World, topic: &str, message: &OutgoingMessage, number
         (recorded.mqtt_topic, recorded.payload)
     };
     if mqtt_topic != published.topic || payload != published.body {
-        world.violation(format!(
-            "integrity: #{number} is stored as {payload:?} of {mqtt_topic}"
-        ));
+        world.violation(format!("integrity: #{number} is stored as {payload:?} of {mqtt_topic}"));
     }
 }
 
@@ -377,16 +348,9 @@ impl Reader for Client {
         Box::pin(async move {
             self.ask(topic, Some(queue)).await?;
             let store = self.world.store.lock().unwrap();
-            let rows = store
-                .queues
-                .get(&(topic.to_owned(), queue.clone()))
-                .map_or(&[][..], Vec::as_slice);
+            let rows = store.queues.get(&(topic.to_owned(), queue.clone())).map_or(&[][..], Vec::as_slice);
             let end = rows.len() as u64;
-            let rows = rows
-                .iter()
-                .enumerate()
-                .skip(from_offset as usize)
-                .take(limit as usize);
+            let rows = rows.iter().enumerate().skip(from_offset as usize).take(limit as usize);
             let messages: Vec<_> = rows
                 .map(|(offset, row)| StoredMessage {
                     queue: queue.clone(),
@@ -394,12 +358,7 @@ impl Reader for Client {
                     ..stored_form(topic, &row.message)
                 })
                 .collect();
-            Ok(Page {
-                next_offset: from_offset + messages.len() as u64,
-                messages,
-                first: 0,
-                end,
-            })
+            Ok(Page { next_offset: from_offset + messages.len() as u64, messages, first: 0, end })
         })
     }
 }

@@ -29,11 +29,8 @@ pub struct Played {
 /// Plays the seed in simulated time, on this thread alone.
 pub fn play(seed: u64, lie: Option<Lie>) -> Played {
     roombridge::pipeline::seed_jitter(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let world = runtime.block_on(async {
         let world = Arc::new(World::new(Setup::of(seed)));
         world.log(format!("{:?}", world.setup));
@@ -45,10 +42,7 @@ pub fn play(seed: u64, lie: Option<Lie>) -> Played {
     });
     drop(runtime);
     let violations = world.facts.lock().unwrap().violations.clone();
-    Played {
-        violations,
-        story: world.story(),
-    }
+    Played { violations, story: world.story() }
 }
 
 struct Run {
@@ -92,8 +86,7 @@ impl Run {
             let due = self.started + Duration::from_millis(at);
             let died = self.died_before(due).await;
             if let Some(index) = died {
-                self.world
-                    .log(format!("{}: dies at a trip wire", self.bridges[index].name));
+                self.world.log(format!("{}: dies at a trip wire", self.bridges[index].name));
                 self.bridges[index].kill().await;
                 let at = self.now_ms() + RESTART_AFTER_MS;
                 self.schedule(at, Event::Start(index));
@@ -108,10 +101,7 @@ impl Run {
     /// The bridge that a trip wire killed before that time.
     async fn died_before(&self, due: Instant) -> Option<usize> {
         let died = |index: usize| {
-            let gate = self.bridges[index]
-                .process
-                .as_ref()
-                .map(|process| process.gate.clone());
+            let gate = self.bridges[index].process.as_ref().map(|process| process.gate.clone());
             async move {
                 match gate {
                     Some(gate) => gate.died.notified().await,
@@ -143,10 +133,7 @@ impl Run {
             Event::SpoolFull(full) => self.set_faults(|faults| faults.full = full),
             Event::SpoolSlow(ms) => self.set_faults(|faults| faults.write_time = Duration::from_millis(ms)),
             Event::SpoolPoison(index) => {
-                let poison = Faults {
-                    poison: true,
-                    ..self.faults
-                };
+                let poison = Faults { poison: true, ..self.faults };
                 self.bridges[index].disk.set_faults(poison);
             }
             Event::BrokerAway(..)
@@ -164,9 +151,7 @@ impl Run {
 
     fn set_faults(&mut self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.faults);
-        self.bridges
-            .iter()
-            .for_each(|bridge| bridge.disk.set_faults(self.faults));
+        self.bridges.iter().for_each(|bridge| bridge.disk.set_faults(self.faults));
     }
 
     fn rocketmq(&self, event: &Event) {
@@ -204,10 +189,7 @@ impl Run {
     /// Starts the bridge unless it runs; one that is stopping is waited for.
     async fn start(&mut self, index: usize) {
         let bridge = &mut self.bridges[index];
-        let stops = bridge
-            .process
-            .as_ref()
-            .is_some_and(|process| process.drain.is_cancelled());
+        let stops = bridge.process.as_ref().is_some_and(|process| process.drain.is_cancelled());
         if bridge.is_running() {
             if stops {
                 let at = self.now_ms() + RESTART_AFTER_MS;
@@ -248,14 +230,11 @@ impl Run {
             if let Some(process) = &self.bridges[index].process {
                 process.drain.cancel();
             }
-            let stopped = self
-                .until(Duration::from_secs(20), |run| !run.bridges[index].is_running())
-                .await;
+            let stopped = self.until(Duration::from_secs(20), |run| !run.bridges[index].is_running()).await;
             if stopped {
                 self.bridges[index].reap().await;
             } else {
-                self.world
-                    .violation(format!("liveness: {} does not stop", self.bridges[index].name));
+                self.world.violation(format!("liveness: {} does not stop", self.bridges[index].name));
                 self.bridges[index].kill().await;
             }
         }
@@ -265,12 +244,8 @@ impl Run {
 
     async fn until_started(&mut self, index: usize) {
         for _ in 0..20 {
-            let stops = |bridge: &Bridge| {
-                bridge
-                    .process
-                    .as_ref()
-                    .is_some_and(|process| process.drain.is_cancelled())
-            };
+            let stops =
+                |bridge: &Bridge| bridge.process.as_ref().is_some_and(|process| process.drain.is_cancelled());
             if self.bridges[index].is_running() && !stops(&self.bridges[index]) {
                 return;
             }
@@ -278,10 +253,7 @@ impl Run {
             self.events.clear();
             sleep(Duration::from_millis(500)).await;
         }
-        self.world.violation(format!(
-            "liveness: {} cannot be started",
-            self.bridges[index].name
-        ));
+        self.world.violation(format!("liveness: {} cannot be started", self.bridges[index].name));
     }
 
     async fn until_quiet(&mut self) {

@@ -66,11 +66,8 @@ pub enum Event {
 impl Setup {
     pub fn of(seed: u64) -> Self {
         let mut dice = Random::of(seed, "setup", 0);
-        let identifiers = dice.one_of(&[
-            Identifiers::Continuing,
-            Identifiers::Restarting,
-            Identifiers::Reusing,
-        ]);
+        let identifiers =
+            dice.one_of(&[Identifiers::Continuing, Identifiers::Restarting, Identifiers::Reusing]);
         Self {
             seed,
             identifiers,
@@ -110,10 +107,7 @@ impl Setup {
             self.trouble(&mut dice, at, until, &mut events);
         }
         if self.may_be_refused {
-            let (topic, at) = (
-                dice.one_of(&["room", "second"]),
-                dice.between(50, self.length_ms / 2),
-            );
+            let (topic, at) = (dice.one_of(&["room", "second"]), dice.between(50, self.length_ms / 2));
             let until = at + dice.one_of(&[3000, 12_000, 40_000]);
             let refused = |begins| {
                 if dice.clone().percent(70) {
@@ -182,18 +176,10 @@ impl Setup {
             3 | 4 => during(Event::Flaky(true), Event::Flaky(false)),
             5 => during(Event::Slow(true), Event::Slow(false)),
             6 if self.may_be_refused => {
-                during(
-                    Event::NotPermitted(topic, true),
-                    Event::NotPermitted(topic, false),
-                );
+                during(Event::NotPermitted(topic, true), Event::NotPermitted(topic, false));
             }
             7 if self.may_be_refused => during(Event::Missing(topic, true), Event::Missing(topic, false)),
-            6..9 => events.push((
-                at,
-                Event::Cut {
-                    reset: dice.percent(50),
-                },
-            )),
+            6..9 => events.push((at, Event::Cut { reset: dice.percent(50) })),
             9 => during(Event::MqttAway(true), Event::MqttAway(false)),
             10 => events.push((at, Event::LoseSession)),
             11 => events.extend([(at, Event::LoseConnack), (at, Event::Cut { reset: true })]),

@@ -44,14 +44,7 @@ impl Spool {
         disk: Arc<MemorySpool>,
         lie: Option<Lie>,
     ) -> Self {
-        Self {
-            owner,
-            world,
-            gate,
-            disk,
-            lie,
-            unsynced: Arc::default(),
-        }
+        Self { owner, world, gate, disk, lie, unsynced: Arc::default() }
     }
 
     /// The process dies: what this lie had not written yet is gone.
@@ -94,18 +87,11 @@ impl Spool {
     }
 
     fn drop_newest(&self, messages: &[SpoolMessage], lent: usize) -> Appended {
-        let numbers: BTreeSet<_> = messages
-            .iter()
-            .filter_map(|message| number_of(&self.world, &message.message))
-            .collect();
-        self.world.log(format!(
-            "spool: full, drops {numbers:?} ({lent} of them in flight)"
-        ));
+        let numbers: BTreeSet<_> =
+            messages.iter().filter_map(|message| number_of(&self.world, &message.message)).collect();
+        self.world.log(format!("spool: full, drops {numbers:?} ({lent} of them in flight)"));
         self.world.facts.lock().unwrap().dropped.extend(numbers);
-        Appended {
-            rows: vec![Row::Dropped; messages.len()],
-            dropped_oldest: 0,
-        }
+        Appended { rows: vec![Row::Dropped; messages.len()], dropped_oldest: 0 }
     }
 
     /// Writes all but the first `lent`, and says that it wrote them.
@@ -117,12 +103,7 @@ impl Spool {
     ) -> Result<Appended, SpoolError> {
         let rest = messages.split_off(lent);
         let mut appended = self.disk.append(topic, rest, 0, false).await?;
-        let pretended = messages.iter().map(|message| {
-            Row::Written(RowKey {
-                slot: message.slot,
-                number: 0,
-            })
-        });
+        let pretended = messages.iter().map(|message| Row::Written(RowKey { slot: message.slot, number: 0 }));
         appended.rows.splice(0..0, pretended);
         Ok(appended)
     }
@@ -141,11 +122,7 @@ impl Overflow for Spool {
             let kept = messages.clone();
             let (_, handovers) = spool.world.mqtt.lock().unwrap().holder();
             if share_of_topic
-                && spool
-                    .world
-                    .setup
-                    .topic_share
-                    .is_some_and(|share| spool.disk.rows().len() >= share)
+                && spool.world.setup.topic_share.is_some_and(|share| spool.disk.rows().len() >= share)
             {
                 spool.world.log(format!("spool: the share of {topic} is used up"));
                 return Err(SpoolError::TopicShare);
@@ -153,10 +130,7 @@ impl Overflow for Spool {
             let answer = if spool.lie == Some(Lie::SpoolDropsLent) {
                 spool.append_without_lent(topic.clone(), messages, lent).await
             } else {
-                spool
-                    .disk
-                    .append(topic.clone(), messages, lent, share_of_topic)
-                    .await
+                spool.disk.append(topic.clone(), messages, lent, share_of_topic).await
             };
             let answer = match answer {
                 Err(SpoolError::Full(_)) if spool.world.setup.drops_newest => {
@@ -173,10 +147,8 @@ impl Overflow for Spool {
                 });
                 spool.unsynced.lock().unwrap().extend(rows);
             }
-            let numbers: Vec<_> = kept
-                .iter()
-                .filter_map(|message| number_of(&spool.world, &message.message))
-                .collect();
+            let numbers: Vec<_> =
+                kept.iter().filter_map(|message| number_of(&spool.world, &message.message)).collect();
             if spool.world.mqtt.lock().unwrap().holder() != (Some(spool.owner), handovers) {
                 oracle::order_is_not_promised(&spool.world, numbers.iter().copied());
             }
@@ -184,9 +156,7 @@ impl Overflow for Spool {
                 Ok(_) => "written".to_owned(),
                 Err(error) => error.to_string(),
             };
-            spool
-                .world
-                .log(format!("spool: {topic} {numbers:?} ({lent} lent): {said}"));
+            spool.world.log(format!("spool: {topic} {numbers:?} ({lent} lent): {said}"));
             answer
         })
     }
@@ -200,10 +170,7 @@ impl Overflow for Spool {
     ) -> BoxFuture<'static, Result<Taken, SpoolError>> {
         let spool = self.clone();
         self.run(Point::RowsTaken, async move {
-            let mut taken = spool
-                .disk
-                .take(topic.clone(), slots, max_messages, max_bytes)
-                .await?;
+            let mut taken = spool.disk.take(topic.clone(), slots, max_messages, max_bytes).await?;
             if spool.lie == Some(Lie::SpoolReorders) {
                 taken.rows.reverse();
             }
@@ -211,11 +178,8 @@ impl Overflow for Spool {
                 let rows = taken.rows.iter().map(|(row, _)| *row).collect();
                 let _ = spool.disk.remove(topic.clone(), rows).await;
             }
-            let numbers: Vec<_> = taken
-                .rows
-                .iter()
-                .filter_map(|(_, row)| number_of(&spool.world, &row.message))
-                .collect();
+            let numbers: Vec<_> =
+                taken.rows.iter().filter_map(|(_, row)| number_of(&spool.world, &row.message)).collect();
             if !numbers.is_empty() {
                 spool.world.log(format!("spool: takes {numbers:?} of {topic}"));
             }
@@ -259,13 +223,8 @@ impl DeadLetterStore for Spool {
         let spool = self.clone();
         self.run(Point::SpoolWrote, async move {
             let answer = spool.disk.bury(letters.clone()).await;
-            let ids: Vec<_> = letters
-                .iter()
-                .map(|letter| spool.world.number_of_id(&letter.id))
-                .collect();
-            spool
-                .world
-                .log(format!("dead letters on the disk: {ids:?}: {answer:?}"));
+            let ids: Vec<_> = letters.iter().map(|letter| spool.world.number_of_id(&letter.id)).collect();
+            spool.world.log(format!("dead letters on the disk: {ids:?}: {answer:?}"));
             answer
         })
     }

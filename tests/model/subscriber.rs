@@ -55,21 +55,13 @@ impl Subscriber {
             if self.connection.is_none() {
                 self.connect();
             }
-            let woken = if self.connection.is_some() {
-                self.next().await
-            } else {
-                Woken::Failed
-            };
+            let woken = if self.connection.is_some() { self.next().await } else { Woken::Failed };
             match woken {
-                Woken::Packet(Packet::Publish {
-                    packet_id,
-                    duplicate,
-                    number,
-                    message,
-                }) => self.handle(packet_id, duplicate, number, message).await,
+                Woken::Packet(Packet::Publish { packet_id, duplicate, number, message }) => {
+                    self.handle(packet_id, duplicate, number, message).await
+                }
                 Woken::Packet(Packet::TakenOver) => {
-                    self.world
-                        .log(format!("{}: the session was taken over", self.name));
+                    self.world.log(format!("{}: the session was taken over", self.name));
                     self.drop_connection(Link::TakenOver);
                     let come_back = self.come_back.clone();
                     self.serve_settlements_during(come_back.notified()).await;
@@ -89,10 +81,7 @@ impl Subscriber {
             return;
         };
         if !connection.session_present {
-            let stamp = self
-                .world
-                .dice("stamp", self.world.elapsed().as_millis() as u64)
-                .next();
+            let stamp = self.world.dice("stamp", self.world.elapsed().as_millis() as u64).next();
             self.state.stamp = format!("{}#{stamp:016x}", self.state.client_id);
             self.state.connection = 0;
         }
@@ -146,12 +135,7 @@ impl Subscriber {
         let (admission, id) = self.ledger.admit(delivery, || ids.next_id());
         self.world.named(number, &id.to_string());
         self.gate.touch(Point::Delivered);
-        let Admission::New {
-            receipt,
-            maybe_copy_of,
-            copy_of,
-        } = admission
-        else {
+        let Admission::New { receipt, maybe_copy_of, copy_of } = admission else {
             self.metrics.filtered(FilterReason::Redelivered);
             return self.acknowledge();
         };
@@ -179,10 +163,7 @@ impl Subscriber {
             packet_id,
             properties: MqttProperties::default(),
         };
-        let arrived = Arrived {
-            envelope,
-            receipt: Some(receipt),
-        };
+        let arrived = Arrived { envelope, receipt: Some(receipt) };
         self.metrics.in_flight.inc();
         if intake.try_enter(arrived).is_err() {
             self.metrics.in_flight.dec();

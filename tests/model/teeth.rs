@@ -12,10 +12,7 @@ fn is_caught(lie: Lie, kind: &str) {
         violations.iter().any(|violation| violation.starts_with(kind))
     });
     println!("{lie:?}: seed {caught:?}");
-    assert!(
-        caught.is_some(),
-        "no seed below {SEEDS} shows that {lie:?} breaks {kind:?}"
-    );
+    assert!(caught.is_some(), "no seed below {SEEDS} shows that {lie:?} breaks {kind:?}");
 }
 
 #[test]

@@ -95,9 +95,7 @@ impl World {
 
     pub fn story(&self) -> String {
         let log = self.log.lock().unwrap();
-        let lines = log
-            .iter()
-            .map(|(at, line)| format!("{:>9.3} {line}\n", at.as_secs_f64()));
+        let lines = log.iter().map(|(at, line)| format!("{:>9.3} {line}\n", at.as_secs_f64()));
         lines.collect()
     }
 
@@ -110,23 +108,12 @@ impl World {
     }
 
     pub fn allow_copy(&self, number: usize) {
-        *self
-            .facts
-            .lock()
-            .unwrap()
-            .copies_allowed
-            .entry(number)
-            .or_default() += 1;
+        *self.facts.lock().unwrap().copies_allowed.entry(number).or_default() += 1;
     }
 
     /// The bridge gave this message that id. One id must never name two messages.
     pub fn named(&self, number: usize, id: &str) {
-        let known = self
-            .facts
-            .lock()
-            .unwrap()
-            .number_of_id
-            .insert(id.to_owned(), number);
+        let known = self.facts.lock().unwrap().number_of_id.insert(id.to_owned(), number);
         if let Some(other) = known.filter(|known| *known != number) {
             self.violation(format!("identity: the id {id} names #{other} and #{number}"));
         }

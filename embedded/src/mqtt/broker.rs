@@ -25,10 +25,7 @@ use super::connections::Connections;
 use super::turns::Turns;
 use crate::gate::Guests;
 
-const QUEUE_LIMITS: QueueLimits = QueueLimits {
-    max_messages: 1_000_000,
-    max_bytes: 1 << 30,
-};
+const QUEUE_LIMITS: QueueLimits = QueueLimits { max_messages: 1_000_000, max_bytes: 1 << 30 };
 /// The broker's own 64 keeps a receiver that acknowledges late at a third of its speed.
 const OUTBOUND_INFLIGHT: u16 = 1000;
 /// What the bridge takes; a larger message is refused to its sender instead of being dropped on the way.

@@ -28,11 +28,8 @@ use crate::gate::{Admission, ClientEvent, ClientEventKind, ConnectRequest};
 type HookFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 const MQTT_3_1_1: u8 = 4;
-const GRANTED: [SubAckReasonCode; 3] = [
-    SubAckReasonCode::GrantedQoS0,
-    SubAckReasonCode::GrantedQoS1,
-    SubAckReasonCode::GrantedQoS2,
-];
+const GRANTED: [SubAckReasonCode; 3] =
+    [SubAckReasonCode::GrantedQoS0, SubAckReasonCode::GrantedQoS1, SubAckReasonCode::GrantedQoS2];
 
 pub(super) struct Connection {
     pub(super) number: u64,
@@ -92,9 +89,7 @@ impl Connection {
         let turn = self.broker.turns.next(&connect.client_id).await;
         self.hold(Some(turn));
         if !connect.clean_start {
-            self.broker
-                .let_resume(&connect.client_id, user_id.as_deref())
-                .await;
+            self.broker.let_resume(&connect.client_id, user_id.as_deref()).await;
         }
         Ok(user_id)
     }
@@ -174,18 +169,14 @@ impl Connection {
     /// Before the CONNACK, so that others may send to this client as soon as anybody knows that it is there.
     pub(super) async fn keep_own_topics(&self) {
         if let Some(admitted) = self.admitted.get() {
-            self.broker
-                .keep_own_topics(&admitted.client_id, admitted.protocol_version)
-                .await;
+            self.broker.keep_own_topics(&admitted.client_id, admitted.protocol_version).await;
         }
     }
 
     /// The client may have lowered the subscription of an own topic to QoS 0, or taken it back.
     async fn after_change_of(&self, filters: &[String]) {
         if let Some(client_id) = self.client_id()
-            && filters
-                .iter()
-                .any(|filter| self.broker.is_own_topic(client_id, filter))
+            && filters.iter().any(|filter| self.broker.is_own_topic(client_id, filter))
         {
             self.keep_own_topics().await;
         }
@@ -292,11 +283,7 @@ impl BrokerEventHandler for Connection {
 
     fn on_client_unsubscribe<'a>(&'a self, event: ClientUnsubscribeEvent) -> HookFuture<'a, ()> {
         Box::pin(async move {
-            let filters: Vec<_> = event
-                .topic_filters
-                .iter()
-                .map(|filter| filter.to_string())
-                .collect();
+            let filters: Vec<_> = event.topic_filters.iter().map(|filter| filter.to_string()).collect();
             self.after_change_of(&filters).await;
             self.tell(ClientEventKind::Unsubscribed(filters)).await;
         })

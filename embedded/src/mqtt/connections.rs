@@ -32,10 +32,7 @@ impl Taken {
 
 impl Connections {
     pub(super) fn new(places: usize) -> Self {
-        Self {
-            places,
-            taken: Mutex::default(),
-        }
+        Self { places, taken: Mutex::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {

@@ -15,10 +15,7 @@ const NOT_KEPT: Option<u32> = Some(0);
 
 impl Broker {
     fn own_topics(&self, client_id: &str) -> impl Iterator<Item = String> {
-        self.guests
-            .p2p_parents
-            .iter()
-            .map(move |parent| format!("{parent}/p2p/{client_id}"))
+        self.guests.p2p_parents.iter().map(move |parent| format!("{parent}/p2p/{client_id}"))
     }
 
     pub(super) fn is_own_topic(&self, client_id: &str, filter: &str) -> bool {
@@ -37,15 +34,10 @@ impl Broker {
         }
         let session = self.session(client_id).await;
         let is_kept = |topic: &String| {
-            let stored = session
-                .as_ref()
-                .and_then(|session| session.subscriptions.get(topic));
+            let stored = session.as_ref().and_then(|session| session.subscriptions.get(topic));
             stored.is_some_and(|stored| stored.qos != QoS::AtMostOnce)
         };
-        let missing: Vec<_> = self
-            .own_topics(client_id)
-            .filter(|topic| !is_kept(topic))
-            .collect();
+        let missing: Vec<_> = self.own_topics(client_id).filter(|topic| !is_kept(topic)).collect();
         let mut subscription = StoredSubscription::new(QoS::AtLeastOnce);
         subscription.protocol_version = protocol_version;
         for topic in &missing {

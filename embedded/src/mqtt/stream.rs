@@ -42,10 +42,7 @@ struct State {
 
 impl Line {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State {
-            stage: Stage::Arriving,
-            waker: None,
-        }))
+        Self(Mutex::new(State { stage: Stage::Arriving, waker: None }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,12 +100,7 @@ enum Welcome {
 
 impl GuardedStream {
     pub(super) fn new(tcp: TcpStream, connection: Arc<Connection>) -> Self {
-        Self {
-            tcp,
-            connection,
-            received: 0,
-            welcome: Welcome::ToDo,
-        }
+        Self { tcp, connection, received: 0, welcome: Welcome::ToDo }
     }
 
     /// The first bytes after the admission are the CONNACK. A client that was not admitted gets its refusal at once.

@@ -12,26 +12,15 @@ fn student() -> Grants {
 fn with_resources(resources: &[&str]) -> Grants {
     let filters = |texts: &[&str]| texts.iter().map(|text| Filter::parse(text).unwrap()).collect();
     let (read, write) = (filters(resources), filters(resources));
-    Grants::limited(
-        &Parents::default(),
-        Some(client(ME)),
-        Role::Student,
-        read,
-        write,
-        None,
-    )
+    Grants::limited(&Parents::default(), Some(client(ME)), Role::Student, read, write, None)
 }
 
 #[test]
 fn a_student_reads_the_class_and_writes_to_the_bridge() {
     let student = student();
-    for filter in [
-        "room/message/123456",
-        "room/message/+",
-        "room/status",
-        "room/system",
-        "room/p2p/GID_student@@@001",
-    ] {
+    for filter in
+        ["room/message/123456", "room/message/+", "room/status", "room/system", "room/p2p/GID_student@@@001"]
+    {
         assert!(student.may_read(filter), "{filter}");
     }
     for topic in ["roomSend/message", "roomSend/command", "roomSend"] {
@@ -122,10 +111,7 @@ fn a_token_for_all_of_the_class_opens_neither_others_p2p_nor_the_down_parent() {
     }
     assert!(greedy.may_read("room/message/#") && greedy.may_read("room/status"));
     assert!(greedy.may_read("room/+") && greedy.may_write("roomSend/message"));
-    assert!(
-        greedy.may_read("$SYS/uptime"),
-        "what is listed and no rule forbids"
-    );
+    assert!(greedy.may_read("$SYS/uptime"), "what is listed and no rule forbids");
 }
 
 /// Hazard 23: below the up parent stands what the checks have not seen yet, the lines of muted students among it.
@@ -143,10 +129,7 @@ fn the_own_p2p_topic_is_always_readable() {
     assert!(narrow.may_read("room/p2p/GID_student@@@001"));
     assert!(narrow.may_read("roomSend/p2p/GID_student@@@001"));
     assert!(!narrow.may_read("room/p2p/GID_student@@@001/#"));
-    assert!(
-        !narrow.may_read("exam/p2p/GID_student@@@001"),
-        "no parent of ours"
-    );
+    assert!(!narrow.may_read("exam/p2p/GID_student@@@001"), "no parent of ours");
 }
 
 /// Hazard 24: the broker hands over `$share/g/...` as it came; the group must not hide what is asked for.

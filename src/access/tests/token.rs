@@ -14,21 +14,15 @@ fn unreadable(result: Result<Token, TokenError>) -> bool {
 
 #[test]
 fn a_token_gives_back_what_it_was_issued_for() {
-    let claims = Claims {
-        client_id: Some("GID_teacher@@@001".to_owned()),
-        role: Some(Role::Teacher),
-        ..claims()
-    };
+    let claims =
+        Claims { client_id: Some("GID_teacher@@@001".to_owned()), role: Some(Role::Teacher), ..claims() };
     let token = read(&issue(claims.clone())).unwrap();
     assert_eq!(token.claims(), &claims);
 }
 
 #[test]
 fn a_token_can_stand_in_a_password_a_url_and_a_header() {
-    let claims = Claims {
-        resources: vec!["学/a|b,c d\"?&=%/#".to_owned()],
-        ..claims()
-    };
+    let claims = Claims { resources: vec!["学/a|b,c d\"?&=%/#".to_owned()], ..claims() };
     let text = issue(claims);
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     assert!(text.starts_with("rb1.") && text.chars().all(safe), "{text}");
@@ -54,10 +48,7 @@ fn the_written_form_never_changes() {
 
 #[test]
 fn resources_are_sorted_and_stand_once() {
-    let claims = Claims {
-        resources: ["b/#", "a/+", "b/#"].map(str::to_owned).to_vec(),
-        ..claims()
-    };
+    let claims = Claims { resources: ["b/#", "a/+", "b/#"].map(str::to_owned).to_vec(), ..claims() };
     assert_eq!(read(&issue(claims)).unwrap().claims().resources, ["a/+", "b/#"]);
 }
 
@@ -69,19 +60,13 @@ fn a_token_ends_at_its_moment() {
     let refused = at(NOW_MS + HOUR_MS).unwrap_err();
     assert!(matches!(refused, TokenError::Expired { .. }));
     assert_eq!(refused.code(), 2);
-    assert!(
-        Token::is_genuine(&text, &secret("s3cret")),
-        "an expired token is genuine still"
-    );
+    assert!(Token::is_genuine(&text, &secret("s3cret")), "an expired token is genuine still");
 }
 
 #[test]
 fn validity_is_at_least_a_minute_and_cut_at_30_days() {
     let issue_for = |ms| {
-        let claims = Claims {
-            expires_at_ms: NOW_MS + ms,
-            ..claims()
-        };
+        let claims = Claims { expires_at_ms: NOW_MS + ms, ..claims() };
         Token::issue(claims, &secret("s3cret"), NOW_MS)
     };
     assert_eq!(issue_for(59_999), Err(IssueError::TooShort));
@@ -108,35 +93,21 @@ fn claims_that_make_no_token_are_refused_with_their_reason() {
         refused(|c| c.resources = (0..101).map(|n| format!("room/{n}")).collect()),
         ClaimsError::TooManyResources(101)
     );
-    assert!(matches!(
-        refused(|c| c.resources = vec!["room/#/x".to_owned()]),
-        ClaimsError::Resource { .. }
-    ));
+    assert!(matches!(refused(|c| c.resources = vec!["room/#/x".to_owned()]), ClaimsError::Resource { .. }));
     assert!(matches!(
         refused(|c| c.resources = vec!["$share/g/room/#".to_owned()]),
         ClaimsError::Resource { .. }
     ));
-    assert!(matches!(
-        refused(|c| c.resources = vec!["x".repeat(129)]),
-        ClaimsError::LongResource(_)
-    ));
-    assert_eq!(
-        refused(|c| c.access_key = "a|b".to_owned()),
-        ClaimsError::Name("access key")
-    );
+    assert!(matches!(refused(|c| c.resources = vec!["x".repeat(129)]), ClaimsError::LongResource(_)));
+    assert_eq!(refused(|c| c.access_key = "a|b".to_owned()), ClaimsError::Name("access key"));
     assert_eq!(refused(|c| c.instance.clear()), ClaimsError::Name("instance"));
-    assert!(matches!(
-        refused(|c| c.client_id = Some("#".to_owned())),
-        ClaimsError::ClientId(_)
-    ));
+    assert!(matches!(refused(|c| c.client_id = Some("#".to_owned())), ClaimsError::ClientId(_)));
 }
 
 #[test]
 fn the_most_that_a_token_may_list_can_be_issued_and_read() {
-    let claims = Claims {
-        resources: (0..100).map(|n| format!("{n:03}{}", "\"".repeat(125))).collect(),
-        ..claims()
-    };
+    let claims =
+        Claims { resources: (0..100).map(|n| format!("{n:03}{}", "\"".repeat(125))).collect(), ..claims() };
     assert_eq!(read(&issue(claims)).unwrap().claims().resources.len(), 100);
 }
 
@@ -150,16 +121,10 @@ fn a_token_of_another_deployments_secret_has_a_bad_signature() {
 #[test]
 fn claims_of_one_token_under_the_signature_of_another_are_refused() {
     let student = issue(claims());
-    let teacher = issue(Claims {
-        role: Some(Role::Teacher),
-        ..claims()
-    });
+    let teacher = issue(Claims { role: Some(Role::Teacher), ..claims() });
     let (teacher_claims, _) = teacher.rsplit_once('.').unwrap();
     let (_, student_mac) = student.rsplit_once('.').unwrap();
-    assert_eq!(
-        read(&format!("{teacher_claims}.{student_mac}")),
-        Err(TokenError::BadSignature)
-    );
+    assert_eq!(read(&format!("{teacher_claims}.{student_mac}")), Err(TokenError::BadSignature));
 }
 
 #[test]
@@ -175,10 +140,7 @@ fn claims_that_were_rewritten_are_refused() {
     ] {
         assert!(json.contains(from));
         let forged = URL_SAFE_NO_PAD.encode(json.replace(from, to));
-        assert_eq!(
-            read(&format!("rb1.{forged}.{}", parts[2])),
-            Err(TokenError::BadSignature)
-        );
+        assert_eq!(read(&format!("rb1.{forged}.{}", parts[2])), Err(TokenError::BadSignature));
     }
 }
 
@@ -220,21 +182,14 @@ fn a_claim_that_is_not_known_makes_a_genuine_token_unreadable() {
         format!("{signed}.{mac}")
     };
     assert!(read(&sign(json.clone())).is_ok());
-    assert!(unreadable(read(&sign(json.replacen(
-        '{',
-        "{\"notBefore\":1,",
-        1
-    )))));
+    assert!(unreadable(read(&sign(json.replacen('{', "{\"notBefore\":1,", 1)))));
     assert!(unreadable(read(&sign(json.replace("mqtt-1", "")))));
 }
 
 #[test]
 fn an_inspected_token_shows_its_claims_without_the_secret() {
     let foreign = Token::issue(claims(), &secret("other"), NOW_MS).unwrap();
-    assert_eq!(
-        Token::inspect(&foreign).unwrap().claims.resources,
-        Parents::default().resources(None)
-    );
+    assert_eq!(Token::inspect(&foreign).unwrap().claims.resources, Parents::default().resources(None));
     assert!(!Token::is_genuine(&foreign, &secret("s3cret")));
     assert_eq!(Token::inspect("rb1.e30.AA").unwrap_err().code(), 1);
 }
@@ -246,12 +201,9 @@ fn two_tokens_for_the_same_have_different_nonces() {
 
 #[test]
 fn actions_are_written_as_in_a_password_or_as_the_vendor_does() {
-    for (text, actions) in [
-        ("R", Actions::Read),
-        ("W", Actions::Write),
-        ("RW", Actions::ReadWrite),
-        ("R,W", Actions::ReadWrite),
-    ] {
+    for (text, actions) in
+        [("R", Actions::Read), ("W", Actions::Write), ("RW", Actions::ReadWrite), ("R,W", Actions::ReadWrite)]
+    {
         assert_eq!(text.parse(), Ok(actions));
     }
     assert!("WR".parse::<Actions>().is_err());

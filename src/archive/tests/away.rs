@@ -16,10 +16,7 @@ async fn a_broker_that_is_away_is_an_error_or_is_named_with_what_is_there() {
         "{error}"
     );
 
-    let query = HistoryQuery {
-        partial: true,
-        ..room("1")
-    };
+    let query = HistoryQuery { partial: true, ..room("1") };
     let mut history = History::open(&memory, query.clone(), &mut |_| {}).await.unwrap();
     assert_eq!(Vec::from_iter(history.away()), ["b"]);
     assert_eq!(&history.next().await.unwrap().unwrap().bytes[..], b"here");

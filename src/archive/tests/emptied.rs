@@ -47,12 +47,7 @@ impl Reader for Emptied {
             _ if left > 0 => self.memory.pull(topic, queue, tag, from_offset, limit),
             Some(refill) => refill.pull(topic, queue, tag, from_offset, limit),
             None => Box::pin(async move {
-                Ok(Page {
-                    messages: Vec::new(),
-                    next_offset: from_offset,
-                    first: 0,
-                    end: 0,
-                })
+                Ok(Page { messages: Vec::new(), next_offset: from_offset, first: 0, end: 0 })
             }),
         }
     }
@@ -69,11 +64,8 @@ async fn a_topic_that_is_emptied_while_it_is_read_is_an_error_and_not_a_short_hi
         memory
     };
     for (pulls, refilled) in [(1, false), (3, false), (2, true)] {
-        let reader = Emptied {
-            memory: filled("7"),
-            pulls: pulls.into(),
-            refill: refilled.then(|| filled("8")),
-        };
+        let reader =
+            Emptied { memory: filled("7"), pulls: pulls.into(), refill: refilled.then(|| filled("8")) };
         let read = async {
             let mut history = History::open(&reader, room("7"), &mut |_| {}).await?;
             while history.next().await?.is_some() {}

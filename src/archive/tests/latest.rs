@@ -44,27 +44,12 @@ async fn pages(memory: &Memory, limit: usize) -> Vec<Vec<String>> {
 async fn the_newest_come_first_page_by_page_over_any_silence() {
     let mut memory = Memory::default();
     for (number, ago_ms) in [(1, 5_000 * HOUR_MS), (2, 26 * HOUR_MS), (3, HOUR_MS), (4, 1_000)] {
-        memory.store(
-            number as i32 % 2,
-            NOON_MS - ago_ms,
-            "1",
-            Some(number),
-            &number.to_string(),
-        );
-        memory.store(
-            number as i32 % 2,
-            NOON_MS - ago_ms,
-            "2",
-            Some(number + 50),
-            "of another",
-        );
+        memory.store(number as i32 % 2, NOON_MS - ago_ms, "1", Some(number), &number.to_string());
+        memory.store(number as i32 % 2, NOON_MS - ago_ms, "2", Some(number + 50), "of another");
     }
     // a broker's clock that is ahead
     memory.store(0, NOON_MS + HOUR_MS, "1", Some(5), "5");
-    assert_eq!(
-        pages(&memory, 2).await,
-        [vec!["4", "5"], vec!["2", "3"], vec!["1"]]
-    );
+    assert_eq!(pages(&memory, 2).await, [vec!["4", "5"], vec!["2", "3"], vec!["1"]]);
     assert_eq!(pages(&memory, 5).await, [vec!["1", "2", "3", "4", "5"]]);
 }
 

@@ -13,16 +13,11 @@ fn drop_reason(result: Result<Bound, Unbound>) -> DeadReason {
 /// Hazard 18: all of it from the first day, because stored messages cannot gain it later.
 #[test]
 fn a_chat_message_becomes_what_the_documents_say() {
-    let bound = rules(&[binding("room/#")])
-        .bind(&message("room/message/123456", b"hi"))
-        .unwrap();
+    let bound = rules(&[binding("room/#")]).bind(&message("room/message/123456", b"hi")).unwrap();
 
     assert_eq!(&*bound.topic, "room");
     assert_eq!(bound.tag, "message/123456");
-    assert_eq!(
-        (bound.kind, bound.room.as_deref()),
-        (Kind::Message, Some("123456"))
-    );
+    assert_eq!((bound.kind, bound.room.as_deref()), (Kind::Message, Some("123456")));
     assert_eq!(bound.slot, slot_of("123456"));
     assert_eq!(bound.keys, "123456 000000000000feed-1");
     assert_eq!(&*bound.body, b"hi");
@@ -39,13 +34,7 @@ fn a_chat_message_becomes_what_the_documents_say() {
     assert_eq!(property(&bound, "mqttPublishDubFlag"), Some("false"));
     assert_eq!(property(&bound, "rbArrivedMs"), Some("1795456789123"));
     let origin = property(&bound, "rbOrigin").unwrap();
-    assert!(origin_is_genuine(
-        KEY,
-        "room",
-        "000000000000feed-1",
-        b"hi",
-        origin
-    ));
+    assert!(origin_is_genuine(KEY, "room", "000000000000feed-1", b"hi", origin));
 }
 
 /// Hazard 17: what a publisher calls its message is its own affair: the bridge gives each its id.
@@ -77,45 +66,26 @@ fn rooms_and_kinds_by_the_default_rule() {
         ("room/p2p/GID@@@1", Kind::P2p, None, "p2p/GID@@@1", "p2p/GID@@@1"),
         ("room/message", Kind::Message, None, "message", "message"),
         ("room/message/7", Kind::Message, Some("7"), "message/7", "7"),
-        (
-            "room/message/7/deep",
-            Kind::Message,
-            None,
-            "message/7/deep",
-            "message/7/deep",
-        ),
+        ("room/message/7/deep", Kind::Message, None, "message/7/deep", "message/7/deep"),
         ("room/message/", Kind::Message, None, "message/", "message/"),
         ("room/quiz/7", Kind::Other, None, "quiz/7", "quiz/7"),
     ] {
         let bound = rules.bind(&message(topic, b"x")).unwrap();
-        assert_eq!(
-            (bound.kind, bound.room.as_deref(), bound.tag.as_str()),
-            (kind, room, tag),
-            "{topic}"
-        );
+        assert_eq!((bound.kind, bound.room.as_deref(), bound.tag.as_str()), (kind, room, tag), "{topic}");
         assert_eq!(bound.slot, slot_of(order_key), "{topic}");
     }
 }
 
 #[test]
 fn the_first_matching_binding_decides_even_if_it_stores_nothing() {
-    let first = BindingConfig {
-        topic: "{2}".to_owned(),
-        ..binding("room/#")
-    };
+    let first = BindingConfig { topic: "{2}".to_owned(), ..binding("room/#") };
     let rules = rules(&[first, binding("#")]);
 
     assert_eq!(rules.filters().collect::<Vec<_>>(), ["room/#", "#"]);
     assert_eq!(&*rules.bind(&message("room/message/7", b"x")).unwrap().topic, "7");
-    assert_eq!(
-        rules.bind(&message("room/x", b"x")),
-        Err(Unbound::Filtered(FilterReason::NoRule))
-    );
+    assert_eq!(rules.bind(&message("room/x", b"x")), Err(Unbound::Filtered(FilterReason::NoRule)));
     assert_eq!(&*rules.bind(&message("other/x", b"x")).unwrap().topic, "other");
-    assert_eq!(
-        rules.bind(&message("$SYS/x", b"x")),
-        Err(Unbound::Filtered(FilterReason::NoRule))
-    );
+    assert_eq!(rules.bind(&message("$SYS/x", b"x")), Err(Unbound::Filtered(FilterReason::NoRule)));
 }
 
 #[test]
@@ -131,43 +101,18 @@ fn a_binding_chooses_topic_tag_room_kind_and_order_key() {
     let rules = rules(&[own]);
 
     let bound = rules.bind(&message("school/5b/command/teacher", b"x")).unwrap();
-    assert_eq!(
-        (&*bound.topic, bound.tag.as_str(), bound.kind),
-        ("lessons-5b", "command", Kind::Command)
-    );
-    assert_eq!(
-        (bound.room.as_deref(), bound.slot),
-        (Some("class-5b"), slot_of("teacher"))
-    );
-    assert_eq!(
-        property(&bound, "rbKind"),
-        Some("command"),
-        "readers could not derive it from the topic"
-    );
+    assert_eq!((&*bound.topic, bound.tag.as_str(), bound.kind), ("lessons-5b", "command", Kind::Command));
+    assert_eq!((bound.room.as_deref(), bound.slot), (Some("class-5b"), slot_of("teacher")));
+    assert_eq!(property(&bound, "rbKind"), Some("command"), "readers could not derive it from the topic");
     let short = rules.bind(&message("school/5b", b"x")).unwrap();
-    assert_eq!(
-        (short.tag.as_str(), short.kind, short.slot),
-        ("", Kind::Other, slot_of("class-5b"))
-    );
+    assert_eq!((short.tag.as_str(), short.kind, short.slot), ("", Kind::Other, slot_of("class-5b")));
 }
 
 #[test]
 fn what_the_topic_alphabet_forbids_is_dropped_or_encoded() {
     let rules = rules(&[binding("#")]);
-    for topic in [
-        "",
-        "/a",
-        "ro om/x",
-        "room|x",
-        "TBW102/x",
-        "rmq_sys_x/y",
-        "\u{6559}\u{5ba4}/x",
-    ] {
-        assert_eq!(
-            drop_reason(rules.bind(&message(topic, b"x"))),
-            DeadReason::IllegalTopic,
-            "{topic}"
-        );
+    for topic in ["", "/a", "ro om/x", "room|x", "TBW102/x", "rmq_sys_x/y", "\u{6559}\u{5ba4}/x"] {
+        assert_eq!(drop_reason(rules.bind(&message(topic, b"x"))), DeadReason::IllegalTopic, "{topic}");
     }
     let bound = rules.bind(&message("room/message/a||b c%", b"x")).unwrap();
     assert_eq!(bound.tag, "message/a%7C%7Cb c%25");
@@ -182,40 +127,24 @@ fn senders_come_only_from_where_the_binding_says() {
         property(&sent_by(sender).bind(envelope).unwrap(), "clientId").map(str::to_owned)
     };
     let mut envelope = message("room/message/7/me", br#"{"peer":"in the body"}"#);
-    envelope
-        .properties
-        .user
-        .push(("who".to_owned(), "in a property".to_owned()));
+    envelope.properties.user.push(("who".to_owned(), "in a property".to_owned()));
 
-    assert_eq!(
-        property(&rules(&[binding("room/#")]).bind(&envelope).unwrap(), "clientId"),
-        None
-    );
-    assert_eq!(
-        with(SenderSource::TopicLevel(3), &envelope).as_deref(),
-        Some("me")
-    );
+    assert_eq!(property(&rules(&[binding("room/#")]).bind(&envelope).unwrap(), "clientId"), None);
+    assert_eq!(with(SenderSource::TopicLevel(3), &envelope).as_deref(), Some("me"));
     assert_eq!(with(SenderSource::TopicLevel(4), &envelope), None);
     assert_eq!(
         with(SenderSource::UserProperty("who".to_owned()), &envelope).as_deref(),
         Some("in a property")
     );
-    assert_eq!(
-        with(SenderSource::JsonField("peer".to_owned()), &envelope).as_deref(),
-        Some("in the body")
-    );
+    assert_eq!(with(SenderSource::JsonField("peer".to_owned()), &envelope).as_deref(), Some("in the body"));
     assert_eq!(with(SenderSource::EmbeddedBroker, &envelope), None);
 }
 
 #[test]
 fn the_embedded_brokers_marks_become_the_client_id_and_go() {
     let mut envelope = message("room/message/7", b"x");
-    for (name, value) in [
-        ("x-mqtt-client-id", "GID@@@1"),
-        ("a", "1"),
-        ("x-mqtt-sender", "user"),
-        ("a", "2"),
-    ] {
+    for (name, value) in [("x-mqtt-client-id", "GID@@@1"), ("a", "1"), ("x-mqtt-sender", "user"), ("a", "2")]
+    {
         envelope.properties.user.push((name.to_owned(), value.to_owned()));
     }
 
@@ -227,11 +156,7 @@ fn the_embedded_brokers_marks_become_the_client_id_and_go() {
     // Any other broker's publisher may have set them: no identity, and nothing is taken away.
     let bound = rules(&[binding("room/#")]).bind(&envelope).unwrap();
     assert_eq!(property(&bound, "clientId"), None);
-    assert!(
-        property(&bound, "mqtt5UserProperty")
-            .unwrap()
-            .contains("x-mqtt-client-id")
-    );
+    assert!(property(&bound, "mqtt5UserProperty").unwrap().contains("x-mqtt-client-id"));
 }
 
 #[test]
@@ -239,11 +164,7 @@ fn sizes_are_refused_one_byte_over_the_border() {
     let mut envelope = message("room/message/7", b"x");
     let rules = rules(&[binding("room/#")]);
     let written = |bound: &Bound| -> usize {
-        let own: usize = bound
-            .properties
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 2)
-            .sum();
+        let own: usize = bound.properties.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
         own + "TAGS".len() + bound.tag.len() + 2 + "KEYS".len() + bound.keys.len() + 2
     };
     envelope.properties.content_type = Some("c".to_owned());
@@ -251,24 +172,15 @@ fn sizes_are_refused_one_byte_over_the_border() {
 
     let room_bytes = MAX_PROPERTIES_BYTES - HEADROOM_BYTES - without;
     envelope.properties.content_type = Some("c".repeat(room_bytes));
-    assert_eq!(
-        written(&rules.bind(&envelope).unwrap()) + HEADROOM_BYTES,
-        MAX_PROPERTIES_BYTES
-    );
+    assert_eq!(written(&rules.bind(&envelope).unwrap()) + HEADROOM_BYTES, MAX_PROPERTIES_BYTES);
     envelope.properties.content_type = Some("c".repeat(room_bytes + 1));
     assert_eq!(drop_reason(rules.bind(&envelope)), DeadReason::PropertiesTooLarge);
 
     envelope.properties.content_type = None;
     let properties_bytes = written(&rules.bind(&envelope).unwrap()) + HEADROOM_BYTES;
     let max_message_bytes = 10_000;
-    let small = RuleSet::compile(
-        &[binding("room/#")],
-        BindingSettings {
-            max_message_bytes,
-            ..settings()
-        },
-    )
-    .unwrap();
+    let small =
+        RuleSet::compile(&[binding("room/#")], BindingSettings { max_message_bytes, ..settings() }).unwrap();
     let body_bytes = max_message_bytes - properties_bytes - 256;
     envelope.payload = vec![b'x'; body_bytes].into();
     assert!(small.bind(&envelope).is_ok());
@@ -279,14 +191,9 @@ fn sizes_are_refused_one_byte_over_the_border() {
 #[test]
 fn bindings_that_cannot_work_are_refused_with_number_and_remedy() {
     let complaint = |second: BindingConfig| {
-        RuleSet::compile(&[binding("room/#"), second], settings())
-            .unwrap_err()
-            .to_string()
+        RuleSet::compile(&[binding("room/#"), second], settings()).unwrap_err().to_string()
     };
-    let with_room = |room: &str| BindingConfig {
-        room: Some(room.to_owned()),
-        ..binding("a/+")
-    };
+    let with_room = |room: &str| BindingConfig { room: Some(room.to_owned()), ..binding("a/+") };
 
     assert!(
         complaint(with_room("{room}"))
@@ -297,17 +204,8 @@ fn bindings_that_cannot_work_are_refused_with_number_and_remedy() {
     assert!(complaint(binding("$share/g/a")).contains("shared subscriptions"));
     assert!(complaint(binding("$SYS/#")).contains("give the binding another topic"));
     let sender = Some(SenderSource::TopicLevel(2));
-    assert!(
-        complaint(BindingConfig {
-            sender,
-            ..binding("a/+")
-        })
-        .contains("sender level 2")
-    );
-    let keyless = BindingSettings {
-        origin_key: Vec::new(),
-        ..settings()
-    };
+    assert!(complaint(BindingConfig { sender, ..binding("a/+") }).contains("sender level 2"));
+    let keyless = BindingSettings { origin_key: Vec::new(), ..settings() };
     assert_eq!(RuleSet::compile(&[], keyless).unwrap_err(), RuleError::OriginKey);
 }
 
@@ -318,28 +216,13 @@ fn the_version_follows_the_text_of_the_bindings() {
     assert!(one.len() == 8 && one.bytes().all(|byte| byte.is_ascii_hexdigit()));
     assert_eq!(one, version(&[binding("room/#")]));
     assert_ne!(one, version(&[binding("room/+")]));
-    assert_ne!(
-        one,
-        version(&[BindingConfig {
-            room: Some("x".to_owned()),
-            ..binding("room/#")
-        }])
-    );
-    assert_ne!(
-        one,
-        version(&[BindingConfig {
-            kind: Some("x".to_owned()),
-            ..binding("room/#")
-        }])
-    );
+    assert_ne!(one, version(&[BindingConfig { room: Some("x".to_owned()), ..binding("room/#") }]));
+    assert_ne!(one, version(&[BindingConfig { kind: Some("x".to_owned()), ..binding("room/#") }]));
 }
 
 #[test]
 fn literal_topics_come_from_filters_and_templates_without_placeholders() {
-    let fixed = BindingConfig {
-        topic: "chat".to_owned(),
-        ..binding("+/message/#")
-    };
+    let fixed = BindingConfig { topic: "chat".to_owned(), ..binding("+/message/#") };
     let rules = rules(&[binding("room/#"), fixed, binding("room/x"), binding("#")]);
     assert_eq!(rules.literal_topics(), ["room", "chat"]);
 }
@@ -347,25 +230,13 @@ fn literal_topics_come_from_filters_and_templates_without_placeholders() {
 /// Hazard 21: all rooms would share one lane where the topic names no room.
 #[test]
 fn the_room_that_the_payload_names_gives_the_lane() {
-    let rules = rules(&[BindingConfig {
-        order_key_field: Some("roomId".to_owned()),
-        ..binding("roomSend/#")
-    }]);
-    let slot = |body: &str| {
-        rules
-            .bind(&message("roomSend/message", body.as_bytes()))
-            .unwrap()
-            .slot
-    };
+    let rules =
+        rules(&[BindingConfig { order_key_field: Some("roomId".to_owned()), ..binding("roomSend/#") }]);
+    let slot = |body: &str| rules.bind(&message("roomSend/message", body.as_bytes())).unwrap().slot;
     let elsewhere = slot("no JSON");
     assert_eq!(slot(r#"{"roomId":"123456","msg":"hi"}"#), slot_of("123456"));
     assert_eq!(slot(r#"{"roomId":123456}"#), slot_of("123456"), "as a number");
-    for none in [
-        r#"{"roomId":"a/b"}"#,
-        r#"{"roomId":""}"#,
-        r#"{"roomId":null}"#,
-        r#"{"peer":"x"}"#,
-    ] {
+    for none in [r#"{"roomId":"a/b"}"#, r#"{"roomId":""}"#, r#"{"roomId":null}"#, r#"{"peer":"x"}"#] {
         assert_eq!(slot(none), elsewhere, "{none}");
     }
     // Chat of a room and a mute in it are in one lane; neither has a room in history, which reads `room/message/...`.

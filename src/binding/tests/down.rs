@@ -14,10 +14,7 @@ fn produced(properties: &[(&str, &str)], body: &[u8]) -> StoredMessage {
         topic: "room".to_owned(),
         tag: "MQ2MQTT".to_owned(),
         keys: String::new(),
-        queue: QueueName {
-            broker: "a".into(),
-            id: 3,
-        },
+        queue: QueueName { broker: "a".into(), id: 3 },
         queue_offset: 7,
         stored_ms: 5,
         born_ms: 4,
@@ -38,18 +35,14 @@ fn published(message: &StoredMessage) -> MqttMessage {
 
 fn dead(message: &StoredMessage) -> String {
     match rules(&[binding("room/#")]).unbind(message, "room", NOW_MS) {
-        Down::Dead {
-            reason: DeadReason::IllegalMqttTopic,
-            detail,
-        } => detail,
+        Down::Dead { reason: DeadReason::IllegalMqttTopic, detail } => detail,
         other => panic!("expected a dead letter, got {other:?}"),
     }
 }
 
 fn user<'a>(message: &'a MqttMessage, wanted: &str) -> Option<&'a str> {
     let mut user = message.properties.user.iter();
-    user.find(|(name, _)| name == wanted)
-        .map(|(_, value)| value.as_str())
+    user.find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
 }
 
 #[test]
@@ -76,17 +69,11 @@ fn the_documented_properties_say_where_a_message_goes() {
 
 #[test]
 fn a_real_topic_replaces_the_second_except_for_p2p_where_it_travels_along() {
-    let shown = published(&produced(
-        &[("mqttSecondTopic", "/message/1"), ("mqttRealTopic", "/message/2")],
-        b"",
-    ));
+    let shown =
+        published(&produced(&[("mqttSecondTopic", "/message/1"), ("mqttRealTopic", "/message/2")], b""));
     assert_eq!(shown.topic, "room/message/2");
     let p2p = published(&produced(
-        &[
-            ("mqttSecondTopic", "p2p/GID@@@1"),
-            ("mqttRealTopic", "news"),
-            ("cleansessionflag", "false"),
-        ],
+        &[("mqttSecondTopic", "p2p/GID@@@1"), ("mqttRealTopic", "news"), ("cleansessionflag", "false")],
         b"",
     ));
     assert_eq!(p2p.topic, "room/p2p/GID@@@1");
@@ -106,25 +93,14 @@ fn qos_and_mqtt_5_properties_are_those_of_the_documents_and_of_apache() {
     let message = published(&produced(
         &[
             ("originMqttTopic", "room/message/1/"),
-            (
-                "mqtt5UserProperty",
-                r#"[{"key":"a","value":"1"},{"key":"a","value":"2"}]"#,
-            ),
+            ("mqtt5UserProperty", r#"[{"key":"a","value":"1"},{"key":"a","value":"2"}]"#),
             ("mqtt5ContentType", "text/plain"),
             ("mqtt5MsgExpireInterval", "60"),
         ],
         b"",
     ));
-    assert_eq!(
-        message.topic, "room/message/1",
-        "Apache's name, with its trailing slash"
-    );
-    let a: Vec<_> = message
-        .properties
-        .user
-        .iter()
-        .filter(|(name, _)| name == "a")
-        .collect();
+    assert_eq!(message.topic, "room/message/1", "Apache's name, with its trailing slash");
+    let a: Vec<_> = message.properties.user.iter().filter(|(name, _)| name == "a").collect();
     assert_eq!(a.len(), 2);
     assert_eq!(message.properties.content_type.as_deref(), Some("text/plain"));
     assert_eq!(message.properties.message_expiry_s, Some(60));
@@ -139,10 +115,7 @@ fn what_a_broker_would_hang_up_for_is_a_dead_letter() {
     dead(&produced(&[("mqttSecondTopic", &"a".repeat(70_000))], b""));
     assert!(dead(&produced(&[("mqttSecondTopic", "/p2p/a/b")], b"")).contains("p2p"));
     let answered = published(&produced(&[("rbResponseTopic", "room/answers")], b""));
-    assert_eq!(
-        answered.properties.response_topic.as_deref(),
-        Some("room/answers")
-    );
+    assert_eq!(answered.properties.response_topic.as_deref(), Some("room/answers"));
     for response in ["$SYS/answers", "room/+"] {
         let down = published(&produced(&[("rbResponseTopic", response)], b""));
         assert_eq!(down.properties.response_topic, None, "{response}");
@@ -165,9 +138,7 @@ fn a_proof_without_its_id_in_keys_is_none() {
     let mut copied = stored(&rules.bind(&message("room/message/1", b"hi")).unwrap());
     let id = read_back(&copied).id.unwrap().to_string();
     copied.keys = "of a server".to_owned();
-    copied
-        .properties
-        .insert("KEYS".to_owned(), "of a server".to_owned());
+    copied.properties.insert("KEYS".to_owned(), "of a server".to_owned());
     copied.properties.insert("UNIQ_KEY".to_owned(), id);
     let down = rules.unbind(&copied, "room", NOW_MS);
     assert!(matches!(down, Down::Publish(_)), "{down:?}");
@@ -184,15 +155,9 @@ fn what_the_bridge_published_does_not_come_up_again_and_nobody_can_pretend_so() 
         envelope.properties.user = vec![("rbOrigin".to_owned(), mark.clone())];
         rules.bind(&envelope)
     };
-    assert_eq!(
-        heard("room/message/1", b"hi"),
-        Err(Unbound::Filtered(FilterReason::FromRocketmq))
-    );
+    assert_eq!(heard("room/message/1", b"hi"), Err(Unbound::Filtered(FilterReason::FromRocketmq)));
     assert!(heard("room/message/1", b"other words").is_ok(), "a forged mark");
-    assert!(
-        heard("room/message/2", b"hi").is_ok(),
-        "copied to another topic by somebody"
-    );
+    assert!(heard("room/message/2", b"hi").is_ok(), "copied to another topic by somebody");
 }
 
 /// Hazard 19: two servers that copy properties from topic to topic would go round for ever.
@@ -252,10 +217,7 @@ fn a_derived_message_names_its_sender_and_a_producer_cannot() {
         payload: Bytes::from_static(b"hi"),
     };
     let bound = rules.derive(&derivation).unwrap();
-    assert_eq!(
-        (bound.tag.as_str(), bound.room.as_deref()),
-        ("message/7", Some("7"))
-    );
+    assert_eq!((bound.tag.as_str(), bound.room.as_deref()), ("message/7", Some("7")));
     assert_eq!(bound.slot, slot_of("7"));
     let down = published(&stored(&bound));
     assert_eq!(user(&down, "clientId"), Some("GID_student@@@001"));
@@ -265,10 +227,7 @@ fn a_derived_message_names_its_sender_and_a_producer_cannot() {
     // In history it stands as what it is.
     let recorded = read_back(&stored(&bound));
     assert_eq!(recorded.client_id.as_deref(), Some("GID_student@@@001"));
-    assert_eq!(
-        (recorded.mqtt_topic.as_str(), recorded.room.as_deref()),
-        ("room/message/7", Some("7"))
-    );
+    assert_eq!((recorded.mqtt_topic.as_str(), recorded.room.as_deref()), ("room/message/7", Some("7")));
 
     let forged = produced(
         &[
@@ -277,10 +236,7 @@ fn a_derived_message_names_its_sender_and_a_producer_cannot() {
             ("rbArrivedMs", "99"),
             ("rbSource", "x"),
             ("rbVouch", "AAAAAAAAAAAAAAAAAAAAAA"),
-            (
-                "mqtt5UserProperty",
-                r#"[{"key":"clientId","value":"GID_teacher@@@1"}]"#,
-            ),
+            ("mqtt5UserProperty", r#"[{"key":"clientId","value":"GID_teacher@@@1"}]"#),
         ],
         b"hi",
     );
@@ -303,20 +259,13 @@ fn an_order_key_of_its_own_puts_a_derived_message_into_a_rooms_lane() {
     };
     let bound = rules.derive(&derivation).unwrap();
     assert_eq!(bound.slot, slot_of("7"));
-    assert_eq!(
-        &*published(&stored(&bound)).payload,
-        b"",
-        "an empty payload stays empty"
-    );
+    assert_eq!(&*published(&stored(&bound)).payload, b"", "an empty payload stays empty");
 }
 
 #[test]
 fn a_message_goes_down_with_what_is_left_of_its_life_or_not_at_all() {
     let rules = rules(&[binding("room/#")]);
-    let message = produced(
-        &[("mqttSecondTopic", "/a"), ("mqtt5MsgExpireInterval", "60")],
-        b"hi",
-    );
+    let message = produced(&[("mqttSecondTopic", "/a"), ("mqtt5MsgExpireInterval", "60")], b"hi");
     let left_s = |message: &StoredMessage, now_ms| match rules.unbind(message, "room", now_ms) {
         Down::Publish(message) => Ok(message.properties.message_expiry_s),
         Down::Filtered(reason) => Err(reason),
@@ -325,16 +274,9 @@ fn a_message_goes_down_with_what_is_left_of_its_life_or_not_at_all() {
     assert_eq!(left_s(&message, message.stored_ms), Ok(Some(60)));
     assert_eq!(left_s(&message, message.stored_ms + 45_500), Ok(Some(15)));
     assert_eq!(left_s(&message, message.stored_ms + 59_999), Ok(Some(1)));
-    assert_eq!(
-        left_s(&message, message.stored_ms + 60_000),
-        Err(FilterReason::Expired)
-    );
+    assert_eq!(left_s(&message, message.stored_ms + 60_000), Err(FilterReason::Expired));
     assert_eq!(left_s(&message, u64::MAX), Err(FilterReason::Expired));
-    assert_eq!(
-        left_s(&message, 0),
-        Ok(Some(60)),
-        "a clock that is behind gives no longer life"
-    );
+    assert_eq!(left_s(&message, 0), Ok(Some(60)), "a clock that is behind gives no longer life");
 
     // A producer cannot say when its message came to the bridge.
     let mut says = message.clone();
@@ -368,8 +310,5 @@ fn a_message_of_the_bridge_lives_from_the_arrival_of_its_source() {
         Down::Publish(message) => assert_eq!(message.properties.message_expiry_s, Some(5)),
         other => panic!("{other:?}"),
     }
-    assert_eq!(
-        rules.unbind(&message, "room", 31_000),
-        Down::Filtered(FilterReason::Expired)
-    );
+    assert_eq!(rules.unbind(&message, "room", 31_000), Down::Filtered(FilterReason::Expired));
 }

@@ -34,28 +34,18 @@ fn a_chat_topic_is_explained_as_it_would_be_stored() {
 
 #[test]
 fn what_is_not_stored_is_explained_with_its_reason() {
-    let lacking = BindingConfig {
-        topic: "{1}".to_owned(),
-        ..binding("lack/#")
-    };
+    let lacking = BindingConfig { topic: "{1}".to_owned(), ..binding("lack/#") };
     let rules = rules(&[binding("room/#"), lacking, binding("+/any")]);
     for (topic, rule, reason) in [
         ("other", None, "no binding's filter matches"),
         ("lack", Some(2), "lacks a level"),
         ("ro om/any", Some(3), "can never be stored (illegal_topic)"),
         ("room/#", Some(1), "give a topic, not a filter"),
-        (
-            &format!("room/{}", "x".repeat(12_000)),
-            Some(1),
-            "can never be stored (properties_too_large)",
-        ),
+        (&format!("room/{}", "x".repeat(12_000)), Some(1), "can never be stored (properties_too_large)"),
     ] {
         let explanation = rules.explain(topic);
         assert_eq!(explanation.rule, rule, "{topic}");
-        assert!(
-            explanation.not_stored.as_ref().unwrap().contains(reason),
-            "{explanation}"
-        );
+        assert!(explanation.not_stored.as_ref().unwrap().contains(reason), "{explanation}");
         assert_eq!((explanation.rocketmq_topic, explanation.slot), (None, None));
     }
 }
@@ -63,8 +53,5 @@ fn what_is_not_stored_is_explained_with_its_reason() {
 #[test]
 fn a_terminal_is_never_shown_a_topics_escape_sequences() {
     let text = rules(&[binding("room/#")]).explain("room/\u{1b}[2J").to_string();
-    assert!(
-        !text.contains('\u{1b}') && text.contains("room/\\u{1b}[2J"),
-        "{text}"
-    );
+    assert!(!text.contains('\u{1b}') && text.contains("room/\\u{1b}[2J"), "{text}");
 }

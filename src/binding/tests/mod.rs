@@ -33,10 +33,7 @@ fn binding(filter: &str) -> BindingConfig {
 }
 
 fn settings() -> BindingSettings {
-    BindingSettings {
-        origin_key: KEY.to_vec(),
-        max_message_bytes: 4 << 20,
-    }
+    BindingSettings { origin_key: KEY.to_vec(), max_message_bytes: 4 << 20 }
 }
 
 fn rules(bindings: &[BindingConfig]) -> RuleSet {
@@ -44,10 +41,7 @@ fn rules(bindings: &[BindingConfig]) -> RuleSet {
 }
 
 fn sent_by(sender: SenderSource) -> RuleSet {
-    rules(&[BindingConfig {
-        sender: Some(sender),
-        ..binding("room/#")
-    }])
+    rules(&[BindingConfig { sender: Some(sender), ..binding("room/#") }])
 }
 
 fn message(topic: &str, payload: &[u8]) -> Envelope {
@@ -73,35 +67,21 @@ fn message(topic: &str, payload: &[u8]) -> Envelope {
 }
 
 fn property<'a>(bound: &'a Bound, wanted: &str) -> Option<&'a str> {
-    bound
-        .properties
-        .iter()
-        .find(|(name, _)| *name == wanted)
-        .map(|(_, value)| value.as_str())
+    bound.properties.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
 }
 
 /// What RocketMQ gives back: our properties and those that it adds.
 fn stored(bound: &Bound) -> StoredMessage {
-    let mut properties: std::collections::BTreeMap<String, String> = bound
-        .properties
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.clone()))
-        .collect();
-    assert_eq!(
-        properties.len(),
-        bound.properties.len(),
-        "a property was written twice"
-    );
+    let mut properties: std::collections::BTreeMap<String, String> =
+        bound.properties.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+    assert_eq!(properties.len(), bound.properties.len(), "a property was written twice");
     properties.insert("KEYS".to_owned(), bound.keys.clone());
     properties.insert("UNIQ_KEY".to_owned(), "7F000001".to_owned());
     StoredMessage {
         topic: bound.topic.to_string(),
         tag: bound.tag.clone(),
         keys: bound.keys.clone(),
-        queue: QueueName {
-            broker: "broker-a".into(),
-            id: 3,
-        },
+        queue: QueueName { broker: "broker-a".into(), id: 3 },
         queue_offset: 9,
         stored_ms: 0,
         born_ms: 0,

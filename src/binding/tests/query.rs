@@ -16,12 +16,8 @@ fn query(topic: &str, tag: Option<&str>, room: &str, kind: Option<Kind>) -> Room
 
 #[test]
 fn by_the_default_rule_a_rooms_tag_follows_from_the_room() {
-    let rules = rules(&[
-        binding("room/#"),
-        binding("roomSend/+/+"),
-        binding("room/command"),
-        binding("x/status/+"),
-    ]);
+    let rules =
+        rules(&[binding("room/#"), binding("roomSend/+/+"), binding("room/command"), binding("x/status/+")]);
     let found = rules.room_queries("123456").unwrap();
     let message = Some(Kind::Message);
     assert_eq!(
@@ -59,20 +55,9 @@ fn the_notices_of_a_room_lie_under_one_tag_and_carry_the_room() {
 fn the_tag_that_is_asked_for_is_the_tag_that_was_written() {
     let rules = rules(&[
         binding("room/#"),
-        BindingConfig {
-            room: Some("{1}".to_owned()),
-            ..binding("class/+/chat")
-        },
-        BindingConfig {
-            room: Some("{1}".to_owned()),
-            tag: "{1}".to_owned(),
-            ..binding("deep/#")
-        },
-        BindingConfig {
-            room: Some("{1}".to_owned()),
-            kind: Some("message".to_owned()),
-            ..binding("scan/#")
-        },
+        BindingConfig { room: Some("{1}".to_owned()), ..binding("class/+/chat") },
+        BindingConfig { room: Some("{1}".to_owned()), tag: "{1}".to_owned(), ..binding("deep/#") },
+        BindingConfig { room: Some("{1}".to_owned()), kind: Some("message".to_owned()), ..binding("scan/#") },
     ]);
     for room in ["7", "a|b", " x ", "100%", "\u{6559}\u{5ba4}", "a b"] {
         for topic in ["room/message/@", "class/@/chat", "deep/@/a/b", "scan/@/a"] {
@@ -90,28 +75,13 @@ fn the_tag_that_is_asked_for_is_the_tag_that_was_written() {
 
 #[test]
 fn a_tag_that_does_not_follow_from_the_room_means_a_scan() {
-    let free = BindingConfig {
-        room: Some("{2}".to_owned()),
-        ..binding("room/+/+")
-    };
-    assert_eq!(
-        rules(&[free]).room_queries("7").unwrap(),
-        [query("room", None, "7", None)]
-    );
+    let free = BindingConfig { room: Some("{2}".to_owned()), ..binding("room/+/+") };
+    assert_eq!(rules(&[free]).room_queries("7").unwrap(), [query("room", None, "7", None)]);
 
-    let composed = BindingConfig {
-        room: Some("class-{1}".to_owned()),
-        ..binding("room/+")
-    };
-    assert_eq!(
-        rules(&[composed]).room_queries("class-7").unwrap(),
-        [query("room", None, "class-7", None)]
-    );
+    let composed = BindingConfig { room: Some("class-{1}".to_owned()), ..binding("room/+") };
+    assert_eq!(rules(&[composed]).room_queries("class-7").unwrap(), [query("room", None, "class-7", None)]);
 
-    let kind_one = BindingConfig {
-        kind: Some("message".to_owned()),
-        ..binding("chat/#")
-    };
+    let kind_one = BindingConfig { kind: Some("message".to_owned()), ..binding("chat/#") };
     assert_eq!(
         rules(&[kind_one]).room_queries("7").unwrap(),
         [query("chat", None, "7", Some(Kind::Message))]
@@ -120,116 +90,55 @@ fn a_tag_that_does_not_follow_from_the_room_means_a_scan() {
 
 #[test]
 fn a_scan_of_a_topic_makes_other_questions_to_it_needless() {
-    let scanned = BindingConfig {
-        room: Some("{1}".to_owned()),
-        topic: "room".to_owned(),
-        ..binding("other/#")
-    };
+    let scanned =
+        BindingConfig { room: Some("{1}".to_owned()), topic: "room".to_owned(), ..binding("other/#") };
     for bindings in [[binding("room/#"), scanned.clone()], [scanned, binding("room/#")]] {
-        assert_eq!(
-            rules(&bindings).room_queries("7").unwrap(),
-            [query("room", None, "7", None)]
-        );
+        assert_eq!(rules(&bindings).room_queries("7").unwrap(), [query("room", None, "7", None)]);
     }
 }
 
 #[test]
 fn a_room_that_no_binding_yields_is_said_to_be_none() {
-    let fixed = BindingConfig {
-        room: Some("lobby".to_owned()),
-        ..binding("hall/#")
-    };
+    let fixed = BindingConfig { room: Some("lobby".to_owned()), ..binding("hall/#") };
     let rules = rules(&[fixed]);
-    assert_eq!(
-        rules.room_queries("lobby").unwrap(),
-        [query("hall", None, "lobby", None)]
-    );
-    assert_eq!(
-        rules.room_queries("attic"),
-        Err(QueryError::NoBinding {
-            room: "attic".to_owned()
-        })
-    );
+    assert_eq!(rules.room_queries("lobby").unwrap(), [query("hall", None, "lobby", None)]);
+    assert_eq!(rules.room_queries("attic"), Err(QueryError::NoBinding { room: "attic".to_owned() }));
 }
 
 fn downlink(topic: &str, mqtt_topic: &str) -> DownlinkConfig {
-    DownlinkConfig {
-        topic: topic.to_owned(),
-        mqtt_topic: mqtt_topic.to_owned(),
-        start: StartAt::Latest,
-    }
+    DownlinkConfig { topic: topic.to_owned(), mqtt_topic: mqtt_topic.to_owned(), start: StartAt::Latest }
 }
 
 #[test]
 fn a_topic_that_others_may_write_is_scanned_whatever_the_bindings_say() {
     let both = rules(&[binding("room/#"), binding("roomSend/#")])
         .with_downlinks(&[downlink("room", "room"), downlink("down", "room")]);
-    let whole = |topic: &str| RoomQuery {
-        shared: true,
-        ..query(topic, None, "7", None)
-    };
+    let whole = |topic: &str| RoomQuery { shared: true, ..query(topic, None, "7", None) };
     let own = query("roomSend", Some("message/7"), "7", Some(Kind::Message));
-    assert_eq!(
-        both.room_queries("7").unwrap(),
-        [own, whole("down"), whole("room")]
-    );
-    let by_tag: Vec<_> = both
-        .tag_queries("command")
-        .unwrap()
-        .into_iter()
-        .map(|query| (query.topic, query.shared))
-        .collect();
+    assert_eq!(both.room_queries("7").unwrap(), [own, whole("down"), whole("room")]);
+    let by_tag: Vec<_> =
+        both.tag_queries("command").unwrap().into_iter().map(|query| (query.topic, query.shared)).collect();
     let expected = [("room", true), ("roomSend", false), ("down", true)];
     assert_eq!(by_tag, expected.map(|(topic, shared)| (topic.to_owned(), shared)));
 
     // but where a binding's topic is not known, the downlinks alone are no answer
     let unknown = rules(&[binding("+/message/+")]).with_downlinks(&[downlink("down", "room")]);
-    assert_eq!(
-        unknown.room_queries("7"),
-        Err(QueryError::TopicUnknown { binding: 1 })
-    );
+    assert_eq!(unknown.room_queries("7"), Err(QueryError::TopicUnknown { binding: 1 }));
 }
 
 #[test]
 fn a_room_hears_what_its_history_shows() {
-    let chat = BindingConfig {
-        room: Some("{1}".to_owned()),
-        ..binding("class/+/chat")
-    };
+    let chat = BindingConfig { room: Some("{1}".to_owned()), ..binding("class/+/chat") };
     let rules = rules(&[binding("room/#"), chat]).with_downlinks(&[
         downlink("down", "room"),
         downlink("class", "class"),
         downlink("deep", "school/room"),
     ]);
     for (topic, properties, mqtt_topic, room, tag) in [
-        (
-            "down",
-            &[("mqttSecondTopic", "message/7")][..],
-            "room/message/7",
-            Some("7"),
-            "message/7",
-        ),
-        (
-            "down",
-            &[("mqttSecondTopic", "/message/7")],
-            "room/message/7",
-            Some("7"),
-            "message/7",
-        ),
-        (
-            "down",
-            &[("mqttSecondTopic", "/message/7/")],
-            "room/message/7",
-            Some("7"),
-            "message/7",
-        ),
-        (
-            "down",
-            &[("originMqttTopic", "down/message/7")],
-            "room/message/7",
-            Some("7"),
-            "message/7",
-        ),
+        ("down", &[("mqttSecondTopic", "message/7")][..], "room/message/7", Some("7"), "message/7"),
+        ("down", &[("mqttSecondTopic", "/message/7")], "room/message/7", Some("7"), "message/7"),
+        ("down", &[("mqttSecondTopic", "/message/7/")], "room/message/7", Some("7"), "message/7"),
+        ("down", &[("originMqttTopic", "down/message/7")], "room/message/7", Some("7"), "message/7"),
         (
             "down",
             &[("mqttSecondTopic", "message/1"), ("mqttRealTopic", "message/7")],
@@ -251,37 +160,15 @@ fn a_room_hears_what_its_history_shows() {
             None,
             "p2p/7",
         ),
-        (
-            "down",
-            &[("mqttSecondTopic", "command")],
-            "room/command",
-            None,
-            "command",
-        ),
+        ("down", &[("mqttSecondTopic", "command")], "room/command", None, "command"),
         ("down", &[], "room", None, ""),
-        (
-            "class",
-            &[("mqttSecondTopic", "7/chat")],
-            "class/7/chat",
-            Some("7"),
-            "7/chat",
-        ),
-        (
-            "deep",
-            &[("mqttSecondTopic", "message/7")],
-            "school/room/message/7",
-            Some("7"),
-            "message/7",
-        ),
+        ("class", &[("mqttSecondTopic", "7/chat")], "class/7/chat", Some("7"), "7/chat"),
+        ("deep", &[("mqttSecondTopic", "message/7")], "school/room/message/7", Some("7"), "message/7"),
     ] {
         let stored = foreign(topic, properties);
         let heard = rules.heard(&stored, &read_back(&stored).properties).unwrap();
         assert_eq!(heard.mqtt_topic, mqtt_topic);
-        assert_eq!(
-            (heard.room.as_deref(), heard.tag.as_str()),
-            (room, tag),
-            "{mqtt_topic}"
-        );
+        assert_eq!((heard.room.as_deref(), heard.tag.as_str()), (room, tag), "{mqtt_topic}");
         match rules.unbind(&stored, &rules.parents[topic], 2) {
             Down::Publish(published) => assert_eq!(published.topic, heard.mqtt_topic),
             other => panic!("{other:?}"),
@@ -296,10 +183,7 @@ fn foreign(topic: &str, properties: &[(&str, &str)]) -> StoredMessage {
         topic: topic.to_owned(),
         tag: "whatever".to_owned(),
         keys: String::new(),
-        queue: QueueName {
-            broker: "a".into(),
-            id: 0,
-        },
+        queue: QueueName { broker: "a".into(), id: 0 },
         queue_offset: 0,
         stored_ms: 1,
         born_ms: 1,
@@ -314,49 +198,26 @@ fn foreign(topic: &str, properties: &[(&str, &str)]) -> StoredMessage {
 #[test]
 fn a_topic_that_only_messages_know_cannot_be_searched() {
     let rules = rules(&[binding("+/message/+")]);
-    assert_eq!(
-        rules.room_queries("7"),
-        Err(QueryError::TopicUnknown { binding: 1 })
-    );
-    assert_eq!(
-        rules.tag_queries("message/7"),
-        Err(QueryError::TopicUnknown { binding: 1 })
-    );
+    assert_eq!(rules.room_queries("7"), Err(QueryError::TopicUnknown { binding: 1 }));
+    assert_eq!(rules.tag_queries("message/7"), Err(QueryError::TopicUnknown { binding: 1 }));
 }
 
 #[test]
 fn names_that_would_widen_the_question_are_refused() {
     let rules = rules(&[binding("room/#")]);
     for room in ["", "*", "a||b", "a/b", "+", "#", "a\n", "\u{1b}[2J"] {
-        assert_eq!(
-            rules.room_queries(room),
-            Err(QueryError::Room {
-                room: room.to_owned()
-            })
-        );
+        assert_eq!(rules.room_queries(room), Err(QueryError::Room { room: room.to_owned() }));
     }
     for tag in ["", "*", "a||b", "a|b", " a", "a\n"] {
-        assert_eq!(
-            rules.tag_queries(tag),
-            Err(QueryError::Tag { tag: tag.to_owned() })
-        );
+        assert_eq!(rules.tag_queries(tag), Err(QueryError::Tag { tag: tag.to_owned() }));
     }
 }
 
 #[test]
 fn a_tag_is_asked_of_every_literal_topic() {
-    let found = rules(&[binding("room/#"), binding("roomSend/#"), binding("room/x")])
-        .tag_queries("command")
-        .unwrap();
-    let asked: Vec<_> = found
-        .iter()
-        .map(|query| (query.topic.as_str(), query.tag.as_deref(), &query.room))
-        .collect();
-    assert_eq!(
-        asked,
-        [
-            ("room", Some("command"), &None),
-            ("roomSend", Some("command"), &None)
-        ]
-    );
+    let found =
+        rules(&[binding("room/#"), binding("roomSend/#"), binding("room/x")]).tag_queries("command").unwrap();
+    let asked: Vec<_> =
+        found.iter().map(|query| (query.topic.as_str(), query.tag.as_deref(), &query.room)).collect();
+    assert_eq!(asked, [("room", Some("command"), &None), ("roomSend", Some("command"), &None)]);
 }

@@ -101,38 +101,22 @@ proptest! {
 }
 
 fn foreign(keys: &str, properties: std::collections::BTreeMap<String, String>) -> StoredMessage {
-    let bound = rules(&[binding("room/#")])
-        .bind(&message("room", b"body"))
-        .unwrap();
-    StoredMessage {
-        keys: keys.to_owned(),
-        properties,
-        ..stored(&bound)
-    }
+    let bound = rules(&[binding("room/#")]).bind(&message("room", b"body")).unwrap();
+    StoredMessage { keys: keys.to_owned(), properties, ..stored(&bound) }
 }
 
 fn read_foreign(keys: &str, properties: &[(&str, &str)]) -> Recorded {
-    let owned = properties
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let owned = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     read_back(&foreign(keys, owned))
 }
 
 #[test]
 fn an_empty_payload_is_marked_and_restored() {
-    let bound = rules(&[binding("room/#")])
-        .bind(&message("room/status", b""))
-        .unwrap();
-    assert_eq!(
-        (&*bound.body, property(&bound, "IS_EMPTY_MSG")),
-        (&[0_u8][..], Some("true"))
-    );
+    let bound = rules(&[binding("room/#")]).bind(&message("room/status", b"")).unwrap();
+    assert_eq!((&*bound.body, property(&bound, "IS_EMPTY_MSG")), (&[0_u8][..], Some("true")));
     assert!(read_back(&stored(&bound)).payload.is_empty());
 
-    let zero = rules(&[binding("room/#")])
-        .bind(&message("room/status", &[0]))
-        .unwrap();
+    let zero = rules(&[binding("room/#")]).bind(&message("room/status", &[0])).unwrap();
     assert_eq!(property(&zero, "IS_EMPTY_MSG"), None);
     assert_eq!(&*read_back(&stored(&zero)).payload, &[0]);
 }
@@ -151,18 +135,12 @@ fn values_that_rocketmq_cannot_hold_are_listed() {
     let bound = rules(&[binding("room/#")]).bind(&envelope).unwrap();
     assert_eq!(property(&bound, "mqttSecondTopic"), Some("/a%01%25"));
     assert_eq!(property(&bound, "mqtt5ContentType"), Some("plain 100%"));
-    assert_eq!(
-        property(&bound, "rbEncoded"),
-        Some("mqttSecondTopic,topic,originMqttTopic")
-    );
+    assert_eq!(property(&bound, "rbEncoded"), Some("mqttSecondTopic,topic,originMqttTopic"));
 }
 
 #[test]
 fn a_kind_of_the_bindings_own_choice_comes_back() {
-    let own = BindingConfig {
-        kind: Some("command".to_owned()),
-        ..binding("room/#")
-    };
+    let own = BindingConfig { kind: Some("command".to_owned()), ..binding("room/#") };
     let bound = rules(&[own]).bind(&message("room/message/7", b"x")).unwrap();
     let back = read_back(&stored(&bound));
     assert_eq!((back.kind, back.room), (Kind::Command, None));
@@ -171,22 +149,10 @@ fn a_kind_of_the_bindings_own_choice_comes_back() {
 #[test]
 fn messages_of_apsaramq_are_understood() {
     for second in ["/message/7", "message/7"] {
-        let back = read_foreign(
-            "",
-            &[
-                ("mqttSecondTopic", second),
-                ("qoslevel", "0"),
-                ("clientId", "GID@@@1"),
-            ],
-        );
-        assert_eq!(
-            (back.mqtt_topic.as_str(), back.kind),
-            ("room/message/7", Kind::Message)
-        );
-        assert_eq!(
-            (back.room.as_deref(), back.qos),
-            (Some("7"), Some(Qos::AtMostOnce))
-        );
+        let back =
+            read_foreign("", &[("mqttSecondTopic", second), ("qoslevel", "0"), ("clientId", "GID@@@1")]);
+        assert_eq!((back.mqtt_topic.as_str(), back.kind), ("room/message/7", Kind::Message));
+        assert_eq!((back.room.as_deref(), back.qos), (Some("7"), Some(Qos::AtMostOnce)));
         assert_eq!((back.client_id.as_deref(), back.id), (Some("GID@@@1"), None));
     }
     assert_eq!(read_foreign("", &[]).mqtt_topic, "room");
@@ -197,16 +163,9 @@ fn messages_of_apache_rocketmq_mqtt_are_understood() {
     let extra = r#"{"qosLevel":"2","clientId":"GID@@@1"}"#;
     let back = read_foreign(
         "",
-        &[
-            ("originMqttTopic", "room/message/7"),
-            ("extData", extra),
-            ("IS_EMPTY_MSG", "true"),
-        ],
+        &[("originMqttTopic", "room/message/7"), ("extData", extra), ("IS_EMPTY_MSG", "true")],
     );
-    assert_eq!(
-        (back.mqtt_topic.as_str(), back.qos),
-        ("room/message/7", Some(Qos::ExactlyOnce))
-    );
+    assert_eq!((back.mqtt_topic.as_str(), back.qos), ("room/message/7", Some(Qos::ExactlyOnce)));
     assert_eq!(back.client_id.as_deref(), Some("GID@@@1"));
     assert!(back.payload.is_empty());
 }
@@ -215,10 +174,7 @@ fn messages_of_apache_rocketmq_mqtt_are_understood() {
 fn an_id_that_keys_does_not_name_is_no_id() {
     let id = MessageIds::new(5).next_id().to_string();
     let taken = read_foreign(&format!("7 {id}"), &[("rbId", &id)]);
-    assert_eq!(
-        (taken.id.map(|id| id.to_string()), taken.room.as_deref()),
-        (Some(id.clone()), Some("7"))
-    );
+    assert_eq!((taken.id.map(|id| id.to_string()), taken.room.as_deref()), (Some(id.clone()), Some("7")));
 
     let copied = read_foreign("order-99 customer-4", &[("rbId", &id)]);
     assert_eq!((copied.id, copied.room), (None, None));

@@ -19,10 +19,7 @@ fn a_line_reaches_its_room_as_it_was_sent() {
 
     let audit = verdict.audit.unwrap();
     assert_eq!((audit.what, audit.reason), (Did::Said, None));
-    assert_eq!(
-        (audit.room, audit.sender),
-        (Some(room("123456")), Some(client(LI)))
-    );
+    assert_eq!((audit.room, audit.sender), (Some(room("123456")), Some(client(LI))));
     assert_eq!(audit.source_id, "00000000000000aa-1");
     assert_eq!(audit.detail, body);
 }
@@ -46,21 +43,9 @@ fn the_room_is_a_text_or_a_whole_number() {
         (verdict.end, verdict.deliveries[0].place.clone())
     };
     for written in ["\"123456\"", "123456"] {
-        assert_eq!(
-            end(written),
-            (End::Accepted, Place::Room(room("123456"))),
-            "{written}"
-        );
+        assert_eq!(end(written), (End::Accepted, Place::Room(room("123456"))), "{written}");
     }
-    for written in [
-        "1.5",
-        "-1",
-        "1e3",
-        "123456.0",
-        "99999999999999999999",
-        "\"1.5\"",
-        "\"\"",
-    ] {
+    for written in ["1.5", "-1", "1e3", "123456.0", "99999999999999999999", "\"1.5\"", "\"\""] {
         assert_eq!(end(written).0, End::Refused(Reason::Room), "{written}");
     }
     for written in ["null", "true", "[1]", "{}"] {
@@ -74,10 +59,7 @@ fn a_fence_is_answered_to_the_asker_in_the_lane_of_the_room() {
     let verdict = class.hears(LI, "message", r#"{"type":"fence","roomId":"7","ref":"n-1"}"#);
     assert_eq!(verdict.end, End::Accepted);
     assert_eq!(only(&verdict).order_key, "7");
-    assert_eq!(
-        only(&verdict).body,
-        &br#"{"type":"fence","roomId":"7","ref":"n-1"}"#[..]
-    );
+    assert_eq!(only(&verdict).body, &br#"{"type":"fence","roomId":"7","ref":"n-1"}"#[..]);
     assert_eq!(only(&verdict).place, Place::P2p(client(LI)));
     assert_eq!(verdict.audit, None, "nothing was said");
 }
@@ -137,21 +119,9 @@ fn a_full_room_refuses_pupils_and_still_hears_the_teacher() {
     let request = class.request(TEACHER, "message", chat(TEACHER, "1"));
     assert_eq!(class.judge(&request).end, End::Accepted);
     let elsewhere = class.request("GID_student@@@x", "message", chat("GID_student@@@x", "2"));
-    assert_eq!(
-        class.judge(&elsewhere).end,
-        End::Accepted,
-        "another room is not full"
-    );
-    let fence = class.request(
-        "GID_student@@@y",
-        "message",
-        r#"{"type":"fence","roomId":"1","ref":"f"}"#,
-    );
-    assert_eq!(
-        class.judge(&fence).end,
-        End::Accepted,
-        "a late joiner gets its fence"
-    );
+    assert_eq!(class.judge(&elsewhere).end, End::Accepted, "another room is not full");
+    let fence = class.request("GID_student@@@y", "message", r#"{"type":"fence","roomId":"1","ref":"f"}"#);
+    assert_eq!(class.judge(&fence).end, End::Accepted, "a late joiner gets its fence");
 }
 
 #[test]
@@ -170,29 +140,14 @@ fn a_backlog_is_judged_as_it_came_and_not_as_it_is_read() {
 fn a_notice_goes_to_all_in_the_lane_of_its_room() {
     let delivery = notice(&room("7"), "Lesson ends at <12>", START_MS).unwrap();
     assert_eq!(delivery.place.sub_topic(), "system");
-    assert_eq!(
-        (delivery.order_key.as_str(), delivery.sender.as_ref()),
-        ("7", None)
-    );
-    assert_eq!(
-        delivery.body,
-        &br#"{"roomId":"7","text":"Lesson ends at <12>","time":1700000000000}"#[..]
-    );
+    assert_eq!((delivery.order_key.as_str(), delivery.sender.as_ref()), ("7", None));
+    assert_eq!(delivery.body, &br#"{"roomId":"7","text":"Lesson ends at <12>","time":1700000000000}"#[..]);
 
     assert_eq!(notice(&room("7"), " \n", START_MS), Err(NoticeError::Empty));
     assert!(notice(&room("7"), &"x".repeat(4096), START_MS).is_ok());
-    assert_eq!(
-        notice(&room("7"), &"x".repeat(4097), START_MS),
-        Err(NoticeError::TooLong(4097))
-    );
+    assert_eq!(notice(&room("7"), &"x".repeat(4097), START_MS), Err(NoticeError::TooLong(4097)));
 
-    let audit = Audit::of_notice(
-        &room("7"),
-        &"x".repeat(4096),
-        Some(&client(TEACHER)),
-        "id-1",
-        START_MS,
-    );
+    let audit = Audit::of_notice(&room("7"), &"x".repeat(4096), Some(&client(TEACHER)), "id-1", START_MS);
     assert_eq!((audit.what, audit.detail.len()), (Did::Noticed, 1024));
 }
 
@@ -204,12 +159,7 @@ fn a_line_that_is_judged_again_after_a_crash_has_the_same_id() {
         let verdict = class.judge(&request);
         let deliveries = verdict.deliveries.iter();
         deliveries
-            .map(|delivery| {
-                (
-                    derived_id(&request.source_id, delivery.ordinal),
-                    delivery.body.clone(),
-                )
-            })
+            .map(|delivery| (derived_id(&request.source_id, delivery.ordinal), delivery.body.clone()))
             .collect()
     };
     let (before, after) = (ids(&mut Class::new()), ids(&mut Class::new()));
@@ -221,29 +171,14 @@ fn a_line_that_is_judged_again_after_a_crash_has_the_same_id() {
         .collect();
     assert_eq!(different.len(), 6);
     // The written form never changes. Computed with Python's hashlib.
-    assert_eq!(
-        derived_id("00000000000000aa-1", 0).to_string(),
-        "f7a0cda919ae6fcb-6db0555a5f5672a9"
-    );
-    assert_eq!(
-        derived_id("00000000000000aa-1", 1).to_string(),
-        "0d6e4760cc2e8cb3-362a54a56b2d8575"
-    );
+    assert_eq!(derived_id("00000000000000aa-1", 0).to_string(), "f7a0cda919ae6fcb-6db0555a5f5672a9");
+    assert_eq!(derived_id("00000000000000aa-1", 1).to_string(), "0d6e4760cc2e8cb3-362a54a56b2d8575");
 }
 
 #[test]
 fn reasons_have_the_names_that_pages_know() {
     let names: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-    let known = [
-        "malformed",
-        "room",
-        "peer",
-        "muted",
-        "rate",
-        "not_teacher",
-        "unverified",
-        "unknown",
-    ];
+    let known = ["malformed", "room", "peer", "muted", "rate", "not_teacher", "unverified", "unknown"];
     assert_eq!(names, known);
     for reason in Reason::ALL {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());

@@ -28,12 +28,7 @@ impl Status {
             What::Subscribed(_) | What::Unsubscribed(_) | What::Hello { .. } | What::Bye { .. } => None,
         };
         let notice = kind.map(|kind| notice_of(who, kind));
-        let event = Event {
-            client: client(who),
-            channel: format!("of {who}").into(),
-            at_ms: now_ms,
-            what,
-        };
+        let event = Event { client: client(who), channel: format!("of {who}").into(), at_ms: now_ms, what };
         let movement = self.presence.apply(&event, now_ms);
         let told = self.coalescer.offer(notice, &movement, &self.presence, now_ms);
         self.tell(told);
@@ -51,11 +46,7 @@ impl Status {
 
     fn joins(&mut self, who: &str, where_: &str, now_ms: u64) {
         self.event(who, What::Connected, now_ms);
-        self.event(
-            who,
-            What::Subscribed(vec![format!("room/message/{where_}")]),
-            now_ms,
-        );
+        self.event(who, What::Subscribed(vec![format!("room/message/{where_}")]), now_ms);
     }
 
     fn deliveries(&self) -> usize {
@@ -87,16 +78,9 @@ fn a_few_events_pass_as_they_are() {
     let joined = format!(
         r#"{{"eventType":"summary","time":{START_MS},"rooms":[{{"roomId":"7","online":1,"joined":["{LI}"],"left":[],"joinedCount":1,"leftCount":0}}]}}"#
     );
-    assert_eq!(
-        status.told[1].0.body,
-        joined.as_bytes(),
-        "a subscription has no notice of its own"
-    );
+    assert_eq!(status.told[1].0.body, joined.as_bytes(), "a subscription has no notice of its own");
     assert_eq!(status.told[2].0.body, notice_of(LI, "tcpclean"));
-    assert_eq!(
-        (&status.told[2].0.place, status.told[2].0.order_key.as_str()),
-        (&Place::Status, "status")
-    );
+    assert_eq!((&status.told[2].0.place, status.told[2].0.order_key.as_str()), (&Place::Status, "status"));
     assert!(!status.coalescer.is_waiting());
 }
 
@@ -123,16 +107,9 @@ fn a_thousand_joins_are_no_half_a_million_deliveries() {
             "{}",
             status.told.len()
         );
-        assert!(
-            status.deliveries() < 40_000,
-            "{span_ms} ms: {}",
-            status.deliveries()
-        );
-        let joined: u64 = status
-            .summaries()
-            .iter()
-            .map(|told| told["rooms"][0]["joinedCount"].as_u64().unwrap())
-            .sum();
+        assert!(status.deliveries() < 40_000, "{span_ms} ms: {}", status.deliveries());
+        let joined: u64 =
+            status.summaries().iter().map(|told| told["rooms"][0]["joinedCount"].as_u64().unwrap()).sum();
         assert_eq!(joined, 1_000);
         assert_eq!(status.summaries().last().unwrap()["rooms"][0]["online"], 1_000);
         assert!(!status.coalescer.is_waiting());
@@ -151,10 +128,7 @@ fn a_summary_names_twenty_and_counts_all() {
     let rooms = summary["rooms"].as_array().unwrap();
     assert_eq!((rooms.len(), &rooms[0]["online"]), (1, &Value::from(50)));
     assert_eq!(rooms[0]["left"].as_array().unwrap().len(), 20);
-    assert!(
-        rooms[0]["leftCount"].as_u64().unwrap() > 230,
-        "the first few passed as they were"
-    );
+    assert!(rooms[0]["leftCount"].as_u64().unwrap() > 230, "the first few passed as they were");
     assert_eq!(rooms[0]["joinedCount"], 0);
 }
 
@@ -173,12 +147,8 @@ fn who_came_and_left_in_between_is_not_mentioned() {
     status.tick(START_MS + 2_000);
 
     let last = status.summaries().pop().unwrap();
-    let rooms: Vec<_> = last["rooms"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|told| told["roomId"].as_str().unwrap())
-        .collect();
+    let rooms: Vec<_> =
+        last["rooms"].as_array().unwrap().iter().map(|told| told["roomId"].as_str().unwrap()).collect();
     assert_eq!(rooms, ["8", "10"]);
 }
 
@@ -194,10 +164,7 @@ fn no_single_event_overtakes_a_change_that_waits() {
     status.tick(START_MS + 1_000);
     assert_eq!(status.summaries().last().unwrap()["rooms"][0]["online"], 9);
     status.event(&pupil(8), What::Ended, START_MS + 1_100);
-    assert_eq!(
-        status.told.last().unwrap().0.body,
-        notice_of(&pupil(8), "tcpclean")
-    );
+    assert_eq!(status.told.last().unwrap().0.body, notice_of(&pupil(8), "tcpclean"));
 }
 
 #[test]
@@ -220,22 +187,12 @@ fn one_summary_is_small_and_the_rest_is_told_by_the_next() {
     (1..=3).for_each(|second| status.tick(START_MS + second * 1_000));
 
     // Then: each message stays below the limit, and no room is left out.
-    assert!(
-        status
-            .told
-            .iter()
-            .all(|(delivery, _)| delivery.body.len() < MAX_BODY_BYTES)
-    );
-    let rooms: Vec<_> = status
-        .summaries()
-        .iter()
-        .map(|told| told["rooms"].as_array().unwrap().len())
-        .collect();
+    assert!(status.told.iter().all(|(delivery, _)| delivery.body.len() < MAX_BODY_BYTES));
+    let rooms: Vec<_> =
+        status.summaries().iter().map(|told| told["rooms"].as_array().unwrap().len()).collect();
     assert!(rooms.iter().all(|rooms| *rooms <= MAX_SUMMARY_ROOMS));
     let summaries = status.summaries();
-    let told = summaries
-        .iter()
-        .flat_map(|told| told["rooms"].as_array().unwrap());
+    let told = summaries.iter().flat_map(|told| told["rooms"].as_array().unwrap());
     let joined: u64 = told.map(|told| told["joinedCount"].as_u64().unwrap()).sum();
     assert_eq!(joined, 2_500);
     assert!(!status.coalescer.is_waiting());

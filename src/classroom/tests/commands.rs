@@ -14,12 +14,7 @@ fn a_muted_student_is_not_heard_and_is_told_until_when() {
 
     let change = verdict.change.clone().unwrap();
     assert_eq!((change.client, change.room), (client(HAN), Some(room("1"))));
-    assert_eq!(
-        change.act,
-        Act::Mute {
-            until_ms: Some(until_ms)
-        }
-    );
+    assert_eq!(change.act, Act::Mute { until_ms: Some(until_ms) });
     assert_eq!((change.by, change.at_ms), (client(TEACHER), class.now_ms));
     assert_eq!(only(&verdict).place, Place::P2p(client(HAN)));
     assert_eq!(only(&verdict).order_key, "1", "it stays in the room's lane");
@@ -37,11 +32,7 @@ fn a_muted_student_is_not_heard_and_is_told_until_when() {
     assert_eq!(class.says(LI, "1").end, End::Accepted, "another student");
 
     class.now_ms = until_ms - 1_001;
-    assert_eq!(
-        class.says(HAN, "1").end,
-        End::Refused(Reason::Muted),
-        "the last millisecond"
-    );
+    assert_eq!(class.says(HAN, "1").end, End::Refused(Reason::Muted), "the last millisecond");
     class.now_ms = until_ms - 1_000;
     assert_eq!(class.says(HAN, "1").end, End::Accepted, "the end");
 }
@@ -50,11 +41,7 @@ fn a_muted_student_is_not_heard_and_is_told_until_when() {
 fn the_vendors_page_mutes_in_all_rooms_until_lifted() {
     let mut class = Class::new();
     let verdict = class.commands(TEACHER, MUTE_HAN);
-    assert_eq!(
-        only(&verdict).body,
-        &br#"{"type":"shutUp"}"#[..],
-        "exactly what its pages read"
-    );
+    assert_eq!(only(&verdict).body, &br#"{"type":"shutUp"}"#[..], "exactly what its pages read");
     assert_eq!(only(&verdict).order_key, "p2p/GID_student@@@002");
 
     class.now_ms += 365 * 24 * 3_600_000;
@@ -82,23 +69,14 @@ fn a_mute_is_judged_at_the_time_of_arrival() {
         (line.arrived_ms, line.now_ms) = (arrived_ms, START_MS + 3_600_000);
         class.judge(&line).end == End::Accepted
     };
-    assert!(
-        heard(&mut class, START_MS - 1),
-        "it was sent before, and only read after"
-    );
+    assert!(heard(&mut class, START_MS - 1), "it was sent before, and only read after");
     assert!(!heard(&mut class, START_MS), "the same millisecond is muted");
 
     class.now_ms = START_MS + 10_000;
-    let lift = class.request(
-        TEACHER,
-        "command",
-        r#"{"type":"unShutUp","peer":"GID_student@@@002","roomId":"1"}"#,
-    );
+    let lift =
+        class.request(TEACHER, "command", r#"{"type":"unShutUp","peer":"GID_student@@@002","roomId":"1"}"#);
     class.judge(&lift);
-    assert!(
-        !heard(&mut class, START_MS + 9_999),
-        "it was sent while muted, and only read after the lift"
-    );
+    assert!(!heard(&mut class, START_MS + 9_999), "it was sent while muted, and only read after the lift");
     assert!(heard(&mut class, START_MS + 10_000));
 }
 
@@ -107,17 +85,11 @@ fn only_a_teacher_mutes_and_nobody_mutes_a_teacher() {
     let mut class = Class::new();
     for command in [MUTE_HAN, UNMUTE_HAN] {
         let verdict = class.commands(LI, command);
-        assert_eq!(
-            (verdict.end, verdict.change.is_none()),
-            (End::Refused(Reason::NotTeacher), true)
-        );
+        assert_eq!((verdict.end, verdict.change.is_none()), (End::Refused(Reason::NotTeacher), true));
         assert_eq!(answer(&verdict, LI)["reason"], "not_teacher");
     }
     let verdict = class.commands(TEACHER, r#"{"type":"shutUp","peer":"GID_teacher@@@002"}"#);
-    assert_eq!(
-        (verdict.end, verdict.change.is_none()),
-        (End::Refused(Reason::Peer), true)
-    );
+    assert_eq!((verdict.end, verdict.change.is_none()), (End::Refused(Reason::Peer), true));
 
     // A teacher by token, whose id does not show it, can be named, and is heard all the same.
     class.commands(TEACHER, MUTE_HAN);
@@ -135,16 +107,7 @@ fn the_length_of_a_mute_is_bounded() {
     };
     assert_eq!(end("1"), End::Accepted);
     assert_eq!(end("2592000"), End::Accepted);
-    for wrong in [
-        "0",
-        "-1",
-        "1.5",
-        "2592001",
-        "18446744073709551615",
-        "1e400",
-        "\"60\"",
-        "null",
-    ] {
+    for wrong in ["0", "-1", "1.5", "2592001", "18446744073709551615", "1e400", "\"60\"", "null"] {
         assert_eq!(end(wrong), End::Refused(Reason::Malformed), "{wrong}");
     }
 }
@@ -156,18 +119,9 @@ fn a_full_list_of_mutes_refuses_and_lets_no_mute_go() {
         let body = format!(r#"{{"type":"shutUp","peer":"GID_student@@@002","roomId":{room}}}"#);
         assert_eq!(class.hears(TEACHER, "command", body).end, End::Accepted);
     }
-    let one_more = class.commands(
-        TEACHER,
-        r#"{"type":"shutUp","peer":"GID_student@@@002","roomId":128}"#,
-    );
-    assert_eq!(
-        (one_more.end, one_more.change.is_none()),
-        (End::Refused(Reason::Rate), true)
-    );
-    let again = class.commands(
-        TEACHER,
-        r#"{"type":"shutUp","peer":"GID_student@@@002","roomId":127}"#,
-    );
+    let one_more = class.commands(TEACHER, r#"{"type":"shutUp","peer":"GID_student@@@002","roomId":128}"#);
+    assert_eq!((one_more.end, one_more.change.is_none()), (End::Refused(Reason::Rate), true));
+    let again = class.commands(TEACHER, r#"{"type":"shutUp","peer":"GID_student@@@002","roomId":127}"#);
     assert_eq!(again.end, End::Accepted, "a mute that stands can be made longer");
     assert_eq!(class.says(HAN, "0").end, End::Refused(Reason::Muted));
     assert_eq!(class.commands(TEACHER, UNMUTE_HAN).end, End::Accepted);
@@ -177,31 +131,17 @@ fn a_full_list_of_mutes_refuses_and_lets_no_mute_go() {
 #[test]
 fn hello_and_bye_are_words_about_presence() {
     let mut class = Class::new();
-    let hello = class.commands(
-        LI,
-        r#"{"type":"hello","roomId":"7","name":" \u001b[31mLi\n","channel":"c1"}"#,
-    );
-    assert_eq!(
-        (hello.end, hello.deliveries.len(), hello.audit.is_none()),
-        (End::Accepted, 0, true)
-    );
+    let hello =
+        class.commands(LI, r#"{"type":"hello","roomId":"7","name":" \u001b[31mLi\n","channel":"c1"}"#);
+    assert_eq!((hello.end, hello.deliveries.len(), hello.audit.is_none()), (End::Accepted, 0, true));
     let event = hello.presence.unwrap();
-    assert_eq!(
-        (&event.client, event.channel.as_ref(), event.at_ms),
-        (&client(LI), "c1", class.now_ms)
-    );
-    let what = What::Hello {
-        room: room("7"),
-        name: Some("[31mLi".to_owned()),
-    };
+    assert_eq!((&event.client, event.channel.as_ref(), event.at_ms), (&client(LI), "c1", class.now_ms));
+    let what = What::Hello { room: room("7"), name: Some("[31mLi".to_owned()) };
     assert_eq!(event.what, what);
 
     let bye = class.commands(LI, r#"{"type":"bye","roomId":7,"channel":"c1"}"#);
     assert_eq!(bye.presence.unwrap().what, What::Bye { room: room("7") });
 
     let without_channel = class.commands(LI, r#"{"type":"hello","roomId":"7"}"#);
-    assert_eq!(
-        (without_channel.end, without_channel.presence),
-        (End::Refused(Reason::Malformed), None)
-    );
+    assert_eq!((without_channel.end, without_channel.presence), (End::Refused(Reason::Malformed), None));
 }

@@ -6,17 +6,7 @@ use super::*;
 #[test]
 fn a_client_whose_id_is_no_single_name_is_nobody() {
     let mut class = Class::new();
-    for id in [
-        "#",
-        "+",
-        "a/b",
-        "GID@@@#",
-        "",
-        "a\u{0}",
-        "a\nb",
-        "a\u{fffe}",
-        &"x".repeat(65),
-    ] {
+    for id in ["#", "+", "a/b", "GID@@@#", "", "a\u{0}", "a\nb", "a\u{fffe}", &"x".repeat(65)] {
         let mut request = class.request(id, "message", r#"{"roomId":"1","msg":"hi"}"#);
         request.role = Role::Teacher;
         let verdict = class.judge(&request);
@@ -32,20 +22,14 @@ fn a_sender_that_nobody_vouches_for_is_refused_whatever_it_says_of_itself() {
     for (sub_topic, body) in [
         ("message", chat(TEACHER, "1")),
         ("command", format!(r#"{{"type":"shutUp","peer":"{HAN}"}}"#)),
-        (
-            "command",
-            r#"{"type":"hello","roomId":"1","channel":"c"}"#.to_owned(),
-        ),
+        ("command", r#"{"type":"hello","roomId":"1","channel":"c"}"#.to_owned()),
         ("nonsense", "\u{0}".to_owned()),
     ] {
         let mut request = class.request(TEACHER, sub_topic, body);
         request.sender = None;
         let verdict = class.judge(&request);
         assert_eq!(verdict.end, End::Refused(Reason::Unverified));
-        assert_eq!(
-            (verdict.deliveries.len(), verdict.change, verdict.presence),
-            (0, None, None)
-        );
+        assert_eq!((verdict.deliveries.len(), verdict.change, verdict.presence), (0, None, None));
     }
 }
 
@@ -55,23 +39,11 @@ fn an_answer_goes_to_the_verified_sender_only() {
     let mut class = Class::new();
     for (sub_topic, body) in [
         ("message", r##"{"peer":"#","roomId":"1","msg":"hi"}"##),
-        (
-            "message",
-            r#"{"peer":"GID_teacher@@@001","roomId":"1","msg":"hi","responseTopic":"room/system"}"#,
-        ),
-        (
-            "message",
-            r#"{"type":"fence","peer":"GID_student@@@002","roomId":"1","ref":"f"}"#,
-        ),
-        (
-            "message",
-            r#"{"type":"refused","peer":"GID_student@@@001","roomId":"1","msg":"x"}"#,
-        ),
+        ("message", r#"{"peer":"GID_teacher@@@001","roomId":"1","msg":"hi","responseTopic":"room/system"}"#),
+        ("message", r#"{"type":"fence","peer":"GID_student@@@002","roomId":"1","ref":"f"}"#),
+        ("message", r#"{"type":"refused","peer":"GID_student@@@001","roomId":"1","msg":"x"}"#),
         ("command", r#"{"type":"shutUp","peer":"GID_student@@@002"}"#),
-        (
-            "command",
-            r#"{"type":"hello","peer":"GID_student@@@002","roomId":"1","channel":"c"}"#,
-        ),
+        ("command", r#"{"type":"hello","peer":"GID_student@@@002","roomId":"1","channel":"c"}"#),
         ("../system", r#"{"roomId":"1","msg":"hi"}"#),
         ("message", "not json"),
     ] {
@@ -90,20 +62,9 @@ fn an_answer_goes_to_the_verified_sender_only() {
 fn a_room_that_is_no_name_is_refused() {
     let mut class = Class::new();
     let long = "r".repeat(65);
-    for written in [
-        "*",
-        "a||b",
-        "../x",
-        "#",
-        "+",
-        "a/b",
-        "a b",
-        "",
-        "1\\u0000",
-        "\\u6559",
-        "%2a",
-        long.as_str(),
-    ] {
+    for written in
+        ["*", "a||b", "../x", "#", "+", "a/b", "a b", "", "1\\u0000", "\\u6559", "%2a", long.as_str()]
+    {
         let verdict = class.hears(LI, "message", format!(r#"{{"roomId":"{written}","msg":"hi"}}"#));
         assert_eq!(verdict.end, End::Refused(Reason::Room), "{written}");
         let told = answer(&verdict, LI);
@@ -123,23 +84,12 @@ fn a_mute_of_what_is_no_client_is_refused() {
     for written in ["#", "+", "a/b", "", "a\\u0000", "a\\uffff", long.as_str()] {
         let body = format!(r#"{{"type":"shutUp","peer":"{written}"}}"#);
         let verdict = class.hears(TEACHER, "command", body);
-        assert_eq!(
-            (verdict.end, verdict.change.clone()),
-            (End::Refused(Reason::Peer), None),
-            "{written}"
-        );
+        assert_eq!((verdict.end, verdict.change.clone()), (End::Refused(Reason::Peer), None), "{written}");
         assert_eq!(answer(&verdict, TEACHER)["reason"], "peer");
     }
-    for body in [
-        r#"{"type":"shutUp"}"#,
-        r#"{"type":"shutUp","peer":7}"#,
-        r#"{"type":"shutUp","peer":null}"#,
-    ] {
-        assert_eq!(
-            class.commands(TEACHER, body).end,
-            End::Refused(Reason::Malformed),
-            "{body}"
-        );
+    for body in [r#"{"type":"shutUp"}"#, r#"{"type":"shutUp","peer":7}"#, r#"{"type":"shutUp","peer":null}"#]
+    {
+        assert_eq!(class.commands(TEACHER, body).end, End::Refused(Reason::Malformed), "{body}");
     }
 }
 
@@ -160,11 +110,7 @@ fn a_forged_type_is_refused_where_it_does_not_belong() {
     ] {
         let body = format!(r#"{{"type":{kind},"peer":"{TEACHER}","roomId":"1","msg":"x","ref":"f"}}"#);
         let verdict = class.hears(TEACHER, sub_topic, body);
-        assert_eq!(
-            (verdict.end, verdict.change),
-            (End::Refused(reason), None),
-            "{sub_topic} {kind}"
-        );
+        assert_eq!((verdict.end, verdict.change), (End::Refused(reason), None), "{sub_topic} {kind}");
     }
 }
 
@@ -179,11 +125,7 @@ fn a_field_that_stands_there_twice_is_refused() {
         r#"{"roomId":"1","msg":"x","msg":"y"}"#,
         r#"{"roomId":"1","msg":"x"}{"roomId":"2"}"#,
     ] {
-        assert_eq!(
-            class.hears(LI, "message", body).end,
-            End::Refused(Reason::Malformed),
-            "{body}"
-        );
+        assert_eq!(class.hears(LI, "message", body).end, End::Refused(Reason::Malformed), "{body}");
     }
     let unknown_twice = r#"{"roomId":"1","msg":"x","mine":1,"mine":2}"#;
     assert_eq!(class.hears(LI, "message", unknown_twice).end, End::Accepted);
@@ -196,10 +138,7 @@ fn script_passes_as_the_text_that_it_is() {
     let body = r#"{"roomId":"1","peer":"GID_student@@@001","name":"<img src=x onerror=alert(1)>","msg":"<script>\u202e\u001b[2J</script>"}"#;
     let verdict = class.hears(LI, "message", body);
     assert_eq!(only(&verdict).body, body.as_bytes());
-    assert_eq!(
-        only(&verdict).name.as_deref(),
-        Some("<img src=x onerror=alert(1)>")
-    );
+    assert_eq!(only(&verdict).name.as_deref(), Some("<img src=x onerror=alert(1)>"));
 }
 
 #[test]
@@ -207,38 +146,17 @@ fn a_message_that_is_too_large_too_deep_or_no_text_is_refused() {
     let mut class = Class::new();
     let filled = |bytes: usize| {
         let frame = r#"{"peer":"GID_student@@@001","roomId":"1","msg":""}"#;
-        frame.replace(
-            r#""msg":"""#,
-            &format!(r#""msg":"{}""#, "x".repeat(bytes - frame.len())),
-        )
+        frame.replace(r#""msg":"""#, &format!(r#""msg":"{}""#, "x".repeat(bytes - frame.len())))
     };
-    assert_eq!(
-        class.hears(LI, "message", filled(MAX_BODY_BYTES)).end,
-        End::Accepted
-    );
+    assert_eq!(class.hears(LI, "message", filled(MAX_BODY_BYTES)).end, End::Accepted);
     let too_large = class.hears(LI, "message", filled(MAX_BODY_BYTES + 1));
     assert_eq!(too_large.end, End::Refused(Reason::Malformed));
-    assert_eq!(
-        too_large.audit.unwrap().detail.len(),
-        1024,
-        "the archive keeps the beginning"
-    );
+    assert_eq!(too_large.audit.unwrap().detail.len(), 1024, "the archive keeps the beginning");
     let padded = filled(MAX_BODY_BYTES + 1).replace(r#""msg""#, r#""type":"hello","channel":"c","msg""#);
-    assert_eq!(
-        class.hears(LI, "command", padded).end,
-        End::Refused(Reason::Malformed)
-    );
+    assert_eq!(class.hears(LI, "command", padded).end, End::Refused(Reason::Malformed));
 
-    let deep = format!(
-        r#"{{"roomId":"1","msg":"x","x":{}{}}}"#,
-        "[".repeat(30_000),
-        "]".repeat(30_000)
-    );
-    for body in [
-        deep.into_bytes(),
-        b"{\"roomId\":\"1\",\"msg\":\"\xff\"}".to_vec(),
-        vec![0xff; 2_000],
-    ] {
+    let deep = format!(r#"{{"roomId":"1","msg":"x","x":{}{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
+    for body in [deep.into_bytes(), b"{\"roomId\":\"1\",\"msg\":\"\xff\"}".to_vec(), vec![0xff; 2_000]] {
         let verdict = class.hears(LI, "message", body);
         assert_eq!(verdict.end, End::Refused(Reason::Malformed));
         assert!(verdict.audit.unwrap().detail.len() <= 1024);
@@ -255,10 +173,7 @@ fn a_line_that_its_peer_makes_too_large_is_refused() {
         class.hears(LI, "message", body).end
     };
     assert_eq!(end(MAX_BODY_BYTES - room_for_peer), End::Accepted);
-    assert_eq!(
-        end(MAX_BODY_BYTES - room_for_peer + 1),
-        End::Refused(Reason::Malformed)
-    );
+    assert_eq!(end(MAX_BODY_BYTES - room_for_peer + 1), End::Refused(Reason::Malformed));
 }
 
 #[test]
@@ -281,23 +196,14 @@ fn ten_thousand_rooms_by_one_client_are_ten_lines_and_one_answer() {
 #[test]
 fn what_the_bridge_wrote_is_ignored() {
     let mut class = Class::new();
-    for sub_topic in [
-        "message/123456",
-        "/message/123456",
-        "p2p/GID_student@@@001",
-        "status",
-        "system",
-        "/status/",
-    ] {
+    for sub_topic in
+        ["message/123456", "/message/123456", "p2p/GID_student@@@001", "status", "system", "/status/"]
+    {
         let verdict = class.hears(LI, sub_topic, chat(LI, "123456"));
         assert_eq!(verdict.end, End::Ignored, "{sub_topic}");
         assert_eq!((verdict.deliveries.len(), verdict.audit), (0, None));
     }
     for sub_topic in ["message", "/message", "message/"] {
-        assert_eq!(
-            class.hears(LI, sub_topic, chat(LI, "1")).end,
-            End::Accepted,
-            "{sub_topic}"
-        );
+        assert_eq!(class.hears(LI, sub_topic, chat(LI, "1")).end, End::Accepted, "{sub_topic}");
     }
 }

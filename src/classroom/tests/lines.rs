@@ -21,10 +21,7 @@ fn nearly_right() -> impl Strategy<Value = String> {
         any::<String>().prop_map(|text| Value::from(text).to_string()),
     ];
     prop::collection::vec((name, value), 0..6).prop_map(|fields| {
-        let fields: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| format!("\"{name}\":{value}"))
-            .collect();
+        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
         format!("{{{}}}", fields.join(","))
     })
 }
@@ -55,10 +52,7 @@ fn promises(request: &Request, verdict: &Verdict) {
             }
             Place::Room(room) => {
                 assert_eq!(delivery.order_key, room.as_str());
-                assert_eq!(
-                    delivery.sender.as_ref().map(ClientId::as_str),
-                    request.sender.as_deref()
-                );
+                assert_eq!(delivery.sender.as_ref().map(ClientId::as_str), request.sender.as_deref());
                 assert_eq!(json_of(delivery)["peer"].as_str(), request.sender.as_deref());
                 let tail =
                     &request.payload[request.payload.iter().position(|byte| *byte == b'{').unwrap() + 1..];

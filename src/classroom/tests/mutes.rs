@@ -37,21 +37,10 @@ fn is_muted(mutes: &Mutes, where_: &str, at_ms: u64) -> bool {
 
 #[test]
 fn a_lift_for_all_rooms_lifts_all_and_a_lift_in_one_room_leaves_the_mute_for_all() {
-    let mutes = of([
-        mute(1, Some("1"), None, 10),
-        mute(2, None, None, 20),
-        lift(3, Some("1"), 30),
-    ]);
-    assert!(
-        is_muted(&mutes, "1", 30) && is_muted(&mutes, "2", 30),
-        "the one for all rooms stands"
-    );
+    let mutes = of([mute(1, Some("1"), None, 10), mute(2, None, None, 20), lift(3, Some("1"), 30)]);
+    assert!(is_muted(&mutes, "1", 30) && is_muted(&mutes, "2", 30), "the one for all rooms stands");
 
-    let mutes = of([
-        mute(1, Some("1"), None, 10),
-        lift(2, None, 20),
-        mute(3, Some("2"), None, 30),
-    ]);
+    let mutes = of([mute(1, Some("1"), None, 10), lift(2, None, 20), mute(3, Some("2"), None, 30)]);
     assert!(is_muted(&mutes, "1", 19) && !is_muted(&mutes, "1", 20));
     assert!(!is_muted(&mutes, "1", 30) && is_muted(&mutes, "2", 30));
 }
@@ -65,15 +54,7 @@ fn the_list_of_a_room_names_each_mute_with_its_end() {
     ]);
     let listed = |where_: &str, at_ms| -> Vec<_> {
         let mutes = mutes.list(&room(where_), at_ms).into_iter();
-        mutes
-            .map(|mute| {
-                (
-                    mute.client.as_str().to_owned(),
-                    mute.room.is_some(),
-                    mute.until_ms(),
-                )
-            })
-            .collect()
+        mutes.map(|mute| (mute.client.as_str().to_owned(), mute.room.is_some(), mute.until_ms())).collect()
     };
     let han = |in_room, until_ms| (HAN.to_owned(), in_room, Some(until_ms));
     assert_eq!(listed("1", 99), [han(true, 100), han(false, 200)]);
@@ -82,11 +63,7 @@ fn the_list_of_a_room_names_each_mute_with_its_end() {
     assert_eq!(listed("3", 200), []);
 
     let longest = mutes.in_force(&client(HAN), &room("1"), 50).unwrap();
-    assert_eq!(
-        longest.until_ms(),
-        Some(200),
-        "the answer names the end that counts"
-    );
+    assert_eq!(longest.until_ms(), Some(200), "the answer names the end that counts");
     let mutes = of([mute(1, Some("1"), None, 10), mute(2, None, Some(200), 20)]);
     let longest = mutes.in_force(&client(HAN), &room("1"), 50).unwrap();
     assert_eq!(longest.until_ms(), None, "until lifted is longer than any end");
@@ -94,11 +71,7 @@ fn the_list_of_a_room_names_each_mute_with_its_end() {
 
 #[test]
 fn a_change_that_comes_again_changes_nothing() {
-    let story = [
-        mute(1, None, None, 10),
-        lift(2, None, 20),
-        mute(3, None, Some(50), 30),
-    ];
+    let story = [mute(1, None, None, 10), lift(2, None, 20), mute(3, None, Some(50), 30)];
     let once = of(story.clone());
     // Redelivered after a crash: all of it, also out of the middle.
     let again = of(story.iter().chain(&story).chain(&story[..1]).cloned());
@@ -124,10 +97,7 @@ fn what_has_ended_is_forgotten_a_day_later_and_what_stands_is_not() {
         lift(4, Some("3"), START_MS + 10),
     ]);
     mutes.forget(START_MS + DAY_MS);
-    assert!(
-        is_muted(&mutes, "1", START_MS + 59_999),
-        "a line that is read late is judged all the same"
-    );
+    assert!(is_muted(&mutes, "1", START_MS + 59_999), "a line that is read late is judged all the same");
     assert!(is_muted(&mutes, "3", START_MS + 9));
 
     mutes.forget(START_MS + DAY_MS + 60_000);
@@ -146,11 +116,7 @@ fn a_teacher_who_mutes_and_lifts_without_end_costs_bounded_memory() {
         mutes.apply(mute(2 * number + 2, Some("1"), None, at_ms));
         mutes.apply(lift(2 * number + 3, Some("1"), at_ms + 5));
     }
-    assert!(
-        mutes.to_snapshot().len() < 256 * 250,
-        "{}",
-        mutes.to_snapshot().len()
-    );
+    assert!(mutes.to_snapshot().len() < 256 * 250, "{}", mutes.to_snapshot().len());
     let last_ms = START_MS + 99_990;
     assert!(is_muted(&mutes, "1", last_ms) && !is_muted(&mutes, "1", last_ms + 5));
     assert!(is_muted(&mutes, "9", last_ms), "what stands did not give way");
@@ -169,22 +135,11 @@ fn a_full_list_takes_lifts_and_no_new_mutes() {
     let lift = change(60_000, "GID_x@@@7", None, Act::Unmute, START_MS + 1);
     assert!(mutes.can_take(&lift));
     mutes.apply(lift);
-    assert!(
-        mutes
-            .in_force(&client("GID_x@@@7"), &room("1"), START_MS + 1)
-            .is_none()
-    );
-    assert!(
-        mutes
-            .in_force(&client("GID_x@@@8"), &room("1"), START_MS + 1)
-            .is_some()
-    );
+    assert!(mutes.in_force(&client("GID_x@@@7"), &room("1"), START_MS + 1).is_none());
+    assert!(mutes.in_force(&client("GID_x@@@8"), &room("1"), START_MS + 1).is_some());
 
     mutes.forget(START_MS + 2 * DAY_MS);
-    assert!(
-        mutes.can_take(&of_number(50_001, Act::Mute { until_ms: None })),
-        "a place became free"
-    );
+    assert!(mutes.can_take(&of_number(50_001, Act::Mute { until_ms: None })), "a place became free");
 }
 
 #[test]
@@ -194,10 +149,7 @@ fn a_snapshot_that_is_none_says_so() {
     assert!(error(r#"{"version":1,"changes":[{}]}"#).contains("not what this program wrote"));
     assert!(error(r#"{"version":2,"changes":"other"}"#).contains("version 2"));
     let snapshot = of([mute(1, Some("1"), None, 10)]).to_snapshot();
-    assert!(
-        error(&snapshot.replace(HAN, "#")).contains("client id"),
-        "no wildcard by way of the file"
-    );
+    assert!(error(&snapshot.replace(HAN, "#")).contains("client id"), "no wildcard by way of the file");
 }
 
 #[test]
@@ -224,9 +176,7 @@ fn story() -> impl Strategy<Value = Vec<Change>> {
                 let act = match length_ms {
                     None => Act::Unmute,
                     Some(u64::MAX) => Act::Mute { until_ms: None },
-                    Some(length_ms) => Act::Mute {
-                        until_ms: Some(now_ms + length_ms),
-                    },
+                    Some(length_ms) => Act::Mute { until_ms: Some(now_ms + length_ms) },
                 };
                 change(number as u64, HAN, place, act, now_ms)
             })

@@ -11,19 +11,11 @@ fn with_events() -> Presence {
 }
 
 fn without_events() -> Presence {
-    presence(PresenceSettings {
-        broker_events: false,
-        ..PresenceSettings::default()
-    })
+    presence(PresenceSettings { broker_events: false, ..PresenceSettings::default() })
 }
 
 fn event(who: &str, channel: &str, at_ms: u64, what: What) -> Event {
-    Event {
-        client: client(who),
-        channel: channel.into(),
-        at_ms,
-        what,
-    }
+    Event { client: client(who), channel: channel.into(), at_ms, what }
 }
 
 fn subscribed(filters: &[&str]) -> What {
@@ -31,10 +23,7 @@ fn subscribed(filters: &[&str]) -> What {
 }
 
 fn hello(where_: &str, name: &str) -> What {
-    What::Hello {
-        room: room(where_),
-        name: display_name(name),
-    }
+    What::Hello { room: room(where_), name: display_name(name) }
 }
 
 fn bye(where_: &str) -> What {
@@ -53,16 +42,11 @@ fn a_member_is_online_and_has_subscribed_the_room() {
     assert_eq!((connected.online, connected.joined.len()), (Some(true), 0));
     assert_eq!(ids(&presence, "7"), [""; 0], "online, but in no room");
 
-    let joined = presence.apply(
-        &event(LI, "c1", 110, subscribed(&["room/message/7", "room/status"])),
-        START_MS,
-    );
+    let joined =
+        presence.apply(&event(LI, "c1", 110, subscribed(&["room/message/7", "room/status"])), START_MS);
     assert_eq!((joined.online, joined.joined), (None, vec![room("7")]));
     let members = presence.members(&room("7"));
-    assert_eq!(
-        (members[0].client.as_str(), members[0].since_ms, members.len()),
-        (LI, 110, 1)
-    );
+    assert_eq!((members[0].client.as_str(), members[0].since_ms, members.len()), (LI, 110, 1));
 
     let unsubscribed = What::Unsubscribed(vec!["room/message/7".to_owned()]);
     let left = presence.apply(&event(LI, "c1", 120, unsubscribed), START_MS);
@@ -105,11 +89,7 @@ fn an_end_cancels_only_the_connect_of_its_own_channel() {
     presence.apply(&event(LI, "new", 200, What::Connected), START_MS);
     presence.apply(&event(LI, "new", 200, subscribed(&["room/message/7"])), START_MS);
     let movement = presence.apply(&event(LI, "old", 201, What::Ended), START_MS);
-    assert_eq!(
-        (movement.online, movement.left.len()),
-        (None, 0),
-        "nobody is told that it left"
-    );
+    assert_eq!((movement.online, movement.left.len()), (None, 0), "nobody is told that it left");
     assert_eq!(ids(&presence, "7"), [LI]);
     presence.apply(&event(LI, "new", 300, What::Ended), START_MS);
     assert!(!presence.is_online(&client(LI)));
@@ -162,11 +142,7 @@ fn without_broker_events_hello_and_bye_are_enough() {
 
     // The last will was sent, and the hello is delivered again after it.
     presence.apply(&event(LI, "n1", 130, bye("8")), START_MS);
-    assert!(
-        presence
-            .apply(&event(LI, "n1", 110, hello("8", "Li")), START_MS)
-            .stale
-    );
+    assert!(presence.apply(&event(LI, "n1", 110, hello("8", "Li")), START_MS).stale);
     assert!(!presence.is_online(&client(LI)));
 
     // Another visit has another nonce.
@@ -193,10 +169,7 @@ fn the_name_said_last_is_shown() {
     presence.apply(&event(LI, "n0", 100, hello("7", "old")), START_MS);
     assert_eq!(presence.members(&room("7"))[0].name.as_deref(), Some("<b>Li</b>"));
     presence.apply(&event(LI, "n2", 300, hello("8", &"x".repeat(100))), START_MS);
-    assert_eq!(
-        presence.members(&room("7"))[0].name.as_deref(),
-        Some("x".repeat(64).as_str())
-    );
+    assert_eq!(presence.members(&room("7"))[0].name.as_deref(), Some("x".repeat(64).as_str()));
     presence.apply(&event(LI, "n2", 400, bye("8")), START_MS);
     assert_eq!(presence.members(&room("7"))[0].name.as_deref(), Some("<b>Li</b>"));
 }
@@ -205,26 +178,16 @@ fn the_name_said_last_is_shown() {
 fn ten_thousand_rooms_of_one_client_are_sixty_four() {
     let mut presence = without_events();
     for number in 0..10_000_u64 {
-        presence.apply(
-            &event(LI, "n1", number, hello(&number.to_string(), "Li")),
-            START_MS,
-        );
+        presence.apply(&event(LI, "n1", number, hello(&number.to_string(), "Li")), START_MS);
     }
     let rooms = (0..10_000).filter(|number| presence.count(&room(&number.to_string())) > 0);
-    assert_eq!(
-        rooms.collect::<Vec<_>>(),
-        (9_936..10_000).collect::<Vec<_>>(),
-        "the oldest give way"
-    );
+    assert_eq!(rooms.collect::<Vec<_>>(), (9_936..10_000).collect::<Vec<_>>(), "the oldest give way");
 }
 
 #[test]
 fn beyond_the_bounds_nobody_is_listed_and_it_is_counted() {
-    let mut presence = presence(PresenceSettings {
-        max_clients: 2,
-        max_rooms: 1,
-        ..PresenceSettings::default()
-    });
+    let mut presence =
+        presence(PresenceSettings { max_clients: 2, max_rooms: 1, ..PresenceSettings::default() });
     for (who, channel) in [(LI, "c1"), (HAN, "c2"), (TEACHER, "c3")] {
         presence.apply(&event(who, channel, 100, What::Connected), START_MS);
     }
@@ -232,38 +195,20 @@ fn beyond_the_bounds_nobody_is_listed_and_it_is_counted() {
 
     presence.apply(&event(LI, "c1", 101, subscribed(&["room/message/1"])), START_MS);
     let unlisted = presence.apply(&event(HAN, "c2", 101, subscribed(&["room/message/2"])), START_MS);
-    assert_eq!(
-        (
-            unlisted.joined.len(),
-            presence.count(&room("2")),
-            presence.overflowed()
-        ),
-        (0, 0, 2)
-    );
+    assert_eq!((unlisted.joined.len(), presence.count(&room("2")), presence.overflowed()), (0, 0, 2));
 
     // Places become free, and are taken.
     presence.apply(&event(LI, "c1", 102, What::Ended), START_MS);
     let listed = presence.apply(&event(HAN, "c2", 103, subscribed(&["room/message/2"])), START_MS);
     assert_eq!(listed.joined, [room("2")]);
-    assert_eq!(
-        presence
-            .apply(&event(TEACHER, "c3", 104, What::Connected), START_MS)
-            .online,
-        Some(true)
-    );
+    assert_eq!(presence.apply(&event(TEACHER, "c3", 104, What::Connected), START_MS).online, Some(true));
 }
 
 #[test]
 fn many_connections_of_one_client_and_many_tombstones_are_bounded() {
-    let mut presence = presence(PresenceSettings {
-        max_tombstones: 10,
-        ..PresenceSettings::default()
-    });
+    let mut presence = presence(PresenceSettings { max_tombstones: 10, ..PresenceSettings::default() });
     for number in 0..1_000 {
-        presence.apply(
-            &event(LI, &format!("c{number}"), number, What::Connected),
-            START_MS,
-        );
+        presence.apply(&event(LI, &format!("c{number}"), number, What::Connected), START_MS);
     }
     assert_eq!(presence.online(), 1);
     for number in 984..1_000 {
@@ -271,25 +216,16 @@ fn many_connections_of_one_client_and_many_tombstones_are_bounded() {
         presence.apply(&event(LI, &format!("c{number}"), 2_000, What::Ended), START_MS);
     }
     assert!(!presence.is_online(&client(LI)));
+    assert!(presence.apply(&event(LI, "c999", 999, What::Connected), START_MS).stale);
     assert!(
-        presence
-            .apply(&event(LI, "c999", 999, What::Connected), START_MS)
-            .stale
-    );
-    assert!(
-        !presence
-            .apply(&event(LI, "c984", 984, What::Connected), START_MS)
-            .stale,
+        !presence.apply(&event(LI, "c984", 984, What::Connected), START_MS).stale,
         "the oldest tombstone gave way"
     );
 }
 
 #[test]
 fn a_client_that_is_not_connected_is_forgotten() {
-    let mut presence = presence(PresenceSettings {
-        max_clients: 1,
-        ..PresenceSettings::default()
-    });
+    let mut presence = presence(PresenceSettings { max_clients: 1, ..PresenceSettings::default() });
     presence.apply(&event(LI, "n1", 100, hello("7", "Li")), START_MS);
     presence.apply(&event(HAN, "c2", 100, What::Connected), START_MS);
     assert!(!presence.is_online(&client(HAN)), "no place");
@@ -301,12 +237,7 @@ fn a_client_that_is_not_connected_is_forgotten() {
 #[test]
 fn the_documented_notice_is_read() {
     let notice = br#"{"clientId":"GID_student@@@001","time":1212121212,"eventType":"connect","channelId":"2b9b1281046046faafe5e0b458e4XXXX","clientIp":"192.168.1.1:13300"}"#;
-    let expected = event(
-        LI,
-        "2b9b1281046046faafe5e0b458e4XXXX",
-        1_212_121_212_000,
-        What::Connected,
-    );
+    let expected = event(LI, "2b9b1281046046faafe5e0b458e4XXXX", 1_212_121_212_000, What::Connected);
     assert_eq!(status_event(notice), Ok(expected), "seconds");
 
     let read = |kind: &str, time: u64, id: &str| {
@@ -314,28 +245,13 @@ fn the_documented_notice_is_read() {
         status_event(json.as_bytes())
     };
     for kind in ["disconnect", "tcpclean", "anything"] {
-        assert_eq!(
-            read(kind, START_MS, LI),
-            Ok(event(LI, "c", START_MS, What::Ended)),
-            "milliseconds"
-        );
+        assert_eq!(read(kind, START_MS, LI), Ok(event(LI, "c", START_MS, What::Ended)), "milliseconds");
     }
-    assert_eq!(
-        read("connect", 99_999_999_999, LI).unwrap().at_ms,
-        99_999_999_999_000
-    );
-    assert_eq!(
-        read("connect", 100_000_000_000, LI).unwrap().at_ms,
-        100_000_000_000
-    );
-    assert_eq!(
-        read("connect", START_MS, "#"),
-        Err(NotAStatus::Client("#".to_owned()))
-    );
+    assert_eq!(read("connect", 99_999_999_999, LI).unwrap().at_ms, 99_999_999_999_000);
+    assert_eq!(read("connect", 100_000_000_000, LI).unwrap().at_ms, 100_000_000_000);
+    assert_eq!(read("connect", START_MS, "#"), Err(NotAStatus::Client("#".to_owned())));
     assert!(matches!(status_event(b"{}"), Err(NotAStatus::Json(_))));
-    let long = format!(
-        r#"{{"clientId":"a","time":1,"eventType":"connect","channelId":"{}"}}"#,
-        "c".repeat(129)
-    );
+    let long =
+        format!(r#"{{"clientId":"a","time":1,"eventType":"connect","channelId":"{}"}}"#, "c".repeat(129));
     assert_eq!(status_event(long.as_bytes()), Err(NotAStatus::Channel(129)));
 }

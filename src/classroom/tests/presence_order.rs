@@ -24,18 +24,9 @@ fn what() -> impl Strategy<Value = What> {
 
 fn event() -> impl Strategy<Value = Event> {
     let channel = prop::sample::select(vec!["c1", "c2", "c3"]);
-    (
-        prop::sample::select(CLIENTS.to_vec()),
-        channel,
-        0_u64..10_000,
-        what(),
+    (prop::sample::select(CLIENTS.to_vec()), channel, 0_u64..10_000, what()).prop_map(
+        |(who, channel, at_ms, what)| Event { client: client(who), channel: channel.into(), at_ms, what },
     )
-        .prop_map(|(who, channel, at_ms, what)| Event {
-            client: client(who),
-            channel: channel.into(),
-            at_ms,
-            what,
-        })
 }
 
 /// Events, and the same ones shuffled, with some of them more than once.
@@ -55,10 +46,7 @@ fn events() -> impl Strategy<Value = (Vec<Event>, Vec<Event>)> {
 }
 
 fn after(events: &[Event], broker_events: bool) -> (Presence, Listed) {
-    let mut presence = Presence::new(PresenceSettings {
-        broker_events,
-        ..PresenceSettings::default()
-    });
+    let mut presence = Presence::new(PresenceSettings { broker_events, ..PresenceSettings::default() });
     let mut told = Listed::default();
     for event in events {
         told.follow(&presence.apply(event, START_MS));
@@ -82,32 +70,23 @@ impl Listed {
         let joined = movement.joined.iter().map(|room| (room, true));
         for (room, is_member) in joined.chain(movement.left.iter().map(|room| (room, false))) {
             let before = self.members.insert((room.clone(), client.clone()), is_member);
-            assert_eq!(
-                before.unwrap_or_default(),
-                !is_member,
-                "each movement is told once"
-            );
+            assert_eq!(before.unwrap_or_default(), !is_member, "each movement is told once");
         }
     }
 }
 
 fn state(presence: &Presence) -> (Vec<bool>, Vec<Vec<Member>>) {
     let online = CLIENTS.iter().map(|id| presence.is_online(&client(id))).collect();
-    (
-        online,
-        ROOMS.iter().map(|id| presence.members(&room(id))).collect(),
-    )
+    (online, ROOMS.iter().map(|id| presence.members(&room(id))).collect())
 }
 
 /// The vendor's rule as it is told: online = some channel with a connect and no end.
 fn is_online(events: &[Event], id: &ClientId) -> bool {
     let mine: Vec<_> = events.iter().filter(|event| event.client == *id).collect();
     let ended = |channel: &str| {
-        mine.iter()
-            .any(|event| event.what == What::Ended && event.channel.as_ref() == channel)
+        mine.iter().any(|event| event.what == What::Ended && event.channel.as_ref() == channel)
     };
-    mine.iter()
-        .any(|event| event.what == What::Connected && !ended(&event.channel))
+    mine.iter().any(|event| event.what == What::Connected && !ended(&event.channel))
 }
 
 proptest! {

@@ -58,11 +58,7 @@ impl Sources {
             false => None,
         };
         let local = local_store(&config)?;
-        Ok(Self {
-            config,
-            local,
-            rocketmq,
-        })
+        Ok(Self { config, local, rocketmq })
     }
 
     /// Both; an error if there is no RocketMQ.
@@ -70,11 +66,7 @@ impl Sources {
         let target = arguments.find().await?;
         let rocketmq = Some(RocketMq::connect(&target).await?);
         let local = local_store(&target.config)?;
-        Ok(Self {
-            config: target.config,
-            local,
-            rocketmq,
-        })
+        Ok(Self { config: target.config, local, rocketmq })
     }
 
     pub fn rocketmq(&self) -> anyhow::Result<&RocketMq> {
@@ -86,19 +78,11 @@ impl Sources {
     }
 
     pub fn letters(&self) -> Letters<'_> {
-        Letters {
-            sources: self,
-            page: VecDeque::new(),
-            after: None,
-            reading: None,
-        }
+        Letters { sources: self, page: VecDeque::new(), after: None, reading: None }
     }
 
     pub async fn close(self) {
-        if let Some(reader) = self
-            .rocketmq
-            .and_then(|rocketmq| Arc::into_inner(rocketmq.reader))
-        {
+        if let Some(reader) = self.rocketmq.and_then(|rocketmq| Arc::into_inner(rocketmq.reader)) {
             reader.stop().await;
         }
     }
@@ -183,11 +167,6 @@ impl Letters<'_> {
             }
         };
         let next = reading.next().await?;
-        Ok(next.map(|(letter, place)| Found {
-            letter,
-            place,
-            local_number: None,
-            damaged: false,
-        }))
+        Ok(next.map(|(letter, place)| Found { letter, place, local_number: None, damaged: false }))
     }
 }

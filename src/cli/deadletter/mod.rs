@@ -147,9 +147,7 @@ async fn show(arguments: ShowArgs) -> anyhow::Result<ExitCode> {
         }
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            aside(format_args!(
-                "it may lie in RocketMQ, too, which cannot be read: {error:#}"
-            ));
+            aside(format_args!("it may lie in RocketMQ, too, which cannot be read: {error:#}"));
             Ok(ExitCode::SUCCESS)
         }
     }

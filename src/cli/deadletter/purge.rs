@@ -49,11 +49,7 @@ pub fn run(arguments: &PurgeArgs) -> anyhow::Result<ExitCode> {
             ));
         }
     }
-    report.end(if not_found.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(FAILED)
-    })
+    report.end(if not_found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 /// A message that died twice has two letters.

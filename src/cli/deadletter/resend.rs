@@ -49,18 +49,11 @@ impl Resender {
                 )
             })?,
         };
-        let settings = BindingSettings {
-            origin_key,
-            max_message_bytes: config.rocketmq.max_message_bytes,
-        };
+        let settings = BindingSettings { origin_key, max_message_bytes: config.rocketmq.max_message_bytes };
         Ok(Self {
             rules: RuleSet::compile(&config.bindings, settings)?,
             tables: view.queue_tables()?,
-            sink: Producer::new(
-                config.rocketmq.clone(),
-                rocketmq.connector.clone(),
-                rocketmq.reader.clone(),
-            ),
+            sink: Producer::new(config.rocketmq.clone(), rocketmq.connector.clone(), rocketmq.reader.clone()),
             accept_not_durable: config.rocketmq.accept_not_durable,
         })
     }
@@ -68,27 +61,18 @@ impl Resender {
     /// Returns when RocketMQ has it, or cannot have it. An error is one that may be over later.
     pub async fn resend(&self, letter: &DeadLetter) -> anyhow::Result<Resent> {
         let Some(envelope) = envelope_of_letter(letter) else {
-            return Ok(Resent::StillDead(format!(
-                "{:?} is no message id of ours",
-                letter.id
-            )));
+            return Ok(Resent::StillDead(format!("{:?} is no message id of ours", letter.id)));
         };
         let bound = match self.rules.bind(&envelope) {
             Ok(bound) => bound,
             Err(Unbound::Filtered(reason)) => {
-                return Ok(Resent::StillDead(format!(
-                    "no binding takes its topic ({reason})"
-                )));
+                return Ok(Resent::StillDead(format!("no binding takes its topic ({reason})")));
             }
             Err(Unbound::Dead { detail, .. }) => return Ok(Resent::StillDead(detail)),
         };
         let (topic, slot) = (bound.topic.clone(), bound.slot);
         let queue = self.queue(&topic, slot).await?;
-        let batch = Arc::new(Batch {
-            topic: topic.clone(),
-            queue,
-            messages: vec![bound.into_message()],
-        });
+        let batch = Arc::new(Batch { topic: topic.clone(), queue, messages: vec![bound.into_message()] });
         match self.send(batch).await {
             Ok(()) => Ok(Resent::Stored(topic)),
             Err((FailureKind::MessageIllegal, words)) => {
@@ -134,11 +118,7 @@ impl Resender {
                 let queues = self.sink.queues(topic).await.map_err(|kind| {
                     anyhow::anyhow!("the queues of topic {topic} are not known ({})", kind.as_str())
                 })?;
-                if queues.is_empty() {
-                    None
-                } else {
-                    chosen(&TopicQueues::first(queues))
-                }
+                if queues.is_empty() { None } else { chosen(&TopicQueues::first(queues)) }
             }
         };
         found.with_context(|| format!("topic {topic} has no queue that can be written"))

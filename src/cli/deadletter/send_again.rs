@@ -42,11 +42,7 @@ pub async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
     let ended = resend_chosen(&sources, &arguments, &mut told, &mut report).await;
     sources.close().await;
     if !arguments.json {
-        aside(format_args!(
-            "{} sent again, {} still dead",
-            told.stored.len(),
-            told.still_dead.len()
-        ));
+        aside(format_args!("{} sent again, {} still dead", told.stored.len(), told.still_dead.len()));
     }
     ended?;
     let mut failed = !told.still_dead.is_empty();
@@ -56,11 +52,7 @@ pub async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
             failed = true;
         }
     }
-    report.end(if failed {
-        ExitCode::from(FAILED)
-    } else {
-        ExitCode::SUCCESS
-    })
+    report.end(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
 async fn resend_chosen(

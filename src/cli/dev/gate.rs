@@ -36,12 +36,7 @@ pub struct ClassGate {
 impl ClassGate {
     pub fn new(mut keeper: Gatekeeper, auth: Auth, clock: Arc<dyn Clock>) -> Self {
         keeper.anonymous_on_loopback = auth == Auth::Optional;
-        Self {
-            keeper,
-            auth,
-            clock,
-            open: Mutex::default(),
-        }
+        Self { keeper, auth, clock, open: Mutex::default() }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Grants>> {
@@ -54,13 +49,9 @@ impl ClassGate {
         let now_ms = self.clock.wall_ms();
         let open = self.open();
         let expired = open.iter().filter(|(_, grants)| {
-            grants
-                .expires_at_ms()
-                .is_some_and(|expires_at_ms| expires_at_ms <= now_ms)
+            grants.expires_at_ms().is_some_and(|expires_at_ms| expires_at_ms <= now_ms)
         });
-        expired
-            .map(|(connection, grants)| (*connection, grants.client_id().map(str::to_owned)))
-            .collect()
+        expired.map(|(connection, grants)| (*connection, grants.client_id().map(str::to_owned))).collect()
     }
 }
 
@@ -84,25 +75,18 @@ impl Gate for ClassGate {
                 return Admission::Refused;
             }
         };
-        let label = if grants.is_operator() {
-            "operator".to_owned()
-        } else {
-            grants.role().as_str().to_owned()
-        };
+        let label =
+            if grants.is_operator() { "operator".to_owned() } else { grants.role().as_str().to_owned() };
         self.open().insert(connection, grants);
         Admission::Admitted { label }
     }
 
     fn may_publish(&self, connection: u64, topic: &str) -> bool {
-        self.open()
-            .get(&connection)
-            .is_some_and(|grants| grants.may_write(topic))
+        self.open().get(&connection).is_some_and(|grants| grants.may_write(topic))
     }
 
     fn may_subscribe(&self, connection: u64, filter: &str) -> bool {
-        self.open()
-            .get(&connection)
-            .is_some_and(|grants| grants.may_read(filter))
+        self.open().get(&connection).is_some_and(|grants| grants.may_read(filter))
     }
 
     fn disconnected(&self, connection: u64) {

@@ -68,13 +68,7 @@ pub struct DevArgs {
 pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut config = Config::for_dev()?;
-    telemetry::init(
-        &LogConfig {
-            level: arguments.log.clone(),
-            ..config.log.clone()
-        },
-        &[],
-    )?;
+    telemetry::init(&LogConfig { level: arguments.log.clone(), ..config.log.clone() }, &[])?;
     let data = arguments.data.clone().map_or_else(default_dev_data_dir, Ok)?;
     let lifecycle = Lifecycle::new(DRAIN);
     lifecycle.listen_for_signals()?;
@@ -84,41 +78,21 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     }
     let (events, told) = mpsc::channel(EVENTS);
     let (keeper, password) = keeper(&config)?;
-    let own_clients = keeper
-        .operators
-        .iter()
-        .flat_map(|operator| operator.client_ids.clone())
-        .collect();
+    let own_clients = keeper.operators.iter().flat_map(|operator| operator.client_ids.clone()).collect();
     config.mqtt.username = Some(DEV_OPERATOR.to_owned());
     config.mqtt.password = Some(password.clone());
-    let class_gate = Arc::new(ClassGate::new(
-        keeper,
-        arguments.auth,
-        Arc::new(SystemClock::default()),
-    ));
+    let class_gate = Arc::new(ClassGate::new(keeper, arguments.auth, Arc::new(SystemClock::default())));
     let web_port = chosen_port(arguments.web_port)?;
     // Any page on the internet can open a WebSocket to this machine.
-    let own_pages = || {
-        vec![
-            format!("http://127.0.0.1:{web_port}"),
-            format!("http://localhost:{web_port}"),
-        ]
-    };
+    let own_pages = || vec![format!("http://127.0.0.1:{web_port}"), format!("http://localhost:{web_port}")];
     let guests = Guests {
         allowed_origins: (arguments.auth == Auth::Required).then(own_pages),
         gate: Some(class_gate.clone()),
-        p2p_parents: config
-            .downlinks
-            .iter()
-            .map(|downlink| downlink.mqtt_topic.clone())
-            .collect(),
+        p2p_parents: config.downlinks.iter().map(|downlink| downlink.mqtt_topic.clone()).collect(),
         events: Some(events),
         ..Guests::default()
     };
-    let (mqtt, rocketmq) = tokio::join!(
-        mqtt_broker(&arguments, &data, guests),
-        rocketmq(&arguments, &data)
-    );
+    let (mqtt, rocketmq) = tokio::join!(mqtt_broker(&arguments, &data, guests), rocketmq(&arguments, &data));
     let (mqtt, rocketmq) = (Arc::new(mqtt?), rocketmq?);
     config.data_dir = dev_bridge_dir(&data);
     config.mqtt.port = mqtt.tcp_port();
@@ -147,9 +121,7 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
         login: shown(class.login),
         mqtt_password: password.expose_secret().to_owned(),
     };
-    instance
-        .write(&data)
-        .context("could not leave the addresses for the other commands")?;
+    instance.write(&data).context("could not leave the addresses for the other commands")?;
 
     let readiness = bridge.readiness();
     let banner = banner(&instance, &data, arguments.data.is_some());
@@ -158,9 +130,8 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let ready_after = started.elapsed().as_secs_f64();
-        let told = output::line(format_args!(
-            "{banner}\n\nReady after {ready_after:.1} s. Stop with Ctrl-C."
-        ));
+        let told =
+            output::line(format_args!("{banner}\n\nReady after {ready_after:.1} s. Stop with Ctrl-C."));
         if let Err(error) = told {
             tracing::warn!(%error, "nobody reads the addresses; they stand in dev.json of the data folder, too");
         }
@@ -180,19 +151,14 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
 /// The port that is asked for, or a free one: it must be known before the pages are served.
 fn chosen_port(port: u16) -> std::io::Result<u16> {
     match port {
-        0 => Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port()),
+        0 => Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()),
         port => Ok(port),
     }
 }
 
 /// The rules of the door, and the password of this process's own bridge, which nobody else can know.
 fn keeper(config: &Config) -> anyhow::Result<(Gatekeeper, SecretString)> {
-    let access = config
-        .access
-        .as_ref()
-        .context("dev has no [access]; please report this")?;
+    let access = config.access.as_ref().context("dev has no [access]; please report this")?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
     let password = SecretString::from(format!("{:032x}", u128::from_be_bytes(random)));
@@ -200,10 +166,7 @@ fn keeper(config: &Config) -> anyhow::Result<(Gatekeeper, SecretString)> {
     keeper.operators.push(Operator {
         username: DEV_OPERATOR.to_owned(),
         password: password.clone(),
-        client_ids: vec![
-            config.mqtt.client_id.clone(),
-            format!("{}-down", config.mqtt.client_id),
-        ],
+        client_ids: vec![config.mqtt.client_id.clone(), format!("{}-down", config.mqtt.client_id)],
     });
     Ok((keeper, password))
 }
@@ -257,11 +220,7 @@ Open the classroom in a browser, as teacher and as student; and try, in another 
   {program} explain room/message/123456
   curl -s http://{http}/metrics",
         mqtt = instance.mqtt,
-        topic = if instance.web.is_empty() {
-            "room/message/123456"
-        } else {
-            "roomSend/message"
-        },
+        topic = if instance.web.is_empty() { "room/message/123456" } else { "roomSend/message" },
         classroom = if instance.web.is_empty() {
             "none, because of --auth none".to_owned()
         } else {

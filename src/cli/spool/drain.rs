@@ -79,9 +79,7 @@ pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
         // The door shuts: what is on its way ends, and nothing more is read. From here on its end is wanted.
         lifecycle.drain.cancel();
         drop(door);
-        uplink
-            .await
-            .context("the drain ended unexpectedly; please report this")?;
+        uplink.await.context("the drain ended unexpectedly; please report this")?;
         bar.finish_and_clear();
         poisoned
     } else {
@@ -91,20 +89,9 @@ pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     if let Some(spool) = Arc::into_inner(spool) {
         tokio::task::spawn_blocking(|| spool.close()).await?;
     }
-    let EndCounts {
-        stored,
-        dead_lettered,
-        dropped,
-        ..
-    } = metrics.ends();
-    let summary = Summary {
-        at_start,
-        stored,
-        dead_lettered,
-        dropped,
-        left,
-        seconds: started.elapsed().as_secs_f64(),
-    };
+    let EndCounts { stored, dead_lettered, dropped, .. } = metrics.ends();
+    let summary =
+        Summary { at_start, stored, dead_lettered, dropped, left, seconds: started.elapsed().as_secs_f64() };
     let mut report = Report::default();
     report.line(told(&summary, arguments.json)?);
     report.end(if let Some(what) = lifecycle.failure() {
@@ -143,10 +130,8 @@ async fn uplink(
     let connector = Arc::new(Connector::new(&config.rocketmq)?);
     let reader = Arc::new(RocketMqReader::start(connector.clone()).await?);
     let sink = Arc::new(Producer::new(config.rocketmq.clone(), connector, reader));
-    let local = LocalDeadLetters::open(
-        &config.data_dir.join(DEAD_LETTERS_FILE),
-        config.dead_letter.max_bytes,
-    )?;
+    let local =
+        LocalDeadLetters::open(&config.data_dir.join(DEAD_LETTERS_FILE), config.dead_letter.max_bytes)?;
     let (intake, receiver) = intake(1, 1);
     let (settled, nothing_settled) = mpsc::channel(1);
     let (link, link_seen) = watch::channel(Link::Up);
@@ -165,11 +150,7 @@ async fn uplink(
     };
     let dead_letters = middle.dead_letters(sink.clone());
     let uplink = middle.uplink(sink, dead_letters, receiver, settled, link_seen);
-    let door = Door {
-        _intake: intake,
-        _link: link,
-        _nothing_settled: nothing_settled,
-    };
+    let door = Door { _intake: intake, _link: link, _nothing_settled: nothing_settled };
     Ok((door, uplink))
 }
 

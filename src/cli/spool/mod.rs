@@ -181,12 +181,7 @@ impl Shown<'_> {
             HumanCount(self.inspection.messages()),
             HumanCount(config.max_messages)
         )?;
-        writeln!(
-            out,
-            "bytes     {} of {}",
-            HumanBytes(self.bytes()),
-            HumanBytes(config.max_bytes)
-        )?;
+        writeln!(out, "bytes     {} of {}", HumanBytes(self.bytes()), HumanBytes(config.max_bytes))?;
         writeln!(
             out,
             "disk      {} free, of which {} are left alone",
@@ -197,10 +192,7 @@ impl Shown<'_> {
         writeln!(out, "file      {} ({file})", visible(&self.path))?;
         if self.inspection.damaged > 0 {
             let damaged = HumanCount(self.inspection.damaged);
-            writeln!(
-                out,
-                "damaged   {damaged} messages set aside in the file; docs/SPOOL.md says more"
-            )?;
+            writeln!(out, "damaged   {damaged} messages set aside in the file; docs/SPOOL.md says more")?;
         }
         self.write_state(out)
     }
@@ -230,9 +222,7 @@ fn oldest(topic: &TopicInspection) -> Option<Timestamp> {
 }
 
 fn local_time(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned(zone.clone())
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string()
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 fn when_full(when_full: WhenFull) -> &'static str {
@@ -267,12 +257,7 @@ mod tests {
     }
 
     fn text(inspection: &SpoolInspection, config: &SpoolConfig, free_bytes: u64) -> String {
-        let shown = Shown {
-            path: "/data/spool.sqlite3".to_owned(),
-            free_bytes,
-            inspection,
-            config,
-        };
+        let shown = Shown { path: "/data/spool.sqlite3".to_owned(), free_bytes, inspection, config };
         let mut out = Vec::new();
         shown.write(&mut out, &TimeZone::UTC).unwrap();
         String::from_utf8(out).unwrap() + &serde_json::to_string(&shown.report()).unwrap()
@@ -287,10 +272,7 @@ mod tests {
         assert!(text_of(1, config.max_bytes, plenty).contains("full (bytes); spool.when_full is hold"));
         assert!(text_of(config.max_messages, 1, plenty).contains("\"full\":\"messages\""));
         assert!(text_of(1, 1, config.min_free_bytes - 1).contains("\"full\":\"disk\""));
-        let off = SpoolConfig {
-            enabled: false,
-            ..config.clone()
-        };
+        let off = SpoolConfig { enabled: false, ..config.clone() };
         assert!(text(&inspection(1, 1), &off, plenty).contains("spool.enabled is false"));
     }
 

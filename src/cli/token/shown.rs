@@ -100,11 +100,7 @@ fn expiry(at_ms: u64, now_ms: u64, zone: &TimeZone) -> String {
     };
     let at = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z");
     let span = in_words(at_ms.abs_diff(now_ms));
-    if now_ms >= at_ms {
-        format!("{at}: EXPIRED, {span} ago")
-    } else {
-        format!("{at}, in {span}")
-    }
+    if now_ms >= at_ms { format!("{at}: EXPIRED, {span} ago") } else { format!("{at}, in {span}") }
 }
 
 /// In the largest unit of which there are at least two.
@@ -113,10 +109,7 @@ fn in_words(ms: u64) -> String {
     [(86_400, "days"), (3_600, "hours"), (60, "minutes")]
         .iter()
         .find(|(unit, _)| seconds >= 2 * unit)
-        .map_or_else(
-            || format!("{seconds} seconds"),
-            |(unit, name)| format!("{} {name}", seconds / unit),
-        )
+        .map_or_else(|| format!("{seconds} seconds"), |(unit, name)| format!("{} {name}", seconds / unit))
 }
 
 fn timestamp(ms: u64) -> Option<Timestamp> {

@@ -84,27 +84,15 @@ fn an_inspected_token_is_genuine_forged_or_unverified() {
     let password = format!("R|{token}");
 
     let unverified = ran(&["inspect", &password]);
-    assert!(
-        unverified.good && unverified.out.contains("not verified"),
-        "{}",
-        unverified.out
-    );
+    assert!(unverified.good && unverified.out.contains("not verified"), "{}", unverified.out);
     assert!(unverified.out.contains("resource    room/message/7"));
     assert!(unverified.out.contains("in 60 minutes"));
 
     let genuine = ran(&["inspect", &token, "--secret", "s3cret"]);
-    assert!(
-        genuine.good && genuine.out.contains("genuine     yes"),
-        "{}",
-        genuine.out
-    );
+    assert!(genuine.good && genuine.out.contains("genuine     yes"), "{}", genuine.out);
 
     let forged = ran(&["inspect", &token, "--secret", "other"]);
-    assert!(
-        !forged.good && forged.out.contains("genuine     NO"),
-        "{}",
-        forged.out
-    );
+    assert!(!forged.good && forged.out.contains("genuine     NO"), "{}", forged.out);
 
     let later = run_at(NOW_MS + 3_600_000, &["inspect", &token, "--secret", "s3cret"]).unwrap();
     assert!(!later.good && later.out.contains("EXPIRED") && later.out.contains("genuine     yes"));
@@ -140,28 +128,13 @@ fn what_cannot_be_done_is_refused_with_a_remedy() {
     for (arguments, words) in [
         (vec!["issue", "--secret", ""], "openssl rand"),
         (vec!["issue", "--secret-file", "/nowhere"], "/nowhere"),
-        (
-            vec!["issue", "--secret", "s", "--client-id", "mqttx"],
-            "GID_student@@@001",
-        ),
-        (
-            vec!["issue", "--secret", "s", "--role", "admin"],
-            "teacher and student",
-        ),
+        (vec!["issue", "--secret", "s", "--client-id", "mqttx"], "GID_student@@@001"),
+        (vec!["issue", "--secret", "s", "--role", "admin"], "teacher and student"),
         (vec!["issue", "--secret", "s", "--actions", "X"], "R, W or RW"),
-        (
-            vec!["issue", "--secret", "s", "--expires", "soon"],
-            "30m, 8h or 7d",
-        ),
+        (vec!["issue", "--secret", "s", "--expires", "soon"], "30m, 8h or 7d"),
         (vec!["issue", "--secret", "s", "--expires=-8h"], "30m, 8h or 7d"),
-        (
-            vec!["issue", "--secret", "s", "--expires", "59s"],
-            "within a minute",
-        ),
-        (
-            vec!["issue", "--secret", "s", "--resource", "room/#/x"],
-            "last level",
-        ),
+        (vec!["issue", "--secret", "s", "--expires", "59s"], "within a minute"),
+        (vec!["issue", "--secret", "s", "--resource", "room/#/x"], "last level"),
         (vec!["inspect", "abcd"], "cannot be read"),
         (vec!["inspect", &token[..40]], "cannot be read"),
     ] {

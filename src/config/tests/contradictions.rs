@@ -25,18 +25,10 @@ fn a_typo_is_answered_with_the_nearest_key() {
     assert_complaint(
         &with_mqtt("keepalive_s = 30"),
         &[],
-        &[
-            "bridge.toml line 3",
-            "mqtt.keepalive_s",
-            "did you mean mqtt.keep_alive_s?",
-        ],
+        &["bridge.toml line 3", "mqtt.keepalive_s", "did you mean mqtt.keep_alive_s?"],
     );
     assert_complaint("[rocketmqq]\n", &[], &["line 1", "did you mean rocketmq?"]);
-    assert_complaint(
-        "url = \"mqtt://broker\"\n",
-        &[],
-        &["line 1", "did you mean mqtt.url?"],
-    );
+    assert_complaint("url = \"mqtt://broker\"\n", &[], &["line 1", "did you mean mqtt.url?"]);
     assert_complaint(
         "[[binding]]\nfilter = \"a\"\nsender = { json = 1 }\n",
         &[],
@@ -47,57 +39,25 @@ fn a_typo_is_answered_with_the_nearest_key() {
 
 #[test]
 fn a_quoted_key_does_not_pass_for_a_path() {
-    assert_complaint(
-        "\"mqtt.url\" = \"mqtt://broker\"\n",
-        &[],
-        &["unknown key mqtt.url"],
-    );
-    assert_complaint(
-        "[[binding]]\n\"filter[0]\" = \"a\"\n",
-        &[],
-        &["unknown key", "line 2"],
-    );
+    assert_complaint("\"mqtt.url\" = \"mqtt://broker\"\n", &[], &["unknown key mqtt.url"]);
+    assert_complaint("[[binding]]\n\"filter[0]\" = \"a\"\n", &[], &["unknown key", "line 2"]);
 }
 
 #[test]
 fn an_unknown_variable_is_answered_with_the_nearest() {
     let variables = [("ROOMBRIDGE_MQTT_KEEPALIVE_S", "30")];
-    assert_complaint(
-        MINIMAL,
-        &variables,
-        &["ROOMBRIDGE_MQTT_KEEPALIVE_S", "ROOMBRIDGE_MQTT_KEEP_ALIVE_S?"],
-    );
-    assert_complaint(
-        MINIMAL,
-        &[("ROOMBRIDGE_BINDING_FILTER", "x")],
-        &["unknown environment variable"],
-    );
+    assert_complaint(MINIMAL, &variables, &["ROOMBRIDGE_MQTT_KEEPALIVE_S", "ROOMBRIDGE_MQTT_KEEP_ALIVE_S?"]);
+    assert_complaint(MINIMAL, &[("ROOMBRIDGE_BINDING_FILTER", "x")], &["unknown environment variable"]);
 }
 
 #[test]
 fn a_wrong_type_is_answered_with_the_right_one() {
     let cases = [
-        (
-            with_mqtt("keep_alive_s = \"30\""),
-            "mqtt.keep_alive_s",
-            "a whole number",
-        ),
-        (
-            with_mqtt("keep_alive_s = -30"),
-            "mqtt.keep_alive_s",
-            "not negative",
-        ),
+        (with_mqtt("keep_alive_s = \"30\""), "mqtt.keep_alive_s", "a whole number"),
+        (with_mqtt("keep_alive_s = -30"), "mqtt.keep_alive_s", "not negative"),
         (with_mqtt("username = 7"), "mqtt.username", "text in quotes"),
-        (
-            with_rocketmq("create_topics = 1"),
-            "rocketmq.create_topics",
-            "true or false",
-        ),
-        (
-            "[rocketmq]\nname_servers = \"one:9876\"\n".to_owned(),
-            "rocketmq.name_servers",
-            "a list",
-        ),
+        (with_rocketmq("create_topics = 1"), "rocketmq.create_topics", "true or false"),
+        ("[rocketmq]\nname_servers = \"one:9876\"\n".to_owned(), "rocketmq.name_servers", "a list"),
         ("[binding]\nfilter = \"a\"\n".to_owned(), "binding", "[[binding]]"),
         ("binding = [1]\n".to_owned(), "binding", "[[binding]]"),
         ("mqtt = 1\n".to_owned(), "mqtt", "a table"),
@@ -106,35 +66,19 @@ fn a_wrong_type_is_answered_with_the_right_one() {
         assert_complaint(&text, &[], &["bridge.toml line", key, expected]);
     }
     let variables = [("ROOMBRIDGE_MQTT_KEEP_ALIVE_S", "30s")];
-    assert_complaint(
-        MINIMAL,
-        &variables,
-        &["variable ROOMBRIDGE_MQTT_KEEP_ALIVE_S", "mqtt.keep_alive_s"],
-    );
+    assert_complaint(MINIMAL, &variables, &["variable ROOMBRIDGE_MQTT_KEEP_ALIVE_S", "mqtt.keep_alive_s"]);
 }
 
 #[test]
 fn broken_toml_is_shown_with_its_line() {
     assert_complaint("[mqtt]\nurl = \n", &[], &["bridge.toml line 2", "not TOML"]);
-    assert_complaint(
-        "data_dir = \"a\"\ndata_dir = \"b\"\n",
-        &[],
-        &["bridge.toml line 2", "duplicate"],
-    );
-    assert_complaint(
-        &with_mqtt("keep_alive_s = 99999999999999999999"),
-        &[],
-        &["bridge.toml line 3"],
-    );
+    assert_complaint("data_dir = \"a\"\ndata_dir = \"b\"\n", &[], &["bridge.toml line 2", "duplicate"]);
+    assert_complaint(&with_mqtt("keep_alive_s = 99999999999999999999"), &[], &["bridge.toml line 3"]);
 }
 
 #[test]
 fn what_is_required_is_named() {
-    assert_complaint(
-        "",
-        &[],
-        &["bridge.toml", "mqtt.url is missing", "mqtt://host:1883"],
-    );
+    assert_complaint("", &[], &["bridge.toml", "mqtt.url is missing", "mqtt://host:1883"]);
     assert_complaint(
         "[mqtt]\nurl = \"mqtt://broker\"\n",
         &[],
@@ -159,10 +103,7 @@ fn numbers_have_ranges() {
     assert_complaint(
         MINIMAL,
         &[("ROOMBRIDGE_PIPELINE_BATCH_MESSAGES", "0")],
-        &[
-            "environment variable ROOMBRIDGE_PIPELINE_BATCH_MESSAGES",
-            "from 1 to 1024",
-        ],
+        &["environment variable ROOMBRIDGE_PIPELINE_BATCH_MESSAGES", "from 1 to 1024"],
     );
 }
 
@@ -191,31 +132,15 @@ fn keys_that_contradict_each_other_are_refused() {
             "mqtt.password",
             "remove one",
         ),
-        (
-            with_rocketmq("access_key = \"a\""),
-            "rocketmq.secret_key",
-            "belong together",
-        ),
-        (
-            with_rocketmq("secret_key = \"s\""),
-            "rocketmq.access_key",
-            "belong together",
-        ),
+        (with_rocketmq("access_key = \"a\""), "rocketmq.secret_key", "belong together"),
+        (with_rocketmq("secret_key = \"s\""), "rocketmq.access_key", "belong together"),
         (
             with_rocketmq("max_message_bytes = 2048\n[pipeline]\nbatch_bytes = 4096"),
             "pipeline.batch_bytes",
             "lower",
         ),
-        (
-            with_rocketmq("[pipeline]\nintake_messages = 999"),
-            "mqtt.receive_maximum",
-            "raise",
-        ),
-        (
-            with_rocketmq("[pipeline]\nintake_bytes = 4096"),
-            "mqtt.max_packet_bytes",
-            "raise",
-        ),
+        (with_rocketmq("[pipeline]\nintake_messages = 999"), "mqtt.receive_maximum", "raise"),
+        (with_rocketmq("[pipeline]\nintake_bytes = 4096"), "mqtt.max_packet_bytes", "raise"),
         (
             with_rocketmq("[[binding]]\nfilter = \"a/#\"\n[[binding]]\nfilter = \"a/#\""),
             "binding.filter",
@@ -243,37 +168,17 @@ fn names_and_addresses_are_checked() {
     for (variable, value, key) in [
         ("ROOMBRIDGE_MQTT_CLIENT_ID", "a\nb", "mqtt.client_id"),
         ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", "one", "rocketmq.name_servers"),
-        (
-            "ROOMBRIDGE_ROCKETMQ_NAME_SERVERS",
-            "one:9876;two:9876",
-            "rocketmq.name_servers",
-        ),
+        ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", "one:9876;two:9876", "rocketmq.name_servers"),
         ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", ",", "rocketmq.name_servers"),
-        (
-            "ROOMBRIDGE_ROCKETMQ_NAME_SERVERS",
-            "http://one:9876",
-            "rocketmq.name_servers",
-        ),
-        (
-            "ROOMBRIDGE_ROCKETMQ_PRODUCER_GROUP",
-            "a b",
-            "rocketmq.producer_group",
-        ),
+        ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", "http://one:9876", "rocketmq.name_servers"),
+        ("ROOMBRIDGE_ROCKETMQ_PRODUCER_GROUP", "a b", "rocketmq.producer_group"),
         ("ROOMBRIDGE_HTTP_LISTEN", "localhost", "http.listen"),
         ("ROOMBRIDGE_LOG_LEVEL", "info,=x=y", "log.level"),
         ("ROOMBRIDGE_LOG_FORMAT", "xml", "log.format"),
     ] {
-        assert_complaint(
-            MINIMAL,
-            &[(variable, value)],
-            &[&format!("environment variable {variable}"), key],
-        );
+        assert_complaint(MINIMAL, &[(variable, value)], &[&format!("environment variable {variable}"), key]);
     }
-    assert_complaint(
-        &with_mqtt("client_id = \"\""),
-        &[],
-        &["mqtt.client_id", "is empty"],
-    );
+    assert_complaint(&with_mqtt("client_id = \"\""), &[], &["mqtt.client_id", "is empty"]);
 }
 
 #[test]
@@ -281,16 +186,7 @@ fn a_file_that_cannot_be_read_is_named_with_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("absent");
     let text = with_mqtt(&format!("username = \"u\"\npassword_file = {path:?}"));
-    assert_complaint(
-        &text,
-        &[],
-        &[
-            "line 4",
-            "mqtt.password_file",
-            path.to_str().unwrap(),
-            "permissions",
-        ],
-    );
+    assert_complaint(&text, &[], &["line 4", "mqtt.password_file", path.to_str().unwrap(), "permissions"]);
     let text = with_mqtt(&format!("ca_file = {path:?}")).replace("mqtt://", "mqtts://");
     assert_complaint(&text, &[], &["line 3", "mqtt.ca_file", path.to_str().unwrap()]);
 

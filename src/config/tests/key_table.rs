@@ -42,13 +42,7 @@ fn fields<T: for<'de> Deserialize<'de>>(table: &str) -> BTreeSet<String> {
     assert!(!names.is_empty(), "{table} has no fields");
     names
         .iter()
-        .map(|name| {
-            if table.is_empty() {
-                (*name).to_owned()
-            } else {
-                format!("{table}.{name}")
-            }
-        })
+        .map(|name| if table.is_empty() { (*name).to_owned() } else { format!("{table}.{name}") })
         .collect()
 }
 
@@ -80,11 +74,7 @@ fn the_table_and_the_raw_structs_know_the_same_keys() {
         .map(|key| key.path)
         .collect();
     assert_eq!(
-        tables
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| !name.is_empty())
-            .collect::<BTreeSet<_>>(),
+        tables.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect::<BTreeSet<_>>(),
         listed_tables
     );
 

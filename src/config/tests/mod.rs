@@ -15,17 +15,13 @@ use super::{Config, ConfigError, LogFormat, SenderSource};
 const MINIMAL: &str = "[mqtt]\nurl = \"mqtt://broker\"\n[rocketmq]\nname_servers = [\"names:9876\"]\n";
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let environment: BTreeMap<String, String> = variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let environment: BTreeMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Config::from_toml("bridge.toml", text, &environment)
 }
 
 fn complaint(text: &str, variables: &[(&str, &str)]) -> String {
-    load(text, variables)
-        .expect_err("this configuration must be refused")
-        .to_string()
+    load(text, variables).expect_err("this configuration must be refused").to_string()
 }
 
 #[test]
@@ -41,21 +37,14 @@ fn a_minimal_file_gets_every_default() {
     assert!(!config.rocketmq.create_topics && !config.rocketmq.accept_not_durable);
     assert_eq!(config.pipeline.batch_messages, 128);
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9464");
-    assert_eq!(
-        (config.log.level.as_str(), config.log.format),
-        ("info", LogFormat::Text)
-    );
+    assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
     assert_eq!(config.data_dir.to_str(), Some("./roombridge-data"));
     assert!(config.origin.key.is_none());
     let [binding] = config.bindings.as_slice() else {
         panic!("one default binding, not {:?}", config.bindings)
     };
     assert_eq!(
-        (
-            binding.filter.as_str(),
-            binding.topic.as_str(),
-            binding.tag.as_str()
-        ),
+        (binding.filter.as_str(), binding.topic.as_str(), binding.tag.as_str()),
         ("room/#", "{0}", "{sub}")
     );
     assert_eq!(
@@ -72,17 +61,11 @@ fn bindings_keep_their_order_and_their_sender() {
          sender = {{ json_field = \"peer\" }}\n"
     );
     let bindings = load(&text, &[]).unwrap().bindings;
-    let seen: Vec<_> = bindings
-        .iter()
-        .map(|b| (b.filter.as_str(), b.topic.as_str(), b.sender.clone()))
-        .collect();
+    let seen: Vec<_> =
+        bindings.iter().map(|b| (b.filter.as_str(), b.topic.as_str(), b.sender.clone())).collect();
     let expected = [
         ("a/#", "{0}", Some(SenderSource::TopicLevel(3))),
-        (
-            "b/#",
-            "chat",
-            Some(SenderSource::UserProperty("client".to_owned())),
-        ),
+        ("b/#", "chat", Some(SenderSource::UserProperty("client".to_owned()))),
         ("c/#", "{0}", Some(SenderSource::JsonField("peer".to_owned()))),
     ];
     assert_eq!(seen, expected);
@@ -106,14 +89,8 @@ fn variables_alone_are_a_configuration() {
 
 #[test]
 fn a_variable_wins_over_the_file_and_an_empty_one_does_not() {
-    let text = MINIMAL.replace(
-        "[rocketmq]",
-        "keep_alive_s = 60\nclient_id = \"file\"\n[rocketmq]",
-    );
-    let variables = [
-        ("ROOMBRIDGE_MQTT_KEEP_ALIVE_S", "90"),
-        ("ROOMBRIDGE_MQTT_CLIENT_ID", ""),
-    ];
+    let text = MINIMAL.replace("[rocketmq]", "keep_alive_s = 60\nclient_id = \"file\"\n[rocketmq]");
+    let variables = [("ROOMBRIDGE_MQTT_KEEP_ALIVE_S", "90"), ("ROOMBRIDGE_MQTT_CLIENT_ID", "")];
     let config = load(&text, &variables).unwrap();
     assert_eq!(config.mqtt.keep_alive, Duration::from_secs(90));
     assert_eq!(config.mqtt.client_id, "file");
@@ -121,11 +98,7 @@ fn a_variable_wins_over_the_file_and_an_empty_one_does_not() {
 
 #[test]
 fn variables_that_others_read_are_left_alone() {
-    load(
-        MINIMAL,
-        &[("ROOMBRIDGE_CONFIG", "x.toml"), ("ROOMBRIDGE_LOG", "debug")],
-    )
-    .unwrap();
+    load(MINIMAL, &[("ROOMBRIDGE_CONFIG", "x.toml"), ("ROOMBRIDGE_LOG", "debug")]).unwrap();
 }
 
 #[test]
@@ -133,10 +106,8 @@ fn a_secret_comes_from_a_file_without_its_line_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
     std::fs::write(&path, "hush-hush\n").unwrap();
-    let variables = [
-        ("ROOMBRIDGE_MQTT_USERNAME", "bridge"),
-        ("ROOMBRIDGE_MQTT_PASSWORD_FILE", path.to_str().unwrap()),
-    ];
+    let variables =
+        [("ROOMBRIDGE_MQTT_USERNAME", "bridge"), ("ROOMBRIDGE_MQTT_PASSWORD_FILE", path.to_str().unwrap())];
     let config = load(MINIMAL, &variables).unwrap();
     assert_eq!(config.mqtt.password.unwrap().expose_secret(), "hush-hush");
 }
@@ -162,9 +133,6 @@ fn no_secret_is_printed() {
         "[mqtt]\nurl = \"mqtt://broker\"\npassword = \"hush-hush\"\n",
     ] {
         let error = load(text, &[]).unwrap_err();
-        assert!(
-            !error.to_string().contains(secret) && !format!("{error:?}").contains(secret),
-            "{error:?}"
-        );
+        assert!(!error.to_string().contains(secret) && !format!("{error:?}").contains(secret), "{error:?}");
     }
 }

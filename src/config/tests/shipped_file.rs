@@ -44,25 +44,10 @@ fn what_it_shows_as_default_is_the_default() {
     let plain = without_lines(&all, |key| key.ends_with("_file"));
     let (shown, defaults) = (load(&plain, &[]).unwrap(), load(&shipped(), &[]).unwrap());
     // What has no default shows an example; the rest must not change anything.
+    assert_eq!(format!("{:?}", shown.pipeline), format!("{:?}", defaults.pipeline));
     assert_eq!(
-        format!("{:?}", shown.pipeline),
-        format!("{:?}", defaults.pipeline)
-    );
-    assert_eq!(
-        (
-            shown.spool,
-            shown.dead_letter,
-            shown.http,
-            shown.log,
-            shown.shutdown
-        ),
-        (
-            defaults.spool,
-            defaults.dead_letter,
-            defaults.http,
-            defaults.log,
-            defaults.shutdown
-        )
+        (shown.spool, shown.dead_letter, shown.http, shown.log, shown.shutdown),
+        (defaults.spool, defaults.dead_letter, defaults.http, defaults.log, defaults.shutdown)
     );
     assert_eq!(shown.data_dir, defaults.data_dir);
     let mut mqtt = shown.mqtt;
@@ -72,13 +57,8 @@ fn what_it_shows_as_default_is_the_default() {
     assert_eq!(rocketmq.lag.len(), 1);
     (rocketmq.access_key, rocketmq.secret_key, rocketmq.lag) = (None, None, Vec::new());
     assert_eq!(format!("{rocketmq:?}"), format!("{:?}", defaults.rocketmq));
-    let [binding, of_classroom] = shown.bindings.as_slice() else {
-        panic!("{:?}", shown.bindings)
-    };
-    assert_eq!(
-        (&binding.topic, &binding.tag),
-        (&defaults.bindings[0].topic, &defaults.bindings[0].tag)
-    );
+    let [binding, of_classroom] = shown.bindings.as_slice() else { panic!("{:?}", shown.bindings) };
+    assert_eq!((&binding.topic, &binding.tag), (&defaults.bindings[0].topic, &defaults.bindings[0].tag));
     assert_eq!(of_classroom.order_key_field.as_deref(), Some("roomId"));
     assert!(shown.classroom.is_some() && shown.downlinks.len() == 1);
     assert!(binding.room.is_some() && binding.kind.is_some() && binding.order_key.is_some());
@@ -102,9 +82,7 @@ fn it_loads_with_every_secret_in_a_file() {
         .replace("mqtt://127.0.0.1:1883", "mqtts://127.0.0.1:8883")
         .replace("/run/secrets", folder)
         .replace("/etc/roombridge", folder);
-    let by_file = without_lines(&all, |key| {
-        matches!(key, "password" | "secret_key" | "key" | "secret")
-    });
+    let by_file = without_lines(&all, |key| matches!(key, "password" | "secret_key" | "key" | "secret"));
     let config = load(&by_file, &[]).unwrap();
     assert!(
         config.mqtt.password.is_some() && config.rocketmq.secret_key.is_some() && config.origin.key.is_some()
@@ -120,22 +98,13 @@ fn it_holds_every_key() {
     for key in KEYS {
         if key.path.starts_with("binding.sender.") {
             let (_, name) = key.path.rsplit_once('.').unwrap();
-            assert!(
-                text.contains(&format!("{{ {name} = ")),
-                "{} is not documented",
-                key.path
-            );
+            assert!(text.contains(&format!("{{ {name} = ")), "{} is not documented", key.path);
             continue;
         }
         let mut value = &toml::Value::Table(table.clone());
         for name in key.path.split('.') {
-            let inner = value
-                .as_array()
-                .and_then(|tables| tables.first())
-                .unwrap_or(value);
-            value = inner
-                .get(name)
-                .unwrap_or_else(|| panic!("{} is not documented", key.path));
+            let inner = value.as_array().and_then(|tables| tables.first()).unwrap_or(value);
+            value = inner.get(name).unwrap_or_else(|| panic!("{} is not documented", key.path));
         }
         looked_at += 1;
     }

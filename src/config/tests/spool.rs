@@ -85,52 +85,25 @@ fn dev_leaves_less_of_the_disk_free() {
 fn what_could_not_work_is_refused() {
     let name = "x".repeat(128);
     for (text, parts) in [
-        (
-            spool("after_ms = 99"),
-            ["spool.after_ms = 99", "from 100 to 60000"],
-        ),
-        (
-            spool("after_ms = 60001"),
-            ["spool.after_ms = 60001", "from 100 to 60000"],
-        ),
-        (
-            spool("max_bytes = 8388607"),
-            ["spool.max_bytes = 8388607", "at least 8388608"],
-        ),
+        (spool("after_ms = 99"), ["spool.after_ms = 99", "from 100 to 60000"]),
+        (spool("after_ms = 60001"), ["spool.after_ms = 60001", "from 100 to 60000"]),
+        (spool("max_bytes = 8388607"), ["spool.max_bytes = 8388607", "at least 8388608"]),
         (spool("max_messages = 0"), ["spool.max_messages = 0", "from 1 to"]),
         (
             spool("max_bytes = 8388608\ntopic_bytes = 8388609"),
             ["spool.topic_bytes", "to 8388608 (spool.max_bytes)"],
         ),
         (spool("topic_bytes = 1"), ["spool.topic_bytes", "from 4194304"]),
-        (
-            spool("when_full = \"wait\""),
-            ["spool.when_full = \"wait\"", "\"hold\", \"drop_oldest\""],
-        ),
-        (
-            spool("drain_batches = 0"),
-            ["spool.drain_batches = 0", "from 1 to 64"],
-        ),
-        (
-            dead_letter("topic = \"a b\""),
-            ["dead_letter.topic = \"a b\"", "letters, digits"],
-        ),
-        (
-            dead_letter(&format!("topic = {name:?}")),
-            ["dead_letter.topic", "up to 127"],
-        ),
+        (spool("when_full = \"wait\""), ["spool.when_full = \"wait\"", "\"hold\", \"drop_oldest\""]),
+        (spool("drain_batches = 0"), ["spool.drain_batches = 0", "from 1 to 64"]),
+        (dead_letter("topic = \"a b\""), ["dead_letter.topic = \"a b\"", "letters, digits"]),
+        (dead_letter(&format!("topic = {name:?}")), ["dead_letter.topic", "up to 127"]),
         (
             dead_letter("topic = \"chat\"\n[[binding]]\nfilter = \"a/#\"\ntopic = \"chat\""),
             ["(bridge.toml line 9)", "a topic of its own"],
         ),
-        (
-            dead_letter("give_up_after_s = 0"),
-            ["dead_letter.give_up_after_s = 0", "from 1 to"],
-        ),
-        (
-            dead_letter("max_bytes = 4194303"),
-            ["dead_letter.max_bytes = 4194303", "at least 4194304"],
-        ),
+        (dead_letter("give_up_after_s = 0"), ["dead_letter.give_up_after_s = 0", "from 1 to"]),
+        (dead_letter("max_bytes = 4194303"), ["dead_letter.max_bytes = 4194303", "at least 4194304"]),
     ] {
         let complaint = complaint(&text, &[]);
         for part in parts {

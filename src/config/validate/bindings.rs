@@ -12,10 +12,7 @@ const DEFAULT_FILTER: &str = "room/#";
 
 pub(super) fn bindings(raw: Vec<RawBinding>, places: &Places) -> Result<Vec<BindingConfig>, ConfigError> {
     if raw.is_empty() {
-        let raw = RawBinding {
-            filter: Some(DEFAULT_FILTER.to_owned()),
-            ..RawBinding::default()
-        };
+        let raw = RawBinding { filter: Some(DEFAULT_FILTER.to_owned()), ..RawBinding::default() };
         return Ok(vec![binding(0, raw, places)?]);
     }
     let bindings: Vec<BindingConfig> = raw
@@ -27,11 +24,7 @@ pub(super) fn bindings(raw: Vec<RawBinding>, places: &Places) -> Result<Vec<Bind
     for (index, binding) in bindings.iter().enumerate() {
         let key = format!("binding[{index}].filter");
         if let Some(first) = seen.insert(binding.filter.as_str(), key.clone()) {
-            let problem = format!(
-                "= {:?} stands twice (first at {})",
-                binding.filter,
-                places.of(&first)
-            );
+            let problem = format!("= {:?} stands twice (first at {})", binding.filter, places.of(&first));
             return Err(places.invalid(&key, problem, "keep one of the two bindings"));
         }
     }
@@ -54,10 +47,7 @@ fn binding(index: usize, raw: RawBinding, places: &Places) -> Result<BindingConf
         kind: text("kind", raw.kind)?,
         order_key: text("order_key", raw.order_key)?,
         order_key_field: text("order_key_field", raw.order_key_field)?,
-        sender: raw
-            .sender
-            .map(|raw| sender(&key("sender"), raw, places))
-            .transpose()?,
+        sender: raw.sender.map(|raw| sender(&key("sender"), raw, places)).transpose()?,
     })
 }
 

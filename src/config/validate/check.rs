@@ -20,13 +20,10 @@ where
     T: TryFrom<u64>,
 {
     let Some(value) = value else { return Ok(default) };
-    T::try_from(value)
-        .ok()
-        .filter(|_| range.contains(&value))
-        .ok_or_else(|| {
-            let remedy = format!("write a number from {} to {}", range.start(), range.end());
-            places.invalid(key, format!("= {value} is out of range"), remedy)
-        })
+    T::try_from(value).ok().filter(|_| range.contains(&value)).ok_or_else(|| {
+        let remedy = format!("write a number from {} to {}", range.start(), range.end());
+        places.invalid(key, format!("= {value} is out of range"), remedy)
+    })
 }
 
 /// The secret that stands in the configuration or in the file that it names, whichever is there.
@@ -49,11 +46,7 @@ pub(super) fn secret(
         }
     };
     if secret.expose_secret().is_empty() {
-        return Err(places.invalid(
-            key,
-            "gives an empty secret",
-            "write the secret, or remove the key",
-        ));
+        return Err(places.invalid(key, "gives an empty secret", "write the secret, or remove the key"));
     }
     Ok(Some(secret))
 }
@@ -67,12 +60,7 @@ pub(super) fn readable_file(places: &Places, key: &str, path: PathBuf) -> Result
 }
 
 fn unreadable(places: &Places, key: &str, path: PathBuf, source: std::io::Error) -> ConfigError {
-    ConfigError::UnreadableFile {
-        place: places.of(key).to_owned(),
-        key: key.to_owned(),
-        path,
-        source,
-    }
+    ConfigError::UnreadableFile { place: places.of(key).to_owned(), key: key.to_owned(), path, source }
 }
 
 /// Text that may not be empty.

@@ -19,12 +19,8 @@ pub(super) fn downlinks(
     let mut downlinks: Vec<DownlinkConfig> = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
         let key = |name: &str| format!("downlink[{index}].{name}");
-        let topic = required(
-            places,
-            &key("topic"),
-            raw.topic,
-            "write a RocketMQ topic, for example \"room\"",
-        )?;
+        let topic =
+            required(places, &key("topic"), raw.topic, "write a RocketMQ topic, for example \"room\"")?;
         if downlinks.iter().any(|other| other.topic == topic) {
             return Err(places.invalid(
                 &key("topic"),
@@ -52,11 +48,7 @@ pub(super) fn downlinks(
                 ));
             }
         };
-        downlinks.push(DownlinkConfig {
-            topic,
-            mqtt_topic,
-            start,
-        });
+        downlinks.push(DownlinkConfig { topic, mqtt_topic, start });
     }
     Ok(downlinks)
 }
@@ -65,9 +57,7 @@ pub(super) fn downlinks(
 fn parent(places: &Places, key: &str, topic: &str) -> Result<(), ConfigError> {
     let wrong = topic.starts_with(['$', '/'])
         || topic.ends_with('/')
-        || topic
-            .chars()
-            .any(|letter| ['+', '#'].contains(&letter) || letter.is_control());
+        || topic.chars().any(|letter| ['+', '#'].contains(&letter) || letter.is_control());
     if wrong {
         return Err(places.invalid(
             key,
@@ -91,24 +81,14 @@ pub(super) fn classroom(
         parent(places, &key, &value).map(|()| value)
     };
     let rate = |name: &str, value, default: u32| {
-        number(
-            places,
-            &format!("classroom.{name}"),
-            value,
-            default,
-            1..=1_000_000,
-        )
+        number(places, &format!("classroom.{name}"), value, default, 1..=1_000_000)
     };
     let classroom = ClassroomConfig {
         send: text("send", raw.send, "roomSend")?,
         room: text("room", raw.room, "room")?,
         audit_topic: text("audit_topic", raw.audit_topic, "roombridge_audit")?,
-        teacher_groups: raw
-            .teacher_groups
-            .unwrap_or_else(|| vec!["GID_teacher".to_owned()]),
-        student_groups: raw
-            .student_groups
-            .unwrap_or_else(|| vec!["GID_student".to_owned()]),
+        teacher_groups: raw.teacher_groups.unwrap_or_else(|| vec!["GID_teacher".to_owned()]),
+        student_groups: raw.student_groups.unwrap_or_else(|| vec!["GID_student".to_owned()]),
         client_per_s: rate("client_per_s", raw.client_per_s, 5)?,
         client_burst: rate("client_burst", raw.client_burst, 10)?,
         room_per_s: rate("room_per_s", raw.room_per_s, 100)?,
@@ -161,20 +141,14 @@ fn needs(
 }
 
 pub(super) fn access(raw: RawAccess, places: &Places) -> Result<Option<AccessConfig>, ConfigError> {
-    let secret = secret(
-        places,
-        ("access.secret", raw.secret),
-        ("access.secret_file", raw.secret_file),
-    )?;
+    let secret = secret(places, ("access.secret", raw.secret), ("access.secret_file", raw.secret_file))?;
     let access_key = filled(places, "access.access_key", raw.access_key)?;
     let instance = filled(places, "access.instance", raw.instance)?;
     match (access_key, instance, secret) {
         (None, None, None) => Ok(None),
-        (Some(access_key), Some(instance), Some(secret)) => Ok(Some(AccessConfig {
-            access_key,
-            instance,
-            secret,
-        })),
+        (Some(access_key), Some(instance), Some(secret)) => {
+            Ok(Some(AccessConfig { access_key, instance, secret }))
+        }
         _ => Err(places.invalid(
             "access",
             "needs access_key, instance and secret together",
@@ -191,11 +165,7 @@ pub(super) fn login(
     let login = LoginConfig {
         listen: address(places, "login.listen", raw.listen)?,
         open: raw.open.unwrap_or(false),
-        secret: secret(
-            places,
-            ("login.secret", raw.secret),
-            ("login.secret_file", raw.secret_file),
-        )?,
+        secret: secret(places, ("login.secret", raw.secret), ("login.secret_file", raw.secret_file))?,
     };
     if login.listen.is_some() && access.is_none() {
         return Err(places.invalid(

@@ -75,13 +75,7 @@ fn pipeline(raw: &RawPipeline, limits: &Limits, places: &Places) -> Result<Pipel
     // A smaller message limit alone must not make the default batch a contradiction.
     let default_batch_bytes = (1024 * 1024).min(limits.max_message_bytes);
     let pipeline = PipelineConfig {
-        batch_messages: number(
-            places,
-            "pipeline.batch_messages",
-            raw.batch_messages,
-            128,
-            1..=1024,
-        )?,
+        batch_messages: number(places, "pipeline.batch_messages", raw.batch_messages, 128, 1..=1024)?,
         batch_bytes: number(
             places,
             "pipeline.batch_bytes",
@@ -135,30 +129,18 @@ fn fits(
     if small <= large {
         return Ok(());
     }
-    let problem = format!(
-        "= {small} is more than {large_key} = {large} ({}): {consequence}",
-        places.of(large_key)
-    );
-    Err(places.invalid(
-        small_key,
-        problem,
-        format!("lower {small_key} or raise {large_key}"),
-    ))
+    let problem =
+        format!("= {small} is more than {large_key} = {large} ({}): {consequence}", places.of(large_key));
+    Err(places.invalid(small_key, problem, format!("lower {small_key} or raise {large_key}")))
 }
 
 fn http(raw: RawHttp, places: &Places) -> Result<HttpConfig, ConfigError> {
     let Some(listen) = raw.listen else {
-        return Ok(HttpConfig {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
-        });
+        return Ok(HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) });
     };
     let listen = listen.parse().map_err(|_| {
         let problem = format!("= {listen:?} is no address and port");
-        places.invalid(
-            "http.listen",
-            problem,
-            "write it as \"127.0.0.1:9464\" or \"[::1]:9464\"",
-        )
+        places.invalid("http.listen", problem, "write it as \"127.0.0.1:9464\" or \"[::1]:9464\"")
     })?;
     Ok(HttpConfig { listen })
 }
@@ -168,11 +150,7 @@ fn log(raw: RawLog, places: &Places) -> Result<LogConfig, ConfigError> {
     if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&level) {
         let remedy =
             "write error, warn, info, debug or trace, or a directive such as \"info,roombridge::mqtt=debug\"";
-        return Err(places.invalid(
-            "log.level",
-            format!("= {level:?} is no log filter ({error})"),
-            remedy,
-        ));
+        return Err(places.invalid("log.level", format!("= {level:?} is no log filter ({error})"), remedy));
     }
     let format = match raw.format.as_deref() {
         None | Some("text") => LogFormat::Text,
@@ -187,13 +165,9 @@ fn log(raw: RawLog, places: &Places) -> Result<LogConfig, ConfigError> {
 
 fn shutdown(raw: &RawShutdown, places: &Places) -> Result<ShutdownConfig, ConfigError> {
     let drain_s = number(places, "shutdown.drain_s", raw.drain_s, 20, 1..=3600)?;
-    Ok(ShutdownConfig {
-        drain: Duration::from_secs(drain_s),
-    })
+    Ok(ShutdownConfig { drain: Duration::from_secs(drain_s) })
 }
 
 fn origin(raw: RawOrigin, places: &Places) -> Result<OriginConfig, ConfigError> {
-    Ok(OriginConfig {
-        key: secret(places, ("origin.key", raw.key), ("origin.key_file", raw.key_file))?,
-    })
+    Ok(OriginConfig { key: secret(places, ("origin.key", raw.key), ("origin.key_file", raw.key_file))? })
 }

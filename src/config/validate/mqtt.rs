@@ -17,9 +17,7 @@ pub(super) fn mqtt(raw: RawMqtt, places: &Places) -> Result<MqttConfig, ConfigEr
     let url = required(places, "mqtt.url", raw.url, URL_FORM)?;
     let server = server(&url).map_err(|(problem, remedy)| places.invalid("mqtt.url", problem, remedy))?;
     let tls = match (server.tls, raw.ca_file) {
-        (true, Some(path)) => Some(TlsConfig {
-            ca_file: Some(readable_file(places, "mqtt.ca_file", path)?),
-        }),
+        (true, Some(path)) => Some(TlsConfig { ca_file: Some(readable_file(places, "mqtt.ca_file", path)?) }),
         (true, None) => Some(TlsConfig { ca_file: None }),
         (false, None) => None,
         (false, Some(_)) => {
@@ -32,11 +30,8 @@ pub(super) fn mqtt(raw: RawMqtt, places: &Places) -> Result<MqttConfig, ConfigEr
         }
     };
     let username = filled(places, "mqtt.username", raw.username)?;
-    let password = secret(
-        places,
-        ("mqtt.password", raw.password),
-        ("mqtt.password_file", raw.password_file),
-    )?;
+    let password =
+        secret(places, ("mqtt.password", raw.password), ("mqtt.password_file", raw.password_file))?;
     if password.is_some() && username.is_none() {
         return Err(places.invalid(
             "mqtt.username",
@@ -45,13 +40,8 @@ pub(super) fn mqtt(raw: RawMqtt, places: &Places) -> Result<MqttConfig, ConfigEr
         ));
     }
     let keep_alive_s = number(places, "mqtt.keep_alive_s", raw.keep_alive_s, 30, 5..=65_535)?;
-    let session_expiry_s = number(
-        places,
-        "mqtt.session_expiry_s",
-        raw.session_expiry_s,
-        WEEK_S,
-        1..=u64::from(u32::MAX),
-    )?;
+    let session_expiry_s =
+        number(places, "mqtt.session_expiry_s", raw.session_expiry_s, WEEK_S, 1..=u64::from(u32::MAX))?;
     Ok(MqttConfig {
         host: server.host,
         port: server.port,
@@ -61,13 +51,7 @@ pub(super) fn mqtt(raw: RawMqtt, places: &Places) -> Result<MqttConfig, ConfigEr
         password,
         keep_alive: Duration::from_secs(keep_alive_s),
         session_expiry: Duration::from_secs(session_expiry_s),
-        receive_maximum: number(
-            places,
-            "mqtt.receive_maximum",
-            raw.receive_maximum,
-            1000,
-            1..=65_535,
-        )?,
+        receive_maximum: number(places, "mqtt.receive_maximum", raw.receive_maximum, 1000, 1..=65_535)?,
         max_packet_bytes: number(
             places,
             "mqtt.max_packet_bytes",
@@ -99,20 +83,12 @@ fn server(url: &str) -> Result<Server, (String, &'static str)> {
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err(("has something behind host and port".to_owned(), URL_FORM));
     }
-    let host = url
-        .host_str()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let port = url.port().unwrap_or(usual_port);
     if host.is_empty() || port == 0 {
         return Err(("names no host or port 0".to_owned(), URL_FORM));
     }
-    Ok(Server {
-        host: host.to_owned(),
-        port,
-        tls,
-    })
+    Ok(Server { host: host.to_owned(), port, tls })
 }
 
 fn client_id(raw: Option<String>, places: &Places) -> Result<String, ConfigError> {

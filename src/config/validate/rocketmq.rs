@@ -19,21 +19,12 @@ pub(super) fn rocketmq(raw: RawRocketMq, places: &Places) -> Result<RocketMqConf
         ("rocketmq.secret_key_file", raw.secret_key_file),
     )?;
     if access_key.is_some() != secret_key.is_some() {
-        let missing = if access_key.is_none() {
-            "rocketmq.access_key"
-        } else {
-            "rocketmq.secret_key"
-        };
+        let missing = if access_key.is_none() { "rocketmq.access_key" } else { "rocketmq.secret_key" };
         let problem = "is missing: access key and secret key belong together";
         return Err(places.invalid(missing, problem, format!("set {missing}, or remove the other")));
     }
-    let send_timeout_ms = number(
-        places,
-        "rocketmq.send_timeout_ms",
-        raw.send_timeout_ms,
-        3000,
-        100..=60_000,
-    )?;
+    let send_timeout_ms =
+        number(places, "rocketmq.send_timeout_ms", raw.send_timeout_ms, 3000, 100..=60_000)?;
     Ok(RocketMqConfig {
         name_servers: name_servers(raw.name_servers, places)?,
         access_key,
@@ -73,10 +64,7 @@ fn name_servers(raw: Option<Vec<String>>, places: &Places) -> Result<Vec<String>
     if name_servers.is_empty() {
         return Err(places.invalid(KEY, "is missing or empty", FORM));
     }
-    match name_servers
-        .iter()
-        .find(|name_server| !is_host_and_port(name_server))
-    {
+    match name_servers.iter().find(|name_server| !is_host_and_port(name_server)) {
         Some(wrong) => Err(places.invalid(KEY, format!("holds {wrong:?}, which is no host:port"), FORM)),
         None => Ok(name_servers),
     }
@@ -90,9 +78,7 @@ fn is_host_and_port(text: &str) -> bool {
         Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
             !host.is_empty()
-                && host
-                    .chars()
-                    .all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_'))
+                && host.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_'))
         }
     };
     host_is_legal && port.parse::<u16>().is_ok_and(|port| port > 0)

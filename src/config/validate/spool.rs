@@ -38,21 +38,11 @@ pub(super) fn spool(
         enabled: raw.enabled.unwrap_or(true),
         after: Duration::from_millis(after_ms),
         max_bytes,
-        max_messages: whole(
-            "spool.max_messages",
-            raw.max_messages,
-            10_000_000,
-            1..=1_000_000_000,
-        )?,
+        max_messages: whole("spool.max_messages", raw.max_messages, 10_000_000, 1..=1_000_000_000)?,
         topic_bytes: topic_bytes(raw.topic_bytes, max_bytes, max_message_bytes as u64, places)?,
         max_age: (max_age_s > 0).then(|| Duration::from_secs(max_age_s)),
         when_full: when_full(raw.when_full.as_deref(), places)?,
-        min_free_bytes: whole(
-            "spool.min_free_bytes",
-            raw.min_free_bytes,
-            256 * MIB,
-            0..=MOST_BYTES,
-        )?,
+        min_free_bytes: whole("spool.min_free_bytes", raw.min_free_bytes, 256 * MIB, 0..=MOST_BYTES)?,
         drain_batches: number(places, "spool.drain_batches", raw.drain_batches, 4, 1..=64)?,
     })
 }
@@ -96,20 +86,9 @@ pub(super) fn dead_letter(
     bindings: &[BindingConfig],
     places: &Places,
 ) -> Result<DeadLetterConfig, ConfigError> {
-    let give_up_after_s = number(
-        places,
-        "dead_letter.give_up_after_s",
-        raw.give_up_after_s,
-        3600,
-        1..=TEN_YEARS_S,
-    )?;
-    let max_bytes = number(
-        places,
-        "dead_letter.max_bytes",
-        raw.max_bytes,
-        GIB,
-        MIB..=MOST_BYTES,
-    )?;
+    let give_up_after_s =
+        number(places, "dead_letter.give_up_after_s", raw.give_up_after_s, 3600, 1..=TEN_YEARS_S)?;
+    let max_bytes = number(places, "dead_letter.max_bytes", raw.max_bytes, GIB, MIB..=MOST_BYTES)?;
     if max_bytes < max_message_bytes as u64 {
         return Err(places.invalid(
             "dead_letter.max_bytes",

@@ -52,24 +52,14 @@ async fn a_queue_that_is_made_anew_between_two_pages_is_read_from_its_beginning(
     let story = Story::new(1);
     let texts = |prefix: &str| -> Vec<String> { (0..100).map(|n| format!("{prefix}{n}")).collect() };
     let (old, new) = (texts("o"), texts("n"));
-    story
-        .memory
-        .store_all(0, &old.iter().map(String::as_str).collect::<Vec<_>>());
+    story.memory.store_all(0, &old.iter().map(String::as_str).collect::<Vec<_>>());
     *story.memory.pull_takes.lock().unwrap() = Duration::from_millis(100);
     let mut following = story.follow(Start::Earliest).await;
     following.texts(32).await;
-    story
-        .memory
-        .replace(0, &new.iter().map(String::as_str).collect::<Vec<_>>());
+    story.memory.replace(0, &new.iter().map(String::as_str).collect::<Vec<_>>());
     let mut heard = Vec::new();
     while heard.len() < new.len() {
-        heard.extend(
-            following
-                .texts(1)
-                .await
-                .into_iter()
-                .filter(|text| text.starts_with('n')),
-        );
+        heard.extend(following.texts(1).await.into_iter().filter(|text| text.starts_with('n')));
     }
     assert_eq!(heard, new);
     following.nothing_more().await;
@@ -171,9 +161,7 @@ async fn a_lag_that_is_not_known_is_not_0() {
     let story = Story::new(1);
     let lag = || {
         let text = story.metrics.render();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("roombridge_downlink_lag_messages{"));
+        let line = text.lines().find(|line| line.starts_with("roombridge_downlink_lag_messages{"));
         line.map(|line| line.rsplit(' ').next().unwrap().to_owned())
     };
     let mut following = story.follow(Start::Earliest).await;
@@ -230,23 +218,16 @@ async fn happens(events: Vec<Event>) -> (Vec<String>, Vec<String>) {
         (from..number).map(|number| number.to_string()).collect()
     };
     let (mut held, mut heard) = (Vec::new(), Vec::new());
-    for event in events
-        .into_iter()
-        .chain([Event::Away(false), Event::Passes(30_000)])
-    {
+    for event in events.into_iter().chain([Event::Away(false), Event::Passes(30_000)]) {
         match event {
             Event::Stored(count) => {
                 let new = texts(count);
-                story
-                    .memory
-                    .store_all(0, &new.iter().map(String::as_str).collect::<Vec<_>>());
+                story.memory.store_all(0, &new.iter().map(String::as_str).collect::<Vec<_>>());
                 held.extend(new);
             }
             Event::MadeAnew(count) => {
                 held = texts(count);
-                story
-                    .memory
-                    .replace(0, &held.iter().map(String::as_str).collect::<Vec<_>>());
+                story.memory.replace(0, &held.iter().map(String::as_str).collect::<Vec<_>>());
             }
             Event::Away(away) => story.memory.away.store(away, Ordering::Relaxed),
             Event::Passes(ms) => tokio::time::sleep(Duration::from_millis(ms.into())).await,

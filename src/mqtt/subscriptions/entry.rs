@@ -84,17 +84,10 @@ impl Entry {
 
     /// A filter that is put back into its pause. `told`: why.
     pub fn refuse(&mut self, told: String) {
-        let ending = matches!(
-            self.turn,
-            Turn::Leaving { .. } | Turn::Refused { ending: true, .. }
-        );
+        let ending = matches!(self.turn, Turn::Leaving { .. } | Turn::Refused { ending: true, .. });
         self.failed |= !ending;
         self.pause_s = (2 * self.pause_s).clamp(1, LONGEST_PAUSE_S);
-        self.turn = Turn::Refused {
-            told,
-            again_in_s: self.pause_s,
-            ending,
-        };
+        self.turn = Turn::Refused { told, again_in_s: self.pause_s, ending };
     }
 
     /// What it asks for is done.
@@ -114,9 +107,7 @@ impl Entry {
     pub fn complaint(&self) -> Option<String> {
         let filter = &self.kept.filter;
         match &self.turn {
-            Turn::Refused {
-                told, ending: false, ..
-            } => Some(format!(
+            Turn::Refused { told, ending: false, .. } => Some(format!(
                 "the MQTT broker refuses the subscription to {filter:?} ({told}): what is published there meanwhile is lost; \
                  check its access rules and limits; it is asked again every {LONGEST_PAUSE_S} s, and at once on SIGHUP"
             )),

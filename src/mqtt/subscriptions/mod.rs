@@ -158,10 +158,7 @@ impl Subscriptions {
             entry.packet_id = next_packet_id();
             match what {
                 What::Subscribe(_) => {
-                    entry.turn = Turn::Asked {
-                        for_s: 0,
-                        identified: self.identifiers,
-                    };
+                    entry.turn = Turn::Asked { for_s: 0, identified: self.identifiers };
                     self.changed |= entry.kept.asked.is_none();
                     entry.kept.asked.get_or_insert(now);
                 }
@@ -171,11 +168,7 @@ impl Subscriptions {
                     entry.turn = Turn::Leaving { for_s: 0, granted };
                 }
             }
-            asks.push(Ask {
-                packet_id: entry.packet_id,
-                filter: entry.kept.filter.clone(),
-                what,
-            });
+            asks.push(Ask { packet_id: entry.packet_id, filter: entry.kept.filter.clone(), what });
         }
         self.look_at_overlaps();
         asks
@@ -197,9 +190,7 @@ impl Subscriptions {
         let identified = matches!(entry.turn, Turn::Asked { identified: true, .. });
         match *answer.codes {
             [code] if code < 0x80 => {
-                entry.reach(Turn::Granted {
-                    at_most_once: code == 0,
-                });
+                entry.reach(Turn::Granted { at_most_once: code == 0 });
                 tracing::info!(filter = entry.kept.filter, "subscribed");
                 entry.kept.granted = (code > 0).then(|| entry.kept.granted.unwrap_or(now));
             }
@@ -295,19 +286,11 @@ impl Subscriptions {
             return Overlap::None;
         }
         let surely = |one: &Entry, other: &Entry| one.was_granted_before(other, window_open);
-        if known
-            && !self.is_unsure()
-            && others
-                .iter()
-                .any(|other| ours.iter().all(|our| surely(other, our)))
+        if known && !self.is_unsure() && others.iter().any(|other| ours.iter().all(|our| surely(other, our)))
         {
             return Overlap::Copy;
         }
-        if known
-            && others
-                .iter()
-                .all(|other| ours.iter().any(|our| surely(our, other)))
-        {
+        if known && others.iter().all(|other| ours.iter().any(|our| surely(our, other))) {
             return Overlap::None;
         }
         Overlap::Doubt
@@ -339,9 +322,7 @@ impl Subscriptions {
 
     /// Of what is asked for, the pairs that have topics in common.
     pub fn overlaps(&self) -> Vec<(&str, &str)> {
-        let needed: Vec<usize> = (0..self.entries.len())
-            .filter(|index| self.is_needed(*index))
-            .collect();
+        let needed: Vec<usize> = (0..self.entries.len()).filter(|index| self.is_needed(*index)).collect();
         let mut pairs = Vec::new();
         for index in &needed {
             let later = self.entries[*index]
@@ -381,10 +362,7 @@ impl Subscriptions {
 
     /// Beyond every event so far.
     fn now(&self) -> u64 {
-        let events = self
-            .entries
-            .iter()
-            .flat_map(|entry| [entry.kept.asked, entry.kept.granted]);
+        let events = self.entries.iter().flat_map(|entry| [entry.kept.asked, entry.kept.granted]);
         events.flatten().max().unwrap_or(0) + 1
     }
 
@@ -398,10 +376,7 @@ impl Subscriptions {
         let entry = &self.entries[index];
         let mut neighbours = entry.neighbours.iter().map(|at| &self.entries[*at]);
         self.is_needed(index)
-            && matches!(
-                entry.turn,
-                Turn::Idle | Turn::Left | Turn::Refused { again_in_s: 0, .. }
-            )
+            && matches!(entry.turn, Turn::Idle | Turn::Left | Turn::Refused { again_in_s: 0, .. })
             && neighbours.all(|neighbour| !matches!(neighbour.turn, Turn::Asked { .. }))
     }
 

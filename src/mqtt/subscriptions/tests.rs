@@ -22,11 +22,7 @@ impl Session {
             next += 1;
             next
         });
-        Self {
-            subscriptions,
-            next_packet_id: 0,
-            open: Vec::new(),
-        }
+        Self { subscriptions, next_packet_id: 0, open: Vec::new() }
     }
 
     /// The next process, with other filters, in the same session.
@@ -55,11 +51,7 @@ impl Session {
     fn answer(&mut self, filter: &str, codes: &[u8]) {
         let at = self.open.iter().position(|ask| ask.filter == filter).unwrap();
         let ask = self.open.remove(at);
-        let answer = Answer {
-            packet_id: ask.packet_id,
-            codes,
-            told: "why",
-        };
+        let answer = Answer { packet_id: ask.packet_id, codes, told: "why" };
         match ask.what {
             What::Subscribe(_) => self.subscriptions.subscribed(answer),
             What::Unsubscribe => self.subscriptions.unsubscribed(answer),
@@ -121,11 +113,7 @@ fn what_is_refused_is_asked_for_again_with_growing_pauses_until_it_is_granted() 
             pauses.push(session.seconds_to_ask());
         }
         // a broker without identifiers is asked at once, and without
-        let expected = if code == IDENTIFIERS_NOT_SUPPORTED {
-            [0, 1, 2, 4, 5]
-        } else {
-            [1, 2, 4, 5, 5]
-        };
+        let expected = if code == IDENTIFIERS_NOT_SUPPORTED { [0, 1, 2, 4, 5] } else { [1, 2, 4, 5, 5] };
         assert_eq!(pauses, expected, "{code:#x}");
         assert!(!session.subscriptions.are_complete());
         session.answer("room/#", &[1]);
@@ -140,10 +128,7 @@ fn a_wish_ends_the_pause_and_each_ask_has_an_identifier_of_its_own() {
     session.answer("room/#", &[0x91]);
     assert!(session.asks().is_empty());
     let complaints = session.subscriptions.complaints();
-    assert!(
-        complaints[0].contains("room/#") && complaints[0].contains("why"),
-        "{complaints:?}"
-    );
+    assert!(complaints[0].contains("room/#") && complaints[0].contains("why"), "{complaints:?}");
     session.subscriptions.ask_now();
     assert_eq!(session.asks(), ["room/#"]);
     assert_eq!(session.open[0].packet_id, 2);
@@ -185,10 +170,7 @@ fn a_covered_filter_is_asked_for_only_while_the_wider_one_is_refused() {
     session.answer("roomSend/#", &[1]);
     assert_eq!(session.asks(), ["room/command/#"]);
     session.answer("room/command/#", &[1]);
-    assert!(
-        !session.subscriptions.are_complete(),
-        "the rest of room/# is lost"
-    );
+    assert!(!session.subscriptions.are_complete(), "the rest of room/# is lost");
 
     // when the wider one is granted, the narrow one is given up, and stays the one that counts until it is gone
     session.seconds(1);
@@ -200,20 +182,10 @@ fn a_covered_filter_is_asked_for_only_while_the_wider_one_is_refused() {
     assert_eq!(session.judge(topic, &["room/command/#"]), Overlap::None);
     assert_eq!(session.asks(), ["-room/command/#"]);
     assert_eq!(session.judge(topic, &["room/#"]), Overlap::Copy);
-    let held_back = session
-        .subscriptions
-        .judge(topic, &[session.identifier("room/#")], false);
-    assert_eq!(
-        held_back,
-        Overlap::Doubt,
-        "the narrow one may be thrown away at the broker"
-    );
+    let held_back = session.subscriptions.judge(topic, &[session.identifier("room/#")], false);
+    assert_eq!(held_back, Overlap::Doubt, "the narrow one may be thrown away at the broker");
     session.answer("room/command/#", &[0]);
-    assert_eq!(
-        session.judge(topic, &["room/#"]),
-        Overlap::Doubt,
-        "it may have waited at the broker"
-    );
+    assert_eq!(session.judge(topic, &["room/#"]), Overlap::Doubt, "it may have waited at the broker");
     assert_eq!(session.judge("room/x", &["room/#"]), Overlap::None);
     assert!(session.asks().is_empty());
 }
@@ -230,26 +202,15 @@ fn of_two_that_overlap_the_first_granted_counts_whatever_the_order_of_the_bindin
     assert_eq!(session.asks(), [ONE], "one after the other");
     session.answer(ONE, &[1]);
     assert_eq!(session.asks(), [ALL]);
-    assert_eq!(
-        session.judge(BOTH, &[ALL]),
-        Overlap::Copy,
-        "the first one was granted before"
-    );
+    assert_eq!(session.judge(BOTH, &[ALL]), Overlap::Copy, "the first one was granted before");
     session.answer(ALL, &[1]);
     for mut session in [session.restarted(&[ONE, ALL]), session.restarted(&[ALL, ONE])] {
-        assert!(
-            session.subscriptions.is_unsure(),
-            "what a kept session brings waits"
-        );
+        assert!(session.subscriptions.is_unsure(), "what a kept session brings waits");
         session.settle();
         assert!(!session.subscriptions.is_unsure());
         assert_eq!(session.judge(BOTH, &[ONE]), Overlap::None);
         assert_eq!(session.judge(BOTH, &[ALL]), Overlap::Copy);
-        assert_eq!(
-            session.judge(BOTH, &[ONE, ALL]),
-            Overlap::None,
-            "one copy for both"
-        );
+        assert_eq!(session.judge(BOTH, &[ONE, ALL]), Overlap::None, "one copy for both");
         assert_eq!(session.judge("room/message/2", &[ALL]), Overlap::None);
         assert_eq!(session.judge(BOTH, &[]), Overlap::Doubt, "no identifiers");
     }
@@ -347,9 +308,7 @@ fn a_broker_without_identifiers_is_asked_without_and_complained_of_where_filters
 #[test]
 fn what_the_broker_would_hang_up_for_is_not_asked_for() {
     let mut session = Session::with(&["room/#", "room/1"], Vec::new(), &[]);
-    session
-        .subscriptions
-        .connected(false, true, |filter| filter.contains('#'));
+    session.subscriptions.connected(false, true, |filter| filter.contains('#'));
     session.settle();
     session.seconds(60);
     assert!(session.asks().is_empty() && !session.subscriptions.are_complete());

@@ -43,11 +43,7 @@ async fn one_refused_message_holds_its_room_only_and_not_for_good() {
     bridge.publish(&rooms[0], "after");
     bridge.publish(&rooms[1], "neighbour");
     bridge.pass(Duration::from_secs(3)).await;
-    assert_eq!(
-        store.bodies(),
-        ["before", "neighbour"],
-        "nothing behind it of its room"
-    );
+    assert_eq!(store.bodies(), ["before", "neighbour"], "nothing behind it of its room");
     assert_eq!(bridge.ended, 44, "all are acknowledged, from the disk");
 
     // other rooms of its queue flow meanwhile
@@ -62,11 +58,7 @@ async fn one_refused_message_holds_its_room_only_and_not_for_good() {
     bridge.publish(&rooms[0], "later");
     bridge.pass(Duration::from_secs(15)).await;
     assert_eq!(buried(&store), ["bad"]);
-    let of_room: Vec<_> = store
-        .bodies()
-        .into_iter()
-        .filter(|body| body != "flows")
-        .collect();
+    let of_room: Vec<_> = store.bodies().into_iter().filter(|body| body != "flows").collect();
     assert_eq!(of_room, ["before", "neighbour", "after", "later"]);
     assert_eq!(bridge.disk.rows().len(), 0);
     bridge.assert_books_balance();
@@ -96,11 +88,7 @@ async fn two_in_one_batch_and_one_in_each_of_several_rooms() {
     let mut dead = buried(&store);
     dead.sort();
     assert_eq!(dead, ["bad 0", "bad 1", "bad 2", "bad 3", "bad again"]);
-    let good: Vec<_> = store
-        .bodies()
-        .into_iter()
-        .filter(|body| body != "something else")
-        .collect();
+    let good: Vec<_> = store.bodies().into_iter().filter(|body| body != "something else").collect();
     assert_eq!(good.len(), 5, "{good:?}");
     let place = |body: &str| good.iter().position(|each| each == body).unwrap();
     assert!(place("good 0") < place("last"));
@@ -129,11 +117,8 @@ async fn a_broker_that_refuses_everything_fills_the_spool_and_no_dead_letters() 
     assert_eq!((letters(&bridge), buried(&store)), (1, vec!["bad".to_owned()]));
     let bodies = store.bodies();
     for room in 0..4 {
-        let of_room: Vec<usize> = bodies
-            .iter()
-            .filter_map(|body| body.parse().ok())
-            .filter(|number| number % 4 == room)
-            .collect();
+        let of_room: Vec<usize> =
+            bodies.iter().filter_map(|body| body.parse().ok()).filter(|number| number % 4 == room).collect();
         assert!(of_room.is_sorted() && of_room.len() == 50, "{of_room:?}");
     }
     bridge.assert_books_balance();
@@ -182,10 +167,7 @@ async fn a_takeover_ends_what_is_refused_and_not_in_the_spool_and_a_stop_keeps_w
     assert_eq!(bridge.disk.rows().len(), 2, "it is ours");
     bridge.intake = None;
     let stopped = tokio::time::timeout(Duration::from_secs(20), &mut bridge.uplink);
-    stopped
-        .await
-        .expect("a stop does not wait for a verdict")
-        .unwrap();
+    stopped.await.expect("a stop does not wait for a verdict").unwrap();
     assert_eq!(bridge.disk.rows().len(), 2);
     bridge.assert_books_balance();
 }

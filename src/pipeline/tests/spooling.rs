@@ -65,11 +65,7 @@ async fn a_lane_that_is_stuck_leaves_the_others_alone() {
     for room in 0..20 {
         bridge.publish(&room.to_string(), "x");
     }
-    assert_eq!(
-        bridge.pass(Duration::from_secs(2)).await,
-        21,
-        "all are acknowledged"
-    );
+    assert_eq!(bridge.pass(Duration::from_secs(2)).await, 21, "all are acknowledged");
     let on_disk = bridge.disk.rows().len();
     assert!(on_disk > 0 && on_disk < 20, "{on_disk} of the stuck queue");
     assert_eq!(bridge.store.bodies().len() + on_disk, 21);
@@ -115,10 +111,7 @@ async fn a_batch_that_is_stored_while_it_is_written_ends_once() {
     let store = Arc::new(Store::default());
     *store.send_time.lock().unwrap() = Duration::from_millis(1050);
     let disk = MemorySpool::default();
-    disk.set_faults(Faults {
-        write_time: Duration::from_millis(200),
-        ..Faults::default()
-    });
+    disk.set_faults(Faults { write_time: Duration::from_millis(200), ..Faults::default() });
     let mut bridge = Process::start(&store, disk);
     for body in numbers(0..6) {
         bridge.publish("1", &body);
@@ -136,10 +129,7 @@ async fn a_full_spool_holds_until_there_is_room() {
     let store = Arc::new(Store::default());
     store.fails(Some(FailureKind::Transport));
     let disk = MemorySpool::default();
-    disk.set_faults(Faults {
-        full: true,
-        ..Faults::default()
-    });
+    disk.set_faults(Faults { full: true, ..Faults::default() });
     let mut bridge = Process::start(&store, disk);
     for body in numbers(0..10) {
         bridge.publish("1", &body);
@@ -161,10 +151,7 @@ async fn a_spool_that_was_full_is_open_again_without_another_write() {
     let store = Arc::new(Store::default());
     store.fails(Some(FailureKind::Transport));
     let disk = MemorySpool::default();
-    let full = Faults {
-        full: true,
-        ..Faults::default()
-    };
+    let full = Faults { full: true, ..Faults::default() };
     disk.set_faults(full);
     let mut bridge = Process::start(&store, disk);
     bridge.publish("1", "0");
@@ -202,26 +189,15 @@ async fn a_poisoned_spool_takes_nothing_and_drains() {
         bridge.publish("1", &body);
     }
     assert_eq!(bridge.pass(Duration::from_secs(2)).await, 6);
-    bridge.disk.set_faults(Faults {
-        poison: true,
-        ..Faults::default()
-    });
+    bridge.disk.set_faults(Faults { poison: true, ..Faults::default() });
     for body in numbers(6..10) {
         bridge.publish("1", &body);
     }
-    assert_eq!(
-        bridge.pass(Duration::from_secs(20)).await,
-        6,
-        "never acknowledged unwritten"
-    );
+    assert_eq!(bridge.pass(Duration::from_secs(20)).await, 6, "never acknowledged unwritten");
     assert_eq!(bridge.value("roombridge_spool_poisoned"), 1);
     assert!(!bridge.readiness.report().spool.accepts);
     store.fails(None);
-    assert_eq!(
-        bridge.pass(Duration::from_secs(5)).await,
-        10,
-        "acknowledged when stored"
-    );
+    assert_eq!(bridge.pass(Duration::from_secs(5)).await, 10, "acknowledged when stored");
     assert_eq!(bridge.store.bodies(), numbers(0..10));
 }
 
@@ -284,11 +260,7 @@ async fn what_is_not_permitted_is_spooled_and_given_up_in_the_end() {
     bridge.pass(Duration::from_secs(300)).await;
     assert_eq!(bridge.disk.rows().len(), 0);
     assert_eq!(bridge.value("roombridge_dead_lettered_total"), 3);
-    assert_eq!(
-        bridge.disk.letters().len(),
-        3,
-        "the dead-letter topic refuses too"
-    );
+    assert_eq!(bridge.disk.letters().len(), 3, "the dead-letter topic refuses too");
     bridge.assert_books_balance();
 }
 
@@ -351,10 +323,7 @@ async fn nothing_overtakes_what_a_stop_leaves_behind() {
     }
     store.fails(None);
     bridge.intake = None;
-    tokio::time::timeout(Duration::from_secs(5), &mut bridge.uplink)
-        .await
-        .expect("ends")
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), &mut bridge.uplink).await.expect("ends").unwrap();
     let mut bridge = bridge.kill_and_restart();
     bridge.pass(Duration::from_secs(5)).await;
     assert_in_order(&bridge.store.bodies(), 0..6);
@@ -365,10 +334,7 @@ async fn nothing_overtakes_what_a_stop_leaves_behind() {
 async fn a_lane_returns_to_direct_sends_under_load() {
     let store = Arc::new(Store::default());
     let disk = MemorySpool::default();
-    disk.set_faults(Faults {
-        write_time: Duration::from_millis(5),
-        ..Faults::default()
-    });
+    disk.set_faults(Faults { write_time: Duration::from_millis(5), ..Faults::default() });
     let mut bridge = Process::start(&store, disk);
     *store.send_time.lock().unwrap() = Duration::from_millis(2);
     store.fails(Some(FailureKind::Transport));
@@ -382,10 +348,7 @@ async fn a_lane_returns_to_direct_sends_under_load() {
         bridge.pass(Duration::from_millis(10)).await;
     }
     let spooled = bridge.value("roombridge_spooled_total");
-    assert!(
-        (200..1500).contains(&spooled),
-        "{spooled} of {number} went through the disk"
-    );
+    assert!((200..1500).contains(&spooled), "{spooled} of {number} went through the disk");
     bridge.pass(Duration::from_secs(5)).await;
     assert_in_order(&bridge.store.bodies(), 0..number);
     bridge.assert_books_balance();
@@ -419,10 +382,7 @@ async fn a_job_that_dies_is_told_and_everything_else_still_ends() {
     ended.expect("it waits for no deadline").unwrap();
     bridge.pass(Duration::from_millis(1)).await;
     let (stored, spooled) = (store.bodies().len(), bridge.disk.rows().len());
-    assert!(
-        stored > 1 && spooled > 0,
-        "both queues had messages: {stored}, {spooled}"
-    );
+    assert!(stored > 1 && spooled > 0, "both queues had messages: {stored}, {spooled}");
     assert_eq!((stored + spooled, bridge.ended), (41, 41));
     bridge.assert_books_balance();
 }

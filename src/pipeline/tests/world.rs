@@ -68,37 +68,22 @@ impl Sink for Store {
     }
 
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
-        let concerned = self
-            .only_queue
-            .lock()
-            .unwrap()
-            .is_none_or(|id| id == batch.queue.id);
+        let concerned = self.only_queue.lock().unwrap().is_none_or(|id| id == batch.queue.id);
         if *self.dies.lock().unwrap() == Some(batch.queue.id) {
             return Box::pin(async { panic!("a send that dies") });
         }
         let failure = self.failure.lock().unwrap().filter(|_| concerned);
         let illegal = self.illegal.lock().unwrap().clone();
         let body = |message: &OutgoingMessage| String::from_utf8_lossy(&message.body).into_owned();
-        let refused = batch
-            .messages
-            .iter()
-            .any(|message| Some(body(message)) == illegal);
-        let failure = if refused && &*batch.topic == "room" {
-            Some(FailureKind::MessageIllegal)
-        } else {
-            failure
-        };
+        let refused = batch.messages.iter().any(|message| Some(body(message)) == illegal);
+        let failure =
+            if refused && &*batch.topic == "room" { Some(FailureKind::MessageIllegal) } else { failure };
         let marked = self.refused.lock().unwrap();
-        let holds_marked = batch
-            .messages
-            .iter()
-            .any(|message| marked.contains(&body(message)));
+        let holds_marked = batch.messages.iter().any(|message| marked.contains(&body(message)));
         let answered = (holds_marked && &*batch.topic == "room") || failure == Some(FailureKind::Refused);
         if failure.is_none() && !answered {
-            let stored = batch
-                .messages
-                .iter()
-                .map(|message| (batch.topic.to_string(), batch.queue.id, body(message)));
+            let stored =
+                batch.messages.iter().map(|message| (batch.topic.to_string(), batch.queue.id, body(message)));
             self.stored.lock().unwrap().extend(stored);
         }
         let refusal = Sent::Refused(Refusal {
@@ -106,13 +91,9 @@ impl Sink for Store {
             code: 1,
             remark: "java.lang.IllegalStateException: not this one".into(),
         });
-        let answer = failure.filter(|_| !answered).map_or(
-            Sent::Stored(StoredAt {
-                queue_id: batch.queue.id,
-                queue_offset: 0,
-            }),
-            Sent::Failed,
-        );
+        let answer = failure
+            .filter(|_| !answered)
+            .map_or(Sent::Stored(StoredAt { queue_id: batch.queue.id, queue_offset: 0 }), Sent::Failed);
         let answer = if answered { refusal } else { answer };
         let time = *self.send_time.lock().unwrap();
         Box::pin(async move {
@@ -123,10 +104,7 @@ impl Sink for Store {
 }
 
 pub(super) fn queue(id: i32) -> QueueName {
-    QueueName {
-        broker: "a".into(),
-        id,
-    }
+    QueueName { broker: "a".into(), id }
 }
 
 /// Simulated time, as the runtime has it.
@@ -175,10 +153,7 @@ impl Process {
             order_key_field: None,
             sender: None,
         };
-        let settings = BindingSettings {
-            origin_key: vec![1; 32],
-            max_message_bytes: 4 << 20,
-        };
+        let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
         let disk = Arc::new(disk);
         let (intake, receiver) = intake(10_000, 64 << 20);
         let (settled, settled_receiver) = mpsc::channel(1024);
@@ -202,10 +177,7 @@ impl Process {
                 taken_over: AtomicBool::new(false),
                 stopping: CancellationToken::new(),
             }),
-            spool: Some(SpoolUse {
-                overflow: disk.clone(),
-                after: Duration::from_secs(1),
-            }),
+            spool: Some(SpoolUse { overflow: disk.clone(), after: Duration::from_secs(1) }),
             dead_letters: Arc::new(DeadLetters {
                 sink: store.clone(),
                 topic: Some("dead".into()),
@@ -221,11 +193,7 @@ impl Process {
             tables: QueueTables::default(),
             job_died: Box::new(move |what| deaths.lock().unwrap().push(what.to_owned())),
             save_tables: Box::new(|_| Box::pin(async {})),
-            limits: BatchLimits {
-                messages: 4,
-                bytes: 1 << 20,
-                linger: Duration::ZERO,
-            },
+            limits: BatchLimits { messages: 4, bytes: 1 << 20, linger: Duration::ZERO },
         });
         let mut ledger = ReceiptLedger::new(1000);
         ledger.connected(false);
@@ -258,9 +226,7 @@ impl Process {
         };
         let ids = &mut self.ids;
         let (admission, id) = self.ledger.admit(delivery, || ids.next_id());
-        let crate::pipeline::Admission::New { receipt, .. } = admission else {
-            panic!("new: {admission:?}")
-        };
+        let crate::pipeline::Admission::New { receipt, .. } = admission else { panic!("new: {admission:?}") };
         let envelope = Envelope {
             id,
             maybe_copy_of: None,
@@ -282,10 +248,7 @@ impl Process {
         };
         self.metrics.received(1);
         self.metrics.in_flight.inc();
-        let arrived = Arrived {
-            envelope,
-            receipt: Some(receipt),
-        };
+        let arrived = Arrived { envelope, receipt: Some(receipt) };
         self.intake.as_ref().unwrap().try_enter(arrived).unwrap();
     }
 
@@ -300,13 +263,10 @@ impl Process {
 
     pub fn value(&self, name: &str) -> i64 {
         let text = self.metrics.render();
-        let lines = text.lines().filter(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-        });
-        lines
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as i64)
-            .sum()
+        let lines = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as i64).sum()
     }
 
     pub fn assert_books_balance(&self) {

@@ -9,19 +9,13 @@ use rusqlite::Connection;
 use super::*;
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
 /// What a power cut leaves: the files as they are while the spool is open.
 fn crash_image(place: &Place, name: &str) -> Place {
     let mut image = Place::new();
-    image.settings = SpoolSettings {
-        path: image.beside(name),
-        ..place.settings.clone()
-    };
+    image.settings = SpoolSettings { path: image.beside(name), ..place.settings.clone() };
     for suffix in ["", "-wal"] {
         let from = crate::storage::beside(place.path(), suffix);
         fs::copy(from, crate::storage::beside(image.path(), suffix)).unwrap();
@@ -54,14 +48,8 @@ async fn a_row_with_other_bytes_is_set_aside_and_counted() {
     let mut place = Place::new();
     let spool = place.open();
     spool.put(messages(1, 0..5)).await.unwrap();
-    assert_eq!(
-        in_file(&place, "UPDATE messages SET body = x'66' WHERE number = 2"),
-        1
-    );
-    assert_eq!(
-        in_file(&place, "UPDATE messages SET tag = 17 WHERE number = 3"),
-        1
-    );
+    assert_eq!(in_file(&place, "UPDATE messages SET body = x'66' WHERE number = 2"), 1);
+    assert_eq!(in_file(&place, "UPDATE messages SET tag = 17 WHERE number = 3"), 1);
     let taken = spool.take_all(vec![1]).await;
     assert_eq!(texts(&taken.rows), ["0", "1", "4"]);
     assert_eq!(taken.damaged, 2);
@@ -69,10 +57,7 @@ async fn a_row_with_other_bytes_is_set_aside_and_counted() {
     spool.remove(topic(), keys(&taken.rows)).await.unwrap();
     spool.close();
     let kept = "SELECT count(*) FROM damaged";
-    let kept: i64 = Connection::open(place.path())
-        .unwrap()
-        .query_row(kept, [], |row| row.get(0))
-        .unwrap();
+    let kept: i64 = Connection::open(place.path()).unwrap().query_row(kept, [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 2);
     assert_eq!(place.open().depth(), Depth::default());
 }
@@ -85,21 +70,15 @@ async fn rows_that_are_gone_are_counted_out() {
     spool.put(messages(1, 0..5)).await.unwrap();
     in_file(&place, "DELETE FROM messages WHERE number IN (1, 4)");
     let taken = spool.take_all(vec![1]).await;
-    assert_eq!(
-        (texts(&taken.rows).join(""), taken.damaged),
-        ("023".to_owned(), 2)
-    );
+    assert_eq!((texts(&taken.rows).join(""), taken.damaged), ("023".to_owned(), 2));
     assert_eq!(spool.depth().messages, 3);
 }
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_set_aside() {
     let mut place = Place::new();
-    fs::write(
-        place.path(),
-        "this is not a database, but it is long enough to be read as one".repeat(99),
-    )
-    .unwrap();
+    fs::write(place.path(), "this is not a database, but it is long enough to be read as one".repeat(99))
+        .unwrap();
     let (spool, report) = place.open_with_report();
     let salvage = report.salvaged.unwrap();
     assert_eq!((salvage.rows, salvage.missing), (0, None));
@@ -141,9 +120,7 @@ fn written_and_closed() -> Written {
         for round in 0..20 {
             for slot in 0..6 {
                 let body = "b".repeat(usize::from(slot) * 700 + 10);
-                let batch: Vec<_> = (0..4)
-                    .map(|n| message(slot, &format!("{round}-{n}-{body}")))
-                    .collect();
+                let batch: Vec<_> = (0..4).map(|n| message(slot, &format!("{round}-{n}-{body}"))).collect();
                 spool.put(batch.clone()).await.unwrap();
                 by_slot.entry(slot).or_default().extend(batch);
             }
@@ -151,11 +128,7 @@ fn written_and_closed() -> Written {
         spool.close();
     });
     let total = by_slot.values().map(|messages| messages.len() as u64).sum();
-    Written {
-        place,
-        by_slot,
-        total,
-    }
+    Written { place, by_slot, total }
 }
 
 /// Opens a damaged file, drains it, and checks what came against what was written.
@@ -170,10 +143,7 @@ fn drain_and_check(written: &Written, mut place: Place, missing_is_known: bool) 
                 let taken = spool.take(topic(), vec![*slot], 50, usize::MAX).await.unwrap();
                 damaged += taken.damaged;
                 for (_, message) in &taken.rows {
-                    assert!(
-                        expected.any(|other| other == message),
-                        "not written, or out of order"
-                    );
+                    assert!(expected.any(|other| other == message), "not written, or out of order");
                     readable += 1;
                 }
                 if !taken.more && taken.rows.is_empty() {

@@ -29,10 +29,7 @@ async fn who_asks_for_room_hears_of_the_limits() {
     let spool = place.open();
     spool.put(messages(1, 0..39)).await.unwrap();
     let full = spool.room().await;
-    assert!(
-        matches!(full, Err(SpoolError::Full(_))),
-        "room for one is too little: {full:?}"
-    );
+    assert!(matches!(full, Err(SpoolError::Full(_))), "room for one is too little: {full:?}");
     let taken = spool.take(topic(), vec![1], 1, usize::MAX).await.unwrap();
     spool.remove(topic(), keys(&taken.rows)).await.unwrap();
     assert_eq!(spool.room().await, Ok(()));
@@ -44,10 +41,7 @@ async fn bytes_are_a_limit_too() {
     place.settings.max_bytes = 3 * row_size();
     let spool = place.open();
     spool.put(messages(1, 0..3)).await.unwrap();
-    assert!(matches!(
-        spool.put(messages(2, 0..1)).await,
-        Err(SpoolError::Full(_))
-    ));
+    assert!(matches!(spool.put(messages(2, 0..1)).await, Err(SpoolError::Full(_))));
     assert_eq!(spool.depth().bytes, 3 * row_size());
 }
 
@@ -90,13 +84,7 @@ async fn the_newest_is_dropped_where_the_user_chose_so() {
     let appended = spool.put(messages(1, 0..5)).await.unwrap();
     assert!(matches!(
         appended.rows[..],
-        [
-            Row::Written(_),
-            Row::Written(_),
-            Row::Written(_),
-            Row::Dropped,
-            Row::Dropped
-        ]
+        [Row::Written(_), Row::Written(_), Row::Written(_), Row::Dropped, Row::Dropped]
     ));
     assert_eq!(texts(&spool.take_all(vec![1]).await.rows), ["0", "1", "2"]);
 }
@@ -135,17 +123,10 @@ async fn lent_rows_never_give_way() {
 
     assert_eq!(spool.put(messages(3, 4..6)).await.unwrap().dropped_oldest, 2);
     let refused = spool.put(messages(3, 6..9)).await;
-    assert!(
-        matches!(refused, Err(SpoolError::Full(_))),
-        "only two rows are not lent: {refused:?}"
-    );
+    assert!(matches!(refused, Err(SpoolError::Full(_))), "only two rows are not lent: {refused:?}");
     spool.remove(topic(), keys(&lent.rows)).await.unwrap();
     assert_eq!(texts(&spool.take_all(vec![1, 2, 3]).await.rows), ["4", "5"]);
-    assert_eq!(
-        spool.depth().messages,
-        3,
-        "the two that were taken, and the one in flight"
-    );
+    assert_eq!(spool.depth().messages, 3, "the two that were taken, and the one in flight");
 }
 
 /// The file itself has no room: deletes still have, and make room for appends.
@@ -165,18 +146,12 @@ async fn a_full_file_holds_keeps_what_it_has_and_heals() {
     assert!(matches!(refused, SpoolError::Full(_)), "{refused:?}");
     assert_eq!(spool.poisoned(), None);
     assert_eq!(spool.depth().messages, written as u64);
-    let taken = spool
-        .take(topic(), vec![1], written / 2, usize::MAX)
-        .await
-        .unwrap();
+    let taken = spool.take(topic(), vec![1], written / 2, usize::MAX).await.unwrap();
     spool.remove(topic(), keys(&taken.rows)).await.unwrap();
     spool.put(vec![message(1, &body)]).await.unwrap();
     spool.close();
     let spool = place.open();
-    assert_eq!(
-        spool.take_all(vec![1]).await.rows.len(),
-        written - written / 2 + 1
-    );
+    assert_eq!(spool.take_all(vec![1]).await.rows.len(), written - written / 2 + 1);
 }
 
 #[tokio::test]
@@ -222,9 +197,7 @@ async fn a_removal_without_room_is_tried_again_by_itself() {
     let mut place = Place::new();
     place.before_commit = Some(Box::new(move || {
         if seen.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(crate::storage::StorageError::Full(
-                "no space left on device".to_owned(),
-            ));
+            return Err(crate::storage::StorageError::Full("no space left on device".to_owned()));
         }
         Ok(())
     }));
@@ -235,10 +208,7 @@ async fn a_removal_without_room_is_tried_again_by_itself() {
     spool.remove(topic(), keys(&taken.rows)).await.unwrap();
     assert_eq!(spool.depth().messages, 0, "their messages have ended");
     assert_eq!(rows_in_file(place.path()), 3);
-    assert!(matches!(
-        spool.put(messages(1, 3..4)).await,
-        Err(SpoolError::Full(_))
-    ));
+    assert!(matches!(spool.put(messages(1, 3..4)).await, Err(SpoolError::Full(_))));
     let still = spool.room().await;
     assert!(matches!(still, Err(SpoolError::Full(_))), "{still:?}");
 
@@ -255,13 +225,9 @@ async fn who_asks_for_room_hears_of_the_file_although_nothing_waits_to_be_writte
     let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let seen = full.clone();
     let mut place = Place::new();
-    place.before_commit = Some(Box::new(move || {
-        match seen.load(std::sync::atomic::Ordering::SeqCst) {
-            true => Err(crate::storage::StorageError::Full(
-                "no space left on device".to_owned(),
-            )),
-            false => Ok(()),
-        }
+    place.before_commit = Some(Box::new(move || match seen.load(std::sync::atomic::Ordering::SeqCst) {
+        true => Err(crate::storage::StorageError::Full("no space left on device".to_owned())),
+        false => Ok(()),
     }));
     let spool = place.open();
     assert!(spool.put(messages(1, 0..1)).await.is_err());
@@ -274,10 +240,6 @@ async fn who_asks_for_room_hears_of_the_file_although_nothing_waits_to_be_writte
 }
 
 fn rows_in_file(path: &Path) -> i64 {
-    let connection = crate::spool::schema::file_at(path, None)
-        .open_read_only()
-        .unwrap();
-    connection
-        .query_row("SELECT count(*) FROM messages", [], |row| row.get(0))
-        .unwrap()
+    let connection = crate::spool::schema::file_at(path, None).open_read_only().unwrap();
+    connection.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap()
 }

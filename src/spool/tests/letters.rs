@@ -27,10 +27,7 @@ async fn a_letter_is_kept_whole_over_a_restart() {
     let place = Place::new();
     let path = place.beside("dead-letters.sqlite3");
     let store = LocalDeadLetters::open(&path, 1 << 20).unwrap();
-    store
-        .bury(vec![letter("one", 1), letter("two", 2)])
-        .await
-        .unwrap();
+    store.bury(vec![letter("one", 1), letter("two", 2)]).await.unwrap();
     drop(store);
     let store = LocalDeadLetters::open(&path, 1 << 20).unwrap();
     assert_eq!(store.get("two").unwrap().unwrap().letter, letter("two", 2));
@@ -45,10 +42,7 @@ async fn two_openers_see_each_other() {
     let path = place.beside("dead-letters.sqlite3");
     let bridge = LocalDeadLetters::open(&path, 1 << 20).unwrap();
     let command = LocalDeadLetters::open(&path, 1 << 20).unwrap();
-    bridge
-        .bury(vec![letter("one", 1), letter("two", 2), letter("three", 3)])
-        .await
-        .unwrap();
+    bridge.bury(vec![letter("one", 1), letter("two", 2), letter("three", 3)]).await.unwrap();
     assert_eq!(ids(&command), ["one", "two", "three"]);
     let first = &command.list(1, None).unwrap()[0];
     assert_eq!(command.list(9, Some(first.number)).unwrap().len(), 2);
@@ -64,10 +58,7 @@ async fn two_openers_see_each_other() {
 async fn a_full_store_refuses_and_heals_after_a_purge() {
     let place = Place::new();
     let store = LocalDeadLetters::open(&place.beside("dead-letters.sqlite3"), 500).unwrap();
-    store
-        .bury(vec![letter("one", 1), letter("two", 2)])
-        .await
-        .unwrap();
+    store.bury(vec![letter("one", 1), letter("two", 2)]).await.unwrap();
     let refused = store.bury(vec![letter("three", 3)]).await;
     assert!(matches!(refused, Err(SpoolError::Full(_))), "{refused:?}");
     store.purge(Some(2)).unwrap();
@@ -100,10 +91,7 @@ fn a_damaged_file_is_set_aside() {
 #[tokio::test]
 async fn a_spool_is_inspected_while_a_bridge_writes_it_and_after() {
     let mut place = Place::new();
-    assert_eq!(
-        SpoolInspection::read(place.path()).unwrap(),
-        SpoolInspection::default()
-    );
+    assert_eq!(SpoolInspection::read(place.path()).unwrap(), SpoolInspection::default());
     let spool = place.open();
     spool.put(messages(1, 0..3)).await.unwrap();
     place.clock.advance(Duration::from_secs(5));

@@ -68,15 +68,9 @@ async fn a_million_messages() {
         let rate = count as f64 / started.elapsed().as_secs_f64();
         println!("append: 8 lanes, batch {size}: {rate:.0} msg/s, slowest call {slowest:?}");
     }
-    println!(
-        "depth {:?}, RSS {before_kib} -> {} KiB",
-        spool.depth(),
-        resident_kib()
-    );
+    println!("depth {:?}, RSS {before_kib} -> {} KiB", spool.depth(), resident_kib());
     let file = std::fs::metadata(place.path()).unwrap().len();
-    let log = std::fs::metadata(crate::storage::beside(place.path(), "-wal"))
-        .unwrap()
-        .len();
+    let log = std::fs::metadata(crate::storage::beside(place.path(), "-wal")).unwrap().len();
     println!(
         "file {file} bytes, {:.2} of what is counted, log {log}",
         file as f64 / spool.depth().bytes as f64
@@ -85,12 +79,7 @@ async fn a_million_messages() {
 
     let started = Instant::now();
     let (spool, report) = SqliteSpool::open(place.settings.clone(), clock).unwrap();
-    println!(
-        "open with {}: {:?}, RSS {} KiB",
-        report.depth.messages,
-        started.elapsed(),
-        resident_kib()
-    );
+    println!("open with {}: {:?}, RSS {} KiB", report.depth.messages, started.elapsed(), resident_kib());
     drain(&spool, "all 256 slots", (0..=255).collect()).await;
     drain(&spool, "32 slots", (0..32).collect()).await;
 }

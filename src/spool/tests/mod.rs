@@ -90,9 +90,7 @@ pub(super) fn message(slot: u8, text: &str) -> SpoolMessage {
 }
 
 pub(super) fn messages(slot: u8, numbers: std::ops::Range<u32>) -> Vec<SpoolMessage> {
-    numbers
-        .map(|number| message(slot, &format!("{number}")))
-        .collect()
+    numbers.map(|number| message(slot, &format!("{number}"))).collect()
 }
 
 pub(super) fn texts(rows: &[(RowKey, SpoolMessage)]) -> Vec<String> {

@@ -59,10 +59,7 @@ impl Model {
     }
 
     async fn take(&mut self, spool: &SqliteSpool, slots: Vec<u8>, limit: usize) {
-        let there: usize = slots
-            .iter()
-            .map(|slot| self.waiting.get(slot).map_or(0, VecDeque::len))
-            .sum();
+        let there: usize = slots.iter().map(|slot| self.waiting.get(slot).map_or(0, VecDeque::len)).sum();
         let taken = spool.take(topic(), slots, limit, usize::MAX).await.unwrap();
         assert_eq!(taken.rows.len(), there.min(limit));
         assert_eq!(taken.more, there > limit);
@@ -84,10 +81,7 @@ impl Model {
     /// A restart lends anew what was lent.
     fn reopen(&mut self) {
         for (key, text) in self.lent.drain(..) {
-            self.waiting
-                .entry(key.slot)
-                .or_default()
-                .push_back((key.number, text));
+            self.waiting.entry(key.slot).or_default().push_back((key.number, text));
         }
         for lane in self.waiting.values_mut() {
             lane.make_contiguous().sort();

@@ -117,11 +117,7 @@ async fn rows_that_nobody_received_are_lent_again() {
         assert_eq!((&mut gone).now_or_never(), None, "asked, and not waited for");
     }
     let behind = spool.take_all(vec![1]).await;
-    assert_eq!(
-        texts(&behind.rows),
-        ["2"],
-        "answers come in order, so the first is there"
-    );
+    assert_eq!(texts(&behind.rows), ["2"], "answers come in order, so the first is there");
     drop(gone);
     assert_eq!(texts(&spool.take_all(vec![1]).await.rows), ["0", "1"]);
 }
@@ -136,21 +132,14 @@ async fn a_take_keeps_its_limits_and_serves_all_slots() {
     assert_eq!(taken.rows.len(), 10);
     assert!(taken.more);
     let taken = spool.take(topic(), vec![1, 2, 3], 10, usize::MAX).await.unwrap();
-    assert_eq!(
-        texts(&taken.rows[..3]),
-        ["0", "1", "2"],
-        "slot 2 waits for no hundred"
-    );
+    assert_eq!(texts(&taken.rows[..3]), ["0", "1", "2"], "slot 2 waits for no hundred");
     assert_eq!(taken.rows[0].0.slot, 2);
     assert_eq!(taken.rows.len(), 10);
 
     let one = spool.take(topic(), vec![1], 10, 1).await.unwrap();
     assert_eq!(one.rows.len(), 1, "at least one");
     let size = one.rows[0].1.message.encoded_bytes();
-    let two = spool
-        .take(topic(), vec![1], 10, 2 * size + size / 2)
-        .await
-        .unwrap();
+    let two = spool.take(topic(), vec![1], 10, 2 * size + size / 2).await.unwrap();
     assert_eq!(two.rows.len(), 2);
 }
 
@@ -160,10 +149,7 @@ async fn another_topic_is_another_lane() {
     let spool = place.open();
     spool.put(messages(1, 0..1)).await.unwrap();
     let other: Arc<str> = Arc::from("command");
-    spool
-        .append(other.clone(), messages(1, 5..6), 0, false)
-        .await
-        .unwrap();
+    spool.append(other.clone(), messages(1, 5..6), 0, false).await.unwrap();
     let lanes = spool.lanes().await.unwrap();
     assert_eq!(lanes.len(), 2);
     assert_eq!(texts(&spool.take_all(vec![1]).await.rows), ["0"]);
@@ -177,10 +163,7 @@ async fn the_newest_rows_are_shown_lent_or_not() {
     let spool = place.open();
     spool.put(messages(1, 0..6)).await.unwrap();
     spool.take(topic(), vec![1], 5, usize::MAX).await.unwrap();
-    let lane = LaneKey {
-        topic: topic(),
-        slot: 1,
-    };
+    let lane = LaneKey { topic: topic(), slot: 1 };
     let newest = spool.newest(lane.clone(), None, 2).await.unwrap();
     assert_eq!(texts(&newest), ["5", "4"]);
     let older = spool.newest(lane, Some(4), 10).await.unwrap();

@@ -31,10 +31,7 @@ async fn a_failed_fsync_stops_the_intake_but_not_the_drain() {
 
     // The disk works again, but what it lost meanwhile is not known.
     broken.store(false, Ordering::SeqCst);
-    assert!(matches!(
-        spool.put(messages(1, 3..4)).await,
-        Err(SpoolError::Poisoned(_))
-    ));
+    assert!(matches!(spool.put(messages(1, 3..4)).await, Err(SpoolError::Poisoned(_))));
     let taken = spool.take_all(vec![1]).await;
     assert_eq!(texts(&taken.rows), ["0", "1", "2"]);
     spool.remove(topic(), keys(&taken.rows)).await.unwrap();
@@ -43,10 +40,7 @@ async fn a_failed_fsync_stops_the_intake_but_not_the_drain() {
     spool.close();
 
     let (spool, report) = place.open_with_report();
-    assert_eq!(
-        report.depth.messages, 3,
-        "removed in memory only: they are sent once more"
-    );
+    assert_eq!(report.depth.messages, 3, "removed in memory only: they are sent once more");
     assert_eq!(spool.poisoned(), None);
     spool.put(messages(1, 3..4)).await.unwrap();
 }

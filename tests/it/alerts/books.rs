@@ -35,9 +35,11 @@ fn books(
     let received = scrape_fails_at(32.0, move |minute| Some(received(minute)));
     let stored = scrape_fails_at(32.0, move |minute| Some(stored(minute)));
     let kinds: &[&str] = &[NORTH, UPLINK, r#"topic="room""#, r#"kind="message""#];
-    story
-        .scrapes("roombridge_received_total", &[NORTH, UPLINK], received)
-        .scrapes("roombridge_stored_total", kinds, stored)
+    story.scrapes("roombridge_received_total", &[NORTH, UPLINK], received).scrapes(
+        "roombridge_stored_total",
+        kinds,
+        stored,
+    )
 }
 
 /// 1,000 a second for 20 minutes, then a pause.
@@ -48,11 +50,9 @@ fn lesson(minute: f64) -> f64 {
 pub fn stories() -> Vec<Story> {
     let differ = "The books of 127.0.0.1:9464 do not balance by 3";
     vec![
-        books(
-            "three lost in a lesson, noticed in the pause after it",
-            lesson,
-            |minute| lesson(minute) - if minute < 15.0 { 0.0 } else { 3.0 },
-        )
+        books("three lost in a lesson, noticed in the pause after it", lesson, |minute| {
+            lesson(minute) - if minute < 15.0 { 0.0 } else { 3.0 }
+        })
         .silent(20.0)
         .fires(31.5, &[NORTH], differ)
         .fires(32.0, &[NORTH], differ)

@@ -11,27 +11,19 @@ pub fn stories() -> Vec<Story> {
     };
     let disconnected = |title| Story::of("RoombridgeDisconnected", title);
     let ends = |story: Story| {
-        story
-            .silent(10.0)
-            .fires(11.5, &[NORTH], lost)
-            .fires(15.0, &[NORTH], lost)
-            .silent(21.0)
+        story.silent(10.0).fires(11.5, &[NORTH], lost).fires(15.0, &[NORTH], lost).silent(21.0)
     };
     vec![
-        ends(
-            disconnected("the MQTT broker")
-                .scrapes(mqtt, &[NORTH], away())
-                .scrapes(rocketmq, &[NORTH], scrape_fails_at(15.0, always(1.0))),
-        ),
-        ends(
-            disconnected("RocketMQ")
-                .scrapes(mqtt, &[NORTH], scrape_fails_at(15.0, always(1.0)))
-                .scrapes(rocketmq, &[NORTH], away()),
-        ),
-        ends(
-            disconnected("both")
-                .scrapes(mqtt, &[NORTH], away())
-                .scrapes(rocketmq, &[NORTH], away()),
-        ),
+        ends(disconnected("the MQTT broker").scrapes(mqtt, &[NORTH], away()).scrapes(
+            rocketmq,
+            &[NORTH],
+            scrape_fails_at(15.0, always(1.0)),
+        )),
+        ends(disconnected("RocketMQ").scrapes(mqtt, &[NORTH], scrape_fails_at(15.0, always(1.0))).scrapes(
+            rocketmq,
+            &[NORTH],
+            away(),
+        )),
+        ends(disconnected("both").scrapes(mqtt, &[NORTH], away()).scrapes(rocketmq, &[NORTH], away())),
     ]
 }

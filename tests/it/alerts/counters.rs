@@ -45,9 +45,7 @@ impl Counted {
     /// A process that starts with the story and again at these minutes, and what its counter shows.
     fn story(&self, title: &str, restarts: &'static [f64], course: fn(f64) -> f64) -> Story {
         Story::of(self.alert, title)
-            .scrapes(self.counter, &[&[NORTH], self.labels].concat(), move |minute| {
-                Some(course(minute))
-            })
+            .scrapes(self.counter, &[&[NORTH], self.labels].concat(), move |minute| Some(course(minute)))
             .scrapes("process_start_time_seconds", &[NORTH], move |minute| {
                 let last = restarts.iter().rfind(|restart| **restart <= minute);
                 Some(last.map_or(0.0, |restart| restart * 60.0))
@@ -62,29 +60,15 @@ impl Counted {
     fn stories(&self) -> Vec<Story> {
         let first_scrape = self.story("before the first scrape", &[], |_| 1_234_567.0);
         let first_scrape = self.fires(first_scrape, 1.0, "1234567");
-        let later = self.story(
-            "while it is watched",
-            &[],
-            |minute| if minute < 30.0 { 0.0 } else { 3.0 },
-        );
+        let later = self.story("while it is watched", &[], |minute| if minute < 30.0 { 0.0 } else { 3.0 });
         let later = self.fires(self.fires(later.silent(29.0), 31.0, "3"), 38.0, "3");
-        let again = self.story(
-            "once in each of two lives, which looks like no change",
-            &[30.0],
-            |_| 1.0,
-        );
+        let again = self.story("once in each of two lives, which looks like no change", &[30.0], |_| 1.0);
         let again = self.fires(again.silent(29.0), 31.0, "1");
-        let restart = self.story(
-            "a restart alone",
-            &[30.0],
-            |minute| if minute < 30.0 { 5.0 } else { 0.0 },
-        );
+        let restart = self.story("a restart alone", &[30.0], |minute| if minute < 30.0 { 5.0 } else { 0.0 });
         // The same address at another site has just started.
         let neighbour = self
             .story("in an older life than the neighbour's", &[], |_| 2.0)
-            .scrapes("process_start_time_seconds", &[SOUTH], |minute| {
-                (minute >= 20.0).then_some(20.0 * 60.0)
-            })
+            .scrapes("process_start_time_seconds", &[SOUTH], |minute| (minute >= 20.0).then_some(20.0 * 60.0))
             .scrapes(self.counter, &[&[SOUTH], self.labels].concat(), |minute| {
                 (minute >= 20.0).then_some(0.0)
             });
@@ -99,18 +83,11 @@ impl Counted {
 }
 
 pub fn stories() -> Vec<Story> {
-    let long_ago = Story::of(
-        "RoombridgeSessionLost",
-        "a process that is old at the first scrape",
-    )
-    .scrapes(
-        "roombridge_session_lost_total",
-        &[NORTH, r#"direction="uplink""#],
-        always(4.0),
-    )
-    .scrapes("process_start_time_seconds", &[NORTH], always(-86_400.0))
-    .silent(1.0)
-    .silent(5.0);
+    let long_ago = Story::of("RoombridgeSessionLost", "a process that is old at the first scrape")
+        .scrapes("roombridge_session_lost_total", &[NORTH, r#"direction="uplink""#], always(4.0))
+        .scrapes("process_start_time_seconds", &[NORTH], always(-86_400.0))
+        .silent(1.0)
+        .silent(5.0);
     let counted = COUNTED.iter().flat_map(Counted::stories);
     counted.chain([long_ago]).collect()
 }

@@ -5,10 +5,7 @@ use super::story::{NORTH, Story, always, between, scrape_fails_at};
 const UPLINK: &str = r#"direction="uplink""#;
 
 pub fn stories() -> Vec<Story> {
-    [messages_that_wait(), the_spool(), the_lag_of_others()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [messages_that_wait(), the_spool(), the_lag_of_others()].into_iter().flatten().collect()
 }
 
 fn messages_that_wait() -> Vec<Story> {
@@ -26,28 +23,18 @@ fn messages_that_wait() -> Vec<Story> {
             .fires(11.5, &[NORTH, UPLINK], waits)
             .fires(15.0, &[NORTH, UPLINK], waits)
             .silent(21.0),
-        Story::of(
-            "RoombridgeReceiveWindowFull",
-            "for ten minutes, and a scrape fails",
-        )
-        .scrapes(
-            window,
-            &[NORTH, UPLINK],
-            scrape_fails_at(15.0, between(10.0, 20.0, 1.0)),
-        )
-        .silent(10.0)
-        .fires(11.0, &[NORTH, UPLINK], queues)
-        .fires(15.0, &[NORTH, UPLINK], queues)
-        .silent(21.0),
+        Story::of("RoombridgeReceiveWindowFull", "for ten minutes, and a scrape fails")
+            .scrapes(window, &[NORTH, UPLINK], scrape_fails_at(15.0, between(10.0, 20.0, 1.0)))
+            .silent(10.0)
+            .fires(11.0, &[NORTH, UPLINK], queues)
+            .fires(15.0, &[NORTH, UPLINK], queues)
+            .silent(21.0),
     ]
 }
 
 fn the_spool() -> Vec<Story> {
-    let (depth, bytes, limit) = (
-        "roombridge_spool_depth",
-        "roombridge_spool_bytes",
-        "roombridge_spool_limit_bytes",
-    );
+    let (depth, bytes, limit) =
+        ("roombridge_spool_depth", "roombridge_spool_bytes", "roombridge_spool_limit_bytes");
     let wait =
         |count| format!("{count} messages wait on the disk of 127.0.0.1:9464, and more come than leave");
     let full = "The spool of 127.0.0.1:9464 is full or nearly so";
@@ -61,15 +48,12 @@ fn the_spool() -> Vec<Story> {
     };
     let short_outage = |minute: f64| Some((3.0 - (minute - 13.0).abs()).max(0.0) * 1000.0);
     vec![
-        Story::of(
-            "RoombridgeSpoolGrowing",
-            "RocketMQ is away for 15 minutes, and a scrape fails",
-        )
-        .scrapes(depth, labels, scrape_fails_at(14.0, long_outage))
-        .silent(12.0)
-        .fires(17.0, labels, &wait("1400000"))
-        .fires(24.0, labels, &wait("2800000"))
-        .silent(31.0),
+        Story::of("RoombridgeSpoolGrowing", "RocketMQ is away for 15 minutes, and a scrape fails")
+            .scrapes(depth, labels, scrape_fails_at(14.0, long_outage))
+            .silent(12.0)
+            .fires(17.0, labels, &wait("1400000"))
+            .fires(24.0, labels, &wait("2800000"))
+            .silent(31.0),
         Story::of("RoombridgeSpoolGrowing", "RocketMQ is away for 3 minutes")
             .scrapes(depth, labels, short_outage)
             .silent(15.0)
@@ -83,27 +67,20 @@ fn the_spool() -> Vec<Story> {
             .fires(11.0, labels, full)
             .fires(12.0, labels, full)
             .silent(21.0),
-        Story::of(
-            "RoombridgeSpoolNearlyFull",
-            "its disk is full, far below the limit",
-        )
-        .scrapes(bytes, labels, always(5.0))
-        .scrapes(limit, labels, always(100.0))
-        .scrapes("roombridge_spool_full", labels, between(10.0, 20.0, 1.0))
-        .silent(9.0)
-        .fires(11.0, labels, full)
-        .silent(21.0),
+        Story::of("RoombridgeSpoolNearlyFull", "its disk is full, far below the limit")
+            .scrapes(bytes, labels, always(5.0))
+            .scrapes(limit, labels, always(100.0))
+            .scrapes("roombridge_spool_full", labels, between(10.0, 20.0, 1.0))
+            .silent(9.0)
+            .fires(11.0, labels, full)
+            .silent(21.0),
         Story::of("RoombridgeSpoolNearlyFull", "there is no spool")
             .scrapes(bytes, labels, always(0.0))
             .scrapes(limit, labels, always(0.0))
             .scrapes("roombridge_spool_full", labels, always(0.0))
             .silent(10.0),
         Story::of("RoombridgeSpoolPoisoned", "until the restart")
-            .scrapes(
-                "roombridge_spool_poisoned",
-                labels,
-                scrape_fails_at(15.0, between(10.0, 20.0, 1.0)),
-            )
+            .scrapes("roombridge_spool_poisoned", labels, scrape_fails_at(15.0, between(10.0, 20.0, 1.0)))
             .silent(9.0)
             .fires(11.0, labels, out_of_use)
             .fires(15.0, labels, out_of_use)
@@ -126,13 +103,10 @@ fn the_lag_of_others() -> Vec<Story> {
             .silent(12.0)
             .fires(16.0, group, behind)
             .silent(26.0),
-        Story::of(
-            "RoombridgeConsumerLagUnknown",
-            "a broker is away for 15 minutes, and a scrape fails",
-        )
-        .scrapes("roombridge_consumer_lag_up", group, scrape_fails_at(14.0, known))
-        .silent(12.0)
-        .fires(16.0, group, unknown)
-        .silent(26.0),
+        Story::of("RoombridgeConsumerLagUnknown", "a broker is away for 15 minutes, and a scrape fails")
+            .scrapes("roombridge_consumer_lag_up", group, scrape_fails_at(14.0, known))
+            .silent(12.0)
+            .fires(16.0, group, unknown)
+            .silent(26.0),
     ]
 }

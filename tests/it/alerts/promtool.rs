@@ -29,40 +29,27 @@ pub fn rules() -> BTreeMap<String, Rule> {
     for rule in text.split("- alert: ").skip(1) {
         let name = rule.lines().next().expect("a name").trim().to_owned();
         let after = |start: &str, end: &str| {
-            let (_, rest) = rule
-                .split_once(start)
-                .unwrap_or_else(|| panic!("{name} has {start}"));
+            let (_, rest) = rule.split_once(start).unwrap_or_else(|| panic!("{name} has {start}"));
             rest.split_once(end).expect("it ends").0.to_owned()
         };
-        let rule = Rule {
-            severity: after("severity: ", " }"),
-            description: after("description: \"", "\"\n"),
-        };
+        let rule =
+            Rule { severity: after("severity: ", " }"), description: after("description: \"", "\"\n") };
         rules.insert(name, rule);
     }
     rules
 }
 
 fn stories() -> Vec<Story> {
-    [
-        down::stories(),
-        counters::stories(),
-        gauges::stories(),
-        connections::stories(),
-        books::stories(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [down::stories(), counters::stories(), gauges::stories(), connections::stories(), books::stories()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]
 fn each_rule_has_a_story_in_which_it_fires_and_ends() {
-    let told: BTreeSet<String> = stories()
-        .iter()
-        .filter(|story| story.fires_and_ends())
-        .map(|story| story.alert.to_owned())
-        .collect();
+    let told: BTreeSet<String> =
+        stories().iter().filter(|story| story.fires_and_ends()).map(|story| story.alert.to_owned()).collect();
     assert_eq!(rules().into_keys().collect::<BTreeSet<_>>(), told);
 }
 
@@ -80,10 +67,7 @@ fn each_rule_fires_and_ends_with_a_scrape_every_60_s() {
 fn assert_stories_hold(interval_s: u32) {
     let rules = rules();
     let stories = stories();
-    let tests: Vec<Value> = stories
-        .iter()
-        .map(|story| story.at_interval(interval_s, &rules))
-        .collect();
+    let tests: Vec<Value> = stories.iter().map(|story| story.at_interval(interval_s, &rules)).collect();
     let tests = json!({
         "rule_files": [rules_file()],
         "evaluation_interval": format!("{interval_s}s"),
@@ -96,10 +80,5 @@ fn assert_stories_hold(interval_s: u32) {
     promtool.args(["test", "rules"]).arg(file);
     let output = run_to_end(promtool, Duration::from_secs(120));
     let said = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        said(&output.stdout),
-        said(&output.stderr)
-    );
+    assert!(output.status.success(), "{}{}", said(&output.stdout), said(&output.stderr));
 }

@@ -18,10 +18,7 @@ fn rules() -> String {
 }
 
 fn forgetful_mosquitto() -> Mosquitto {
-    Mosquitto::start(MosquittoOptions {
-        persistence: Persistence::Off,
-        ..MosquittoOptions::default()
-    })
+    Mosquitto::start(MosquittoOptions { persistence: Persistence::Off, ..MosquittoOptions::default() })
 }
 
 /// With everything that has metrics of its own.
@@ -46,9 +43,7 @@ fn address(bridge: &Bridge) -> String {
 fn asked_for(rules: &str) -> BTreeSet<&str> {
     let words =
         rules.split(|character: char| !(character.is_ascii_alphanumeric() || "_:".contains(character)));
-    words
-        .filter(|word| word.starts_with("roombridge_") || word.starts_with("process_"))
-        .collect()
+    words.filter(|word| word.starts_with("roombridge_") || word.starts_with("process_")).collect()
 }
 
 #[test]
@@ -65,12 +60,7 @@ fn a_session_that_was_lost_and_a_dead_letter_before_the_first_scrape_are_told() 
     mosquitto.start_again();
     bridge.start_again();
     let large = "x".repeat(5000);
-    publish_all(
-        &mosquitto,
-        "teacher",
-        vec![("room/message/1", large.as_str())],
-        QoS::AtLeastOnce,
-    );
+    publish_all(&mosquitto, "teacher", vec![("room/message/1", large.as_str())], QoS::AtLeastOnce);
     wait_until("it is a dead letter", Duration::from_secs(20), || {
         bridge.metrics().value("roombridge_dead_lettered_total", &[]) == 1.0
     });
@@ -81,10 +71,7 @@ fn a_session_that_was_lost_and_a_dead_letter_before_the_first_scrape_are_told() 
     // Then all that the rules ask for is there
     let metrics = bridge.metrics();
     let rules = rules();
-    let missing: Vec<_> = asked_for(&rules)
-        .into_iter()
-        .filter(|name| !metrics.has(name))
-        .collect();
+    let missing: Vec<_> = asked_for(&rules).into_iter().filter(|name| !metrics.has(name)).collect();
     assert_eq!(missing, Vec::<&str>::new(), "the bridge does not show these");
 
     // When it is scraped for the first time, then both are told, with figures for people
@@ -110,9 +97,7 @@ fn a_bridge_that_dies_and_one_that_nobody_asks_any_more_are_told_and_so_is_their
     let prometheus = Prometheus::start(&rules(), "sidecars");
     prometheus.watch(&[&address(&bridge)]);
     let known = || prometheus.value("roombridge:up");
-    wait_until("Prometheus knows the bridge", Duration::from_secs(20), || {
-        known() == Some(1.0)
-    });
+    wait_until("Prometheus knows the bridge", Duration::from_secs(20), || known() == Some(1.0));
     prometheus.wait_silent("RoombridgeDown");
 
     // It dies, and comes back

@@ -34,22 +34,13 @@ pub fn between(from: f64, to: f64, value: f64) -> impl Fn(f64) -> Option<f64> {
 /// One scrape fails, at either interval.
 pub fn scrape_fails_at(at: f64, course: impl Fn(f64) -> Option<f64>) -> impl Fn(f64) -> Option<f64> {
     move |minute| {
-        if minute >= at && minute < at + 0.25 {
-            None
-        } else {
-            course(minute)
-        }
+        if minute >= at && minute < at + 0.25 { None } else { course(minute) }
     }
 }
 
 impl Story {
     pub fn of(alert: &'static str, title: &str) -> Story {
-        Story {
-            title: format!("{alert}: {title}"),
-            alert,
-            series: Vec::new(),
-            moments: BTreeMap::new(),
-        }
+        Story { title: format!("{alert}: {title}"), alert, series: Vec::new(), moments: BTreeMap::new() }
     }
 
     /// `name{labels}`.
@@ -87,11 +78,7 @@ impl Story {
     /// As a test of `promtool test rules`.
     pub fn at_interval(&self, interval_s: u32, rules: &BTreeMap<String, Rule>) -> Value {
         let rule = &rules[self.alert];
-        let last = self
-            .moments
-            .keys()
-            .next_back()
-            .expect("a story looks at something");
+        let last = self.moments.keys().next_back().expect("a story looks at something");
         let scrapes = (last * 60 / 100).div_ceil(interval_s) + 1;
         let minutes = (0..scrapes).map(|number| f64::from(number * interval_s) / 60.0);
         let series = self.series.iter().map(|(name, course)| {

@@ -116,15 +116,10 @@ fn full_a_hundred_thousand_queued_at_start() {
     story.bridge.wait_exit(Duration::from_secs(30));
     let before = story.stage.witness.acknowledged_count() as u64;
     let waiting = |story: &super::story::Story| {
-        let acked = story
-            .publishers
-            .iter()
-            .map(|publisher| publisher.acknowledged_count());
+        let acked = story.publishers.iter().map(|publisher| publisher.acknowledged_count());
         acked.sum::<u64>() - before
     };
-    wait_until("100,000 are queued", Duration::from_secs(90), || {
-        waiting(&story) > 100_000
-    });
+    wait_until("100,000 are queued", Duration::from_secs(90), || waiting(&story) > 100_000);
     story.bridge.start_again();
     story.fault_ends();
     story.end().check(Allowed::default());
@@ -161,11 +156,6 @@ fn full_swapped_for_another() {
     story.bridge.wait_ready();
     story.talk(2.0);
     let opened = story.stage.witness.network().opened();
-    assert_eq!(
-        opened,
-        connections,
-        "nobody connected after the stop: {}",
-        blue.log_text()
-    );
+    assert_eq!(opened, connections, "nobody connected after the stop: {}", blue.log_text());
     story.end().check(Allowed::default());
 }

@@ -113,11 +113,7 @@ fn full_spool_disk_full_to_the_last_byte() {
     wait_ready(&story);
     acknowledging_goes_on(&story);
     wait_for(&story, "roombridge_spool_poisoned", |poisoned| poisoned == 0);
-    assert!(
-        story.bridge.log_text().contains("it heals by itself"),
-        "{}",
-        story.bridge.log_text()
-    );
+    assert!(story.bridge.log_text().contains("it heals by itself"), "{}", story.bridge.log_text());
     fs::remove_file(disk.filler()).expect("the filler can be removed");
     story.end().check(Allowed::default());
 }
@@ -151,10 +147,7 @@ fn rocketmq_comes_back_and_the_bridge_is_restarted(mut story: Story, disk: &Fsyn
     wait_for(&story, "roombridge_spool_poisoned", |poisoned| poisoned == 1);
     nothing_more_is_acknowledged(&story);
     let log = story.bridge.log_text();
-    assert!(
-        log.contains("the spool is out of use") && log.contains(reason),
-        "{log}"
-    );
+    assert!(log.contains("the spool is out of use") && log.contains(reason), "{log}");
 
     story.stage.rocketmq.start_broker();
     story.fault_ends();

@@ -22,10 +22,7 @@ fn stage(name: &'static str, title: &str) -> Stage {
 
 fn send(story: &Story, prefix: &str, count: usize) {
     let message = |n| NewMessage::new(FOLLOWED, format!("{prefix}{n}")).property("mqttSecondTopic", "a");
-    story
-        .stage
-        .rocketmq
-        .send(&(0..count).map(message).collect::<Vec<_>>());
+    story.stage.rocketmq.send(&(0..count).map(message).collect::<Vec<_>>());
 }
 
 /// Hazard 20: every message of the new topic is heard, the first ones too, and the loss of the place is counted.
@@ -45,10 +42,7 @@ fn emptied(stage: Stage, empty: impl FnOnce(&mut Story)) {
             heard.iter().any(|publish| *publish.payload == *text.as_bytes())
         })
     });
-    let lost = story
-        .bridge
-        .metrics()
-        .value("roombridge_position_lost_total", &[]);
+    let lost = story.bridge.metrics().value("roombridge_position_lost_total", &[]);
     assert_eq!(lost, 1.0, "positions lost");
     assert_eq!(class.received().len(), 150, "nothing comes twice");
     story.end().check(Allowed::default());

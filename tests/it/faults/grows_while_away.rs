@@ -54,14 +54,10 @@ fn full_queues_grow_while_one_of_two_is_away() {
 #[track_caller]
 fn create_topic(stage: &Stage, broker_b: &SecondBroker) {
     java::create_topics(&stage.name_server, &broker_b.address(), &[(TOPIC, QUEUES)]);
-    wait_until(
-        "clients see the topic at broker-b",
-        Duration::from_secs(60),
-        || {
-            let route = java::mqadmin(&stage.name_server, &["topicRoute", "-t", TOPIC]);
-            route.contains("broker-b")
-        },
-    );
+    wait_until("clients see the topic at broker-b", Duration::from_secs(60), || {
+        let route = java::mqadmin(&stage.name_server, &["topicRoute", "-t", TOPIC]);
+        route.contains("broker-b")
+    });
 }
 
 fn read(story: &Story) -> Vec<StoredBody> {
@@ -75,11 +71,7 @@ fn others_flow(story: &Story) {
     story.talk(3.0);
     let after = of_broker_a(story);
     // Half of 500 a second, in 3 seconds and what the reading takes.
-    assert!(
-        after > before + 500,
-        "broker-a: {before}, then {after} messages\n{}",
-        story.bridge.log_text()
-    );
+    assert!(after > before + 500, "broker-a: {before}, then {after} messages\n{}", story.bridge.log_text());
 }
 
 fn of_broker_a(story: &Story) -> usize {

@@ -70,15 +70,8 @@ fn beside_a_lesson(setup: Setup, batches: Vec<Vec<Message>>) {
     };
     let (row, dead) = story.end_and(dead);
     row.check(Allowed::default());
-    println!(
-        "{sent} hostile messages: {} stored, {dead} dead letters",
-        row.foreign
-    );
-    assert_eq!(
-        row.foreign + dead,
-        sent,
-        "each is stored or a dead letter: {row:#?}"
-    );
+    println!("{sent} hostile messages: {} stored, {dead} dead letters", row.foreign);
+    assert_eq!(row.foreign + dead, sent, "each is stored or a dead letter: {row:#?}");
 }
 
 fn fuzz(count: usize, full: bool) {
@@ -105,10 +98,8 @@ fn full_topics_and_bodies_at_their_limits() {
     let of = |topic: String| Message::new(topic, "\u{ff}limit").qos(QoS::AtLeastOnce);
     let mut topics = vec![of(format!("room/{}", vec!["x"; 100].join("/")))];
     topics.extend(
-        [
-            1_usize, 60, 127, 128, 255, 256, 4000, 6000, 7000, 8000, 32_000, 65_000,
-        ]
-        .map(|length| of(format!("room/message/{}", "r".repeat(length)))),
+        [1_usize, 60, 127, 128, 255, 256, 4000, 6000, 7000, 8000, 32_000, 65_000]
+            .map(|length| of(format!("room/message/{}", "r".repeat(length)))),
     );
     let bodies = (0..40).map(|room| {
         let body = [b"\xff".to_vec(), vec![room as u8; (1 << 20) - 1]].concat();
@@ -127,10 +118,7 @@ fn full_ten_thousand_rooms() {
     story.talk(45.0);
     story.fault_ends();
     let row = story.end();
-    assert!(
-        row.published > 40_000,
-        "each publisher has met each room: {row:#?}"
-    );
+    assert!(row.published > 40_000, "each publisher has met each room: {row:#?}");
     row.check(Allowed::default());
 }
 

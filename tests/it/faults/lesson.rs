@@ -39,11 +39,7 @@ impl Lesson {
 
     /// One publisher keeps to one QoS: MQTT orders messages of different QoS only among themselves.
     pub fn message(self, key: Key) -> Message {
-        let qos = if key.publisher.is_multiple_of(2) {
-            QoS::AtLeastOnce
-        } else {
-            QoS::ExactlyOnce
-        };
+        let qos = if key.publisher.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
         Message::new(format!("room/message/{}", self.room(key)), self.payload(key)).qos(qos)
     }
 
@@ -53,10 +49,7 @@ impl Lesson {
             .map(|publisher| {
                 let name = format!("GID_student@@@{publisher}");
                 Publisher::paced(target.clone(), &name, each, move |number| {
-                    self.message(Key {
-                        publisher,
-                        number: number as u32,
-                    })
+                    self.message(Key { publisher, number: number as u32 })
                 })
             })
             .collect()
@@ -70,19 +63,18 @@ pub fn key_of(payload: &[u8]) -> Option<Key> {
     let mut numbers = std::str::from_utf8(&text[..end]).ok()?.split('-');
     let publisher = numbers.next()?.parse().ok()?;
     let _room = numbers.next()?;
-    Some(Key {
-        publisher,
-        number: numbers.next()?.parse().ok()?,
-    })
+    Some(Key { publisher, number: numbers.next()?.parse().ok()? })
 }
 
 pub fn acknowledged(published: &[Published]) -> HashSet<Key> {
     let mut keys = HashSet::new();
     for (publisher, published) in published.iter().enumerate() {
-        keys.extend(published.acknowledged.iter().map(|number| Key {
-            publisher: publisher as u8,
-            number: *number as u32,
-        }));
+        keys.extend(
+            published
+                .acknowledged
+                .iter()
+                .map(|number| Key { publisher: publisher as u8, number: *number as u32 }),
+        );
     }
     keys
 }
@@ -119,10 +111,7 @@ impl Found {
                 found.damaged += 1;
             }
             let room = lesson.room(key);
-            places
-                .entry(room)
-                .or_default()
-                .insert((&row.broker, row.queue_id));
+            places.entry(room).or_default().insert((&row.broker, row.queue_id));
             if !found.keys.insert(key) {
                 found.duplicates += 1;
                 continue;
@@ -140,11 +129,7 @@ impl Found {
 
 #[test]
 fn a_lesson_finds_copies_and_disorder() {
-    let lesson = Lesson {
-        publishers: 1,
-        rooms: 2,
-        per_second: 1,
-    };
+    let lesson = Lesson { publishers: 1, rooms: 2, per_second: 1 };
     let at = |queue_offset, number| StoredBody {
         broker: "a".into(),
         queue_id: 0,
@@ -153,10 +138,7 @@ fn a_lesson_finds_copies_and_disorder() {
         body: lesson.payload(Key { publisher: 0, number }),
     };
     let found = Found::among(lesson, &[at(3, 2), at(1, 4), at(2, 4), at(0, 1)]);
-    assert_eq!(
-        (found.keys.len(), found.duplicates, found.order_violations),
-        (3, 1, 1)
-    );
+    assert_eq!((found.keys.len(), found.duplicates, found.order_violations), (3, 1, 1));
     let mut moved = at(9, 5);
     moved.queue_id = 1;
     assert_eq!(Found::among(lesson, &[at(0, 1), moved]).order_violations, 1);

@@ -48,10 +48,7 @@ fn answers_swallowed(full: bool) {
     let (row, lies) = lied_to(setup("11_answers_swallowed", title, full), Lie::Swallow, seconds);
     assert!(row.duplicates <= row.stored, "copies are bounded: {row:#?}");
     // Eight queues, one send at a time in each, which takes the send timeout at least.
-    assert!(
-        lies as f64 <= 8.0 * (seconds / 0.5 + 2.0),
-        "{lies} sends in {seconds} s"
-    );
+    assert!(lies as f64 <= 8.0 * (seconds / 0.5 + 2.0), "{lies} sends in {seconds} s");
 }
 
 #[test]
@@ -70,11 +67,7 @@ fn full_answers_swallowed() {
 #[ignore = "make faults"]
 fn full_answers_late() {
     let title = "answers to sends 30 s late, for 20 s";
-    lied_to(
-        setup("12_answers_late", title, true),
-        Lie::Delay(Duration::from_secs(30)),
-        20.0,
-    );
+    lied_to(setup("12_answers_late", title, true), Lie::Delay(Duration::from_secs(30)), 20.0);
 }
 
 /// Hazard 8: the master has the batch already, and each retry appends it again: a few, then the spool at a slow pace.
@@ -83,40 +76,25 @@ fn not_durable(name: &'static str, what: &str, code: i64) {
     let setup = setup(name, title, true);
     let said = u64::from(setup.lesson.per_second) * 20;
     let (row, _) = lied_to(setup, Lie::StoredBut(code), 20.0);
-    assert!(
-        row.duplicates < said,
-        "fewer copies than messages were said meanwhile: {row:#?}"
-    );
+    assert!(row.duplicates < said, "fewer copies than messages were said meanwhile: {row:#?}");
 }
 
 #[test]
 #[ignore = "make faults"]
 fn full_flush_disk_timeout() {
-    not_durable(
-        "13_flush_disk_timeout",
-        "FLUSH_DISK_TIMEOUT",
-        code::FLUSH_DISK_TIMEOUT,
-    );
+    not_durable("13_flush_disk_timeout", "FLUSH_DISK_TIMEOUT", code::FLUSH_DISK_TIMEOUT);
 }
 
 #[test]
 #[ignore = "make faults"]
 fn full_slave_not_available() {
-    not_durable(
-        "14_slave_not_available",
-        "SLAVE_NOT_AVAILABLE",
-        code::SLAVE_NOT_AVAILABLE,
-    );
+    not_durable("14_slave_not_available", "SLAVE_NOT_AVAILABLE", code::SLAVE_NOT_AVAILABLE);
 }
 
 #[test]
 #[ignore = "make faults"]
 fn full_flush_slave_timeout() {
-    not_durable(
-        "15_flush_slave_timeout",
-        "FLUSH_SLAVE_TIMEOUT",
-        code::FLUSH_SLAVE_TIMEOUT,
-    );
+    not_durable("15_flush_slave_timeout", "FLUSH_SLAVE_TIMEOUT", code::FLUSH_SLAVE_TIMEOUT);
 }
 
 fn refused(name: &'static str, what: &str, code: i64) {
@@ -194,16 +172,8 @@ fn one_illegal(full: bool) {
     story.fault_ends();
     let row = story.end();
     row.check(Allowed::default());
-    assert_eq!(
-        (row.dead_lettered, row.stored),
-        (1, row.acked_to_publisher - 1),
-        "{row:#?}"
-    );
-    assert!(
-        lying.told().lies > 1,
-        "its batch had good neighbours: {:?}",
-        lying.told()
-    );
+    assert_eq!((row.dead_lettered, row.stored), (1, row.acked_to_publisher - 1), "{row:#?}");
+    assert!(lying.told().lies > 1, "its batch had good neighbours: {:?}", lying.told());
 }
 
 #[test]
@@ -265,11 +235,8 @@ fn full_one_refused() {
 #[ignore = "make faults"]
 fn full_everything_refused() {
     let title = "RocketMQ answers code 1 to everything for 20 s";
-    let (row, _) = lied_to(
-        setup("31_everything_refused", title, true),
-        Lie::Refused(code::SYSTEM_ERROR),
-        20.0,
-    );
+    let (row, _) =
+        lied_to(setup("31_everything_refused", title, true), Lie::Refused(code::SYSTEM_ERROR), 20.0);
     assert_eq!(row.dead_lettered, 0, "{row:#?}");
 }
 
@@ -288,11 +255,7 @@ fn full_everything_refused_and_then_one() {
     story.talk(20.0);
     let row = story.end();
     row.check(Allowed::default());
-    assert_eq!(
-        (row.dead_lettered, row.stored),
-        (1, row.acked_to_publisher - 1),
-        "{row:#?}"
-    );
+    assert_eq!((row.dead_lettered, row.stored), (1, row.acked_to_publisher - 1), "{row:#?}");
 }
 
 /// Hazard 31: batches that are full to the limit are taken; none is over it.

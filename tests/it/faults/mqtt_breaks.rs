@@ -67,21 +67,15 @@ fn full_killed_with_an_old_snapshot() {
     story.fault_ends();
     story.talk(3.0);
     let row = story.end();
-    assert!(
-        row.duplicates > 0,
-        "the snapshot held what was acknowledged later: {row:?}"
-    );
+    assert!(row.duplicates > 0, "the snapshot held what was acknowledged later: {row:?}");
     row.check(DESTROYS);
 }
 
 #[test]
 #[ignore = "make faults"]
 fn full_stands_still_past_the_keep_alive() {
-    let mut setup = setup(
-        "03_mosquitto_sigstop",
-        "Mosquitto stands still (SIGSTOP) for 15 s, keep-alive 5 s",
-        true,
-    );
+    let mut setup =
+        setup("03_mosquitto_sigstop", "Mosquitto stands still (SIGSTOP) for 15 s, keep-alive 5 s", true);
     setup.mqtt_lines = "keep_alive_s = 5".to_owned();
     let mut story = Stage::new(setup).open();
     story.talk(2.0);
@@ -152,11 +146,7 @@ fn full_slow_network() {
     let title = "slow network: 200 ms more each way, 200 kB/s, for 20 s";
     let mut story = Stage::new(setup("06_slow_network", title, true)).open();
     story.talk_until_acknowledged(200);
-    story
-        .stage
-        .witness
-        .network()
-        .add_latency(Duration::from_millis(200));
+    story.stage.witness.network().add_latency(Duration::from_millis(200));
     story.stage.witness.network().limit_bandwidth(200_000);
     story.talk(20.0);
     story.stage.witness.network().heal();
@@ -179,8 +169,5 @@ fn full_session_lost() {
     story.fault_ends();
     story.talk(2.0);
     let row = story.end();
-    row.check(Allowed {
-        lost_elsewhere: true,
-        ..Allowed::default()
-    });
+    row.check(Allowed { lost_elsewhere: true, ..Allowed::default() });
 }

@@ -18,11 +18,7 @@ const QUICK_SPOOL: &str = "[spool]\nafter_ms = 200\n";
 
 fn broker_killed(full: bool) {
     let away = if full { 10.0 } else { 2.0 };
-    let mut setup = setup(
-        "01_broker_killed",
-        format!("broker killed (SIGKILL), away for {away} s"),
-        full,
-    );
+    let mut setup = setup("01_broker_killed", format!("broker killed (SIGKILL), away for {away} s"), full);
     if !full {
         setup.more_config = QUICK_SPOOL.to_owned();
     }
@@ -50,12 +46,8 @@ fn full_broker_killed() {
 #[test]
 #[ignore = "make faults"]
 fn full_broker_stopped_for_30_s() {
-    let mut story = Stage::new(setup(
-        "02_broker_sigstop",
-        "broker stands still (SIGSTOP) for 30 s",
-        true,
-    ))
-    .open();
+    let mut story =
+        Stage::new(setup("02_broker_sigstop", "broker stands still (SIGSTOP) for 30 s", true)).open();
     story.talk_until_acknowledged(300);
     story.stage.rocketmq.pause_broker();
     story.talk(30.0);
@@ -68,12 +60,8 @@ fn full_broker_stopped_for_30_s() {
 #[test]
 #[ignore = "make faults"]
 fn full_broker_restarted() {
-    let mut story = Stage::new(setup(
-        "03_broker_restarted",
-        "broker restarted (SIGTERM, start)",
-        true,
-    ))
-    .open();
+    let mut story =
+        Stage::new(setup("03_broker_restarted", "broker restarted (SIGTERM, start)", true)).open();
     story.talk_until_acknowledged(300);
     story.stage.rocketmq.stop_broker();
     story.stage.rocketmq.start_broker();
@@ -85,11 +73,7 @@ fn full_broker_restarted() {
 /// Away for so long at this pace. At 125 messages a second Mosquitto has its own default limit, 1,000 messages, under
 /// which another broker's bridge lost 546 of 2,246.
 fn away(name: &'static str, seconds: f64, per_second: u32, tight_queue: bool) {
-    let limit = if tight_queue {
-        ", Mosquitto's queue at its default of 1,000"
-    } else {
-        ""
-    };
+    let limit = if tight_queue { ", Mosquitto's queue at its default of 1,000" } else { "" };
     let title = format!("broker away for {seconds} s at {per_second} msg/s{limit}");
     let mut setup = setup(name, title, true).per_second(per_second);
     if tight_queue {
@@ -105,10 +89,7 @@ fn away(name: &'static str, seconds: f64, per_second: u32, tight_queue: bool) {
     story.talk(3.0);
     let row = story.end();
     row.check(Allowed::default());
-    assert!(
-        row.longest_wait_s < 30.0,
-        "no publisher waits as long as the keep-alive: {row:#?}"
-    );
+    assert!(row.longest_wait_s < 30.0, "no publisher waits as long as the keep-alive: {row:#?}");
 }
 
 #[test]
@@ -184,17 +165,11 @@ fn full_replaced_by_an_empty_one() {
     fs::create_dir_all(&store).expect("a folder can be made");
     story.talk(5.0);
     story.stage.rocketmq.start_broker();
-    story
-        .stage
-        .rocketmq
-        .create_topics(&[(TOPIC, 8), (super::story::DEAD_LETTERS, 1)]);
+    story.stage.rocketmq.create_topics(&[(TOPIC, 8), (super::story::DEAD_LETTERS, 1)]);
     story.fault_ends();
     story.talk(2.0);
     story.read_wiped = Some(Box::new(move |rocketmq| read_the_old_one(rocketmq, &store, &old)));
-    story.end().check(Allowed {
-        lost_elsewhere: true,
-        ..Allowed::default()
-    });
+    story.end().check(Allowed { lost_elsewhere: true, ..Allowed::default() });
 }
 
 /// Lets the broker run on the old store for a moment, so that Apache's client tells what was in it.

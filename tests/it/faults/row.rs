@@ -119,21 +119,14 @@ impl Row {
             allowed.lost_elsewhere || self.lost_elsewhere == 0,
             "lost elsewhere, and nothing there was broken: {self:#?}"
         );
-        assert!(
-            allowed.disorder || self.order_violations == 0,
-            "out of order: {self:#?}"
-        );
+        assert!(allowed.disorder || self.order_violations == 0, "out of order: {self:#?}");
         assert!(self.acked_to_publisher > 0, "nothing was tried: {self:#?}");
     }
 }
 
 #[test]
 fn each_row_that_breaks_the_rule_is_refused() {
-    let good = Row {
-        acked_to_publisher: 1,
-        books_balanced: true,
-        ..Row::default()
-    };
+    let good = Row { acked_to_publisher: 1, books_balanced: true, ..Row::default() };
     let passes = |row: Row, allowed| std::panic::catch_unwind(|| row.check(allowed)).is_ok();
     let rule = Allowed::default();
     assert!(passes(good.clone(), rule));
@@ -145,10 +138,7 @@ fn each_row_that_breaks_the_rule_is_refused() {
         |row| row.order_violations = 1,
         |row| row.acked_to_publisher = 0,
     ];
-    let allowed = Allowed {
-        lost_elsewhere: true,
-        disorder: true,
-    };
+    let allowed = Allowed { lost_elsewhere: true, disorder: true };
     let mut allowed_ones = 0;
     for spoil in spoil {
         let mut row = good.clone();
@@ -164,13 +154,8 @@ fn a_row_says_at_which_commit_it_was_run() {
     let folder = tempfile::tempdir().unwrap();
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
-        command
-            .current_dir(folder.path())
-            .args(["-c", "user.name=a", "-c", "user.email=a@b"]);
-        assert!(
-            command.args(arguments).output().unwrap().status.success(),
-            "{arguments:?}"
-        );
+        command.current_dir(folder.path()).args(["-c", "user.name=a", "-c", "user.email=a@b"]);
+        assert!(command.args(arguments).output().unwrap().status.success(), "{arguments:?}");
     };
     assert_eq!(commit(Path::new("/")), "unknown", "no repository");
     git(&["init", "-q"]);

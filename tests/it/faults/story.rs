@@ -49,11 +49,7 @@ impl Setup {
             title: title.into(),
             victim,
             full,
-            lesson: Lesson {
-                publishers: 4,
-                rooms: 40,
-                per_second: 500,
-            },
+            lesson: Lesson { publishers: 4, rooms: 40, per_second: 500 },
             queues: 8,
             mosquitto: MosquittoOptions::default(),
             apache: ApacheOptions::default(),
@@ -111,13 +107,7 @@ impl Stage {
             ..setup.mosquitto
         });
         let witness = MqttWitness::start(mosquitto.port(), key_of);
-        Stage {
-            name_server: rocketmq.name_server(),
-            setup,
-            mosquitto,
-            rocketmq,
-            witness,
-        }
+        Stage { name_server: rocketmq.name_server(), setup, mosquitto, rocketmq, witness }
     }
 
     pub fn config(&self) -> String {
@@ -146,15 +136,7 @@ impl Stage {
             .then(|| Subscriber::start_persistent(&self.mosquitto, "plain", "room/#"));
         let publishers = Arc::new(self.setup.lesson.begin(&Target::from(&self.mosquitto)));
         let watch = Watch::begin(publishers.clone(), bridge.url("/metrics"));
-        Story {
-            stage: self,
-            bridge,
-            publishers,
-            watch,
-            plain,
-            fault_ended: None,
-            read_wiped: None,
-        }
+        Story { stage: self, bridge, publishers, watch, plain, fault_ended: None, read_wiped: None }
     }
 }
 

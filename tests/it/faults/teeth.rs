@@ -11,11 +11,7 @@ use crate::support::scratch::Scratch;
 
 #[test]
 fn what_is_lost_doubled_damaged_or_out_of_order_is_counted_and_dead_letters_are_found_on_another_disk() {
-    let lesson = Lesson {
-        publishers: 2,
-        rooms: 2,
-        per_second: 100,
-    };
+    let lesson = Lesson { publishers: 2, rooms: 2, per_second: 100 };
     let says = |publisher, number| lesson.payload(Key { publisher, number });
     let other_disk = Scratch::new("other-disk");
     let mut setup = Setup::new(Victim::Bridge, "00_teeth", "spoiled on purpose", false);
@@ -48,13 +44,7 @@ fn what_is_lost_doubled_damaged_or_out_of_order_is_counted_and_dead_letters_are_
     story.fault_ends();
 
     let row = story.end();
-    let counted = (
-        row.lost,
-        row.dead_lettered,
-        row.duplicates,
-        row.order_violations,
-        row.damaged,
-    );
+    let counted = (row.lost, row.dead_lettered, row.duplicates, row.order_violations, row.damaged);
     assert_eq!(counted, (1, 1, 1, 1, 1), "{row:#?}");
     assert!(row.books_balanced, "the bridge itself has done nothing wrong");
     let verdict = std::panic::catch_unwind(|| row.check(Allowed::default()));

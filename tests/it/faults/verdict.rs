@@ -44,15 +44,9 @@ impl Verdict {
         let kept = |key: &Key| found.keys.contains(key) || dead.contains(key) || wiped.keys.contains(key);
         let lost: Vec<&Key> = witnessed.first.keys().filter(|key| !kept(key)).collect();
         if !lost.is_empty() {
-            println!(
-                "lost: {:?}\n{}",
-                &lost[..lost.len().min(20)],
-                story.bridge.log_text()
-            );
+            println!("lost: {:?}\n{}", &lost[..lost.len().min(20)], story.bridge.log_text());
         }
-        let never_came = acked
-            .iter()
-            .filter(|key| !witnessed.first.contains_key(key) && !kept(key));
+        let never_came = acked.iter().filter(|key| !witnessed.first.contains_key(key) && !kept(key));
         let wiped_away = wiped.keys.iter().filter(|key| !found.keys.contains(key));
         let recovered = recovered_at(&witnessed.first, &made_before, &seen);
         let setup = &story.stage.setup;
@@ -85,13 +79,9 @@ impl Verdict {
 fn finish(publishers: Arc<Vec<Publisher>>) -> Vec<Published> {
     let publishers = Arc::into_inner(publishers).expect("the watch has let the publishers go");
     std::thread::scope(|scope| {
-        let finishing: Vec<_> = publishers
-            .into_iter()
-            .map(|publisher| scope.spawn(|| publisher.finish()))
-            .collect();
-        let finished = finishing
-            .into_iter()
-            .map(|thread| thread.join().expect("a publisher finishes"));
+        let finishing: Vec<_> =
+            publishers.into_iter().map(|publisher| scope.spawn(|| publisher.finish())).collect();
+        let finished = finishing.into_iter().map(|thread| thread.join().expect("a publisher finishes"));
         finished.collect()
     })
 }
@@ -109,9 +99,7 @@ fn wait_for_rest(stage: &Stage, bridge: &Bridge, acked: &HashSet<Key>) -> bool {
         }
         let metrics = bridge.get("/metrics").map(|_| bridge.metrics());
         let books = metrics.map(|metrics| metrics.books());
-        let at_rest = books
-            .as_ref()
-            .is_some_and(|books| books.in_flight == 0.0 && books.spool_depth == 0.0);
+        let at_rest = books.as_ref().is_some_and(|books| books.in_flight == 0.0 && books.spool_depth == 0.0);
         let all_came = count >= acked.len();
         if at_rest && (all_came || since.elapsed() > QUIET) {
             let balanced = books.as_ref().is_some_and(|books| books.balanced());
@@ -162,12 +150,8 @@ fn local_dead_letters(bridge: &Bridge) -> Vec<Key> {
     let database =
         rusqlite::Connection::open_with_flags(file, flags).expect("there are dead letters, if none");
     let mut payloads = database.prepare("SELECT payload FROM letters").expect("a table");
-    let payloads = payloads
-        .query_map((), |row| row.get::<_, Vec<u8>>(0))
-        .expect("rows");
-    payloads
-        .filter_map(|payload| key_of(&payload.expect("a payload")))
-        .collect()
+    let payloads = payloads.query_map((), |row| row.get::<_, Vec<u8>>(0)).expect("rows");
+    payloads.filter_map(|payload| key_of(&payload.expect("a payload"))).collect()
 }
 
 /// When the last message that was made before the fault ended was safe, and the spool empty.
@@ -187,10 +171,7 @@ fn lost_by(plain: &Subscriber, acked: &HashSet<Key>) -> u64 {
         if received.len() != count {
             (count, since) = (received.len(), Instant::now());
         }
-        let keys: HashSet<Key> = received
-            .iter()
-            .filter_map(|publish| key_of(&publish.payload))
-            .collect();
+        let keys: HashSet<Key> = received.iter().filter_map(|publish| key_of(&publish.payload)).collect();
         let lost = acked.difference(&keys).count() as u64;
         if lost == 0 || since.elapsed() > QUIET {
             return lost;

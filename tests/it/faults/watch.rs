@@ -40,13 +40,7 @@ impl Watch {
         let of_publishers = std::thread::spawn(move || watch_publishers(&publishers, &stop, &notes));
         let (stop, notes) = (stop_bridge.clone(), seen.clone());
         let of_bridge = std::thread::spawn(move || watch_bridge(&metrics_url, &stop, &notes));
-        Watch {
-            seen,
-            stop_publishers,
-            of_publishers: Some(of_publishers),
-            stop_bridge,
-            of_bridge,
-        }
+        Watch { seen, stop_publishers, of_publishers: Some(of_publishers), stop_bridge, of_bridge }
     }
 
     /// The publishers are needed elsewhere; the bridge is still watched.

@@ -74,12 +74,7 @@ const LEGEND: &str = "
 fn page(rows: &[Row]) -> String {
     let mut text = HEAD.to_owned();
     let _ = writeln!(text, "\nRun {}, on {}.", runs(rows), machine());
-    for victim in [
-        Victim::RocketMq,
-        Victim::Mqtt,
-        Victim::Bridge,
-        Victim::HostileInput,
-    ] {
+    for victim in [Victim::RocketMq, Victim::Mqtt, Victim::Bridge, Victim::HostileInput] {
         let of_victim: Vec<&Row> = rows.iter().filter(|row| row.victim == victim).collect();
         if of_victim.is_empty() {
             continue;
@@ -103,11 +98,7 @@ fn runs(rows: &[Row]) -> String {
     let one = runs.len() == 1;
     let runs = runs.into_iter().map(|((day, commit), rows)| {
         let run = format!("on {day} at commit {commit}");
-        if one {
-            run
-        } else {
-            format!("{run} ({rows} of the rows)")
-        }
+        if one { run } else { format!("{run} ({rows} of the rows)") }
     });
     runs.collect::<Vec<_>>().join(", ")
 }
@@ -116,19 +107,9 @@ fn line(row: &Row) -> String {
     if let Some(why) = &row.skipped {
         return format!("| {}: not run, {why} |{}", row.title, " |".repeat(13));
     }
-    let plain = row
-        .lost_by_plain_subscriber
-        .map_or(String::new(), |lost| format!(" ({lost})"));
-    let note = if row.note.is_empty() {
-        String::new()
-    } else {
-        format!("; {}", row.note)
-    };
-    let books = if row.books_balanced {
-        "balanced"
-    } else {
-        "NOT balanced"
-    };
+    let plain = row.lost_by_plain_subscriber.map_or(String::new(), |lost| format!(" ({lost})"));
+    let note = if row.note.is_empty() { String::new() } else { format!("; {}", row.note) };
+    let books = if row.books_balanced { "balanced" } else { "NOT balanced" };
     format!(
         "| {}{note} | {} | {} | {} | {} | {} | {} | **{}** | {}{plain} | {} | {} | {:.1} s | {:.1} s | {books} |",
         row.title,
@@ -157,13 +138,7 @@ fn machine() -> String {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = memory
         .lines()
-        .find_map(|line| {
-            line.strip_prefix("MemTotal:")?
-                .split_whitespace()
-                .next()?
-                .parse::<u64>()
-                .ok()
-        })
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok())
         .unwrap_or(0);
     let gib = kib as f64 / f64::from(1 << 20);
     format!(
@@ -190,10 +165,7 @@ fn the_table_shows_each_row_what_it_cost_and_where_it_was_run() {
     skipped.skipped = Some("there is no clock".to_owned());
 
     let text = page(&[good.clone(), bad.clone()]);
-    assert!(
-        text.contains("\nRun on 2026-11-27 at commit abc1234, on "),
-        "{text}"
-    );
+    assert!(text.contains("\nRun on 2026-11-27 at commit abc1234, on "), "{text}");
     let (rocketmq, bridge) = text.split_once("## The bridge").expect("two tables");
     assert!(
         rocketmq.contains(
@@ -208,18 +180,11 @@ fn the_table_shows_each_row_what_it_cost_and_where_it_was_run() {
         "{text}"
     );
 
-    let later = Row {
-        day: "2026-11-28".to_owned(),
-        commit: "def5678 with changes".to_owned(),
-        ..skipped
-    };
+    let later = Row { day: "2026-11-28".to_owned(), commit: "def5678 with changes".to_owned(), ..skipped };
     let text = page(&[good, bad, later]);
     let runs = "\nRun on 2026-11-27 at commit abc1234 (2 of the rows), on 2026-11-28 at commit def5678 with changes (1 of the rows), on ";
     assert!(text.contains(runs), "{text}");
-    assert!(
-        text.contains("| clock jumps: not run, there is no clock | |"),
-        "{text}"
-    );
+    assert!(text.contains("| clock jumps: not run, there is no clock | |"), "{text}");
 }
 
 #[test]
@@ -227,11 +192,7 @@ fn each_scenario_of_make_faults_is_counted_once() {
     let named: usize = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faults"))
         .expect("the scenarios can be read")
         .map(|file| fs::read_to_string(file.expect("a file").path()).expect("a source is text"))
-        .map(|text| {
-            text.lines()
-                .filter(|line| line.starts_with("fn full_") && line.contains("() {"))
-                .count()
-        })
+        .map(|text| text.lines().filter(|line| line.starts_with("fn full_") && line.contains("() {")).count())
         .sum();
     assert!(named > 40, "the scenarios were found");
     assert_eq!(full_scenarios(), named);

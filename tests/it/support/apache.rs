@@ -49,10 +49,7 @@ impl ApacheRocketMq {
         let scratch = Scratch::new("rocketmq");
         let (name_server_port, broker_port) = (free_port(), free_broker_port());
         scratch.write("namesrv.conf", &name_server_config(&scratch, name_server_port));
-        scratch.write(
-            "broker.conf",
-            &broker_config(&scratch, name_server_port, broker_port, &options),
-        );
+        scratch.write("broker.conf", &broker_config(&scratch, name_server_port, broker_port, &options));
         let mut new = ApacheRocketMq {
             name_server: None,
             broker: None,
@@ -142,15 +139,8 @@ impl ApacheRocketMq {
     fn spawn(&mut self, name: &str, class: &str, options: &[&str]) -> Process {
         self.starts += 1;
         let mut command = java::java(&[&MODULES, options].concat(), self.scratch.path());
-        command
-            .arg(class)
-            .arg("-c")
-            .arg(self.scratch.join(&format!("{name}.conf")));
-        Process::spawn(
-            name,
-            command,
-            &self.scratch.join(&format!("{name}-{}.log", self.starts)),
-        )
+        command.arg(class).arg("-c").arg(self.scratch.join(&format!("{name}.conf")));
+        Process::spawn(name, command, &self.scratch.join(&format!("{name}-{}.log", self.starts)))
     }
 
     fn wait_ready(&mut self) {
@@ -158,9 +148,8 @@ impl ApacheRocketMq {
             name_server.wait_ready(READY, |process| process.log_text().contains("boot success"));
         }
         if let Some(broker) = &mut self.broker {
-            broker.wait_ready(READY, |process| {
-                process.log_text().contains("the name server knows the broker")
-            });
+            broker
+                .wait_ready(READY, |process| process.log_text().contains("the name server knows the broker"));
         }
     }
 
@@ -223,10 +212,7 @@ impl ApacheRocketMq {
                 return messages;
             }
             let found = messages.len();
-            assert!(
-                start.elapsed() < deadline,
-                "{found} of {count} messages in {topic} after {deadline:?}"
-            );
+            assert!(start.elapsed() < deadline, "{found} of {count} messages in {topic} after {deadline:?}");
         }
     }
 
@@ -247,11 +233,7 @@ fn name_server_config(scratch: &Scratch, port: u16) -> String {
 fn broker_config(scratch: &Scratch, name_server_port: u16, port: u16, options: &ApacheOptions) -> String {
     let store = scratch.join("store");
     fs::create_dir_all(&store).expect("a scratch folder can be made");
-    let flush = if options.sync_flush {
-        "SYNC_FLUSH"
-    } else {
-        "ASYNC_FLUSH"
-    };
+    let flush = if options.sync_flush { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
     let mut lines = vec![
         "brokerClusterName=DefaultCluster".to_owned(),
         "brokerName=broker-a".to_owned(),

@@ -36,11 +36,7 @@ impl Attempt {
             options.set_last_will(LastWill::new(topic, "gone", QoS::AtLeastOnce, false, None));
         }
         let (client, events) = AsyncClient::new(options, 100);
-        let mut attempt = Attempt {
-            runtime,
-            client,
-            events,
-        };
+        let mut attempt = Attempt { runtime, client, events };
         match attempt.next(|packet| matches!(packet, Packet::ConnAck(_))) {
             Ok(Packet::ConnAck(answer)) if format!("{:?}", answer.code) == "Success" => Ok(attempt),
             Ok(other) => Err(format!("{other:?}")),
@@ -50,9 +46,7 @@ impl Attempt {
 
     /// The answer to the subscription, or how the connection ended.
     pub fn subscribe(&mut self, filter: &str) -> Result<String, String> {
-        self.client
-            .try_subscribe(filter, QoS::AtLeastOnce)
-            .expect("room in the queue");
+        self.client.try_subscribe(filter, QoS::AtLeastOnce).expect("room in the queue");
         match self.next(|packet| matches!(packet, Packet::SubAck(_)))? {
             Packet::SubAck(answer) => Ok(format!("{:?}", answer.return_codes[0])),
             other => Err(format!("{other:?}")),
@@ -62,9 +56,7 @@ impl Attempt {
     /// The answer to the PUBLISH, or how the connection ended.
     pub fn publish(&mut self, topic: &str, body: impl Into<Vec<u8>>) -> Result<String, String> {
         let body = body.into();
-        self.client
-            .try_publish(topic, QoS::AtLeastOnce, false, body)
-            .expect("room in the queue");
+        self.client.try_publish(topic, QoS::AtLeastOnce, false, body).expect("room in the queue");
         match self.next(|packet| matches!(packet, Packet::PubAck(_)))? {
             Packet::PubAck(answer) => Ok(format!("{:?}", answer.reason)),
             other => Err(format!("{other:?}")),

@@ -52,10 +52,8 @@ impl Bridge {
         variables: &[(&str, String)],
         error: Option<Stdio>,
     ) -> Bridge {
-        let variables: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let scratch = Scratch::new("bridge");
         let mut config: Table = config_toml.parse().expect("the test's configuration is TOML");
         let data_dir = Value::String(scratch.join("data").display().to_string());
@@ -64,22 +62,14 @@ impl Bridge {
         let http_port = http_port(&mut config);
         scratch.write("roombridge.toml", &config.to_string());
         let process = launch(&scratch, 1, &variables, error);
-        Bridge {
-            process,
-            http_port,
-            starts: 1,
-            variables,
-            data_dir,
-            scratch,
-        }
+        Bridge { process, http_port, starts: 1, variables, data_dir, scratch }
     }
 
     /// Until /readyz answers 200; panics with the log after 30 seconds.
     #[track_caller]
     pub fn wait_ready(&mut self) {
         let url = self.url("/readyz");
-        self.process
-            .wait_ready(READY, |_| get(&url).is_some_and(|(status, _)| status == 200));
+        self.process.wait_ready(READY, |_| get(&url).is_some_and(|(status, _)| status == 200));
     }
 
     /// After `kill`, or after `terminate` and `wait_exit`: the same configuration, the same data.
@@ -167,10 +157,7 @@ impl Bridge {
             if books.balanced() {
                 return;
             }
-            assert!(
-                start.elapsed() < Duration::from_secs(5),
-                "the books do not balance: {books}"
-            );
+            assert!(start.elapsed() < Duration::from_secs(5), "the books do not balance: {books}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -222,28 +209,15 @@ fn launch(scratch: &Scratch, start: u32, variables: &[(String, String)], error: 
 fn http_port(config: &mut Table) -> u16 {
     let http = config.entry("http").or_insert(Value::Table(Table::new()));
     let http = http.as_table_mut().expect("[http] is a table");
-    let listen = http
-        .entry("listen")
-        .or_insert_with(|| Value::String(format!("127.0.0.1:{}", free_port())));
+    let listen = http.entry("listen").or_insert_with(|| Value::String(format!("127.0.0.1:{}", free_port())));
     let listen = listen.as_str().expect("[http] listen is a string");
-    listen
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.parse().ok())
-        .expect("[http] listen ends with a port")
+    listen.rsplit(':').next().and_then(|port| port.parse().ok()).expect("[http] listen ends with a port")
 }
 
 pub fn get(url: &str) -> Option<(u16, String)> {
-    let request = ureq::get(url)
-        .config()
-        .timeout_global(Some(Duration::from_secs(2)));
+    let request = ureq::get(url).config().timeout_global(Some(Duration::from_secs(2)));
     // A proxy of the machine has no business on loopback.
-    let mut response = request
-        .http_status_as_error(false)
-        .proxy(None)
-        .build()
-        .call()
-        .ok()?;
+    let mut response = request.http_status_as_error(false).proxy(None).build().call().ok()?;
     let text = response.body_mut().read_to_string().ok()?;
     Some((response.status().as_u16(), text))
 }

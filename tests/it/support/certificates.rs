@@ -19,14 +19,9 @@ impl Certificates {
         let mut authority = CertificateParams::new(Vec::new()).expect("no names are valid names");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        authority
-            .distinguished_name
-            .push(DnType::CommonName, "roombridge test authority");
+        authority.distinguished_name.push(DnType::CommonName, "roombridge test authority");
         let authority_key = KeyPair::generate().expect("a key can be made");
-        let ca_pem = authority
-            .self_signed(&authority_key)
-            .expect("an authority signs itself")
-            .pem();
+        let ca_pem = authority.self_signed(&authority_key).expect("an authority signs itself").pem();
         let issuer = Issuer::new(authority, authority_key);
 
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -34,10 +29,7 @@ impl Certificates {
         server.distinguished_name.push(DnType::CommonName, "localhost");
         server.use_authority_key_identifier_extension = true;
         let server_key = KeyPair::generate().expect("a key can be made");
-        let server_pem = server
-            .signed_by(&server_key, &issuer)
-            .expect("the authority signs")
-            .pem();
+        let server_pem = server.signed_by(&server_key, &issuer).expect("the authority signs").pem();
 
         Certificates {
             ca_file: scratch.write("ca.pem", &ca_pem),

@@ -20,10 +20,7 @@ impl Class {
     }
 
     pub fn with(&self, username: &str, password: &str) -> Target {
-        Target {
-            port: self.dev.mqtt_port(),
-            credentials: Some((username.to_owned(), password.to_owned())),
-        }
+        Target { port: self.dev.mqtt_port(), credentials: Some((username.to_owned(), password.to_owned())) }
     }
 
     pub fn login(&self) -> Target {

@@ -56,13 +56,7 @@ impl Dev {
         let scratch = Scratch::new("dev");
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let (process, ready_after) = launch(&scratch, 1, &arguments);
-        Dev {
-            process,
-            arguments,
-            starts: 1,
-            ready_after,
-            scratch,
-        }
+        Dev { process, arguments, starts: 1, ready_after, scratch }
     }
 
     /// After `kill`, or after `terminate` and `wait_exit`: the same folder, new ports.
@@ -107,10 +101,7 @@ impl Dev {
     pub fn address(&self, name: &str) -> String {
         let text = fs::read_to_string(self.data().join("dev.json")).expect("dev leaves its addresses");
         let instance: Value = serde_json::from_str(&text).expect("dev.json is JSON");
-        instance[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("dev.json has {name}"))
-            .to_owned()
+        instance[name].as_str().unwrap_or_else(|| panic!("dev.json has {name}")).to_owned()
     }
 
     #[track_caller]
@@ -127,21 +118,14 @@ impl Dev {
     /// Status and body.
     #[track_caller]
     pub fn get(&self, path: &str) -> (u16, String) {
-        http(
-            "GET",
-            &format!("http://{}{path}", self.address("http")),
-            &[],
-            None,
-        )
+        http("GET", &format!("http://{}{path}", self.address("http")), &[], None)
     }
 
     #[track_caller]
     pub fn wait_stored(&self, count: f64) {
-        wait_until(
-            &format!("{count} messages are stored"),
-            Duration::from_secs(20),
-            || self.metrics().value("roombridge_stored_total", &[]) >= count,
-        );
+        wait_until(&format!("{count} messages are stored"), Duration::from_secs(20), || {
+            self.metrics().value("roombridge_stored_total", &[]) >= count
+        });
     }
 
     /// `roombridge ARGUMENTS --data DIR`.
@@ -162,9 +146,7 @@ impl Dev {
         }
         assert!(output.status.success(), "{arguments:?}: {error}");
         let text = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Reads the history of a room until it has so many messages: RocketMQ shows a message some milliseconds after it
@@ -201,9 +183,7 @@ pub fn http(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&str
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
-    let request = request
-        .body(body.unwrap_or_default().to_owned())
-        .expect("a request");
+    let request = request.body(body.unwrap_or_default().to_owned()).expect("a request");
     let mut response = agent.run(request).expect("dev answers");
     let text = response.body_mut().read_to_string().expect("an answer");
     (response.status().as_u16(), text)

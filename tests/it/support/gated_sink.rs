@@ -88,14 +88,7 @@ impl GatedSink {
 
 impl Sink for GatedSink {
     fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
-        Box::pin(async {
-            Ok((0..QUEUES)
-                .map(|id| QueueName {
-                    broker: "memory".into(),
-                    id,
-                })
-                .collect())
-        })
+        Box::pin(async { Ok((0..QUEUES).map(|id| QueueName { broker: "memory".into(), id }).collect()) })
     }
 
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
@@ -109,15 +102,8 @@ impl Sink for GatedSink {
             let mut stored = self.stored.lock().unwrap();
             let id = message.keys.rsplit(' ').next().unwrap().to_owned();
             let body = String::from_utf8_lossy(&message.body).into_owned();
-            stored.push(Stored {
-                queue_id: batch.queue.id,
-                id,
-                body,
-            });
-            Sent::Stored(StoredAt {
-                queue_id: batch.queue.id,
-                queue_offset: stored.len() as u64,
-            })
+            stored.push(Stored { queue_id: batch.queue.id, id, body });
+            Sent::Stored(StoredAt { queue_id: batch.queue.id, queue_offset: stored.len() as u64 })
         });
         let answers: Vec<_> = answers.collect();
         self.stored_more.notify_waiters();
@@ -168,10 +154,7 @@ impl UplinkUnderTest {
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file, &NoEnvironment).unwrap();
         let data_dir = Arc::new(DataDir::open(&folder.path().join("data")).unwrap());
-        let settings = BindingSettings {
-            origin_key: vec![1; 32],
-            max_message_bytes: 4 << 20,
-        };
+        let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
         let rules = Arc::new(RuleSet::compile(&config.bindings, settings).unwrap());
         let metrics = Arc::new(Metrics::new(&rules.literal_topics()).unwrap());
         let readiness = Arc::new(Readiness::default());
@@ -210,11 +193,7 @@ impl UplinkUnderTest {
             tables,
             job_died: Box::new(|what| panic!("{what}")),
             save_tables: Box::new(|_| Box::pin(async {})),
-            limits: BatchLimits {
-                messages: 128,
-                bytes: 1 << 20,
-                linger: Duration::ZERO,
-            },
+            limits: BatchLimits { messages: 128, bytes: 1 << 20, linger: Duration::ZERO },
         });
         let state = SessionState {
             client_id: "story".into(),
@@ -240,20 +219,9 @@ impl UplinkUnderTest {
         let subscriber =
             Subscriber::new(&config.mqtt, parts, intake, settled_receiver, come_back.clone()).unwrap();
         let stop_now = CancellationToken::new();
-        let tasks = vec![
-            tokio::spawn(uplink.run(stop_now.clone())),
-            tokio::spawn(subscriber.run(drain.clone())),
-        ];
-        Self {
-            sink,
-            metrics,
-            readiness,
-            come_back,
-            drain,
-            stop_now,
-            tasks,
-            data_dir: folder,
-        }
+        let tasks =
+            vec![tokio::spawn(uplink.run(stop_now.clone())), tokio::spawn(subscriber.run(drain.clone()))];
+        Self { sink, metrics, readiness, come_back, drain, stop_now, tasks, data_dir: folder }
     }
 
     /// Both sides end within a time in which what is held after the loss of the link is sent.
@@ -272,11 +240,7 @@ impl UplinkUnderTest {
             if books.value("roombridge_in_flight", &[]) == 0.0 {
                 return assert!(books.books().balanced(), "{}", self.metrics.render());
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "still in flight: {}",
-                self.metrics.render()
-            );
+            assert!(tokio::time::Instant::now() < deadline, "still in flight: {}", self.metrics.render());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -56,11 +56,7 @@ pub struct NewMessage {
 
 impl NewMessage {
     pub fn new(topic: &str, body: impl Into<Vec<u8>>) -> NewMessage {
-        NewMessage {
-            topic: topic.to_owned(),
-            body: body.into(),
-            ..NewMessage::default()
-        }
+        NewMessage { topic: topic.to_owned(), body: body.into(), ..NewMessage::default() }
     }
 
     pub fn tags(mut self, tags: &str) -> NewMessage {
@@ -99,10 +95,7 @@ pub fn java(options: &[&str], home: &Path) -> Command {
         .arg(format!("-Djava.io.tmpdir={}", home.display()))
         .arg("-cp")
         .arg(class_path);
-    command
-        .env("ROCKETMQ_HOME", home)
-        .env_remove("NAMESRV_ADDR")
-        .env_remove("JAVA_TOOL_OPTIONS");
+    command.env("ROCKETMQ_HOME", home).env_remove("NAMESRV_ADDR").env_remove("JAVA_TOOL_OPTIONS");
     command
 }
 
@@ -123,17 +116,11 @@ const SHORT_LIVED: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopA
 #[track_caller]
 pub fn mqadmin(name_server: &str, arguments: &[&str]) -> String {
     let mut command = java(&SHORT_LIVED, home().path());
-    command
-        .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
-        .args(arguments)
-        .args(["-n", name_server]);
+    command.arg("org.apache.rocketmq.tools.command.MQAdminStartup").args(arguments).args(["-n", name_server]);
     let output = run_to_end(command, Duration::from_secs(60));
     let text = both_streams(&output);
     // It ends with status 0 even when it printed a stack trace.
-    assert!(
-        output.status.success() && !text.contains("Exception"),
-        "mqadmin {arguments:?}: {text}"
-    );
+    assert!(output.status.success() && !text.contains("Exception"), "mqadmin {arguments:?}: {text}");
     text
 }
 
@@ -144,11 +131,7 @@ pub fn create_topics(name_server: &str, broker: &str, topics: &[(&str, u32)]) {
     command.args(["CreateTopics", name_server, broker]);
     command.args(topics.iter().map(|(name, queues)| format!("{name}={queues}")));
     let output = run_to_end(command, Duration::from_secs(60));
-    assert!(
-        output.status.success(),
-        "CreateTopics {topics:?}: {}",
-        both_streams(&output)
-    );
+    assert!(output.status.success(), "CreateTopics {topics:?}: {}", both_streams(&output));
 }
 
 /// Deletes the topic and makes it anew; returns when the name server knows it.
@@ -157,25 +140,17 @@ pub fn remake_topic(name_server: &str, broker: &str, topic: &str, queues: u32) {
     let mut command = java(&SHORT_LIVED, home().path());
     command.args(["RemakeTopic", name_server, broker, topic, &queues.to_string()]);
     let output = run_to_end(command, Duration::from_secs(60));
-    assert!(
-        output.status.success(),
-        "RemakeTopic {topic}: {}",
-        both_streams(&output)
-    );
+    assert!(output.status.success(), "RemakeTopic {topic}: {}", both_streams(&output));
 }
 
 /// Stores `messages` one after the other; panics unless RocketMQ answers SEND_OK to each.
 #[track_caller]
 pub fn send_messages(name_server: &str, messages: &[NewMessage]) {
     let folder = Scratch::new("send");
-    let lines: Vec<String> = messages
-        .iter()
-        .map(|message| serde_json::to_string(message).expect("a message is JSON"))
-        .collect();
+    let lines: Vec<String> =
+        messages.iter().map(|message| serde_json::to_string(message).expect("a message is JSON")).collect();
     let mut command = java(&SHORT_LIVED, home().path());
-    command
-        .args(["SendMessages", name_server])
-        .arg(folder.write("messages.jsonl", &lines.join("\n")));
+    command.args(["SendMessages", name_server]).arg(folder.write("messages.jsonl", &lines.join("\n")));
     let output = run_to_end(command, Duration::from_secs(120));
     assert!(output.status.success(), "SendMessages: {}", both_streams(&output));
 }
@@ -186,11 +161,7 @@ pub fn read_topic(name_server: &str, topic: &str, tag_expression: &str) -> Vec<J
     let mut command = java(&SHORT_LIVED, home().path());
     command.args(["ReadTopic", name_server, topic, tag_expression]);
     let output = run_to_end(command, Duration::from_secs(120));
-    assert!(
-        output.status.success(),
-        "ReadTopic {topic}: {}",
-        both_streams(&output)
-    );
+    assert!(output.status.success(), "ReadTopic {topic}: {}", both_streams(&output));
     let lines = String::from_utf8(output.stdout).expect("ReadTopic prints UTF-8");
     lines
         .lines()
@@ -202,10 +173,7 @@ pub fn read_topic(name_server: &str, topic: &str, tag_expression: &str) -> Vec<J
 fn both_streams(output: &Output) -> String {
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    text.lines()
-        .filter(|line| !line.contains(" |-"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().filter(|line| !line.contains(" |-")).collect::<Vec<_>>().join("\n")
 }
 
 /// The folder for what Java programs write to their home (logs), one for the whole test process.
@@ -221,12 +189,7 @@ fn classes() -> &'static Path {
         let classes = home().join("classes");
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache");
         let mut command = Command::new("javac");
-        command
-            .arg("-nowarn")
-            .arg("-cp")
-            .arg(format!("{}/*", jars().display()))
-            .arg("-d")
-            .arg(&classes);
+        command.arg("-nowarn").arg("-cp").arg(format!("{}/*", jars().display())).arg("-d").arg(&classes);
         command.args(
             [
                 "CreateTopics.java",

@@ -24,10 +24,7 @@ pub struct StoredBody {
 #[track_caller]
 pub fn read_bodies(name_server: &str, topic: &str) -> Vec<StoredBody> {
     let home = Scratch::new("read-bodies");
-    let mut command = java::java(
-        &["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
-        home.path(),
-    );
+    let mut command = java::java(&["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"], home.path());
     // Java compiles a single source file by itself.
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache/ReadBodies.java");
     command.arg(source).args([name_server, topic]);
@@ -40,11 +37,7 @@ pub fn read_bodies(name_server: &str, topic: &str) -> Vec<StoredBody> {
 
 fn row(line: &str) -> StoredBody {
     let mut columns = line.splitn(5, '\t');
-    let mut next = || {
-        columns
-            .next()
-            .unwrap_or_else(|| panic!("five columns, not {line}"))
-    };
+    let mut next = || columns.next().unwrap_or_else(|| panic!("five columns, not {line}"));
     StoredBody {
         broker: next().to_owned(),
         queue_id: next().parse().expect("a queue"),

@@ -33,11 +33,7 @@ pub fn compare<'a>(
 ) -> Found {
     let mut by_queue: BTreeMap<(u32, u64), &JavaMessage> = BTreeMap::new();
     for message in stored {
-        assert!(
-            by_queue
-                .insert((message.queue_id, message.queue_offset), message)
-                .is_none()
-        );
+        assert!(by_queue.insert((message.queue_id, message.queue_offset), message).is_none());
     }
     let mut found = Found::default();
     let mut seen: HashSet<&[u8]> = HashSet::new();
@@ -49,14 +45,8 @@ pub fn compare<'a>(
         }
         found.messages += 1;
         let mut words = message.body_text().split(' ');
-        let (publisher, number) = (
-            words.next().unwrap(),
-            words.next().unwrap().parse::<u64>().unwrap(),
-        );
-        let key = (
-            publisher.to_owned(),
-            message.property("mqttSecondTopic").unwrap().to_owned(),
-        );
+        let (publisher, number) = (words.next().unwrap(), words.next().unwrap().parse::<u64>().unwrap());
+        let key = (publisher.to_owned(), message.property("mqttSecondTopic").unwrap().to_owned());
         if last.insert(key, number).is_some_and(|before| before > number) {
             found.out_of_order += 1;
         }

@@ -107,12 +107,7 @@ impl LyingRocketMq {
                 }
             });
         });
-        LyingRocketMq {
-            name_server_port,
-            shared,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        LyingRocketMq { name_server_port, shared, stop: Some(stop), thread: Some(thread) }
     }
 
     /// `127.0.0.1:PORT` for the bridge.
@@ -208,11 +203,7 @@ impl Frame {
         from.read_exact(&mut header).await?;
         let mut body = vec![0; length.saturating_sub(4 + header.len())];
         from.read_exact(&mut body).await?;
-        Ok(Frame {
-            header,
-            header_mark,
-            body,
-        })
+        Ok(Frame { header, header_mark, body })
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -232,9 +223,7 @@ impl Frame {
 }
 
 async fn accept(listener: std::net::TcpListener, upstream: u16, shared: Arc<Shared>, is_broker: bool) {
-    listener
-        .set_nonblocking(true)
-        .expect("a socket can be non-blocking");
+    listener.set_nonblocking(true).expect("a socket can be non-blocking");
     let listener = TcpListener::from_std(listener).expect("the listener is non-blocking");
     loop {
         let Ok((client, _)) = listener.accept().await else {
@@ -265,14 +254,7 @@ async fn connection(client: TcpStream, broker: TcpStream, shared: Arc<Shared>, i
     };
     // The first of the three to end ends the connection.
     let _ = tokio::try_join!(
-        requests(
-            client_in,
-            broker_out,
-            &shared,
-            &pending,
-            answers.clone(),
-            is_broker
-        ),
+        requests(client_in, broker_out, &shared, &pending, answers.clone(), is_broker),
         replies(broker_in, &shared, &pending, answers),
         writer
     );
@@ -290,13 +272,8 @@ async fn requests(
         let frame = Frame::read(&mut from).await?;
         let header = frame.json().filter(|_| is_broker);
         let send = header.filter(|header| header["code"].as_i64().is_some_and(|code| SENDS.contains(&code)));
-        let lie = send
-            .as_ref()
-            .and_then(|header| shared.lie_for(header, &frame.body));
-        let opaque = send
-            .as_ref()
-            .and_then(|header| header["opaque"].as_i64())
-            .unwrap_or(0);
+        let lie = send.as_ref().and_then(|header| shared.lie_for(header, &frame.body));
+        let opaque = send.as_ref().and_then(|header| header["opaque"].as_i64()).unwrap_or(0);
         match lie {
             Some(Lie::Refused(code) | Lie::RefusedWith(_, code)) => {
                 drop(answers.send(answer(opaque, code)).await)
@@ -308,10 +285,7 @@ async fn requests(
                 to.write_all(&bytes).await?;
             }
             Some(lie @ (Lie::Swallow | Lie::Delay(_) | Lie::StoredBut(_))) => {
-                pending
-                    .lock()
-                    .expect("nobody panics while holding it")
-                    .insert(opaque, lie);
+                pending.lock().expect("nobody panics while holding it").insert(opaque, lie);
                 to.write_all(&frame.bytes()).await?;
             }
             None => to.write_all(&frame.bytes()).await?,
@@ -330,12 +304,8 @@ async fn replies(
         replace_address(&mut frame.body, shared.broker_port, shared.lying_port);
         let header = frame.json();
         let opaque = header.as_ref().and_then(|header| header["opaque"].as_i64());
-        let lie = opaque.and_then(|opaque| {
-            pending
-                .lock()
-                .expect("nobody panics while holding it")
-                .remove(&opaque)
-        });
+        let lie =
+            opaque.and_then(|opaque| pending.lock().expect("nobody panics while holding it").remove(&opaque));
         match lie {
             Some(Lie::Swallow) => {}
             Some(Lie::Delay(delay)) => {
@@ -364,20 +334,12 @@ fn answer(opaque: i64, code: i64) -> Vec<u8> {
         "serializeTypeCurrentRPC": "JSON", "version": 475,
     });
     let header = header.to_string().into_bytes();
-    Frame {
-        header_mark: 0,
-        header,
-        body: Vec::new(),
-    }
-    .bytes()
+    Frame { header_mark: 0, header, body: Vec::new() }.bytes()
 }
 
 /// Only whole numbers are replaced: a digit behind the port would make it another port.
 fn replace_address(body: &mut Vec<u8>, broker_port: u16, lying_port: u16) {
-    let (old, new) = (
-        format!("127.0.0.1:{broker_port}\""),
-        format!("127.0.0.1:{lying_port}\""),
-    );
+    let (old, new) = (format!("127.0.0.1:{broker_port}\""), format!("127.0.0.1:{lying_port}\""));
     let Ok(text) = std::str::from_utf8(body) else {
         return;
     };

@@ -15,10 +15,7 @@ struct Series {
 
 impl Metrics {
     pub fn parse(text: &str) -> Metrics {
-        let lines = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let series = lines
             .map(|line| parse_series(line).unwrap_or_else(|| panic!("not a Prometheus line: {line}")))
             .collect();
@@ -67,9 +64,7 @@ impl Metrics {
 
 impl Series {
     fn carries(&self, wanted: &[(&str, &str)]) -> bool {
-        wanted
-            .iter()
-            .all(|(name, value)| self.labels.iter().any(|(n, v)| n == name && v == value))
+        wanted.iter().all(|(name, value)| self.labels.iter().any(|(n, v)| n == name && v == value))
     }
 }
 
@@ -104,12 +99,7 @@ impl Books {
 
 impl fmt::Display for Books {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "came in {} != accounted for {}: {self:?}",
-            self.came_in(),
-            self.accounted_for()
-        )
+        write!(out, "came in {} != accounted for {}: {self:?}", self.came_in(), self.accounted_for())
     }
 }
 
@@ -122,11 +112,7 @@ fn parse_series(line: &str) -> Option<Series> {
         rest = parse_labels(inside, &mut labels)?;
     }
     let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Series {
-        name: name.to_owned(),
-        labels,
-        value,
-    })
+    Some(Series { name: name.to_owned(), labels, value })
 }
 
 /// Returns what comes after the closing brace.

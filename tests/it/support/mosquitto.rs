@@ -142,36 +142,21 @@ impl Mosquitto {
 fn launch(scratch: &Scratch, port: u16, start: u32) -> Process {
     let mut command = Command::new(binary());
     command.arg("-c").arg(scratch.join("mosquitto.conf"));
-    let mut process = Process::spawn(
-        "mosquitto",
-        command,
-        &scratch.join(&format!("mosquitto-{start}.log")),
-    );
+    let mut process = Process::spawn("mosquitto", command, &scratch.join(&format!("mosquitto-{start}.log")));
     process.wait_ready(READY, |_| accepts_connections(port));
     process
 }
 
 fn binary() -> &'static str {
     // Debian keeps it where only root's PATH looks.
-    if Path::new("/usr/sbin/mosquitto").exists() {
-        "/usr/sbin/mosquitto"
-    } else {
-        "mosquitto"
-    }
+    if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" }
 }
 
 fn write_password_file(scratch: &Scratch, user: &str, password: &str) {
     let mut command = Command::new("mosquitto_passwd");
-    command
-        .args(["-b", "-c"])
-        .arg(scratch.join("passwords"))
-        .args([user, password]);
+    command.args(["-b", "-c"]).arg(scratch.join("passwords")).args([user, password]);
     let output = run_to_end(command, Duration::from_secs(10));
-    assert!(
-        output.status.success(),
-        "mosquitto_passwd: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn config_text(
@@ -203,10 +188,7 @@ fn config_text(
     lines.push(format!("listener {port} 127.0.0.1"));
     if let Some((tls_port, certificates)) = tls {
         lines.push(format!("listener {tls_port} 127.0.0.1"));
-        lines.push(format!(
-            "certfile {}",
-            certificates.server_certificate_file.display()
-        ));
+        lines.push(format!("certfile {}", certificates.server_certificate_file.display()));
         lines.push(format!("keyfile {}", certificates.server_key_file.display()));
     }
     lines.extend(options.extra_lines.iter().cloned());

@@ -27,28 +27,20 @@ pub struct Target {
 
 impl From<u16> for Target {
     fn from(port: u16) -> Self {
-        Target {
-            port,
-            credentials: None,
-        }
+        Target { port, credentials: None }
     }
 }
 
 impl From<&Mosquitto> for Target {
     fn from(broker: &Mosquitto) -> Self {
-        Target {
-            port: broker.port(),
-            credentials: broker.credentials().cloned(),
-        }
+        Target { port: broker.port(), credentials: broker.credentials().cloned() }
     }
 }
 
 impl Target {
     pub fn options(&self, client_id: &str) -> MqttOptions {
         let mut options = MqttOptions::new(client_id, "127.0.0.1", self.port);
-        options
-            .set_keep_alive(Duration::from_secs(30))
-            .set_max_packet_size(Some(64 << 20));
+        options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(Some(64 << 20));
         if let Some((user, password)) = &self.credentials {
             options.set_credentials(user, password);
         }
@@ -89,9 +81,7 @@ impl Message {
     }
 
     pub fn user_property(mut self, name: &str, value: &str) -> Message {
-        self.properties
-            .user_properties
-            .push((name.to_owned(), value.to_owned()));
+        self.properties.user_properties.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -119,10 +109,8 @@ where
     T: Into<String>,
     P: Into<Vec<u8>>,
 {
-    let messages = messages
-        .into_iter()
-        .map(|(topic, payload)| Message::new(topic, payload).qos(qos))
-        .collect();
+    let messages =
+        messages.into_iter().map(|(topic, payload)| Message::new(topic, payload).qos(qos)).collect();
     publish_messages(target, client_id, messages);
 }
 
@@ -132,16 +120,8 @@ pub fn publish_messages(target: impl Into<Target>, client_id: &str, messages: Ve
     let total = messages.len() as u64;
     let make = move |number: u64| messages[number as usize].clone();
     let published = Publisher::launch(target.into(), client_id, Pace::AllAtOnce { total }, make).finish();
-    assert!(
-        published.refused.is_empty(),
-        "{client_id}: the broker refused {:?}",
-        published.refused
-    );
-    assert_eq!(
-        published.acknowledged.len() as u64,
-        total,
-        "{client_id}: not all messages were acknowledged"
-    );
+    assert!(published.refused.is_empty(), "{client_id}: the broker refused {:?}", published.refused);
+    assert_eq!(published.acknowledged.len() as u64, total, "{client_id}: not all messages were acknowledged");
 }
 
 /// What a publisher did; messages are numbered from 0.
@@ -193,11 +173,7 @@ impl Publisher {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime can be made").block_on(engine.run());
         });
-        Publisher {
-            client_id: client_id.to_owned(),
-            shared,
-            thread: Some(thread),
-        }
+        Publisher { client_id: client_id.to_owned(), shared, thread: Some(thread) }
     }
 
     pub fn published(&self) -> Published {

@@ -39,9 +39,7 @@ impl Subscriber {
     #[track_caller]
     pub fn start_persistent(target: impl Into<Target>, client_id: &str, filter: &str) -> Subscriber {
         let mut options = target.into().options(client_id);
-        options
-            .set_clean_start(false)
-            .set_session_expiry_interval(Some(3600));
+        options.set_clean_start(false).set_session_expiry_interval(Some(3600));
         Subscriber::launch(options, client_id, filter)
     }
 
@@ -51,46 +49,25 @@ impl Subscriber {
         let (state, filter) = (shared.clone(), filter.to_owned());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime
-                .expect("a runtime can be made")
-                .block_on(run(options, filter, state));
+            runtime.expect("a runtime can be made").block_on(run(options, filter, state));
         });
-        let subscriber = Subscriber {
-            client_id: client_id.to_owned(),
-            shared,
-            thread: Some(thread),
-        };
-        wait_until(
-            &format!("{client_id} is subscribed"),
-            Duration::from_secs(10),
-            || subscriber.shared.subscribed.load(Ordering::Relaxed),
-        );
+        let subscriber = Subscriber { client_id: client_id.to_owned(), shared, thread: Some(thread) };
+        wait_until(&format!("{client_id} is subscribed"), Duration::from_secs(10), || {
+            subscriber.shared.subscribed.load(Ordering::Relaxed)
+        });
         subscriber
     }
 
     /// In the order of arrival. Topic and payload are bytes.
     pub fn received(&self) -> Vec<Publish> {
-        self.shared
-            .received
-            .lock()
-            .expect("nobody panics while holding the list")
-            .clone()
+        self.shared.received.lock().expect("nobody panics while holding the list").clone()
     }
 
     #[track_caller]
     pub fn wait_for(&self, count: usize, deadline: Duration) -> Vec<Publish> {
-        wait_until(
-            &format!("{} received {count} messages", self.client_id),
-            deadline,
-            || {
-                self.shared
-                    .received
-                    .lock()
-                    .expect("nobody panics while holding the list")
-                    .len()
-                    >= count
-            },
-        );
+        wait_until(&format!("{} received {count} messages", self.client_id), deadline, || {
+            self.shared.received.lock().expect("nobody panics while holding the list").len() >= count
+        });
         self.received()
     }
 
@@ -131,17 +108,11 @@ async fn run(options: MqttOptions, filter: String, shared: Arc<Shared>) {
         };
         match event {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                client
-                    .try_subscribe(&filter, QoS::AtLeastOnce)
-                    .expect("the channel has room");
+                client.try_subscribe(&filter, QoS::AtLeastOnce).expect("the channel has room");
             }
             Ok(Event::Incoming(Packet::SubAck(_))) => shared.subscribed.store(true, Ordering::Relaxed),
             Ok(Event::Incoming(Packet::Publish(publish))) => {
-                shared
-                    .received
-                    .lock()
-                    .expect("nobody panics while holding the list")
-                    .push(publish);
+                shared.received.lock().expect("nobody panics while holding the list").push(publish);
             }
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
             Ok(_) => {}

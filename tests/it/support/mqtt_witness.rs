@@ -47,12 +47,7 @@ struct Connection<K> {
 
 impl<K: std::hash::Hash + Eq + Copy + Send + 'static> MqttWitness<K> {
     pub fn start(broker_port: u16, key_of: KeyOf<K>) -> MqttWitness<K> {
-        let acknowledged = Acknowledged {
-            first: HashMap::new(),
-            pubacks: 0,
-            strays: 0,
-            delivered: 0,
-        };
+        let acknowledged = Acknowledged { first: HashMap::new(), pubacks: 0, strays: 0, delivered: 0 };
         let notes = Arc::new(Notes {
             key_of,
             connections: Mutex::new(HashMap::new()),
@@ -86,18 +81,13 @@ impl<K: std::hash::Hash + Eq + Copy + Send + 'static> MqttWitness<K> {
 
 impl<K> Notes<K> {
     fn acknowledged(&self) -> std::sync::MutexGuard<'_, Acknowledged<K>> {
-        self.acknowledged
-            .lock()
-            .expect("nobody panics while holding the notes")
+        self.acknowledged.lock().expect("nobody panics while holding the notes")
     }
 }
 
 impl<K: std::hash::Hash + Eq + Copy + Send + 'static> Tap for Notes<K> {
     fn bytes(&self, number: u64, direction: Direction, bytes: &[u8]) {
-        let mut connections = self
-            .connections
-            .lock()
-            .expect("nobody panics while holding the notes");
+        let mut connections = self.connections.lock().expect("nobody panics while holding the notes");
         let connection = connections.entry(number).or_insert_with(|| Connection {
             from_bridge: Vec::new(),
             to_bridge: Vec::new(),
@@ -137,10 +127,7 @@ impl<K: std::hash::Hash + Eq + Copy + Send + 'static> Tap for Notes<K> {
     }
 
     fn closed(&self, number: u64) {
-        self.connections
-            .lock()
-            .expect("nobody panics while holding the notes")
-            .remove(&number);
+        self.connections.lock().expect("nobody panics while holding the notes").remove(&number);
     }
 }
 

@@ -26,9 +26,7 @@ pub fn free_broker_port() -> u16 {
 }
 
 fn next_port(width: u16, fits: impl Fn(u16) -> bool) -> u16 {
-    let mut next = NEXT
-        .lock()
-        .expect("no test panics while it holds the list of ports");
+    let mut next = NEXT.lock().expect("no test panics while it holds the list of ports");
     // Two test processes at the same time start at different places.
     let mut port = next.unwrap_or_else(|| FIRST + (std::process::id() % 1_000) as u16 * 15);
     for _ in 0..(LAST - FIRST) {
@@ -59,10 +57,7 @@ pub fn accepts_connections(port: u16) -> bool {
 pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(
-            start.elapsed() < deadline,
-            "waited {deadline:?} in vain until {what}"
-        );
+        assert!(start.elapsed() < deadline, "waited {deadline:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -78,11 +78,7 @@ impl FsyncFault {
             .arg(format!("-DHANG_S={HANG_S}"))
             .arg(scratch.write("fsync_fault.c", SOURCE));
         let output = run_to_end(command, std::time::Duration::from_secs(60));
-        assert!(
-            output.status.success(),
-            "cc: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "cc: {}", String::from_utf8_lossy(&output.stderr));
         Some(FsyncFault { scratch, files })
     }
 

@@ -34,12 +34,7 @@ impl Process {
         tied.stdin(Stdio::null()).stdout(out).stderr(error);
         let child = spawn_from_lasting_thread(tied)
             .unwrap_or_else(|error| panic!("{name} cannot be started: {error}; run scripts/setup test"));
-        Process {
-            name: name.to_owned(),
-            child,
-            log: log.to_owned(),
-            exit: None,
-        }
+        Process { name: name.to_owned(), child, log: log.to_owned(), exit: None }
     }
 
     pub fn pid(&self) -> u32 {
@@ -92,8 +87,7 @@ impl Process {
             );
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.exit
-            .expect("a process that no longer runs has an exit status")
+        self.exit.expect("a process that no longer runs has an exit status")
     }
 
     /// Waits until `is_ready`; panics with the log when the process ends before, or the deadline is over.
@@ -149,21 +143,11 @@ pub fn run_to_end(command: Command, deadline: Duration) -> Output {
 #[track_caller]
 pub fn run_to_end_speaking_to(command: Command, deadline: Duration, out: Stdio, error: Stdio) -> Output {
     let mut limited = Command::new("timeout");
-    limited
-        .arg("--kill-after=5")
-        .arg(deadline.as_secs().max(1).to_string());
+    limited.arg("--kill-after=5").arg(deadline.as_secs().max(1).to_string());
     copy_call(&command, &mut limited);
-    let output = limited
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(error)
-        .output()
-        .expect("timeout(1) can be started");
-    assert_ne!(
-        output.status.code(),
-        Some(124),
-        "{command:?} did not end within {deadline:?}"
-    );
+    let output =
+        limited.stdin(Stdio::null()).stdout(out).stderr(error).output().expect("timeout(1) can be started");
+    assert_ne!(output.status.code(), Some(124), "{command:?} did not end within {deadline:?}");
     output
 }
 
@@ -197,8 +181,6 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
         requests
     });
     let (reply, answer) = channel();
-    spawner
-        .send((command, reply))
-        .expect("the spawner thread lives as long as the process");
+    spawner.send((command, reply)).expect("the spawner thread lives as long as the process");
     answer.recv().expect("the spawner thread answers each request")
 }

@@ -26,12 +26,10 @@ impl Prometheus {
     /// wait for it here.
     pub fn start(rules: &str, job: &str) -> Prometheus {
         let scratch = Scratch::new("prometheus");
-        let rules = rules
-            .lines()
-            .map(|line| match line.trim_start().strip_prefix("for: ") {
-                Some(_) => "        for: 2s",
-                None => line,
-            });
+        let rules = rules.lines().map(|line| match line.trim_start().strip_prefix("for: ") {
+            Some(_) => "        for: 2s",
+            None => line,
+        });
         scratch.write("alerts.yml", &rules.collect::<Vec<_>>().join("\n"));
         let config = json!({
             "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
@@ -43,28 +41,19 @@ impl Prometheus {
         let port = free_port();
         let mut command = Command::new("prometheus");
         command
-            .arg(format!(
-                "--config.file={}",
-                scratch.join("prometheus.yml").display()
-            ))
+            .arg(format!("--config.file={}", scratch.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", scratch.join("store").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"));
         let mut process = Process::spawn("prometheus", command, &scratch.join("prometheus.log"));
         let ready = format!("http://127.0.0.1:{port}/-/ready");
         process.wait_ready(READY, |_| get(&ready).is_some_and(|(status, _)| status == 200));
-        Prometheus {
-            _process: process,
-            port,
-            scratch,
-        }
+        Prometheus { _process: process, port, scratch }
     }
 
     /// What the discovery knows from now on, each as `host:port`.
     pub fn watch(&self, targets: &[&str]) {
         // In one step, because it is read as soon as it changes.
-        let new = self
-            .scratch
-            .write("targets.new", &json!([{ "targets": targets }]).to_string());
+        let new = self.scratch.write("targets.new", &json!([{ "targets": targets }]).to_string());
         std::fs::rename(new, self.scratch.join("targets.json")).expect("a file can be renamed");
     }
 
@@ -84,11 +73,7 @@ impl Prometheus {
     pub fn firing(&self) -> Vec<Value> {
         let answer = self.ask("alerts");
         let alerts = answer["data"]["alerts"].as_array().expect("a list of alerts");
-        alerts
-            .iter()
-            .filter(|alert| alert["state"] == "firing")
-            .cloned()
-            .collect()
+        alerts.iter().filter(|alert| alert["state"] == "firing").cloned().collect()
     }
 
     /// Until this one fires; its labels and summary.
@@ -96,10 +81,7 @@ impl Prometheus {
     pub fn wait_fires(&self, name: &str) -> Value {
         let mut found = None;
         wait_until(&format!("{name} fires"), PATIENCE, || {
-            found = self
-                .firing()
-                .into_iter()
-                .find(|alert| alert["labels"]["alertname"] == name);
+            found = self.firing().into_iter().find(|alert| alert["labels"]["alertname"] == name);
             found.is_some()
         });
         found.expect("it was found")
@@ -108,9 +90,7 @@ impl Prometheus {
     #[track_caller]
     pub fn wait_silent(&self, name: &str) {
         wait_until(&format!("{name} ends"), PATIENCE, || {
-            self.firing()
-                .iter()
-                .all(|alert| alert["labels"]["alertname"] != name)
+            self.firing().iter().all(|alert| alert["labels"]["alertname"] != name)
         });
     }
 }

@@ -36,9 +36,7 @@ pub enum Phase {
 
 impl Shared {
     pub fn published(&self) -> MutexGuard<'_, Published> {
-        self.published
-            .lock()
-            .expect("nobody panics while holding the report")
+        self.published.lock().expect("nobody panics while holding the report")
     }
 
     pub fn set_phase(&self, phase: Phase) {
@@ -83,29 +81,14 @@ impl Link {
     /// Nothing is handed to the client before the CONNACK set `window_limit`.
     fn new(client: AsyncClient, resend: VecDeque<u64>) -> Link {
         let (window, queued, in_flight) = (VecDeque::new(), VecDeque::new(), HashMap::new());
-        Link {
-            client,
-            resend,
-            window,
-            window_limit: 0,
-            queued,
-            in_flight,
-            disconnecting: false,
-        }
+        Link { client, resend, window, window_limit: 0, queued, in_flight, disconnecting: false }
     }
 }
 
 impl<F: Fn(u64) -> Message> Engine<F> {
     pub fn new(mut options: MqttOptions, pace: Pace, make: F, shared: Arc<Shared>) -> Engine<F> {
         options.set_outgoing_inflight_upper_limit(IN_FLIGHT);
-        Engine {
-            options,
-            pace,
-            make,
-            started: Instant::now(),
-            waiting: BTreeSet::new(),
-            shared,
-        }
+        Engine { options, pace, make, started: Instant::now(), waiting: BTreeSet::new(), shared }
     }
 
     pub async fn run(&mut self) {
@@ -146,27 +129,15 @@ impl<F: Fn(u64) -> Message> Engine<F> {
     }
 
     fn feed(&mut self, link: &mut Link) {
-        while link
-            .window
-            .front()
-            .is_some_and(|number| !self.waiting.contains(number))
-        {
+        while link.window.front().is_some_and(|number| !self.waiting.contains(number)) {
             link.window.pop_front();
         }
         while link.window.len() < link.window_limit && link.queued.len() < link.window_limit {
             let Some(number) = link.resend.pop_front().or_else(|| self.next_new()) else {
                 break;
             };
-            let Message {
-                topic,
-                payload,
-                qos,
-                retain,
-                properties,
-            } = (self.make)(number);
-            let handed = link
-                .client
-                .try_publish_with_properties(topic, qos, retain, payload, properties);
+            let Message { topic, payload, qos, retain, properties } = (self.make)(number);
+            let handed = link.client.try_publish_with_properties(topic, qos, retain, payload, properties);
             handed.expect("the channel has more room than we use, and test topics are valid");
             link.queued.push_back(number);
             if qos != QoS::AtMostOnce {
@@ -216,23 +187,14 @@ impl<F: Fn(u64) -> Message> Engine<F> {
                 link.in_flight.insert(identifier, number);
             }
             Event::Incoming(Packet::PubAck(ack)) => {
-                let fine = matches!(
-                    ack.reason,
-                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers
-                );
+                let fine = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
                 let refusal = (!fine).then(|| format!("{:?}", ack.reason));
                 self.settle(link.in_flight.remove(&ack.pkid), refusal);
             }
             Event::Incoming(Packet::PubRec(rec)) => {
-                let fine = matches!(
-                    rec.reason,
-                    PubRecReason::Success | PubRecReason::NoMatchingSubscribers
-                );
+                let fine = matches!(rec.reason, PubRecReason::Success | PubRecReason::NoMatchingSubscribers);
                 if !fine {
-                    self.settle(
-                        link.in_flight.remove(&rec.pkid),
-                        Some(format!("{:?}", rec.reason)),
-                    );
+                    self.settle(link.in_flight.remove(&rec.pkid), Some(format!("{:?}", rec.reason)));
                 }
             }
             Event::Incoming(Packet::PubComp(complete)) => {

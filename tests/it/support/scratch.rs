@@ -17,9 +17,7 @@ impl Scratch {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         SWEEP.call_once(|| remove_what_dead_runs_left(root));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = root
-            .join(format!("it-{}", std::process::id()))
-            .join(format!("{number:03}-{name}"));
+        let path = root.join(format!("it-{}", std::process::id())).join(format!("{number:03}-{name}"));
         fs::create_dir_all(&path).expect("a scratch folder can be made");
         Scratch { path }
     }

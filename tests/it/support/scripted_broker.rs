@@ -31,9 +31,7 @@ pub struct Scene {
 
 impl ScriptedBroker {
     pub async fn start() -> Self {
-        Self {
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        }
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
     pub fn port(&self) -> u16 {
@@ -42,16 +40,10 @@ impl ScriptedBroker {
 
     /// The next connection, up to its CONNECT; nothing is answered yet.
     pub async fn accept(&self) -> Scene {
-        let (stream, _) = tokio::time::timeout(DEADLINE, self.listener.accept())
-            .await
-            .expect("a connection")
-            .unwrap();
+        let (stream, _) =
+            tokio::time::timeout(DEADLINE, self.listener.accept()).await.expect("a connection").unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut scene = Scene {
-            stream,
-            sent: HashMap::new(),
-            acknowledged: VecDeque::new(),
-        };
+        let mut scene = Scene { stream, sent: HashMap::new(), acknowledged: VecDeque::new() };
         let (kind, _) = scene.read_packet().await.expect("CONNECT");
         assert_eq!(kind, CONNECT);
         scene
@@ -91,9 +83,7 @@ impl Scene {
             match kind {
                 SUBSCRIBE | UNSUBSCRIBE => return request(kind == UNSUBSCRIBE, &body),
                 PINGREQ => self.write(&[0xd0, 0]).await,
-                PUBACK => self
-                    .acknowledged
-                    .push_back(u16::from_be_bytes([body[0], body[1]])),
+                PUBACK => self.acknowledged.push_back(u16::from_be_bytes([body[0], body[1]])),
                 other => panic!("packet type {other} instead of a request"),
             }
         }
@@ -109,8 +99,7 @@ impl Scene {
     /// A PUBLISH of these subscriptions.
     pub async fn deliver(&mut self, packet_id: u16, topic: &str, body: &str, identifiers: &[u32]) {
         self.sent.insert(packet_id, body.to_owned());
-        self.write(&publish_for(packet_id, topic, body, identifiers))
-            .await;
+        self.write(&publish_for(packet_id, topic, body, identifiers)).await;
     }
 
     pub async fn serve_subscribe(&mut self) {
@@ -149,9 +138,7 @@ impl Scene {
         let mut acks = Vec::new();
         while acks.len() < count {
             acks.push(
-                self.next_puback(DEADLINE)
-                    .await
-                    .unwrap_or_else(|| panic!("{count} PUBACKs, got {acks:?}")),
+                self.next_puback(DEADLINE).await.unwrap_or_else(|| panic!("{count} PUBACKs, got {acks:?}")),
             );
         }
         acks
@@ -284,9 +271,7 @@ fn request(is_unsubscribe: bool, body: &[u8]) -> Request {
     let identifier = properties.split_first().map(|(kind, value)| {
         assert_eq!(*kind, 0x0b, "a subscription identifier");
         let bytes = value.iter().enumerate();
-        bytes.fold(0, |value, (place, byte)| {
-            value | (u32::from(byte & 0x7f) << (7 * place))
-        })
+        bytes.fold(0, |value, (place, byte)| value | (u32::from(byte & 0x7f) << (7 * place)))
     });
     let filter = &body[3 + properties.len()..];
     let length = usize::from(u16::from_be_bytes([filter[0], filter[1]]));

@@ -44,12 +44,7 @@ impl SecondBroker {
             format!("storePathCommitLog={}", store.join("commitlog").display()),
         ];
         scratch.write("broker.conf", &(lines.join("\n") + "\n"));
-        let mut broker = SecondBroker {
-            process: None,
-            port,
-            starts: 0,
-            scratch,
-        };
+        let mut broker = SecondBroker { process: None, port, starts: 0, scratch };
         broker.start_again();
         broker
     }
@@ -69,13 +64,9 @@ impl SecondBroker {
         self.starts += 1;
         let options = ["-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g"];
         let mut command = java::java(&[&MODULES[..], &options].concat(), self.scratch.path());
-        command
-            .args(["StartBroker", "-c"])
-            .arg(self.scratch.join("broker.conf"));
+        command.args(["StartBroker", "-c"]).arg(self.scratch.join("broker.conf"));
         let log = self.scratch.join(&format!("broker-{}.log", self.starts));
-        let process = self
-            .process
-            .insert(Process::spawn("second broker", command, &log));
+        let process = self.process.insert(Process::spawn("second broker", command, &log));
         process.wait_ready(Duration::from_secs(60), |process| {
             process.log_text().contains("the name server knows the broker")
         });

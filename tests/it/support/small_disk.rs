@@ -20,14 +20,8 @@ impl SmallDisk {
         let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
         file.set_len(mebibytes << 20).map_err(|error| error.to_string())?;
         run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
-        run(Command::new("mount")
-            .args(["-o", "loop"])
-            .arg(&image)
-            .arg(&folder))?;
-        Ok(SmallDisk {
-            folder,
-            _scratch: scratch,
-        })
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&folder))?;
+        Ok(SmallDisk { folder, _scratch: scratch })
     }
 
     pub fn path(&self) -> &Path {
@@ -39,15 +33,9 @@ impl SmallDisk {
     }
 
     pub fn free_bytes(&self) -> u64 {
-        let output = Command::new("df")
-            .args(["--output=avail", "-B1"])
-            .arg(&self.folder)
-            .output();
+        let output = Command::new("df").args(["--output=avail", "-B1"]).arg(&self.folder).output();
         let text = String::from_utf8(output.expect("df can be started").stdout).expect("df prints text");
-        text.lines()
-            .nth(1)
-            .and_then(|line| line.trim().parse().ok())
-            .expect("df prints a number")
+        text.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("df prints a number")
     }
 
     /// Leaves so many bytes free.
@@ -65,13 +53,7 @@ impl Drop for SmallDisk {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    output
-        .status
-        .success()
-        .then_some(())
-        .ok_or_else(|| format!("{command:?}: {said}"))
+    output.status.success().then_some(()).ok_or_else(|| format!("{command:?}: {said}"))
 }

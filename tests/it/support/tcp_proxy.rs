@@ -67,13 +67,8 @@ impl TcpProxy {
 
     pub fn start_with(upstream_port: u16, tap: Option<Arc<dyn Tap>>) -> TcpProxy {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let port = listener
-            .local_addr()
-            .expect("a bound socket has an address")
-            .port();
-        listener
-            .set_nonblocking(true)
-            .expect("a socket can be non-blocking");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        listener.set_nonblocking(true).expect("a socket can be non-blocking");
         let shared = Arc::new(Shared {
             trouble: Mutex::default(),
             cuts: watch::Sender::new(0),
@@ -89,11 +84,7 @@ impl TcpProxy {
             let runtime = runtime.expect("a runtime can be made");
             runtime.block_on(serve(listener, upstream_port, owned));
         });
-        TcpProxy {
-            port,
-            shared,
-            thread: Some(thread),
-        }
+        TcpProxy { port, shared, thread: Some(thread) }
     }
 
     pub fn port(&self) -> u16 {
@@ -168,9 +159,7 @@ impl Drop for TcpProxy {
 
 impl Shared {
     fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble
-            .lock()
-            .expect("nobody panics while holding the trouble")
+        self.trouble.lock().expect("nobody panics while holding the trouble")
     }
 
     /// xorshift64*: the same seed, the same resets.
@@ -222,32 +211,14 @@ async fn connection(client: TcpStream, upstream_port: u16, number: u64, shared: 
     let (upstream_in, mut upstream_out) = upstream.into_split();
     let both = async {
         let from_client = async {
-            let sent = way(
-                client_in,
-                &mut upstream_out,
-                Direction::FromClient,
-                number,
-                &shared,
-                &budget,
-            );
+            let sent = way(client_in, &mut upstream_out, Direction::FromClient, number, &shared, &budget);
             let sent = sent.await;
             // The last words still have to reach the client.
-            if shared.trouble().last_words.is_some() {
-                Ok(())
-            } else {
-                sent
-            }
+            if shared.trouble().last_words.is_some() { Ok(()) } else { sent }
         };
         tokio::try_join!(
             from_client,
-            way(
-                upstream_in,
-                &mut client_out,
-                Direction::ToClient,
-                number,
-                &shared,
-                &budget
-            ),
+            way(upstream_in, &mut client_out, Direction::ToClient, number, &shared, &budget),
         )
     };
     let broken = tokio::select! {
