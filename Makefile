@@ -14,9 +14,13 @@ help: ## list the targets
 
 PAGES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 
+# npm writes this file last.
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+
 # The pages of the classroom; they become part of the binary. Node.js is needed for them only.
-web/dist/index.html: $(PAGES)
-	cd web && npm ci --no-audit --no-fund && npm run build
+web/dist/index.html: $(PAGES) web/node_modules/.package-lock.json
+	cd web && npm run build
 	@touch $@
 
 web: web/dist/index.html ## build the classroom's pages
@@ -67,8 +71,11 @@ install: web ## build an optimised roombridge and put it in ~/.cargo/bin
 	@echo "building an optimised roombridge and putting it in ~/.cargo/bin; 10 to 15 minutes on two cores"
 	cargo install --path . --locked
 
-fmt: ## format the code
+fmt: ## format the code, and the pages if there is npm
 	cargo fmt --all
+	@if command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory web/node_modules/.package-lock.json && cd web && npm run format; \
+	else echo "there is no npm: the pages are not formatted"; fi
 
 clean: ## remove everything that was built and downloaded
 	rm -rf target target-slim web/dist web/node_modules
