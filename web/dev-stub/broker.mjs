@@ -17,7 +17,16 @@ export function startBroker(server, path, hooks) {
     const send = (packet) => socket.readyState === socket.OPEN && socket.send(generate(packet, { protocolVersion: 5 }));
     connection.deliver = (topic, body, userProperties) => {
       connection.nextId = (connection.nextId % 65_535) + 1;
-      send({ cmd: 'publish', topic, payload: body, qos: 1, messageId: connection.nextId, dup: false, retain: false, ...(userProperties ? { properties: { userProperties } } : {}) });
+      send({
+        cmd: 'publish',
+        topic,
+        payload: body,
+        qos: 1,
+        messageId: connection.nextId,
+        dup: false,
+        retain: false,
+        ...(userProperties ? { properties: { userProperties } } : {}),
+      });
     };
     connection.end = (reasonCode) => {
       send({ cmd: 'disconnect', reasonCode });

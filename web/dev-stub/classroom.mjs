@@ -45,7 +45,10 @@ export function makeClassroom(send, options) {
     if (fields.type === 'shutUp') {
       const untilMs = fields.seconds === undefined ? null : Date.now() + fields.seconds * 1000;
       mutes = [...others, { clientId: fields.peer, roomId, untilMs, by: sender, atMs: Date.now() }];
-      return send.toClient(fields.peer, JSON.stringify({ type: 'shutUp', ...(roomId ? { roomId } : {}), ...(untilMs ? { until: untilMs } : {}) }));
+      return send.toClient(
+        fields.peer,
+        JSON.stringify({ type: 'shutUp', ...(roomId ? { roomId } : {}), ...(untilMs ? { until: untilMs } : {}) }),
+      );
     }
     mutes = others;
     return send.toClient(fields.peer, JSON.stringify({ type: 'unShutUp', ...(roomId ? { roomId } : {}) }));
@@ -77,7 +80,15 @@ export function makeClassroom(send, options) {
       const members = [...room(roomId).members].map(([clientId, { name, sinceMs }]) => {
         const mute = muteOf(clientId, roomId);
         const role = clientId.startsWith(TEACHER) ? 'teacher' : 'student';
-        return { clientId, name, role, online: send.isOnline(clientId), sinceMs, muted: Boolean(mute), mutedUntilMs: mute?.untilMs ?? null };
+        return {
+          clientId,
+          name,
+          role,
+          online: send.isOnline(clientId),
+          sinceMs,
+          muted: Boolean(mute),
+          mutedUntilMs: mute?.untilMs ?? null,
+        };
       });
       return { online: members.filter((one) => one.online).length, members };
     },

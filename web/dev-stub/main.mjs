@@ -59,7 +59,15 @@ async function answer(request, response) {
   if (url.pathname === '/api/config') {
     const addresses = { websocketUrl: `ws://${origin}/mqtt`, loginUrl: `http://${origin}/login` };
     const groups = { teacherGroup: 'GID_teacher', studentGroup: 'GID_student' };
-    return reply(response, 200, { ...addresses, ...groups, accessKey: 'dev', instance: 'dev', parent: 'room', sendParent: 'roomSend', p2pSubscribe: false });
+    return reply(response, 200, {
+      ...addresses,
+      ...groups,
+      accessKey: 'dev',
+      instance: 'dev',
+      parent: 'room',
+      sendParent: 'roomSend',
+      p2pSubscribe: false,
+    });
   }
   const asked = /^\/api\/rooms\/([\w-]{1,64})\/(\w+)$/u.exec(url.pathname);
   return asked ? api(request, response, url, asked[1], asked[2]) : file(response, url.pathname, origin);

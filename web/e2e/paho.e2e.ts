@@ -2,8 +2,8 @@
 // subscription for what is for it alone, password `RW|token`. So the vendor's demo pages are built; they share no code with ours.
 
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { Server as HttpServer } from 'node:http';
+import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import type { Browser, Page } from 'playwright-core';
@@ -98,7 +98,10 @@ async function enter(clientId: string): Promise<Page> {
 }
 
 async function say(page: Page, topic: string, body: unknown): Promise<void> {
-  await page.evaluate(([topic, body]) => (window as unknown as { say: (topic: string, body: unknown) => void }).say(topic as string, body), [topic, body] as const);
+  await page.evaluate(
+    ([topic, body]) => (window as unknown as { say: (topic: string, body: unknown) => void }).say(topic as string, body),
+    [topic, body] as const,
+  );
 }
 
 async function heard(page: Page, topic: string): Promise<string[]> {
@@ -131,7 +134,15 @@ it.skipIf(usesStub)('plays the four scenarios as the vendor documents them', asy
   await second.evaluate(() => (window as unknown as { leave: () => void }).leave());
   await expect
     .poll(async () => (await heard(teacher, 'room/status')).map((body) => JSON.parse(body) as Record<string, unknown>))
-    .toContainEqual(expect.objectContaining({ clientId: SECOND, eventType: 'tcpclean', channelId: expect.any(String), clientIp: expect.any(String), time: expect.any(Number) }));
+    .toContainEqual(
+      expect.objectContaining({
+        clientId: SECOND,
+        eventType: 'tcpclean',
+        channelId: expect.any(String),
+        clientIp: expect.any(String),
+        time: expect.any(Number),
+      }),
+    );
 
   // Notice: the platform speaks to the room.
   const answer = await fetch(`${server.url}/api/rooms/${ROOM}/notice`, {

@@ -53,7 +53,9 @@ export async function enter(browser: Browser, url: string, options: EnterOptions
           sockets.push(this);
         }
       };
-      document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+      document.addEventListener('securitypolicyviolation', (event) =>
+        console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`),
+      );
     },
     ['roombridge.name', name] as const,
   );

@@ -13,7 +13,10 @@ const LOOKS: readonly { readonly name: string; readonly more: BrowserContextOpti
   { name: 'desk', more: { viewport: { width: 1280, height: 800 } } },
   { name: 'phone', more: { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 } },
   { name: 'desk-dark', more: { viewport: { width: 1280, height: 800 }, colorScheme: 'dark' } },
-  { name: 'phone-dark', more: { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2, colorScheme: 'dark' } },
+  {
+    name: 'phone-dark',
+    more: { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2, colorScheme: 'dark' },
+  },
 ];
 const LANGUAGES = ['en', 'zh'] as const;
 const ROOM = '123456';
@@ -96,7 +99,13 @@ describe.each(LOOKS)('$name', ({ name, more }) => {
   });
 
   it.each(LANGUAGES)('student page, %s', async (language) => {
-    const student = await enter(browser, server.url, { role: 'student', room: ROOM, name: language === 'en' ? 'Lucy' : '小明', language, more });
+    const student = await enter(browser, server.url, {
+      role: 'student',
+      room: ROOM,
+      name: language === 'en' ? 'Lucy' : '小明',
+      language,
+      more,
+    });
     await sees(student, 'spam spam spam');
     await say(student, language === 'en' ? 'Is that the hydrologic cycle?' : '这就是水文循环吗？');
     await shows(student.page.locator('.own:not(.pending)'));
@@ -131,7 +140,9 @@ describe.each(LOOKS)('$name', ({ name, more }) => {
     await teacher.page.getByLabel('Text of the notice').fill('Break until 10:45. 课间休息到 10:45。');
     await teacher.page.getByRole('button', { name: 'Send notice' }).click();
     await shows(student.page.locator('aside.notice'));
-    await rowOf(teacher, student.name).getByRole('button', { name: `Mute ${student.name}`, exact: true }).click();
+    await rowOf(teacher, student.name)
+      .getByRole('button', { name: `Mute ${student.name}`, exact: true })
+      .click();
     await teacher.page.getByRole('dialog').getByRole('button', { name: 'Mute', exact: true }).click();
     await shows(student.page.locator('.composer.muted'));
     await fits(student.page);
@@ -157,7 +168,13 @@ it('everything can be done from the keyboard', async () => {
     await page.keyboard.press('Tab');
     order.push(await focused());
   }
-  expect(order.map((one) => one.replace(/ *(Letters|as the|read,).*/u, ''))).toEqual(['Switch to Chinese', 'Student', 'Room', 'Your name', 'Enter the class']);
+  expect(order.map((one) => one.replace(/ *(Letters|as the|read,).*/u, ''))).toEqual([
+    'Switch to Chinese',
+    'Student',
+    'Room',
+    'Your name',
+    'Enter the class',
+  ]);
   await page.getByLabel(/^Room/u).fill('keys');
   await page.getByLabel(/^Your name/u).fill('Kay');
   await page.keyboard.press('Enter');

@@ -164,7 +164,10 @@ it('a full queue says so and loses nothing', async () => {
     await shows(student.page.getByText(/20 lines are waiting already/u));
     expect(await student.page.locator('#say').inputValue()).toBe('one too many');
     await student.context.setOffline(false);
-    await seesExactly(student, Array.from({ length: 20 }, (_, at) => `queued ${at}`));
+    await seesExactly(
+      student,
+      Array.from({ length: 20 }, (_, at) => `queued ${at}`),
+    );
     await expect.poll(() => student.page.locator('.pending').count()).toBe(0);
     await student.context.close();
   } finally {

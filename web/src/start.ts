@@ -59,7 +59,13 @@ document.body.append(
   el(
     'main',
     { class: 'start' },
-    el('div', { class: 'welcome' }, el('span', { class: 'mark large', attributes: { 'aria-hidden': 'true' } }), el('h1', { t: 'startTitle' }), el('p', { class: 'lead', t: 'startLead' })),
+    el(
+      'div',
+      { class: 'welcome' },
+      el('span', { class: 'mark large', attributes: { 'aria-hidden': 'true' } }),
+      el('h1', { t: 'startTitle' }),
+      el('p', { class: 'lead', t: 'startLead' }),
+    ),
     form,
     el('p', { class: 'about', t: 'startAbout' }),
   ),
@@ -76,10 +82,26 @@ function role(which: 'student' | 'teacher', checked: boolean): HTMLElement {
     'label',
     { class: 'choice' },
     input,
-    el('span', {}, el('strong', { t: student ? 'startStudent' : 'startTeacher' }), el('small', { t: student ? 'startStudentHint' : 'startTeacherHint' })),
+    el(
+      'span',
+      {},
+      el('strong', { t: student ? 'startStudent' : 'startTeacher' }),
+      el('small', { t: student ? 'startStudentHint' : 'startTeacherHint' }),
+    ),
   );
 }
 
-function field(input: HTMLInputElement, label: 'startRoom' | 'startName', hint: 'startRoomHint' | 'startNameHint', below: HTMLElement | null): HTMLElement {
-  return el('div', { class: 'field' }, el('label', { attributes: { for: input.id } }, el('span', { t: label }), el('small', { t: hint })), input, below);
+function field(
+  input: HTMLInputElement,
+  label: 'startRoom' | 'startName',
+  hint: 'startRoomHint' | 'startNameHint',
+  below: HTMLElement | null,
+): HTMLElement {
+  return el(
+    'div',
+    { class: 'field' },
+    el('label', { attributes: { for: input.id } }, el('span', { t: label }), el('small', { t: hint })),
+    input,
+    below,
+  );
 }

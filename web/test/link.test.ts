@@ -3,10 +3,10 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { End, Link, Properties } from '../src/net/link';
-import { openLink } from '../src/net/link';
 // @ts-expect-error: plain JavaScript, for development only
 import { startBroker } from '../dev-stub/broker.mjs';
+import type { End, Link, Properties } from '../src/net/link';
+import { openLink } from '../src/net/link';
 
 interface Broker {
   toSubscribers(topic: string, body: string, properties?: Record<string, string | string[]>): void;
@@ -65,11 +65,13 @@ it('publishes, subscribes and reads the properties of the bridge', async () => {
   expect(published).toEqual([['a', 'up', '你好']]);
   broker.toSubscribers('t', 'x', { rbId: '7', clientId: 'b', rbArrivedMs: '1700000000000' });
   broker.toSubscribers('t', 'y', { rbId: ['8', '9'] });
-  await expect.poll(() => heard).toEqual([
-    ['t', 'x', { id: '7', sender: 'b', arrivedMs: 1_700_000_000_000 }],
-    // Nobody knows which of the two is right.
-    ['t', 'y', { id: null, sender: null, arrivedMs: null }],
-  ]);
+  await expect
+    .poll(() => heard)
+    .toEqual([
+      ['t', 'x', { id: '7', sender: 'b', arrivedMs: 1_700_000_000_000 }],
+      // Nobody knows which of the two is right.
+      ['t', 'y', { id: null, sender: null, arrivedMs: null }],
+    ]);
   link.close();
 });
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { MembersWatch } from '../src/net/members_watch';
 import type { Member } from '../src/talk/people';
-import { People, inOrder, readMembers, readMutes } from '../src/talk/people';
+import { inOrder, People, readMembers, readMutes } from '../src/talk/people';
 
 function member(clientId: string, more: Partial<Member> = {}): Member {
   return { clientId, name: null, role: 'student', online: true, sinceMs: null, muted: false, mutedUntilMs: null, ...more };

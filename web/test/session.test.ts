@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LinkEvents, LinkOptions } from '../src/net/link';
 import { SecretNeeded } from '../src/net/login';
-import type { State } from '../src/net/session_parts';
 import { RoomSession } from '../src/net/session';
+import type { State } from '../src/net/session_parts';
 import type { Line } from '../src/talk/wire';
 import { ids, line } from './lines';
 
@@ -246,13 +246,19 @@ describe('own lines', () => {
     await catchUp();
     session.say('arrived');
     session.say('lost');
-    const refs = link().said().map((one) => one.body['ref'] as string);
+    const refs = link()
+      .said()
+      .map((one) => one.body['ref'] as string);
     link().drop();
     await vi.advanceTimersByTimeAsync(1000);
     await connect();
     history.lines = [line('1', 1, { sender: SELF, ref: refs[0] ?? '', text: 'arrived' })];
     await catchUp();
-    expect(link().said().map((one) => [one.body['msg'], one.body['ref']])).toEqual([['lost', refs[1]]]);
+    expect(
+      link()
+        .said()
+        .map((one) => [one.body['msg'], one.body['ref']]),
+    ).toEqual([['lost', refs[1]]]);
   });
 
   it('carry the reason of a refusal, and a mute with an end counts at once', async () => {

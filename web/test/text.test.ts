@@ -1,9 +1,18 @@
 import { describe, expect, it } from 'vitest';
-import { MAX_NAME_LETTERS, MAX_SHOWN_LETTERS, deviceName, shownName, shownText } from '../src/talk/text';
+import { deviceName, MAX_NAME_LETTERS, MAX_SHOWN_LETTERS, shownName, shownText } from '../src/talk/text';
 
 describe('a text', () => {
   it('stays what it is if it is harmless', () => {
-    for (const text of ['hello', '你好，老师', 'a\nb', 'שלום עולם', '👩‍👩‍👧 👋🏽', 'é ñ ü', '<script>alert(1)</script>', '1 < 2 && 3 > 2']) {
+    for (const text of [
+      'hello',
+      '你好，老师',
+      'a\nb',
+      'שלום עולם',
+      '👩‍👩‍👧 👋🏽',
+      'é ñ ü',
+      '<script>alert(1)</script>',
+      '1 < 2 && 3 > 2',
+    ]) {
       expect(shownText(text)).toBe(text);
     }
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Timeline } from '../src/talk/timeline';
 import type { Answer } from '../src/talk/timeline';
+import { Timeline } from '../src/talk/timeline';
 import type { Line } from '../src/talk/wire';
 import { ids, line } from './lines';
 
@@ -96,7 +96,12 @@ describe('reconnecting', () => {
     timeline.disconnected();
     expect(timeline.merge(answer(range(6, 8), { truncated: true, evenWithGap: true }))).toBe(true);
     expect(ids(timeline.entries())).toEqual(['1', '2', '3', '6', '7', '8']);
-    expect(timeline.entries().filter((entry) => entry.gapBefore).map((entry) => entry.line.id)).toEqual(['6']);
+    expect(
+      timeline
+        .entries()
+        .filter((entry) => entry.gapBefore)
+        .map((entry) => entry.line.id),
+    ).toEqual(['6']);
   });
 
   it('is not deceived by live lines of a connection that never read the history', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ROOM_ID, fenceBody, lineBody, muteBody, readLine, readNotice, readPresence, readPrivate, unmuteBody } from '../src/talk/wire';
+import { fenceBody, lineBody, muteBody, ROOM_ID, readLine, readNotice, readPresence, readPrivate, unmuteBody } from '../src/talk/wire';
 
 const facts = { id: '1', sender: 'GID_student@@@a', timeMs: 5 };
 
@@ -42,13 +42,21 @@ describe('a command', () => {
 describe('what is said to one client', () => {
   it('is understood', () => {
     expect(readPrivate('{"type":"shutUp"}')).toEqual({ type: 'shutUp', roomId: null, untilMs: null });
-    expect(readPrivate('{"type":"shutUp","roomId":1,"until":1700000000000}')).toEqual({ type: 'shutUp', roomId: '1', untilMs: 1_700_000_000_000 });
+    expect(readPrivate('{"type":"shutUp","roomId":1,"until":1700000000000}')).toEqual({
+      type: 'shutUp',
+      roomId: '1',
+      untilMs: 1_700_000_000_000,
+    });
     expect(readPrivate('{"type":"unShutUp"}')).toEqual({ type: 'unShutUp', roomId: null });
     expect(readPrivate('{"type":"fence","roomId":"1","ref":"r"}')).toEqual({ type: 'fence', roomId: '1', ref: 'r' });
   });
 
   it('has a reason from the closed list', () => {
-    expect(readPrivate('{"type":"refused","reason":"muted","detail":"d","ref":"r"}')).toMatchObject({ reason: 'muted', detail: 'd', ref: 'r' });
+    expect(readPrivate('{"type":"refused","reason":"muted","detail":"d","ref":"r"}')).toMatchObject({
+      reason: 'muted',
+      detail: 'd',
+      ref: 'r',
+    });
     expect(readPrivate('{"type":"refused","reason":"<b>"}')).toMatchObject({ reason: 'unknown', ref: null });
   });
 

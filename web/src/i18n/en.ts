@@ -6,7 +6,8 @@ export const en = {
   switchLanguage: 'Switch to Chinese',
   product: 'roombridge',
   startTitle: 'Live classroom',
-  startLead: 'Talk in class while the lesson runs. Everything that is said is kept, so whoever joins late or loses the connection misses nothing.',
+  startLead:
+    'Talk in class while the lesson runs. Everything that is said is kept, so whoever joins late or loses the connection misses nothing.',
   startRoles: 'I am',
   startStudent: 'Student',
   startStudentHint: 'read, ask, hear the notices',

@@ -24,9 +24,7 @@ export function choose(stored: string | null, wanted: readonly string[]): Langua
 }
 
 export function translate(language: Language, key: Key, values: Values = {}): string {
-  return TEXTS[language][key].replace(/\{(\w+)\}/gu, (whole, name: string) =>
-    Object.hasOwn(values, name) ? String(values[name]) : whole,
-  );
+  return TEXTS[language][key].replace(/\{(\w+)\}/gu, (whole, name: string) => (Object.hasOwn(values, name) ? String(values[name]) : whole));
 }
 
 export function pluralKey(language: Language, stem: Plural, count: number): Key {

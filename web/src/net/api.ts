@@ -1,11 +1,11 @@
 // The server's HTTP interface. It promises: each question has a deadline, and a refusal says what the server said. It never
 // sends the token anywhere but to the server that the page came from.
 
-import type { Line, Topics } from '../talk/wire';
 import type { Members, Mute } from '../talk/people';
 import { readMembers, readMutes } from '../talk/people';
-import { isObject, milliseconds, readLine, readNotice, topicsOf } from '../talk/wire';
 import { clockOffsetMs } from '../talk/time';
+import type { Line, Topics } from '../talk/wire';
+import { isObject, milliseconds, readLine, readNotice, topicsOf } from '../talk/wire';
 
 const DEADLINE_MS = 10_000;
 const MAX_DETAIL_LETTERS = 300;

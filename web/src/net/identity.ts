@@ -41,9 +41,7 @@ async function hold(clientId: string): Promise<boolean> {
       resolve(true);
       return forEver;
     };
-    navigator.locks
-      .request(`roombridge.${clientId}`, { signal: AbortSignal.timeout(RELEASE_MS) }, taken)
-      .catch(() => resolve(false));
+    navigator.locks.request(`roombridge.${clientId}`, { signal: AbortSignal.timeout(RELEASE_MS) }, taken).catch(() => resolve(false));
   });
 }
 

@@ -2,8 +2,8 @@
 // sent again behind the caller's back, and its end is told once, with the reason. Who connects again, and when, is not its
 // business.
 
-import mqtt from 'mqtt';
 import type { IPublishPacket, MqttClient } from 'mqtt';
+import mqtt from 'mqtt';
 
 const CONNECT_MS = 10_000;
 const KEEP_ALIVE_S = 45;

@@ -1,9 +1,9 @@
 // Keeps the list of members fresh: asked for after somebody came or went, and now and then. It promises: not more often than
 // the class can bear, and never two questions at once.
 
-import type { Presence } from '../talk/wire';
 import type { Members, Mute, Role } from '../talk/people';
 import { refreshDelayMs } from '../talk/people';
+import type { Presence } from '../talk/wire';
 
 const TEACHER_POLL_MS = 20_000;
 const STUDENT_POLL_MS = 60_000;

@@ -2,13 +2,6 @@
 // again. It promises: lines on the screen are whole and stand once, own lines have a known fate, and a lost connection is
 // taken up again, later each time. It shows nothing itself.
 
-import type { History } from './api';
-import { ApiError, topics } from './api';
-import { randomText } from './identity';
-import type { End, Link, Properties } from './link';
-import { Denied } from './link';
-import { SecretNeeded } from './login';
-import type { Parts, State } from './session_parts';
 import { Backoff } from '../talk/backoff';
 import { Catchup } from '../talk/catchup';
 import { OwnMutes } from '../talk/mutes';
@@ -16,6 +9,13 @@ import { Outbox } from '../talk/outbox';
 import { Timeline } from '../talk/timeline';
 import type { Line, Private, Topics } from '../talk/wire';
 import { byeBody, fenceBody, helloBody, lineBody, readLine, readNotice, readPresence, readPrivate } from '../talk/wire';
+import type { History } from './api';
+import { ApiError, topics } from './api';
+import { randomText } from './identity';
+import type { End, Link, Properties } from './link';
+import { Denied } from './link';
+import { SecretNeeded } from './login';
+import type { Parts, State } from './session_parts';
 
 const REFUSED_AGAIN_MS = 30_000;
 const HELLO_AGAIN_MS = 5 * 60_000;

@@ -1,8 +1,8 @@
 // What a stay in a room is made of: its states, what it tells, and what it needs from outside.
 
+import type { Line, Presence, Private } from '../talk/wire';
 import type { ApiError, Config, History } from './api';
 import type { OpenLink } from './link';
-import type { Line, Presence, Private } from '../talk/wire';
 
 /**
  * connecting, then catching_up, then live. waiting: the next try is at `atMs`. secret: the login secret is needed first.

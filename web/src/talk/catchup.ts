@@ -4,8 +4,8 @@
 // It promises: the history is read even if no fence comes back, and read again when one does. It never gives up while the
 // connection lasts, and does nothing any more once stopped.
 
-import type { Answer } from './timeline';
 import { Backoff } from './backoff';
+import type { Answer } from './timeline';
 
 const FENCE_MS = 5000;
 const LONGEST_FENCE_MS = 60_000;

@@ -11,14 +11,17 @@ const CONTROLS = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/gu;
 /** Embeddings, overrides and isolates of the reading direction, and the marks that only steer it. */
 const DIRECTIONS = /[\u202A-\u202E\u2066-\u2069\u200E\u200F\u061C]/gu;
 /** Invisible letters that make two different names look the same. The joiners of emoji and Persian (200C, 200D) stay. */
-const INVISIBLE = /[\u00AD\u034F\u115F\u1160\u17B4\u17B5\u180E\u200B\u2028\u2029\u2060-\u2065\u206A-\u206F\u3164\uFEFF\uFFA0\uFFF0-\uFFFB]/gu;
+const INVISIBLE =
+  /[\u00AD\u034F\u115F\u1160\u17B4\u17B5\u180E\u200B\u2028\u2029\u2060-\u2065\u206A-\u206F\u3164\uFEFF\uFFA0\uFFF0-\uFFFB]/gu;
 /** Letters with many marks grow over the lines above and below. */
 const TOWERS = /(\p{M}{4})\p{M}+/gu;
 const LONE_SURROGATES = /\p{Surrogate}/gu;
 
 /** The text of a line, line feeds kept. */
 export function shownText(text: string): string {
-  const clean = strip(text.replace(/\r\n?|[\u2028\u2029]/gu, '\n')).replace(/\n{3,}/gu, '\n\n').trim();
+  const clean = strip(text.replace(/\r\n?|[\u2028\u2029]/gu, '\n'))
+    .replace(/\n{3,}/gu, '\n\n')
+    .trim();
   const rows = clean.split('\n');
   const fewer = rows.length > MAX_SHOWN_ROWS ? rows.slice(0, MAX_SHOWN_ROWS).join('\n') : clean;
   const short = cut(fewer, MAX_SHOWN_LETTERS);
@@ -40,12 +43,7 @@ export function deviceName(clientId: string): string {
 }
 
 function strip(text: string): string {
-  return text
-    .replace(LONE_SURROGATES, '\uFFFD')
-    .replace(CONTROLS, '')
-    .replace(DIRECTIONS, '')
-    .replace(INVISIBLE, '')
-    .replace(TOWERS, '$1');
+  return text.replace(LONE_SURROGATES, '\uFFFD').replace(CONTROLS, '').replace(DIRECTIONS, '').replace(INVISIBLE, '').replace(TOWERS, '$1');
 }
 
 /** At most so many letters, without cutting one in two. */

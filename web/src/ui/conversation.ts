@@ -189,7 +189,8 @@ export class Conversation {
 
   private ownItem(line: Outgoing): Item {
     const { ownId, sayAgain, discard } = this.options;
-    const fate = line.state === 'refused' ? t('fate_refused', { reason: t(`reason_${line.reason ?? 'unknown'}`) }) : t(`fate_${line.state}`);
+    const fate =
+      line.state === 'refused' ? t('fate_refused', { reason: t(`reason_${line.reason ?? 'unknown'}`) }) : t(`fate_${line.state}`);
     const ended = line.state === 'refused' || line.state === 'unanswered';
     return {
       key: refKey({ sender: ownId, ref: line.ref }) ?? line.ref,

@@ -18,11 +18,21 @@ const LENGTHS: readonly { readonly key: Key; readonly seconds: number | null }[]
 
 export async function askHowToMute(name: string): Promise<MuteChoice | null> {
   const form = new FormData();
-  const lengths = choices('seconds', 'muteHowLong', LENGTHS.map((one) => ({ key: one.key, value: String(one.seconds ?? 0) })), '300');
-  const places = choices('where', 'muteWhere', [
-    { key: 'muteHere', value: 'here' },
-    { key: 'muteEverywhere', value: 'everywhere' },
-  ], 'here');
+  const lengths = choices(
+    'seconds',
+    'muteHowLong',
+    LENGTHS.map((one) => ({ key: one.key, value: String(one.seconds ?? 0) })),
+    '300',
+  );
+  const places = choices(
+    'where',
+    'muteWhere',
+    [
+      { key: 'muteHere', value: 'here' },
+      { key: 'muteEverywhere', value: 'everywhere' },
+    ],
+    'here',
+  );
   const content = [el('p', { class: 'lead', text: t('muteLead') }), lengths, places];
   const said = await ask({ title: t('muteTitle', { name }), content, yes: 'mute', into: form });
   if (!said) return null;
@@ -85,7 +95,12 @@ async function ask(question: Question): Promise<boolean> {
   });
 }
 
-function choices(name: string, legend: Key, options: readonly { readonly key: Key; readonly value: string }[], chosen: string): HTMLElement {
+function choices(
+  name: string,
+  legend: Key,
+  options: readonly { readonly key: Key; readonly value: string }[],
+  chosen: string,
+): HTMLElement {
   const one = ({ key, value }: { readonly key: Key; readonly value: string }): HTMLElement => {
     const input = el('input', { attributes: { type: 'radio', name, value } });
     input.checked = value === chosen;

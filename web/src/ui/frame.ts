@@ -36,7 +36,11 @@ export class Frame {
       el(
         'header',
         { class: 'top' },
-        el('a', { class: 'home', tLabel: 'home', attributes: { href: './' } }, el('span', { class: 'mark', attributes: { 'aria-hidden': 'true' } })),
+        el(
+          'a',
+          { class: 'home', tLabel: 'home', attributes: { href: './' } },
+          el('span', { class: 'mark', attributes: { 'aria-hidden': 'true' } }),
+        ),
         el('h1', {}, el('span', { t: 'room' }), ' ', foreign(roomId, 'room-id')),
         role === 'teacher' ? el('span', { class: 'role', t: 'teacher' }) : null,
         state,

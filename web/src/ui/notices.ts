@@ -1,9 +1,8 @@
 // Notices: for those who read one, and for the teacher who writes one.
 
-import { onLanguage, t } from '../i18n/language';
-import { clockTime } from '../talk/time';
-import { languageTag } from '../i18n/language';
+import { languageTag, onLanguage, t } from '../i18n/language';
 import { shownText } from '../talk/text';
+import { clockTime } from '../talk/time';
 import type { Line } from '../talk/wire';
 import { button, el, newId, setText, show } from './dom';
 

@@ -1,9 +1,8 @@
 // Who is in the class. A teacher mutes here; students only look.
 
 import { languageTag, onLanguage, t, tCount } from '../i18n/language';
-import type { Member } from '../talk/people';
+import type { Member, People } from '../talk/people';
 import { inOrder } from '../talk/people';
-import type { People } from '../talk/people';
 import { clockTime } from '../talk/time';
 import { avatar } from './conversation';
 import { button, el, foreign, newId, setText, show } from './dom';
@@ -35,7 +34,12 @@ export class PeoplePanel {
   constructor(private readonly options: PeopleOptions) {
     const id = newId();
     this.filter = el('input', { id, tPlaceholder: 'peopleFilter', attributes: { type: 'search', autocomplete: 'off' } });
-    this.filterRow = el('div', { class: 'filter' }, el('label', { class: 'unseen', t: 'peopleFilter', attributes: { for: id } }), this.filter);
+    this.filterRow = el(
+      'div',
+      { class: 'filter' },
+      el('label', { class: 'unseen', t: 'peopleFilter', attributes: { for: id } }),
+      this.filter,
+    );
     this.filter.addEventListener('input', () => this.draw());
     this.element = el('section', { class: 'block' }, el('h2', { t: 'people' }), this.filterRow, this.list.element, this.more);
     onLanguage(() => this.draw());
@@ -64,7 +68,10 @@ export class PeoplePanel {
     if (focused) this.list.element.querySelector<HTMLElement>(`[data-member="${CSS.escape(focused)}"]`)?.focus();
     show(this.filterRow, this.members.length >= FILTER_FROM);
     const left = found.length - shown.length;
-    setText(this.more, this.failed ? t('peopleFailed') : left > 0 ? tCount('peopleMore', left) : this.members.length === 0 ? t('peopleEmpty') : '');
+    setText(
+      this.more,
+      this.failed ? t('peopleFailed') : left > 0 ? tCount('peopleMore', left) : this.members.length === 0 ? t('peopleEmpty') : '',
+    );
   }
 
   private name(member: Member): string {
@@ -82,19 +89,18 @@ export class PeoplePanel {
     const { ownId, moderate } = this.options;
     const teacher = member.role === 'teacher';
     const self = member.clientId === ownId;
-    const presence = member.online ? t('isHere') : member.sinceMs === null ? t('away') : t('leftAt', { time: clockTime(member.sinceMs, languageTag()) });
+    const presence = member.online
+      ? t('isHere')
+      : member.sinceMs === null
+        ? t('away')
+        : t('leftAt', { time: clockTime(member.sinceMs, languageTag()) });
     const who = el('span', { class: 'who' }, foreign(self ? `${name} (${t('you')})` : name));
     who.title = member.clientId;
     return el(
       'li',
       { class: member.online ? 'person' : 'person away' },
       avatar(name, member.clientId),
-      el(
-        'span',
-        { class: 'about' },
-        who,
-        el('span', { class: 'presence', text: teacher ? `${t('teacher')} · ${presence}` : presence }),
-      ),
+      el('span', { class: 'about' }, who, el('span', { class: 'presence', text: teacher ? `${t('teacher')} · ${presence}` : presence })),
       muted ? el('span', { class: 'tag', text: t('mutedTag') }) : null,
       moderate && !teacher && !self ? this.action(member, name, muted) : null,
     );

@@ -7,8 +7,8 @@ import { ownClientId } from '../net/identity';
 import { openLink } from '../net/link';
 import { Login, loginOfAddress } from '../net/login';
 import { MembersWatch } from '../net/members_watch';
-import type { State } from '../net/session_parts';
 import { RoomSession } from '../net/session';
+import type { State } from '../net/session_parts';
 import { Backoff } from '../talk/backoff';
 import type { Members, Role } from '../talk/people';
 import { People } from '../talk/people';
@@ -88,7 +88,12 @@ class RoomPage {
   ) {
     this.people = new People(config.teacherGroup);
     this.login = new Login({ loginUrl: config.loginUrl, clientId, role, roomId });
-    this.api = new RoomApi(roomId, clientId, () => this.login.get(), () => this.login.refused());
+    this.api = new RoomApi(
+      roomId,
+      clientId,
+      () => this.login.get(),
+      () => this.login.refused(),
+    );
     this.session = this.makeSession();
     this.watch = this.makeWatch();
     this.nameForm = new NameForm(

@@ -73,7 +73,9 @@ export class TeacherTools {
     const untilMs = choice.seconds === null ? null : this.parts.serverNowMs() + choice.seconds * 1000;
     // A longer or shorter mute replaces one that is there: its new end shows that it did.
     const shows = (mute: Mute): boolean =>
-      mute.clientId === clientId && mute.roomId === roomId && (untilMs === null ? mute.untilMs === null : Math.abs((mute.untilMs ?? 0) - untilMs) < 20_000);
+      mute.clientId === clientId &&
+      mute.roomId === roomId &&
+      (untilMs === null ? mute.untilMs === null : Math.abs((mute.untilMs ?? 0) - untilMs) < 20_000);
     await this.carryOut([body], () => this.mutes.some(shows), t('muteDone', { name }));
   }
 
@@ -86,7 +88,10 @@ export class TeacherTools {
   }
 
   private async lift(mutes: readonly Mute[]): Promise<void> {
-    const is = (one: Mute) => (other: Mute): boolean => one.clientId === other.clientId && one.roomId === other.roomId;
+    const is =
+      (one: Mute) =>
+      (other: Mute): boolean =>
+        one.clientId === other.clientId && one.roomId === other.roomId;
     const name = this.parts.people.name(mutes[0]?.clientId ?? null);
     const bodies = mutes.map((one) => unmuteBody(one.clientId, one.roomId, randomText(20)));
     await this.carryOut(bodies, () => !mutes.some((one) => this.mutes.some(is(one))), t('unmuteDone', { name }));
