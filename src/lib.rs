@@ -30,7 +30,7 @@ pub mod access;
 
 pub mod classroom;
 
-pub mod lesson;
+pub mod live_class;
 
 pub mod rocketmq;
 

@@ -15,7 +15,7 @@ use rocketmq_model::common::message::message_single::Message;
 use rocketmq_model::topic::TopicConfig;
 use rocketmq_runtime::{RuntimeConfig, RuntimeOwner};
 use roombridge_embedded::{
-    EmbeddedError, Guests, MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker,
+    ClientPolicy, EmbeddedError, MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker,
     start_rocketmq,
 };
 use rumqttc::v5::mqttbytes::QoS;
@@ -46,7 +46,7 @@ async fn mqtt_on(data_dir: &Path) -> MqttBroker {
         tcp_port: 0,
         websocket_port: 0,
         data_dir: data_dir.to_path_buf(),
-        guests: Guests::default(),
+        guests: ClientPolicy::default(),
     };
     let broker = start_mqtt_broker(options).await.unwrap();
     let took = started.elapsed();
@@ -337,7 +337,7 @@ async fn mqtt_error(folder: &TempDir, tcp_port: u16, websocket_port: u16) -> Emb
         tcp_port,
         websocket_port,
         data_dir,
-        guests: Guests::default(),
+        guests: ClientPolicy::default(),
     })
     .await;
     started.err().expect("the MQTT broker must not start")

@@ -10,9 +10,9 @@
 //!
 //! Must never be used in production: one copy of everything, no TLS.
 
+mod access;
 mod data_folder;
 mod error;
-mod gate;
 mod mqtt;
 mod ports;
 mod rocketmq;
@@ -21,8 +21,8 @@ mod rocketmq_settings;
 use std::future::Future;
 use std::pin::Pin;
 
+pub use access::{AccessControl, Admission, ClientEvent, ClientEventKind, ClientPolicy, ConnectRequest};
 pub use error::EmbeddedError;
-pub use gate::{Admission, ClientEvent, ClientEventKind, ConnectRequest, Gate, Guests};
 pub use mqtt::{MqttBroker, MqttBrokerOptions, SENDER_PROPERTY, start_mqtt_broker};
 pub use rocketmq::{RocketMq, RocketMqOptions, start_rocketmq};
 

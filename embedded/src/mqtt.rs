@@ -8,9 +8,9 @@
 mod broker;
 mod connection;
 mod connections;
-mod door;
 mod own_topics;
 mod stream;
+mod transport;
 mod turns;
 
 use std::net::TcpListener as StdListener;
@@ -25,10 +25,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use self::broker::Broker;
-use self::door::{Door, Serving};
+use self::transport::{Serving, Transport};
+use crate::access::ClientPolicy;
 use crate::data_folder::DataFolder;
 use crate::error::with_causes;
-use crate::gate::Guests;
 use crate::ports::{Listener, MQTT_TCP, MQTT_WEBSOCKET, reserve};
 use crate::{BoxFuture, EmbeddedError};
 
@@ -49,7 +49,7 @@ pub struct MqttBrokerOptions {
     pub websocket_port: u16,
     /// The broker writes into the subfolder `mqtt`.
     pub data_dir: PathBuf,
-    pub guests: Guests,
+    pub guests: ClientPolicy,
 }
 
 /// A running broker. Dropping it starts a graceful stop without waiting for its end.
@@ -91,7 +91,7 @@ async fn start(options: MqttBrokerOptions) -> Result<MqttBroker, EmbeddedError> 
     let (tcp, tcp_port) = listener(MQTT_TCP, tcp)?;
     let (websocket, websocket_port) = listener(MQTT_WEBSOCKET, websocket)?;
     let stop = StopOnDrop(broker.stop.clone());
-    let doors = [(Door::Tcp, tcp), (Door::WebSocket, websocket)];
+    let doors = [(Transport::Tcp, tcp), (Transport::WebSocket, websocket)];
     let (running, ended) = watch::channel(());
     let running = run(Arc::clone(&broker), doors, broker.stop.subscribe(), folder, running);
     Ok(MqttBroker { tcp_port, websocket_port, run: tokio::spawn(running), ended, broker, stop })
@@ -115,7 +115,7 @@ fn listener(listener: Listener, reserved: StdListener) -> Result<(TcpListener, u
 
 async fn run(
     broker: Arc<Broker>,
-    doors: [(Door, TcpListener); 2],
+    doors: [(Transport, TcpListener); 2],
     mut stop: broadcast::Receiver<()>,
     folder: DataFolder,
     _running: watch::Sender<()>,
@@ -124,7 +124,7 @@ async fn run(
     let serving = Serving::default();
     let mut open_doors = JoinSet::new();
     for (door, listener) in doors {
-        open_doors.spawn(door.keep(listener, Arc::clone(&broker), Arc::clone(&serving)));
+        open_doors.spawn(door.accept_connections(listener, Arc::clone(&broker), Arc::clone(&serving)));
     }
     tokio::select! {
         // An error says that nobody can stop the broker any more, so it stops.

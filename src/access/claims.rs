@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::client_id::{ClientId, ClientIdError};
+use super::client_id::{CheckedClientId, ClientIdError};
 use super::deployment::is_account_name;
 use super::filter::{Filter, FilterError};
 use super::grants::Role;
@@ -155,7 +155,7 @@ impl Claims {
             return Err(ClaimsError::Nonce);
         }
         if let Some(id) = &self.client_id {
-            ClientId::parse(id)?;
+            CheckedClientId::parse(id)?;
         }
         match self.resources.len() {
             0 => return Err(ClaimsError::NoResource),

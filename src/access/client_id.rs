@@ -14,7 +14,7 @@ const USUAL_GROUP_CHARACTERS: usize = 7;
 
 /// A checked client id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ClientId {
+pub struct CheckedClientId {
     text: String,
     /// Length of the group id, where the id has the documented form.
     group_bytes: Option<usize>,
@@ -35,7 +35,7 @@ pub enum ClientIdError {
     Form(String),
 }
 
-impl ClientId {
+impl CheckedClientId {
     /// The documented form `GROUP@@@DEVICE`, which every client with credentials must have.
     pub fn parse(text: &str) -> Result<Self, ClientIdError> {
         let id = Self::lenient(text)?;
@@ -84,7 +84,7 @@ impl ClientId {
     }
 }
 
-impl fmt::Display for ClientId {
+impl fmt::Display for CheckedClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -107,7 +107,7 @@ mod tests {
             ("GID_Test@@@0001", "GID_Test", "0001"),
             ("GID-class_7@@@a-b_C9", "GID-class_7", "a-b_C9"),
         ] {
-            let id = ClientId::parse(text).unwrap();
+            let id = CheckedClientId::parse(text).unwrap();
             assert_eq!((id.group(), id.device()), (Some(group), Some(device)), "{text}");
             assert_eq!(id.as_str(), text);
         }
@@ -127,8 +127,8 @@ mod tests {
             "GID_student@@@a:b",
             "GID_学生@@@001",
         ] {
-            assert_eq!(ClientId::parse(text), Err(ClientIdError::Form(text.to_owned())));
-            let id = ClientId::lenient(text).unwrap();
+            assert_eq!(CheckedClientId::parse(text), Err(ClientIdError::Form(text.to_owned())));
+            let id = CheckedClientId::lenient(text).unwrap();
             assert_eq!((id.group(), id.device()), (None, None), "{text}");
         }
     }
@@ -140,35 +140,35 @@ mod tests {
             ["#", "+", "a/b", "GID_student@@@+", "GID_student@@@001/x", "a\0b", "a\nb", "a\u{7f}", "a\u{85}"]
         {
             let refused = Err(ClientIdError::Unsafe(text.to_owned()));
-            assert_eq!(ClientId::lenient(text), refused, "{text:?}");
-            assert_eq!(ClientId::parse(text), refused, "{text:?}");
+            assert_eq!(CheckedClientId::lenient(text), refused, "{text:?}");
+            assert_eq!(CheckedClientId::parse(text), refused, "{text:?}");
         }
-        assert_eq!(ClientId::lenient(""), Err(ClientIdError::Empty));
+        assert_eq!(CheckedClientId::lenient(""), Err(ClientIdError::Empty));
     }
 
     #[test]
     fn an_id_has_at_most_64_characters() {
         let longest = format!("GID_student@@@{}", "x".repeat(50));
-        assert!(ClientId::parse(&longest).is_ok());
-        assert_eq!(ClientId::parse(&format!("{longest}x")), Err(ClientIdError::TooLong(65)));
-        assert!(ClientId::lenient(&"学".repeat(64)).is_ok(), "characters, not bytes");
+        assert!(CheckedClientId::parse(&longest).is_ok());
+        assert_eq!(CheckedClientId::parse(&format!("{longest}x")), Err(ClientIdError::TooLong(65)));
+        assert!(CheckedClientId::lenient(&"学".repeat(64)).is_ok(), "characters, not bytes");
     }
 
     #[test]
     fn a_short_group_is_remarked_and_accepted() {
-        assert!(ClientId::parse("GID_a@@@1").unwrap().group_is_unusually_short());
-        assert!(!ClientId::parse("GID_abc@@@1").unwrap().group_is_unusually_short());
-        assert!(!ClientId::lenient("mqttx").unwrap().group_is_unusually_short());
+        assert!(CheckedClientId::parse("GID_a@@@1").unwrap().group_is_unusually_short());
+        assert!(!CheckedClientId::parse("GID_abc@@@1").unwrap().group_is_unusually_short());
+        assert!(!CheckedClientId::lenient("mqttx").unwrap().group_is_unusually_short());
     }
 
     proptest! {
         #[test]
         fn whatever_parses_is_one_safe_topic_level(text in ".{0,80}") {
-            if let Ok(id) = ClientId::lenient(&text) {
+            if let Ok(id) = CheckedClientId::lenient(&text) {
                 prop_assert!(!id.as_str().is_empty());
                 prop_assert!(!id.as_str().contains(['/', '+', '#', '\0']));
             }
-            if let Ok(id) = ClientId::parse(&text) {
+            if let Ok(id) = CheckedClientId::parse(&text) {
                 let rejoined = format!("{}@@@{}", id.group().unwrap(), id.device().unwrap());
                 prop_assert_eq!(rejoined, text);
             }

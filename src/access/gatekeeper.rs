@@ -9,7 +9,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::claims::{Actions, Claims};
-use super::client_id::{ClientId, ClientIdError};
+use super::client_id::{CheckedClientId, ClientIdError};
 use super::credentials::{Credentials, CredentialsError};
 use super::deployment::Deployment;
 use super::filter::Filter;
@@ -19,7 +19,7 @@ use super::token::{Token, TokenError};
 
 /// Decides about connections and requests.
 #[derive(Debug, Clone)]
-pub struct Gatekeeper {
+pub struct Authenticator {
     pub deployment: Arc<Deployment>,
     /// Group ids whose clients teach, where no token says more.
     pub teacher_groups: Vec<String>,
@@ -79,10 +79,10 @@ pub enum Refused {
     Action { permitted: &'static str, shown: &'static str },
 }
 
-impl Gatekeeper {
+impl Authenticator {
     /// What the connection may do, or why there is none.
     pub fn admit(&self, attempt: &ConnectAttempt<'_>, now_ms: u64) -> Result<Grants, Refused> {
-        let client_id = ClientId::lenient(attempt.client_id)?;
+        let client_id = CheckedClientId::lenient(attempt.client_id)?;
         let operator = self.operator(attempt)?;
         let keeps_id = |operator: &Operator| operator.client_ids.iter().any(|id| id == client_id.as_str());
         if self.operators.iter().any(keeps_id) && !operator.is_some_and(keeps_id) {
@@ -96,7 +96,7 @@ impl Gatekeeper {
             (None, Some(_)) => Err(Refused::PasswordAlone),
             (Some(_), None) => Err(CredentialsError::NoPassword.into()),
             (Some(username), Some(password)) => {
-                let client_id = ClientId::parse(attempt.client_id)?;
+                let client_id = CheckedClientId::parse(attempt.client_id)?;
                 let password = std::str::from_utf8(password).map_err(|_| Refused::PasswordNoText)?;
                 self.admit_member(client_id, Credentials::parse(username, password)?, attempt.tls, now_ms)
             }
@@ -105,7 +105,7 @@ impl Gatekeeper {
 
     /// What an HTTP request may do that shows a token and, if it likes, says which client it is.
     pub fn admit_bearer(&self, token: &str, client_id: Option<&str>, now_ms: u64) -> Result<Grants, Refused> {
-        let client_id = client_id.map(ClientId::parse).transpose()?;
+        let client_id = client_id.map(CheckedClientId::parse).transpose()?;
         self.admit_tokens(client_id, &[(None, token)], now_ms)
     }
 
@@ -124,7 +124,11 @@ impl Gatekeeper {
         }
     }
 
-    fn admit_anonymous(&self, client_id: ClientId, remote_is_loopback: bool) -> Result<Grants, Refused> {
+    fn admit_anonymous(
+        &self,
+        client_id: CheckedClientId,
+        remote_is_loopback: bool,
+    ) -> Result<Grants, Refused> {
         if !self.anonymous_on_loopback || !remote_is_loopback {
             return Err(Refused::Anonymous);
         }
@@ -134,7 +138,7 @@ impl Gatekeeper {
 
     fn admit_member(
         &self,
-        client_id: ClientId,
+        client_id: CheckedClientId,
         credentials: Credentials<'_>,
         tls: bool,
         now_ms: u64,
@@ -161,7 +165,7 @@ impl Gatekeeper {
     /// Each token with what it was shown as; `None` = as what it is.
     fn admit_tokens(
         &self,
-        client_id: Option<ClientId>,
+        client_id: Option<CheckedClientId>,
         tokens: &[(Option<Actions>, &str)],
         now_ms: u64,
     ) -> Result<Grants, Refused> {
@@ -184,7 +188,7 @@ impl Gatekeeper {
         }
         let role = self.role(&roles, bound.is_some(), client_id.as_ref());
         let client_id = match (client_id, bound) {
-            (None, Some(bound)) => Some(ClientId::parse(&bound)?),
+            (None, Some(bound)) => Some(CheckedClientId::parse(&bound)?),
             (client_id, _) => client_id,
         };
         let parents = self.deployment.parents();
@@ -204,7 +208,7 @@ impl Gatekeeper {
     fn check_claims(
         &self,
         claims: &Claims,
-        client: Option<&ClientId>,
+        client: Option<&CheckedClientId>,
         shown: Actions,
     ) -> Result<(), Refused> {
         if claims.access_key != self.deployment.access_key() {
@@ -226,7 +230,7 @@ impl Gatekeeper {
 
     /// The lesser of what the tokens say. Where they say nothing, the group decides, unless a token is bound: who bound
     /// it knew the client, and gave it no role.
-    fn role(&self, said: &[Role], bound: bool, client_id: Option<&ClientId>) -> Role {
+    fn role(&self, said: &[Role], bound: bool, client_id: Option<&CheckedClientId>) -> Role {
         match (said, client_id) {
             ([], Some(client_id)) if !bound => self.role_of_group(client_id),
             ([], _) => Role::Student,
@@ -235,7 +239,7 @@ impl Gatekeeper {
         }
     }
 
-    fn role_of_group(&self, client_id: &ClientId) -> Role {
+    fn role_of_group(&self, client_id: &CheckedClientId) -> Role {
         let teaches = |group| self.teacher_groups.iter().any(|teacher| teacher == group);
         match client_id.group() {
             Some(group) if teaches(group) => Role::Teacher,

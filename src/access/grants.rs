@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client_id::ClientId;
+use super::client_id::CheckedClientId;
 use super::deployment::Parents;
 use super::filter::Filter;
 
@@ -23,7 +23,7 @@ pub enum Role {
 pub struct Grants {
     reach: Reach,
     role: Role,
-    client_id: Option<ClientId>,
+    client_id: Option<CheckedClientId>,
     expires_at_ms: Option<u64>,
 }
 
@@ -49,12 +49,12 @@ impl Role {
 
 impl Grants {
     /// Reads what the class is told, and writes to the bridge.
-    pub fn student(parents: &Parents, client_id: ClientId) -> Self {
+    pub fn student(parents: &Parents, client_id: CheckedClientId) -> Self {
         Self::of_class(parents, client_id, Role::Student)
     }
 
     /// Reads and writes what a student does; the classroom listens to its commands.
-    pub fn teacher(parents: &Parents, client_id: ClientId) -> Self {
+    pub fn teacher(parents: &Parents, client_id: CheckedClientId) -> Self {
         Self::of_class(parents, client_id, Role::Teacher)
     }
 
@@ -63,7 +63,7 @@ impl Grants {
         Self { reach: Reach::Everything, role: Role::Teacher, client_id: None, expires_at_ms: None }
     }
 
-    pub(super) fn of_class(parents: &Parents, client_id: ClientId, role: Role) -> Self {
+    pub(super) fn of_class(parents: &Parents, client_id: CheckedClientId, role: Role) -> Self {
         let filters = |texts: Vec<String>| texts.iter().filter_map(|text| Filter::parse(text).ok()).collect();
         let (read, write) = (filters(parents.readable(None)), filters(parents.writable()));
         Self::limited(parents, Some(client_id), role, read, write, None)
@@ -71,7 +71,7 @@ impl Grants {
 
     pub(super) fn limited(
         parents: &Parents,
-        client_id: Option<ClientId>,
+        client_id: Option<CheckedClientId>,
         role: Role,
         read: Vec<Filter>,
         write: Vec<Filter>,
@@ -81,7 +81,7 @@ impl Grants {
         Self { reach: Reach::Class { parents, read, write }, role, client_id, expires_at_ms }
     }
 
-    pub(super) fn with_client_id(mut self, client_id: ClientId) -> Self {
+    pub(super) fn with_client_id(mut self, client_id: CheckedClientId) -> Self {
         self.client_id = Some(client_id);
         self
     }
@@ -96,7 +96,7 @@ impl Grants {
         match &self.reach {
             Reach::Everything => true,
             Reach::Class { parents, read, .. } => {
-                let own = self.client_id.as_ref().map(ClientId::as_str);
+                let own = self.client_id.as_ref().map(CheckedClientId::as_str);
                 is_own_p2p(parents, own, &filter)
                     || (!filter.reaches_parent(parents.up())
                         && !filter.reaches_p2p_of_others(own)
@@ -135,7 +135,7 @@ impl Grants {
 
     /// `None` for who named no client, as in some HTTP requests.
     pub fn client_id(&self) -> Option<&str> {
-        self.client_id.as_ref().map(ClientId::as_str)
+        self.client_id.as_ref().map(CheckedClientId::as_str)
     }
 
     /// Rights are checked at SUBSCRIBE only, so the connection must be ended at this moment. `None` = never.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::claims::{Actions, Claims, NoRandomness, Nonce};
-use super::client_id::{ClientId, ClientIdError};
+use super::client_id::{CheckedClientId, ClientIdError};
 use super::deployment::Deployment;
 use super::grants::Role;
 use super::secret::is_shown;
@@ -74,7 +74,7 @@ impl LoginPolicy {
         if !trusted && !self.open {
             return Err(LoginRefused::Closed);
         }
-        let client_id = request.client_id.map(ClientId::parse).transpose()?;
+        let client_id = request.client_id.map(CheckedClientId::parse).transpose()?;
         let role = request.role.map(role).transpose()?;
         if let Some(room) = request.room
             && RoomId::parse(room).is_none()

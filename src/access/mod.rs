@@ -19,11 +19,11 @@ mod token;
 mod tests;
 
 pub use claims::{Actions, Claims, ClaimsError, NoRandomness, Nonce};
-pub use client_id::{ClientId, ClientIdError};
+pub use client_id::{CheckedClientId, ClientIdError};
 pub use credentials::{Credentials, CredentialsError};
 pub use deployment::{Deployment, DeploymentError, Parents};
 pub use filter::{Filter, FilterError};
-pub use gatekeeper::{ConnectAttempt, Gatekeeper, Operator, Refused};
+pub use gatekeeper::{Authenticator, ConnectAttempt, Operator, Refused};
 pub use grants::{Grants, Role};
 pub use login::{LoginPolicy, LoginRefused, LoginRequest};
 pub use secret::{EmptySecret, SigningSecret, is_shown};

@@ -8,13 +8,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::way_down::Followed;
-use super::{Carrier, new_ids, until_it_ends};
-use crate::access::{Deployment, Gatekeeper, LoginPolicy, Parents, SigningSecret};
+use super::{BridgeParts, new_ids, until_it_ends};
+use crate::access::{Authenticator, Deployment, LoginPolicy, Parents, SigningSecret};
 use crate::config::{AccessConfig, ClassroomConfig, Config};
-use crate::consumer::{Start, Topic, Wakes};
+use crate::consumer::{Topic, Wakes};
 use crate::http::{self, LoginParts, PageConfig, PublicParts};
-use crate::lesson::{Lesson, LessonHandle, LessonParts};
 use crate::lifecycle::Lifecycle;
+use crate::live_class::{LiveClass, LiveClassHandle, LiveClassParts};
+use crate::model::StartAt;
 use crate::pipeline::{DeadLetters, Intake};
 use crate::rocketmq::RocketMqReader;
 
@@ -52,7 +53,7 @@ impl ClassListeners {
 }
 
 /// Who may connect and do what, by the configuration alone: nobody anonymous, no operator.
-pub fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Gatekeeper> {
+pub fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Authenticator> {
     let (down, up, teacher_groups) = match &config.classroom {
         Some(classroom) => {
             (classroom.room.as_str(), classroom.send.as_str(), classroom.teacher_groups.clone())
@@ -62,7 +63,7 @@ pub fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Gate
     let secret = SigningSecret::new(&access.secret).context("access.secret")?;
     let parents = Parents::new(down, up)?;
     let deployment = Deployment::new(&*access.access_key, &*access.instance, secret, parents)?;
-    Ok(Gatekeeper {
+    Ok(Authenticator {
         deployment: Arc::new(deployment),
         teacher_groups,
         anonymous_on_loopback: false,
@@ -70,7 +71,7 @@ pub fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Gate
     })
 }
 
-impl Carrier {
+impl BridgeParts {
     /// The RocketMQ topics that the classroom reads and writes, besides those of the rules.
     pub(super) fn class_topics(&self) -> Vec<String> {
         match &self.config.classroom {
@@ -96,10 +97,10 @@ impl Carrier {
         if let Some(classroom) = self.config.classroom.clone() {
             let mut names = status_topics(&classroom);
             names.push(classroom.send.clone());
-            let topics = names.into_iter().map(|name| Topic { name: name.into(), start: Start::Latest });
+            let topics = names.into_iter().map(|name| Topic { name: name.into(), start: StartAt::Latest });
             let Followed { follower, items, ended } =
                 self.follow("classroom", topics.collect(), reader, wakes).await?;
-            let (lesson, handle) = Lesson::new(LessonParts {
+            let (live_class, handle) = LiveClass::new(LiveClassParts {
                 config: classroom.clone(),
                 rules: self.rules.clone(),
                 data_dir: self.data_dir.clone(),
@@ -119,7 +120,7 @@ impl Carrier {
                     follower.run(lifecycle.drain.clone(), stop_now.clone()),
                 ),
             );
-            tasks.push(lifecycle.spawn("the classroom", lesson.run(stop_now)));
+            tasks.push(lifecycle.spawn("the classroom", live_class.run(stop_now)));
             if let Some(listener) = listeners.web {
                 let login = listeners.login.as_ref().map(TcpListener::local_addr).transpose()?;
                 self.start_public(lifecycle, reader, handle, &classroom, listener, login)?;
@@ -136,14 +137,14 @@ impl Carrier {
         &self,
         lifecycle: &Lifecycle,
         reader: &Arc<RocketMqReader>,
-        lesson: LessonHandle,
+        live_class: LiveClassHandle,
         classroom: &ClassroomConfig,
         listener: TcpListener,
         login: Option<SocketAddr>,
     ) -> anyhow::Result<()> {
         let access = self.access()?;
         let parts = PublicParts {
-            lesson,
+            live_class,
             gatekeeper: Arc::new(gatekeeper(&self.config, access)?),
             login_secret: self.config.login.secret.clone(),
             reader: reader.clone(),
@@ -193,5 +194,5 @@ impl Carrier {
 
 fn status_topics(classroom: &ClassroomConfig) -> Vec<String> {
     let groups = classroom.teacher_groups.iter().chain(&classroom.student_groups);
-    Lesson::status_topics(&groups.cloned().collect::<Vec<_>>())
+    LiveClass::status_topics(&groups.cloned().collect::<Vec<_>>())
 }

@@ -3,8 +3,8 @@
 //! Must never: branch on the content of a message.
 
 mod class;
-mod ended;
-mod middle;
+mod leftovers;
+mod uplink_builder;
 mod way_down;
 
 use std::net::SocketAddr;
@@ -22,12 +22,12 @@ use crate::binding::{BindingSettings, RuleSet};
 use crate::config::Config;
 use crate::consumer::{WakingSink, wakes};
 use crate::data_dir::{DataDir, QueueTables, SessionState, known_brokers};
-use crate::lesson::ClientNews;
 use crate::lifecycle::Lifecycle;
+use crate::live_class::ClientNews;
 use crate::model::{Clock, MessageIds, SystemClock};
 use crate::mqtt::{SessionParts, Subscriber};
 use crate::pipeline::ports::Sink;
-use crate::pipeline::{Link, ReceiptLedger, Remembered, intake, tail};
+use crate::pipeline::{LinkState, ReceiptLedger, Remembered, intake, tail};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
@@ -35,9 +35,9 @@ use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
 
 use class::ClassListeners;
 pub use class::{ClassAddresses, gatekeeper};
-pub use ended::Ended;
-use ended::Left;
-pub(crate) use middle::Middle;
+pub use leftovers::Ended;
+use leftovers::Leftovers;
+pub(crate) use uplink_builder::UplinkBuilder;
 
 /// Settlements on their way to the subscriber: batches, thus far more than there are queues.
 const SETTLEMENTS: usize = 1024;
@@ -52,11 +52,11 @@ const START_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Bridge {
     listener: TcpListener,
     class_listeners: ClassListeners,
-    carrier: Carrier,
+    parts: BridgeParts,
 }
 
 /// All of a bridge but its listener.
-struct Carrier {
+struct BridgeParts {
     config: Config,
     rules: Arc<RuleSet>,
     metrics: Arc<Metrics>,
@@ -101,7 +101,7 @@ impl Bridge {
         data_dir.save_session(&session).await?;
         let listener = http::bind(config.http.listen, "http.listen").await?;
         let class_listeners = ClassListeners::bind(&config).await?;
-        let carrier = Carrier {
+        let carrier = BridgeParts {
             metrics: Arc::new(Metrics::new(&topics).context("could not set the metrics up")?),
             readiness: Arc::new(Readiness::new(clock.clone())),
             clock,
@@ -116,13 +116,13 @@ impl Bridge {
             news: None,
             has_foreign_broker: true,
         };
-        Ok(Self { listener, class_listeners, carrier })
+        Ok(Self { listener, class_listeners, parts: carrier })
     }
 
     /// Listens to an MQTT broker in this process.
     pub fn hear(&mut self, news: mpsc::Receiver<ClientNews>) {
-        self.carrier.news = Some(news);
-        self.carrier.has_foreign_broker = false;
+        self.parts.news = Some(news);
+        self.parts.has_foreign_broker = false;
     }
 
     /// Where the pages and the login are served, if they are.
@@ -137,17 +137,17 @@ impl Bridge {
 
     /// Tells when the bridge has become ready.
     pub fn readiness(&self) -> Arc<Readiness> {
-        self.carrier.readiness.clone()
+        self.parts.readiness.clone()
     }
 
     /// Runs until the lifecycle says stop.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<Ended> {
         let stopped = lifecycle.stop_now.clone().cancelled_owned();
-        let Self { listener, class_listeners, mut carrier } = self;
+        let Self { listener, class_listeners, parts: mut carrier } = self;
         let (metrics, readiness) = (carrier.metrics.clone(), carrier.readiness.clone());
         let pages = http::serve(listener, metrics, readiness, stopped);
         let pages = lifecycle.spawn("the listener for operators", until_it_ends(pages));
-        let ended = carrier.carry(&lifecycle, class_listeners).await;
+        let ended = carrier.run(&lifecycle, class_listeners).await;
         lifecycle.stop_now.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), pages).await;
         // Closing its files may wait for the disk, and nothing hangs on it.
@@ -162,8 +162,8 @@ impl Bridge {
     }
 }
 
-impl Carrier {
-    async fn carry(&mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
+impl BridgeParts {
+    async fn run(&mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
         let known = known_brokers(&self.config.data_dir)?;
         let reader = RocketMqReader::start(self.connector.clone()).await?;
         let reader = Arc::new(reader.knowing(known.clone()));
@@ -194,7 +194,7 @@ impl Carrier {
         };
         let pipeline = &self.config.pipeline;
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
-        let (link, link_seen) = watch::channel(Link::Up);
+        let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
         let producer =
             Arc::new(Producer::new(self.config.rocketmq.clone(), self.connector.clone(), reader.clone()));
@@ -207,8 +207,9 @@ impl Carrier {
         let ((down_news, down_wakes), (class_news, class_wakes)) = (wakes(), wakes());
         let sink: Arc<dyn Sink> =
             Arc::new(WakingSink { inner: producer, followers: vec![down_news, class_news] });
-        let dead_letters = self.middle(lifecycle).dead_letters(sink.clone());
-        let uplink = self.middle(lifecycle).uplink(sink, dead_letters.clone(), receiver, settled, link_seen);
+        let dead_letters = self.uplink_builder(lifecycle).dead_letters(sink.clone());
+        let uplink =
+            self.uplink_builder(lifecycle).uplink(sink, dead_letters.clone(), receiver, settled, link_seen);
         let mut others = self.start_downlink(lifecycle, &reader, &dead_letters, down_wakes).await?;
         others.extend(
             self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners).await?,
@@ -236,7 +237,7 @@ impl Carrier {
 
     fn say_what_is_left(&self) -> Ended {
         let spool = self.spool.as_deref();
-        Left::of(&self.metrics, spool.map_or(0, |spool| spool.depth().messages)).say()
+        Leftovers::of(&self.metrics, spool.map_or(0, |spool| spool.depth().messages)).say()
     }
 
     /// Positions, most of all. A disk that stands still is not waited for longer than the stop may last.
@@ -278,8 +279,8 @@ impl Carrier {
         Ok(tail::in_order(receipts).collect())
     }
 
-    fn middle<'a>(&'a self, lifecycle: &'a Lifecycle) -> Middle<'a> {
-        Middle {
+    fn uplink_builder<'a>(&'a self, lifecycle: &'a Lifecycle) -> UplinkBuilder<'a> {
+        UplinkBuilder {
             config: &self.config,
             rules: self.rules.clone(),
             metrics: self.metrics.clone(),
@@ -296,7 +297,7 @@ impl Carrier {
 
     fn session_parts(
         &self,
-        link: watch::Sender<Link>,
+        link: watch::Sender<LinkState>,
         remembered: Vec<Remembered>,
     ) -> anyhow::Result<SessionParts> {
         let mut ledger = ReceiptLedger::new(usize::from(self.config.mqtt.receive_maximum));

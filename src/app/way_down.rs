@@ -6,9 +6,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Carrier;
-use crate::config::StartAt;
-use crate::consumer::{Follower, FollowerParts, Item, OPEN_MESSAGES, Place, Start, Topic, Wakes};
+use super::BridgeParts;
+use crate::consumer::{Follower, FollowerParts, Item, OPEN_MESSAGES, QueuePosition, Topic, Wakes};
 use crate::downlink::{Downlink, DownlinkParts};
 use crate::lifecycle::Lifecycle;
 use crate::mqtt::DownlinkPublisher;
@@ -22,10 +21,10 @@ const ITEMS: usize = OPEN_MESSAGES + 64;
 pub(super) struct Followed {
     pub follower: Follower,
     pub items: mpsc::Receiver<Item>,
-    pub ended: mpsc::UnboundedSender<Place>,
+    pub ended: mpsc::UnboundedSender<QueuePosition>,
 }
 
-impl Carrier {
+impl BridgeParts {
     /// The follower remembers under that name how far it came.
     pub(super) async fn follow(
         &self,
@@ -64,13 +63,9 @@ impl Carrier {
         }
         let (publisher, publishings) = mpsc::channel(ITEMS);
         let (publish_ends, published) = mpsc::unbounded_channel();
-        let topics = downlinks.iter().map(|downlink| Topic {
-            name: downlink.topic.as_str().into(),
-            start: match downlink.start {
-                StartAt::Earliest => Start::Earliest,
-                StartAt::Latest => Start::Latest,
-            },
-        });
+        let topics = downlinks
+            .iter()
+            .map(|downlink| Topic { name: downlink.topic.as_str().into(), start: downlink.start });
         let Followed { follower, items, ended } =
             self.follow("downlink", topics.collect(), reader, wakes).await?;
         let parents: HashMap<_, _> =

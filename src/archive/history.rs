@@ -42,7 +42,7 @@ pub struct HistoryQuery {
 
 /// How far the first reading is, counted in queue offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct ReadProgress {
     pub done: u64,
     pub total: u64,
 }
@@ -92,9 +92,9 @@ impl<'a> History<'a> {
     pub async fn open(
         reader: &'a dyn Reader,
         query: HistoryQuery,
-        progress: &mut (dyn FnMut(Progress) + Send),
+        progress: &mut (dyn FnMut(ReadProgress) + Send),
     ) -> Result<History<'a>, HistoryError> {
-        let Beginning { mut cursors, away, .. } = cursors_of(reader, &query).await?;
+        let ReadStart { mut cursors, away, .. } = cursors_of(reader, &query).await?;
         let total = cursors.iter().map(Cursor::remaining).sum();
         let mut copies = HashMap::new();
         let (mut different, mut done) = (0, 0);
@@ -109,11 +109,11 @@ impl<'a> History<'a> {
                     found = Some((first, message.queue_offset));
                 }
                 if cursor.is_at_page_end() {
-                    progress(Progress { done: done + start.remaining() - cursor.remaining(), total });
+                    progress(ReadProgress { done: done + start.remaining() - cursor.remaining(), total });
                 }
             }
             done += start.remaining();
-            progress(Progress { done, total });
+            progress(ReadProgress { done, total });
             start.narrow(found);
         }
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
@@ -223,7 +223,7 @@ fn distinct_places(places: &[RoomQuery]) -> BTreeSet<(&str, Option<&str>)> {
 }
 
 /// Where a reading begins.
-pub(super) struct Beginning {
+pub(super) struct ReadStart {
     pub cursors: Vec<Cursor>,
     /// Nothing older lies before them.
     pub is_first: bool,
@@ -231,7 +231,7 @@ pub(super) struct Beginning {
     pub away: BTreeSet<String>,
 }
 
-pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<Beginning, HistoryError> {
+pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<ReadStart, HistoryError> {
     let (mut cursors, mut is_first, mut away) = (Vec::new(), true, BTreeSet::new());
     for (topic, tag) in distinct_places(&query.places) {
         // First, or the last broker of a topic that goes away would take the topic with it.
@@ -263,5 +263,5 @@ pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Res
         let topics: Vec<_> = query.places.iter().map(|place| place.topic.as_str()).collect();
         return Err(HistoryError::NoTopic { topics: topics.join(", ") });
     }
-    Ok(Beginning { cursors, is_first, away })
+    Ok(ReadStart { cursors, is_first, away })
 }

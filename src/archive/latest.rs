@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::cursor::earliest;
-use super::history::{Beginning, HistoryError, HistoryQuery, MAX_MESSAGES, cursors_of};
+use super::history::{HistoryError, HistoryQuery, MAX_MESSAGES, ReadStart, cursors_of};
 use super::record::Record;
 use crate::pipeline::ports::Reader;
 
@@ -130,7 +130,7 @@ struct Span {
 }
 
 async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span, HistoryError> {
-    let Beginning { mut cursors, is_first, away } = cursors_of(reader, &asked.query).await?;
+    let ReadStart { mut cursors, is_first, away } = cursors_of(reader, &asked.query).await?;
     let mut query = asked.query.clone();
     if is_first {
         query.from_ms = None;

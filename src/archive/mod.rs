@@ -17,7 +17,7 @@ mod tests;
 
 pub use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
 pub use escape::visible;
-pub use history::{History, HistoryError, HistoryQuery, MAX_MESSAGES, Progress};
+pub use history::{History, HistoryError, HistoryQuery, MAX_MESSAGES, ReadProgress};
 pub use latest::{Before, Latest, LatestQuery, latest};
 pub use record::{Payload, Record};
 pub use replay::{

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
 use super::escape::{visible, visible_json};
-use crate::binding::{Heard, read_back};
+use crate::binding::{HeardAs, read_back};
 use crate::model::{Kind, MessageId, StoredMessage};
 
 /// Properties that RocketMQ and its clients write for themselves; users cannot set most of them.
@@ -134,7 +134,7 @@ impl Record {
     }
 
     /// Of a message that roombridge did not write: it belongs where it is heard.
-    pub(super) fn is_heard(&mut self, heard: Heard) {
+    pub(super) fn is_heard(&mut self, heard: HeardAs) {
         if self.id.is_none() {
             self.mqtt_topic = heard.mqtt_topic;
             self.room = heard.room;

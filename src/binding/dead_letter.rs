@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::limits;
-use super::properties::{UserProperty, Written, body_of};
+use super::properties::{EncodedProperties, UserProperty, body_of};
 use super::read_back::read_back;
 use crate::model::{DeadLetter, DeadReason, Envelope, OutgoingMessage, Qos, QueueName, StoredMessage};
 
@@ -65,7 +65,7 @@ pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
 
 /// `None` if it is too large for RocketMQ.
 pub fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Option<OutgoingMessage> {
-    let mut written = Written::default();
+    let mut written = EncodedProperties::default();
     written.safe("rbDeadReason", letter.reason.as_str().to_owned());
     written.text("rbDeadDetail", letter.detail.clone());
     written.text("topic", letter.mqtt_topic.clone());

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::levels::{Levels, slot_of};
 use super::limits;
-use super::properties::{MESSAGE_EXPIRY, Written, body_of};
-use super::rules::{Bound, RuleSet, Unbound, keys_of};
+use super::properties::{EncodedProperties, MESSAGE_EXPIRY, body_of};
+use super::rules::{Bound, NotStored, RuleSet, keys_of};
 use crate::model::{FilterReason, Kind, MessageId};
 
 /// Who said it, shown to others only together with a genuine `rbVouch`.
@@ -39,14 +39,14 @@ pub struct Derivation<'a> {
 
 impl RuleSet {
     /// The message as RocketMQ is to store it, or why it cannot be.
-    pub fn derive(&self, derivation: &Derivation<'_>) -> Result<Bound, Unbound> {
+    pub fn derive(&self, derivation: &Derivation<'_>) -> Result<Bound, NotStored> {
         let levels = Levels::of(derivation.mqtt_topic);
-        let rule = self.rule_for(derivation.mqtt_topic).ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+        let rule = self.rule_for(derivation.mqtt_topic).ok_or(NotStored::Filtered(FilterReason::NoRule))?;
         let place = rule.place(&levels)?;
         let id = derivation.id.to_string();
         let body = body_of(&derivation.payload);
 
-        let mut written = Written::default();
+        let mut written = EncodedProperties::default();
         if let Some(sub) = levels.below_first() {
             written.text("mqttSecondTopic", format!("/{sub}"));
         }
@@ -74,7 +74,7 @@ impl RuleSet {
         let keys = keys_of(room.as_deref(), &id);
         let named_bytes = place.tag.len() + keys.len() + limits::HEADROOM_BYTES;
         limits::check_sizes(written.bytes + named_bytes, body.len(), self.max_message_bytes)
-            .map_err(|(reason, detail)| Unbound::Dead { reason, detail })?;
+            .map_err(|(reason, detail)| NotStored::Dead { reason, detail })?;
         Ok(Bound {
             topic: place.topic,
             kind: place.kind,
@@ -99,7 +99,7 @@ pub fn own_record(
 ) -> Bound {
     let id = id.to_string();
     let keys = keys_of(room, &id);
-    let mut written = Written::default();
+    let mut written = EncodedProperties::default();
     written.safe("rbId", id);
     Bound {
         topic: topic.into(),

@@ -22,7 +22,7 @@ const RESERVED: [&str; 6] = [MARK, "rbId", "rbArrivedMs", SENDER, EMBEDDED_CLIEN
 
 /// What becomes of a stored message on its way down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Down {
+pub enum DownOutcome {
     Publish(MqttMessage),
     Filtered(FilterReason),
     /// It can never be published.
@@ -34,24 +34,24 @@ pub enum Down {
 
 impl RuleSet {
     /// What the message becomes below that parent topic. `now_ms`: milliseconds since 1970-01-01 UTC.
-    pub fn unbind(&self, message: &StoredMessage, parent: &str, now_ms: u64) -> Down {
+    pub fn to_mqtt(&self, message: &StoredMessage, parent: &str, now_ms: u64) -> DownOutcome {
         let recorded = read_back(message);
         let id = id_of(&recorded, message);
         let origin = recorded.origin.as_deref().filter(|_| recorded.id.is_some());
         let hop_on =
             |topic: &str| origin.and_then(|value| self.signer.hop_of(topic, &id, &message.body, value));
         if hop_on(&message.topic).is_some() {
-            return Down::Filtered(FilterReason::FromMqtt);
+            return DownOutcome::Filtered(FilterReason::FromMqtt);
         }
         // Copied here with its properties from a topic that we wrote: one more round through us.
         let earlier = self.literal_topics().iter().find_map(|topic| hop_on(topic));
         let hop = earlier.unwrap_or(0) + 1;
         if hop > MAX_HOPS {
-            return Down::Filtered(FilterReason::HopLimit);
+            return DownOutcome::Filtered(FilterReason::HopLimit);
         }
         let left_s = left_of_life_s(&recorded, message, now_ms);
         if left_s == Some(0) {
-            return Down::Filtered(FilterReason::Expired);
+            return DownOutcome::Filtered(FilterReason::Expired);
         }
         match published(&recorded, message, parent) {
             Ok(mut published) => {
@@ -64,9 +64,9 @@ impl RuleSet {
                 }
                 user.push(("rbId".to_owned(), id));
                 user.push((MARK.to_owned(), mark));
-                Down::Publish(published)
+                DownOutcome::Publish(published)
             }
-            Err(detail) => Down::Dead { reason: DeadReason::IllegalMqttTopic, detail },
+            Err(detail) => DownOutcome::Dead { reason: DeadReason::IllegalMqttTopic, detail },
         }
     }
 

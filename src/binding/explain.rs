@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::levels::Levels;
 use super::properties::EMBEDDED_CLIENT_ID;
-use super::rules::{Rule, RuleSet, Unbound, keys_of};
+use super::rules::{NotStored, Rule, RuleSet, keys_of};
 use crate::config::SenderSource;
 use crate::model::{Arrival, Envelope, FilterReason, MessageIds, MqttProperties, Qos, SessionStamp};
 
@@ -97,9 +97,9 @@ impl RuleSet {
         };
         match self.bind(&sample(topic, None)) {
             Ok(_) => None,
-            Err(Unbound::Filtered(FilterReason::NoRule)) => Some(missing),
-            Err(Unbound::Filtered(reason)) => Some(reason.to_string()),
-            Err(Unbound::Dead { reason, detail }) => {
+            Err(NotStored::Filtered(FilterReason::NoRule)) => Some(missing),
+            Err(NotStored::Filtered(reason)) => Some(reason.to_string()),
+            Err(NotStored::Dead { reason, detail }) => {
                 Some(format!("can never be stored ({reason}): {detail}"))
             }
         }

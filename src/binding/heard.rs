@@ -13,7 +13,7 @@ use crate::model::{Kind, StoredMessage};
 
 /// See the module's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct HeardAs {
     pub mqtt_topic: String,
     pub room: Option<String>,
     pub kind: Kind,
@@ -66,7 +66,7 @@ impl RuleSet {
     }
 
     /// `None` if its topic does not go down. `properties`: its own, decoded.
-    pub fn heard(&self, message: &StoredMessage, properties: &BTreeMap<String, String>) -> Option<Heard> {
+    pub fn heard(&self, message: &StoredMessage, properties: &BTreeMap<String, String>) -> Option<HeardAs> {
         let parent = self.parents.get(&message.topic)?;
         let sub = sub_topic(properties, &message.topic).name;
         let mqtt_topic = below_parent(parent, sub);
@@ -74,7 +74,7 @@ impl RuleSet {
         let documented = below_parent(&message.topic, sub);
         let levels = Levels::of(&documented);
         let (kind, tag) = (levels.default_kind(), levels.below_first().unwrap_or_default());
-        let default = Heard {
+        let default = HeardAs {
             room: levels.default_room(kind).map(str::to_owned),
             kind,
             tag: escape::tag(tag.to_owned()),
@@ -84,7 +84,7 @@ impl RuleSet {
         let place = rule.and_then(|rule| rule.place(&Levels::of(&mqtt_topic)).ok());
         // A binding may name rooms in its own way.
         match place.filter(|place| place.room.is_some() || default.room.is_none()) {
-            Some(place) => Some(Heard { room: place.room, kind: place.kind, tag: place.tag, mqtt_topic }),
+            Some(place) => Some(HeardAs { room: place.room, kind: place.kind, tag: place.tag, mqtt_topic }),
             None => Some(default),
         }
     }

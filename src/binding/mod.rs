@@ -29,15 +29,15 @@ mod tests;
 
 pub use dead_letter::{as_message, letter_of_envelope, letter_of_message, read_letter, stored_form};
 pub use derive::{Derivation, own_record};
-pub use down::{Down, id_of, letter_of_stored};
+pub use down::{DownOutcome, id_of, letter_of_stored};
 pub use explain::{ExplainedProperty, Explanation};
 pub use filter::{Filter, FilterError};
-pub use heard::Heard;
+pub use heard::HeardAs;
 pub use levels::slot_of;
 pub use limits::{HEADROOM_BYTES, MAX_PROPERTIES_BYTES};
 pub use origin::origin_is_genuine;
 pub use query::{QueryError, RoomQuery};
 pub use read_back::{Recorded, message_expiry_s, read_back};
 pub use resend::envelope_of_letter;
-pub use rules::{BindingSettings, Bound, RuleError, RuleSet, Unbound};
+pub use rules::{BindingSettings, Bound, NotStored, RuleError, RuleSet};
 pub use template::TemplateError;

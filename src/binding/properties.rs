@@ -50,7 +50,7 @@ pub(super) struct Context<'a> {
 
 /// The properties, with what they cost in RocketMQ.
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct EncodedProperties {
     pub list: Vec<(Cow<'static, str>, String)>,
     /// Names, values and separators.
     pub bytes: usize,
@@ -62,8 +62,8 @@ pub(super) fn body_of(payload: &Bytes) -> Bytes {
     if payload.is_empty() { Bytes::from_static(&[0]) } else { payload.clone() }
 }
 
-pub(super) fn write(context: Context<'_>) -> Written {
-    let mut written = Written { list: Vec::with_capacity(26), bytes: 0, encoded: String::new() };
+pub(super) fn write(context: Context<'_>) -> EncodedProperties {
+    let mut written = EncodedProperties { list: Vec::with_capacity(26), bytes: 0, encoded: String::new() };
     documented(&mut written, &context);
     apache(&mut written, context.envelope);
     mqtt5(&mut written, &context.envelope.properties, context.sender);
@@ -73,7 +73,7 @@ pub(super) fn write(context: Context<'_>) -> Written {
 }
 
 /// The names of ApsaraMQ's mapping and of its Java client.
-fn documented(written: &mut Written, context: &Context<'_>) {
+fn documented(written: &mut EncodedProperties, context: &Context<'_>) {
     let envelope = context.envelope;
     if let Some(sub) = context.levels.below_first() {
         let mut second = String::with_capacity(sub.len() + 1);
@@ -99,7 +99,7 @@ fn documented(written: &mut Written, context: &Context<'_>) {
 }
 
 /// The names of Apache rocketmq-mqtt.
-fn apache(written: &mut Written, envelope: &Envelope) {
+fn apache(written: &mut EncodedProperties, envelope: &Envelope) {
     written.text("originMqttTopic", envelope.topic.clone());
     written.safe("qosLevel", envelope.qos.as_str().to_owned());
     if envelope.payload.is_empty() {
@@ -108,7 +108,7 @@ fn apache(written: &mut Written, envelope: &Envelope) {
 }
 
 /// What only MQTT 5 has; ApsaraMQ's names, and ours where it documents none.
-fn mqtt5(written: &mut Written, properties: &MqttProperties, sender: Option<&SenderSource>) {
+fn mqtt5(written: &mut EncodedProperties, properties: &MqttProperties, sender: Option<&SenderSource>) {
     let strip = matches!(sender, Some(SenderSource::EmbeddedBroker));
     let user: Vec<_> = properties
         .user
@@ -138,7 +138,7 @@ fn mqtt5(written: &mut Written, properties: &MqttProperties, sender: Option<&Sen
 }
 
 /// Our own names: documented, never renamed.
-fn ours(written: &mut Written, context: Context<'_>) {
+fn ours(written: &mut EncodedProperties, context: Context<'_>) {
     let envelope = context.envelope;
     written.safe("rbId", context.id);
     written.text("rbSession", envelope.arrival.session.as_str().to_owned());
@@ -157,7 +157,7 @@ fn ours(written: &mut Written, context: Context<'_>) {
     }
 }
 
-impl Written {
+impl EncodedProperties {
     /// Names what was encoded; nothing comes after it.
     pub fn close(&mut self) {
         let encoded = std::mem::take(&mut self.encoded);

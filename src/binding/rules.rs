@@ -80,7 +80,7 @@ impl Bound {
 
 /// Why a message is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unbound {
+pub enum NotStored {
     Filtered(FilterReason),
     /// It can never be stored.
     Dead {
@@ -119,7 +119,7 @@ pub(super) struct Rule {
 
 /// Where a message belongs, as far as its topic says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Destination {
     pub topic: Arc<str>,
     pub kind: Kind,
     pub room: Option<String>,
@@ -163,9 +163,9 @@ impl RuleSet {
     }
 
     /// What the message becomes in RocketMQ, or why it is not stored. Runs for every message.
-    pub fn bind(&self, envelope: &Envelope) -> Result<Bound, Unbound> {
+    pub fn bind(&self, envelope: &Envelope) -> Result<Bound, NotStored> {
         let levels = Levels::of(&envelope.topic);
-        let rule = self.rule_for(&envelope.topic).ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+        let rule = self.rule_for(&envelope.topic).ok_or(NotStored::Filtered(FilterReason::NoRule))?;
         let hop = self.next_hop(envelope)?;
         let place = rule.place(&levels)?;
         // Before the body is hashed: what is much too large costs nothing.
@@ -200,15 +200,17 @@ impl RuleSet {
     }
 
     /// 1, unless the message went through the bridge before and somebody copied it here.
-    fn next_hop(&self, envelope: &Envelope) -> Result<u8, Unbound> {
+    fn next_hop(&self, envelope: &Envelope) -> Result<u8, NotStored> {
         let mut user = envelope.properties.user.iter();
         let mark = user
             .find(|(name, _)| name == MARK)
             .and_then(|(_, value)| self.signer.read_mark(&envelope.payload, value));
         match mark {
             None => Ok(1),
-            Some(mark) if mark.topic == envelope.topic => Err(Unbound::Filtered(FilterReason::FromRocketmq)),
-            Some(mark) if mark.hop >= MAX_HOPS => Err(Unbound::Filtered(FilterReason::HopLimit)),
+            Some(mark) if mark.topic == envelope.topic => {
+                Err(NotStored::Filtered(FilterReason::FromRocketmq))
+            }
+            Some(mark) if mark.hop >= MAX_HOPS => Err(NotStored::Filtered(FilterReason::HopLimit)),
             Some(mark) => Ok(mark.hop + 1),
         }
     }
@@ -266,13 +268,13 @@ impl Rule {
         })
     }
 
-    pub fn place(&self, levels: &Levels<'_>) -> Result<Place, Unbound> {
+    pub fn place(&self, levels: &Levels<'_>) -> Result<Destination, NotStored> {
         let topic = match &self.fixed_topic {
             Some(topic) => Arc::clone(topic),
             None => {
-                let name = self.topic.render(levels).ok_or(Unbound::Filtered(FilterReason::NoRule))?;
+                let name = self.topic.render(levels).ok_or(NotStored::Filtered(FilterReason::NoRule))?;
                 limits::check_topic(&name)
-                    .map_err(|detail| Unbound::Dead { reason: DeadReason::IllegalTopic, detail })?;
+                    .map_err(|detail| NotStored::Dead { reason: DeadReason::IllegalTopic, detail })?;
                 Arc::from(name)
             }
         };
@@ -285,7 +287,7 @@ impl Rule {
         let order_key = own_order_key
             .filter(|key| !key.is_empty())
             .unwrap_or_else(|| levels.default_order_key(room.as_deref()).to_owned());
-        Ok(Place {
+        Ok(Destination {
             topic,
             kind,
             slot: slot_of(&order_key),
@@ -324,8 +326,8 @@ pub(super) fn keys_of(room: Option<&str>, id: &str) -> String {
     keys
 }
 
-fn dead((reason, detail): (DeadReason, String)) -> Unbound {
-    Unbound::Dead { reason, detail }
+fn dead((reason, detail): (DeadReason, String)) -> NotStored {
+    NotStored::Dead { reason, detail }
 }
 
 /// NUL stands in no filter, so texts of different bindings never run together.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::lines::Refusal;
-use super::request::{Delivery, Place, Reason};
+use super::request::{ClassTopic, Delivery, Reason};
 use crate::model::{ClientId, RoomId};
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ impl<'a> Body<'a> {
     }
 
     fn to(self, client: &ClientId) -> Delivery {
-        Delivery::own(Place::P2p(client.clone()), self.room, json(&self))
+        Delivery::own(ClassTopic::P2p(client.clone()), self.room, json(&self))
     }
 }
 

@@ -13,7 +13,7 @@ const MAX_DETAIL_BYTES: usize = 1024;
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Did {
+pub enum AuditAction {
     Said,
     Muted,
     Unmuted,
@@ -31,7 +31,7 @@ pub struct Audit {
     pub room: Option<RoomId>,
     /// The verified sender.
     pub sender: Option<ClientId>,
-    pub what: Did,
+    pub what: AuditAction,
     pub reason: Option<Reason>,
     pub source_id: String,
     /// The beginning of the body: a stranger's text, to be escaped where it is shown.
@@ -43,7 +43,7 @@ impl Audit {
         request: &Request,
         room: Option<&RoomId>,
         sender: Option<&ClientId>,
-        what: Did,
+        what: AuditAction,
         reason: Option<Reason>,
     ) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Audit {
             at_ms,
             room: Some(room.clone()),
             sender: by.cloned(),
-            what: Did::Noticed,
+            what: AuditAction::Noticed,
             reason: None,
             source_id: source_id.to_owned(),
             detail: beginning(text.as_bytes()),

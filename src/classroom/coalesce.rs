@@ -18,9 +18,9 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::answer::json;
-use super::presence::{Movement, Presence};
+use super::presence::{Presence, PresenceUpdate};
 use super::rate::{Bucket, Rate};
-use super::request::{Delivery, Place};
+use super::request::{ClassTopic, Delivery};
 use crate::model::{ClientId, RoomId};
 
 /// Rooms in one summary.
@@ -34,7 +34,7 @@ const MAX_WAITING_CHANGES: usize = 100_000;
 const MAX_WAITING_ROOMS: usize = 20_000;
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingSummary {
     /// By client: joined, or left.
     changes: BTreeMap<ClientId, bool>,
     more_joined: usize,
@@ -65,7 +65,7 @@ struct RoomSummary {
 pub struct Coalescer {
     rate: Rate,
     singles: Bucket,
-    waiting: BTreeMap<RoomId, Waiting>,
+    waiting: BTreeMap<RoomId, PendingSummary>,
     /// The rooms of `waiting`, longest waiting first.
     order: VecDeque<RoomId>,
     changes: usize,
@@ -90,7 +90,7 @@ impl Coalescer {
     pub fn offer(
         &mut self,
         notice: Option<Bytes>,
-        movement: &Movement,
+        movement: &PresenceUpdate,
         presence: &Presence,
         now_ms: u64,
     ) -> Option<Delivery> {
@@ -100,7 +100,7 @@ impl Coalescer {
         }
         if self.order.is_empty() && self.singles.take(self.rate, now_ms) {
             if let Some(notice) = notice {
-                return Some(Delivery::own(Place::Status, None, notice));
+                return Some(Delivery::own(ClassTopic::Status, None, notice));
             }
             self.wait(movement);
             return self.summary(presence, now_ms);
@@ -125,7 +125,7 @@ impl Coalescer {
         Some(summary)
     }
 
-    fn wait(&mut self, movement: &Movement) {
+    fn wait(&mut self, movement: &PresenceUpdate) {
         let Some(client) = &movement.client else { return };
         let joined = movement.joined.iter().map(|room| (room, true));
         let left = movement.left.iter().map(|room| (room, false));
@@ -172,11 +172,11 @@ impl Coalescer {
             return None;
         }
         let body = json(&Summary { event_type: "summary", time: now_ms, rooms });
-        Some(Delivery::own(Place::Status, None, body))
+        Some(Delivery::own(ClassTopic::Status, None, body))
     }
 }
 
-impl Waiting {
+impl PendingSummary {
     fn summed_up(self, room: RoomId, presence: &Presence, id_bytes: &mut usize) -> RoomSummary {
         let mut summary = RoomSummary {
             online: presence.count(&room),

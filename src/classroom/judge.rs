@@ -11,12 +11,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::answer;
-use super::audit::{Audit, Did};
-use super::lines::{Ask, Line, MAX_BODY_BYTES, Refusal};
-use super::mutes::{Act, Change, Mutes};
-use super::presence::{Event, What};
+use super::audit::{Audit, AuditAction};
+use super::lines::{ClientRequest, MAX_BODY_BYTES, Refusal, RequestBody};
+use super::mutes::{MuteAction, MuteChange, Mutes};
+use super::presence::{PresenceChange, PresenceEvent};
 use super::rate::{Limiter, Rate};
-use super::request::{Delivery, End, Place, Reason, Request, Role, Verdict};
+use super::request::{ClassTopic, Delivery, End, Reason, Request, SenderRole, Verdict};
 use crate::model::{ClientId, RoomId, display_name};
 
 /// What the classroom is to be like.
@@ -70,7 +70,7 @@ impl Classroom {
     }
 
     /// Takes in a change that was written down.
-    pub fn apply(&mut self, change: Change) {
+    pub fn apply(&mut self, change: MuteChange) {
         self.mutes.apply(change);
     }
 
@@ -86,56 +86,63 @@ impl Classroom {
         }
         let Some(sender) = request.sender.as_deref().and_then(ClientId::parse) else {
             return Verdict {
-                audit: Some(Audit::of(request, None, None, Did::Refused, Some(Reason::Unverified))),
+                audit: Some(Audit::of(request, None, None, AuditAction::Refused, Some(Reason::Unverified))),
                 ..verdict(End::Refused(Reason::Unverified))
             };
         };
-        let line = Line::read(sub_topic, &request.payload);
+        let line = RequestBody::read(sub_topic, &request.payload);
         match self.decide(request, &sender, &line) {
             Ok(verdict) => verdict,
             Err(refusal) => self.refuse(request, &sender, &line, &refusal),
         }
     }
 
-    fn decide(&mut self, request: &Request, sender: &ClientId, line: &Line) -> Result<Verdict, Refusal> {
+    fn decide(
+        &mut self,
+        request: &Request,
+        sender: &ClientId,
+        line: &RequestBody,
+    ) -> Result<Verdict, Refusal> {
         if !self.clients.allow(sender, request.arrived_ms) {
             return Err(Refusal::new(Reason::Rate, "too many messages; wait a little"));
         }
         let presence = |channel: &String, what| Verdict {
-            presence: Some(Event {
+            presence: Some(PresenceEvent {
                 client: sender.clone(),
                 channel: channel.as_str().into(),
                 at_ms: request.arrived_ms,
-                what,
+                change: what,
             }),
             ..verdict(End::Accepted)
         };
-        let ask = line.ask.as_ref().map_err(Refusal::clone)?;
+        let ask = line.request.as_ref().map_err(Refusal::clone)?;
         match ask {
-            Ask::Mute { target, room, seconds } => {
+            ClientRequest::Mute { target, room, seconds } => {
                 let until_ms = seconds.map(|seconds| request.arrived_ms.saturating_add(seconds * 1000));
-                self.change(request, sender, target, room.as_ref(), Act::Mute { until_ms })
+                self.change(request, sender, target, room.as_ref(), MuteAction::Mute { until_ms })
             }
-            Ask::Unmute { target, room } => self.change(request, sender, target, room.as_ref(), Act::Unmute),
-            Ask::Chat { room, name } => {
+            ClientRequest::Unmute { target, room } => {
+                self.change(request, sender, target, room.as_ref(), MuteAction::Unmute)
+            }
+            ClientRequest::Chat { room, name } => {
                 own_name_only(sender, line)?;
                 self.chat(request, sender, line, room, name.as_deref())
             }
-            Ask::Fence { room, reference } => {
+            ClientRequest::Fence { room, reference } => {
                 own_name_only(sender, line)?;
                 Ok(Verdict {
                     deliveries: vec![answer::fence(sender, room, reference)],
                     ..verdict(End::Accepted)
                 })
             }
-            Ask::Hello { room, channel, name } => {
+            ClientRequest::Hello { room, channel, name } => {
                 own_name_only(sender, line)?;
                 let (room, name) = (room.clone(), name.as_deref().and_then(display_name));
-                Ok(presence(channel, What::Hello { room, name }))
+                Ok(presence(channel, PresenceChange::Hello { room, name }))
             }
-            Ask::Bye { room, channel } => {
+            ClientRequest::Bye { room, channel } => {
                 own_name_only(sender, line)?;
-                Ok(presence(channel, What::Bye { room: room.clone() }))
+                Ok(presence(channel, PresenceChange::Bye { room: room.clone() }))
             }
         }
     }
@@ -144,11 +151,11 @@ impl Classroom {
         &mut self,
         request: &Request,
         sender: &ClientId,
-        line: &Line,
+        line: &RequestBody,
         room: &RoomId,
         name: Option<&str>,
     ) -> Result<Verdict, Refusal> {
-        let is_teacher = request.role == Role::Teacher;
+        let is_teacher = request.role == SenderRole::Teacher;
         let mute = self.mutes.in_force(sender, room, request.arrived_ms);
         if let Some(mute) = mute.filter(|_| !is_teacher) {
             return Err(Refusal {
@@ -169,9 +176,9 @@ impl Classroom {
             deliveries: vec![Delivery {
                 sender: Some(sender.clone()),
                 name: name.and_then(display_name),
-                ..Delivery::own(Place::Room(room.clone()), Some(room), body)
+                ..Delivery::own(ClassTopic::Room(room.clone()), Some(room), body)
             }],
-            audit: Some(Audit::of(request, Some(room), Some(sender), Did::Said, None)),
+            audit: Some(Audit::of(request, Some(room), Some(sender), AuditAction::Said, None)),
             ..verdict(End::Accepted)
         })
     }
@@ -182,19 +189,19 @@ impl Classroom {
         sender: &ClientId,
         target: &ClientId,
         room: Option<&RoomId>,
-        act: Act,
+        act: MuteAction,
     ) -> Result<Verdict, Refusal> {
-        if request.role != Role::Teacher {
+        if request.role != SenderRole::Teacher {
             return Err(Refusal::new(Reason::NotTeacher, "only a teacher can mute and unmute"));
         }
         // Otherwise whoever gets one teacher's token silences all the others.
         if target.group().is_some_and(|group| self.teacher_groups.iter().any(|known| known == group)) {
             return Err(Refusal::new(Reason::Peer, "a teacher cannot be muted"));
         }
-        let change = Change {
+        let change = MuteChange {
             client: target.clone(),
             room: room.cloned(),
-            act,
+            action: act,
             by: sender.clone(),
             at_ms: request.arrived_ms,
             source_id: request.source_id.clone(),
@@ -206,8 +213,8 @@ impl Classroom {
             ));
         }
         let (told, did) = match act {
-            Act::Mute { until_ms } => (answer::muted(target, room, until_ms), Did::Muted),
-            Act::Unmute => (answer::unmuted(target, room), Did::Unmuted),
+            MuteAction::Mute { until_ms } => (answer::muted(target, room, until_ms), AuditAction::Muted),
+            MuteAction::Unmute => (answer::unmuted(target, room), AuditAction::Unmuted),
         };
         Ok(Verdict {
             change: Some(change),
@@ -217,13 +224,19 @@ impl Classroom {
         })
     }
 
-    fn refuse(&mut self, request: &Request, sender: &ClientId, line: &Line, refusal: &Refusal) -> Verdict {
+    fn refuse(
+        &mut self,
+        request: &Request,
+        sender: &ClientId,
+        line: &RequestBody,
+        refusal: &Refusal,
+    ) -> Verdict {
         let room = line.room.as_ref();
         let answered = self.refusals.allow(sender, request.now_ms);
         let answer = answered.then(|| answer::refused(sender, room, line.reference.as_deref(), refusal));
         Verdict {
             deliveries: answer.into_iter().collect(),
-            audit: Some(Audit::of(request, room, Some(sender), Did::Refused, Some(refusal.reason))),
+            audit: Some(Audit::of(request, room, Some(sender), AuditAction::Refused, Some(refusal.reason))),
             ..verdict(End::Refused(refusal.reason))
         }
     }
@@ -243,7 +256,7 @@ fn is_written_by_the_bridge(sub_topic: &str) -> bool {
     }
 }
 
-fn own_name_only(sender: &ClientId, line: &Line) -> Result<(), Refusal> {
+fn own_name_only(sender: &ClientId, line: &RequestBody) -> Result<(), Refusal> {
     match &line.peer {
         Some(peer) if peer != sender.as_str() => {
             Err(Refusal::new(Reason::Peer, "peer is not the client that sent this"))

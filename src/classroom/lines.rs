@@ -51,7 +51,7 @@ fn malformed(detail: impl Into<Cow<'static, str>>) -> Refusal {
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(super) enum ClientRequest {
     Chat { room: RoomId, name: Option<String> },
     Fence { room: RoomId, reference: String },
     Mute { target: ClientId, room: Option<RoomId>, seconds: Option<u64> },
@@ -62,15 +62,15 @@ pub(super) enum Ask {
 
 /// One body, read. Room and reference are there for the answer, also where the rest is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct RequestBody {
     pub room: Option<RoomId>,
     pub reference: Option<String>,
     /// As written; of a mute, the one who is muted.
     pub peer: Option<String>,
-    pub ask: Result<Ask, Refusal>,
+    pub request: Result<ClientRequest, Refusal>,
 }
 
-impl Line {
+impl RequestBody {
     /// `sub_topic` = `message` or `command`.
     pub fn read(sub_topic: &str, body: &[u8]) -> Self {
         match Fields::read(body) {
@@ -78,9 +78,9 @@ impl Line {
                 room: fields.optional_room().ok().flatten(),
                 reference: fields.short_text(REFERENCE).ok().flatten(),
                 peer: fields.text(PEER).ok().flatten().map(str::to_owned),
-                ask: fields.ask(sub_topic),
+                request: fields.request(sub_topic),
             },
-            Err(refusal) => Self { room: None, reference: None, peer: None, ask: Err(refusal) },
+            Err(refusal) => Self { room: None, reference: None, peer: None, request: Err(refusal) },
         }
     }
 }
@@ -104,7 +104,7 @@ impl Fields {
         })
     }
 
-    fn ask(&self, sub_topic: &str) -> Result<Ask, Refusal> {
+    fn request(&self, sub_topic: &str) -> Result<ClientRequest, Refusal> {
         // Checked for every type, so that no reader further down finds something else than a text in it.
         let peer = self.text(PEER)?;
         self.short_text(REFERENCE)?;
@@ -113,21 +113,25 @@ impl Fields {
             ("message", None) => {
                 self.text(MESSAGE)?.ok_or_else(|| malformed("a chat line needs msg"))?;
                 let room = self.room()?;
-                Ok(Ask::Chat { room, name })
+                Ok(ClientRequest::Chat { room, name })
             }
             ("message", Some("fence")) => {
-                Ok(Ask::Fence { room: self.room()?, reference: self.needed(REFERENCE)? })
+                Ok(ClientRequest::Fence { room: self.room()?, reference: self.needed(REFERENCE)? })
             }
-            ("command", Some("shutUp")) => {
-                Ok(Ask::Mute { target: target(peer)?, room: self.optional_room()?, seconds: self.seconds()? })
-            }
+            ("command", Some("shutUp")) => Ok(ClientRequest::Mute {
+                target: target(peer)?,
+                room: self.optional_room()?,
+                seconds: self.seconds()?,
+            }),
             ("command", Some("unShutUp")) => {
-                Ok(Ask::Unmute { target: target(peer)?, room: self.optional_room()? })
+                Ok(ClientRequest::Unmute { target: target(peer)?, room: self.optional_room()? })
             }
             ("command", Some("hello")) => {
-                Ok(Ask::Hello { room: self.room()?, channel: self.needed(CHANNEL)?, name })
+                Ok(ClientRequest::Hello { room: self.room()?, channel: self.needed(CHANNEL)?, name })
             }
-            ("command", Some("bye")) => Ok(Ask::Bye { room: self.room()?, channel: self.needed(CHANNEL)? }),
+            ("command", Some("bye")) => {
+                Ok(ClientRequest::Bye { room: self.room()?, channel: self.needed(CHANNEL)? })
+            }
             ("command", None) => Err(malformed("a command needs a type")),
             ("message" | "command", Some(_)) => {
                 Err(Refusal::new(Reason::Unknown, "this type is not known here"))

@@ -28,13 +28,13 @@ mod tombstones;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Audit, Did};
+pub use audit::{Audit, AuditAction};
 pub use coalesce::{Coalescer, MAX_SUMMARY_ROOMS};
 pub use judge::{Classroom, ClassroomSettings};
 pub use lines::MAX_BODY_BYTES;
-pub use mutes::{Act, Change, MAX_MUTE_S, Mutes, SnapshotError};
+pub use mutes::{MAX_MUTE_S, MuteAction, MuteChange, Mutes, SnapshotError};
 pub use notice::{MAX_NOTICE_BYTES, NoticeError, notice};
-pub use presence::{Event, Member, Movement, Presence, PresenceSettings, What};
+pub use presence::{Member, Presence, PresenceChange, PresenceEvent, PresenceSettings, PresenceUpdate};
 pub use rate::Rate;
-pub use request::{Delivery, End, Place, Reason, Request, Role, Verdict, derived_id};
+pub use request::{ClassTopic, Delivery, End, Reason, Request, SenderRole, Verdict, derived_id};
 pub use status::{NotAStatus, status_event};

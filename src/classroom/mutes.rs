@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 /// What a teacher did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Act {
+pub enum MuteAction {
     /// Until lifted, if there is no end.
     Mute {
         until_ms: Option<u64>,
@@ -39,30 +39,30 @@ pub enum Act {
 /// One mute or its lifting; must be written down before it is acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
+pub struct MuteChange {
     pub client: ClientId,
     /// `None` = all rooms.
     pub room: Option<RoomId>,
-    pub act: Act,
+    pub action: MuteAction,
     pub by: ClientId,
     pub at_ms: u64,
     /// The id of the command; the change is known by it.
     pub source_id: String,
 }
 
-impl Change {
+impl MuteChange {
     fn is_mute(&self) -> bool {
-        match self.act {
-            Act::Mute { .. } => true,
-            Act::Unmute => false,
+        match self.action {
+            MuteAction::Mute { .. } => true,
+            MuteAction::Unmute => false,
         }
     }
 
     /// The end of a mute that has one.
     pub fn until_ms(&self) -> Option<u64> {
-        match self.act {
-            Act::Mute { until_ms } => until_ms,
-            Act::Unmute => None,
+        match self.action {
+            MuteAction::Mute { until_ms } => until_ms,
+            MuteAction::Unmute => None,
         }
     }
 }
@@ -71,7 +71,7 @@ impl Change {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mutes {
     /// Each list in order of time.
-    clients: BTreeMap<ClientId, Vec<Change>>,
+    clients: BTreeMap<ClientId, Vec<MuteChange>>,
     count: usize,
 }
 
@@ -87,24 +87,24 @@ pub enum SnapshotError {
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct MutesFile<'a> {
     version: u32,
-    changes: Vec<&'a Change>,
+    changes: Vec<&'a MuteChange>,
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct MutesFileVersion {
     version: u32,
 }
 
 #[derive(Deserialize)]
-struct Read {
-    changes: Vec<Change>,
+struct MutesFromFile {
+    changes: Vec<MuteChange>,
 }
 
 impl Mutes {
     /// Whether there is a place for this change.
-    pub fn can_take(&self, change: &Change) -> bool {
+    pub fn can_take(&self, change: &MuteChange) -> bool {
         if !change.is_mute() {
             return true;
         }
@@ -114,7 +114,7 @@ impl Mutes {
     }
 
     /// Takes in a change that was written down. Again: nothing happens.
-    pub fn apply(&mut self, change: Change) {
+    pub fn apply(&mut self, change: MuteChange) {
         if self.count >= MAX_CHANGES {
             self.forget(change.at_ms);
         }
@@ -141,7 +141,7 @@ impl Mutes {
     }
 
     /// The mute that kept this client silent in this room at that time; of several, the one that lasts longest.
-    pub fn in_force(&self, client: &ClientId, room: &RoomId, at_ms: u64) -> Option<&Change> {
+    pub fn in_force(&self, client: &ClientId, room: &RoomId, at_ms: u64) -> Option<&MuteChange> {
         let changes = self.clients.get(client)?;
         standing(changes, at_ms)
             .into_iter()
@@ -150,7 +150,7 @@ impl Mutes {
     }
 
     /// All mutes that were in force in this room at that time, those for all rooms included, by client.
-    pub fn list(&self, room: &RoomId, at_ms: u64) -> Vec<&Change> {
+    pub fn list(&self, room: &RoomId, at_ms: u64) -> Vec<&MuteChange> {
         let standing = self.clients.values().flat_map(|changes| standing(changes, at_ms));
         standing.filter(|mute| mute.room.as_ref().is_none_or(|muted| muted == room)).collect()
     }
@@ -167,17 +167,17 @@ impl Mutes {
 
     /// All changes as JSON, to be written down.
     pub fn to_snapshot(&self) -> String {
-        let written = Written { version: VERSION, changes: self.clients.values().flatten().collect() };
+        let written = MutesFile { version: VERSION, changes: self.clients.values().flatten().collect() };
         // Texts and numbers cannot fail to serialize.
         serde_json::to_string(&written).unwrap_or_default()
     }
 
     pub fn from_snapshot(json: &str) -> Result<Self, SnapshotError> {
-        let Header { version } = serde_json::from_str(json)?;
+        let MutesFileVersion { version } = serde_json::from_str(json)?;
         if version != VERSION {
             return Err(SnapshotError::Version(version));
         }
-        let read: Read = serde_json::from_str(json)?;
+        let read: MutesFromFile = serde_json::from_str(json)?;
         let mut mutes = Self::default();
         for change in read.changes {
             mutes.apply(change);
@@ -187,8 +187,8 @@ impl Mutes {
 }
 
 /// The mutes in force at that time, of one client's changes.
-fn standing(changes: &[Change], at_ms: u64) -> Vec<&Change> {
-    let mut standing: Vec<&Change> = Vec::new();
+fn standing(changes: &[MuteChange], at_ms: u64) -> Vec<&MuteChange> {
+    let mut standing: Vec<&MuteChange> = Vec::new();
     for change in changes.iter().take_while(|change| change.at_ms <= at_ms) {
         let lifts_all = !change.is_mute() && change.room.is_none();
         standing.retain(|mute| !lifts_all && mute.room != change.room);
@@ -201,8 +201,8 @@ fn standing(changes: &[Change], at_ms: u64) -> Vec<&Change> {
 }
 
 /// Keeps what decides about times from the horizon on.
-fn compact(changes: &mut Vec<Change>, horizon_ms: u64) {
-    let mut kept: Vec<Change> = standing(changes, horizon_ms).into_iter().cloned().collect();
+fn compact(changes: &mut Vec<MuteChange>, horizon_ms: u64) {
+    let mut kept: Vec<MuteChange> = standing(changes, horizon_ms).into_iter().cloned().collect();
     kept.extend(changes.iter().filter(|change| change.at_ms > horizon_ms).cloned());
     *changes = kept;
 }

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::answer::json;
-use super::request::{Delivery, Place};
+use super::request::{ClassTopic, Delivery};
 use crate::model::RoomId;
 
 pub const MAX_NOTICE_BYTES: usize = 4096;
@@ -37,5 +37,5 @@ pub fn notice(room: &RoomId, text: &str, now_ms: u64) -> Result<Delivery, Notice
         return Err(NoticeError::TooLong(text.len()));
     }
     let body = json(&Body { room, text, time: now_ms });
-    Ok(Delivery::own(Place::System, Some(room), body))
+    Ok(Delivery::own(ClassTopic::System, Some(room), body))
 }

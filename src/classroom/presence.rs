@@ -16,21 +16,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::present_client::{PresentClient, Weights};
-use super::tombstones::{Ended, Tombstones};
+use super::tombstones::{EndedConnection, Tombstones};
 use crate::model::{ClientId, RoomId};
 
 /// Something that happened to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct PresenceEvent {
     pub client: ClientId,
     /// One TCP connection; of hello and bye, the nonce that the client chose.
     pub channel: Arc<str>,
     pub at_ms: u64,
-    pub what: What,
+    pub change: PresenceChange,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum PresenceChange {
     Connected,
     /// Said goodbye or was cut off: that connection is over.
     Ended,
@@ -48,7 +48,7 @@ pub enum What {
 
 /// What an event changed, to be told to others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Movement {
+pub struct PresenceUpdate {
     pub client: Option<ClientId>,
     /// Set if it is online now and was not, or the other way round.
     pub online: Option<bool>,
@@ -129,14 +129,18 @@ impl Presence {
     }
 
     /// Takes an event in and says what it changed.
-    pub fn apply(&mut self, event: &Event, now_ms: u64) -> Movement {
+    pub fn apply(&mut self, event: &PresenceEvent, now_ms: u64) -> PresenceUpdate {
         let ended = ended_by(event);
-        if matches!(event.what, What::Ended | What::Bye { .. }) {
+        if matches!(event.change, PresenceChange::Ended | PresenceChange::Bye { .. }) {
             self.tombstones.add(ended, now_ms);
         } else if self.tombstones.covers(&ended) {
-            return Movement { client: Some(event.client.clone()), stale: true, ..Movement::default() };
+            return PresenceUpdate {
+                client: Some(event.client.clone()),
+                stale: true,
+                ..PresenceUpdate::default()
+            };
         } else if !self.make_place_for(&event.client) {
-            return Movement::default();
+            return PresenceUpdate::default();
         }
         if let Some(client) = self.clients.get_mut(&event.client) {
             client.heard_ms = now_ms;
@@ -146,7 +150,7 @@ impl Presence {
     }
 
     /// Forgets tombstones, and clients that are silent and not connected. Says who left by that.
-    pub fn sweep(&mut self, now_ms: u64) -> Vec<Movement> {
+    pub fn sweep(&mut self, now_ms: u64) -> Vec<PresenceUpdate> {
         self.tombstones.forget(now_ms);
         let silence_ms = if self.weights.broker_events {
             self.settings.tombstone_ttl_ms
@@ -214,8 +218,8 @@ impl Presence {
     }
 
     /// Brings the lists in line with what is known of this client.
-    fn refresh(&mut self, id: &ClientId) -> Movement {
-        let mut movement = Movement { client: Some(id.clone()), ..Movement::default() };
+    fn refresh(&mut self, id: &ClientId) -> PresenceUpdate {
+        let mut movement = PresenceUpdate { client: Some(id.clone()), ..PresenceUpdate::default() };
         let Some(client) = self.clients.get_mut(id) else {
             return movement;
         };
@@ -256,38 +260,41 @@ fn unlist(rooms: &mut HashMap<RoomId, BTreeSet<ClientId>>, room: &RoomId, id: &C
     }
 }
 
-fn take_in(client: &mut PresentClient, event: &Event, room_topics: &str) {
+fn take_in(client: &mut PresentClient, event: &PresenceEvent, room_topics: &str) {
     let rooms_of = |filters: &[String]| -> Vec<RoomId> {
         let exact = filters.iter().filter_map(|filter| filter.strip_prefix(room_topics));
         exact.filter_map(RoomId::parse).collect()
     };
-    match &event.what {
-        What::Connected => client.connected(&event.channel, event.at_ms),
-        What::Ended => client.ended(&event.channel),
-        What::Subscribed(filters) => {
+    match &event.change {
+        PresenceChange::Connected => client.connected(&event.channel, event.at_ms),
+        PresenceChange::Ended => client.ended(&event.channel),
+        PresenceChange::Subscribed(filters) => {
             for room in rooms_of(filters) {
                 client.subscription(&event.channel, room, event.at_ms, true);
             }
         }
-        What::Unsubscribed(filters) => {
+        PresenceChange::Unsubscribed(filters) => {
             for room in rooms_of(filters) {
                 client.subscription(&event.channel, room, event.at_ms, false);
             }
         }
-        What::Hello { room, name } => {
+        PresenceChange::Hello { room, name } => {
             client.hello(room.clone(), &event.channel, event.at_ms, name.clone());
         }
-        What::Bye { room } => client.bye(room, &event.channel),
+        PresenceChange::Bye { room } => client.bye(room, &event.channel),
     }
 }
 
 /// What this event ends, or would have to be still going on for it to count.
-fn ended_by(event: &Event) -> Ended {
+fn ended_by(event: &PresenceEvent) -> EndedConnection {
     let (client, channel) = (event.client.clone(), event.channel.clone());
-    match &event.what {
-        What::Hello { room, .. } | What::Bye { room } => Ended::Visit(client, room.clone(), channel),
-        What::Connected | What::Ended | What::Subscribed(_) | What::Unsubscribed(_) => {
-            Ended::Connection(client, channel)
+    match &event.change {
+        PresenceChange::Hello { room, .. } | PresenceChange::Bye { room } => {
+            EndedConnection::Visit(client, room.clone(), channel)
         }
+        PresenceChange::Connected
+        | PresenceChange::Ended
+        | PresenceChange::Subscribed(_)
+        | PresenceChange::Unsubscribed(_) => EndedConnection::Connection(client, channel),
     }
 }

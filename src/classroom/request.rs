@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::audit::Audit;
-use super::mutes::Change;
-use super::presence::Event;
+use super::mutes::MuteChange;
+use super::presence::PresenceEvent;
 use crate::model::{ClientId, RoomId};
 use crate::model::{MessageId, MessageIds};
 
 /// What the gatekeeper found out about the sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum SenderRole {
     Teacher,
     Student,
 }
@@ -30,7 +30,7 @@ pub struct Request {
     pub sub_topic: String,
     /// The verified client id; `None` where nobody vouches for one.
     pub sender: Option<String>,
-    pub role: Role,
+    pub role: SenderRole,
     pub payload: Bytes,
     /// When the bridge received it: by this time mutes and rates are judged, however late that is done.
     pub arrived_ms: u64,
@@ -41,9 +41,9 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// Must be written down, then applied, before anything below is done.
-    pub change: Option<Change>,
+    pub change: Option<MuteChange>,
     /// A member said that it came or left.
-    pub presence: Option<Event>,
+    pub presence: Option<PresenceEvent>,
     pub deliveries: Vec<Delivery>,
     /// For the archive: everything that was said, muted or refused.
     pub audit: Option<Audit>,
@@ -105,14 +105,14 @@ impl Reason {
 
 /// Where a delivery goes, below the down parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ClassTopic {
     Room(RoomId),
     P2p(ClientId),
     Status,
     System,
 }
 
-impl Place {
+impl ClassTopic {
     /// Below that parent topic.
     pub fn topic(&self, parent: &str) -> String {
         format!("{parent}/{}", self.sub_topic())
@@ -134,7 +134,7 @@ impl Place {
 pub struct Delivery {
     /// Its number among the deliveries of one request.
     pub ordinal: u32,
-    pub place: Place,
+    pub topic: ClassTopic,
     /// The room, so that everything about a room stays in its lane; without one, the sub-topic.
     pub order_key: String,
     pub body: Bytes,
@@ -146,11 +146,11 @@ pub struct Delivery {
 
 impl Delivery {
     /// The bridge's own words, about a room or about none.
-    pub(super) fn own(place: Place, room: Option<&RoomId>, body: Bytes) -> Self {
+    pub(super) fn own(place: ClassTopic, room: Option<&RoomId>, body: Bytes) -> Self {
         Self {
             ordinal: 0,
             order_key: room.map_or_else(|| place.sub_topic(), RoomId::to_string),
-            place,
+            topic: place,
             body,
             sender: None,
             name: None,

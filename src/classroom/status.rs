@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::presence::{Event, What};
+use super::presence::{PresenceChange, PresenceEvent};
 use crate::model::ClientId;
 
 /// Below this a time is in seconds: as milliseconds it would lie before March 1973.
@@ -35,17 +35,17 @@ struct Notice {
 }
 
 /// The event that a status notice tells of.
-pub fn status_event(notice: &[u8]) -> Result<Event, NotAStatus> {
+pub fn status_event(notice: &[u8]) -> Result<PresenceEvent, NotAStatus> {
     let notice: Notice =
         serde_json::from_slice(notice).map_err(|problem| NotAStatus::Json(problem.to_string()))?;
     if !(1..=MAX_CHANNEL_BYTES).contains(&notice.channel_id.len()) {
         return Err(NotAStatus::Channel(notice.channel_id.len()));
     }
     let is_connect = notice.event_type == "connect";
-    Ok(Event {
+    Ok(PresenceEvent {
         client: ClientId::parse(&notice.client_id).ok_or(NotAStatus::Client(notice.client_id))?,
         channel: notice.channel_id.into(),
         at_ms: if notice.time < FIRST_MILLISECONDS { notice.time.saturating_mul(1000) } else { notice.time },
-        what: if is_connect { What::Connected } else { What::Ended },
+        change: if is_connect { PresenceChange::Connected } else { PresenceChange::Ended },
     })
 }

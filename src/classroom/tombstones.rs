@@ -9,7 +9,7 @@ use crate::model::{ClientId, RoomId};
 
 /// What has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Ended {
+pub(super) enum EndedConnection {
     /// One TCP connection of a client.
     Connection(ClientId, Arc<str>),
     /// One visit to a room that was announced by hello.
@@ -18,9 +18,9 @@ pub(super) enum Ended {
 
 #[derive(Debug)]
 pub(super) struct Tombstones {
-    known: HashSet<Ended>,
+    known: HashSet<EndedConnection>,
     /// Oldest first, with the time at which each is forgotten.
-    order: VecDeque<(u64, Ended)>,
+    order: VecDeque<(u64, EndedConnection)>,
     ttl_ms: u64,
     most: usize,
 }
@@ -30,11 +30,11 @@ impl Tombstones {
         Self { known: HashSet::new(), order: VecDeque::new(), ttl_ms, most }
     }
 
-    pub fn covers(&self, ended: &Ended) -> bool {
+    pub fn covers(&self, ended: &EndedConnection) -> bool {
         self.known.contains(ended)
     }
 
-    pub fn add(&mut self, ended: Ended, now_ms: u64) {
+    pub fn add(&mut self, ended: EndedConnection, now_ms: u64) {
         if !self.known.insert(ended.clone()) {
             return;
         }

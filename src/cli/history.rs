@@ -12,8 +12,8 @@ use jiff::{Span, Timestamp, Zoned};
 
 use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
-use crate::archive::{History, HistoryQuery, Progress};
-use crate::classroom::Place;
+use crate::archive::{History, HistoryQuery, ReadProgress};
+use crate::classroom::ClassTopic;
 use crate::model::Kind;
 use crate::rocketmq::RocketMqReader;
 
@@ -90,7 +90,7 @@ impl RangeArgs {
             (Some(room), None) => {
                 let mut places = rules.room_queries(room)?;
                 if let Some(classroom) = &target.config.classroom {
-                    let notices = Place::System.topic(&classroom.room);
+                    let notices = ClassTopic::System.topic(&classroom.room);
                     places.extend(rules.notice_query(room, &notices));
                 }
                 places
@@ -138,7 +138,7 @@ async fn write_history(reader: &RocketMqReader, query: HistoryQuery, json: bool)
 /// Opens it with a progress bar on stderr, where that is a terminal.
 pub async fn open_history(reader: &RocketMqReader, query: HistoryQuery) -> anyhow::Result<History<'_>> {
     let bar = progress_bar("searching  {bar:40} {percent:>3} %  {elapsed}");
-    let mut show = |progress: Progress| {
+    let mut show = |progress: ReadProgress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
     };

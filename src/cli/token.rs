@@ -16,7 +16,7 @@ use secrecy::SecretString;
 
 use super::FAILED;
 use super::output::{Aside, Stdout};
-use crate::access::{Actions, Claims, ClientId, Nonce, Parents, Role, SigningSecret, Token};
+use crate::access::{Actions, CheckedClientId, Claims, Nonce, Parents, Role, SigningSecret, Token};
 use crate::archive::visible;
 use crate::model::{Clock, SystemClock};
 use shown::Shown;
@@ -57,8 +57,8 @@ enum Command {
 #[command(after_help = EXAMPLES)]
 struct IssueArgs {
     /// Only this client may use it.
-    #[arg(long, value_name = "GROUP@@@DEVICE", value_parser = ClientId::parse)]
-    client_id: Option<ClientId>,
+    #[arg(long, value_name = "GROUP@@@DEVICE", value_parser = CheckedClientId::parse)]
+    client_id: Option<CheckedClientId>,
     /// teacher or student. Without it: student for a bound token, else by the group of the client id.
     #[arg(long, value_parser = role)]
     role: Option<Role>,

@@ -25,7 +25,7 @@ pub use error::ConfigError;
 pub use settings::{
     AccessConfig, BindingConfig, ClassroomConfig, Config, DeadLetterConfig, DownlinkConfig, HttpConfig,
     LagConfig, LogConfig, LogFormat, LoginConfig, MqttConfig, OriginConfig, PipelineConfig, RocketMqConfig,
-    SenderSource, ShutdownConfig, SpoolConfig, StartAt, TlsConfig, WebConfig,
+    SenderSource, ShutdownConfig, SpoolConfig, TlsConfig, WebConfig,
 };
 
 use document::Document;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::model::WhenFull;
+use crate::model::{StartAt, WhenFull};
 
 /// Everything that one process needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -197,13 +197,6 @@ pub struct DownlinkConfig {
     /// The parent topic on MQTT.
     pub mqtt_topic: String,
     pub start: StartAt,
-}
-
-/// Where a topic is begun that was never followed before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartAt {
-    Earliest,
-    Latest,
 }
 
 /// The live classroom.

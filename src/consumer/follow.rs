@@ -10,11 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::look::{Look, Seen};
-use super::progress::Progress;
+use super::progress::QueueProgress;
 use super::wake::Wakes;
-use super::{Item, OPEN_BYTES, OPEN_MESSAGES, Place};
+use super::{Item, OPEN_BYTES, OPEN_MESSAGES, QueuePosition};
 use crate::data_dir::{DataDir, DataDirError, Position, Positions, Saving, answered};
-use crate::model::{Clock, FailureKind, QueueName, StoredMessage};
+use crate::model::{Clock, FailureKind, QueueName, StartAt, StoredMessage};
 use crate::pipeline::die_with;
 use crate::pipeline::ports::{Page, ReadError, Reader};
 use crate::pipeline::same_queue::{Change, Compared, compare};
@@ -37,20 +37,11 @@ const ROUTE_EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(1500);
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// Where a topic is begun that was never followed before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// With everything that RocketMQ still has.
-    Earliest,
-    /// With what is stored from now on.
-    Latest,
-}
-
 /// One topic to follow.
 #[derive(Debug, Clone)]
 pub struct Topic {
     pub name: Arc<str>,
-    pub start: Start,
+    pub start: StartAt,
 }
 
 /// What a follower is made of.
@@ -65,7 +56,7 @@ pub struct FollowerParts {
     /// Holds [`OPEN_MESSAGES`] and a page, so that it is never full.
     pub items: mpsc::Sender<Item>,
     /// What has ended; unbounded because no more can end than is open.
-    pub ended: mpsc::UnboundedReceiver<Place>,
+    pub ended: mpsc::UnboundedReceiver<QueuePosition>,
     pub wakes: Wakes,
 }
 
@@ -73,7 +64,7 @@ pub struct FollowerParts {
 pub struct Follower {
     parts: FollowerParts,
     positions: Positions,
-    /// Wall time at which [`Start::Latest`] is now, milliseconds since 1970-01-01 UTC.
+    /// Wall time at which [`StartAt::Latest`] is now, milliseconds since 1970-01-01 UTC.
     started_ms: u64,
     /// Nobody has stored anything through us yet.
     beginning: bool,
@@ -81,13 +72,13 @@ pub struct Follower {
     /// A save that the disk has not answered; what ends meanwhile is in the next one.
     saving: Option<Saving>,
     queues: BTreeMap<(Arc<str>, QueueName), Queue>,
-    reads: JoinSet<Read>,
+    reads: JoinSet<QueueRead>,
     said: Option<Instant>,
     said_unsaved: Option<Instant>,
 }
 
 struct Queue {
-    progress: Progress,
+    progress: QueueProgress,
     due: Instant,
     silent_since: Instant,
     reading: bool,
@@ -101,7 +92,7 @@ impl Queue {
     fn at(position: Position) -> Self {
         let now = Instant::now();
         Self {
-            progress: Progress::at(position),
+            progress: QueueProgress::at(position),
             due: now,
             silent_since: now,
             reading: false,
@@ -111,7 +102,7 @@ impl Queue {
     }
 }
 
-struct Read {
+struct QueueRead {
     key: (Arc<str>, QueueName),
     seen: Result<Seen, ReadError>,
 }
@@ -210,7 +201,7 @@ impl Follower {
             };
             self.reads.spawn(async move {
                 let seen = look.take().await;
-                Read { key, seen }
+                QueueRead { key, seen }
             });
         }
     }
@@ -224,7 +215,7 @@ impl Follower {
         waiting.map(|queue| queue.due).min().unwrap_or(far)
     }
 
-    async fn read(&mut self, Read { key, seen }: Read) {
+    async fn read(&mut self, QueueRead { key, seen }: QueueRead) {
         let now = Instant::now();
         let Some(queue) = self.queues.get_mut(&key) else {
             return;
@@ -288,7 +279,7 @@ impl Follower {
         for message in messages {
             queue.progress.handed_on(&message);
             let (topic, queue) = key.clone();
-            let place = Place { topic, queue, offset: message.queue_offset, generation };
+            let place = QueuePosition { topic, queue, offset: message.queue_offset, generation };
             // Whoever takes the items is gone only when the process ends.
             let _ = self.parts.items.send(Item { place, message }).await;
         }
@@ -313,7 +304,7 @@ impl Follower {
         }
     }
 
-    fn ended(&mut self, place: &Place) {
+    fn ended(&mut self, place: &QueuePosition) {
         let key = (place.topic.clone(), place.queue.clone());
         if let Some(queue) = self.queues.get_mut(&key) {
             self.unsaved |= queue.progress.ended(place.generation, place.offset);
@@ -426,9 +417,9 @@ impl Follower {
         // A queue that is new to a topic that we know holds nothing that we have seen.
         let begun = self.positions.topics.contains_key(&*topic.name);
         let offset = match topic.start {
-            Start::Latest if !begun && self.beginning => max,
-            Start::Latest if !begun => reader.offset_at(&topic.name, queue, self.started_ms).await?,
-            Start::Latest | Start::Earliest => min,
+            StartAt::Latest if !begun && self.beginning => max,
+            StartAt::Latest if !begun => reader.offset_at(&topic.name, queue, self.started_ms).await?,
+            StartAt::Latest | StartAt::Earliest => min,
         };
         let last = match compare(offset, None).await? {
             Compared::Same { last } => last,

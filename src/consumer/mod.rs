@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::model::{QueueName, StoredMessage};
 
-pub use follow::{Follower, FollowerParts, Start, Topic};
+pub use follow::{Follower, FollowerParts, Topic};
 pub use wake::{Wakes, WakingSink, wakes};
 
 /// So many messages may be handed on whose end is open; when there are, nothing more is read.
@@ -33,7 +33,7 @@ pub const OPEN_BYTES: usize = 16 << 20;
 
 /// Where a message lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePosition {
     pub topic: Arc<str>,
     pub queue: QueueName,
     pub offset: u64,
@@ -44,6 +44,6 @@ pub struct Place {
 /// One message on its way; whoever takes it tells its place when it has ended.
 #[derive(Debug, Clone)]
 pub struct Item {
-    pub place: Place,
+    pub place: QueuePosition,
     pub message: StoredMessage,
 }

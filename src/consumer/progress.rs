@@ -8,14 +8,14 @@ use crate::pipeline::same_queue::name_of;
 
 /// See the module's words.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct QueueProgress {
     /// Grows when the queue is begun anew: then its offsets stand for other messages.
     generation: u32,
     next: u64,
     /// Who lies just before `next`, if that is known.
     last: Option<String>,
     /// In order of their offsets.
-    open: VecDeque<Open>,
+    open: VecDeque<OpenMessage>,
     /// Of earlier generations, with their bytes: open, and nothing to the position.
     left_over: BTreeMap<(u32, u64), usize>,
     open_bytes: usize,
@@ -23,14 +23,14 @@ pub(super) struct Progress {
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenMessage {
     offset: u64,
     bytes: usize,
     name: String,
     ended: bool,
 }
 
-impl Progress {
+impl QueueProgress {
     pub fn at(position: Position) -> Self {
         Self {
             generation: 0,
@@ -76,7 +76,7 @@ impl Progress {
         self.open_bytes += bytes;
         self.next = message.queue_offset + 1;
         self.last = Some(name.clone());
-        self.open.push_back(Open { offset: message.queue_offset, bytes, name, ended: false });
+        self.open.push_back(OpenMessage { offset: message.queue_offset, bytes, name, ended: false });
     }
 
     /// The offsets before this one hold nothing.

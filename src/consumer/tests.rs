@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::data_dir::DataDir;
-use crate::model::{Clock, FailureKind, ManualClock};
+use crate::model::{Clock, FailureKind, ManualClock, StartAt};
 use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
 use crate::telemetry::Metrics;
 
@@ -185,7 +185,7 @@ struct Story {
 
 struct Following {
     items: mpsc::Receiver<Item>,
-    ended: mpsc::UnboundedSender<Place>,
+    ended: mpsc::UnboundedSender<QueuePosition>,
     news: mpsc::Sender<(Arc<str>, QueueName)>,
     stop: CancellationToken,
     stop_now: CancellationToken,
@@ -202,7 +202,7 @@ impl Story {
         }
     }
 
-    async fn follow(&self, start: Start) -> Following {
+    async fn follow(&self, start: StartAt) -> Following {
         let (items, taken) = mpsc::channel(OPEN_MESSAGES + 32);
         let (ended, endings) = mpsc::unbounded_channel();
         let (news, wakes) = wakes();
@@ -273,13 +273,13 @@ async fn a_queue_is_handed_on_in_order_and_a_restart_goes_on_behind_what_ended()
     for text in ["1", "2", "3"] {
         story.memory.store(1, text);
     }
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     assert_eq!(following.texts(3).await, ["1", "2", "3"]);
     following.stop().await;
 
     // When more is stored while it is away, then the next one reads that and nothing else
     story.memory.store(1, "4");
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     assert_eq!(following.texts(1).await, ["4"]);
     following.nothing_more().await;
     assert_eq!(story.lost(), 0);
@@ -291,7 +291,7 @@ async fn what_had_not_ended_comes_again_after_a_crash_in_order() {
     for text in ["1", "2", "3", "4"] {
         story.memory.store(0, text);
     }
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     let items = [following.next().await, following.next().await, following.next().await];
     // The first and the third have ended, the second has not.
     for index in [2, 0] {
@@ -300,7 +300,7 @@ async fn what_had_not_ended_comes_again_after_a_crash_in_order() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     following.crash().await;
 
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     assert_eq!(following.texts(3).await, ["2", "3", "4"]);
 }
 
@@ -308,7 +308,7 @@ async fn what_had_not_ended_comes_again_after_a_crash_in_order() {
 async fn a_new_follower_may_begin_with_what_comes() {
     let story = Story::new(1);
     story.memory.store(0, "yesterday");
-    let mut following = story.follow(Start::Latest).await;
+    let mut following = story.follow(StartAt::Latest).await;
     following.nothing_more().await;
     story.memory.store(0, "now");
     assert_eq!(following.texts(1).await, ["now"]);
@@ -316,7 +316,7 @@ async fn a_new_follower_may_begin_with_what_comes() {
 
     // A queue that the topic gains later is read from its beginning, because all of it is new.
     story.memory.store(3, "in a new queue");
-    let mut following = story.follow(Start::Latest).await;
+    let mut following = story.follow(StartAt::Latest).await;
     assert_eq!(following.texts(1).await, ["in a new queue"]);
 }
 
@@ -327,7 +327,7 @@ async fn what_is_stored_while_a_new_follower_begins_is_not_old() {
     story.memory.store(0, "yesterday");
     story.memory.clock.advance(Duration::from_secs(86_400));
     story.memory.away.store(true, Ordering::Relaxed);
-    let mut following = story.follow(Start::Latest).await;
+    let mut following = story.follow(StartAt::Latest).await;
 
     // When it comes back, and something was stored before the follower has looked
     story.memory.store(0, "now");
@@ -345,13 +345,13 @@ async fn a_queue_that_was_emptied_or_rolled_back_is_read_from_its_beginning() {
     for text in ["1", "2", "3"] {
         story.memory.store(0, text);
     }
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     following.texts(3).await;
     following.stop().await;
 
     story.memory.empty();
     story.memory.store(0, "new 1");
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     assert_eq!(following.texts(1).await, ["new 1"]);
     assert_eq!(story.lost(), 1, "it is shorter");
     following.stop().await;
@@ -360,7 +360,7 @@ async fn a_queue_that_was_emptied_or_rolled_back_is_read_from_its_beginning() {
     for text in ["newer 1", "newer 2"] {
         story.memory.store(0, text);
     }
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     assert_eq!(following.texts(2).await, ["newer 1", "newer 2"]);
     assert_eq!(story.lost(), 2, "another message lies in the last one's place");
 }
@@ -372,13 +372,13 @@ async fn a_queue_that_is_shorter_than_where_we_began_is_read_from_its_beginning(
     for text in ["1", "2", "3"] {
         story.memory.store(0, text);
     }
-    let mut following = story.follow(Start::Latest).await;
+    let mut following = story.follow(StartAt::Latest).await;
     following.nothing_more().await;
     following.stop().await;
 
     story.memory.empty();
     story.memory.store(0, "new 1");
-    let mut following = story.follow(Start::Latest).await;
+    let mut following = story.follow(StartAt::Latest).await;
     assert_eq!(following.texts(1).await, ["new 1"]);
     assert_eq!(story.lost(), 1);
 }
@@ -387,7 +387,7 @@ async fn a_queue_that_is_shorter_than_where_we_began_is_read_from_its_beginning(
 async fn messages_that_rocketmq_deleted_unread_are_told() {
     let story = Story::new(1);
     story.memory.store(0, "1");
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     following.texts(1).await;
     following.stop().await;
 
@@ -395,7 +395,7 @@ async fn messages_that_rocketmq_deleted_unread_are_told() {
         story.memory.store(0, text);
     }
     story.memory.forget_before(0, 3);
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     assert_eq!(following.texts(1).await, ["4"]);
     assert_eq!(story.lost(), 1);
 }
@@ -406,7 +406,7 @@ async fn no_more_is_read_than_may_be_open() {
     for number in 0..3000 {
         story.memory.store(0, &number.to_string());
     }
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     let waiting = following.items.len();
     assert!((OPEN_MESSAGES..OPEN_MESSAGES + 32).contains(&waiting), "{waiting}");
@@ -418,7 +418,7 @@ async fn no_more_is_read_than_may_be_open() {
 #[tokio::test(start_paused = true)]
 async fn what_the_bridge_stored_itself_is_read_at_once() {
     let story = Story::new(8);
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     following.nothing_more().await;
     let before = tokio::time::Instant::now();
     story.memory.store(5, "hi");
@@ -435,7 +435,7 @@ async fn where_reading_is_slow_each_queue_has_its_turn() {
     for id in 0..40 {
         story.memory.store(id, &id.to_string());
     }
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     let mut texts = following.texts(40).await;
     texts.sort_by_key(|text| text.parse::<i32>().unwrap());
     let expected: Vec<String> = (0..40).map(|id| id.to_string()).collect();
@@ -446,7 +446,7 @@ async fn where_reading_is_slow_each_queue_has_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn what_is_shown_a_little_after_its_news_is_read_soon() {
     let story = Story::new(8);
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     following.nothing_more().await;
     let before = tokio::time::Instant::now();
     following.news.try_send(("room".into(), queue(5))).unwrap();

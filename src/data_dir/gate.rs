@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use super::DataDir;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
+pub(crate) struct WriteGate(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -15,7 +15,7 @@ struct State {
     reached: bool,
 }
 
-impl Gate {
+impl WriteGate {
     pub fn open_data_dir(&self, path: &Path) -> DataDir {
         let gate = self.clone();
         DataDir::open_with(path, Some(Box::new(move |_| gate.wait()))).unwrap()

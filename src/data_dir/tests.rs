@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::gate::Gate;
+use super::gate::WriteGate;
 use super::*;
 use crate::model::QueueName;
 
@@ -63,7 +63,7 @@ fn a_damaged_file_is_named() {
 async fn a_disk_that_stands_still_holds_only_the_answers_and_keeps_the_newest() {
     // Given a disk that stands still in the middle of a write
     let folder = tempfile::tempdir().unwrap();
-    let gate = Gate::default();
+    let gate = WriteGate::default();
     let data_dir = gate.open_data_dir(folder.path());
     gate.shut();
     let first = data_dir.save_positions("down", &at(1));
@@ -91,7 +91,7 @@ async fn a_disk_that_stands_still_holds_only_the_answers_and_keeps_the_newest() 
 #[tokio::test]
 async fn a_folder_that_is_let_go_while_its_disk_stands_still_stays_locked_until_all_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let gate = Gate::default();
+    let gate = WriteGate::default();
     let data_dir = gate.open_data_dir(folder.path());
     gate.shut();
     drop(data_dir.save_positions("down", &at(1)));

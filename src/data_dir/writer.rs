@@ -58,7 +58,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<Write>,
+    queue: VecDeque<FileWrite>,
     /// What the disk is busy with, and since when it waits.
     busy: Option<(String, Instant)>,
     closing: bool,
@@ -66,7 +66,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Write {
+struct FileWrite {
     name: String,
     bytes: Vec<u8>,
     asked: Instant,
@@ -171,7 +171,7 @@ impl Shared {
                 write.answers.retain(|answer| !answer.is_closed());
                 write.answers.push(answer);
             }
-            None => state.queue.push_back(Write {
+            None => state.queue.push_back(FileWrite {
                 name: name.to_owned(),
                 bytes,
                 asked: Instant::now(),
@@ -184,7 +184,7 @@ impl Shared {
     }
 
     /// Waits for work; `None` when there is none and none will come.
-    fn next(&self) -> Option<Write> {
+    fn next(&self) -> Option<FileWrite> {
         let mut state = self.state();
         loop {
             if let Some(write) = state.queue.pop_front() {
@@ -198,7 +198,7 @@ impl Shared {
         }
     }
 
-    fn answer(&self, write: Write, result: io::Result<()>) {
+    fn answer(&self, write: FileWrite, result: io::Result<()>) {
         self.state().busy = None;
         let result = result.map_err(Arc::new);
         for answer in write.answers {

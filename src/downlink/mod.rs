@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::binding::{Down, RuleSet, letter_of_stored};
-use crate::consumer::{Item, Place};
+use crate::binding::{DownOutcome, RuleSet, letter_of_stored};
+use crate::consumer::{Item, QueuePosition};
 use crate::model::{Clock, DeadReason, FilterReason, StoredMessage};
 use crate::pipeline::ports::{Published, Publishing};
 use crate::pipeline::{DeadLetters, die_with};
@@ -29,7 +29,7 @@ pub struct DownlinkParts {
     /// MQTT's parent topic by RocketMQ topic.
     pub parents: HashMap<String, String>,
     pub items: mpsc::Receiver<Item>,
-    pub ended: mpsc::UnboundedSender<Place>,
+    pub ended: mpsc::UnboundedSender<QueuePosition>,
     /// Holds as many as the follower may have open.
     pub publisher: mpsc::Sender<Publishing>,
     pub published: mpsc::UnboundedReceiver<(u64, Published)>,
@@ -43,7 +43,7 @@ pub struct Downlink {
     parts: DownlinkParts,
     next: u64,
     open: HashMap<u64, Item>,
-    dying: JoinSet<(Place, DeadReason)>,
+    dying: JoinSet<(QueuePosition, DeadReason)>,
     logged: bool,
 }
 
@@ -83,13 +83,13 @@ impl Downlink {
         let down = match self.parts.parents.get(&item.message.topic) {
             Some(parent) => {
                 let now_ms = self.parts.clock.wall_ms();
-                self.parts.rules.unbind(&item.message, parent, now_ms)
+                self.parts.rules.to_mqtt(&item.message, parent, now_ms)
             }
             // The follower reads no other topics.
-            None => Down::Filtered(FilterReason::NoRule),
+            None => DownOutcome::Filtered(FilterReason::NoRule),
         };
         match down {
-            Down::Publish(message) => {
+            DownOutcome::Publish(message) => {
                 self.next += 1;
                 let number = self.next;
                 self.open.insert(number, item);
@@ -97,11 +97,11 @@ impl Downlink {
                 // The publisher is gone only when the process ends.
                 let _ = self.parts.publisher.send(publishing).await;
             }
-            Down::Filtered(reason) => {
+            DownOutcome::Filtered(reason) => {
                 self.parts.metrics.downlink.filtered(reason);
                 self.end(item.place);
             }
-            Down::Dead { reason, detail } => self.bury(item, reason, detail),
+            DownOutcome::Dead { reason, detail } => self.bury(item, reason, detail),
         }
     }
 
@@ -152,7 +152,7 @@ impl Downlink {
         }
     }
 
-    fn end(&self, place: Place) {
+    fn end(&self, place: QueuePosition) {
         // The follower is gone only when the process ends.
         let _ = self.parts.ended.send(place);
     }

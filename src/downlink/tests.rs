@@ -29,7 +29,7 @@ impl Sink for Away {
 
 struct Story {
     items: mpsc::Sender<Item>,
-    ended: mpsc::UnboundedReceiver<Place>,
+    ended: mpsc::UnboundedReceiver<QueuePosition>,
     publishings: mpsc::Receiver<Publishing>,
     published: mpsc::UnboundedSender<(u64, Published)>,
     letters: Arc<MemorySpool>,
@@ -88,7 +88,8 @@ impl Story {
                 .collect(),
             body: Bytes::from(offset.to_string()),
         };
-        let place = Place { topic: "room".into(), queue: message.queue.clone(), offset, generation: 0 };
+        let place =
+            QueuePosition { topic: "room".into(), queue: message.queue.clone(), offset, generation: 0 };
         self.items.send(Item { place, message }).await.unwrap();
     }
 

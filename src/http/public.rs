@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 use super::guard::{self, Names};
 use super::pages::page;
 use super::problem::problem;
-use crate::access::{Gatekeeper, Grants, Role, is_shown};
+use crate::access::{Authenticator, Grants, Role, is_shown};
 use crate::archive::{Before, HistoryError, HistoryQuery, LatestQuery, Record, latest};
 use crate::binding::RuleSet;
-use crate::classroom::Place;
-use crate::lesson::{LessonHandle, NoLesson};
+use crate::classroom::ClassTopic;
+use crate::live_class::{ClassNotRunning, LiveClassHandle};
 use crate::model::{ClientId, Clock, RoomId};
 use crate::pipeline::ports::Reader;
 
@@ -52,8 +52,8 @@ pub struct PageConfig {
 
 /// What the public listener works with.
 pub struct PublicParts {
-    pub lesson: LessonHandle,
-    pub gatekeeper: Arc<Gatekeeper>,
+    pub live_class: LiveClassHandle,
+    pub gatekeeper: Arc<Authenticator>,
     /// For callers that are no clients: notices by an application's server.
     pub login_secret: Option<SecretString>,
     pub reader: Arc<dyn Reader>,
@@ -90,12 +90,12 @@ enum Denied {
     Token(String),
     NotYours,
     Late,
-    NoLesson,
+    ClassNotRunning,
 }
 
-impl From<NoLesson> for Denied {
-    fn from(_: NoLesson) -> Self {
-        Self::NoLesson
+impl From<ClassNotRunning> for Denied {
+    fn from(_: ClassNotRunning) -> Self {
+        Self::ClassNotRunning
     }
 }
 
@@ -114,7 +114,7 @@ impl IntoResponse for Denied {
                 StatusCode::GATEWAY_TIMEOUT,
                 "RocketMQ or the classroom did not answer in time; try again",
             ),
-            Self::NoLesson => {
+            Self::ClassNotRunning => {
                 problem(StatusCode::SERVICE_UNAVAILABLE, "the classroom is not running; try again")
             }
         }
@@ -142,7 +142,7 @@ impl PublicParts {
     fn reader_of(&self, room: &str, headers: &HeaderMap) -> Result<(RoomId, Grants), Denied> {
         let room = RoomId::parse(room).ok_or(Denied::Room)?;
         let grants = self.grants(headers)?;
-        let topic = Place::Room(room.clone()).topic(&self.pages.parent);
+        let topic = ClassTopic::Room(room.clone()).topic(&self.pages.parent);
         if !grants.may_read(&topic) {
             return Err(Denied::NotYours);
         }
@@ -163,7 +163,7 @@ struct HistoryArguments {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Line {
+struct HistoryLine {
     id: String,
     sender: Option<String>,
     time: u64,
@@ -172,8 +172,8 @@ struct Line {
 }
 
 #[derive(Serialize)]
-struct Lines {
-    messages: Vec<Line>,
+struct HistoryAnswer {
+    messages: Vec<HistoryLine>,
     /// Older ones are there, or may be.
     truncated: bool,
     /// All that was asked for is here; otherwise the time was over, or a part lies with who is away.
@@ -199,7 +199,7 @@ async fn history(
     let read = async { Ok(lines(&parts, &room, &grants, limit, before).await) };
     match in_time(read).await? {
         Ok(lines) => Ok(Json(lines).into_response()),
-        Err(HistoryError::NoTopic { .. }) => Ok(Json(Lines {
+        Err(HistoryError::NoTopic { .. }) => Ok(Json(HistoryAnswer {
             messages: Vec::new(),
             truncated: false,
             complete: true,
@@ -223,9 +223,9 @@ async fn lines(
     grants: &Grants,
     limit: usize,
     before: Option<Before>,
-) -> Result<Lines, HistoryError> {
-    let said_on = Place::Room(room.clone()).topic(&parts.pages.parent);
-    let noticed_on = Place::System.topic(&parts.pages.parent);
+) -> Result<HistoryAnswer, HistoryError> {
+    let said_on = ClassTopic::Room(room.clone()).topic(&parts.pages.parent);
+    let noticed_on = ClassTopic::System.topic(&parts.pages.parent);
     let mut places = parts.rules.room_queries(room.as_str()).unwrap_or_default();
     if grants.may_read(&noticed_on) {
         places.extend(parts.rules.notice_query(room.as_str(), &noticed_on));
@@ -250,7 +250,7 @@ async fn lines(
     let line = |record: Record| {
         let kind = kind_of(&record)?;
         let place = || format!("{}/{}/{}", record.broker, record.queue_id, record.queue_offset);
-        Some(Line {
+        Some(HistoryLine {
             id: record.id.map_or_else(place, |id| id.to_string()),
             sender: record.client_id,
             time: record.time_ms,
@@ -258,7 +258,7 @@ async fn lines(
             kind,
         })
     };
-    Ok(Lines {
+    Ok(HistoryAnswer {
         messages: latest.records.into_iter().filter_map(line).collect(),
         truncated: latest.before.is_some(),
         complete: !latest.ran_out_of_time && latest.away.is_empty(),
@@ -279,7 +279,7 @@ async fn members(
     headers: HeaderMap,
 ) -> Result<Response, Denied> {
     let (room, _) = parts.reader_of(&room, &headers)?;
-    let members = in_time(async { Ok(parts.lesson.members(room).await?) }).await?;
+    let members = in_time(async { Ok(parts.live_class.members(room).await?) }).await?;
     let online = members.iter().filter(|member| member.online).count();
     Ok(Json(Members { online, members }).into_response())
 }
@@ -298,7 +298,7 @@ async fn mutes(
     if grants.role() != Role::Teacher {
         return Err(Denied::NotYours);
     }
-    let mutes = in_time(async { Ok(parts.lesson.mutes(room).await?) }).await?;
+    let mutes = in_time(async { Ok(parts.live_class.mutes(room).await?) }).await?;
     Ok(Json(Mutes { mutes }).into_response())
 }
 
@@ -329,7 +329,7 @@ async fn notice(
         }
         (room, grants.client_id().and_then(ClientId::parse))
     };
-    let given = in_time(async { Ok(parts.lesson.notice(room, body.text, by).await?) }).await?;
+    let given = in_time(async { Ok(parts.live_class.notice(room, body.text, by).await?) }).await?;
     match given {
         Ok(id) => {
             let given = Given { id: id.to_string() };

@@ -11,6 +11,7 @@ mod names;
 mod outcome;
 mod outgoing;
 mod refusal;
+mod start_at;
 mod stored;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -21,4 +22,5 @@ pub use names::{ClientId, IllegalName, MAX_NAME_CHARACTERS, RoomId, display_name
 pub use outcome::{DeadReason, DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};
 pub use outgoing::{DeadLetter, OutgoingMessage, WhenFull};
 pub use refusal::Refusal;
+pub use start_at::StartAt;
 pub use stored::{KnownBrokers, QueueName, StoredMessage};

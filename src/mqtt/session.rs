@@ -16,7 +16,8 @@ use crate::binding::Filter;
 use crate::data_dir::{DataDir, DataDirError, Saving, SessionState};
 use crate::model::{Arrival, Clock, DropReason, Envelope, FilterReason, MessageIds, Qos, SessionStamp};
 use crate::pipeline::{
-    Admission, Arrived, Delivery, Fingerprint, Full, Intake, Link, ReceiptLedger, ReceiptNumber, WINDOWS_READ,
+    Admission, Arrived, Delivery, Fingerprint, Full, Intake, LinkState, ReceiptLedger, ReceiptNumber,
+    WINDOWS_READ,
 };
 use crate::telemetry::{Metrics, Readiness, Severity};
 
@@ -37,7 +38,7 @@ pub struct SessionParts {
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub link: watch::Sender<Link>,
+    pub link: watch::Sender<LinkState>,
 }
 
 /// The intake is full: the connection must be dropped at once, without an acknowledgement, so that the broker sends again
@@ -137,7 +138,7 @@ impl Session {
         self.parts.ledger.connected(connack.session_present);
         self.parts.metrics.mqtt_connected.set(1);
         self.parts.readiness.set_mqtt_connected(true);
-        self.parts.link.send_replace(Link::Up);
+        self.parts.link.send_replace(LinkState::Up);
         tracing::info!(
             session_present = connack.session_present,
             connection = self.parts.state.connection,
@@ -169,9 +170,9 @@ impl Session {
     }
 
     /// The connection is gone, or must not be trusted any more.
-    pub fn disconnected(&mut self, link: Link) {
+    pub fn disconnected(&mut self, link: LinkState) {
         self.parts.ledger.disconnected();
-        if link == Link::TakenOver {
+        if link == LinkState::TakenOver {
             self.parts.ledger.taken_over();
         }
         self.pubacks_lost += self.outbox.pubacks_at_most();
@@ -360,7 +361,7 @@ impl Session {
 
     /// Lets sends start although the link is down.
     pub fn release_hold(&self) {
-        self.parts.link.send_replace(Link::Up);
+        self.parts.link.send_replace(LinkState::Up);
     }
 
     pub fn readiness(&self) -> &Readiness {

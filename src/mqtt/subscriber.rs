@@ -23,7 +23,7 @@ use super::target::{Target, TargetError};
 use super::watchdog::{Sign, Watchdog};
 use crate::config::MqttConfig;
 use crate::data_dir::{DataDirError, Saving, answered};
-use crate::pipeline::{Intake, Link, ReceiptNumber, Retry};
+use crate::pipeline::{Intake, LinkState, ReceiptNumber, Retry};
 
 /// The time a DISCONNECT may take at the end.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
@@ -121,7 +121,7 @@ impl Subscriber {
                 Woken::Failed(error) => self.failed(error, &stop).await,
                 Woken::Silent => {
                     tracing::warn!("the MQTT broker is silent; connecting anew");
-                    self.drop_connection(Link::Down);
+                    self.drop_connection(LinkState::Down);
                 }
                 Woken::Stopping => {}
                 Woken::PipelineEnded => return self.say_goodbye().await,
@@ -270,7 +270,7 @@ impl Subscriber {
 
     async fn not_written(&mut self, error: &DataDirError, stop: &CancellationToken) {
         tracing::error!(%error, "the session's state could not be written; nothing is acknowledged until it can be");
-        self.drop_connection(Link::Down);
+        self.drop_connection(LinkState::Down);
         if self.intake.is_some() {
             self.pause(stop).await;
         }
@@ -283,7 +283,7 @@ impl Subscriber {
             return self.wait_for_sighup(stop).await;
         }
         self.session.readiness().set_mqtt_problem(error.to_string());
-        self.drop_connection(Link::Down);
+        self.drop_connection(LinkState::Down);
         if self.intake.is_none() {
             return tracing::warn!(%error, "the MQTT connection is lost while stopping; what is not acknowledged is delivered again");
         }
@@ -307,7 +307,7 @@ impl Subscriber {
 
     /// A second bridge that reconnected at once would fight for the session for ever, so this one stays away.
     async fn wait_for_sighup(&mut self, stop: &CancellationToken) {
-        self.drop_connection(Link::TakenOver);
+        self.drop_connection(LinkState::TakenOver);
         let note = "another client took the MQTT session over (same client id); stop it, then send SIGHUP to connect again";
         self.session.readiness().set_note(Some(note.to_owned()));
         tracing::error!("{note}");
@@ -323,7 +323,7 @@ impl Subscriber {
         tracing::warn!(
             "the intake is full: leaving the MQTT connection without acknowledging, until half of it is free"
         );
-        self.drop_connection(Link::Down);
+        self.drop_connection(LinkState::Down);
         if let Some(intake) = self.intake.clone() {
             // What waits in the intake must be able to leave it, thus no hold.
             self.session.release_hold();
@@ -331,7 +331,7 @@ impl Subscriber {
         }
     }
 
-    fn drop_connection(&mut self, link: Link) {
+    fn drop_connection(&mut self, link: LinkState) {
         self.connection = None;
         // The next connection writes all of it.
         self.saving = None;

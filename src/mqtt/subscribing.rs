@@ -7,7 +7,7 @@ use rumqttc::v5::mqttbytes::v5::{
 
 use super::incoming::SubAck;
 use super::session::{MustReconnect, Session};
-use super::subscriptions::{Answer, Ask, What};
+use super::subscriptions::{SubscriptionAction, SubscriptionAnswer, SubscriptionRequest};
 use crate::data_dir::Saving;
 use crate::pipeline::Intake;
 
@@ -50,7 +50,7 @@ impl Session {
     }
 
     pub fn subscribed(&mut self, suback: &SubAck) -> Option<Saving> {
-        self.subscriptions.subscribed(Answer {
+        self.subscriptions.subscribed(SubscriptionAnswer {
             packet_id: suback.packet_id,
             codes: &codes(suback),
             told: &told(suback),
@@ -59,7 +59,7 @@ impl Session {
     }
 
     pub fn unsubscribed(&mut self, unsuback: &SubAck) -> Option<Saving> {
-        self.subscriptions.unsubscribed(Answer {
+        self.subscriptions.unsubscribed(SubscriptionAnswer {
             packet_id: unsuback.packet_id,
             codes: &codes(unsuback),
             told: &told(unsuback),
@@ -113,9 +113,9 @@ impl Session {
 }
 
 /// Retain Handling 2 keeps stored copies of retained messages away, Retain As Published keeps the flag of live ones.
-fn packet(ask: Ask) -> Packet {
-    match ask.what {
-        What::Subscribe(identifier) => {
+fn packet(ask: SubscriptionRequest) -> Packet {
+    match ask.action {
+        SubscriptionAction::Subscribe(identifier) => {
             tracing::info!(filter = ask.filter, "subscribing");
             let mut filter = Filter::new(ask.filter, QoS::AtLeastOnce);
             filter.preserve_retain = true;
@@ -128,7 +128,7 @@ fn packet(ask: Ask) -> Packet {
             subscribe.pkid = ask.packet_id;
             Packet::Subscribe(subscribe)
         }
-        What::Unsubscribe => {
+        SubscriptionAction::Unsubscribe => {
             tracing::info!(filter = ask.filter, "unsubscribing: nothing needs the filter any more");
             let mut unsubscribe = Unsubscribe::new(ask.filter, None);
             unsubscribe.pkid = ask.packet_id;

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::alarm::Alarm;
-use super::course::{Course, Part, Verdict};
+use super::bisection::{Bisection, Part, Verdict};
 use super::ports::{Batch, Sink};
 use super::retry::Retry;
 use super::trial::Accepted;
@@ -44,7 +44,7 @@ pub struct Sending {
 
 /// What the uplink and the attempts of one batch tell each other.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct BatchProgress {
     /// The batch is safe in the spool: it belongs to us, whoever has the session.
     spooled: CancellationToken,
     from_spool: bool,
@@ -53,7 +53,7 @@ pub struct Progress {
     give_up: CancellationToken,
 }
 
-impl Progress {
+impl BatchProgress {
     /// Of a batch that was read from the spool.
     pub fn from_spool() -> Self {
         let progress = Self { from_spool: true, ..Self::default() };
@@ -122,10 +122,10 @@ impl Sending {
         whole: Arc<Batch>,
         slots: &[u8],
         alone: bool,
-        progress: &Progress,
+        progress: &BatchProgress,
     ) -> Ends {
         let mut ends: Ends = vec![End::Kept; whole.messages.len()];
-        let mut course = Course::new(whole, slots);
+        let mut course = Bisection::new(whole, slots);
         let mut retry = Retry::send();
         let mut forbidden_since: Option<tokio::time::Instant> = None;
         // Held until the first failure only: a lane that cannot send must not keep others from draining.
@@ -186,7 +186,7 @@ impl Sending {
     }
 
     /// The bridge stops, and the batch is safe.
-    async fn stopped_and(&self, progress: &Progress) {
+    async fn stopped_and(&self, progress: &BatchProgress) {
         self.stopping.cancelled().await;
         progress.spooled.cancelled().await;
     }

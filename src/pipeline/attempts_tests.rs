@@ -98,7 +98,7 @@ async fn settle_slots(
     let sink = Arc::new(sink);
     let sending = sending(sink.clone(), accept_not_durable);
     let messages = slots.len();
-    let progress = Progress::default();
+    let progress = BatchProgress::default();
     let ends = sending.until_settled(batch_of(messages), slots, alone, &progress).await;
     assert_eq!(ends.len(), messages, "each message has one end");
     let sent = sink.sent.lock().unwrap().clone();
@@ -177,7 +177,7 @@ async fn a_message_that_is_refused_again_and_again_steps_aside_with_its_slot() {
     let sink = Arc::new(sink);
     let batch = batch_of(32);
     let started = tokio::time::Instant::now();
-    let progress = Progress::default();
+    let progress = BatchProgress::default();
     let ends = sending(sink.clone(), false).until_settled(batch, &slots, false, &progress).await;
     for (number, end) in ends.iter().enumerate() {
         let of_the_slot = number % 4 == 1 && number >= 5;
@@ -200,7 +200,7 @@ async fn alone_in_its_lane_it_dies_only_while_its_broker_takes_others() {
     let lane = {
         let sending = sending.clone();
         tokio::spawn(async move {
-            let progress = Progress::default();
+            let progress = BatchProgress::default();
             sending.until_settled(batch_with(1..3), &[7, 7], true, &progress).await
         })
     };
@@ -230,7 +230,7 @@ async fn a_broker_that_refuses_everything_makes_no_dead_letters() {
     while !left.is_empty() {
         let slots: Vec<u8> = left.iter().map(|number| slots[*number]).collect();
         let batch = batch_with(left.iter().copied());
-        let progress = Progress::default();
+        let progress = BatchProgress::default();
         let ends = sending.until_settled(batch, &slots, false, &progress).await;
         assert!(!ends.iter().any(|end| matches!(end, End::Dead(..))), "{ends:?}");
         left = left
@@ -263,7 +263,7 @@ async fn answers_that_something_else_lies_between_are_counted_anew() {
     let lane = {
         let sending = sending.clone();
         tokio::spawn(async move {
-            let progress = Progress::default();
+            let progress = BatchProgress::default();
             sending.until_settled(batch_of(1), &[0], true, &progress).await
         })
     };

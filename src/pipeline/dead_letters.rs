@@ -39,7 +39,7 @@ impl DeadLetters {
         let mut retry = Retry::reconnect();
         let mut logged: Option<tokio::time::Instant> = None;
         while !left.is_empty() {
-            match self.bury(left.clone()).await {
+            match self.store_locally(left.clone()).await {
                 Ok(()) => left.clear(),
                 Err(error) => {
                     if logged.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
@@ -59,8 +59,8 @@ impl DeadLetters {
     }
 
     /// What the disk writes after it was given up is there twice, under one id.
-    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), SpoolError> {
-        let buried = tokio::time::timeout(DISK_PATIENCE, self.store.bury(letters)).await;
+    async fn store_locally(&self, letters: Vec<DeadLetter>) -> Result<(), SpoolError> {
+        let buried = tokio::time::timeout(DISK_PATIENCE, self.store.store(letters)).await;
         buried.unwrap_or_else(|_| {
             let waited_s = DISK_PATIENCE.as_secs();
             Err(SpoolError::Full(format!("its disk has not answered for {waited_s} s")))

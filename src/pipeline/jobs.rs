@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 
 use super::attempts::{End, Ends, Sending};
-use super::lanes::{Flight, Ready};
+use super::lanes::{InFlightBatch, ReadyBatch};
 use super::retry::Retry;
 use super::ticket::Ticket;
 use crate::binding;
@@ -42,21 +42,21 @@ pub(super) enum Finished {
     Removed,
     /// Whether the spool has room.
     Room(Result<(), SpoolError>),
-    Buried {
+    DeadLettersStored {
         topic: Arc<str>,
-        dying: Vec<Dying>,
+        dying: Vec<PendingDeadLetter>,
     },
 }
 
 /// A message on its way to the dead letters.
-pub(super) struct Dying {
+pub(super) struct PendingDeadLetter {
     pub letter: DeadLetter,
     pub kind: Kind,
     pub ticket: Option<Ticket>,
     pub row: Option<RowKey>,
 }
 
-impl Dying {
+impl PendingDeadLetter {
     pub fn new(letter: DeadLetter, kind: Kind, ticket: Option<Ticket>, row: Option<RowKey>) -> Self {
         Self { letter, kind, ticket, row }
     }
@@ -83,9 +83,13 @@ impl Dying {
 pub(super) type Ended = (Kind, Option<Ticket>, Option<RowKey>, Outcome);
 
 /// What has ended of a batch, and what is to be buried first.
-pub(super) fn ended_and_dying(topic: &str, flight: Flight, ends: Ends) -> (Vec<Ended>, Vec<Dying>) {
+pub(super) fn ended_and_dead(
+    topic: &str,
+    flight: InFlightBatch,
+    ends: Ends,
+) -> (Vec<Ended>, Vec<PendingDeadLetter>) {
     let (mut ended, mut dying) = (Vec::new(), Vec::new());
-    for ((held, end), message) in flight.held.into_iter().zip(ends).zip(&flight.batch.messages) {
+    for ((held, end), message) in flight.messages.into_iter().zip(ends).zip(&flight.batch.messages) {
         match end {
             // They have their end later, in the next process or in another lane.
             End::Kept | End::Aside => {}
@@ -93,7 +97,7 @@ pub(super) fn ended_and_dying(topic: &str, flight: Flight, ends: Ends) -> (Vec<E
             End::Reached(_) | End::Dead(..) if held.ticket.is_none() && held.row.is_none() => {}
             End::Dead(reason, answer) => {
                 let (ticket, row) = (held.ticket, held.row);
-                dying.push(Dying::of(topic, message, (reason, answer), ticket, row));
+                dying.push(PendingDeadLetter::of(topic, message, (reason, answer), ticket, row));
             }
             End::Reached(outcome) => ended.push((held.kind, held.ticket, held.row, outcome)),
         }
@@ -144,7 +148,12 @@ fn beginning(mqtt_topic: &str) -> &str {
 }
 
 /// Sends a batch until it is settled.
-pub(super) fn start(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, topic: Arc<str>, ready: Ready) {
+pub(super) fn start(
+    running: &mut JoinSet<Finished>,
+    sending: &Arc<Sending>,
+    topic: Arc<str>,
+    ready: ReadyBatch,
+) {
     sending.metrics.batch_messages(ready.batch.messages.len());
     let sending = sending.clone();
     running.spawn(async move {

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempts::{End, Ends, Progress};
+use super::attempts::{BatchProgress, End, Ends};
 use super::ports::{Batch, OutgoingMessage};
 use super::retry::Retry;
-use super::spill::Write;
+use super::spill::SpoolWrite;
 use super::ticket::Ticket;
 use crate::data_dir::{SLOTS, TopicQueues};
 use crate::model::{FailureKind, Kind, QueueName};
@@ -30,7 +30,7 @@ pub struct BatchLimits {
 
 /// One message in its lane.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct WaitingMessage {
     pub message: OutgoingMessage,
     pub ticket: Ticket,
     pub slot: u8,
@@ -40,7 +40,7 @@ pub struct Waiting {
 
 /// What is known of one message of a batch in flight, beside its bytes.
 #[derive(Debug)]
-pub struct Held {
+pub struct InFlightMessage {
     pub slot: u8,
     pub kind: Kind,
     /// Taken when its receipt has ended.
@@ -51,10 +51,10 @@ pub struct Held {
 
 /// One frozen batch on its way.
 #[derive(Debug)]
-pub struct Flight {
+pub struct InFlightBatch {
     pub batch: Arc<Batch>,
-    pub held: Vec<Held>,
-    pub progress: Arc<Progress>,
+    pub messages: Vec<InFlightMessage>,
+    pub progress: Arc<BatchProgress>,
     /// When its oldest message came into the lane.
     pub(super) since: Duration,
     /// The ends, while a write to the spool is not answered yet that holds this batch, or what goes with it.
@@ -65,14 +65,14 @@ pub struct Flight {
 
 /// A batch that is ready to leave.
 #[derive(Debug)]
-pub struct Ready {
+pub struct ReadyBatch {
     pub queue_index: usize,
     pub batch: Arc<Batch>,
     /// Of its messages.
     pub slots: Vec<u8>,
     /// The lane has one slot only.
     pub alone: bool,
-    pub progress: Arc<Progress>,
+    pub progress: Arc<BatchProgress>,
 }
 
 /// One queue of the topic and the slots that lead to it; or all slots, while the topic's queues are not known.
@@ -80,14 +80,14 @@ pub struct Ready {
 pub(super) struct QueueLane {
     pub queue: Option<QueueName>,
     pub slots: Vec<u8>,
-    pub waiting: VecDeque<Waiting>,
-    pub flight: Option<Flight>,
+    pub waiting: VecDeque<WaitingMessage>,
+    pub in_flight: Option<InFlightBatch>,
     /// There may be rows of ours in the spool, so everything goes behind them.
     pub spills: bool,
     /// There may be rows that were not read yet.
     pub unread: bool,
     /// A write is on its way, with the batch in flight or without.
-    pub write: Option<Write>,
+    pub write: Option<SpoolWrite>,
     pub reads: bool,
     /// A write was answered while a read was on its way, which may not have seen its rows.
     pub wrote_while_reading: bool,
@@ -129,7 +129,7 @@ impl TopicLanes {
             lookup_cause: None,
         };
         if let Some(table) = table {
-            lanes.know(table);
+            lanes.assign_queues(table);
         }
         lanes
     }
@@ -139,7 +139,7 @@ impl TopicLanes {
     }
 
     /// The topic's queues became known: what waited goes to its lanes, in order.
-    pub fn know(&mut self, table: TopicQueues) {
+    pub fn assign_queues(&mut self, table: TopicQueues) {
         let Some(unknown) = self.lanes.first_mut().filter(|_| !self.is_known) else {
             return;
         };
@@ -170,13 +170,13 @@ impl TopicLanes {
     }
 
     /// After a write has been answered.
-    pub(super) fn know_if_due(&mut self) {
+    pub(super) fn assign_queues_if_due(&mut self) {
         if let Some(table) = self.next_table.take() {
-            self.know(table);
+            self.assign_queues(table);
         }
     }
 
-    pub fn push(&mut self, waiting: Waiting) {
+    pub fn push(&mut self, waiting: WaitingMessage) {
         let index = self.lane_of_slot(waiting.slot);
         if let Some(lane) = self.lanes.get_mut(index) {
             lane.waiting.push_back(waiting);
@@ -184,46 +184,55 @@ impl TopicLanes {
     }
 
     /// The batch of that queue has ended, unless a write to the spool that holds it is still on its way.
-    pub fn land(&mut self, queue_index: usize, ends: Ends) -> Option<(Flight, Ends)> {
+    pub fn finish_batch(&mut self, queue_index: usize, ends: Ends) -> Option<(InFlightBatch, Ends)> {
         let lane = self.lanes.get_mut(queue_index)?;
         let steps_aside = ends.contains(&End::Aside);
-        if lane.write.as_ref().is_some_and(|write| write.flight > 0 || steps_aside) {
-            if let Some(flight) = &mut lane.flight {
+        if lane.write.as_ref().is_some_and(|write| write.of_batch > 0 || steps_aside) {
+            if let Some(flight) = &mut lane.in_flight {
                 flight.ends = Some(ends);
             }
             return None;
         }
-        self.end_flight(queue_index, ends)
+        self.end_batch(queue_index, ends)
     }
 
     /// The next batch that may leave now, and its queue is busy until [`Self::land`].
-    pub fn next_ready(&mut self, limits: BatchLimits, now: Duration) -> Option<Ready> {
+    pub fn next_ready(&mut self, limits: BatchLimits, now: Duration) -> Option<ReadyBatch> {
         let topic = self.topic.clone();
         let (queue_index, lane) = self
             .lanes
             .iter_mut()
             .enumerate()
-            .find(|(_, lane)| lane.flight.is_none() && !lane.spills && lane.is_due(limits, now))?;
+            .find(|(_, lane)| lane.in_flight.is_none() && !lane.spills && lane.is_due(limits, now))?;
         let queue = lane.queue.clone()?;
-        lane.flight = Some(lane_batch(topic, queue, &mut lane.waiting, limits));
+        lane.in_flight = Some(lane_batch(topic, queue, &mut lane.waiting, limits));
         lane.ready(queue_index)
     }
 
     /// Rows came back from the spool.
-    pub(super) fn fly(&mut self, queue_index: usize, rows: Vec<(RowKey, SpoolMessage)>) -> Option<Ready> {
+    pub(super) fn begin_batch(
+        &mut self,
+        queue_index: usize,
+        rows: Vec<(RowKey, SpoolMessage)>,
+    ) -> Option<ReadyBatch> {
         let topic = self.topic.clone();
         let lane = self.lanes.get_mut(queue_index)?;
         let queue = lane.queue.clone()?;
         let (mut messages, mut held) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for (row, spooled) in rows {
             messages.push(spooled.message);
-            held.push(Held { slot: spooled.slot, kind: spooled.kind, ticket: None, row: Some(row) });
+            held.push(InFlightMessage {
+                slot: spooled.slot,
+                kind: spooled.kind,
+                ticket: None,
+                row: Some(row),
+            });
         }
         let batch = Arc::new(Batch { topic, queue, messages });
-        lane.flight = Some(Flight {
+        lane.in_flight = Some(InFlightBatch {
             batch,
-            held,
-            progress: Arc::new(Progress::from_spool()),
+            messages: held,
+            progress: Arc::new(BatchProgress::from_spool()),
             since: Duration::ZERO,
             ends: None,
             rests: false,
@@ -238,7 +247,7 @@ impl TopicLanes {
     }
 
     /// Waiting counts from now: while the link was down nothing was meant to leave.
-    pub fn wait_anew(&mut self, now: Duration) {
+    pub fn restart_timers(&mut self, now: Duration) {
         for waiting in self.lanes.iter_mut().flat_map(|lane| &mut lane.waiting) {
             waiting.since = now;
         }
@@ -247,7 +256,7 @@ impl TopicLanes {
     /// Nothing of it waits for its end, in memory or on its way to the disk.
     pub fn is_idle(&self) -> bool {
         self.lanes.iter().all(|lane| {
-            lane.flight.is_none() && lane.waiting.is_empty() && lane.write.is_none() && !lane.reads
+            lane.in_flight.is_none() && lane.waiting.is_empty() && lane.write.is_none() && !lane.reads
         })
     }
 }
@@ -258,7 +267,7 @@ impl QueueLane {
             queue,
             slots,
             waiting: VecDeque::new(),
-            flight: None,
+            in_flight: None,
             spills,
             unread: spills,
             write: None,
@@ -270,14 +279,14 @@ impl QueueLane {
     }
 
     /// Its batch in flight, to be sent.
-    pub(super) fn ready(&mut self, queue_index: usize) -> Option<Ready> {
+    pub(super) fn ready(&mut self, queue_index: usize) -> Option<ReadyBatch> {
         let alone = self.slots.len() == 1;
-        let flight = self.flight.as_mut()?;
+        let flight = self.in_flight.as_mut()?;
         flight.rests = false;
-        Some(Ready {
+        Some(ReadyBatch {
             queue_index,
             batch: flight.batch.clone(),
-            slots: flight.held.iter().map(|held| held.slot).collect(),
+            slots: flight.messages.iter().map(|held| held.slot).collect(),
             alone,
             progress: flight.progress.clone(),
         })
@@ -293,9 +302,9 @@ impl QueueLane {
 fn lane_batch(
     topic: Arc<str>,
     queue: QueueName,
-    waiting: &mut VecDeque<Waiting>,
+    waiting: &mut VecDeque<WaitingMessage>,
     limits: BatchLimits,
-) -> Flight {
+) -> InFlightBatch {
     let count = waiting.len().min(limits.messages);
     let (mut messages, mut held) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let since = waiting.front().map_or(Duration::ZERO, |oldest| oldest.since);
@@ -308,10 +317,15 @@ fn lane_batch(
         }
         let Some(next) = waiting.pop_front() else { break };
         messages.push(next.message);
-        held.push(Held { slot: next.slot, kind: next.ticket.kind, ticket: Some(next.ticket), row: None });
+        held.push(InFlightMessage {
+            slot: next.slot,
+            kind: next.ticket.kind,
+            ticket: Some(next.ticket),
+            row: None,
+        });
     }
     let batch = Arc::new(Batch { topic, queue, messages });
-    Flight { batch, held, progress: Arc::default(), since, ends: None, rests: false }
+    InFlightBatch { batch, messages: held, progress: Arc::default(), since, ends: None, rests: false }
 }
 
 #[cfg(test)]

@@ -4,18 +4,18 @@ use bytes::Bytes;
 
 const LIMITS: BatchLimits = BatchLimits { messages: 4, bytes: 1000, linger: Duration::ZERO };
 
-fn waiting(slot: u8, body: &str) -> Waiting {
+fn waiting(slot: u8, body: &str) -> WaitingMessage {
     let body = Bytes::copy_from_slice(body.as_bytes());
     let message = OutgoingMessage { tag: String::new(), keys: String::new(), properties: vec![], body };
     let ticket = Ticket { receipt: None, weight_bytes: 0, kind: Kind::Message };
-    Waiting { message, ticket, slot, since: Duration::ZERO }
+    WaitingMessage { message, ticket, slot, since: Duration::ZERO }
 }
 
 fn table(queues: i32) -> TopicQueues {
     TopicQueues::first((0..queues).map(|id| QueueName { broker: "a".into(), id }).collect())
 }
 
-fn bodies(ready: &Ready) -> Vec<&[u8]> {
+fn bodies(ready: &ReadyBatch) -> Vec<&[u8]> {
     ready.batch.messages.iter().map(|message| &message.body[..]).collect()
 }
 
@@ -29,7 +29,7 @@ fn one_batch_is_in_flight_per_queue_and_the_rest_gathers() {
         lanes.push(waiting(0, body));
     }
     assert!(lanes.next_ready(LIMITS, Duration::ZERO).is_none(), "the queue is busy");
-    lanes.land(first.queue_index, vec![]);
+    lanes.finish_batch(first.queue_index, vec![]);
     let second = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
     assert_eq!(bodies(&second), [b"b", b"c", b"d", b"e"]);
 }
@@ -41,7 +41,7 @@ fn a_batch_is_bounded_in_bytes_but_a_large_message_leaves_alone() {
     lanes.push(waiting(0, "small"));
     let first = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
     assert_eq!(first.batch.messages.len(), 1);
-    lanes.land(0, vec![]);
+    lanes.finish_batch(0, vec![]);
     assert_eq!(bodies(&lanes.next_ready(LIMITS, Duration::ZERO).unwrap()), [b"small"]);
 }
 
@@ -52,7 +52,7 @@ fn what_came_before_the_queues_were_known_keeps_its_order() {
         lanes.push(waiting(5, body));
     }
     assert!(lanes.next_ready(LIMITS, Duration::ZERO).is_none());
-    lanes.know(table(4));
+    lanes.assign_queues(table(4));
     let ready = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
     assert_eq!(ready.batch.queue.id, 1, "slot 5 of 4 queues");
     assert_eq!(bodies(&ready), [b"a", b"b", b"c"]);

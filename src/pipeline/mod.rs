@@ -4,11 +4,10 @@
 //! Must never: name rumqttc or the RocketMQ client.
 
 mod alarm;
-mod aside;
 mod attempts;
-mod books;
-mod course;
+mod bisection;
 mod dead_letters;
+mod end_counters;
 mod intake;
 mod jobs;
 mod lanes;
@@ -17,6 +16,7 @@ mod parts;
 pub mod ports;
 mod retry;
 pub mod same_queue;
+mod set_aside;
 mod spill;
 mod spool_state;
 pub mod tail;
@@ -33,9 +33,9 @@ pub use lanes::BatchLimits;
 pub use ledger::{
     Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ,
 };
-pub use parts::{JobDied, Link, SaveTables, UplinkParts};
+pub use parts::{JobDied, LinkState, SaveTables, UplinkParts};
 pub use retry::{Retry, seed_jitter};
 pub use spool_state::SpoolUse;
-pub use ticket::{DerivedReceipt, Told};
+pub use ticket::{DerivedOutcome, DerivedReceipt};
 pub use trial::Accepted;
 pub use uplink::Uplink;

@@ -18,7 +18,7 @@ use crate::model::Clock;
 
 /// What is known of the MQTT link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
+pub enum LinkState {
     Up,
     Down,
     /// Another client took the session: what was not sent belongs to it now.
@@ -42,7 +42,7 @@ pub struct UplinkParts {
     pub intake: IntakeReceiver,
     /// Receipts that have ended, to the subscriber. Bounded; the subscriber never waits for the uplink.
     pub settled: mpsc::Sender<Vec<ReceiptNumber>>,
-    pub link: watch::Receiver<Link>,
+    pub link: watch::Receiver<LinkState>,
     pub tables: QueueTables,
     pub save_tables: SaveTables,
     pub job_died: JobDied,

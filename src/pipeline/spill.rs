@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempts::{Ends, is_of_one_topic};
-use super::lanes::{BatchLimits, Flight, QueueLane, Ready, TopicLanes, Waiting};
+use super::lanes::{BatchLimits, InFlightBatch, QueueLane, ReadyBatch, TopicLanes, WaitingMessage};
 use super::ticket::Ticket;
 use crate::model::OutgoingMessage;
 use crate::spool::{Appended, Row, SpoolError, SpoolMessage, Taken};
@@ -24,16 +24,16 @@ const SPOOLED: (&str, &str) = ("rbSpooled", "true");
 
 /// A write that is on its way.
 #[derive(Debug)]
-pub(super) struct Write {
+pub(super) struct SpoolWrite {
     /// So many messages of the batch in flight are in it, all or none.
-    pub flight: usize,
+    pub of_batch: usize,
     /// The others, in order; they are given back if the write is refused.
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingMessage>,
 }
 
 /// What to write.
 #[derive(Debug)]
-pub(super) struct WriteJob {
+pub(super) struct SpoolWriteJob {
     pub queue_index: usize,
     pub topic: Arc<str>,
     pub messages: Vec<SpoolMessage>,
@@ -43,7 +43,7 @@ pub(super) struct WriteJob {
 
 /// What to read.
 #[derive(Debug)]
-pub(super) struct ReadJob {
+pub(super) struct SpoolReadJob {
     pub queue_index: usize,
     pub topic: Arc<str>,
     pub slots: Vec<u8>,
@@ -51,28 +51,29 @@ pub(super) struct ReadJob {
 
 /// What came of a write.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct WriteResult {
     pub spooled: Vec<Ticket>,
     /// The spool is full and drops the newest.
     pub dropped: Vec<Ticket>,
     /// The topic's share is used up, for a cause that is the topic's own.
     pub dead: Vec<(OutgoingMessage, Ticket)>,
     /// The batch had ended while it was being written.
-    pub landed: Option<(Flight, Ends)>,
+    pub finished_batch: Option<(InFlightBatch, Ends)>,
 }
 
 impl TopicLanes {
     /// A lane whose rows are all read and sent sends directly again.
-    pub(super) fn leave_the_spool(&mut self) {
+    pub(super) fn resume_direct_sends(&mut self) {
         for lane in &mut self.lanes {
-            if lane.spills && !lane.unread && !lane.reads && lane.write.is_none() && lane.flight.is_none() {
+            if lane.spills && !lane.unread && !lane.reads && lane.write.is_none() && lane.in_flight.is_none()
+            {
                 lane.spills = false;
             }
         }
     }
 
     /// The next write that is due. `after`: how long a message may wait in memory.
-    pub(super) fn next_write(&mut self, now: Duration, after: Duration) -> Option<WriteJob> {
+    pub(super) fn next_write(&mut self, now: Duration, after: Duration) -> Option<SpoolWriteJob> {
         let (topic, lookup_cause) = (self.topic.clone(), self.lookup_cause);
         let (queue_index, lane) = self
             .lanes
@@ -80,19 +81,19 @@ impl TopicLanes {
             .enumerate()
             .find(|(_, lane)| lane.write_due(after).is_some_and(|due| due <= now))?;
         lane.spills = true;
-        let flight = lane.unwritten_flight();
+        let flight = lane.unwritten_batch();
         let mut messages: Vec<SpoolMessage> = flight.map_or_else(Vec::new, |flight| {
-            let messages = flight.held.iter().zip(&flight.batch.messages);
+            let messages = flight.messages.iter().zip(&flight.batch.messages);
             messages.map(|(held, message)| spooled(held.slot, held.kind, message)).collect()
         });
-        let cause = lane.flight.as_ref().map_or(lookup_cause, |flight| flight.progress.cause());
+        let cause = lane.in_flight.as_ref().map_or(lookup_cause, |flight| flight.progress.cause());
         let lent = messages.len();
         let waiting = lane.take_waiting();
         messages.extend(
             waiting.iter().map(|waiting| spooled(waiting.slot, waiting.ticket.kind, &waiting.message)),
         );
-        lane.write = Some(Write { flight: lent, waiting });
-        Some(WriteJob {
+        lane.write = Some(SpoolWrite { of_batch: lent, waiting });
+        Some(SpoolWriteJob {
             queue_index,
             topic,
             messages,
@@ -106,8 +107,8 @@ impl TopicLanes {
         queue_index: usize,
         answer: Result<&Appended, &SpoolError>,
         now: Duration,
-    ) -> Written {
-        let mut written = Written::default();
+    ) -> WriteResult {
+        let mut written = WriteResult::default();
         let Some(lane) = self.lanes.get_mut(queue_index) else {
             return written;
         };
@@ -119,7 +120,7 @@ impl TopicLanes {
             Err(SpoolError::TopicShare) => {
                 let dead = write.waiting.into_iter();
                 written.dead.extend(dead.map(|waiting| (waiting.message, waiting.ticket)));
-                if let Some(flight) = lane.flight.as_ref().filter(|_| write.flight > 0) {
+                if let Some(flight) = lane.in_flight.as_ref().filter(|_| write.of_batch > 0) {
                     flight.progress.give_up();
                 }
             }
@@ -130,20 +131,20 @@ impl TopicLanes {
                 }
             }
         }
-        let ends = lane.flight.as_mut().and_then(|flight| flight.ends.take());
-        written.landed = ends.and_then(|ends| self.end_flight(queue_index, ends));
-        self.know_if_due();
+        let ends = lane.in_flight.as_mut().and_then(|flight| flight.ends.take());
+        written.finished_batch = ends.and_then(|ends| self.end_batch(queue_index, ends));
+        self.assign_queues_if_due();
         written
     }
 
     /// The next read that is due.
-    pub(super) fn next_read(&mut self, now: Duration) -> Option<ReadJob> {
+    pub(super) fn next_read(&mut self, now: Duration) -> Option<SpoolReadJob> {
         let topic = self.topic.clone();
         let mut lanes = self.lanes.iter_mut().enumerate();
         let (queue_index, lane) = lanes.find(|(_, lane)| lane.may_read() && lane.read_at <= now)?;
         lane.reads = true;
         let slots = lane.slots.clone();
-        Some(ReadJob { queue_index, topic, slots })
+        Some(SpoolReadJob { queue_index, topic, slots })
     }
 
     /// Rows came back, or nothing; a batch of them may leave.
@@ -152,7 +153,7 @@ impl TopicLanes {
         queue_index: usize,
         answer: Result<Taken, SpoolError>,
         now: Duration,
-    ) -> Option<Ready> {
+    ) -> Option<ReadyBatch> {
         let lane = self.lanes.get_mut(queue_index)?;
         lane.reads = false;
         match answer {
@@ -162,7 +163,7 @@ impl TopicLanes {
                 if taken.rows.is_empty() {
                     return None;
                 }
-                self.fly(queue_index, taken.rows)
+                self.begin_batch(queue_index, taken.rows)
             }
             Err(_) => {
                 lane.read_at = now + AGAIN_AFTER;
@@ -183,7 +184,10 @@ impl TopicLanes {
                 .waiting
                 .front()
                 .filter(|_| {
-                    lane.queue.is_some() && lane.flight.is_none() && !lane.spills && !limits.linger.is_zero()
+                    lane.queue.is_some()
+                        && lane.in_flight.is_none()
+                        && !lane.spills
+                        && !limits.linger.is_zero()
                 })
                 .map(|oldest| oldest.since + limits.linger);
             let write = spool_after.and_then(|after| lane.write_due(after));
@@ -201,21 +205,21 @@ impl QueueLane {
         if self.write.is_some() {
             return None;
         }
-        let flight = self.unwritten_flight().map(|flight| flight.since);
+        let flight = self.unwritten_batch().map(|flight| flight.since);
         let oldest = flight.or_else(|| self.waiting.front().map(|oldest| oldest.since))?;
         let wait = if self.spills && self.unread { Duration::ZERO } else { after };
         Some((oldest + wait).max(self.write_at))
     }
 
     fn may_read(&self) -> bool {
-        self.spills && self.unread && !self.reads && self.flight.is_none() && self.queue.is_some()
+        self.spills && self.unread && !self.reads && self.in_flight.is_none() && self.queue.is_some()
     }
 
-    fn unwritten_flight(&self) -> Option<&Flight> {
-        self.flight.as_ref().filter(|flight| !flight.progress.is_spooled())
+    fn unwritten_batch(&self) -> Option<&InFlightBatch> {
+        self.in_flight.as_ref().filter(|flight| !flight.progress.is_spooled())
     }
 
-    fn take_waiting(&mut self) -> Vec<Waiting> {
+    fn take_waiting(&mut self) -> Vec<WaitingMessage> {
         let (mut count, mut bytes) = (0, 0);
         for waiting in &self.waiting {
             bytes += waiting.message.encoded_bytes();
@@ -227,10 +231,10 @@ impl QueueLane {
         self.waiting.drain(..count).collect()
     }
 
-    fn note_rows(&mut self, write: Write, rows: &[Row], written: &mut Written) {
-        let (of_flight, of_waiting) = rows.split_at(write.flight.min(rows.len()));
-        if let Some(flight) = self.flight.as_mut().filter(|_| write.flight > 0) {
-            for (held, row) in flight.held.iter_mut().zip(of_flight) {
+    fn note_rows(&mut self, write: SpoolWrite, rows: &[Row], written: &mut WriteResult) {
+        let (of_flight, of_waiting) = rows.split_at(write.of_batch.min(rows.len()));
+        if let Some(flight) = self.in_flight.as_mut().filter(|_| write.of_batch > 0) {
+            for (held, row) in flight.messages.iter_mut().zip(of_flight) {
                 match row {
                     Row::Written(row) => {
                         held.row = Some(*row);

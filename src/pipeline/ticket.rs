@@ -28,12 +28,12 @@ pub enum Receipt {
 pub struct DerivedReceipt {
     pub number: u64,
     /// Holds no more than the maker has open, which the intake bounds.
-    pub tell: mpsc::UnboundedSender<(u64, Told)>,
+    pub outcomes: mpsc::UnboundedSender<(u64, DerivedOutcome)>,
 }
 
 /// What became of a derived message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum DerivedOutcome {
     /// Stored, in the spool, or at an end that the user chose.
     Kept,
     /// Another bridge has the session: it is not stored, and it is for its maker to decide what follows.

@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::Ends;
-use super::books::Books;
+use super::end_counters::EndCounters;
 use super::intake::{Arrived, Arriving};
-use super::jobs::{Dying, Ended, Finished, ended_and_dying, look_up, report_dead, start};
-use super::lanes::{Flight, TopicLanes, Waiting};
-use super::parts::{Link, UplinkParts};
+use super::jobs::{Ended, Finished, PendingDeadLetter, ended_and_dead, look_up, report_dead, start};
+use super::lanes::{InFlightBatch, TopicLanes, WaitingMessage};
+use super::parts::{LinkState, UplinkParts};
 use super::spool_state::SpoolState;
 use super::ticket::{Receipt, Ticket};
-use crate::binding::{self, Bound, Unbound};
+use crate::binding::{self, Bound, NotStored};
 use crate::data_dir::TopicQueues;
 use crate::model::{DeadReason, DropReason, FilterReason, Kind, Outcome, QueueName};
 use crate::spool::{Appended, RowKey, SpoolError, Taken};
@@ -35,7 +35,7 @@ const INTAKE_AT_ONCE: usize = 512;
 /// See the module's words.
 pub struct Uplink {
     parts: UplinkParts,
-    books: Books,
+    books: EndCounters,
     topics: BTreeMap<Arc<str>, TopicLanes>,
     running: JoinSet<Finished>,
     held_until: Option<Duration>,
@@ -49,7 +49,7 @@ pub struct Uplink {
 
 impl Uplink {
     pub fn new(parts: UplinkParts) -> Self {
-        let books = Books {
+        let books = EndCounters {
             metrics: parts.sending.metrics.clone(),
             exit: parts.intake.exit(),
             settled: parts.settled.clone(),
@@ -164,25 +164,25 @@ impl Uplink {
                     let ticket = ticket(bound.kind);
                     self.push(bound, ticket);
                 }
-                Err(Unbound::Filtered(reason)) => {
+                Err(NotStored::Filtered(reason)) => {
                     ended.push((ticket(Kind::Other), Outcome::Filtered(reason)));
                 }
-                Err(Unbound::Dead { reason, detail }) => {
+                Err(NotStored::Dead { reason, detail }) => {
                     let ticket = Some(ticket(Kind::Other));
                     let letter = binding::letter_of_envelope(&envelope, reason, detail);
-                    dying.push(Dying::new(letter, Kind::Other, ticket, None));
+                    dying.push(PendingDeadLetter::new(letter, Kind::Other, ticket, None));
                 }
             }
         }
         if !ended.is_empty() {
             self.books.settle("", ended).await;
         }
-        self.bury("".into(), dying);
+        self.store_dead_letters("".into(), dying);
     }
 
     fn push(&mut self, bound: Bound, ticket: Ticket) {
         let topic = bound.topic.clone();
-        let waiting = Waiting {
+        let waiting = WaitingMessage {
             ticket,
             slot: bound.slot,
             message: bound.into_message(),
@@ -196,7 +196,7 @@ impl Uplink {
         self.topics.entry(topic.clone()).or_insert_with(|| TopicLanes::new(topic.clone(), table(), false))
     }
 
-    fn bury(&mut self, topic: Arc<str>, dying: Vec<Dying>) {
+    fn store_dead_letters(&mut self, topic: Arc<str>, dying: Vec<PendingDeadLetter>) {
         if dying.is_empty() {
             return;
         }
@@ -207,7 +207,7 @@ impl Uplink {
         self.running.spawn(async move {
             let letters = dying.iter().map(|each| each.letter.clone()).collect();
             dead_letters.put(letters).await;
-            Finished::Buried { topic, dying }
+            Finished::DeadLettersStored { topic, dying }
         });
     }
 
@@ -218,8 +218,8 @@ impl Uplink {
         let may_act = may_ask && !taken_over;
         let now = self.parts.clock.monotonic();
         for lanes in self.topics.values_mut() {
-            lanes.leave_the_spool();
-            lanes.come_back();
+            lanes.resume_direct_sends();
+            lanes.return_slots();
             // It was on its way already, and what is in the spool is ours after a takeover, too.
             while let Some(ready) = lanes.next_aside() {
                 start(&mut self.running, &self.parts.sending, lanes.topic.clone(), ready);
@@ -257,8 +257,8 @@ impl Uplink {
         match finished {
             Ok(Finished::Batch { topic, queue_index, ends }) => {
                 let lanes = self.topics.get_mut(&topic);
-                if let Some((flight, ends)) = lanes.and_then(|lanes| lanes.land(queue_index, ends)) {
-                    self.landed(topic, flight, ends).await;
+                if let Some((flight, ends)) = lanes.and_then(|lanes| lanes.finish_batch(queue_index, ends)) {
+                    self.batch_finished(topic, flight, ends).await;
                 }
             }
             Ok(Finished::Lookup { topic, answer, retry }) => match (answer, self.topics.get_mut(&topic)) {
@@ -270,7 +270,7 @@ impl Uplink {
                 }
                 (Err(_), None) => {}
             },
-            Ok(Finished::TableWritten { topic, table }) => self.know(&topic, table),
+            Ok(Finished::TableWritten { topic, table }) => self.assign_queues(&topic, table),
             Ok(Finished::Wrote { topic, queue_index, answer }) => {
                 self.wrote(topic, queue_index, answer).await
             }
@@ -280,7 +280,7 @@ impl Uplink {
                 self.ask_for_room();
             }
             Ok(Finished::Room(answer)) => self.spool_state.told(answer),
-            Ok(Finished::Buried { topic, dying }) => self.buried(topic, dying).await,
+            Ok(Finished::DeadLettersStored { topic, dying }) => self.dead_letters_stored(topic, dying).await,
             // Its messages stay without an end and its lane stays busy: not acknowledged, thus not lost.
             Err(error) => {
                 self.crippled = true;
@@ -300,12 +300,12 @@ impl Uplink {
         });
     }
 
-    fn know(&mut self, topic: &Arc<str>, table: TopicQueues) {
+    fn assign_queues(&mut self, topic: &Arc<str>, table: TopicQueues) {
         tracing::info!(topic = %topic, queues = table.queues().len(), "the topic's queues are known and written down");
         if let Some(lanes) = self.topics.get_mut(topic) {
             lanes.lookup_running = false;
             lanes.lookup_cause = None;
-            lanes.know(table);
+            lanes.assign_queues(table);
         }
     }
 
@@ -327,12 +327,13 @@ impl Uplink {
             self.books.settle(&topic, ends.collect()).await;
         }
         let dead = written.dead.into_iter();
-        let dying =
-            dead.map(|(message, ticket)| Dying::of(&topic, &message, (reason, None), Some(ticket), None));
+        let dying = dead.map(|(message, ticket)| {
+            PendingDeadLetter::of(&topic, &message, (reason, None), Some(ticket), None)
+        });
         let dying = dying.collect();
-        self.bury(topic.clone(), dying);
-        if let Some((flight, ends)) = written.landed {
-            self.landed(topic, flight, ends).await;
+        self.store_dead_letters(topic.clone(), dying);
+        if let Some((flight, ends)) = written.finished_batch {
+            self.batch_finished(topic, flight, ends).await;
         }
     }
 
@@ -352,13 +353,13 @@ impl Uplink {
     }
 
     /// A batch has ended; dead letters are buried before they end.
-    async fn landed(&mut self, topic: Arc<str>, flight: Flight, ends: Ends) {
-        let (ended, dying) = ended_and_dying(&topic, flight, ends);
+    async fn batch_finished(&mut self, topic: Arc<str>, flight: InFlightBatch, ends: Ends) {
+        let (ended, dying) = ended_and_dead(&topic, flight, ends);
         self.conclude(topic.clone(), ended).await;
-        self.bury(topic, dying);
+        self.store_dead_letters(topic, dying);
     }
 
-    async fn buried(&mut self, topic: Arc<str>, dying: Vec<Dying>) {
+    async fn dead_letters_stored(&mut self, topic: Arc<str>, dying: Vec<PendingDeadLetter>) {
         let ended = dying.into_iter().map(|each| {
             let outcome = Outcome::DeadLettered(each.letter.reason);
             (each.kind, each.ticket, each.row, outcome)
@@ -402,16 +403,16 @@ impl Uplink {
 
     async fn link_changed(&mut self) {
         let link = *self.parts.link.borrow_and_update();
-        self.parts.sending.taken_over.store(link == Link::TakenOver, Ordering::Relaxed);
+        self.parts.sending.taken_over.store(link == LinkState::TakenOver, Ordering::Relaxed);
         match link {
-            Link::Up => {
+            LinkState::Up => {
                 if self.held_until.take().is_some() {
                     let now = self.parts.clock.monotonic();
-                    self.topics.values_mut().for_each(|lanes| lanes.wait_anew(now));
+                    self.topics.values_mut().for_each(|lanes| lanes.restart_timers(now));
                 }
             }
-            Link::Down => self.held_until = Some(self.parts.clock.monotonic() + HOLD_AFTER_LINK_LOSS),
-            Link::TakenOver => {
+            LinkState::Down => self.held_until = Some(self.parts.clock.monotonic() + HOLD_AFTER_LINK_LOSS),
+            LinkState::TakenOver => {
                 self.held_until = None;
                 let tickets = self.topics.values_mut().flat_map(TopicLanes::abandon);
                 let outcome = Outcome::Filtered(FilterReason::SessionTakenOver);

@@ -40,7 +40,7 @@ const COLUMNS: &str =
 
 /// A letter with its number in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuriedLetter {
+pub struct StoredLetter {
     pub number: u64,
     pub letter: DeadLetter,
     /// The payload is not what was written.
@@ -90,7 +90,7 @@ impl LocalDeadLetters {
     }
 
     /// Letters in order of their numbers, those above `after` only.
-    pub fn list(&self, limit: usize, after: Option<u64>) -> Result<Vec<BuriedLetter>, SpoolError> {
+    pub fn list(&self, limit: usize, after: Option<u64>) -> Result<Vec<StoredLetter>, SpoolError> {
         self.inner.run(|connection| {
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM letters WHERE letter > ?1 ORDER BY letter LIMIT ?2"
@@ -102,7 +102,7 @@ impl LocalDeadLetters {
     }
 
     /// The letter of this message id; the newest, should there be several.
-    pub fn get(&self, id: &str) -> Result<Option<BuriedLetter>, SpoolError> {
+    pub fn get(&self, id: &str) -> Result<Option<StoredLetter>, SpoolError> {
         self.inner.run(|connection| {
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM letters WHERE id = ?1 ORDER BY letter DESC LIMIT 1"
@@ -204,7 +204,7 @@ impl Inner {
 }
 
 impl DeadLetterStore for LocalDeadLetters {
-    fn bury(&self, letters: Vec<DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>> {
+    fn store(&self, letters: Vec<DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>> {
         let store = self.clone();
         async move {
             let ended = |reason: String| SpoolError::Poisoned(reason);
@@ -359,13 +359,13 @@ fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::Result<()> 
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<BuriedLetter> {
+fn read(row: &Row<'_>) -> rusqlite::Result<StoredLetter> {
     let payload: Vec<u8> = row.get(10)?;
     let damaged = i64::from(crc32fast::hash(&payload)) != row.get::<_, i64>(9)?;
     let properties: String = row.get(8)?;
     let reason: String = row.get(2)?;
     let reason = DeadReason::from_name(&reason);
-    Ok(BuriedLetter {
+    Ok(StoredLetter {
         number: row.get::<_, i64>(0)? as u64,
         damaged,
         letter: DeadLetter {

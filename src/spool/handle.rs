@@ -10,10 +10,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::reader::{Read, TakeLimits};
+use super::reader::{ReadRequest, TakeLimits};
 use super::row::row_bytes;
 use super::shared::Shared;
-use super::writer::{Append, Request};
+use super::writer::{Append, WriteRequest};
 use super::{Appended, Depth, LaneKey, Overflow, RowKey, SpoolError, SpoolMessage, Taken};
 
 /// A disk that answers nothing for so long is out of use.
@@ -25,8 +25,8 @@ pub(super) const QUEUED_READS: usize = 256;
 /// The spool in a SQLite file. The futures do nothing before they are polled; requests are served in the order of the
 /// first poll. They need tokio's time, and must not run where that is paused: the threads do not pause.
 pub struct SqliteSpool {
-    pub(super) requests: Sender<Request>,
-    pub(super) reads: Sender<Read>,
+    pub(super) requests: Sender<WriteRequest>,
+    pub(super) reads: Sender<ReadRequest>,
     pub(super) queue: Arc<Semaphore>,
     pub(super) read_queue: Arc<Semaphore>,
     pub(super) shared: Arc<Shared>,
@@ -97,7 +97,7 @@ impl Overflow for SqliteSpool {
             }
             let (reply, answer) = oneshot::channel();
             let append = Append { topic, messages, bytes, lent, share_of_topic, reply, _place: place };
-            let sent = requests.send(Request::Append(append));
+            let sent = requests.send(WriteRequest::Append(append));
             sent.map_err(|_| ended(&request_shared))?;
             Ok(answer)
         };
@@ -116,7 +116,7 @@ impl Overflow for SqliteSpool {
         let request = async move {
             let place = place(queue, 1).await?;
             let (reply, answer) = oneshot::channel();
-            let read = Read::Take {
+            let read = ReadRequest::Take {
                 topic,
                 slots,
                 limits: TakeLimits { messages: max_messages, bytes: max_bytes },
@@ -136,7 +136,7 @@ impl Overflow for SqliteSpool {
             let size = u32::try_from(rows.len() / 64 + 1).map_or(QUEUE_KIB, |size| size.min(QUEUE_KIB));
             let place = place(queue, size).await?;
             let (reply, answer) = oneshot::channel();
-            let remove = Request::Remove { topic, rows, reply, _place: place };
+            let remove = WriteRequest::Remove { topic, rows, reply, _place: place };
             requests.send(remove).map_err(|_| ended(&request_shared))?;
             Ok(answer)
         };
@@ -161,7 +161,7 @@ impl Overflow for SqliteSpool {
         let request = async move {
             let place = place(queue, 1).await?;
             let (reply, answer) = oneshot::channel();
-            let read = Read::Newest { lane, before, limit, reply, _place: place };
+            let read = ReadRequest::Newest { lane, before, limit, reply, _place: place };
             reads.send(read).map_err(|_| ended(&request_shared))?;
             Ok(answer)
         };
@@ -178,7 +178,7 @@ impl Overflow for SqliteSpool {
         let request = async move {
             let _place = place(queue, 1).await?;
             let (reply, answer) = oneshot::channel();
-            let room = Request::Room { reply, _place };
+            let room = WriteRequest::Room { reply, _place };
             requests.send(room).map_err(|_| ended(&request_shared))?;
             Ok(answer)
         };

@@ -231,7 +231,7 @@ impl Overflow for MemorySpool {
 }
 
 impl DeadLetterStore for MemorySpool {
-    fn bury(&self, letters: Vec<DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>> {
+    fn store(&self, letters: Vec<DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>> {
         let spool = self.handle();
         Box::pin(async move {
             let mut disk = spool.disk();

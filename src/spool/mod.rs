@@ -4,10 +4,10 @@
 //! error nothing more is taken in.
 //! Must never: know a protocol, or answer for what is not on the disk.
 
-mod book;
 mod clock;
 mod dead_letters;
 mod handle;
+mod index;
 mod inspection;
 mod lent;
 mod limits;
@@ -25,7 +25,7 @@ mod stage;
 mod tests;
 mod writer;
 
-pub use dead_letters::{BuriedLetter, LocalDeadLetters};
+pub use dead_letters::{LocalDeadLetters, StoredLetter};
 pub use handle::SqliteSpool;
 pub use inspection::{SpoolInspection, TopicInspection};
 pub use port::{

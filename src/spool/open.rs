@@ -9,9 +9,9 @@ use std::thread;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
-use super::book::{Book, Lane};
 use super::clock::SpoolClock;
 use super::handle::{QUEUE_KIB, QUEUED_READS, SqliteSpool};
+use super::index::{Lane, SpoolIndex};
 use super::limits::Limits;
 use super::reader::Reader;
 use super::salvage;
@@ -29,7 +29,7 @@ const MAX_BYTES: i64 = 1 << 50;
 
 struct Opened {
     connection: Connection,
-    book: Book,
+    book: SpoolIndex,
     running_ms: i64,
 }
 
@@ -80,7 +80,7 @@ fn open(file: &LocalFile) -> Result<Opened, OpenError> {
 
 fn load(connection: Connection, file: &LocalFile) -> rusqlite::Result<Opened> {
     storage::checkpoint(&connection)?;
-    let mut book = Book::default();
+    let mut book = SpoolIndex::default();
     for (key, lane) in read_lanes(&connection)? {
         book.found(key, lane);
     }

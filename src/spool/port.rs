@@ -138,5 +138,5 @@ pub trait Overflow: Send + Sync + 'static {
 /// Where dead letters go when RocketMQ cannot take them.
 pub trait DeadLetterStore: Send + Sync + 'static {
     /// Answers when all are fsynced.
-    fn bury(&self, letters: Vec<crate::model::DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>>;
+    fn store(&self, letters: Vec<crate::model::DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>>;
 }

@@ -11,13 +11,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::book::{DiskRemoval, extend};
 use super::clock::SpoolClock;
+use super::index::{DiskRemoval, extend};
 use super::lent::Lent;
 use super::row::{self, ReadRow};
 use super::schema::position;
 use super::shared::Shared;
-use super::writer::Request;
+use super::writer::WriteRequest;
 use super::{Depth, LaneKey, RowKey, SpoolError, SpoolMessage, Taken};
 use crate::storage::StorageError;
 
@@ -31,7 +31,7 @@ pub(super) struct TakeLimits {
     pub bytes: usize,
 }
 
-pub(super) enum Read {
+pub(super) enum ReadRequest {
     Take {
         topic: Arc<str>,
         slots: Vec<u8>,
@@ -54,20 +54,20 @@ pub(super) struct Reader {
     pub shared: Arc<Shared>,
     pub clock: SpoolClock,
     pub max_age: Option<Duration>,
-    pub writer: Sender<Request>,
+    pub writer: Sender<WriteRequest>,
     /// The slot with which the next take begins.
     pub next_slot: u8,
 }
 
 /// A lane as it is when a take comes to it.
-struct Open {
+struct LaneScan {
     key: LaneKey,
     id: i64,
     from: u64,
     next: u64,
 }
 
-impl Open {
+impl LaneScan {
     fn end(&self) -> i64 {
         position(self.id, self.next)
     }
@@ -85,15 +85,15 @@ struct Gathered {
 
 impl Reader {
     /// Ends when every handle is gone.
-    pub(super) fn run(mut self, reads: &Receiver<Read>) {
+    pub(super) fn run(mut self, reads: &Receiver<ReadRequest>) {
         while let Ok(read) = reads.recv() {
             match read {
-                Read::Take { topic, slots, limits, reply, .. } => {
+                ReadRequest::Take { topic, slots, limits, reply, .. } => {
                     let answer = self.take(&topic, &slots, &limits);
                     // If nobody waits any more, `Lent` gives the rows back.
                     let _ = reply.send(answer.map(|taken| Lent::new(topic, taken, self.shared.clone())));
                 }
-                Read::Newest { lane, before, limit, reply, .. } => {
+                ReadRequest::Newest { lane, before, limit, reply, .. } => {
                     let newest = self.newest(&lane, before, limit);
                     let _ = reply.send(newest.map_err(|error| self.failed(&error)));
                 }
@@ -111,7 +111,7 @@ impl Reader {
         gathered.taken.more = !self.open_lanes(topic, slots).is_empty();
         for removal in gathered.removals.drain(..) {
             // The writer ends after this thread; if it does not answer, the rows are met again after a restart.
-            let _ = self.writer.send(Request::Discard(removal));
+            let _ = self.writer.send(WriteRequest::Discard(removal));
         }
         let taken = gathered.taken;
         let found_nothing = taken.rows.is_empty() && taken.damaged == 0 && taken.expired == 0;
@@ -151,12 +151,12 @@ impl Reader {
         Ok(())
     }
 
-    fn open_lanes(&self, topic: &Arc<str>, slots: &[u8]) -> Vec<Open> {
+    fn open_lanes(&self, topic: &Arc<str>, slots: &[u8]) -> Vec<LaneScan> {
         let book = self.shared.book();
         let keys = slots.iter().map(|slot| LaneKey { topic: topic.clone(), slot: *slot });
         keys.filter_map(|key| {
             let lane = book.lane(&key).filter(|lane| lane.waiting() > 0)?;
-            Some(Open { id: lane.id, from: lane.lend_from, next: lane.next, key })
+            Some(LaneScan { id: lane.id, from: lane.lend_from, next: lane.next, key })
         })
         .collect()
     }
@@ -164,7 +164,7 @@ impl Reader {
     /// Lends up to `quota` rows of one lane.
     fn take_from(
         &mut self,
-        lane: &Open,
+        lane: &LaneScan,
         quota: usize,
         max_bytes: usize,
         gathered: &mut Gathered,
@@ -180,7 +180,7 @@ impl Reader {
 
     fn read_run(
         &self,
-        lane: &Open,
+        lane: &LaneScan,
         quota: usize,
         max_bytes: usize,
         gathered: &mut Gathered,
@@ -206,7 +206,7 @@ impl Reader {
     /// Row by row, over pages that cannot be read. What is missing shows at the end of the lane.
     fn read_what_is_left(
         &self,
-        lane: &Open,
+        lane: &LaneScan,
         quota: usize,
         max_bytes: usize,
         gathered: &mut Gathered,
@@ -244,7 +244,7 @@ impl Reader {
     }
 
     /// Lends the row, or counts it out; false if it would be beyond the limit.
-    fn judge(&self, lane: &Open, read: ReadRow, max_bytes: usize, gathered: &mut Gathered) -> bool {
+    fn judge(&self, lane: &LaneScan, read: ReadRow, max_bytes: usize, gathered: &mut Gathered) -> bool {
         let mut book = self.shared.book();
         let known = book.lane(&lane.key);
         if known.is_some_and(|known| known.is_taken(read.number)) {
@@ -282,7 +282,7 @@ impl Reader {
     }
 
     /// Everything below `next` was met. What the lane still counts beyond the lent rows is not there.
-    fn end_of_lane(&self, lane: &Open, gathered: &mut Gathered) {
+    fn end_of_lane(&self, lane: &LaneScan, gathered: &mut Gathered) {
         let mut book = self.shared.book();
         book.pass(&lane.key, lane.next);
         let Some(known) = book.lane(&lane.key) else {

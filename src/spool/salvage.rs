@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::book::Lane;
+use super::index::Lane;
 use super::open::read_lanes;
 use super::row::{self, ReadRow, StoredRow};
 use super::schema::position;

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::SpoolError;
-use super::book::Book;
+use super::index::SpoolIndex;
 
 /// Locks are taken in this order: `lending`, then `book`; the book never for longer than a look.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     lending: Mutex<()>,
-    book: Mutex<Book>,
+    book: Mutex<SpoolIndex>,
     poisoned: OnceLock<String>,
     died: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn new(book: Book) -> Self {
+    pub(super) fn new(book: SpoolIndex) -> Self {
         Self { book: Mutex::new(book), ..Self::default() }
     }
 
@@ -26,7 +26,7 @@ impl Shared {
         self.lending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+    pub(super) fn book(&self) -> MutexGuard<'_, SpoolIndex> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

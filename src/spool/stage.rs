@@ -6,8 +6,8 @@ use std::sync::{Arc, MutexGuard};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::book::DiskRemoval;
 use super::clock::SpoolClock;
+use super::index::DiskRemoval;
 use super::limits::Limits;
 use super::row::{self, RowTimes};
 use super::schema::{self, position};

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::book::DiskRemoval;
 use super::clock::SpoolClock;
+use super::index::DiskRemoval;
 use super::limits::Limits;
 use super::shared::Shared;
 use super::stage::Stage;
@@ -43,7 +43,7 @@ pub(super) struct Append {
     pub _place: OwnedSemaphorePermit,
 }
 
-pub(super) enum Request {
+pub(super) enum WriteRequest {
     Append(Append),
     Remove {
         topic: Arc<str>,
@@ -81,7 +81,7 @@ type Answers = Vec<Result<Appended, SpoolError>>;
 
 impl Writer {
     /// Ends when every handle is gone.
-    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+    pub(super) fn run(mut self, requests: &Receiver<WriteRequest>) {
         loop {
             let first = match self.wait(requests) {
                 Ok(first) => Some(first),
@@ -93,14 +93,14 @@ impl Writer {
         self.end();
     }
 
-    fn wait(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
+    fn wait(&self, requests: &Receiver<WriteRequest>) -> Result<WriteRequest, RecvTimeoutError> {
         if self.pending.is_empty() {
             return requests.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
         requests.recv_timeout(RETRY_REMOVALS)
     }
 
-    fn serve(&mut self, first: Option<Request>, requests: &Receiver<Request>) {
+    fn serve(&mut self, first: Option<WriteRequest>, requests: &Receiver<WriteRequest>) {
         let mut appends = Vec::new();
         let mut removed = Vec::new();
         let mut asked = Vec::new();
@@ -108,16 +108,16 @@ impl Writer {
         let mut next = first;
         while let Some(request) = next {
             match request {
-                Request::Append(append) => {
+                WriteRequest::Append(append) => {
                     bytes += append.bytes;
                     appends.push(append);
                 }
-                Request::Remove { topic, rows, reply, .. } => {
+                WriteRequest::Remove { topic, rows, reply, .. } => {
                     self.pending.extend(self.shared.book().remove(&topic, rows));
                     removed.push(reply);
                 }
-                Request::Room { reply, .. } => asked.push(reply),
-                Request::Discard(removal) => self.pending.push(removal),
+                WriteRequest::Room { reply, .. } => asked.push(reply),
+                WriteRequest::Discard(removal) => self.pending.push(removal),
             }
             let full = bytes >= GROUP_BYTES
                 || appends.len() + removed.len() + asked.len() >= GROUP_REQUESTS

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use roombridge_embedded::{ClientEvent, ClientEventKind, Guests};
+use roombridge_embedded::{ClientEvent, ClientEventKind, ClientPolicy};
 use tokio::time::timeout;
 
 use crate::support::{Events, Running, TestGate};
@@ -16,7 +16,7 @@ async fn told() -> (Running, Events) {
     told_with(|_| {}).await
 }
 
-async fn told_with(change: impl FnOnce(&mut Guests)) -> (Running, Events) {
+async fn told_with(change: impl FnOnce(&mut ClientPolicy)) -> (Running, Events) {
     let (events, sender) = Events::new(256);
     let running = Running::with(|guests| {
         events.listen(guests, sender);
@@ -143,7 +143,7 @@ async fn a_restored_session_tells_what_it_listens_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_told_of_one_that_was_not_let_in_or_never_spoke() {
     let gate = TestGate::new().0.connect(|shown| shown.client.id != "unwanted");
-    let (running, mut events) = told_with(|guests| guests.gate = Some(Arc::new(gate))).await;
+    let (running, mut events) = told_with(|guests| guests.access = Some(Arc::new(gate))).await;
     drop(Wire::open(running.port).await);
     for id in ["unwanted", "#"] {
         let (mut refused, _) = Wire::try_connect(running.port, &hello(5, id)).await;
@@ -157,7 +157,7 @@ async fn nothing_is_told_of_one_that_was_not_let_in_or_never_spoke() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_subscription_is_not_told() {
     let gate = TestGate::new().0.subscribe(|_, filter| filter != "secret");
-    let (running, mut events) = told_with(|guests| guests.gate = Some(Arc::new(gate))).await;
+    let (running, mut events) = told_with(|guests| guests.access = Some(Arc::new(gate))).await;
     let mut student = Wire::connect(running.port, &hello(5, STUDENT)).await;
     events.expect(STUDENT, ClientEventKind::Connected).await;
     student.send_subscribe(&[("open", 1), ("secret", 1)]).await;

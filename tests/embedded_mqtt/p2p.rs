@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roombridge_embedded::Guests;
+use roombridge_embedded::ClientPolicy;
 
 use crate::support::{Running, TestGate};
 use crate::wire::{Hello, Message, Wire, hello, kept};
@@ -10,7 +10,7 @@ use crate::wire::{Hello, Message, Wire, hello, kept};
 const STUDENT: &str = "GID_student@@@001";
 const OWN: &str = "room/p2p/GID_student@@@001";
 
-fn with_p2p(guests: &mut Guests) {
+fn with_p2p(guests: &mut ClientPolicy) {
     guests.p2p_parents = vec!["room".to_owned(), "lesson".to_owned()];
 }
 
@@ -166,7 +166,7 @@ async fn a_gate_is_not_asked_for_the_own_topic_but_for_another_s() {
     let gate = TestGate::new().0.subscribe(|_, _| false);
     let running = Running::with(|guests| {
         with_p2p(guests);
-        guests.gate = Some(Arc::new(gate));
+        guests.access = Some(Arc::new(gate));
     })
     .await;
     let mut student = Wire::connect(running.port, &kept(5, STUDENT)).await;

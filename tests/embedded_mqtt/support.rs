@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use roombridge_embedded::{
-    Admission, ClientEvent, ClientEventKind, ConnectRequest, Gate, Guests, MqttBroker, MqttBrokerOptions,
-    start_mqtt_broker,
+    AccessControl, Admission, ClientEvent, ClientEventKind, ClientPolicy, ConnectRequest, MqttBroker,
+    MqttBrokerOptions, start_mqtt_broker,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -35,7 +35,7 @@ impl Running {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Guests)) -> Self {
+    pub async fn with(change: impl FnOnce(&mut ClientPolicy)) -> Self {
         let folder = TempDir::new().unwrap();
         let broker = start(folder.path(), change).await;
         Self::around(broker, folder)
@@ -46,7 +46,7 @@ impl Running {
     }
 
     /// Stops the broker and starts it again on the same data.
-    pub async fn restart(self, change: impl FnOnce(&mut Guests)) -> Self {
+    pub async fn restart(self, change: impl FnOnce(&mut ClientPolicy)) -> Self {
         self.broker.shutdown().await;
         let broker = start(self.folder.path(), change).await;
         Self::around(broker, self.folder)
@@ -57,9 +57,9 @@ impl Running {
     }
 }
 
-async fn start(folder: &Path, change: impl FnOnce(&mut Guests)) -> MqttBroker {
+async fn start(folder: &Path, change: impl FnOnce(&mut ClientPolicy)) -> MqttBroker {
     show_logs();
-    let mut guests = Guests::default();
+    let mut guests = ClientPolicy::default();
     change(&mut guests);
     let options =
         MqttBrokerOptions { tcp_port: 0, websocket_port: 0, data_dir: folder.to_path_buf(), guests };
@@ -139,7 +139,7 @@ impl TestGate {
     }
 }
 
-impl Gate for TestGate {
+impl AccessControl for TestGate {
     fn connect(&self, connection: u64, request: &ConnectRequest<'_>) -> Admission {
         let client = Client { id: request.client_id.to_owned(), connection };
         let shown = Shown {
@@ -191,7 +191,7 @@ impl Events {
     }
 
     /// Lets a broker tell its events here.
-    pub fn listen(&self, guests: &mut Guests, sender: mpsc::Sender<ClientEvent>) {
+    pub fn listen(&self, guests: &mut ClientPolicy, sender: mpsc::Sender<ClientEvent>) {
         let clock = Arc::clone(&self.clock);
         guests.events = Some(sender);
         guests.now_ms = Arc::new(move || clock.load(Ordering::SeqCst));

@@ -11,7 +11,7 @@ use roombridge::data_dir::{QueueTables, SessionState};
 use roombridge::model::{Clock, MessageIds};
 use roombridge::pipeline::ports::SoleHolder;
 use roombridge::pipeline::{
-    Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptLedger, ReceiptNumber,
+    Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, LinkState, ReceiptLedger, ReceiptNumber,
     Remembered, Sending, SpoolUse, Uplink, UplinkParts, intake, tail,
 };
 use roombridge::spool::memory::MemorySpool;
@@ -179,7 +179,7 @@ impl Carrier {
             remembered = self.last_receipts(&client, &tables) => remembered,
         };
         let (intake, receiver) = intake(setup.intake_messages, 1 << 20);
-        let (link, link_seen) = watch::channel(Link::Up);
+        let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(setup.settlements);
         let uplink = self.uplink(client, clock.clone(), tables, receiver, settled, link_seen);
         let mut ledger = ReceiptLedger::new(setup.receive_maximum);
@@ -225,7 +225,7 @@ impl Carrier {
         tables: QueueTables,
         intake: IntakeReceiver,
         settled: mpsc::Sender<Vec<ReceiptNumber>>,
-        link: watch::Receiver<Link>,
+        link: watch::Receiver<LinkState>,
     ) -> Uplink {
         let setup = &self.world.setup;
         let saved = self.saved.clone();

@@ -219,10 +219,10 @@ impl Overflow for Spool {
 }
 
 impl DeadLetterStore for Spool {
-    fn bury(&self, letters: Vec<DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>> {
+    fn store(&self, letters: Vec<DeadLetter>) -> BoxFuture<'static, Result<(), SpoolError>> {
         let spool = self.clone();
         self.run(Point::SpoolWrote, async move {
-            let answer = spool.disk.bury(letters.clone()).await;
+            let answer = spool.disk.store(letters.clone()).await;
             let ids: Vec<_> = letters.iter().map(|letter| spool.world.number_of_id(&letter.id)).collect();
             spool.world.log(format!("dead letters on the disk: {ids:?}: {answer:?}"));
             answer

@@ -9,7 +9,7 @@ use roombridge::model::{
     Arrival, Clock, Envelope, FilterReason, MessageIds, MqttProperties, Qos, SessionStamp,
 };
 use roombridge::pipeline::{
-    Admission, Arrived, Delivery, Fingerprint, Intake, Link, ReceiptLedger, ReceiptNumber, WINDOWS_READ,
+    Admission, Arrived, Delivery, Fingerprint, Intake, LinkState, ReceiptLedger, ReceiptNumber, WINDOWS_READ,
 };
 use roombridge::telemetry::Metrics;
 use tokio::sync::{Notify, mpsc, watch};
@@ -34,7 +34,7 @@ pub struct Subscriber {
     pub ids: MessageIds,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
-    pub link: watch::Sender<Link>,
+    pub link: watch::Sender<LinkState>,
     pub intake: Option<Intake>,
     pub settled: mpsc::Receiver<Vec<ReceiptNumber>>,
     pub drain: CancellationToken,
@@ -62,13 +62,13 @@ impl Subscriber {
                 }
                 Woken::Packet(Packet::TakenOver) => {
                     self.world.log(format!("{}: the session was taken over", self.name));
-                    self.drop_connection(Link::TakenOver);
+                    self.drop_connection(LinkState::TakenOver);
                     let come_back = self.come_back.clone();
                     self.serve_settlements_during(come_back.notified()).await;
                 }
                 Woken::Failed if self.settled.is_closed() && self.settled.is_empty() => return,
                 Woken::Failed => {
-                    self.drop_connection(Link::Down);
+                    self.drop_connection(LinkState::Down);
                     self.serve_settlements_during(tokio::time::sleep(PAUSE)).await;
                 }
                 Woken::PipelineEnded => return,
@@ -89,7 +89,7 @@ impl Subscriber {
         self.saved.lock().unwrap().session = Some(self.state.clone());
         self.sequence = 0;
         self.ledger.connected(connection.session_present);
-        self.link.send_replace(Link::Up);
+        self.link.send_replace(LinkState::Up);
         self.connection = Some(connection);
     }
 
@@ -178,8 +178,8 @@ impl Subscriber {
     /// The intake is full.
     async fn step_back(&mut self, intake: &Intake) {
         self.world.log(format!("{}: the intake is full", self.name));
-        self.drop_connection(Link::Down);
-        self.link.send_replace(Link::Up);
+        self.drop_connection(LinkState::Down);
+        self.link.send_replace(LinkState::Up);
         self.serve_settlements_during(intake.relieved()).await;
     }
 
@@ -197,10 +197,10 @@ impl Subscriber {
         }
     }
 
-    fn drop_connection(&mut self, link: Link) {
+    fn drop_connection(&mut self, link: LinkState) {
         self.connection = None;
         self.ledger.disconnected();
-        if link == Link::TakenOver && self.lie != Some(Lie::ForgetsTheTakeover) {
+        if link == LinkState::TakenOver && self.lie != Some(Lie::ForgetsTheTakeover) {
             self.ledger.taken_over();
         }
         self.link.send_replace(link);

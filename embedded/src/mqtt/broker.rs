@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use super::connections::Connections;
 use super::turns::Turns;
-use crate::gate::Guests;
+use crate::access::ClientPolicy;
 
 const QUEUE_LIMITS: QueueLimits = QueueLimits { max_messages: 1_000_000, max_bytes: 1 << 30 };
 /// The broker's own 64 keeps a receiver that acknowledges late at a third of its speed.
@@ -43,7 +43,7 @@ pub(super) struct Broker {
     pub(super) monitor: Arc<ResourceMonitor>,
     /// Each connection gets a copy with hooks of its own.
     pub(super) config: BrokerConfig,
-    pub(super) guests: Guests,
+    pub(super) guests: ClientPolicy,
     pub(super) connections: Connections,
     pub(super) turns: Turns,
     pub(super) stop: broadcast::Sender<()>,
@@ -53,7 +53,7 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    pub(super) async fn open(guests: Guests, folder: &Path) -> mqtt5::Result<Self> {
+    pub(super) async fn open(guests: ClientPolicy, folder: &Path) -> mqtt5::Result<Self> {
         let storage = FileBackend::with_queue_limits(folder, QUEUE_LIMITS).await?;
         let storage = Arc::new(DynamicStorage::File(storage));
         let router = MessageRouter::with_storage(Arc::clone(&storage))

@@ -21,9 +21,9 @@ use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use mqtt5::{strip_shared_subscription_prefix, validate_topic_name};
 
 use super::broker::Broker;
-use super::stream::{Line, Stage};
+use super::stream::{ConnectionStage, Stage};
 use super::turns::Turn;
-use crate::gate::{Admission, ClientEvent, ClientEventKind, ConnectRequest};
+use crate::access::{Admission, ClientEvent, ClientEventKind, ConnectRequest};
 
 type HookFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -34,7 +34,7 @@ const GRANTED: [SubAckReasonCode; 3] =
 pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) remote: SocketAddr,
-    pub(super) line: Line,
+    pub(super) line: ConnectionStage,
     pub(super) broker: Arc<Broker>,
     channel_id: String,
     admitted: OnceLock<Admitted>,
@@ -55,7 +55,7 @@ impl Connection {
         Self {
             number,
             remote,
-            line: Line::new(),
+            line: ConnectionStage::new(),
             broker,
             channel_id,
             admitted: OnceLock::new(),
@@ -108,7 +108,7 @@ impl Connection {
         connect: &ConnectPacket,
         will_topic: Option<&str>,
     ) -> Result<Option<String>, ReasonCode> {
-        let Some(gate) = &self.broker.guests.gate else {
+        let Some(gate) = &self.broker.guests.access else {
             return Ok(None);
         };
         let request = ConnectRequest {
@@ -133,7 +133,7 @@ impl Connection {
         let Some(admitted) = self.admitted.get() else {
             return false;
         };
-        let Some(gate) = &self.broker.guests.gate else {
+        let Some(gate) = &self.broker.guests.access else {
             return true;
         };
         if self.line.stage() == Stage::Cut {
@@ -154,7 +154,7 @@ impl Connection {
         let Some(client_id) = self.client_id() else {
             return false;
         };
-        let Some(gate) = &self.broker.guests.gate else {
+        let Some(gate) = &self.broker.guests.access else {
             return true;
         };
         let may = self.broker.is_own_topic(client_id, filter)
@@ -186,7 +186,7 @@ impl Connection {
     pub(super) async fn ended(&self) {
         self.line.cut();
         self.end_turn();
-        if let (Some(gate), Some(_)) = (&self.broker.guests.gate, self.admitted.get()) {
+        if let (Some(gate), Some(_)) = (&self.broker.guests.access, self.admitted.get()) {
             gate.disconnected(self.number);
         }
         if self.announced.load(Ordering::Relaxed) {

@@ -32,7 +32,7 @@ pub(super) enum Stage {
 }
 
 /// Where the connection stands, and whom to wake when that changes.
-pub(super) struct Line(Mutex<State>);
+pub(super) struct ConnectionStage(Mutex<State>);
 
 struct State {
     stage: Stage,
@@ -40,7 +40,7 @@ struct State {
     waker: Option<Waker>,
 }
 
-impl Line {
+impl ConnectionStage {
     pub(super) fn new() -> Self {
         Self(Mutex::new(State { stage: Stage::Arriving, waker: None }))
     }

@@ -5,8 +5,8 @@ use super::*;
 const STUDENT: &str = "GID_student@@@001";
 const TEACHER: &str = "GID_teacher@@@001";
 
-fn gatekeeper() -> Gatekeeper {
-    Gatekeeper {
+fn gatekeeper() -> Authenticator {
+    Authenticator {
         deployment: deployment(),
         teacher_groups: vec!["GID_teacher".to_owned()],
         anonymous_on_loopback: true,

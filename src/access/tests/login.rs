@@ -92,7 +92,7 @@ fn nonsense_is_refused_with_its_reason() {
 
 #[test]
 fn what_the_form_gives_lets_its_client_in() {
-    let gatekeeper = Gatekeeper {
+    let gatekeeper = Authenticator {
         deployment: deployment(),
         teacher_groups: vec!["GID_teacher".to_owned()],
         anonymous_on_loopback: false,

@@ -21,8 +21,8 @@ fn deployment() -> Arc<Deployment> {
     Arc::new(deployment.unwrap())
 }
 
-fn client(text: &str) -> ClientId {
-    ClientId::parse(text).unwrap()
+fn client(text: &str) -> CheckedClientId {
+    CheckedClientId::parse(text).unwrap()
 }
 
 /// An unbound token's claims, valid for an hour, with the class's resources.

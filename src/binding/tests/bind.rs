@@ -3,9 +3,9 @@
 use super::*;
 use crate::model::{DeadReason, FilterReason, Kind};
 
-fn drop_reason(result: Result<Bound, Unbound>) -> DeadReason {
+fn drop_reason(result: Result<Bound, NotStored>) -> DeadReason {
     match result {
-        Err(Unbound::Dead { reason, .. }) => reason,
+        Err(NotStored::Dead { reason, .. }) => reason,
         other => panic!("expected a drop, got {other:?}"),
     }
 }
@@ -83,9 +83,9 @@ fn the_first_matching_binding_decides_even_if_it_stores_nothing() {
 
     assert_eq!(rules.filters().collect::<Vec<_>>(), ["room/#", "#"]);
     assert_eq!(&*rules.bind(&message("room/message/7", b"x")).unwrap().topic, "7");
-    assert_eq!(rules.bind(&message("room/x", b"x")), Err(Unbound::Filtered(FilterReason::NoRule)));
+    assert_eq!(rules.bind(&message("room/x", b"x")), Err(NotStored::Filtered(FilterReason::NoRule)));
     assert_eq!(&*rules.bind(&message("other/x", b"x")).unwrap().topic, "other");
-    assert_eq!(rules.bind(&message("$SYS/x", b"x")), Err(Unbound::Filtered(FilterReason::NoRule)));
+    assert_eq!(rules.bind(&message("$SYS/x", b"x")), Err(NotStored::Filtered(FilterReason::NoRule)));
 }
 
 #[test]

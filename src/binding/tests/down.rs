@@ -27,15 +27,15 @@ fn produced(properties: &[(&str, &str)], body: &[u8]) -> StoredMessage {
 }
 
 fn published(message: &StoredMessage) -> MqttMessage {
-    match rules(&[binding("room/#")]).unbind(message, "room", NOW_MS) {
-        Down::Publish(message) => message,
+    match rules(&[binding("room/#")]).to_mqtt(message, "room", NOW_MS) {
+        DownOutcome::Publish(message) => message,
         other => panic!("expected a message, got {other:?}"),
     }
 }
 
 fn dead(message: &StoredMessage) -> String {
-    match rules(&[binding("room/#")]).unbind(message, "room", NOW_MS) {
-        Down::Dead { reason: DeadReason::IllegalMqttTopic, detail } => detail,
+    match rules(&[binding("room/#")]).to_mqtt(message, "room", NOW_MS) {
+        DownOutcome::Dead { reason: DeadReason::IllegalMqttTopic, detail } => detail,
         other => panic!("expected a dead letter, got {other:?}"),
     }
 }
@@ -59,12 +59,12 @@ fn the_documented_properties_say_where_a_message_goes() {
         assert_eq!(message.qos, Qos::AtLeastOnce, "the documented default");
     }
     assert_eq!(published(&produced(&[], b"hi")).topic, "room");
-    let other = rules(&[binding("room/#")]).unbind(
+    let other = rules(&[binding("room/#")]).to_mqtt(
         &produced(&[("mqttSecondTopic", "/a")], b""),
         "elsewhere/b",
         NOW_MS,
     );
-    assert!(matches!(other, Down::Publish(message) if message.topic == "elsewhere/b/a"));
+    assert!(matches!(other, DownOutcome::Publish(message) if message.topic == "elsewhere/b/a"));
 }
 
 #[test]
@@ -126,8 +126,8 @@ fn what_a_broker_would_hang_up_for_is_a_dead_letter() {
 fn what_came_from_mqtt_does_not_go_back() {
     let rules = rules(&[binding("room/#")]);
     let bound = rules.bind(&message("room/message/1", b"hi")).unwrap();
-    let down = rules.unbind(&stored(&bound), "room", NOW_MS);
-    assert_eq!(down, Down::Filtered(FilterReason::FromMqtt));
+    let down = rules.to_mqtt(&stored(&bound), "room", NOW_MS);
+    assert_eq!(down, DownOutcome::Filtered(FilterReason::FromMqtt));
 }
 
 /// Hazard 19: the proof counts only with its id in KEYS, and not with one that RocketMQ's client or somebody else wrote
@@ -140,8 +140,8 @@ fn a_proof_without_its_id_in_keys_is_none() {
     copied.keys = "of a server".to_owned();
     copied.properties.insert("KEYS".to_owned(), "of a server".to_owned());
     copied.properties.insert("UNIQ_KEY".to_owned(), id);
-    let down = rules.unbind(&copied, "room", NOW_MS);
-    assert!(matches!(down, Down::Publish(_)), "{down:?}");
+    let down = rules.to_mqtt(&copied, "room", NOW_MS);
+    assert!(matches!(down, DownOutcome::Publish(_)), "{down:?}");
 }
 
 /// Hazard 19: the mark is proven for topic, id and payload; a copy of it on another message is worth nothing.
@@ -155,7 +155,7 @@ fn what_the_bridge_published_does_not_come_up_again_and_nobody_can_pretend_so() 
         envelope.properties.user = vec![("rbOrigin".to_owned(), mark.clone())];
         rules.bind(&envelope)
     };
-    assert_eq!(heard("room/message/1", b"hi"), Err(Unbound::Filtered(FilterReason::FromRocketmq)));
+    assert_eq!(heard("room/message/1", b"hi"), Err(NotStored::Filtered(FilterReason::FromRocketmq)));
     assert!(heard("room/message/1", b"other words").is_ok(), "a forged mark");
     assert!(heard("room/message/2", b"hi").is_ok(), "copied to another topic by somebody");
 }
@@ -164,10 +164,10 @@ fn what_the_bridge_published_does_not_come_up_again_and_nobody_can_pretend_so() 
 #[test]
 fn a_circle_through_others_ends_wherever_it_began() {
     let rules = rules(&[binding("room/#"), binding("other/#")]);
-    let down = |stored: &StoredMessage| match rules.unbind(stored, "outgoing", NOW_MS) {
-        Down::Publish(down) => Ok(down),
-        Down::Filtered(reason) => Err(reason),
-        Down::Dead { detail, .. } => panic!("{detail}"),
+    let down = |stored: &StoredMessage| match rules.to_mqtt(stored, "outgoing", NOW_MS) {
+        DownOutcome::Publish(down) => Ok(down),
+        DownOutcome::Filtered(reason) => Err(reason),
+        DownOutcome::Dead { detail, .. } => panic!("{detail}"),
     };
     // An MQTT application copies what came down, with its properties, to a topic that goes up; and a RocketMQ
     // application what went up, with its properties, to a topic that goes down.
@@ -180,8 +180,8 @@ fn a_circle_through_others_ends_wherever_it_began() {
                 copied.topic = "outgoing".to_owned();
                 Ok(copied)
             }
-            Err(Unbound::Filtered(reason)) => Err(reason),
-            Err(Unbound::Dead { detail, .. }) => panic!("{detail}"),
+            Err(NotStored::Filtered(reason)) => Err(reason),
+            Err(NotStored::Dead { detail, .. }) => panic!("{detail}"),
         }
     };
     let mut begun_in_rocketmq = produced(&[("mqttSecondTopic", "/message/1")], b"hi");
@@ -266,10 +266,10 @@ fn an_order_key_of_its_own_puts_a_derived_message_into_a_rooms_lane() {
 fn a_message_goes_down_with_what_is_left_of_its_life_or_not_at_all() {
     let rules = rules(&[binding("room/#")]);
     let message = produced(&[("mqttSecondTopic", "/a"), ("mqtt5MsgExpireInterval", "60")], b"hi");
-    let left_s = |message: &StoredMessage, now_ms| match rules.unbind(message, "room", now_ms) {
-        Down::Publish(message) => Ok(message.properties.message_expiry_s),
-        Down::Filtered(reason) => Err(reason),
-        other @ Down::Dead { .. } => panic!("{other:?}"),
+    let left_s = |message: &StoredMessage, now_ms| match rules.to_mqtt(message, "room", now_ms) {
+        DownOutcome::Publish(message) => Ok(message.properties.message_expiry_s),
+        DownOutcome::Filtered(reason) => Err(reason),
+        other @ DownOutcome::Dead { .. } => panic!("{other:?}"),
     };
     assert_eq!(left_s(&message, message.stored_ms), Ok(Some(60)));
     assert_eq!(left_s(&message, message.stored_ms + 45_500), Ok(Some(15)));
@@ -306,9 +306,9 @@ fn a_message_of_the_bridge_lives_from_the_arrival_of_its_source() {
     };
     let mut message = stored(&rules.derive(&derivation).unwrap());
     message.stored_ms = 25_000;
-    match rules.unbind(&message, "room", 26_000) {
-        Down::Publish(message) => assert_eq!(message.properties.message_expiry_s, Some(5)),
+    match rules.to_mqtt(&message, "room", 26_000) {
+        DownOutcome::Publish(message) => assert_eq!(message.properties.message_expiry_s, Some(5)),
         other => panic!("{other:?}"),
     }
-    assert_eq!(rules.unbind(&message, "room", 31_000), Down::Filtered(FilterReason::Expired));
+    assert_eq!(rules.to_mqtt(&message, "room", 31_000), DownOutcome::Filtered(FilterReason::Expired));
 }

@@ -1,8 +1,8 @@
 //! Where history looks.
 
 use super::*;
-use crate::config::{DownlinkConfig, StartAt};
-use crate::model::Kind;
+use crate::config::DownlinkConfig;
+use crate::model::{Kind, StartAt};
 
 fn query(topic: &str, tag: Option<&str>, room: &str, kind: Option<Kind>) -> RoomQuery {
     RoomQuery {
@@ -169,8 +169,8 @@ fn a_room_hears_what_its_history_shows() {
         let heard = rules.heard(&stored, &read_back(&stored).properties).unwrap();
         assert_eq!(heard.mqtt_topic, mqtt_topic);
         assert_eq!((heard.room.as_deref(), heard.tag.as_str()), (room, tag), "{mqtt_topic}");
-        match rules.unbind(&stored, &rules.parents[topic], 2) {
-            Down::Publish(published) => assert_eq!(published.topic, heard.mqtt_topic),
+        match rules.to_mqtt(&stored, &rules.parents[topic], 2) {
+            DownOutcome::Publish(published) => assert_eq!(published.topic, heard.mqtt_topic),
             other => panic!("{other:?}"),
         }
     }

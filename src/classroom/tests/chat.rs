@@ -11,14 +11,14 @@ fn a_line_reaches_its_room_as_it_was_sent() {
     assert_eq!(verdict.end, End::Accepted);
     let delivery = only(&verdict);
     assert_eq!(delivery.body, body.as_bytes());
-    assert_eq!(delivery.place, Place::Room(room("123456")));
-    assert_eq!(delivery.place.sub_topic(), "message/123456");
+    assert_eq!(delivery.topic, ClassTopic::Room(room("123456")));
+    assert_eq!(delivery.topic.sub_topic(), "message/123456");
     assert_eq!(delivery.order_key, "123456");
     assert_eq!(delivery.sender, Some(client(LI)));
     assert_eq!(delivery.name.as_deref(), Some("Li Lei"));
 
     let audit = verdict.audit.unwrap();
-    assert_eq!((audit.what, audit.reason), (Did::Said, None));
+    assert_eq!((audit.what, audit.reason), (AuditAction::Said, None));
     assert_eq!((audit.room, audit.sender), (Some(room("123456")), Some(client(LI))));
     assert_eq!(audit.source_id, "00000000000000aa-1");
     assert_eq!(audit.detail, body);
@@ -40,10 +40,10 @@ fn the_room_is_a_text_or_a_whole_number() {
     let mut end = |written: &str| {
         let body = format!(r#"{{"roomId":{written},"msg":"hi"}}"#);
         let verdict = class.hears(LI, "message", body);
-        (verdict.end, verdict.deliveries[0].place.clone())
+        (verdict.end, verdict.deliveries[0].topic.clone())
     };
     for written in ["\"123456\"", "123456"] {
-        assert_eq!(end(written), (End::Accepted, Place::Room(room("123456"))), "{written}");
+        assert_eq!(end(written), (End::Accepted, ClassTopic::Room(room("123456"))), "{written}");
     }
     for written in ["1.5", "-1", "1e3", "123456.0", "99999999999999999999", "\"1.5\"", "\"\""] {
         assert_eq!(end(written).0, End::Refused(Reason::Room), "{written}");
@@ -60,7 +60,7 @@ fn a_fence_is_answered_to_the_asker_in_the_lane_of_the_room() {
     assert_eq!(verdict.end, End::Accepted);
     assert_eq!(only(&verdict).order_key, "7");
     assert_eq!(only(&verdict).body, &br#"{"type":"fence","roomId":"7","ref":"n-1"}"#[..]);
-    assert_eq!(only(&verdict).place, Place::P2p(client(LI)));
+    assert_eq!(only(&verdict).topic, ClassTopic::P2p(client(LI)));
     assert_eq!(verdict.audit, None, "nothing was said");
 }
 
@@ -78,7 +78,7 @@ fn a_refusal_names_the_room_the_line_and_the_reason() {
     assert!(answer["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
     assert_eq!(only(&verdict).order_key, "7");
     let audit = verdict.audit.unwrap();
-    assert_eq!((audit.what, audit.reason), (Did::Refused, Some(Reason::Peer)));
+    assert_eq!((audit.what, audit.reason), (AuditAction::Refused, Some(Reason::Peer)));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_backlog_is_judged_as_it_came_and_not_as_it_is_read() {
 #[test]
 fn a_notice_goes_to_all_in_the_lane_of_its_room() {
     let delivery = notice(&room("7"), "Lesson ends at <12>", START_MS).unwrap();
-    assert_eq!(delivery.place.sub_topic(), "system");
+    assert_eq!(delivery.topic.sub_topic(), "system");
     assert_eq!((delivery.order_key.as_str(), delivery.sender.as_ref()), ("7", None));
     assert_eq!(delivery.body, &br#"{"roomId":"7","text":"Lesson ends at <12>","time":1700000000000}"#[..]);
 
@@ -148,7 +148,7 @@ fn a_notice_goes_to_all_in_the_lane_of_its_room() {
     assert_eq!(notice(&room("7"), &"x".repeat(4097), START_MS), Err(NoticeError::TooLong(4097)));
 
     let audit = Audit::of_notice(&room("7"), &"x".repeat(4096), Some(&client(TEACHER)), "id-1", START_MS);
-    assert_eq!((audit.what, audit.detail.len()), (Did::Noticed, 1024));
+    assert_eq!((audit.what, audit.detail.len()), (AuditAction::Noticed, 1024));
 }
 
 /// Hazard 21: a crash between sending and committing leads to the same ids, by which readers fold.

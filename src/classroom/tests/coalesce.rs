@@ -21,14 +21,22 @@ impl Status {
         }
     }
 
-    fn event(&mut self, who: &str, what: What, now_ms: u64) {
+    fn event(&mut self, who: &str, what: PresenceChange, now_ms: u64) {
         let kind = match what {
-            What::Connected => Some("connect"),
-            What::Ended => Some("tcpclean"),
-            What::Subscribed(_) | What::Unsubscribed(_) | What::Hello { .. } | What::Bye { .. } => None,
+            PresenceChange::Connected => Some("connect"),
+            PresenceChange::Ended => Some("tcpclean"),
+            PresenceChange::Subscribed(_)
+            | PresenceChange::Unsubscribed(_)
+            | PresenceChange::Hello { .. }
+            | PresenceChange::Bye { .. } => None,
         };
         let notice = kind.map(|kind| notice_of(who, kind));
-        let event = Event { client: client(who), channel: format!("of {who}").into(), at_ms: now_ms, what };
+        let event = PresenceEvent {
+            client: client(who),
+            channel: format!("of {who}").into(),
+            at_ms: now_ms,
+            change: what,
+        };
         let movement = self.presence.apply(&event, now_ms);
         let told = self.coalescer.offer(notice, &movement, &self.presence, now_ms);
         self.tell(told);
@@ -45,8 +53,8 @@ impl Status {
     }
 
     fn joins(&mut self, who: &str, where_: &str, now_ms: u64) {
-        self.event(who, What::Connected, now_ms);
-        self.event(who, What::Subscribed(vec![format!("room/message/{where_}")]), now_ms);
+        self.event(who, PresenceChange::Connected, now_ms);
+        self.event(who, PresenceChange::Subscribed(vec![format!("room/message/{where_}")]), now_ms);
     }
 
     fn deliveries(&self) -> usize {
@@ -72,7 +80,7 @@ fn pupil(number: usize) -> String {
 fn a_few_events_pass_as_they_are() {
     let mut status = Status::new();
     status.joins(LI, "7", START_MS);
-    status.event(LI, What::Ended, START_MS + 500);
+    status.event(LI, PresenceChange::Ended, START_MS + 500);
     assert_eq!(status.told.len(), 3);
     assert_eq!(status.told[0].0.body, notice_of(LI, "connect"));
     let joined = format!(
@@ -80,7 +88,10 @@ fn a_few_events_pass_as_they_are() {
     );
     assert_eq!(status.told[1].0.body, joined.as_bytes(), "a subscription has no notice of its own");
     assert_eq!(status.told[2].0.body, notice_of(LI, "tcpclean"));
-    assert_eq!((&status.told[2].0.place, status.told[2].0.order_key.as_str()), (&Place::Status, "status"));
+    assert_eq!(
+        (&status.told[2].0.topic, status.told[2].0.order_key.as_str()),
+        (&ClassTopic::Status, "status")
+    );
     assert!(!status.coalescer.is_waiting());
 }
 
@@ -121,7 +132,7 @@ fn a_summary_names_twenty_and_counts_all() {
     let mut status = Status::new();
     (0..300).for_each(|number| status.joins(&pupil(number), "7", START_MS));
     status.tick(START_MS + 1_000);
-    (0..250).for_each(|number| status.event(&pupil(number), What::Ended, START_MS + 1_000));
+    (0..250).for_each(|number| status.event(&pupil(number), PresenceChange::Ended, START_MS + 1_000));
     status.tick(START_MS + 2_000);
 
     let summary = status.summaries().pop().unwrap();
@@ -142,7 +153,7 @@ fn who_came_and_left_in_between_is_not_mentioned() {
     // Given: the singles of this second are spent. When: one comes and goes, another stays.
     (10..20).for_each(|number| status.joins(&pupil(number), "8", START_MS + 1_000));
     status.joins(LI, "9", START_MS + 1_001);
-    status.event(LI, What::Ended, START_MS + 1_002);
+    status.event(LI, PresenceChange::Ended, START_MS + 1_002);
     status.joins(HAN, "10", START_MS + 1_003);
     status.tick(START_MS + 2_000);
 
@@ -158,20 +169,20 @@ fn no_single_event_overtakes_a_change_that_waits() {
     (0..10).for_each(|number| status.joins(&pupil(number), "7", START_MS));
     let before = status.told.len();
     // The bucket has filled again, but the summary has not been told.
-    status.event(&pupil(9), What::Ended, START_MS + 900);
+    status.event(&pupil(9), PresenceChange::Ended, START_MS + 900);
     assert_eq!(status.told.len(), before);
     assert!(status.coalescer.is_waiting());
     status.tick(START_MS + 1_000);
     assert_eq!(status.summaries().last().unwrap()["rooms"][0]["online"], 9);
-    status.event(&pupil(8), What::Ended, START_MS + 1_100);
+    status.event(&pupil(8), PresenceChange::Ended, START_MS + 1_100);
     assert_eq!(status.told.last().unwrap().0.body, notice_of(&pupil(8), "tcpclean"));
 }
 
 #[test]
 fn a_ghost_is_not_told() {
     let mut status = Status::new();
-    status.event(LI, What::Ended, START_MS);
-    status.event(LI, What::Connected, START_MS);
+    status.event(LI, PresenceChange::Ended, START_MS);
+    status.event(LI, PresenceChange::Connected, START_MS);
     assert_eq!(status.told.len(), 1, "the end passed, the late connect did not");
 }
 

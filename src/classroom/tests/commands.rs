@@ -14,13 +14,13 @@ fn a_muted_student_is_not_heard_and_is_told_until_when() {
 
     let change = verdict.change.clone().unwrap();
     assert_eq!((change.client, change.room), (client(HAN), Some(room("1"))));
-    assert_eq!(change.act, Act::Mute { until_ms: Some(until_ms) });
+    assert_eq!(change.action, MuteAction::Mute { until_ms: Some(until_ms) });
     assert_eq!((change.by, change.at_ms), (client(TEACHER), class.now_ms));
-    assert_eq!(only(&verdict).place, Place::P2p(client(HAN)));
+    assert_eq!(only(&verdict).topic, ClassTopic::P2p(client(HAN)));
     assert_eq!(only(&verdict).order_key, "1", "it stays in the room's lane");
     let told = format!(r#"{{"type":"shutUp","roomId":"1","until":{until_ms}}}"#);
     assert_eq!(only(&verdict).body, told.as_bytes());
-    assert_eq!(verdict.audit.unwrap().what, Did::Muted);
+    assert_eq!(verdict.audit.unwrap().what, AuditAction::Muted);
 
     let refused = class.says(HAN, "1");
     assert_eq!(refused.end, End::Refused(Reason::Muted));
@@ -54,7 +54,7 @@ fn the_vendors_page_mutes_in_all_rooms_until_lifted() {
 
     let lifted = class.commands(TEACHER, UNMUTE_HAN);
     assert_eq!(only(&lifted).body, &br#"{"type":"unShutUp"}"#[..]);
-    assert_eq!(lifted.audit.unwrap().what, Did::Unmuted);
+    assert_eq!(lifted.audit.unwrap().what, AuditAction::Unmuted);
     assert_eq!(class.says(HAN, "1").end, End::Accepted);
 }
 
@@ -94,7 +94,7 @@ fn only_a_teacher_mutes_and_nobody_mutes_a_teacher() {
     // A teacher by token, whose id does not show it, can be named, and is heard all the same.
     class.commands(TEACHER, MUTE_HAN);
     let mut line = class.request(HAN, "message", chat(HAN, "1"));
-    line.role = Role::Teacher;
+    line.role = SenderRole::Teacher;
     assert_eq!(class.judge(&line).end, End::Accepted);
 }
 
@@ -136,11 +136,11 @@ fn hello_and_bye_are_words_about_presence() {
     assert_eq!((hello.end, hello.deliveries.len(), hello.audit.is_none()), (End::Accepted, 0, true));
     let event = hello.presence.unwrap();
     assert_eq!((&event.client, event.channel.as_ref(), event.at_ms), (&client(LI), "c1", class.now_ms));
-    let what = What::Hello { room: room("7"), name: Some("[31mLi".to_owned()) };
-    assert_eq!(event.what, what);
+    let what = PresenceChange::Hello { room: room("7"), name: Some("[31mLi".to_owned()) };
+    assert_eq!(event.change, what);
 
     let bye = class.commands(LI, r#"{"type":"bye","roomId":7,"channel":"c1"}"#);
-    assert_eq!(bye.presence.unwrap().what, What::Bye { room: room("7") });
+    assert_eq!(bye.presence.unwrap().change, PresenceChange::Bye { room: room("7") });
 
     let without_channel = class.commands(LI, r#"{"type":"hello","roomId":"7"}"#);
     assert_eq!((without_channel.end, without_channel.presence), (End::Refused(Reason::Malformed), None));

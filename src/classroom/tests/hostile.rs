@@ -8,7 +8,7 @@ fn a_client_whose_id_is_no_single_name_is_nobody() {
     let mut class = Class::new();
     for id in ["#", "+", "a/b", "GID@@@#", "", "a\u{0}", "a\nb", "a\u{fffe}", &"x".repeat(65)] {
         let mut request = class.request(id, "message", r#"{"roomId":"1","msg":"hi"}"#);
-        request.role = Role::Teacher;
+        request.role = SenderRole::Teacher;
         let verdict = class.judge(&request);
         assert_eq!(verdict.end, End::Refused(Reason::Unverified), "{id:?}");
         assert!(verdict.deliveries.is_empty(), "{id:?} has no topic for an answer");
@@ -53,7 +53,7 @@ fn an_answer_goes_to_the_verified_sender_only() {
         assert_eq!(verdict.presence, None);
     }
     let fence = class.hears(LI, "message", r#"{"type":"fence","roomId":"1","ref":"f"}"#);
-    assert_eq!(only(&fence).place, Place::P2p(client(LI)));
+    assert_eq!(only(&fence).topic, ClassTopic::P2p(client(LI)));
 }
 
 /// Hazard 25: a room that is a tag expression, a wildcard or a path would be other rooms. (Hazard 20: nor does a legal

@@ -42,15 +42,15 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 /// What holds for every verdict, whatever was sent.
 fn promises(request: &Request, verdict: &Verdict) {
     for delivery in &verdict.deliveries {
-        match &delivery.place {
-            Place::P2p(target) => {
+        match &delivery.topic {
+            ClassTopic::P2p(target) => {
                 let named = verdict.change.as_ref().map(|change| change.client.clone());
                 assert_eq!(
                     Some(target.as_str()),
                     named.as_ref().map(ClientId::as_str).or(request.sender.as_deref())
                 );
             }
-            Place::Room(room) => {
+            ClassTopic::Room(room) => {
                 assert_eq!(delivery.order_key, room.as_str());
                 assert_eq!(delivery.sender.as_ref().map(ClientId::as_str), request.sender.as_deref());
                 assert_eq!(json_of(delivery)["peer"].as_str(), request.sender.as_deref());
@@ -58,11 +58,11 @@ fn promises(request: &Request, verdict: &Verdict) {
                     &request.payload[request.payload.iter().position(|byte| *byte == b'{').unwrap() + 1..];
                 assert!(delivery.body.ends_with(tail), "the sender's bytes are kept");
             }
-            Place::Status | Place::System => panic!("no request leads there"),
+            ClassTopic::Status | ClassTopic::System => panic!("no request leads there"),
         }
         assert!(serde_json::from_slice::<Value>(&delivery.body).is_ok());
     }
-    assert!(verdict.change.is_none() || request.role == Role::Teacher);
+    assert!(verdict.change.is_none() || request.role == SenderRole::Teacher);
     assert!(
         !matches!(verdict.end, End::Refused(_)) || (verdict.change.is_none() && verdict.presence.is_none())
     );

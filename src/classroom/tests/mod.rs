@@ -51,7 +51,7 @@ impl Class {
             source_id: format!("00000000000000aa-{:x}", self.requests),
             sub_topic: sub_topic.to_owned(),
             sender: Some(sender.to_owned()),
-            role: if is_teacher { Role::Teacher } else { Role::Student },
+            role: if is_teacher { SenderRole::Teacher } else { SenderRole::Student },
             payload: body.into(),
             arrived_ms: self.now_ms,
             now_ms: self.now_ms,
@@ -99,6 +99,6 @@ fn json_of(delivery: &Delivery) -> Value {
 /// The answer that a refused sender gets, which lies in its own p2p topic.
 fn answer(verdict: &Verdict, sender: &str) -> Value {
     let delivery = only(verdict);
-    assert_eq!(delivery.place, Place::P2p(client(sender)));
+    assert_eq!(delivery.topic, ClassTopic::P2p(client(sender)));
     json_of(delivery)
 }

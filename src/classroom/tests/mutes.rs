@@ -6,26 +6,26 @@ use super::*;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-fn change(source: u64, who: &str, where_: Option<&str>, act: Act, at_ms: u64) -> Change {
-    Change {
+fn change(source: u64, who: &str, where_: Option<&str>, act: MuteAction, at_ms: u64) -> MuteChange {
+    MuteChange {
         client: client(who),
         room: where_.map(room),
-        act,
+        action: act,
         by: client(TEACHER),
         at_ms,
         source_id: format!("00000000000000bb-{source:x}"),
     }
 }
 
-fn mute(source: u64, where_: Option<&str>, until_ms: Option<u64>, at_ms: u64) -> Change {
-    change(source, HAN, where_, Act::Mute { until_ms }, at_ms)
+fn mute(source: u64, where_: Option<&str>, until_ms: Option<u64>, at_ms: u64) -> MuteChange {
+    change(source, HAN, where_, MuteAction::Mute { until_ms }, at_ms)
 }
 
-fn lift(source: u64, where_: Option<&str>, at_ms: u64) -> Change {
-    change(source, HAN, where_, Act::Unmute, at_ms)
+fn lift(source: u64, where_: Option<&str>, at_ms: u64) -> MuteChange {
+    change(source, HAN, where_, MuteAction::Unmute, at_ms)
 }
 
-fn of(changes: impl IntoIterator<Item = Change>) -> Mutes {
+fn of(changes: impl IntoIterator<Item = MuteChange>) -> Mutes {
     let mut mutes = Mutes::default();
     changes.into_iter().for_each(|change| mutes.apply(change));
     mutes
@@ -50,7 +50,7 @@ fn the_list_of_a_room_names_each_mute_with_its_end() {
     let mutes = of([
         mute(1, Some("1"), Some(100), 10),
         mute(2, None, Some(200), 20),
-        change(3, LI, Some("2"), Act::Mute { until_ms: None }, 20),
+        change(3, LI, Some("2"), MuteAction::Mute { until_ms: None }, 20),
     ]);
     let listed = |where_: &str, at_ms| -> Vec<_> {
         let mutes = mutes.list(&room(where_), at_ms).into_iter();
@@ -127,19 +127,19 @@ fn a_full_list_takes_lifts_and_no_new_mutes() {
     let mut mutes = Mutes::default();
     let of_number = |number: u64, act| change(number, &format!("GID_x@@@{number}"), None, act, START_MS);
     for number in 0..50_000 {
-        let change = of_number(number, Act::Mute { until_ms: None });
+        let change = of_number(number, MuteAction::Mute { until_ms: None });
         assert!(mutes.can_take(&change));
         mutes.apply(change);
     }
-    assert!(!mutes.can_take(&of_number(50_001, Act::Mute { until_ms: None })));
-    let lift = change(60_000, "GID_x@@@7", None, Act::Unmute, START_MS + 1);
+    assert!(!mutes.can_take(&of_number(50_001, MuteAction::Mute { until_ms: None })));
+    let lift = change(60_000, "GID_x@@@7", None, MuteAction::Unmute, START_MS + 1);
     assert!(mutes.can_take(&lift));
     mutes.apply(lift);
     assert!(mutes.in_force(&client("GID_x@@@7"), &room("1"), START_MS + 1).is_none());
     assert!(mutes.in_force(&client("GID_x@@@8"), &room("1"), START_MS + 1).is_some());
 
     mutes.forget(START_MS + 2 * DAY_MS);
-    assert!(mutes.can_take(&of_number(50_001, Act::Mute { until_ms: None })), "a place became free");
+    assert!(mutes.can_take(&of_number(50_001, MuteAction::Mute { until_ms: None })), "a place became free");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn the_written_form_never_changes() {
 }
 
 /// Where, act and pause before it, by which a story of one student goes on.
-fn story() -> impl Strategy<Value = Vec<Change>> {
+fn story() -> impl Strategy<Value = Vec<MuteChange>> {
     let place = prop_oneof![Just(None), Just(Some("1")), Just(Some("2"))];
     let act = prop_oneof![Just(None), (1_u64..200).prop_map(Some), Just(Some(u64::MAX))];
     prop::collection::vec((place, act, 0_u64..100), 0..30).prop_map(|steps| {
@@ -174,9 +174,9 @@ fn story() -> impl Strategy<Value = Vec<Change>> {
             .map(|(number, (place, length_ms, pause_ms))| {
                 now_ms += pause_ms;
                 let act = match length_ms {
-                    None => Act::Unmute,
-                    Some(u64::MAX) => Act::Mute { until_ms: None },
-                    Some(length_ms) => Act::Mute { until_ms: Some(now_ms + length_ms) },
+                    None => MuteAction::Unmute,
+                    Some(u64::MAX) => MuteAction::Mute { until_ms: None },
+                    Some(length_ms) => MuteAction::Mute { until_ms: Some(now_ms + length_ms) },
                 };
                 change(number as u64, HAN, place, act, now_ms)
             })
@@ -185,12 +185,12 @@ fn story() -> impl Strategy<Value = Vec<Change>> {
 }
 
 /// The rules as they are told: the end of the mute for all rooms and of the one in this room.
-fn reference(story: &[Change], where_: &str, at_ms: u64) -> bool {
+fn reference(story: &[MuteChange], where_: &str, at_ms: u64) -> bool {
     let (mut all_ms, mut room_ms) = (0, 0);
     for change in story.iter().filter(|change| change.at_ms <= at_ms) {
-        let end_ms = match change.act {
-            Act::Mute { until_ms } => until_ms.unwrap_or(u64::MAX),
-            Act::Unmute => 0,
+        let end_ms = match change.action {
+            MuteAction::Mute { until_ms } => until_ms.unwrap_or(u64::MAX),
+            MuteAction::Unmute => 0,
         };
         match &change.room {
             None if end_ms == 0 => (all_ms, room_ms) = (0, 0),

@@ -14,20 +14,20 @@ fn without_events() -> Presence {
     presence(PresenceSettings { broker_events: false, ..PresenceSettings::default() })
 }
 
-fn event(who: &str, channel: &str, at_ms: u64, what: What) -> Event {
-    Event { client: client(who), channel: channel.into(), at_ms, what }
+fn event(who: &str, channel: &str, at_ms: u64, what: PresenceChange) -> PresenceEvent {
+    PresenceEvent { client: client(who), channel: channel.into(), at_ms, change: what }
 }
 
-fn subscribed(filters: &[&str]) -> What {
-    What::Subscribed(filters.iter().map(|filter| (*filter).to_owned()).collect())
+fn subscribed(filters: &[&str]) -> PresenceChange {
+    PresenceChange::Subscribed(filters.iter().map(|filter| (*filter).to_owned()).collect())
 }
 
-fn hello(where_: &str, name: &str) -> What {
-    What::Hello { room: room(where_), name: display_name(name) }
+fn hello(where_: &str, name: &str) -> PresenceChange {
+    PresenceChange::Hello { room: room(where_), name: display_name(name) }
 }
 
-fn bye(where_: &str) -> What {
-    What::Bye { room: room(where_) }
+fn bye(where_: &str) -> PresenceChange {
+    PresenceChange::Bye { room: room(where_) }
 }
 
 fn ids(presence: &Presence, where_: &str) -> Vec<String> {
@@ -38,7 +38,7 @@ fn ids(presence: &Presence, where_: &str) -> Vec<String> {
 #[test]
 fn a_member_is_online_and_has_subscribed_the_room() {
     let mut presence = with_events();
-    let connected = presence.apply(&event(LI, "c1", 100, What::Connected), START_MS);
+    let connected = presence.apply(&event(LI, "c1", 100, PresenceChange::Connected), START_MS);
     assert_eq!((connected.online, connected.joined.len()), (Some(true), 0));
     assert_eq!(ids(&presence, "7"), [""; 0], "online, but in no room");
 
@@ -48,14 +48,14 @@ fn a_member_is_online_and_has_subscribed_the_room() {
     let members = presence.members(&room("7"));
     assert_eq!((members[0].client.as_str(), members[0].since_ms, members.len()), (LI, 110, 1));
 
-    let unsubscribed = What::Unsubscribed(vec!["room/message/7".to_owned()]);
+    let unsubscribed = PresenceChange::Unsubscribed(vec!["room/message/7".to_owned()]);
     let left = presence.apply(&event(LI, "c1", 120, unsubscribed), START_MS);
     assert_eq!((left.online, left.left), (None, vec![room("7")]));
     assert!(presence.is_online(&client(LI)));
 
     presence.apply(&event(LI, "c1", 130, hello("7", "Li Lei")), START_MS);
     assert_eq!(presence.members(&room("7"))[0].name.as_deref(), Some("Li Lei"));
-    let gone = presence.apply(&event(LI, "c1", 140, What::Ended), START_MS);
+    let gone = presence.apply(&event(LI, "c1", 140, PresenceChange::Ended), START_MS);
     assert_eq!((gone.online, gone.left), (Some(false), vec![room("7")]));
     assert_eq!((presence.online(), presence.count(&room("7"))), (0, 0));
 }
@@ -64,7 +64,7 @@ fn a_member_is_online_and_has_subscribed_the_room() {
 #[test]
 fn who_listens_with_a_wildcard_is_an_observer_and_no_member() {
     let mut presence = with_events();
-    presence.apply(&event(LI, "c1", 100, What::Connected), START_MS);
+    presence.apply(&event(LI, "c1", 100, PresenceChange::Connected), START_MS);
     let filters = [
         "room/message/+",
         "room/#",
@@ -84,22 +84,22 @@ fn who_listens_with_a_wildcard_is_an_observer_and_no_member() {
 fn an_end_cancels_only_the_connect_of_its_own_channel() {
     // A takeover: the new connection is announced before the end of the old one.
     let mut presence = with_events();
-    presence.apply(&event(LI, "old", 100, What::Connected), START_MS);
+    presence.apply(&event(LI, "old", 100, PresenceChange::Connected), START_MS);
     presence.apply(&event(LI, "old", 100, subscribed(&["room/message/7"])), START_MS);
-    presence.apply(&event(LI, "new", 200, What::Connected), START_MS);
+    presence.apply(&event(LI, "new", 200, PresenceChange::Connected), START_MS);
     presence.apply(&event(LI, "new", 200, subscribed(&["room/message/7"])), START_MS);
-    let movement = presence.apply(&event(LI, "old", 201, What::Ended), START_MS);
+    let movement = presence.apply(&event(LI, "old", 201, PresenceChange::Ended), START_MS);
     assert_eq!((movement.online, movement.left.len()), (None, 0), "nobody is told that it left");
     assert_eq!(ids(&presence, "7"), [LI]);
-    presence.apply(&event(LI, "new", 300, What::Ended), START_MS);
+    presence.apply(&event(LI, "new", 300, PresenceChange::Ended), START_MS);
     assert!(!presence.is_online(&client(LI)));
 }
 
 #[test]
 fn a_connect_that_comes_after_its_end_makes_no_ghost_until_the_tombstone_is_gone() {
     let mut presence = with_events();
-    let connect = event(LI, "c1", 100, What::Connected);
-    presence.apply(&event(LI, "c1", 200, What::Ended), START_MS);
+    let connect = event(LI, "c1", 100, PresenceChange::Connected);
+    presence.apply(&event(LI, "c1", 200, PresenceChange::Ended), START_MS);
     let late = presence.apply(&connect, START_MS + 1);
     assert!(late.stale && late.online.is_none(), "nobody is told of it");
     assert!(!presence.is_online(&client(LI)));
@@ -119,11 +119,11 @@ fn a_hello_counts_for_the_connection_in_which_it_was_said() {
     let mut presence = with_events();
     presence.apply(&event(LI, "nonce", 10_000, hello("7", "Li")), START_MS);
     assert_eq!(presence.count(&room("7")), 0, "the hello overtook the connect");
-    presence.apply(&event(LI, "c1", 9_000, What::Connected), START_MS);
+    presence.apply(&event(LI, "c1", 9_000, PresenceChange::Connected), START_MS);
     assert_eq!(ids(&presence, "7"), [LI]);
 
-    presence.apply(&event(LI, "c1", 20_000, What::Ended), START_MS);
-    presence.apply(&event(LI, "c2", 21_000, What::Connected), START_MS);
+    presence.apply(&event(LI, "c1", 20_000, PresenceChange::Ended), START_MS);
+    presence.apply(&event(LI, "c2", 21_000, PresenceChange::Connected), START_MS);
     assert!(presence.is_online(&client(LI)));
     assert_eq!(presence.count(&room("7")), 0, "it may be in another room now");
     presence.apply(&event(LI, "nonce2", 21_500, hello("8", "Li")), START_MS);
@@ -189,7 +189,7 @@ fn beyond_the_bounds_nobody_is_listed_and_it_is_counted() {
     let mut presence =
         presence(PresenceSettings { max_clients: 2, max_rooms: 1, ..PresenceSettings::default() });
     for (who, channel) in [(LI, "c1"), (HAN, "c2"), (TEACHER, "c3")] {
-        presence.apply(&event(who, channel, 100, What::Connected), START_MS);
+        presence.apply(&event(who, channel, 100, PresenceChange::Connected), START_MS);
     }
     assert_eq!((presence.online(), presence.overflowed()), (2, 1));
 
@@ -198,27 +198,30 @@ fn beyond_the_bounds_nobody_is_listed_and_it_is_counted() {
     assert_eq!((unlisted.joined.len(), presence.count(&room("2")), presence.overflowed()), (0, 0, 2));
 
     // Places become free, and are taken.
-    presence.apply(&event(LI, "c1", 102, What::Ended), START_MS);
+    presence.apply(&event(LI, "c1", 102, PresenceChange::Ended), START_MS);
     let listed = presence.apply(&event(HAN, "c2", 103, subscribed(&["room/message/2"])), START_MS);
     assert_eq!(listed.joined, [room("2")]);
-    assert_eq!(presence.apply(&event(TEACHER, "c3", 104, What::Connected), START_MS).online, Some(true));
+    assert_eq!(
+        presence.apply(&event(TEACHER, "c3", 104, PresenceChange::Connected), START_MS).online,
+        Some(true)
+    );
 }
 
 #[test]
 fn many_connections_of_one_client_and_many_tombstones_are_bounded() {
     let mut presence = presence(PresenceSettings { max_tombstones: 10, ..PresenceSettings::default() });
     for number in 0..1_000 {
-        presence.apply(&event(LI, &format!("c{number}"), number, What::Connected), START_MS);
+        presence.apply(&event(LI, &format!("c{number}"), number, PresenceChange::Connected), START_MS);
     }
     assert_eq!(presence.online(), 1);
     for number in 984..1_000 {
         assert!(presence.is_online(&client(LI)), "16 connections are known");
-        presence.apply(&event(LI, &format!("c{number}"), 2_000, What::Ended), START_MS);
+        presence.apply(&event(LI, &format!("c{number}"), 2_000, PresenceChange::Ended), START_MS);
     }
     assert!(!presence.is_online(&client(LI)));
-    assert!(presence.apply(&event(LI, "c999", 999, What::Connected), START_MS).stale);
+    assert!(presence.apply(&event(LI, "c999", 999, PresenceChange::Connected), START_MS).stale);
     assert!(
-        !presence.apply(&event(LI, "c984", 984, What::Connected), START_MS).stale,
+        !presence.apply(&event(LI, "c984", 984, PresenceChange::Connected), START_MS).stale,
         "the oldest tombstone gave way"
     );
 }
@@ -227,17 +230,18 @@ fn many_connections_of_one_client_and_many_tombstones_are_bounded() {
 fn a_client_that_is_not_connected_is_forgotten() {
     let mut presence = presence(PresenceSettings { max_clients: 1, ..PresenceSettings::default() });
     presence.apply(&event(LI, "n1", 100, hello("7", "Li")), START_MS);
-    presence.apply(&event(HAN, "c2", 100, What::Connected), START_MS);
+    presence.apply(&event(HAN, "c2", 100, PresenceChange::Connected), START_MS);
     assert!(!presence.is_online(&client(HAN)), "no place");
     presence.sweep(START_MS + PresenceSettings::default().tombstone_ttl_ms);
-    presence.apply(&event(HAN, "c2", 100, What::Connected), START_MS);
+    presence.apply(&event(HAN, "c2", 100, PresenceChange::Connected), START_MS);
     assert!(presence.is_online(&client(HAN)));
 }
 
 #[test]
 fn the_documented_notice_is_read() {
     let notice = br#"{"clientId":"GID_student@@@001","time":1212121212,"eventType":"connect","channelId":"2b9b1281046046faafe5e0b458e4XXXX","clientIp":"192.168.1.1:13300"}"#;
-    let expected = event(LI, "2b9b1281046046faafe5e0b458e4XXXX", 1_212_121_212_000, What::Connected);
+    let expected =
+        event(LI, "2b9b1281046046faafe5e0b458e4XXXX", 1_212_121_212_000, PresenceChange::Connected);
     assert_eq!(status_event(notice), Ok(expected), "seconds");
 
     let read = |kind: &str, time: u64, id: &str| {
@@ -245,7 +249,11 @@ fn the_documented_notice_is_read() {
         status_event(json.as_bytes())
     };
     for kind in ["disconnect", "tcpclean", "anything"] {
-        assert_eq!(read(kind, START_MS, LI), Ok(event(LI, "c", START_MS, What::Ended)), "milliseconds");
+        assert_eq!(
+            read(kind, START_MS, LI),
+            Ok(event(LI, "c", START_MS, PresenceChange::Ended)),
+            "milliseconds"
+        );
     }
     assert_eq!(read("connect", 99_999_999_999, LI).unwrap().at_ms, 99_999_999_999_000);
     assert_eq!(read("connect", 100_000_000_000, LI).unwrap().at_ms, 100_000_000_000);

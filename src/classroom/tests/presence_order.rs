@@ -9,28 +9,33 @@ use super::*;
 const ROOMS: [&str; 3] = ["1", "2", "3"];
 const CLIENTS: [&str; 3] = [LI, HAN, TEACHER];
 
-fn what() -> impl Strategy<Value = What> {
+fn what() -> impl Strategy<Value = PresenceChange> {
     let where_ = || prop::sample::select(ROOMS.to_vec());
     let filters = |where_: &str| vec![format!("room/message/{where_}"), "room/status".to_owned()];
     prop_oneof![
-        4 => Just(What::Connected),
-        2 => Just(What::Ended),
-        3 => where_().prop_map(move |where_| What::Subscribed(filters(where_))),
-        1 => where_().prop_map(move |where_| What::Unsubscribed(filters(where_))),
-        2 => (where_(), prop::option::of("[a-c]")).prop_map(|(where_, name)| What::Hello { room: room(where_), name }),
-        1 => where_().prop_map(|where_| What::Bye { room: room(where_) }),
+        4 => Just(PresenceChange::Connected),
+        2 => Just(PresenceChange::Ended),
+        3 => where_().prop_map(move |where_| PresenceChange::Subscribed(filters(where_))),
+        1 => where_().prop_map(move |where_| PresenceChange::Unsubscribed(filters(where_))),
+        2 => (where_(), prop::option::of("[a-c]")).prop_map(|(where_, name)| PresenceChange::Hello { room: room(where_), name }),
+        1 => where_().prop_map(|where_| PresenceChange::Bye { room: room(where_) }),
     ]
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = PresenceEvent> {
     let channel = prop::sample::select(vec!["c1", "c2", "c3"]);
     (prop::sample::select(CLIENTS.to_vec()), channel, 0_u64..10_000, what()).prop_map(
-        |(who, channel, at_ms, what)| Event { client: client(who), channel: channel.into(), at_ms, what },
+        |(who, channel, at_ms, what)| PresenceEvent {
+            client: client(who),
+            channel: channel.into(),
+            at_ms,
+            change: what,
+        },
     )
 }
 
 /// Events, and the same ones shuffled, with some of them more than once.
-fn events() -> impl Strategy<Value = (Vec<Event>, Vec<Event>)> {
+fn events() -> impl Strategy<Value = (Vec<PresenceEvent>, Vec<PresenceEvent>)> {
     prop::collection::vec(event(), 0..40).prop_flat_map(|events| {
         let copies = prop::collection::vec(any::<prop::sample::Index>(), 0..20);
         let story = events.clone();
@@ -45,7 +50,7 @@ fn events() -> impl Strategy<Value = (Vec<Event>, Vec<Event>)> {
     })
 }
 
-fn after(events: &[Event], broker_events: bool) -> (Presence, Listed) {
+fn after(events: &[PresenceEvent], broker_events: bool) -> (Presence, Listed) {
     let mut presence = Presence::new(PresenceSettings { broker_events, ..PresenceSettings::default() });
     let mut told = Listed::default();
     for event in events {
@@ -62,7 +67,7 @@ struct Listed {
 }
 
 impl Listed {
-    fn follow(&mut self, movement: &Movement) {
+    fn follow(&mut self, movement: &PresenceUpdate) {
         let Some(client) = &movement.client else { return };
         if let Some(online) = movement.online {
             assert_ne!(self.online.insert(client.clone(), online), Some(online));
@@ -81,12 +86,12 @@ fn state(presence: &Presence) -> (Vec<bool>, Vec<Vec<Member>>) {
 }
 
 /// The vendor's rule as it is told: online = some channel with a connect and no end.
-fn is_online(events: &[Event], id: &ClientId) -> bool {
+fn is_online(events: &[PresenceEvent], id: &ClientId) -> bool {
     let mine: Vec<_> = events.iter().filter(|event| event.client == *id).collect();
     let ended = |channel: &str| {
-        mine.iter().any(|event| event.what == What::Ended && event.channel.as_ref() == channel)
+        mine.iter().any(|event| event.change == PresenceChange::Ended && event.channel.as_ref() == channel)
     };
-    mine.iter().any(|event| event.what == What::Connected && !ended(&event.channel))
+    mine.iter().any(|event| event.change == PresenceChange::Connected && !ended(&event.channel))
 }
 
 proptest! {
@@ -110,9 +115,9 @@ proptest! {
     fn a_tombstone_stops_a_late_connect((events, _) in events(), who in prop::sample::select(CLIENTS.to_vec())) {
         // Given: whatever happened, then the end of all connections of somebody.
         let (mut presence, _) = after(&events, true);
-        let ended = |channel: &str, what| Event { client: client(who), channel: channel.into(), at_ms: 20_000, what };
+        let ended = |channel: &str, what| PresenceEvent { client: client(who), channel: channel.into(), at_ms: 20_000, change: what };
         for channel in ["c1", "c2", "c3"] {
-            presence.apply(&ended(channel, What::Ended), START_MS);
+            presence.apply(&ended(channel, PresenceChange::Ended), START_MS);
         }
         // When: everything comes again.
         for event in &events {

@@ -13,7 +13,7 @@ use crate::data_dir::known_brokers;
 use crate::model::DeadLetter;
 use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Connector, RocketMqReader};
-use crate::spool::{BuriedLetter, DEAD_LETTERS_FILE, LocalDeadLetters};
+use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, StoredLetter};
 
 /// A page of the local store is held in memory, and a payload may have some MiB.
 const PAGE_LETTERS: usize = 16;
@@ -115,7 +115,7 @@ pub fn local_store(config: &Config) -> anyhow::Result<Option<LocalDeadLetters>> 
 /// Reads the local store, then the RocketMQ topic.
 pub struct Letters<'a> {
     sources: &'a Sources,
-    page: VecDeque<BuriedLetter>,
+    page: VecDeque<StoredLetter>,
     after: Option<u64>,
     reading: Option<LetterReading<'a>>,
 }

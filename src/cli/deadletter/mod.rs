@@ -3,7 +3,7 @@
 mod letters;
 mod purge;
 mod resend;
-mod send_again;
+mod resend_command;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ enum Command {
     /// A letter of the local store leaves it once RocketMQ has stored the message. RocketMQ deletes no single message:
     /// letters there stay in the list until its retention ends. Sent twice, a message is shown once, because readers
     /// fold copies by id. It goes on to the last one also when nobody reads what it writes any more.
-    Resend(send_again::ResendArgs),
+    Resend(resend_command::ResendArgs),
     /// Throw letters of the local store away; those in RocketMQ leave with its retention.
     Purge(purge::PurgeArgs),
 }
@@ -98,7 +98,7 @@ pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::List(arguments) => list(arguments).await,
         Command::Show(arguments) => show(arguments).await,
-        Command::Resend(arguments) => send_again::run(arguments).await,
+        Command::Resend(arguments) => resend_command::run(arguments).await,
         Command::Purge(arguments) => purge::run(&arguments),
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 
 use super::letters::RocketMq;
-use crate::binding::{BindingSettings, RuleSet, Unbound, envelope_of_letter};
+use crate::binding::{BindingSettings, NotStored, RuleSet, envelope_of_letter};
 use crate::config::Config;
 use crate::data_dir::{DataDirView, QueueTables, TopicQueues};
 use crate::model::{DeadLetter, FailureKind, QueueName, Sent};
@@ -65,10 +65,10 @@ impl Resender {
         };
         let bound = match self.rules.bind(&envelope) {
             Ok(bound) => bound,
-            Err(Unbound::Filtered(reason)) => {
+            Err(NotStored::Filtered(reason)) => {
                 return Ok(Resent::StillDead(format!("no binding takes its topic ({reason})")));
             }
-            Err(Unbound::Dead { detail, .. }) => return Ok(Resent::StillDead(detail)),
+            Err(NotStored::Dead { detail, .. }) => return Ok(Resent::StillDead(detail)),
         };
         let (topic, slot) = (bound.topic.clone(), bound.slot);
         let queue = self.queue(&topic, slot).await?;

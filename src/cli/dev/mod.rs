@@ -1,6 +1,6 @@
 //! `roombridge dev`: MQTT broker, RocketMQ and the bridge in one process, with nothing else installed.
 
-mod gate;
+mod access;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use roombridge_embedded::{
-    Guests, MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker, start_rocketmq,
+    ClientPolicy, MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker, start_rocketmq,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
@@ -19,13 +19,13 @@ use tokio::sync::mpsc;
 use super::output;
 use super::run::exit_code;
 use super::target::{DEV_OPERATOR, DevInstance, default_dev_data_dir, dev_bridge_dir};
-use crate::access::{Gatekeeper, Operator};
+use crate::access::{Authenticator, Operator};
 use crate::app::{self, Bridge};
 use crate::config::{Config, LogConfig};
 use crate::lifecycle::Lifecycle;
 use crate::model::SystemClock;
 use crate::telemetry;
-use gate::{Auth, ClassGate, end_expired, pass_on};
+use access::{Auth, ClassAccess, end_expired, pass_on};
 
 /// Events on their way from the broker to the classroom; when there are so many the clients wait.
 const EVENTS: usize = 1024;
@@ -77,20 +77,20 @@ pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
         config.classroom = None;
     }
     let (events, told) = mpsc::channel(EVENTS);
-    let (keeper, password) = keeper(&config)?;
+    let (keeper, password) = authenticator(&config)?;
     let own_clients = keeper.operators.iter().flat_map(|operator| operator.client_ids.clone()).collect();
     config.mqtt.username = Some(DEV_OPERATOR.to_owned());
     config.mqtt.password = Some(password.clone());
-    let class_gate = Arc::new(ClassGate::new(keeper, arguments.auth, Arc::new(SystemClock::default())));
+    let class_gate = Arc::new(ClassAccess::new(keeper, arguments.auth, Arc::new(SystemClock::default())));
     let web_port = chosen_port(arguments.web_port)?;
     // Any page on the internet can open a WebSocket to this machine.
     let own_pages = || vec![format!("http://127.0.0.1:{web_port}"), format!("http://localhost:{web_port}")];
-    let guests = Guests {
+    let guests = ClientPolicy {
         allowed_origins: (arguments.auth == Auth::Required).then(own_pages),
-        gate: Some(class_gate.clone()),
+        access: Some(class_gate.clone()),
         p2p_parents: config.downlinks.iter().map(|downlink| downlink.mqtt_topic.clone()).collect(),
         events: Some(events),
-        ..Guests::default()
+        ..ClientPolicy::default()
     };
     let (mqtt, rocketmq) = tokio::join!(mqtt_broker(&arguments, &data, guests), rocketmq(&arguments, &data));
     let (mqtt, rocketmq) = (Arc::new(mqtt?), rocketmq?);
@@ -157,7 +157,7 @@ fn chosen_port(port: u16) -> std::io::Result<u16> {
 }
 
 /// The rules of the door, and the password of this process's own bridge, which nobody else can know.
-fn keeper(config: &Config) -> anyhow::Result<(Gatekeeper, SecretString)> {
+fn authenticator(config: &Config) -> anyhow::Result<(Authenticator, SecretString)> {
     let access = config.access.as_ref().context("dev has no [access]; please report this")?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
@@ -171,7 +171,7 @@ fn keeper(config: &Config) -> anyhow::Result<(Gatekeeper, SecretString)> {
     Ok((keeper, password))
 }
 
-async fn mqtt_broker(arguments: &DevArgs, data: &Path, guests: Guests) -> anyhow::Result<MqttBroker> {
+async fn mqtt_broker(arguments: &DevArgs, data: &Path, guests: ClientPolicy) -> anyhow::Result<MqttBroker> {
     let options = MqttBrokerOptions {
         tcp_port: arguments.mqtt_port,
         websocket_port: arguments.websocket_port,

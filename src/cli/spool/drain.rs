@@ -14,7 +14,7 @@ use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
-use crate::app::{self, Middle};
+use crate::app::{self, UplinkBuilder};
 use crate::cli::output::{Report, aside, progress_bar};
 use crate::cli::target::rules_to_read_by;
 use crate::cli::{FAILED, STOPPED_EARLY, in_file};
@@ -22,7 +22,7 @@ use crate::config::{Config, ProcessEnvironment};
 use crate::data_dir::{DataDir, DataDirError, DataDirView};
 use crate::lifecycle::Lifecycle;
 use crate::model::{Clock, SystemClock};
-use crate::pipeline::{Intake, Link, ReceiptNumber, Uplink, intake};
+use crate::pipeline::{Intake, LinkState, ReceiptNumber, Uplink, intake};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SqliteSpool};
 use crate::telemetry::{self, EndCounts, Metrics, Readiness};
@@ -126,7 +126,7 @@ async fn uplink(
     metrics: &Arc<Metrics>,
     clock: Arc<dyn Clock>,
     lifecycle: &Lifecycle,
-) -> anyhow::Result<(Door, Uplink)> {
+) -> anyhow::Result<(OpenIntake, Uplink)> {
     let connector = Arc::new(Connector::new(&config.rocketmq)?);
     let reader = Arc::new(RocketMqReader::start(connector.clone()).await?);
     let sink = Arc::new(Producer::new(config.rocketmq.clone(), connector, reader));
@@ -134,8 +134,8 @@ async fn uplink(
         LocalDeadLetters::open(&config.data_dir.join(DEAD_LETTERS_FILE), config.dead_letter.max_bytes)?;
     let (intake, receiver) = intake(1, 1);
     let (settled, nothing_settled) = mpsc::channel(1);
-    let (link, link_seen) = watch::channel(Link::Up);
-    let middle = Middle {
+    let (link, link_seen) = watch::channel(LinkState::Up);
+    let middle = UplinkBuilder {
         config,
         rules: Arc::new(rules_to_read_by(config)?),
         metrics: metrics.clone(),
@@ -150,14 +150,14 @@ async fn uplink(
     };
     let dead_letters = middle.dead_letters(sink.clone());
     let uplink = middle.uplink(sink, dead_letters, receiver, settled, link_seen);
-    let door = Door { _intake: intake, _link: link, _nothing_settled: nothing_settled };
+    let door = OpenIntake { _intake: intake, _link: link, _nothing_settled: nothing_settled };
     Ok((door, uplink))
 }
 
 /// Nothing comes in by it; dropped, it tells the uplink to end.
-struct Door {
+struct OpenIntake {
     _intake: Intake,
-    _link: watch::Sender<Link>,
+    _link: watch::Sender<LinkState>,
     _nothing_settled: mpsc::Receiver<Vec<ReceiptNumber>>,
 }
 

@@ -7,9 +7,9 @@ use crate::config::document::Places;
 use crate::config::error::ConfigError;
 use crate::config::raw::{RawAccess, RawClassroom, RawDownlink, RawLogin, RawWeb};
 use crate::config::settings::{
-    AccessConfig, BindingConfig, ClassroomConfig, DownlinkConfig, LoginConfig, SenderSource, StartAt,
-    WebConfig,
+    AccessConfig, BindingConfig, ClassroomConfig, DownlinkConfig, LoginConfig, SenderSource, WebConfig,
 };
+use crate::model::StartAt;
 
 pub(super) fn downlinks(
     raw: Vec<RawDownlink>,

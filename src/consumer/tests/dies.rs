@@ -6,7 +6,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_follower_dies_with_a_read_that_dies() {
     let story = Story::new(2);
-    let following = story.follow(Start::Earliest).await;
+    let following = story.follow(StartAt::Earliest).await;
     story.memory.pull_dies.store(true, Ordering::Relaxed);
     let died = tokio::time::timeout(Duration::from_secs(20), following.task).await;
     assert!(died.expect("it dies").unwrap_err().is_panic());

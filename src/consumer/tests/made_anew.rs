@@ -11,7 +11,7 @@ async fn a_queue_that_is_made_anew_while_it_is_followed_is_read_from_its_beginni
         // Given a follower that has read six messages
         let story = Story::new(1);
         story.memory.store_all(0, &["1", "2", "3", "4", "5", "6"]);
-        let mut following = story.follow(Start::Earliest).await;
+        let mut following = story.follow(StartAt::Earliest).await;
         following.texts(6).await;
         following.nothing_more().await;
 
@@ -28,7 +28,7 @@ async fn a_queue_that_is_made_anew_while_it_is_followed_is_read_from_its_beginni
         // And a restart knows the new place
         following.stop().await;
         story.memory.store(0, "after");
-        let mut following = story.follow(Start::Earliest).await;
+        let mut following = story.follow(StartAt::Earliest).await;
         assert_eq!(following.texts(1).await, ["after"]);
         assert_eq!(story.lost(), 1);
     }
@@ -39,7 +39,7 @@ async fn a_queue_that_is_made_anew_while_it_is_followed_is_read_from_its_beginni
 async fn a_queue_that_was_begun_with_its_end_and_is_made_anew_is_read_from_its_beginning() {
     let story = Story::new(1);
     story.memory.store_all(0, &["1", "2", "3"]);
-    let mut following = story.follow(Start::Latest).await;
+    let mut following = story.follow(StartAt::Latest).await;
     following.nothing_more().await;
     story.memory.replace(0, &["n1", "n2", "n3", "n4"]);
     assert_eq!(following.texts(4).await, ["n1", "n2", "n3", "n4"]);
@@ -54,7 +54,7 @@ async fn a_queue_that_is_made_anew_between_two_pages_is_read_from_its_beginning(
     let (old, new) = (texts("o"), texts("n"));
     story.memory.store_all(0, &old.iter().map(String::as_str).collect::<Vec<_>>());
     *story.memory.pull_takes.lock().unwrap() = Duration::from_millis(100);
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     following.texts(32).await;
     story.memory.replace(0, &new.iter().map(String::as_str).collect::<Vec<_>>());
     let mut heard = Vec::new();
@@ -71,7 +71,7 @@ async fn what_ends_late_does_not_move_the_new_position() {
     // Given two messages that are open when the queue is made anew, and two of the new ones open beside them
     let story = Story::new(1);
     story.memory.store_all(0, &["1", "2"]);
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     let old = [following.next().await, following.next().await];
     story.memory.replace(0, &["n1", "n2"]);
     let new = [following.next().await, following.next().await];
@@ -85,7 +85,7 @@ async fn what_ends_late_does_not_move_the_new_position() {
     following.crash().await;
 
     // Then the new ones come again
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     assert_eq!(following.texts(2).await, ["n1", "n2"]);
     assert_eq!(story.lost(), 1);
 }
@@ -94,7 +94,7 @@ async fn what_ends_late_does_not_move_the_new_position() {
 async fn a_stop_waits_for_what_was_handed_on_before_the_queue_was_made_anew() {
     let story = Story::new(1);
     story.memory.store(0, "1");
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     let old = following.next().await;
     story.memory.replace(0, &[]);
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -109,7 +109,7 @@ async fn a_stop_waits_for_what_was_handed_on_before_the_queue_was_made_anew() {
 async fn a_broker_that_was_away_and_has_what_it_had_is_read_on() {
     let story = Story::new(1);
     story.memory.store_all(0, &["1", "2"]);
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     following.texts(2).await;
     story.memory.away.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -127,7 +127,7 @@ async fn messages_that_rocketmq_deletes_before_they_are_read_are_told() {
     for number in 0..OPEN_MESSAGES + 200 {
         story.memory.store(0, &number.to_string());
     }
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
 
     // When RocketMQ deletes what is old, then the rest comes, and the loss is told
@@ -145,7 +145,7 @@ async fn messages_that_rocketmq_leaves_out_are_told() {
     let story = Story::new(1);
     story.memory.store_all(0, &["1", "2", "3", "4"]);
     story.memory.damage(0, 1);
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     assert_eq!(following.texts(3).await, ["1", "3", "4"]);
     assert_eq!(story.lost(), 1);
     story.memory.store(0, "5");
@@ -164,7 +164,7 @@ async fn a_lag_that_is_not_known_is_not_0() {
         let line = text.lines().find(|line| line.starts_with("roombridge_downlink_lag_messages{"));
         line.map(|line| line.rsplit(' ').next().unwrap().to_owned())
     };
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     following.nothing_more().await;
     assert_eq!(lag().as_deref(), Some("0"));
     story.memory.away.store(true, Ordering::Relaxed);
@@ -210,7 +210,7 @@ proptest! {
 /// What the queue holds at last, and what was heard in all.
 async fn happens(events: Vec<Event>) -> (Vec<String>, Vec<String>) {
     let story = Story::new(1);
-    let mut following = story.follow(Start::Earliest).await;
+    let mut following = story.follow(StartAt::Earliest).await;
     let mut number = 0;
     let mut texts = |count: u8| -> Vec<String> {
         let from = number;

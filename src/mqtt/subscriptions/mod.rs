@@ -18,14 +18,14 @@ const IDENTIFIERS_NOT_SUPPORTED: u8 = 0xA1;
 
 /// What to send. The packet identifier is taken already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct SubscriptionRequest {
     pub packet_id: u16,
     pub filter: String,
-    pub what: What,
+    pub action: SubscriptionAction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum SubscriptionAction {
     /// With the subscription identifier, where the broker has them.
     Subscribe(Option<u32>),
     Unsubscribe,
@@ -44,7 +44,7 @@ pub enum Overlap {
 
 /// A broker's answer to one request.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
+pub struct SubscriptionAnswer<'a> {
     pub packet_id: u16,
     pub codes: &'a [u8],
     /// The first code and the broker's words, for people.
@@ -140,16 +140,16 @@ impl Subscriptions {
     }
 
     /// What is to be sent now. What it changes must be written down before it leaves, see [`Self::take_changed`].
-    pub fn due(&mut self, mut next_packet_id: impl FnMut() -> u16) -> Vec<Ask> {
+    pub fn due(&mut self, mut next_packet_id: impl FnMut() -> u16) -> Vec<SubscriptionRequest> {
         if !self.connected {
             return Vec::new();
         }
         let mut asks = Vec::new();
         for index in 0..self.entries.len() {
             let what = if self.is_to_be_asked(index) {
-                What::Subscribe(self.identifiers.then_some(self.entries[index].kept.identifier))
+                SubscriptionAction::Subscribe(self.identifiers.then_some(self.entries[index].kept.identifier))
             } else if self.is_to_leave(index) {
-                What::Unsubscribe
+                SubscriptionAction::Unsubscribe
             } else {
                 continue;
             };
@@ -157,25 +157,29 @@ impl Subscriptions {
             let entry = &mut self.entries[index];
             entry.packet_id = next_packet_id();
             match what {
-                What::Subscribe(_) => {
+                SubscriptionAction::Subscribe(_) => {
                     entry.turn = Turn::Asked { for_s: 0, identified: self.identifiers };
                     self.changed |= entry.kept.asked.is_none();
                     entry.kept.asked.get_or_insert(now);
                 }
-                What::Unsubscribe => {
+                SubscriptionAction::Unsubscribe => {
                     let granted = entry.kept.granted.take();
                     self.changed |= granted.is_some();
                     entry.turn = Turn::Leaving { for_s: 0, granted };
                 }
             }
-            asks.push(Ask { packet_id: entry.packet_id, filter: entry.kept.filter.clone(), what });
+            asks.push(SubscriptionRequest {
+                packet_id: entry.packet_id,
+                filter: entry.kept.filter.clone(),
+                action: what,
+            });
         }
         self.look_at_overlaps();
         asks
     }
 
     /// SUBACK.
-    pub fn subscribed(&mut self, answer: Answer<'_>) {
+    pub fn subscribed(&mut self, answer: SubscriptionAnswer<'_>) {
         let now = self.now();
         let Some(entry) = self.entries.iter_mut().find(|entry| {
             entry.packet_id == answer.packet_id
@@ -216,7 +220,7 @@ impl Subscriptions {
     }
 
     /// UNSUBACK.
-    pub fn unsubscribed(&mut self, answer: Answer<'_>) {
+    pub fn unsubscribed(&mut self, answer: SubscriptionAnswer<'_>) {
         let is_leaving = |entry: &&mut Entry| {
             entry.packet_id == answer.packet_id
                 && matches!(entry.turn, Turn::Leaving { .. } | Turn::Refused { .. })

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 struct Session {
     subscriptions: Subscriptions,
     next_packet_id: u16,
-    open: Vec<Ask>,
+    open: Vec<SubscriptionRequest>,
 }
 
 impl Session {
@@ -39,9 +39,9 @@ impl Session {
             *next_packet_id += 1;
             *next_packet_id
         });
-        let texts = asks.iter().map(|ask| match ask.what {
-            What::Subscribe(_) => ask.filter.clone(),
-            What::Unsubscribe => format!("-{}", ask.filter),
+        let texts = asks.iter().map(|ask| match ask.action {
+            SubscriptionAction::Subscribe(_) => ask.filter.clone(),
+            SubscriptionAction::Unsubscribe => format!("-{}", ask.filter),
         });
         let texts = texts.collect();
         self.open.extend(asks);
@@ -51,10 +51,10 @@ impl Session {
     fn answer(&mut self, filter: &str, codes: &[u8]) {
         let at = self.open.iter().position(|ask| ask.filter == filter).unwrap();
         let ask = self.open.remove(at);
-        let answer = Answer { packet_id: ask.packet_id, codes, told: "why" };
-        match ask.what {
-            What::Subscribe(_) => self.subscriptions.subscribed(answer),
-            What::Unsubscribe => self.subscriptions.unsubscribed(answer),
+        let answer = SubscriptionAnswer { packet_id: ask.packet_id, codes, told: "why" };
+        match ask.action {
+            SubscriptionAction::Subscribe(_) => self.subscriptions.subscribed(answer),
+            SubscriptionAction::Unsubscribe => self.subscriptions.unsubscribed(answer),
         }
     }
 
@@ -295,7 +295,7 @@ fn a_broker_without_identifiers_is_asked_without_and_complained_of_where_filters
     let mut session = Session::with(&[ONE, ALL], Vec::new(), &[]);
     session.subscriptions.connected(false, false, |_| false);
     session.asks();
-    assert_eq!(session.open[0].what, What::Subscribe(None));
+    assert_eq!(session.open[0].action, SubscriptionAction::Subscribe(None));
     session.answer(ONE, &[1]);
     session.settle();
     assert!(session.subscriptions.complaints()[0].contains("subscription identifiers"));
@@ -352,13 +352,13 @@ proptest! {
                 Step::Answer(code) => {
                     let Some(ask) = session.open.first().cloned() else { continue };
                     let filter = ask.filter.clone();
-                    match ask.what {
-                        What::Subscribe(identifier) if code < 0x80 => {
+                    match ask.action {
+                        SubscriptionAction::Subscribe(identifier) if code < 0x80 => {
                             has.retain(|(has, _)| *has != filter);
                             has.push((filter.clone(), identifier.unwrap() as usize));
                         }
-                        What::Unsubscribe if code < 0x80 => has.retain(|(has, _)| *has != filter),
-                        What::Subscribe(_) | What::Unsubscribe => {}
+                        SubscriptionAction::Unsubscribe if code < 0x80 => has.retain(|(has, _)| *has != filter),
+                        SubscriptionAction::Subscribe(_) | SubscriptionAction::Unsubscribe => {}
                     }
                     session.answer(&filter, &[code]);
                 }

@@ -151,18 +151,18 @@ async fn a_takeover_ends_what_is_refused_and_not_in_the_spool_and_a_stop_keeps_w
     bridge.publish(&rooms[0], "bad");
     bridge.publish(&rooms[1], "neighbour");
     bridge.pass(Duration::from_millis(700)).await;
-    bridge.link.send(Link::TakenOver).unwrap();
+    bridge.link.send(LinkState::TakenOver).unwrap();
     bridge.pass(Duration::from_secs(3)).await;
     let taken_over = bridge.value("roombridge_filtered_total");
     assert_eq!((taken_over, bridge.disk.rows().len()), (1, 0), "the refused one");
     bridge.assert_books_balance();
 
-    bridge.link.send(Link::Up).unwrap();
+    bridge.link.send(LinkState::Up).unwrap();
     bridge.publish(&rooms[0], "bad");
     bridge.publish(&rooms[0], "after");
     bridge.publish(&rooms[1], "neighbour");
     bridge.pass(Duration::from_secs(3)).await;
-    bridge.link.send(Link::TakenOver).unwrap();
+    bridge.link.send(LinkState::TakenOver).unwrap();
     bridge.pass(Duration::from_secs(3)).await;
     assert_eq!(bridge.disk.rows().len(), 2, "it is ours");
     bridge.intake = None;

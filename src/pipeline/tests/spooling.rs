@@ -277,7 +277,7 @@ async fn a_takeover_gives_up_memory_and_keeps_the_disk() {
     for body in numbers(4..6) {
         bridge.publish("2", &body);
     }
-    bridge.link.send_replace(Link::TakenOver);
+    bridge.link.send_replace(LinkState::TakenOver);
     bridge.pass(Duration::from_secs(5)).await;
     store.fails(None);
     bridge.pass(Duration::from_secs(5)).await;

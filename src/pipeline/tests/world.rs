@@ -128,7 +128,7 @@ pub(super) struct Process {
     pub readiness: Arc<Readiness>,
     pub intake: Option<Intake>,
     pub settled: mpsc::Receiver<Vec<ReceiptNumber>>,
-    pub link: watch::Sender<Link>,
+    pub link: watch::Sender<LinkState>,
     pub uplink: JoinHandle<()>,
     pub ledger: ReceiptLedger,
     pub ids: MessageIds,
@@ -157,7 +157,7 @@ impl Process {
         let disk = Arc::new(disk);
         let (intake, receiver) = intake(10_000, 64 << 20);
         let (settled, settled_receiver) = mpsc::channel(1024);
-        let (link, link_seen) = watch::channel(Link::Up);
+        let (link, link_seen) = watch::channel(LinkState::Up);
         let clock = Arc::new(RuntimeClock(tokio::time::Instant::now()));
         let metrics = Arc::new(Metrics::new(&["room".to_owned()]).unwrap());
         let readiness = Arc::new(Readiness::default());

@@ -27,7 +27,7 @@ async fn a_letter_is_kept_whole_over_a_restart() {
     let place = Place::new();
     let path = place.beside("dead-letters.sqlite3");
     let store = LocalDeadLetters::open(&path, 1 << 20).unwrap();
-    store.bury(vec![letter("one", 1), letter("two", 2)]).await.unwrap();
+    store.store(vec![letter("one", 1), letter("two", 2)]).await.unwrap();
     drop(store);
     let store = LocalDeadLetters::open(&path, 1 << 20).unwrap();
     assert_eq!(store.get("two").unwrap().unwrap().letter, letter("two", 2));
@@ -42,13 +42,13 @@ async fn two_openers_see_each_other() {
     let path = place.beside("dead-letters.sqlite3");
     let bridge = LocalDeadLetters::open(&path, 1 << 20).unwrap();
     let command = LocalDeadLetters::open(&path, 1 << 20).unwrap();
-    bridge.bury(vec![letter("one", 1), letter("two", 2), letter("three", 3)]).await.unwrap();
+    bridge.store(vec![letter("one", 1), letter("two", 2), letter("three", 3)]).await.unwrap();
     assert_eq!(ids(&command), ["one", "two", "three"]);
     let first = &command.list(1, None).unwrap()[0];
     assert_eq!(command.list(9, Some(first.number)).unwrap().len(), 2);
     assert_eq!(command.remove(&[first.number, 999]).unwrap(), 1);
     assert_eq!(command.purge(Some(3)).unwrap(), 1);
-    bridge.bury(vec![letter("four", 4)]).await.unwrap();
+    bridge.store(vec![letter("four", 4)]).await.unwrap();
     assert_eq!(ids(&bridge), ["three", "four"]);
     assert_eq!(command.purge(None).unwrap(), 2);
     assert_eq!(bridge.depth().unwrap(), Depth::default());
@@ -58,11 +58,11 @@ async fn two_openers_see_each_other() {
 async fn a_full_store_refuses_and_heals_after_a_purge() {
     let place = Place::new();
     let store = LocalDeadLetters::open(&place.beside("dead-letters.sqlite3"), 500).unwrap();
-    store.bury(vec![letter("one", 1), letter("two", 2)]).await.unwrap();
-    let refused = store.bury(vec![letter("three", 3)]).await;
+    store.store(vec![letter("one", 1), letter("two", 2)]).await.unwrap();
+    let refused = store.store(vec![letter("three", 3)]).await;
     assert!(matches!(refused, Err(SpoolError::Full(_))), "{refused:?}");
     store.purge(Some(2)).unwrap();
-    store.bury(vec![letter("three", 3)]).await.unwrap();
+    store.store(vec![letter("three", 3)]).await.unwrap();
     assert_eq!(ids(&store), ["two", "three"]);
 }
 

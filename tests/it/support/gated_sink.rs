@@ -12,7 +12,7 @@ use roombridge::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, Syst
 use roombridge::mqtt::{SessionParts, Subscriber};
 use roombridge::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
 use roombridge::pipeline::{
-    Accepted, Alarm, BatchLimits, DeadLetters, Link, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
+    Accepted, Alarm, BatchLimits, DeadLetters, LinkState, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
 };
 use roombridge::telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, mpsc, watch};
@@ -161,7 +161,7 @@ impl UplinkUnderTest {
         let clock = Arc::new(SystemClock::default());
         let sink = Arc::new(GatedSink::default());
         let (intake, receiver) = intake(config.pipeline.intake_messages, config.pipeline.intake_bytes);
-        let (link, link_seen) = watch::channel(Link::Up);
+        let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(64);
         let uplink = Uplink::new(UplinkParts {
             rules: rules.clone(),
@@ -258,7 +258,7 @@ impl roombridge::config::Environment for NoEnvironment {
 struct NoStore;
 
 impl roombridge::spool::DeadLetterStore for NoStore {
-    fn bury(
+    fn store(
         &self,
         _: Vec<roombridge::model::DeadLetter>,
     ) -> futures::future::BoxFuture<'static, Result<(), roombridge::spool::SpoolError>> {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::Lesson;
+use super::LiveClass;
 use crate::binding::own_record;
-use crate::classroom::{Delivery, Event, What, derived_id, status_event};
-use crate::consumer::Place;
+use crate::classroom::{Delivery, PresenceChange, PresenceEvent, derived_id, status_event};
+use crate::consumer::QueuePosition;
 use crate::model::{ClientId, StoredMessage};
 
 /// The documented suffix of the RocketMQ topics that tell of clients; before it stands the group.
@@ -47,7 +47,7 @@ struct Notice<'a> {
     client_ip: &'a str,
 }
 
-impl Lesson {
+impl LiveClass {
     /// The RocketMQ topics that tell of the clients of these groups.
     pub fn status_topics(groups: &[String]) -> Vec<String> {
         groups.iter().map(|group| format!("{group}{STATUS_SUFFIX}")).collect()
@@ -64,10 +64,14 @@ impl Lesson {
             NewsKind::Disconnected => "disconnect",
             NewsKind::Gone => "tcpclean",
             NewsKind::Subscribed(filters) => {
-                return self.moved(&client, &news.channel_id, news.at_ms, What::Subscribed(filters)).await;
+                return self
+                    .moved(&client, &news.channel_id, news.at_ms, PresenceChange::Subscribed(filters))
+                    .await;
             }
             NewsKind::Unsubscribed(filters) => {
-                return self.moved(&client, &news.channel_id, news.at_ms, What::Unsubscribed(filters)).await;
+                return self
+                    .moved(&client, &news.channel_id, news.at_ms, PresenceChange::Unsubscribed(filters))
+                    .await;
             }
         };
         let notice = Notice {
@@ -98,7 +102,7 @@ impl Lesson {
     }
 
     /// A notice that came by RocketMQ.
-    pub(super) async fn broker_notice(&mut self, place: Place, message: &StoredMessage) {
+    pub(super) async fn broker_notice(&mut self, place: QueuePosition, message: &StoredMessage) {
         self.notice(&message.body).await;
         self.end(Some(place));
     }
@@ -115,8 +119,8 @@ impl Lesson {
         }
     }
 
-    async fn moved(&mut self, client: &ClientId, channel: &str, at_ms: u64, what: What) {
-        let event = Event { client: client.clone(), channel: channel.into(), at_ms, what };
+    async fn moved(&mut self, client: &ClientId, channel: &str, at_ms: u64, what: PresenceChange) {
+        let event = PresenceEvent { client: client.clone(), channel: channel.into(), at_ms, change: what };
         let now_ms = self.parts.clock.wall_ms();
         let movement = self.presence.apply(&event, now_ms);
         let told = self.coalescer.offer(None, &movement, &self.presence, now_ms);

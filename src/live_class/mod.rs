@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-pub use ask::{Ask, LessonHandle, MutedClient, NoLesson, Present};
+pub use ask::{ClassNotRunning, ClassQuestion, LiveClassHandle, MutedClient, PresentMember};
 pub use status::{ClientNews, NewsKind};
 
 use crate::binding::RuleSet;
@@ -32,14 +32,14 @@ use crate::classroom::{
     Classroom, ClassroomSettings, Coalescer, Mutes, Presence, PresenceSettings, Rate, SnapshotError,
 };
 use crate::config::ClassroomConfig;
-use crate::consumer::{Item, Place};
+use crate::consumer::{Item, QueuePosition};
 use crate::data_dir::{DataDir, DataDirError, answered};
 use crate::model::{Clock, MessageIds};
-use crate::pipeline::{DeadLetters, Intake, Told, die_with};
+use crate::pipeline::{DeadLetters, DerivedOutcome, Intake, die_with};
 use crate::telemetry::Metrics;
-use open::Open;
+use open::OpenRequests;
 use requests::Seen;
-use unwritten::Unwritten;
+use unwritten::UnwrittenMutes;
 
 /// Status notices that pass singly in a second; what is beyond is told together.
 const SINGLE_STATUS_PER_S: u32 = 5;
@@ -48,17 +48,17 @@ const TICK: Duration = Duration::from_millis(200);
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
 const ASKS: usize = 64;
 
-/// Why a lesson cannot begin.
+/// Why the live class cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum LessonError {
+pub enum LiveClassError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error("the mutes of the classroom in data_dir: {0}")]
     Mutes(#[from] SnapshotError),
 }
 
-/// What a lesson is made of.
-pub struct LessonParts {
+/// The parts of a live class.
+pub struct LiveClassParts {
     pub config: ClassroomConfig,
     pub rules: Arc<RuleSet>,
     pub data_dir: Arc<DataDir>,
@@ -67,7 +67,7 @@ pub struct LessonParts {
     pub dead_letters: Arc<DeadLetters>,
     pub intake: Intake,
     pub items: mpsc::Receiver<Item>,
-    pub ended: mpsc::UnboundedSender<Place>,
+    pub ended: mpsc::UnboundedSender<QueuePosition>,
     /// What the MQTT broker says of its clients, if it tells us; bounded, and the broker waits when it is full.
     pub news: Option<mpsc::Receiver<ClientNews>>,
     /// For the ids of what nobody asked for: notices and status.
@@ -75,22 +75,22 @@ pub struct LessonParts {
 }
 
 /// See the module's words.
-pub struct Lesson {
-    parts: LessonParts,
+pub struct LiveClass {
+    parts: LiveClassParts,
     classroom: Classroom,
     presence: Presence,
     coalescer: Coalescer,
     seen: Seen,
-    unwritten: Unwritten,
-    open: Open,
+    unwritten: UnwrittenMutes,
+    open: OpenRequests,
     /// Numbers of [`Open`]; no more than it holds.
     burying: JoinSet<u64>,
-    told: mpsc::UnboundedReceiver<(u64, Told)>,
-    asks: mpsc::Receiver<Ask>,
+    told: mpsc::UnboundedReceiver<(u64, DerivedOutcome)>,
+    asks: mpsc::Receiver<ClassQuestion>,
 }
 
-impl Lesson {
-    pub fn new(parts: LessonParts) -> Result<(Self, LessonHandle), LessonError> {
+impl LiveClass {
+    pub fn new(parts: LiveClassParts) -> Result<(Self, LiveClassHandle), LiveClassError> {
         let mutes = match parts.data_dir.mutes()? {
             Some(snapshot) => Mutes::from_snapshot(&snapshot)?,
             None => Mutes::default(),
@@ -109,19 +109,19 @@ impl Lesson {
         };
         let (tell, told) = mpsc::unbounded_channel();
         let (asking, asks) = mpsc::channel(ASKS);
-        let lesson = Self {
+        let live_class = Self {
             classroom: Classroom::new(settings, mutes),
             presence: Presence::new(presence),
             coalescer: Coalescer::new(SINGLE_STATUS_PER_S),
             seen: Seen::default(),
-            unwritten: Unwritten::default(),
-            open: Open::new(tell),
+            unwritten: UnwrittenMutes::default(),
+            open: OpenRequests::new(tell),
             burying: JoinSet::new(),
             told,
             asks,
             parts,
         };
-        Ok((lesson, LessonHandle::new(asking)))
+        Ok((live_class, LiveClassHandle::new(asking)))
     }
 
     /// Runs until the follower is gone and everything has ended, or until `stop_now`, whatever it waits for then.
@@ -150,7 +150,7 @@ impl Lesson {
                     }
                 }
                 Some(buried) = self.burying.join_next() => match buried {
-                    Ok(number) => self.told(number, Told::Kept),
+                    Ok(number) => self.told(number, DerivedOutcome::Kept),
                     Err(died) => die_with(died),
                 },
                 written = answered(&mut self.unwritten.saving) => self.mutes_written(written).await,

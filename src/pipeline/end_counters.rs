@@ -9,27 +9,27 @@ use tokio::sync::mpsc;
 
 use super::intake::IntakeExit;
 use super::ledger::ReceiptNumber;
-use super::ticket::{Receipt, Ticket, Told};
+use super::ticket::{DerivedOutcome, Receipt, Ticket};
 use crate::model::{DropReason, FilterReason, Kind, Outcome};
 use crate::telemetry::Metrics;
 
 /// See the module's words.
-pub(super) struct Books {
+pub(super) struct EndCounters {
     pub metrics: Arc<Metrics>,
     pub exit: IntakeExit,
     pub settled: mpsc::Sender<Vec<ReceiptNumber>>,
 }
 
-impl Books {
+impl EndCounters {
     /// These messages have ended.
     pub async fn settle(&self, topic: &str, ends: Vec<(Ticket, Outcome)>) {
         let kinds = ends.iter().map(|(ticket, outcome)| (ticket.kind, outcome));
         self.count(topic, kinds);
         let tickets = ends.into_iter().map(|(ticket, outcome)| {
             let given_up = outcome == Outcome::Filtered(FilterReason::SessionTakenOver);
-            (ticket, if given_up { Told::GivenUp } else { Told::Kept })
+            (ticket, if given_up { DerivedOutcome::GivenUp } else { DerivedOutcome::Kept })
         });
-        self.tell(tickets.collect()).await;
+        self.end_receipts(tickets.collect()).await;
     }
 
     /// These messages are fsynced in the spool: their receipts end, they themselves do not.
@@ -37,7 +37,7 @@ impl Books {
         let count = tickets.len() as i64;
         self.metrics.spooled_total.inc_by(tickets.len() as u64);
         self.metrics.spool_depth.add(count);
-        self.tell(tickets.into_iter().map(|ticket| (ticket, Told::Kept)).collect()).await;
+        self.end_receipts(tickets.into_iter().map(|ticket| (ticket, DerivedOutcome::Kept)).collect()).await;
     }
 
     /// These messages have ended, and are in the spool no more.
@@ -73,7 +73,7 @@ impl Books {
     }
 
     /// Receipts have ended, whatever became of their messages.
-    async fn tell(&self, tickets: Vec<(Ticket, Told)>) {
+    async fn end_receipts(&self, tickets: Vec<(Ticket, DerivedOutcome)>) {
         if tickets.is_empty() {
             return;
         }
@@ -85,7 +85,7 @@ impl Books {
             match ticket.receipt {
                 Some(Receipt::Mqtt(receipt)) => receipts.push(receipt),
                 // A maker that is gone asks again after its next start.
-                Some(Receipt::Derived(receipt)) => _ = receipt.tell.send((receipt.number, told)),
+                Some(Receipt::Derived(receipt)) => _ = receipt.outcomes.send((receipt.number, told)),
                 None => {}
             }
         }

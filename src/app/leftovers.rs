@@ -13,7 +13,7 @@ pub enum Ended {
 
 /// What a stopped bridge leaves, in messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Left {
+pub(super) struct Leftovers {
     /// Came in, and neither stored, nor in the spool, nor a dead letter.
     pub without_end: u64,
     /// Ended, but the MQTT broker was not told.
@@ -25,7 +25,7 @@ pub(super) struct Left {
     pub dead_lettered: u64,
 }
 
-impl Left {
+impl Leftovers {
     pub(super) fn of(metrics: &Metrics, in_spool: u64) -> Self {
         let count = |gauge: i64| u64::try_from(gauge).unwrap_or(0);
         Self {
@@ -97,11 +97,11 @@ mod tests {
 
     #[test]
     fn what_is_left_is_said_with_its_figure_and_decides_the_exit_code() {
-        let nothing = Left::default();
+        let nothing = Leftovers::default();
         assert_eq!(nothing.ended(), Ended::Drained);
         assert_eq!(nothing.sentence(), "stopped: everything that came in has ended and is acknowledged");
 
-        let spooled = Left { in_spool: 40, dead_lettered: 1, ..nothing };
+        let spooled = Leftovers { in_spool: 40, dead_lettered: 1, ..nothing };
         assert_eq!(spooled.ended(), Ended::Drained);
         let sentence = spooled.sentence();
         assert!(
@@ -111,9 +111,9 @@ mod tests {
         assert!(sentence.contains("1 message of this run among the dead letters"));
 
         let early = [
-            (Left { without_end: 3, ..spooled }, "3 messages that came in without an end"),
-            (Left { pubacks_unsent: 4, ..spooled }, "4 messages with an end but without a PUBACK"),
-            (Left { down: 5, ..spooled }, "5 messages from RocketMQ"),
+            (Leftovers { without_end: 3, ..spooled }, "3 messages that came in without an end"),
+            (Leftovers { pubacks_unsent: 4, ..spooled }, "4 messages with an end but without a PUBACK"),
+            (Leftovers { down: 5, ..spooled }, "5 messages from RocketMQ"),
         ];
         for (left, words) in early {
             assert_eq!(left.ended(), Ended::StoppedEarly);

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use roombridge_embedded::{Admission, ClientEvent, ClientEventKind, ConnectRequest, Gate, MqttBroker};
+use roombridge_embedded::{
+    AccessControl, Admission, ClientEvent, ClientEventKind, ConnectRequest, MqttBroker,
+};
 use tokio::sync::mpsc;
 
-use crate::access::{ConnectAttempt, Gatekeeper, Grants};
-use crate::lesson::{ClientNews, NewsKind};
+use crate::access::{Authenticator, ConnectAttempt, Grants};
+use crate::live_class::{ClientNews, NewsKind};
 use crate::model::Clock;
 
 const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(1);
@@ -26,17 +28,17 @@ pub enum Auth {
 }
 
 /// See the module's words.
-pub struct ClassGate {
-    keeper: Gatekeeper,
+pub struct ClassAccess {
+    authenticator: Authenticator,
     auth: Auth,
     clock: Arc<dyn Clock>,
     open: Mutex<HashMap<u64, Grants>>,
 }
 
-impl ClassGate {
-    pub fn new(mut keeper: Gatekeeper, auth: Auth, clock: Arc<dyn Clock>) -> Self {
+impl ClassAccess {
+    pub fn new(mut keeper: Authenticator, auth: Auth, clock: Arc<dyn Clock>) -> Self {
         keeper.anonymous_on_loopback = auth == Auth::Optional;
-        Self { keeper, auth, clock, open: Mutex::default() }
+        Self { authenticator: keeper, auth, clock, open: Mutex::default() }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Grants>> {
@@ -55,7 +57,7 @@ impl ClassGate {
     }
 }
 
-impl Gate for ClassGate {
+impl AccessControl for ClassAccess {
     fn connect(&self, connection: u64, request: &ConnectRequest<'_>) -> Admission {
         let attempt = ConnectAttempt {
             client_id: request.client_id,
@@ -66,7 +68,7 @@ impl Gate for ClassGate {
             tls: request.remote.ip().is_loopback(),
         };
         let anonymous = request.username.is_none() && request.password.is_none();
-        let admitted = self.keeper.admit(&attempt, self.clock.wall_ms());
+        let admitted = self.authenticator.admit(&attempt, self.clock.wall_ms());
         let grants = match admitted {
             Err(_) if anonymous && self.auth == Auth::None => Grants::operator(),
             Ok(grants) => grants,
@@ -95,7 +97,7 @@ impl Gate for ClassGate {
 }
 
 /// Ends connections whose tokens have run out, for as long as the broker lives.
-pub async fn end_expired(gate: Arc<ClassGate>, broker: Arc<MqttBroker>) {
+pub async fn end_expired(gate: Arc<ClassAccess>, broker: Arc<MqttBroker>) {
     loop {
         tokio::time::sleep(LOOK_FOR_EXPIRED_EVERY).await;
         for (connection, client_id) in gate.expired() {

@@ -53,10 +53,10 @@ struct Story {
 /// One process of it.
 struct Running {
     items: mpsc::Sender<Item>,
-    ended: mpsc::UnboundedReceiver<Place>,
+    ended: mpsc::UnboundedReceiver<QueuePosition>,
     pipeline: IntakeReceiver,
     news: mpsc::Sender<ClientNews>,
-    handle: LessonHandle,
+    handle: LiveClassHandle,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -86,7 +86,7 @@ impl Story {
         let (ending, ended) = mpsc::unbounded_channel();
         let (intake, pipeline) = intake(1000, 1 << 20);
         let (news, heard) = mpsc::channel(64);
-        let (lesson, handle) = Lesson::new(LessonParts {
+        let (live_class, handle) = LiveClass::new(LiveClassParts {
             config: self.config.clone(),
             rules: self.rules.clone(),
             data_dir: Arc::new(data_dir),
@@ -107,7 +107,7 @@ impl Story {
         })
         .unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(lesson.run(stop.clone()));
+        let task = tokio::spawn(live_class.run(stop.clone()));
         Running { items, ended, pipeline, news, handle, stop, task }
     }
 
@@ -145,7 +145,7 @@ impl Story {
         message.stored_ms = self.clock.wall_ms();
         self.offset += 1;
         Item {
-            place: Place {
+            place: QueuePosition {
                 topic: message.topic.as_str().into(),
                 queue: message.queue.clone(),
                 offset: message.queue_offset,
@@ -188,7 +188,7 @@ impl Running {
 
 fn keep(derived: &Derived) {
     let receipt = &derived.receipt;
-    receipt.tell.send((receipt.number, Told::Kept)).unwrap();
+    receipt.outcomes.send((receipt.number, DerivedOutcome::Kept)).unwrap();
 }
 
 fn property<'a>(derived: &'a Derived, wanted: &str) -> Option<&'a str> {
@@ -319,7 +319,7 @@ async fn what_a_takeover_throws_back_is_given_again() {
     running.items.send(story.sent(STUDENT, "message", &chat("1", "hi"))).await.unwrap();
     let made = running.made().await;
     let receipt = &made.receipt;
-    receipt.tell.send((receipt.number, Told::GivenUp)).unwrap();
+    receipt.outcomes.send((receipt.number, DerivedOutcome::GivenUp)).unwrap();
     let again = running.made().await;
     assert_eq!(again.bound, made.bound);
     keep(&again);

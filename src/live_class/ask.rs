@@ -3,14 +3,14 @@
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Lesson;
-use crate::classroom::{Audit, NoticeError, Role, notice};
+use super::LiveClass;
+use crate::classroom::{Audit, NoticeError, SenderRole, notice};
 use crate::model::{ClientId, MessageId, RoomId};
 
 /// One question, with where its answer goes.
 #[derive(Debug)]
-pub enum Ask {
-    Members(RoomId, oneshot::Sender<Vec<Present>>),
+pub enum ClassQuestion {
+    Members(RoomId, oneshot::Sender<Vec<PresentMember>>),
     Mutes(RoomId, oneshot::Sender<Vec<MutedClient>>),
     Notice {
         room: RoomId,
@@ -24,7 +24,7 @@ pub enum Ask {
 /// A member of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Present {
+pub struct PresentMember {
     pub client_id: String,
     /// A stranger's text, to be escaped where it is shown.
     pub name: Option<String>,
@@ -51,25 +51,25 @@ pub struct MutedClient {
 /// The classroom is not running, or about to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the classroom is not running; set [classroom] and start again, or try again if it is just starting")]
-pub struct NoLesson;
+pub struct ClassNotRunning;
 
 /// A way to ask; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct LessonHandle {
-    asks: mpsc::Sender<Ask>,
+pub struct LiveClassHandle {
+    asks: mpsc::Sender<ClassQuestion>,
 }
 
-impl LessonHandle {
-    pub(super) fn new(asks: mpsc::Sender<Ask>) -> Self {
+impl LiveClassHandle {
+    pub(super) fn new(asks: mpsc::Sender<ClassQuestion>) -> Self {
         Self { asks }
     }
 
-    pub async fn members(&self, room: RoomId) -> Result<Vec<Present>, NoLesson> {
-        self.ask(|answer| Ask::Members(room, answer)).await
+    pub async fn members(&self, room: RoomId) -> Result<Vec<PresentMember>, ClassNotRunning> {
+        self.ask(|answer| ClassQuestion::Members(room, answer)).await
     }
 
-    pub async fn mutes(&self, room: RoomId) -> Result<Vec<MutedClient>, NoLesson> {
-        self.ask(|answer| Ask::Mutes(room, answer)).await
+    pub async fn mutes(&self, room: RoomId) -> Result<Vec<MutedClient>, ClassNotRunning> {
+        self.ask(|answer| ClassQuestion::Mutes(room, answer)).await
     }
 
     pub async fn notice(
@@ -77,40 +77,43 @@ impl LessonHandle {
         room: RoomId,
         text: String,
         by: Option<ClientId>,
-    ) -> Result<Result<MessageId, NoticeError>, NoLesson> {
-        self.ask(|answer| Ask::Notice { room, text, by, answer }).await
+    ) -> Result<Result<MessageId, NoticeError>, ClassNotRunning> {
+        self.ask(|answer| ClassQuestion::Notice { room, text, by, answer }).await
     }
 
     /// Waits its turn behind what clients say; whoever asks sets a deadline.
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, NoLesson> {
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> ClassQuestion,
+    ) -> Result<T, ClassNotRunning> {
         let (answer, answered) = oneshot::channel();
-        self.asks.send(ask(answer)).await.map_err(|_| NoLesson)?;
-        answered.await.map_err(|_| NoLesson)
+        self.asks.send(ask(answer)).await.map_err(|_| ClassNotRunning)?;
+        answered.await.map_err(|_| ClassNotRunning)
     }
 }
 
-impl Lesson {
-    pub(super) async fn answer(&mut self, ask: Ask) {
+impl LiveClass {
+    pub(super) async fn answer(&mut self, ask: ClassQuestion) {
         // Whoever asked may have gone away meanwhile.
         match ask {
-            Ask::Members(room, answer) => _ = answer.send(self.members(&room)),
-            Ask::Mutes(room, answer) => _ = answer.send(self.mutes(&room)),
-            Ask::Notice { room, text, by, answer } => {
+            ClassQuestion::Members(room, answer) => _ = answer.send(self.members(&room)),
+            ClassQuestion::Mutes(room, answer) => _ = answer.send(self.mutes(&room)),
+            ClassQuestion::Notice { room, text, by, answer } => {
                 _ = answer.send(self.give_notice(&room, &text, by.as_ref()).await)
             }
         }
     }
 
-    fn members(&self, room: &RoomId) -> Vec<Present> {
+    fn members(&self, room: &RoomId) -> Vec<PresentMember> {
         let now_ms = self.parts.clock.wall_ms();
         let members = self.presence.members(room).into_iter();
         members
             .map(|member| {
                 let mute = self.classroom.mutes().in_force(&member.client, room, now_ms);
-                Present {
+                PresentMember {
                     role: match self.role_of(Some(member.client.as_str()), false) {
-                        Role::Teacher => "teacher",
-                        Role::Student => "student",
+                        SenderRole::Teacher => "teacher",
+                        SenderRole::Student => "student",
                     },
                     online: self.presence.is_online(&member.client),
                     name: member.name,

@@ -2,10 +2,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::Lesson;
-use super::unwritten::Held;
+use super::LiveClass;
+use super::unwritten::HeldRequest;
 use crate::binding::{id_of, letter_of_stored, message_expiry_s, read_back};
-use crate::classroom::{End, Reason, Request, Role, Verdict};
+use crate::classroom::{End, Reason, Request, SenderRole, Verdict};
 use crate::consumer::Item;
 use crate::model::{ClientId, DeadReason, StoredMessage};
 
@@ -35,7 +35,7 @@ impl Seen {
     }
 }
 
-impl Lesson {
+impl LiveClass {
     pub(super) async fn take(&mut self, item: Item) {
         if *item.place.topic != *self.parts.config.send {
             return self.broker_notice(item.place, &item.message).await;
@@ -49,7 +49,9 @@ impl Lesson {
         }
         let mut verdict = self.classroom.judge(&request);
         match verdict.change.take() {
-            Some(change) => self.hold(Held { item, request, change, verdict, behind: VecDeque::new() }),
+            Some(change) => {
+                self.hold(HeldRequest { item, request, change, verdict, behind: VecDeque::new() })
+            }
             None => self.carry_out(item, &request, verdict).await,
         }
     }
@@ -74,10 +76,14 @@ impl Lesson {
     }
 
     /// By what the broker vouched for; else by the group.
-    pub(super) fn role_of(&self, client: Option<&str>, says_teacher: bool) -> Role {
+    pub(super) fn role_of(&self, client: Option<&str>, says_teacher: bool) -> SenderRole {
         let group = client.and_then(ClientId::parse).and_then(|client| client.group().map(str::to_owned));
         let teaches = |group: &String| self.parts.config.teacher_groups.contains(group);
-        if says_teacher || group.as_ref().is_some_and(teaches) { Role::Teacher } else { Role::Student }
+        if says_teacher || group.as_ref().is_some_and(teaches) {
+            SenderRole::Teacher
+        } else {
+            SenderRole::Student
+        }
     }
 
     /// Everything but the change, which is written by now.

@@ -2,26 +2,26 @@
 
 use bytes::Bytes;
 
-use super::Lesson;
-use crate::binding::{Bound, Derivation, Unbound, own_record};
-use crate::classroom::{self, Audit, Delivery, Did, derived_id};
-use crate::consumer::Place;
+use super::LiveClass;
+use crate::binding::{Bound, Derivation, NotStored, own_record};
+use crate::classroom::{self, Audit, AuditAction, Delivery, derived_id};
+use crate::consumer::QueuePosition;
 use crate::model::DeadLetter;
-use crate::pipeline::Told;
+use crate::pipeline::DerivedOutcome;
 
 /// The ordinal of the audit record; deliveries count from 0.
 const AUDIT_ORDINAL: u32 = u32::MAX;
 
-impl Lesson {
+impl LiveClass {
     /// Gives everything to the pipeline; the source has ended when all of it is stored.
-    pub(super) async fn send(&mut self, place: Option<Place>, made: Vec<Bound>) {
+    pub(super) async fn send(&mut self, place: Option<QueuePosition>, made: Vec<Bound>) {
         self.send_with(place, made, None).await;
     }
 
     /// The same, and puts the letter aside, with its bytes: what the classroom could make nothing of.
     pub(super) async fn send_with(
         &mut self,
-        place: Option<Place>,
+        place: Option<QueuePosition>,
         made: Vec<Bound>,
         letter: Option<DeadLetter>,
     ) {
@@ -54,12 +54,12 @@ impl Lesson {
         }
     }
 
-    pub(super) fn told(&mut self, number: u64, told: Told) {
+    pub(super) fn told(&mut self, number: u64, told: DerivedOutcome) {
         let place = self.open.told(number, told);
         self.end(place);
     }
 
-    pub(super) fn end(&self, place: Option<Place>) {
+    pub(super) fn end(&self, place: Option<QueuePosition>) {
         if let Some(place) = place {
             // The follower is gone only when the process ends.
             let _ = self.parts.ended.send(place);
@@ -74,12 +74,12 @@ impl Lesson {
         message_expiry_s: Option<u32>,
         delivery: &Delivery,
     ) -> Option<Bound> {
-        let mqtt_topic = delivery.place.topic(&self.parts.config.room);
+        let mqtt_topic = delivery.topic.topic(&self.parts.config.room);
         let derivation = Derivation {
             id: derived_id(source, delivery.ordinal),
             mqtt_topic: &mqtt_topic,
-            // A notice is a part of its lesson; its topic is one for all rooms.
-            room: (delivery.place == classroom::Place::System).then_some(&*delivery.order_key),
+            // A notice belongs to the history of its room, although its topic is one for all rooms.
+            room: (delivery.topic == classroom::ClassTopic::System).then_some(&*delivery.order_key),
             order_key: Some(&delivery.order_key),
             sender: delivery.sender.as_ref().map(|sender| sender.as_str()),
             source,
@@ -89,7 +89,7 @@ impl Lesson {
         };
         match self.parts.rules.derive(&derivation) {
             Ok(bound) => Some(bound),
-            Err(Unbound::Filtered(reason)) => {
+            Err(NotStored::Filtered(reason)) => {
                 tracing::error!(
                     mqtt_topic,
                     reason = reason.as_str(),
@@ -97,7 +97,7 @@ impl Lesson {
                 );
                 None
             }
-            Err(Unbound::Dead { detail, .. }) => {
+            Err(NotStored::Dead { detail, .. }) => {
                 tracing::error!(mqtt_topic, detail, "what the classroom made cannot be stored");
                 None
             }
@@ -107,11 +107,11 @@ impl Lesson {
     /// What is said lies in the room itself; the rest is kept apart.
     pub(super) fn audit(&self, audit: &Audit) -> Option<Bound> {
         let tag = match audit.what {
-            Did::Said => return None,
-            Did::Muted => "muted",
-            Did::Unmuted => "unmuted",
-            Did::Refused => "refused",
-            Did::Noticed => "noticed",
+            AuditAction::Said => return None,
+            AuditAction::Muted => "muted",
+            AuditAction::Unmuted => "unmuted",
+            AuditAction::Refused => "refused",
+            AuditAction::Noticed => "noticed",
         };
         let room = audit.room.as_ref().map(|room| room.as_str());
         let body = serde_json::to_vec(audit).unwrap_or_default();

@@ -13,14 +13,14 @@ use crate::lifecycle::Lifecycle;
 use crate::model::Clock;
 use crate::pipeline::ports::{Sink, SoleHolder};
 use crate::pipeline::{
-    Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, Link, ReceiptNumber, Sending, SpoolUse,
+    Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, LinkState, ReceiptNumber, Sending, SpoolUse,
     Uplink, UplinkParts,
 };
 use crate::spool::{LocalDeadLetters, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
 
 /// What the middle of a bridge is made of, with an MQTT side or without.
-pub(crate) struct Middle<'a> {
+pub(crate) struct UplinkBuilder<'a> {
     pub config: &'a Config,
     pub rules: Arc<RuleSet>,
     pub metrics: Arc<Metrics>,
@@ -34,7 +34,7 @@ pub(crate) struct Middle<'a> {
     pub lifecycle: &'a Lifecycle,
 }
 
-impl Middle<'_> {
+impl UplinkBuilder<'_> {
     /// Where everything ends that can never be stored or published where it belongs.
     pub(crate) fn dead_letters(&self, sink: Arc<dyn Sink>) -> Arc<DeadLetters> {
         let config = self.config;
@@ -53,7 +53,7 @@ impl Middle<'_> {
         dead_letters: Arc<DeadLetters>,
         intake: IntakeReceiver,
         settled: mpsc::Sender<Vec<ReceiptNumber>>,
-        link: watch::Receiver<Link>,
+        link: watch::Receiver<LinkState>,
     ) -> Uplink {
         let Self { config, data_dir, .. } = self;
         let lifecycle = self.lifecycle.clone();

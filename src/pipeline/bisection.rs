@@ -35,7 +35,7 @@ pub(super) enum Verdict {
     IsDead,
 }
 
-pub(super) struct Course {
+pub(super) struct Bisection {
     slots: Vec<u8>,
     /// In order, and of other slots than those that are stuck.
     parts: VecDeque<Part>,
@@ -43,7 +43,7 @@ pub(super) struct Course {
     stuck: VecDeque<Part>,
 }
 
-impl Course {
+impl Bisection {
     pub fn new(whole: Arc<Batch>, slots: &[u8]) -> Self {
         let places = (0..whole.messages.len()).collect();
         Self {

@@ -5,30 +5,31 @@
 
 use std::sync::Arc;
 
-use super::attempts::{End, Ends, Progress};
-use super::lanes::{Flight, Held, QueueLane, Ready, TopicLanes};
+use super::attempts::{BatchProgress, End, Ends};
+use super::lanes::{InFlightBatch, InFlightMessage, QueueLane, ReadyBatch, TopicLanes};
 use super::ports::{Batch, OutgoingMessage};
 
 impl TopicLanes {
     /// The batch in flight has ended, but for what steps aside. What was kept in the spool for the next process still comes
     /// before everything newer.
-    pub(super) fn end_flight(&mut self, queue_index: usize, ends: Ends) -> Option<(Flight, Ends)> {
+    pub(super) fn end_batch(&mut self, queue_index: usize, ends: Ends) -> Option<(InFlightBatch, Ends)> {
         let lane = self.lanes.get_mut(queue_index)?;
-        let flight = lane.flight.take()?;
+        let flight = lane.in_flight.take()?;
         lane.unread |= ends.contains(&End::Kept);
         if !ends.contains(&End::Aside) {
             return Some((flight, ends));
         }
         let (batch, progress, since) = (flight.batch, flight.progress, flight.since);
-        let of = |(held, messages): (Vec<Held>, Vec<OutgoingMessage>), progress, rests| Flight {
-            batch: Arc::new(Batch { topic: batch.topic.clone(), queue: batch.queue.clone(), messages }),
-            held,
-            progress,
-            since,
-            ends: None,
-            rests,
-        };
-        let each = flight.held.into_iter().zip(batch.messages.iter().cloned()).zip(ends);
+        let of =
+            |(held, messages): (Vec<InFlightMessage>, Vec<OutgoingMessage>), progress, rests| InFlightBatch {
+                batch: Arc::new(Batch { topic: batch.topic.clone(), queue: batch.queue.clone(), messages }),
+                messages: held,
+                progress,
+                since,
+                ends: None,
+                rests,
+            };
+        let each = flight.messages.into_iter().zip(batch.messages.iter().cloned()).zip(ends);
         let (aside, ended): (Vec<_>, Vec<_>) = each.partition(|(_, end)| *end == End::Aside);
         let mut left: Vec<_> = aside.into_iter().map(|(message, _)| message).collect();
         while let Some(slot) = left.first().map(|(held, _)| held.slot) {
@@ -36,7 +37,7 @@ impl TopicLanes {
                 left.into_iter().partition(|(held, _)| held.slot == slot);
             left = others;
             let is_spooled = progress.is_spooled();
-            let flight = of(of_slot.into_iter().unzip(), Arc::new(Progress::aside(is_spooled)), true);
+            let flight = of(of_slot.into_iter().unzip(), Arc::new(BatchProgress::aside(is_spooled)), true);
             self.set_aside(queue_index, slot, flight);
         }
         let (ended, ends): (Vec<_>, Ends) = ended.into_iter().unzip();
@@ -44,15 +45,15 @@ impl TopicLanes {
     }
 
     /// What stepped aside and is to be sent again.
-    pub(super) fn next_aside(&mut self) -> Option<Ready> {
+    pub(super) fn next_aside(&mut self) -> Option<ReadyBatch> {
         let mut lanes = self.lanes.iter_mut().enumerate();
         let (index, lane) =
-            lanes.find(|(_, lane)| lane.flight.as_ref().is_some_and(|flight| flight.rests))?;
+            lanes.find(|(_, lane)| lane.in_flight.as_ref().is_some_and(|flight| flight.rests))?;
         lane.ready(index)
     }
 
     /// Slots with nothing in flight and nothing on the disk go back to the lane of their queue.
-    pub(super) fn come_back(&mut self) {
+    pub(super) fn return_slots(&mut self) {
         let Some(table) = &self.table else { return };
         for index in self.queues..self.lanes.len() {
             let Some(lane) = self.lanes.get_mut(index) else {
@@ -79,7 +80,7 @@ impl TopicLanes {
     }
 
     /// No write and no read of the lane is on its way.
-    fn set_aside(&mut self, queue_index: usize, slot: u8, flight: Flight) {
+    fn set_aside(&mut self, queue_index: usize, slot: u8, flight: InFlightBatch) {
         let Some(lane) = self.lanes.get_mut(queue_index) else {
             return;
         };
@@ -88,7 +89,7 @@ impl TopicLanes {
             std::mem::take(&mut lane.waiting).into_iter().partition(|waiting| waiting.slot == slot);
         lane.waiting = others;
         let mut aside = QueueLane::new(lane.queue.clone(), vec![slot], lane.spills);
-        (aside.waiting, aside.unread, aside.flight) = (of_slot, lane.unread, Some(flight));
+        (aside.waiting, aside.unread, aside.in_flight) = (of_slot, lane.unread, Some(flight));
         tracing::debug!(topic = %self.topic, slot, "a slot waits by itself, because RocketMQ refuses a message of it");
         match self.lanes.iter_mut().skip(self.queues).find(|lane| lane.slots.is_empty()) {
             Some(free) => *free = aside,
@@ -99,6 +100,6 @@ impl TopicLanes {
 
 impl QueueLane {
     fn is_at_rest(&self) -> bool {
-        self.flight.is_none() && !self.spills && self.write.is_none() && !self.reads
+        self.in_flight.is_none() && !self.spills && self.write.is_none() && !self.reads
     }
 }

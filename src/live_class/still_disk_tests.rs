@@ -1,7 +1,7 @@
 //! A mute, and a disk that stands still.
 
 use super::*;
-use crate::data_dir::gate::Gate;
+use crate::data_dir::gate::WriteGate;
 
 fn in_queue(id: i32, mut item: Item) -> Item {
     item.place.queue.id = id;
@@ -12,7 +12,7 @@ fn in_queue(id: i32, mut item: Item) -> Item {
 async fn while_the_disk_stands_still_a_mute_waits_with_what_is_behind_it_and_other_rooms_go_on() {
     // Given a disk that stands still, and a mute in room 1
     let mut story = Story::new();
-    let gate = Gate::default();
+    let gate = WriteGate::default();
     let mut running = story.start_on(gate.open_data_dir(story.folder.path()));
     gate.shut();
     let command = format!(r#"{{"type":"shutUp","peer":"{STUDENT}","roomId":"1"}}"#);
@@ -54,7 +54,7 @@ async fn while_the_disk_stands_still_a_mute_waits_with_what_is_behind_it_and_oth
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_mute_that_the_disk_does_not_take() {
     let mut story = Story::new();
-    let gate = Gate::default();
+    let gate = WriteGate::default();
     let running = story.start_on(gate.open_data_dir(story.folder.path()));
     gate.shut();
     let command = format!(r#"{{"type":"shutUp","peer":"{STUDENT}","roomId":"1"}}"#);

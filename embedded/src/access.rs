@@ -31,7 +31,7 @@ pub enum Admission {
 
 /// Decides at once, from memory. Rights belong to a connection and not to a client id: after a takeover both of its
 /// connections are there for a moment.
-pub trait Gate: Send + Sync {
+pub trait AccessControl: Send + Sync {
     /// Asked before a session is taken over. An admitted connection ends with [`Gate::disconnected`], whatever happens.
     fn connect(&self, connection: u64, request: &ConnectRequest<'_>) -> Admission;
     /// A refusal ends the connection. Asked for a last will at CONNECT, where a refusal refuses the client, and again
@@ -71,9 +71,9 @@ pub enum ClientEventKind {
 
 /// How the broker works with others; the default is a broker for everybody that tells nobody anything.
 #[derive(Clone)]
-pub struct Guests {
+pub struct ClientPolicy {
     /// `None`: everybody may do everything.
-    pub gate: Option<Arc<dyn Gate>>,
+    pub access: Option<Arc<dyn AccessControl>>,
     /// `{parent}/p2p/{clientId}` is delivered to that client without a subscription.
     pub p2p_parents: Vec<String>,
     /// Bounded; when it is full the client waits, and is not served meanwhile.
@@ -88,10 +88,10 @@ pub struct Guests {
     pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
-impl Default for Guests {
+impl Default for ClientPolicy {
     fn default() -> Self {
         Self {
-            gate: None,
+            access: None,
             p2p_parents: Vec::new(),
             events: None,
             max_connections: 10_000,

@@ -6,17 +6,17 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::Lesson;
-use crate::classroom::{Change, Mutes, Request, Verdict};
+use super::LiveClass;
+use crate::classroom::{MuteChange, Mutes, Request, Verdict};
 use crate::consumer::Item;
 use crate::data_dir::{DataDirError, Saving};
 use crate::model::QueueName;
 
 /// See the module's words.
 #[derive(Default)]
-pub(super) struct Unwritten {
+pub(super) struct UnwrittenMutes {
     /// Of the send topic.
-    queues: HashMap<QueueName, Held>,
+    queues: HashMap<QueueName, HeldRequest>,
     /// What is written, and all changes that are not.
     draft: Option<Mutes>,
     pub saving: Option<Saving>,
@@ -27,15 +27,15 @@ pub(super) struct Unwritten {
 }
 
 /// A request that changes the mutes, and what came behind it.
-pub(super) struct Held {
+pub(super) struct HeldRequest {
     pub item: Item,
     pub request: Request,
-    pub change: Change,
+    pub change: MuteChange,
     pub verdict: Verdict,
     pub behind: VecDeque<Item>,
 }
 
-impl Unwritten {
+impl UnwrittenMutes {
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty()
     }
@@ -52,8 +52,8 @@ impl Unwritten {
     }
 }
 
-impl Lesson {
-    pub(super) fn hold(&mut self, held: Held) {
+impl LiveClass {
+    pub(super) fn hold(&mut self, held: HeldRequest) {
         let unwritten = &mut self.unwritten;
         let draft = unwritten.draft.get_or_insert_with(|| self.classroom.mutes().clone());
         draft.apply(held.change.clone());
@@ -87,7 +87,7 @@ impl Lesson {
         }
         self.unwritten.said = false;
         let held = queues.iter();
-        let held: Vec<Held> = held.filter_map(|queue| self.unwritten.queues.remove(queue)).collect();
+        let held: Vec<HeldRequest> = held.filter_map(|queue| self.unwritten.queues.remove(queue)).collect();
         for held in &held {
             self.classroom.apply(held.change.clone());
         }

@@ -24,7 +24,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy)]
-pub(super) enum Door {
+pub(super) enum Transport {
     Tcp,
     WebSocket,
 }
@@ -32,9 +32,14 @@ pub(super) enum Door {
 /// The tasks of the connections; dropping the set ends them.
 pub(super) type Serving = Arc<Mutex<JoinSet<()>>>;
 
-impl Door {
+impl Transport {
     /// Until the task is aborted.
-    pub(super) async fn keep(self, listener: TcpListener, broker: Arc<Broker>, serving: Serving) {
+    pub(super) async fn accept_connections(
+        self,
+        listener: TcpListener,
+        broker: Arc<Broker>,
+        serving: Serving,
+    ) {
         loop {
             match listener.accept().await {
                 Ok((stream, remote)) => {

@@ -7,33 +7,33 @@ use std::collections::HashMap;
 use tokio::sync::mpsc;
 
 use crate::binding::Bound;
-use crate::consumer::Place;
-use crate::pipeline::{Derived, DerivedReceipt, Told};
+use crate::consumer::QueuePosition;
+use crate::pipeline::{Derived, DerivedOutcome, DerivedReceipt};
 
 /// See the module's words.
-pub(super) struct Open {
-    tell: mpsc::UnboundedSender<(u64, Told)>,
+pub(super) struct OpenRequests {
+    tell: mpsc::UnboundedSender<(u64, DerivedOutcome)>,
     next: u64,
     sources: HashMap<u64, Source>,
-    derived: HashMap<u64, Made>,
+    derived: HashMap<u64, OpenDerived>,
     /// Given back by the pipeline.
     again: Vec<u64>,
 }
 
 struct Source {
     /// `None`: nothing waits for it in RocketMQ.
-    place: Option<Place>,
+    place: Option<QueuePosition>,
     left: usize,
 }
 
-struct Made {
+struct OpenDerived {
     source: u64,
     /// `None`: a dead letter.
     bound: Option<Bound>,
 }
 
-impl Open {
-    pub fn new(tell: mpsc::UnboundedSender<(u64, Told)>) -> Self {
+impl OpenRequests {
+    pub fn new(tell: mpsc::UnboundedSender<(u64, DerivedOutcome)>) -> Self {
         Self { tell, next: 0, sources: HashMap::new(), derived: HashMap::new(), again: Vec::new() }
     }
 
@@ -45,7 +45,7 @@ impl Open {
     /// is that of its dead letter, if there is one, to be told when that is safe.
     pub fn begin(
         &mut self,
-        place: Option<Place>,
+        place: Option<QueuePosition>,
         made: Vec<Bound>,
         letter: bool,
     ) -> (Vec<Derived>, Option<u64>) {
@@ -63,22 +63,22 @@ impl Open {
 
     fn number(&mut self, source: u64, bound: Option<Bound>) -> u64 {
         self.next += 1;
-        self.derived.insert(self.next, Made { source, bound });
+        self.derived.insert(self.next, OpenDerived { source, bound });
         self.next
     }
 
     fn derived_of(&self, number: u64, bound: Bound) -> Derived {
-        Derived { bound, receipt: DerivedReceipt { number, tell: self.tell.clone() } }
+        Derived { bound, receipt: DerivedReceipt { number, outcomes: self.tell.clone() } }
     }
 
     /// The place of the request, if this was the last that followed from it.
-    pub fn told(&mut self, number: u64, told: Told) -> Option<Place> {
+    pub fn told(&mut self, number: u64, told: DerivedOutcome) -> Option<QueuePosition> {
         match told {
-            Told::GivenUp => {
+            DerivedOutcome::GivenUp => {
                 self.again.push(number);
                 None
             }
-            Told::Kept => {
+            DerivedOutcome::Kept => {
                 let source = self.derived.remove(&number)?.source;
                 let left = {
                     let waiting = self.sources.get_mut(&source)?;

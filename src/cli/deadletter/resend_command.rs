@@ -24,12 +24,12 @@ pub struct ResendArgs {
 }
 
 #[derive(Default)]
-struct Told {
+struct ResendCounts {
     stored: BTreeSet<String>,
     still_dead: BTreeSet<String>,
 }
 
-impl Told {
+impl ResendCounts {
     fn has_all(&self, chosen: &Chosen) -> bool {
         !chosen.all && chosen.ids.iter().all(|id| self.stored.contains(id))
     }
@@ -37,7 +37,7 @@ impl Told {
 
 pub async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
     let sources = Sources::open_both(&arguments.target).await?;
-    let mut told = Told::default();
+    let mut told = ResendCounts::default();
     let mut report = Report::default();
     let ended = resend_chosen(&sources, &arguments, &mut told, &mut report).await;
     sources.close().await;
@@ -58,7 +58,7 @@ pub async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
 async fn resend_chosen(
     sources: &Sources,
     arguments: &ResendArgs,
-    told: &mut Told,
+    told: &mut ResendCounts,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let resender = Resender::new(&sources.config, sources.rocketmq()?)?;

@@ -52,14 +52,14 @@ pub(super) struct DiskRemoval {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct SpoolIndex {
     lanes: BTreeMap<LaneKey, Lane>,
     topic_bytes: HashMap<Arc<str>, u64>,
     total: Depth,
     last_id: i64,
 }
 
-impl Book {
+impl SpoolIndex {
     pub(super) fn depth(&self) -> Depth {
         self.total
     }
