@@ -43,6 +43,7 @@ pub struct MuteChange {
     pub client: ClientId,
     /// `None` = all rooms.
     pub room: Option<RoomId>,
+    #[serde(rename = "act")]
     pub action: MuteAction,
     pub by: ClientId,
     pub at_ms: u64,
