@@ -13,7 +13,8 @@ export function startBroker(server, path, hooks) {
   let channels = 0;
 
   sockets.on('connection', (socket) => {
-    const connection = { socket, clientId: null, channel: `c${(channels += 1)}`, topics: new Set(), will: null, nextId: 1 };
+    channels += 1;
+    const connection = { socket, clientId: null, channel: `c${channels}`, topics: new Set(), will: null, nextId: 1 };
     const send = (packet) => socket.readyState === socket.OPEN && socket.send(generate(packet, { protocolVersion: 5 }));
     connection.deliver = (topic, body, userProperties) => {
       connection.nextId = (connection.nextId % 65_535) + 1;

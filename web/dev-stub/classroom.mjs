@@ -2,11 +2,17 @@
 
 const TEACHER = 'GID_teacher@@@';
 
+let ids = 0;
+
+function newId(kind) {
+  ids += 1;
+  return `${kind}-${ids}`;
+}
+
 /** `send`: room(roomId, body, properties), toClient(clientId, body), presence(body), notice(body), isOnline(clientId). */
 export function makeClassroom(send, options) {
   const rooms = new Map();
   let mutes = [];
-  let ids = 0;
 
   const room = (roomId) => {
     if (!rooms.has(roomId)) rooms.set(roomId, { lines: [], members: new Map() });
@@ -31,7 +37,7 @@ export function makeClassroom(send, options) {
     if (fields.peer !== undefined && fields.peer !== sender) return refuse(sender, 'peer', fields);
     const mute = muteOf(sender, roomId);
     if (mute) return refuse(sender, 'muted', fields, mute.untilMs === null ? {} : { until: mute.untilMs });
-    const line = { id: `stub-${(ids += 1)}`, sender, time: Date.now(), body, kind: 'message' };
+    const line = { id: newId('stub'), sender, time: Date.now(), body, kind: 'message' };
     room(roomId).lines.push(line);
     send.room(roomId, body, { rbId: line.id, clientId: sender, rbArrivedMs: String(line.time) });
   }
@@ -70,7 +76,7 @@ export function makeClassroom(send, options) {
     },
     notice(roomId, text) {
       later(() => send.notice(JSON.stringify({ roomId, text, time: Date.now() })));
-      return { id: `notice-${(ids += 1)}` };
+      return { id: newId('notice') };
     },
     history(roomId, limit) {
       const { lines } = room(roomId);

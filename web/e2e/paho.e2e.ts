@@ -52,30 +52,30 @@ async function enter(clientId: string): Promise<Page> {
   const page = await (await browser.newContext()).newPage();
   await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
   await page.evaluate(
-    async ({ clientId, websocketUrl, loginUrl, room }) => {
-      const token = await (await fetch(loginUrl)).text();
-      const { hostname, port, pathname } = new URL(websocketUrl);
+    async ({ id, mqtt, login, room }) => {
+      const token = await (await fetch(login)).text();
+      const { hostname, port, pathname } = new URL(mqtt);
       const paho = (window as unknown as { Paho: { MQTT?: unknown } }).Paho;
       const { Client, Message } = (paho.MQTT ?? paho) as {
         Client: new (host: string, port: number, path: string, id: string) => Record<string, unknown>;
         Message: new (body: string) => { destinationName: string; qos: number };
       };
-      const client = new Client(hostname, Number(port), pathname, clientId) as {
+      const client = new Client(hostname, Number(port), pathname, id) as {
         onMessageArrived: (message: { destinationName: string; payloadString: string }) => void;
         connect: (options: unknown) => void;
         subscribe: (filter: string, options: unknown) => void;
         send: (message: unknown) => void;
         disconnect: () => void;
       };
-      const heard: { topic: string; body: string }[] = [];
-      client.onMessageArrived = (message) => heard.push({ topic: message.destinationName, body: message.payloadString });
-      const say = (topic: string, body: unknown): void => {
+      const arrived: Heard[] = [];
+      client.onMessageArrived = (message) => arrived.push({ topic: message.destinationName, body: message.payloadString });
+      const send = (topic: string, body: unknown): void => {
         const message = new Message(JSON.stringify(body));
         message.destinationName = topic;
         message.qos = 0;
         client.send(message);
       };
-      Object.assign(window, { heard, say, leave: () => client.disconnect() });
+      Object.assign(window, { heard: arrived, say: send, leave: () => client.disconnect() });
       await new Promise<void>((resolve, reject) => {
         client.connect({
           userName: 'Token|dev|dev',
@@ -92,16 +92,14 @@ async function enter(clientId: string): Promise<Page> {
         });
       }
     },
-    { clientId, websocketUrl, loginUrl, room: ROOM },
+    { id: clientId, mqtt: websocketUrl, login: loginUrl, room: ROOM },
   );
   return page;
 }
 
 async function say(page: Page, topic: string, body: unknown): Promise<void> {
-  await page.evaluate(
-    ([topic, body]) => (window as unknown as { say: (topic: string, body: unknown) => void }).say(topic as string, body),
-    [topic, body] as const,
-  );
+  const words = [topic, body] as const;
+  await page.evaluate(([to, what]) => (window as unknown as { say: (topic: string, body: unknown) => void }).say(to, what), words);
 }
 
 async function heard(page: Page, topic: string): Promise<string[]> {

@@ -20,8 +20,8 @@ describe('the two languages', () => {
   });
 
   it('have both forms of each count', () => {
-    for (const key of Object.keys(en)) {
-      if (key.endsWith('_one')) expect(en).toHaveProperty(key.replace(/_one$/u, '_other'));
+    for (const key of Object.keys(en).filter((one) => one.endsWith('_one'))) {
+      expect(en).toHaveProperty(key.replace(/_one$/u, '_other'));
     }
   });
 });

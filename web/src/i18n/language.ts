@@ -29,7 +29,7 @@ export function translate(language: Language, key: Key, values: Values = {}): st
 
 export function pluralKey(language: Language, stem: Plural, count: number): Key {
   const one = new Intl.PluralRules(TAGS[language]).select(count) === 'one';
-  return `${stem}_${one ? 'one' : 'other'}` as Key;
+  return `${stem}_${one ? 'one' : 'other'}`;
 }
 
 let current: Language = 'en';

@@ -102,7 +102,8 @@ export class RoomApi {
   async history(limit: number): Promise<History> {
     const fields = await this.get(`history?limit=${limit}`);
     if (!isObject(fields) || !Array.isArray(fields['messages'])) throw new ApiError(0, 'the history is not readable');
-    const lines = (fields['messages'] as unknown[]).flatMap((one) => historyLine(one, this.roomId));
+    const messages: unknown[] = fields['messages'];
+    const lines = messages.flatMap((one) => historyLine(one, this.roomId));
     return { lines, truncated: fields['truncated'] === true, partial: Array.isArray(fields['away']) };
   }
 

@@ -67,6 +67,7 @@ export const openLink: OpenLink = (options, events) => {
     queueQoSZero: false,
     // The other variant starts a worker from a blob: address, which a strict policy forbids.
     timerVariant: 'native',
+    // biome-ignore lint/nursery/noUnsafeTypeAssertion: it takes a text as well; its types know the Buffer of Node.js only.
     will: { topic: options.will.topic, payload: options.will.body as never, qos: 1, retain: false },
   });
   return new MqttLink(client, events);

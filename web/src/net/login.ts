@@ -96,7 +96,7 @@ export class Login {
 
   private stored(): string | null {
     try {
-      const [token, atMs] = JSON.parse(this.store.getItem(this.key) ?? '[]') as [unknown, unknown];
+      const [token, atMs]: unknown[] = JSON.parse(this.store.getItem(this.key) ?? '[]');
       const isFresh = typeof atMs === 'number' && Date.now() - atMs < RENEW_MS;
       return isFresh && typeof token === 'string' && TOKEN.test(token) ? token : null;
     } catch {

@@ -328,5 +328,5 @@ export class RoomSession {
 
 /** A connection that is lost meanwhile is told by `closed`. */
 function ignore(): void {
-  return undefined;
+  // Nothing is left to do.
 }

@@ -69,7 +69,8 @@ export function readMutes(value: unknown): readonly Mute[] {
 }
 
 function list(value: unknown): Readonly<Record<string, unknown>>[] {
-  return Array.isArray(value) ? (value as unknown[]).filter(isObject) : [];
+  const all: unknown[] = Array.isArray(value) ? value : [];
+  return all.filter(isObject);
 }
 
 /** Teachers first, then who is here, then by name. */

@@ -7,11 +7,13 @@ export const MAX_SHOWN_ROWS = 40;
 export const MAX_NAME_LETTERS = 64;
 
 /** C0 and C1, without tab and line feed. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: to find them is its purpose.
 const CONTROLS = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/gu;
 /** Embeddings, overrides and isolates of the reading direction, and the marks that only steer it. */
 const DIRECTIONS = /[\u202A-\u202E\u2066-\u2069\u200E\u200F\u061C]/gu;
 /** Invisible letters that make two different names look the same. The joiners of emoji and Persian (200C, 200D) stay. */
 const INVISIBLE =
+  // biome-ignore lint/suspicious/noMisleadingCharacterClass: each letter is meant alone.
   /[\u00AD\u034F\u115F\u1160\u17B4\u17B5\u180E\u200B\u2028\u2029\u2060-\u2065\u206A-\u206F\u3164\uFEFF\uFFA0\uFFF0-\uFFFB]/gu;
 /** Letters with many marks grow over the lines above and below. */
 const TOWERS = /(\p{M}{4})\p{M}+/gu;

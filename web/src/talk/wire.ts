@@ -23,8 +23,8 @@ export interface LineFacts {
   readonly timeMs: number;
 }
 
-export type Reason = 'malformed' | 'room' | 'peer' | 'muted' | 'rate' | 'not_teacher' | 'unverified' | 'unknown';
-const REASONS: readonly string[] = ['malformed', 'room', 'peer', 'muted', 'rate', 'not_teacher', 'unverified', 'unknown'];
+const REASONS = ['malformed', 'room', 'peer', 'muted', 'rate', 'not_teacher', 'unverified', 'unknown'] as const;
+export type Reason = (typeof REASONS)[number];
 
 /** What the bridge says to one client alone. */
 export type Private =
@@ -95,7 +95,7 @@ export function readPrivate(body: string): Private | null {
       return ref === null ? null : { type: 'fence', roomId, ref };
     case 'refused': {
       const said = text(fields['reason']) ?? '';
-      const reason = REASONS.includes(said) ? (said as Reason) : 'unknown';
+      const reason = REASONS.find((one) => one === said) ?? 'unknown';
       const detail = text(fields['detail']) ?? '';
       return { type: 'refused', reason, detail, roomId, ref, untilMs: milliseconds(fields['until']) };
     }
@@ -109,7 +109,7 @@ export function readPresence(body: string, roomId: string): Presence | null {
   const fields = object(body);
   if (!fields) return null;
   if (fields['eventType'] === 'summary') {
-    const rooms = Array.isArray(fields['rooms']) ? (fields['rooms'] as unknown[]) : [];
+    const rooms: unknown[] = Array.isArray(fields['rooms']) ? fields['rooms'] : [];
     const own = rooms.filter(isObject).find((one) => room(one['roomId']) === roomId);
     const online = own ? count(own['online']) : null;
     if (!own || online === null) return null;

@@ -101,8 +101,7 @@ export class Conversation {
   private draw(): void {
     const shown = this.options.read();
     const items = this.items(shown);
-    const hint = items.length > 0 ? (shown.hasOlder ? t('older') : '') : shown.caughtUpOnce ? t('empty') : t('loading');
-    setText(this.hint, hint);
+    setText(this.hint, hint(items.length > 0, shown));
     this.hint.classList.toggle('alone', items.length === 0);
 
     const wasAtEnd = this.atEnd;
@@ -239,6 +238,12 @@ export class Conversation {
     const make = (): HTMLElement => el('li', { class: 'between day', text: dayName(timeMs, languageTag()) });
     return { key: `day:${day}`, signature: languageTag(), make };
   }
+}
+
+/** What stands above the lines, or instead of them. */
+function hint(hasLines: boolean, { hasOlder, caughtUpOnce }: Shown): string {
+  if (hasLines) return hasOlder ? t('older') : '';
+  return t(caughtUpOnce ? 'empty' : 'loading');
 }
 
 function gapItem(key: string): Item {

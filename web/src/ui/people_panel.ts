@@ -67,11 +67,13 @@ export class PeoplePanel {
     // The row may be a new one; whoever steers by keyboard must not fall out of the list for that.
     if (focused) this.list.element.querySelector<HTMLElement>(`[data-member="${CSS.escape(focused)}"]`)?.focus();
     show(this.filterRow, this.members.length >= FILTER_FROM);
-    const left = found.length - shown.length;
-    setText(
-      this.more,
-      this.failed ? t('peopleFailed') : left > 0 ? tCount('peopleMore', left) : this.members.length === 0 ? t('peopleEmpty') : '',
-    );
+    setText(this.more, this.remark(found.length - shown.length));
+  }
+
+  private remark(left: number): string {
+    if (this.failed) return t('peopleFailed');
+    if (left > 0) return tCount('peopleMore', left);
+    return this.members.length === 0 ? t('peopleEmpty') : '';
   }
 
   private name(member: Member): string {
@@ -89,11 +91,7 @@ export class PeoplePanel {
     const { ownId, moderate } = this.options;
     const teacher = member.role === 'teacher';
     const self = member.clientId === ownId;
-    const presence = member.online
-      ? t('isHere')
-      : member.sinceMs === null
-        ? t('away')
-        : t('leftAt', { time: clockTime(member.sinceMs, languageTag()) });
+    const presence = presenceOf(member);
     const who = el('span', { class: 'who' }, foreign(self ? `${name} (${t('you')})` : name));
     who.title = member.clientId;
     return el(
@@ -115,6 +113,11 @@ export class PeoplePanel {
       onClick: () => (muted ? moderate?.unmute(member) : moderate?.mute(member)),
     });
   }
+}
+
+function presenceOf({ online, sinceMs }: Member): string {
+  if (online) return t('isHere');
+  return sinceMs === null ? t('away') : t('leftAt', { time: clockTime(sinceMs, languageTag()) });
 }
 
 /** As of now: the list may be older than the mute's end. */
