@@ -4,10 +4,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# rustup puts cargo where a non-interactive shell does not look.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# rustup puts cargo where a non-interactive shell does not look, and scripts/setup puts cargo-deny into target.
+export PATH := $(PATH):$(HOME)/.cargo/bin:$(CURDIR)/target/cargo-deny/bin
 
-.PHONY: help dev web test faults bench install fmt clean
+.PHONY: help dev web test deny faults bench install fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -43,12 +43,22 @@ dev: ## build and run everything in one process: both brokers and the bridge (AR
 test: ## check everything: format, tests against the real brokers and in a browser, clippy, the slim build
 	@scripts/setup test
 	cargo fmt --all --check
+	$(MAKE) --no-print-directory deny
 	$(MAKE) --no-print-directory web
 	cd web && npm run check && npm test
 	cargo test --workspace
 	cd web && npm run e2e
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check --no-default-features --target-dir target-slim
+
+# The known vulnerabilities are a repository on GitHub. Without a way there the rest is checked all the same.
+deny: ## check the licences, the sources and the known vulnerabilities of the libraries that we build on
+	@cargo deny --version >/dev/null 2>&1 || \
+		{ echo "cargo-deny is missing: run scripts/setup test, or cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny --locked check bans licenses sources
+	@if GIT_TERMINAL_PROMPT=0 timeout 120 cargo deny fetch db 2>/dev/null; then \
+		cargo deny --locked --offline check advisories; \
+	else echo "deny: NOT checked for known vulnerabilities: their database could not be fetched"; fi
 
 # Installs the same as `make test`, and starts, kills and stops brokers of its own on free ports. The short forms of these
 # scenarios run in `make test`.
