@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # rustup puts cargo where a non-interactive shell does not look, and scripts/setup puts cargo-deny into target.
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(CURDIR)/target/cargo-deny/bin
 
-.PHONY: help dev web test deny faults bench install fmt clean
+.PHONY: help dev web test check deny faults bench install fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -42,6 +42,10 @@ dev: ## build and run everything in one process: both brokers and the bridge (AR
 # The slim check comes last and has a target folder of its own, because other features rebuild the large dependencies.
 test: ## check everything: format, tests against the real brokers and in a browser, clippy, the slim build
 	@scripts/setup test
+	$(MAKE) --no-print-directory check
+
+# All of `make test` but the installing.
+check:
 	cargo fmt --all --check
 	$(MAKE) --no-print-directory deny
 	$(MAKE) --no-print-directory web
