@@ -56,7 +56,7 @@ impl ClassListeners {
 pub fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Authenticator> {
     let (down, up, teacher_groups) = match &config.classroom {
         Some(classroom) => {
-            (classroom.room.as_str(), classroom.send.as_str(), classroom.teacher_groups.clone())
+            (classroom.heard_topic.as_str(), classroom.send_topic.as_str(), classroom.teacher_groups.clone())
         }
         None => ("room", "roomSend", Vec::new()),
     };
@@ -96,7 +96,7 @@ impl BridgeParts {
         let mut tasks = Vec::new();
         if let Some(classroom) = self.config.classroom.clone() {
             let mut names = status_topics(&classroom);
-            names.push(classroom.send.clone());
+            names.push(classroom.send_topic.clone());
             let topics = names.into_iter().map(|name| Topic { name: name.into(), start: StartAt::Latest });
             let Followed { follower, items, ended } =
                 self.follow("classroom", topics.collect(), reader, wakes).await?;
@@ -157,8 +157,8 @@ impl BridgeParts {
                     .or_else(|| login.map(|login| format!("http://{login}/login"))),
                 access_key: access.access_key.clone(),
                 instance: access.instance.clone(),
-                parent: classroom.room.clone(),
-                send_parent: classroom.send.clone(),
+                parent: classroom.heard_topic.clone(),
+                send_parent: classroom.send_topic.clone(),
                 teacher_group: classroom.teacher_groups.first().cloned().unwrap_or_default(),
                 student_group: classroom.student_groups.first().cloned().unwrap_or_default(),
                 p2p_subscribe: self.has_foreign_broker,

@@ -90,7 +90,7 @@ impl RangeArgs {
             (Some(room), None) => {
                 let mut places = rules.room_queries(room)?;
                 if let Some(classroom) = &target.config.classroom {
-                    let notices = ClassTopic::System.topic(&classroom.room);
+                    let notices = ClassTopic::System.topic(&classroom.heard_topic);
                     places.extend(rules.notice_query(room, &notices));
                 }
                 places

@@ -107,6 +107,8 @@ pub(super) const KEYS: &[Key] = &[
     file_only("downlink.mqtt_topic", Text),
     file_only("downlink.start", Text),
     file_only("classroom", Table),
+    key("classroom.send_topic", Text),
+    key("classroom.heard_topic", Text),
     key("classroom.send", Text),
     key("classroom.room", Text),
     key("classroom.audit_topic", Text),

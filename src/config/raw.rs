@@ -37,7 +37,11 @@ pub(super) struct RawDownlink {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawClassroom {
+    pub send_topic: Option<String>,
+    pub heard_topic: Option<String>,
+    /// Older name of `send_topic`.
     pub send: Option<String>,
+    /// Older name of `heard_topic`.
     pub room: Option<String>,
     pub audit_topic: Option<String>,
     pub teacher_groups: Option<Vec<String>>,

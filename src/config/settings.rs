@@ -202,10 +202,10 @@ pub struct DownlinkConfig {
 /// The live classroom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassroomConfig {
-    /// Parent topic that clients publish to; another one than `room`.
-    pub send: String,
-    /// Parent topic that they hear.
-    pub room: String,
+    /// MQTT parent topic that clients publish to; another one than `heard_topic`.
+    pub send_topic: String,
+    /// MQTT parent topic that clients subscribe to.
+    pub heard_topic: String,
     /// RocketMQ topic of what was said, muted and refused.
     pub audit_topic: String,
     /// Groups (the part of a client id before `@@@`) whose clients are teachers.

@@ -56,12 +56,12 @@ pub struct ClassNotRunning;
 /// A way to ask; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LiveClassHandle {
-    asks: mpsc::Sender<ClassQuestion>,
+    questions: mpsc::Sender<ClassQuestion>,
 }
 
 impl LiveClassHandle {
     pub(super) fn new(asks: mpsc::Sender<ClassQuestion>) -> Self {
-        Self { asks }
+        Self { questions: asks }
     }
 
     pub async fn members(&self, room: RoomId) -> Result<Vec<PresentMember>, ClassNotRunning> {
@@ -87,7 +87,7 @@ impl LiveClassHandle {
         ask: impl FnOnce(oneshot::Sender<T>) -> ClassQuestion,
     ) -> Result<T, ClassNotRunning> {
         let (answer, answered) = oneshot::channel();
-        self.asks.send(ask(answer)).await.map_err(|_| ClassNotRunning)?;
+        self.questions.send(ask(answer)).await.map_err(|_| ClassNotRunning)?;
         answered.await.map_err(|_| ClassNotRunning)
     }
 }

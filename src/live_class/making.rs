@@ -74,7 +74,7 @@ impl LiveClass {
         message_expiry_s: Option<u32>,
         delivery: &Delivery,
     ) -> Option<Bound> {
-        let mqtt_topic = delivery.topic.topic(&self.parts.config.room);
+        let mqtt_topic = delivery.topic.topic(&self.parts.config.heard_topic);
         let derivation = Derivation {
             id: derived_id(source, delivery.ordinal),
             mqtt_topic: &mqtt_topic,

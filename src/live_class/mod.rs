@@ -103,7 +103,7 @@ impl LiveClass {
             ..ClassroomSettings::default()
         };
         let presence = PresenceSettings {
-            down_parent: config.room.clone(),
+            down_parent: config.heard_topic.clone(),
             broker_events: parts.news.is_some(),
             ..PresenceSettings::default()
         };

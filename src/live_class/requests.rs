@@ -37,7 +37,7 @@ impl Seen {
 
 impl LiveClass {
     pub(super) async fn take(&mut self, item: Item) {
-        if *item.place.topic != *self.parts.config.send {
+        if *item.place.topic != *self.parts.config.send_topic {
             return self.broker_notice(item.place, &item.message).await;
         }
         let Some(item) = self.unwritten.hold_behind(item) else {
@@ -58,7 +58,7 @@ impl LiveClass {
 
     fn request(&self, message: &StoredMessage) -> Request {
         let recorded = read_back(message);
-        let parent = format!("{}/", self.parts.config.send);
+        let parent = format!("{}/", self.parts.config.send_topic);
         let sub_topic = recorded.mqtt_topic.strip_prefix(&parent).unwrap_or_default();
         let is_genuine = self.parts.rules.came_from_mqtt(message, &recorded);
         let sender = recorded.client_id.clone().filter(|_| is_genuine);

@@ -117,7 +117,7 @@ impl Sending {
     /// Returns when all have ended or stepped aside. `slots`: of the messages; `alone`: their lane has one slot only, so
     /// there is nobody to step aside for. No deadline: what cannot be stored now is tried again. The uplink writes to the
     /// spool what takes longer than `spool.after_ms`, and then nobody waits for it.
-    pub async fn until_settled(
+    pub async fn until_ended(
         &self,
         whole: Arc<Batch>,
         slots: &[u8],

@@ -99,7 +99,7 @@ async fn settle_slots(
     let sending = sending(sink.clone(), accept_not_durable);
     let messages = slots.len();
     let progress = BatchProgress::default();
-    let ends = sending.until_settled(batch_of(messages), slots, alone, &progress).await;
+    let ends = sending.until_ended(batch_of(messages), slots, alone, &progress).await;
     assert_eq!(ends.len(), messages, "each message has one end");
     let sent = sink.sent.lock().unwrap().clone();
     (ends, sent)
@@ -178,7 +178,7 @@ async fn a_message_that_is_refused_again_and_again_steps_aside_with_its_slot() {
     let batch = batch_of(32);
     let started = tokio::time::Instant::now();
     let progress = BatchProgress::default();
-    let ends = sending(sink.clone(), false).until_settled(batch, &slots, false, &progress).await;
+    let ends = sending(sink.clone(), false).until_ended(batch, &slots, false, &progress).await;
     for (number, end) in ends.iter().enumerate() {
         let of_the_slot = number % 4 == 1 && number >= 5;
         assert_eq!(*end == End::Aside, of_the_slot, "message {number}: {end:?}");
@@ -201,7 +201,7 @@ async fn alone_in_its_lane_it_dies_only_while_its_broker_takes_others() {
         let sending = sending.clone();
         tokio::spawn(async move {
             let progress = BatchProgress::default();
-            sending.until_settled(batch_with(1..3), &[7, 7], true, &progress).await
+            sending.until_ended(batch_with(1..3), &[7, 7], true, &progress).await
         })
     };
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -231,7 +231,7 @@ async fn a_broker_that_refuses_everything_makes_no_dead_letters() {
         let slots: Vec<u8> = left.iter().map(|number| slots[*number]).collect();
         let batch = batch_with(left.iter().copied());
         let progress = BatchProgress::default();
-        let ends = sending.until_settled(batch, &slots, false, &progress).await;
+        let ends = sending.until_ended(batch, &slots, false, &progress).await;
         assert!(!ends.iter().any(|end| matches!(end, End::Dead(..))), "{ends:?}");
         left = left
             .into_iter()
@@ -264,7 +264,7 @@ async fn answers_that_something_else_lies_between_are_counted_anew() {
         let sending = sending.clone();
         tokio::spawn(async move {
             let progress = BatchProgress::default();
-            sending.until_settled(batch_of(1), &[0], true, &progress).await
+            sending.until_ended(batch_of(1), &[0], true, &progress).await
         })
     };
     // When the broker takes others all the time

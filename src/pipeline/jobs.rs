@@ -157,7 +157,7 @@ pub(super) fn start(
     sending.metrics.batch_messages(ready.batch.messages.len());
     let sending = sending.clone();
     running.spawn(async move {
-        let ends = sending.until_settled(ready.batch, &ready.slots, ready.alone, &ready.progress).await;
+        let ends = sending.until_ended(ready.batch, &ready.slots, ready.alone, &ready.progress).await;
         Finished::Batch { topic, queue_index: ready.queue_index, ends }
     });
 }

@@ -35,7 +35,7 @@ const INTAKE_AT_ONCE: usize = 512;
 /// See the module's words.
 pub struct Uplink {
     parts: UplinkParts,
-    books: EndCounters,
+    counters: EndCounters,
     topics: BTreeMap<Arc<str>, TopicLanes>,
     running: JoinSet<Finished>,
     held_until: Option<Duration>,
@@ -61,7 +61,7 @@ impl Uplink {
         );
         Self {
             parts,
-            books,
+            counters: books,
             topics: BTreeMap::new(),
             running: JoinSet::new(),
             held_until: None,
@@ -175,7 +175,7 @@ impl Uplink {
             }
         }
         if !ended.is_empty() {
-            self.books.settle("", ended).await;
+            self.counters.settle("", ended).await;
         }
         self.store_dead_letters("".into(), dying);
     }
@@ -317,14 +317,14 @@ impl Uplink {
         let written = lanes.written(queue_index, answer.as_ref(), now);
         let reason = lanes.lookup_cause.map_or(DeadReason::NoPermission, super::attempts::dead_reason);
         if let Ok(appended) = &answer {
-            self.books.given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
+            self.counters.given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
         }
         self.spool_state.note(answer.map(|_| ()));
-        self.books.spooled(written.spooled).await;
+        self.counters.spooled(written.spooled).await;
         if !written.dropped.is_empty() {
             let dropped = written.dropped.into_iter();
             let ends = dropped.map(|ticket| (ticket, Outcome::Dropped(DropReason::SpoolFull)));
-            self.books.settle(&topic, ends.collect()).await;
+            self.counters.settle(&topic, ends.collect()).await;
         }
         let dead = written.dead.into_iter();
         let dying = dead.map(|(message, ticket)| {
@@ -340,8 +340,8 @@ impl Uplink {
     fn read(&mut self, topic: Arc<str>, queue_index: usize, answer: Result<Taken, SpoolError>) {
         match &answer {
             Ok(taken) => {
-                self.books.given_up_in_the_spool(DropReason::SpoolDamaged, taken.damaged);
-                self.books.given_up_in_the_spool(DropReason::SpoolExpired, taken.expired);
+                self.counters.given_up_in_the_spool(DropReason::SpoolDamaged, taken.damaged);
+                self.counters.given_up_in_the_spool(DropReason::SpoolExpired, taken.expired);
             }
             Err(error) => self.spool_state.note(Err(error.clone())),
         }
@@ -377,8 +377,8 @@ impl Uplink {
             }
             rows.extend(row);
         }
-        self.books.left_the_spool(&topic, &left);
-        self.books.settle(&topic, settled).await;
+        self.counters.left_the_spool(&topic, &left);
+        self.counters.settle(&topic, settled).await;
         self.remove(topic, rows);
     }
 
@@ -417,7 +417,7 @@ impl Uplink {
                 let tickets = self.topics.values_mut().flat_map(TopicLanes::abandon);
                 let outcome = Outcome::Filtered(FilterReason::SessionTakenOver);
                 let ends = tickets.map(|ticket| (ticket, outcome.clone())).collect();
-                self.books.settle("", ends).await;
+                self.counters.settle("", ends).await;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What must be refused, and what the complaint must say.
 
-use super::{MINIMAL, complaint};
+use super::{MINIMAL, complaint, load};
 use crate::config::{Config, ConfigError};
 
 fn assert_complaint(text: &str, variables: &[(&str, &str)], parts: &[&str]) {
@@ -198,4 +198,39 @@ fn a_file_that_cannot_be_read_is_named_with_its_key() {
     std::fs::write(&empty, "\n").unwrap();
     let variables = [("ROOMBRIDGE_ORIGIN_KEY_FILE", empty.to_str().unwrap())];
     assert_complaint(MINIMAL, &variables, &["origin.key_file", "empty secret"]);
+}
+
+const CLASS: &str = "[mqtt]\nurl = \"mqtt://broker\"\n[rocketmq]\nname_servers = [\"r:9876\"]\n\
+     [[binding]]\nfilter = \"up/#\"\nsender = { user_property = \"client\" }\n[[downlink]]\ntopic = \"down\"\n[classroom]\n";
+
+#[test]
+fn the_older_names_of_the_classrooms_topics_are_read_like_the_new_ones() {
+    let variable = |name: &str, value: &str| (format!("ROOMBRIDGE_CLASSROOM_{name}"), value.to_owned());
+    for (send, heard) in [("send_topic", "heard_topic"), ("send", "room"), ("send", "heard_topic")] {
+        let in_file = load(&format!("{CLASS}{send} = \"up\"\n{heard} = \"down\"\n"), &[]);
+        let variables = [variable(&send.to_uppercase(), "up"), variable(&heard.to_uppercase(), "down")];
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let in_variables = load(CLASS, &variables);
+        for config in [in_file, in_variables] {
+            let classroom = config.unwrap().classroom.unwrap();
+            assert_eq!((classroom.send_topic.as_str(), classroom.heard_topic.as_str()), ("up", "down"));
+        }
+    }
+}
+
+#[test]
+fn a_key_under_both_of_its_names_is_refused() {
+    let both = format!("{CLASS}send = \"up\"\nsend_topic = \"up\"\n");
+    assert_complaint(
+        &both,
+        &[],
+        &["classroom.send", "line 11", "older name of classroom.send_topic", "remove"],
+    );
+    let by_variable = format!("{CLASS}send_topic = \"up\"\nheard_topic = \"down\"\n");
+    assert_complaint(
+        &by_variable,
+        &[("ROOMBRIDGE_CLASSROOM_ROOM", "down")],
+        &["environment variable ROOMBRIDGE_CLASSROOM_ROOM", "older name of classroom.heard_topic"],
+    );
 }

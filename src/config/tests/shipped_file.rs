@@ -90,12 +90,18 @@ fn it_loads_with_every_secret_in_a_file() {
     assert!(config.mqtt.tls.unwrap().ca_file.is_some());
 }
 
+/// The file shows the new names only.
+const OLDER_NAMES: [&str; 2] = ["classroom.send", "classroom.room"];
+
 #[test]
 fn it_holds_every_key() {
     let table: toml::Table = toml::from_str(&uncommented(&shipped())).unwrap();
     let text = shipped();
     let mut looked_at = 0;
     for key in KEYS {
+        if OLDER_NAMES.contains(&key.path) {
+            continue;
+        }
         if key.path.starts_with("binding.sender.") {
             let (_, name) = key.path.rsplit_once('.').unwrap();
             assert!(text.contains(&format!("{{ {name} = ")), "{} is not documented", key.path);

@@ -80,12 +80,27 @@ pub(super) fn classroom(
         let value = filled(places, &key, value)?.unwrap_or_else(|| default.to_owned());
         parent(places, &key, &value).map(|()| value)
     };
+    // Both names of a key are read, but not in one configuration: nobody could tell which one counts.
+    let renamed =
+        |(name, value): (&str, Option<String>), (older, older_value): (&str, Option<String>), default| {
+            if value.is_some() && older_value.is_some() {
+                return Err(places.invalid(
+                    &format!("classroom.{older}"),
+                    format!("is the older name of classroom.{name}, and both are set"),
+                    format!("remove classroom.{older}"),
+                ));
+            }
+            match older_value {
+                Some(value) => text(older, Some(value), default),
+                None => text(name, value, default),
+            }
+        };
     let rate = |name: &str, value, default: u32| {
         number(places, &format!("classroom.{name}"), value, default, 1..=1_000_000)
     };
     let classroom = ClassroomConfig {
-        send: text("send", raw.send, "roomSend")?,
-        room: text("room", raw.room, "room")?,
+        send_topic: renamed(("send_topic", raw.send_topic), ("send", raw.send), "roomSend")?,
+        heard_topic: renamed(("heard_topic", raw.heard_topic), ("room", raw.room), "room")?,
         audit_topic: text("audit_topic", raw.audit_topic, "roombridge_audit")?,
         teacher_groups: raw.teacher_groups.unwrap_or_else(|| vec!["GID_teacher".to_owned()]),
         student_groups: raw.student_groups.unwrap_or_else(|| vec!["GID_student".to_owned()]),
@@ -105,16 +120,16 @@ fn needs(
     downlinks: &[DownlinkConfig],
     places: &Places,
 ) -> Result<(), ConfigError> {
-    let (send, room) = (&classroom.send, &classroom.room);
-    if send == room {
+    let (send, heard) = (&classroom.send_topic, &classroom.heard_topic);
+    if send == heard {
         let problem =
-            format!("= {send:?} is classroom.room: what is sent would be heard before it is judged");
-        return Err(places.invalid("classroom.send", problem, "give the two different names"));
+            format!("= {send:?} is classroom.heard_topic: what is sent would be heard before it is judged");
+        return Err(places.invalid("classroom.send_topic", problem, "give the two different names"));
     }
     let filter = format!("{send}/#");
     let Some(binding) = bindings.iter().find(|binding| binding.filter == filter) else {
         return Err(places.invalid(
-            "classroom.send",
+            "classroom.send_topic",
             format!("= {send:?} has no binding"),
             format!("add [[binding]] with filter = {filter:?}"),
         ));
@@ -123,18 +138,18 @@ fn needs(
         Some(SenderSource::TopicLevel(_) | SenderSource::UserProperty(_) | SenderSource::EmbeddedBroker) => {}
         None | Some(SenderSource::JsonField(_)) => {
             return Err(places.invalid(
-                "classroom.send",
+                "classroom.send_topic",
                 format!("= {send:?}: its binding names no sender that could be trusted"),
                 "set sender = { topic_level = N } or { user_property = \"NAME\" } in that binding, whichever your MQTT \
                  broker ties to the client",
             ));
         }
     }
-    if !downlinks.iter().any(|downlink| downlink.mqtt_topic == *room) {
+    if !downlinks.iter().any(|downlink| downlink.mqtt_topic == *heard) {
         return Err(places.invalid(
-            "classroom.room",
-            format!("= {room:?} has no downlink, so nobody would hear anything"),
-            format!("add [[downlink]] with topic = {room:?}"),
+            "classroom.heard_topic",
+            format!("= {heard:?} has no downlink, so nobody would hear anything"),
+            format!("add [[downlink]] with topic = {heard:?}"),
         ));
     }
     Ok(())
