@@ -1,49 +1,34 @@
 #![recursion_limit = "512"]
+// With `testing` only, which makes reachable what tests use.
+#![cfg_attr(feature = "testing", warn(unreachable_pub))]
 //! roombridge keeps a live classroom's MQTT messages in RocketMQ: nothing that it acknowledged is lost, and every
 //! room can be replayed. `docs/ARCHITECTURE.md` draws a message's way and names each room (module) in one line.
+//!
+//! The rooms are private: the product is the command. Tests reach what they need through `testing`.
 
-pub mod model;
-
-pub mod config;
-
-pub mod binding;
-
-pub mod archive;
-
-pub mod data_dir;
-
-pub mod storage;
-
-pub mod spool;
-
-pub mod telemetry;
-
-pub mod pipeline;
-
-pub mod mqtt;
-
-pub mod consumer;
-
-pub mod downlink;
-
-pub mod access;
-
-pub mod classroom;
-
-pub mod live_class;
-
-pub mod rocketmq;
-
-pub mod http;
-
-pub mod lifecycle;
-
-pub mod app;
-
+mod access;
+mod app;
+mod archive;
+mod binding;
+mod classroom;
+mod config;
+mod consumer;
+mod data_dir;
+mod downlink;
+mod http;
+mod lifecycle;
+mod live_class;
+mod model;
+mod mqtt;
+mod pipeline;
+mod rocketmq;
+mod spool;
+mod storage;
+mod telemetry;
 mod watch_data_dir;
-
 mod watch_rocketmq;
-
 mod watch_spool;
 
 pub mod cli;
+#[cfg(feature = "testing")]
+pub mod testing;

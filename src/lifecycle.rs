@@ -116,7 +116,7 @@ impl Lifecycle {
 }
 
 /// What a panic said.
-pub fn words_of(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn words_of(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -13,7 +13,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STANDS_STILL_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs until aborted, or until nothing can be written any more.
-pub async fn watch(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
+pub(crate) async fn watch(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
     let mut said = false;
     let ended = data_dir.writer_ended();
     tokio::pin!(ended);

@@ -19,7 +19,7 @@ const LAG_EVERY: Duration = Duration::from_secs(15);
 const ALWAYS_ASKABLE: &str = "TBW102";
 
 /// Runs until aborted.
-pub async fn watch(
+pub(crate) async fn watch(
     connector: Arc<Connector>,
     reader: Arc<dyn Reader>,
     topics: Vec<String>,

@@ -13,7 +13,12 @@ use crate::telemetry::Metrics;
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// Runs until aborted, or until a thread of the spool has died.
-pub async fn watch(path: PathBuf, spool: Arc<dyn Overflow>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
+pub(crate) async fn watch(
+    path: PathBuf,
+    spool: Arc<dyn Overflow>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) {
     while !spool.has_died() {
         let oldest_ms = if spool.depth().messages == 0 { Some(None) } else { oldest_ms(path.clone()).await };
         let age = oldest_ms.map(|oldest_ms| {

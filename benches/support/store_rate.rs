@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roombridge::binding::{BindingSettings, RuleSet};
-use roombridge::config::{Config, ProcessEnvironment};
-use roombridge::model::{
+use roombridge::testing::binding::{BindingSettings, RuleSet};
+use roombridge::testing::config::{Config, ProcessEnvironment};
+use roombridge::testing::model::{
     Arrival, Envelope, FailureKind, MessageIds, MqttProperties, Qos, QueueName, Sent, SessionStamp,
 };
-use roombridge::pipeline::ports::{Batch, OutgoingMessage, Sink};
-use roombridge::rocketmq::{Connector, Producer, RocketMqReader};
+use roombridge::testing::pipeline::ports::{Batch, OutgoingMessage, Sink};
+use roombridge::testing::rocketmq::{Connector, Producer, RocketMqReader};
 
 use super::{Failure, broken, flood};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use roombridge::model::QueueName;
-use roombridge::pipeline::ports::Reader;
-use roombridge::rocketmq::{Connector, RocketMqReader};
+use roombridge::testing::model::QueueName;
+use roombridge::testing::pipeline::ports::Reader;
+use roombridge::testing::rocketmq::{Connector, RocketMqReader};
 
 pub struct Store {
     runtime: tokio::runtime::Runtime,

@@ -22,12 +22,12 @@ const MAX_RESOURCE_BYTES: usize = 128;
 /// The system's source of random numbers failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("could not draw random bytes: {0}")]
-pub struct NoRandomness(String);
+pub(crate) struct NoRandomness(String);
 
 /// What a token says. Only [`super::Token::claims`] may be acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Claims {
+pub(crate) struct Claims {
     pub access_key: String,
     pub instance: String,
     /// MQTT filters, sorted, at most 100.
@@ -47,7 +47,7 @@ pub struct Claims {
 
 /// What the resources may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Actions {
+pub(crate) enum Actions {
     #[serde(rename = "R")]
     Read,
     #[serde(rename = "W")]
@@ -59,11 +59,11 @@ pub enum Actions {
 /// A random name, 128 bits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Nonce(String);
+pub(crate) struct Nonce(String);
 
 /// Why claims make no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClaimsError {
+pub(crate) enum ClaimsError {
     #[error("the {0} is empty, or holds | or a control character; write the one of the deployment")]
     Name(&'static str),
     #[error("no resource is given; name at least one topic filter, such as room/message/+")]
@@ -82,7 +82,7 @@ pub enum ClaimsError {
 
 impl Actions {
     /// As it stands in a password.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Read => "R",
             Self::Write => "W",
@@ -90,14 +90,14 @@ impl Actions {
         }
     }
 
-    pub fn reads(self) -> bool {
+    pub(crate) fn reads(self) -> bool {
         match self {
             Self::Read | Self::ReadWrite => true,
             Self::Write => false,
         }
     }
 
-    pub fn writes(self) -> bool {
+    pub(crate) fn writes(self) -> bool {
         match self {
             Self::Write | Self::ReadWrite => true,
             Self::Read => false,
@@ -105,7 +105,7 @@ impl Actions {
     }
 
     /// All that `wanted` may do, these may.
-    pub fn include(self, wanted: Self) -> bool {
+    pub(crate) fn include(self, wanted: Self) -> bool {
         (self.reads() || !wanted.reads()) && (self.writes() || !wanted.writes())
     }
 }
@@ -126,13 +126,13 @@ impl FromStr for Actions {
 
 impl Nonce {
     /// Another one at each call.
-    pub fn random() -> Result<Self, NoRandomness> {
+    pub(crate) fn random() -> Result<Self, NoRandomness> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
         Ok(Self(URL_SAFE_NO_PAD.encode(bytes)))
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

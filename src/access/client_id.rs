@@ -14,7 +14,7 @@ const USUAL_GROUP_CHARACTERS: usize = 7;
 
 /// A checked client id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CheckedClientId {
+pub(crate) struct CheckedClientId {
     text: String,
     /// Length of the group id, where the id has the documented form.
     group_bytes: Option<usize>,
@@ -22,7 +22,7 @@ pub struct CheckedClientId {
 
 /// Why a text is no usable client id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClientIdError {
+pub(crate) enum ClientIdError {
     #[error("the client id is empty; choose one such as GID_student@@@001")]
     Empty,
     #[error("the client id has {0} characters, the limit is 64; choose a shorter one")]
@@ -37,7 +37,7 @@ pub enum ClientIdError {
 
 impl CheckedClientId {
     /// The documented form `GROUP@@@DEVICE`, which every client with credentials must have.
-    pub fn parse(text: &str) -> Result<Self, ClientIdError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ClientIdError> {
         let id = Self::lenient(text)?;
         match id.group_bytes {
             Some(_) => Ok(id),
@@ -46,7 +46,7 @@ impl CheckedClientId {
     }
 
     /// Any id that is safe as a topic level; of the documented form or not.
-    pub fn lenient(text: &str) -> Result<Self, ClientIdError> {
+    pub(crate) fn lenient(text: &str) -> Result<Self, ClientIdError> {
         if text.is_empty() {
             return Err(ClientIdError::Empty);
         }
@@ -64,22 +64,23 @@ impl CheckedClientId {
         Ok(Self { text: text.to_owned(), group_bytes })
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// The part before `@@@`; `None` for an id of another form.
-    pub fn group(&self) -> Option<&str> {
+    pub(crate) fn group(&self) -> Option<&str> {
         self.text.get(..self.group_bytes?)
     }
 
     /// The part behind `@@@`; `None` for an id of another form.
-    pub fn device(&self) -> Option<&str> {
+    #[cfg(test)]
+    pub(crate) fn device(&self) -> Option<&str> {
         self.text.get(self.group_bytes? + SEPARATOR.len()..)
     }
 
     /// The vendor's service would refuse the group id as too short. Here it is good enough.
-    pub fn group_is_unusually_short(&self) -> bool {
+    pub(crate) fn group_is_unusually_short(&self) -> bool {
         self.group().is_some_and(|group| group.len() < USUAL_GROUP_CHARACTERS)
     }
 }

@@ -12,7 +12,7 @@ use super::claims::Actions;
 
 /// What a client shows, in its documented form.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Credentials<'a> {
+pub(crate) enum Credentials<'a> {
     /// `Token|ACCESS KEY|INSTANCE` and `R|token`, `W|token` or `RW|token`, joined by `|` where there are more.
     Token {
         access_key: &'a str,
@@ -26,7 +26,7 @@ pub enum Credentials<'a> {
 
 /// Why a username and a password are none of ours. Repeats neither: people mix up the two fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CredentialsError {
+pub(crate) enum CredentialsError {
     #[error(
         "the username is neither Token|ACCESS KEY|INSTANCE nor Signature|ACCESS KEY|INSTANCE; write one of these"
     )]
@@ -43,7 +43,7 @@ pub enum CredentialsError {
 
 impl<'a> Credentials<'a> {
     /// Takes both apart. Whether the account and the proof are ours is not looked at.
-    pub fn parse(username: &'a str, password: &'a str) -> Result<Self, CredentialsError> {
+    pub(crate) fn parse(username: &'a str, password: &'a str) -> Result<Self, CredentialsError> {
         let mut parts = username.split('|');
         let (Some(mode), Some(access_key), Some(instance), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -86,7 +86,7 @@ fn pairs(password: &str) -> Result<Vec<(Actions, &str)>, CredentialsError> {
 
 impl CredentialsError {
     /// The vendor's number: 1 forged or unreadable, 8 bad signature, -1 account not permitted.
-    pub fn code(self) -> i32 {
+    pub(crate) fn code(self) -> i32 {
         match self {
             Self::Username => -1,
             Self::NoPassword | Self::Pairs | Self::Twice(_) => 1,

@@ -6,14 +6,14 @@ use super::secret::SigningSecret;
 
 /// The first levels of the classroom's topics: clients write below `up` and read below `down`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parents {
+pub(crate) struct Parents {
     down: String,
     up: String,
 }
 
 /// The names and the secret that a login is checked against.
 #[derive(Debug, Clone)]
-pub struct Deployment {
+pub(crate) struct Deployment {
     access_key: String,
     instance: String,
     parents: Parents,
@@ -22,7 +22,7 @@ pub struct Deployment {
 
 /// Why a deployment cannot be checked against.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeploymentError {
+pub(crate) enum DeploymentError {
     #[error(
         "the {what} {name:?} is empty, or holds | or a control character; write one of letters, digits, - and _"
     )]
@@ -39,7 +39,7 @@ pub enum DeploymentError {
 
 impl Parents {
     /// Two different first levels.
-    pub fn new(down: impl Into<String>, up: impl Into<String>) -> Result<Self, DeploymentError> {
+    pub(crate) fn new(down: impl Into<String>, up: impl Into<String>) -> Result<Self, DeploymentError> {
         let parents = Self { down: down.into(), up: up.into() };
         for name in [&parents.down, &parents.up] {
             let wrong = name.is_empty()
@@ -56,17 +56,17 @@ impl Parents {
     }
 
     /// What the bridge publishes below and clients read.
-    pub fn down(&self) -> &str {
+    pub(crate) fn down(&self) -> &str {
         &self.down
     }
 
     /// What clients publish below and the bridge reads.
-    pub fn up(&self) -> &str {
+    pub(crate) fn up(&self) -> &str {
         &self.up
     }
 
     /// What a member of the class reads: of all rooms, or of one.
-    pub fn readable(&self, room: Option<&str>) -> Vec<String> {
+    pub(crate) fn readable(&self, room: Option<&str>) -> Vec<String> {
         let down = &self.down;
         vec![
             format!("{down}/message/{}", room.unwrap_or("+")),
@@ -76,12 +76,12 @@ impl Parents {
     }
 
     /// What a member of the class writes.
-    pub fn writable(&self) -> Vec<String> {
+    pub(crate) fn writable(&self) -> Vec<String> {
         vec![format!("{}/#", self.up)]
     }
 
     /// Both, as the resources of a token.
-    pub fn resources(&self, room: Option<&str>) -> Vec<String> {
+    pub(crate) fn resources(&self, room: Option<&str>) -> Vec<String> {
         let mut resources = self.readable(room);
         resources.extend(self.writable());
         resources
@@ -97,7 +97,7 @@ impl Default for Parents {
 
 impl Deployment {
     /// Names that fit into a username.
-    pub fn new(
+    pub(crate) fn new(
         access_key: impl Into<String>,
         instance: impl Into<String>,
         secret: SigningSecret,
@@ -113,15 +113,15 @@ impl Deployment {
         Ok(deployment)
     }
 
-    pub fn access_key(&self) -> &str {
+    pub(crate) fn access_key(&self) -> &str {
         &self.access_key
     }
 
-    pub fn instance(&self) -> &str {
+    pub(crate) fn instance(&self) -> &str {
         &self.instance
     }
 
-    pub fn parents(&self) -> &Parents {
+    pub(crate) fn parents(&self) -> &Parents {
         &self.parents
     }
 }

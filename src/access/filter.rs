@@ -7,11 +7,11 @@
 
 /// A checked topic filter; without wildcards, a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Filter(String);
+pub(crate) struct Filter(String);
 
 /// Why a text is no usable topic filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FilterError {
+pub(crate) enum FilterError {
     #[error("it is empty; write a topic filter such as room/message/+")]
     Empty,
     #[error("it is longer than 65,535 bytes, the limit of MQTT; shorten it")]
@@ -28,7 +28,7 @@ pub enum FilterError {
 
 impl Filter {
     /// Checks the syntax.
-    pub fn parse(text: &str) -> Result<Self, FilterError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, FilterError> {
         if text.is_empty() {
             return Err(FilterError::Empty);
         }
@@ -54,17 +54,17 @@ impl Filter {
         Ok(Self(text.to_owned()))
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// It names one topic.
-    pub fn is_topic(&self) -> bool {
+    pub(crate) fn is_topic(&self) -> bool {
         !self.0.contains(['+', '#'])
     }
 
     /// Every topic that `narrow` matches is matched by this filter.
-    pub fn covers(&self, narrow: &Self) -> bool {
+    pub(crate) fn covers(&self, narrow: &Self) -> bool {
         if narrow.0.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false;
         }
@@ -81,13 +81,13 @@ impl Filter {
     }
 
     /// Some topic below this first level, or the level itself, could match.
-    pub fn reaches_parent(&self, parent: &str) -> bool {
+    pub(crate) fn reaches_parent(&self, parent: &str) -> bool {
         let first = self.levels().next();
         first == Some(parent) || (first == Some("+") && !parent.starts_with('$'))
     }
 
     /// Some topic `{parent}/p2p/{client id}` could match, for any parent and for another client than `own`.
-    pub fn reaches_p2p_of_others(&self, own: Option<&str>) -> bool {
+    pub(crate) fn reaches_p2p_of_others(&self, own: Option<&str>) -> bool {
         let mut levels = self.levels().skip(1);
         match levels.next() {
             Some("#") => true,

@@ -19,7 +19,7 @@ use super::token::{Token, TokenError};
 
 /// Decides about connections and requests.
 #[derive(Debug, Clone)]
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     pub deployment: Arc<Deployment>,
     /// Group ids whose clients teach, where no token says more.
     pub teacher_groups: Vec<String>,
@@ -30,7 +30,7 @@ pub struct Authenticator {
 
 /// A login with all rights: the bridge's own, and those who run it.
 #[derive(Debug, Clone)]
-pub struct Operator {
+pub(crate) struct Operator {
     pub username: String,
     pub password: SecretString,
     /// Nobody else may connect with these client ids, or they could take the bridge's session over.
@@ -39,7 +39,7 @@ pub struct Operator {
 
 /// What a client shows when it connects.
 #[derive(Clone, Copy)]
-pub struct ConnectAttempt<'a> {
+pub(crate) struct ConnectAttempt<'a> {
     pub client_id: &'a str,
     pub username: Option<&'a str>,
     pub password: Option<&'a [u8]>,
@@ -50,7 +50,7 @@ pub struct ConnectAttempt<'a> {
 
 /// Why somebody is not let in. Repeats nothing secret. [`Refused::code`] is the number that the vendor documents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub(crate) enum Refused {
     #[error(transparent)]
     ClientId(#[from] ClientIdError),
     #[error("the client id {0:?} is kept for an operator; choose another one")]
@@ -81,7 +81,7 @@ pub enum Refused {
 
 impl Authenticator {
     /// What the connection may do, or why there is none.
-    pub fn admit(&self, attempt: &ConnectAttempt<'_>, now_ms: u64) -> Result<Grants, Refused> {
+    pub(crate) fn admit(&self, attempt: &ConnectAttempt<'_>, now_ms: u64) -> Result<Grants, Refused> {
         let client_id = CheckedClientId::lenient(attempt.client_id)?;
         let operator = self.operator(attempt)?;
         let keeps_id = |operator: &Operator| operator.client_ids.iter().any(|id| id == client_id.as_str());
@@ -104,7 +104,12 @@ impl Authenticator {
     }
 
     /// What an HTTP request may do that shows a token and, if it likes, says which client it is.
-    pub fn admit_bearer(&self, token: &str, client_id: Option<&str>, now_ms: u64) -> Result<Grants, Refused> {
+    pub(crate) fn admit_bearer(
+        &self,
+        token: &str,
+        client_id: Option<&str>,
+        now_ms: u64,
+    ) -> Result<Grants, Refused> {
         let client_id = client_id.map(CheckedClientId::parse).transpose()?;
         self.admit_tokens(client_id, &[(None, token)], now_ms)
     }
@@ -251,7 +256,7 @@ impl Authenticator {
 impl Refused {
     /// The vendor's number: 1 forged or unreadable, 2 expired, 4 resource mismatch, 5 action mismatch, 8 bad signature,
     /// -1 account not permitted.
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         match self {
             Self::Token(error) => error.code(),
             Self::Credentials(error) => error.code(),

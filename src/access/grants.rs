@@ -13,14 +13,14 @@ use super::filter::Filter;
 /// Who somebody is in the classroom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub(crate) enum Role {
     Teacher,
     Student,
 }
 
 /// The rights of one connection, or of one HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grants {
+pub(crate) struct Grants {
     reach: Reach,
     role: Role,
     client_id: Option<CheckedClientId>,
@@ -34,7 +34,7 @@ enum Reach {
 }
 
 impl Role {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Teacher => "teacher",
             Self::Student => "student",
@@ -42,24 +42,26 @@ impl Role {
     }
 
     /// `None` for a text that is no role.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::Teacher, Self::Student].into_iter().find(|role| role.as_str() == text)
     }
 }
 
 impl Grants {
     /// Reads what the class is told, and writes to the bridge.
-    pub fn student(parents: &Parents, client_id: CheckedClientId) -> Self {
+    #[cfg(test)]
+    pub(crate) fn student(parents: &Parents, client_id: CheckedClientId) -> Self {
         Self::of_class(parents, client_id, Role::Student)
     }
 
     /// Reads and writes what a student does; the classroom listens to its commands.
-    pub fn teacher(parents: &Parents, client_id: CheckedClientId) -> Self {
+    #[cfg(test)]
+    pub(crate) fn teacher(parents: &Parents, client_id: CheckedClientId) -> Self {
         Self::of_class(parents, client_id, Role::Teacher)
     }
 
     /// Everything, without end: the bridge itself, and who runs it.
-    pub fn operator() -> Self {
+    pub(crate) fn operator() -> Self {
         Self { reach: Reach::Everything, role: Role::Teacher, client_id: None, expires_at_ms: None }
     }
 
@@ -89,7 +91,7 @@ impl Grants {
     /// Whether it may subscribe to this filter; also whether it may see what a topic carried.
     ///
     /// The whole filter must lie within one resource. Behind `$share/GROUP/` the rest of the filter decides.
-    pub fn may_read(&self, filter: &str) -> bool {
+    pub(crate) fn may_read(&self, filter: &str) -> bool {
         let Some(filter) = without_share(filter).and_then(|text| Filter::parse(text).ok()) else {
             return false;
         };
@@ -106,7 +108,7 @@ impl Grants {
     }
 
     /// Whether it may publish to this topic; ask for the topic of a last will, too.
-    pub fn may_write(&self, topic: &str) -> bool {
+    pub(crate) fn may_write(&self, topic: &str) -> bool {
         let Some(topic) = Filter::parse(topic).ok().filter(Filter::is_topic) else {
             return false;
         };
@@ -121,12 +123,12 @@ impl Grants {
     }
 
     /// Who it is in the classroom; an operator may do there what a teacher may.
-    pub fn role(&self) -> Role {
+    pub(crate) fn role(&self) -> Role {
         self.role
     }
 
     /// It is not bound by the rules of the class.
-    pub fn is_operator(&self) -> bool {
+    pub(crate) fn is_operator(&self) -> bool {
         match self.reach {
             Reach::Everything => true,
             Reach::Class { .. } => false,
@@ -134,12 +136,12 @@ impl Grants {
     }
 
     /// `None` for who named no client, as in some HTTP requests.
-    pub fn client_id(&self) -> Option<&str> {
+    pub(crate) fn client_id(&self) -> Option<&str> {
         self.client_id.as_ref().map(CheckedClientId::as_str)
     }
 
     /// Rights are checked at SUBSCRIBE only, so the connection must be ended at this moment. `None` = never.
-    pub fn expires_at_ms(&self) -> Option<u64> {
+    pub(crate) fn expires_at_ms(&self) -> Option<u64> {
         self.expires_at_ms
     }
 }

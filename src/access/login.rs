@@ -20,7 +20,7 @@ const VALIDITY_MS: u64 = 60 * 60 * 1000;
 
 /// Decides about logins.
 #[derive(Debug, Clone)]
-pub struct LoginPolicy {
+pub(crate) struct LoginPolicy {
     pub deployment: Arc<Deployment>,
     /// Anybody gets an unbound token with a student's rights. Who teaches is then told by the group id alone.
     pub open: bool,
@@ -30,7 +30,7 @@ pub struct LoginPolicy {
 
 /// What is asked for, as it stands in the query, unchecked.
 #[derive(Clone, Copy, Default)]
-pub struct LoginRequest<'a> {
+pub(crate) struct LoginRequest<'a> {
     /// Bind the token to this client.
     pub client_id: Option<&'a str>,
     pub role: Option<&'a str>,
@@ -41,7 +41,7 @@ pub struct LoginRequest<'a> {
 
 /// Why no token was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LoginRefused {
+pub(crate) enum LoginRefused {
     /// The form is closed: 401 in HTTP.
     #[error("this login is not open; show the login secret in the header Authorization: Bearer SECRET")]
     Closed,
@@ -69,7 +69,7 @@ pub enum LoginRefused {
 
 impl LoginPolicy {
     /// The text of a token that is valid for an hour.
-    pub fn login(&self, request: &LoginRequest<'_>, now_ms: u64) -> Result<String, LoginRefused> {
+    pub(crate) fn login(&self, request: &LoginRequest<'_>, now_ms: u64) -> Result<String, LoginRefused> {
         let trusted = self.is_trusted(request.shown_secret)?;
         if !trusted && !self.open {
             return Err(LoginRefused::Closed);

@@ -18,13 +18,23 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use claims::{Actions, Claims, ClaimsError, NoRandomness, Nonce};
-pub use client_id::{CheckedClientId, ClientIdError};
-pub use credentials::{Credentials, CredentialsError};
-pub use deployment::{Deployment, DeploymentError, Parents};
-pub use filter::{Filter, FilterError};
-pub use gatekeeper::{Authenticator, ConnectAttempt, Operator, Refused};
-pub use grants::{Grants, Role};
-pub use login::{LoginPolicy, LoginRefused, LoginRequest};
-pub use secret::{EmptySecret, SigningSecret, is_shown};
-pub use token::{IssueError, Token, TokenError, Unverified};
+#[cfg(test)]
+pub(crate) use claims::ClaimsError;
+pub(crate) use claims::{Actions, Claims, Nonce};
+pub(crate) use client_id::CheckedClientId;
+#[cfg(test)]
+pub(crate) use client_id::ClientIdError;
+#[cfg(test)]
+pub(crate) use credentials::CredentialsError;
+pub(crate) use deployment::{Deployment, Parents};
+#[cfg(test)]
+pub(crate) use filter::Filter;
+#[cfg(test)]
+pub(crate) use gatekeeper::Refused;
+pub(crate) use gatekeeper::{Authenticator, ConnectAttempt, Operator};
+pub(crate) use grants::{Grants, Role};
+pub(crate) use login::{LoginPolicy, LoginRefused, LoginRequest};
+pub(crate) use secret::{SigningSecret, is_shown};
+pub(crate) use token::Token;
+#[cfg(test)]
+pub(crate) use token::{IssueError, TokenError};

@@ -3,7 +3,9 @@
 //! Promises: a secret is never shown, and every comparison with what a stranger shows takes the same time, right or wrong.
 //! Must never: sign with an empty secret, with which anybody could.
 
+#[cfg(test)]
 use base64::Engine;
+#[cfg(test)]
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
@@ -16,11 +18,11 @@ use subtle::ConstantTimeEq;
 #[error(
     "the secret is empty, with which anybody could sign; set one, such as what `openssl rand -hex 32` prints"
 )]
-pub struct EmptySecret;
+pub(crate) struct EmptySecret;
 
 /// Signs and checks with one secret, whose schedules are computed once.
 #[derive(Clone)]
-pub struct SigningSecret {
+pub(crate) struct SigningSecret {
     token: Hmac<Sha256>,
     /// What the vendor's Signature mode prescribes.
     signature: Hmac<Sha1>,
@@ -35,7 +37,7 @@ impl std::fmt::Debug for SigningSecret {
 
 impl SigningSecret {
     /// Any secret that is not empty.
-    pub fn new(secret: &SecretString) -> Result<Self, EmptySecret> {
+    pub(crate) fn new(secret: &SecretString) -> Result<Self, EmptySecret> {
         let secret = secret.expose_secret().as_bytes();
         if secret.is_empty() {
             return Err(EmptySecret);
@@ -48,7 +50,8 @@ impl SigningSecret {
     }
 
     /// The password of Signature mode: Base64(HMAC-SHA1(secret, client id)).
-    pub fn signature_password(&self, client_id: &str) -> String {
+    #[cfg(test)]
+    pub(crate) fn signature_password(&self, client_id: &str) -> String {
         let mac = self.signature.clone().chain_update(client_id);
         STANDARD.encode(mac.finalize().into_bytes())
     }
@@ -69,7 +72,7 @@ impl SigningSecret {
 }
 
 /// Whether someone showed the secret; nobody can show an empty one. The time taken tells its length, and nothing else.
-pub fn is_shown(secret: &SecretString, shown: &[u8]) -> bool {
+pub(crate) fn is_shown(secret: &SecretString, shown: &[u8]) -> bool {
     let secret = secret.expose_secret().as_bytes();
     !secret.is_empty() && bool::from(secret.ct_eq(shown))
 }

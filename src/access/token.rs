@@ -24,20 +24,20 @@ const MAX_VALIDITY_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// A token whose signature and expiry were checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     claims: Claims,
     resources: Vec<Filter>,
 }
 
 /// What a text says that it is. Anybody could have written it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unverified {
+pub(crate) struct Unverified {
     pub claims: Claims,
 }
 
 /// Why no token was issued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IssueError {
+pub(crate) enum IssueError {
     #[error(transparent)]
     Claims(#[from] ClaimsError),
     #[error("the token would expire within a minute; choose a later time")]
@@ -48,7 +48,7 @@ pub enum IssueError {
 
 /// Why a text is no valid token. [`TokenError::code`] is the number that the vendor documents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
+pub(crate) enum TokenError {
     #[error("the token cannot be read ({0}); ask for a new one")]
     Unreadable(String),
     #[error("the token expired at {expired_at_ms} ms since 1970, now it is {now_ms}; ask for a new one")]
@@ -59,7 +59,11 @@ pub enum TokenError {
 
 impl Token {
     /// The text of a new token. More than 30 days ahead is cut to 30 days without a word, as the vendor does.
-    pub fn issue(mut claims: Claims, secret: &SigningSecret, now_ms: u64) -> Result<String, IssueError> {
+    pub(crate) fn issue(
+        mut claims: Claims,
+        secret: &SigningSecret,
+        now_ms: u64,
+    ) -> Result<String, IssueError> {
         claims.resources.sort();
         claims.resources.dedup();
         claims.check()?;
@@ -78,7 +82,7 @@ impl Token {
     }
 
     /// Checks the signature, then what is signed, then the time.
-    pub fn read(text: &str, secret: &SigningSecret, now_ms: u64) -> Result<Self, TokenError> {
+    pub(crate) fn read(text: &str, secret: &SigningSecret, now_ms: u64) -> Result<Self, TokenError> {
         let token = Self::read_at_any_time(text, secret)?;
         let expired_at_ms = token.claims.expires_at_ms;
         if now_ms >= expired_at_ms {
@@ -88,12 +92,12 @@ impl Token {
     }
 
     /// As [`Token::read`], for looking at: an expired token is still a genuine one.
-    pub fn is_genuine(text: &str, secret: &SigningSecret) -> bool {
+    pub(crate) fn is_genuine(text: &str, secret: &SigningSecret) -> bool {
         Self::read_at_any_time(text, secret).is_ok()
     }
 
     /// What the text claims, without the secret: nothing may be granted for it.
-    pub fn inspect(text: &str) -> Result<Unverified, TokenError> {
+    pub(crate) fn inspect(text: &str) -> Result<Unverified, TokenError> {
         let parts = Parts::split(text)?;
         let (claims, _) = parts.claims()?;
         Ok(Unverified { claims })
@@ -109,7 +113,7 @@ impl Token {
     }
 
     /// What may be acted on.
-    pub fn claims(&self) -> &Claims {
+    pub(crate) fn claims(&self) -> &Claims {
         &self.claims
     }
 
@@ -120,7 +124,7 @@ impl Token {
 
 impl TokenError {
     /// As documented for `$SYS/tokenInvalidNotice`: 1 forged or unreadable, 2 expired, 8 bad signature.
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         match self {
             Self::Unreadable(_) => 1,
             Self::Expired { .. } => 2,

@@ -33,7 +33,7 @@ pub struct ClassAddresses {
 }
 
 impl ClassListeners {
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |listen: Option<SocketAddr>, key| match listen {
             Some(listen) => http::bind(listen, key).await.map(Some),
             None => Ok(None),
@@ -45,7 +45,7 @@ impl ClassListeners {
         })
     }
 
-    pub fn addresses(&self) -> std::io::Result<ClassAddresses> {
+    pub(crate) fn addresses(&self) -> std::io::Result<ClassAddresses> {
         let address =
             |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
         Ok(ClassAddresses { web: address(&self.web)?, login: address(&self.login)? })
@@ -53,7 +53,7 @@ impl ClassListeners {
 }
 
 /// Who may connect and do what, by the configuration alone: nobody anonymous, no operator.
-pub fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Authenticator> {
+pub(crate) fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Authenticator> {
     let (down, up, teacher_groups) = match &config.classroom {
         Some(classroom) => {
             (classroom.heard_topic.as_str(), classroom.send_topic.as_str(), classroom.teacher_groups.clone())

@@ -34,8 +34,8 @@ use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
 
 use class::ClassListeners;
-pub use class::{ClassAddresses, gatekeeper};
-pub use leftovers::Ended;
+pub(crate) use class::{ClassAddresses, gatekeeper};
+pub(crate) use leftovers::Ended;
 use leftovers::Leftovers;
 pub(crate) use uplink_builder::UplinkBuilder;
 

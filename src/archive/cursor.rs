@@ -13,7 +13,7 @@ const SETTLE_ATTEMPTS: u32 = 150;
 
 /// Where the reading of one queue stands; holds one page at most.
 #[derive(Debug)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     topic: String,
     queue: QueueName,
     tag: Option<String>,
@@ -24,17 +24,17 @@ pub struct Cursor {
 
 impl Cursor {
     /// Reads `from` and all after it that lies before `end`; of one tag or all.
-    pub fn new(topic: &str, queue: QueueName, tag: Option<String>, from: u64, end: u64) -> Self {
+    pub(crate) fn new(topic: &str, queue: QueueName, tag: Option<String>, from: u64, end: u64) -> Self {
         Self { topic: topic.to_owned(), queue, tag, next: from, end, page: VecDeque::new() }
     }
 
     /// Another one for the same range, before anything was read with this one.
-    pub fn restarted(&self) -> Self {
+    pub(crate) fn restarted(&self) -> Self {
         Self::new(&self.topic, self.queue.clone(), self.tag.clone(), self.next, self.end)
     }
 
     /// Reads only from the first to the last of these offsets, or nothing.
-    pub fn narrow(&mut self, offsets: Option<(u64, u64)>) {
+    pub(crate) fn narrow(&mut self, offsets: Option<(u64, u64)>) {
         match offsets {
             Some((first, last)) => {
                 self.next = self.next.max(first);
@@ -45,16 +45,16 @@ impl Cursor {
     }
 
     /// How many offsets are still to be looked at.
-    pub fn remaining(&self) -> u64 {
+    pub(crate) fn remaining(&self) -> u64 {
         self.end.saturating_sub(self.next)
     }
 
-    pub fn is_at_page_end(&self) -> bool {
+    pub(crate) fn is_at_page_end(&self) -> bool {
         self.page.is_empty()
     }
 
     /// The next message.
-    pub async fn next(&mut self, reader: &dyn Reader) -> Result<Option<StoredMessage>, ReadError> {
+    pub(crate) async fn next(&mut self, reader: &dyn Reader) -> Result<Option<StoredMessage>, ReadError> {
         self.fill(reader).await?;
         Ok(self.page.pop_front())
     }
@@ -109,7 +109,7 @@ impl Cursor {
 }
 
 /// Takes the message that was stored first of those that stand next in their queues.
-pub async fn earliest(
+pub(crate) async fn earliest(
     cursors: &mut [Cursor],
     reader: &dyn Reader,
 ) -> Result<Option<StoredMessage>, ReadError> {

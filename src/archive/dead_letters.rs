@@ -17,7 +17,7 @@ use crate::pipeline::ports::{ReadError, Reader};
 /// Where a dead letter lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "place")]
-pub enum LetterPlace {
+pub(crate) enum LetterPlace {
     /// In the local store of the data directory.
     #[serde(rename = "local")]
     Local,
@@ -35,14 +35,14 @@ impl LetterPlace {
 }
 
 /// Reads the dead-letter topic, oldest first, up to where it ended when the reading began.
-pub struct LetterReading<'a> {
+pub(crate) struct LetterReading<'a> {
     reader: &'a dyn Reader,
     cursors: Vec<Cursor>,
 }
 
 impl<'a> LetterReading<'a> {
     /// A topic that does not exist holds none.
-    pub async fn open(reader: &'a dyn Reader, topic: &str) -> Result<Self, ReadError> {
+    pub(crate) async fn open(reader: &'a dyn Reader, topic: &str) -> Result<Self, ReadError> {
         let queues = match reader.queues(topic).await {
             Ok(queues) => queues,
             Err(error) if error.kind == FailureKind::TopicMissing => Vec::new(),
@@ -57,7 +57,7 @@ impl<'a> LetterReading<'a> {
     }
 
     /// The next one; what others wrote into the topic is passed over.
-    pub async fn next(&mut self) -> Result<Option<(DeadLetter, LetterPlace)>, ReadError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(DeadLetter, LetterPlace)>, ReadError> {
         while let Some(message) = earliest(&mut self.cursors, self.reader).await? {
             if let Some(letter) = read_letter(&message) {
                 let place = LetterPlace::RocketMq {
@@ -74,7 +74,7 @@ impl<'a> LetterReading<'a> {
 
 /// A dead letter without its payload, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LetterSummary {
+pub(crate) struct LetterSummary {
     pub id: String,
     #[serde(flatten)]
     pub place: LetterPlace,
@@ -92,9 +92,9 @@ pub struct LetterSummary {
 }
 
 impl LetterSummary {
-    pub const HEADING: &'static str = "ARRIVED                  REASON                PLACE     BYTES       ID                    MQTT TOPIC";
+    pub(crate) const HEADING: &'static str = "ARRIVED                  REASON                PLACE     BYTES       ID                    MQTT TOPIC";
 
-    pub fn of(letter: &DeadLetter, place: LetterPlace) -> Self {
+    pub(crate) fn of(letter: &DeadLetter, place: LetterPlace) -> Self {
         Self {
             id: letter.id.clone(),
             place,
@@ -110,7 +110,7 @@ impl LetterSummary {
     }
 
     /// Writes one line: JSON, or text for people.
-    pub fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
         if json {
             return writeln!(out, "{}", visible_json(serde_json::to_string(self)?));
         }
@@ -129,7 +129,7 @@ impl LetterSummary {
 
 /// A dead letter with all that is known of it.
 #[derive(Debug, Serialize)]
-pub struct LetterRecord {
+pub(crate) struct LetterRecord {
     #[serde(flatten)]
     pub summary: LetterSummary,
     /// MQTT 5 user properties, in order.
@@ -139,7 +139,7 @@ pub struct LetterRecord {
 }
 
 impl LetterRecord {
-    pub fn of(letter: &DeadLetter, place: LetterPlace) -> Self {
+    pub(crate) fn of(letter: &DeadLetter, place: LetterPlace) -> Self {
         Self {
             summary: LetterSummary::of(letter, place),
             user_properties: letter.user_properties.clone(),
@@ -148,7 +148,7 @@ impl LetterRecord {
     }
 
     /// Writes one line of JSON, or some lines for people.
-    pub fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
         if json {
             return writeln!(out, "{}", visible_json(serde_json::to_string(self)?));
         }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 ///
 /// Class members choose their payloads and ids: shown raw, they could overwrite what others said, or type into the
 /// terminal of who reads the history.
-pub fn visible(text: &str) -> Cow<'_, str> {
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_dangerous) {
         return Cow::Borrowed(text);
     }
@@ -28,7 +28,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 }
 
 /// The same for a JSON text: what is dangerous can stand in its strings only, where JSON has a notation for it.
-pub fn visible_json(json: String) -> String {
+pub(crate) fn visible_json(json: String) -> String {
     if !json.chars().any(is_dangerous) {
         return json;
     }

@@ -18,13 +18,13 @@ use crate::model::{FailureKind, Kind, MessageId, StoredMessage};
 use crate::pipeline::ports::{ReadError, Reader};
 
 /// How many different messages one query may cover.
-pub const MAX_MESSAGES: usize = 1_000_000;
+pub(crate) const MAX_MESSAGES: usize = 1_000_000;
 /// Brokers' clocks jump, and each broker has its own: look a little further than asked, then compare exactly.
 const MARGIN_MS: u64 = 60_000;
 
 /// What to read.
 #[derive(Debug, Clone, Default)]
-pub struct HistoryQuery {
+pub(crate) struct HistoryQuery {
     /// Topics and tags where to look, and the room to compare with, from the rules.
     pub places: Vec<RoomQuery>,
     /// Where others may write, they say in which room a message is heard.
@@ -42,14 +42,14 @@ pub struct HistoryQuery {
 
 /// How far the first reading is, counted in queue offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadProgress {
+pub(crate) struct ReadProgress {
     pub done: u64,
     pub total: u64,
 }
 
 /// Why a history cannot be given.
 #[derive(Debug, thiserror::Error)]
-pub enum HistoryError {
+pub(crate) enum HistoryError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(
@@ -76,7 +76,7 @@ pub enum HistoryError {
 }
 
 /// The messages of one query, oldest first, as they were stored when it was opened.
-pub struct History<'a> {
+pub(crate) struct History<'a> {
     reader: &'a dyn Reader,
     query: HistoryQuery,
     cursors: Vec<Cursor>,
@@ -89,7 +89,7 @@ pub struct History<'a> {
 
 impl<'a> History<'a> {
     /// Finds out what there is. Messages that are stored from now on are not part of it.
-    pub async fn open(
+    pub(crate) async fn open(
         reader: &'a dyn Reader,
         query: HistoryQuery,
         progress: &mut (dyn FnMut(ReadProgress) + Send),
@@ -121,21 +121,17 @@ impl<'a> History<'a> {
     }
 
     /// RocketMQ brokers that hold parts of it and are away, so that these are missing; only where `partial` was asked for.
-    pub fn away(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn away(&self) -> impl Iterator<Item = &str> {
         self.away.iter().map(String::as_str)
     }
 
     /// How many records come out in all.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The next record; a message stands where its first copy lies.
-    pub async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
         loop {
             let Some(message) = earliest(&mut self.cursors, self.reader).await? else {
                 return match self.copies.len() {

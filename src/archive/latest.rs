@@ -19,7 +19,7 @@ const FIRST_SPAN: Duration = Duration::from_secs(120);
 const GROWTH: u64 = 4;
 
 /// What to look for.
-pub struct LatestQuery<'a> {
+pub(crate) struct LatestQuery<'a> {
     /// Its range of time and its limit are not used.
     pub query: HistoryQuery,
     /// Only these are counted and given.
@@ -35,7 +35,7 @@ pub struct LatestQuery<'a> {
 
 /// The newest ones, oldest first.
 #[derive(Debug)]
-pub struct Latest {
+pub(crate) struct Latest {
     pub records: Vec<Record>,
     /// Where to go on; `None` = nothing older is there.
     pub before: Option<Before>,
@@ -47,7 +47,7 @@ pub struct Latest {
 
 /// A place in the past of a room, written `MILLISECONDS.COUNT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Before {
+pub(crate) struct Before {
     /// Stored at or before, milliseconds since 1970-01-01 UTC.
     stored_ms: u64,
     /// So many of that very millisecond were given.
@@ -70,7 +70,7 @@ impl FromStr for Before {
 }
 
 /// Looks for them. A copy is left out where an older one is found.
-pub async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> Result<Latest, HistoryError> {
+pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> Result<Latest, HistoryError> {
     let deadline = Instant::now() + asked.time;
     let earlier = asked.before;
     let newest_ms = asked.before.map_or(asked.now_ms, |before| before.stored_ms);

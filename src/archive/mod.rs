@@ -15,12 +15,16 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
-pub use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
-pub use escape::visible;
-pub use history::{History, HistoryError, HistoryQuery, MAX_MESSAGES, ReadProgress};
-pub use latest::{Before, Latest, LatestQuery, latest};
-pub use record::{Payload, Record};
-pub use replay::{
-    BadPrefix, BadSpeed, LineOutput, MqttOutput, Prefix, PublishError, Publisher, ReplayError, ReplayEvent,
-    ReplayMessage, ReplayOutput, Speed, replay,
+pub(crate) use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
+pub(crate) use escape::visible;
+pub(crate) use history::{History, HistoryError, HistoryQuery, ReadProgress};
+pub(crate) use latest::{Before, LatestQuery, latest};
+#[cfg(test)]
+pub(crate) use record::Payload;
+pub(crate) use record::Record;
+#[cfg(test)]
+pub(crate) use replay::BadPrefix;
+pub(crate) use replay::{
+    LineOutput, MqttOutput, Prefix, PublishError, ReplayError, ReplayEvent, ReplayOutput, Speed, replay,
 };
+pub use replay::{Publisher, ReplayMessage};

@@ -34,7 +34,7 @@ const SYSTEM_PROPERTIES: [&str; 11] = [
 
 /// Readable text, or any bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum Payload {
+pub(crate) enum Payload {
     #[serde(rename = "payload")]
     Text(String),
     /// Not UTF-8; base64 of the bytes.
@@ -53,7 +53,7 @@ impl Payload {
 
 /// One message, with the copies of it that were folded in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// The message id; absent on messages that roombridge did not write.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
     pub id: Option<MessageId>,
@@ -102,7 +102,7 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn from_stored(message: &StoredMessage) -> Self {
+    pub(crate) fn from_stored(message: &StoredMessage) -> Self {
         let recorded = read_back(message);
         let received_ms = recorded.received_ms;
         let mut properties = recorded.properties;
@@ -143,7 +143,7 @@ impl Record {
     }
 
     /// One line for people, in the given time zone, without the line end.
-    pub fn text_line(&self, zone: &TimeZone) -> String {
+    pub(crate) fn text_line(&self, zone: &TimeZone) -> String {
         let who = self.client_id.as_deref().unwrap_or("-");
         let mut line =
             format!("{}  {:<7}  {}  ", local_time(self.time_ms, zone), self.kind.as_str(), visible(who));
@@ -168,7 +168,7 @@ impl Record {
     }
 
     /// Writes one line: JSON, or text for people.
-    pub fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write, json: bool, zone: &TimeZone) -> io::Result<()> {
         let mut line = if json { visible_json(serde_json::to_string(self)?) } else { self.text_line(zone) };
         line.push('\n');
         out.write_all(line.as_bytes())

@@ -26,7 +26,7 @@ const REPLAY_OF: &str = "rbReplay";
 
 /// How fast to play.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Speed {
+pub(crate) enum Speed {
     /// 1 is the original pace, 4 is four times as fast.
     Times(f64),
     /// Without any pause.
@@ -38,7 +38,7 @@ pub enum Speed {
 #[error(
     "{0:?} is no speed: write 1 for the original pace, a factor from 0.01 to 10000 such as 4 or x4, or max"
 )]
-pub struct BadSpeed(String);
+pub(crate) struct BadSpeed(String);
 
 impl FromStr for Speed {
     type Err = BadSpeed;
@@ -66,7 +66,7 @@ impl Speed {
 
 /// Why a replay ended early.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
+pub(crate) enum ReplayError {
     #[error(transparent)]
     History(#[from] HistoryError),
     #[error("could not write the replay: {0}")]
@@ -76,13 +76,13 @@ pub enum ReplayError {
 }
 
 /// Where replayed messages go.
-pub trait ReplayOutput: Send {
+pub(crate) trait ReplayOutput: Send {
     fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>>;
 }
 
 /// What a replay tells who watches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplayEvent {
+pub(crate) enum ReplayEvent {
     /// A long silence of that length begins.
     Pause(Duration),
     /// So many records were played.
@@ -90,7 +90,7 @@ pub enum ReplayEvent {
 }
 
 /// Plays all of it; returns how many records were played.
-pub async fn replay(
+pub(crate) async fn replay(
     history: &mut History<'_>,
     speed: Speed,
     clock: &dyn Clock,
@@ -151,11 +151,11 @@ pub trait Publisher: Send {
 
 /// The first levels of all topics of a replay: `PREFIX/{original topic}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prefix(String);
+pub(crate) struct Prefix(String);
 
 /// Why a prefix cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadPrefix {
+pub(crate) enum BadPrefix {
     #[error(
         "{0:?} is no topic prefix: it must not be empty, begin or end with /, begin with $, or hold +, # or control characters"
     )]
@@ -168,7 +168,7 @@ pub enum BadPrefix {
 
 impl Prefix {
     /// Refuses a prefix under which a topic could match one of the filters that roombridge subscribes to.
-    pub fn new<'a>(text: &str, filters: impl IntoIterator<Item = &'a str>) -> Result<Self, BadPrefix> {
+    pub(crate) fn new<'a>(text: &str, filters: impl IntoIterator<Item = &'a str>) -> Result<Self, BadPrefix> {
         let wrong = text.is_empty()
             || text.starts_with(['/', '$'])
             || text.ends_with('/')
@@ -204,7 +204,7 @@ fn can_match_below(filter: &str, prefix: &str) -> bool {
 }
 
 /// Publishes a replay under a prefix.
-pub struct MqttOutput<'a> {
+pub(crate) struct MqttOutput<'a> {
     pub publisher: &'a mut dyn Publisher,
     pub prefix: Prefix,
 }
@@ -238,7 +238,7 @@ fn message_of(record: &Record, prefix: &Prefix) -> ReplayMessage {
 }
 
 /// Writes a replay as lines, each at once.
-pub struct LineOutput<'a> {
+pub(crate) struct LineOutput<'a> {
     pub out: &'a mut (dyn Write + Send),
     pub json: bool,
     pub zone: TimeZone,

@@ -10,7 +10,7 @@ use super::read_back::read_back;
 use crate::model::{DeadLetter, DeadReason, Envelope, OutgoingMessage, Qos, QueueName, StoredMessage};
 
 /// A message for which the rules give no place.
-pub fn letter_of_envelope(envelope: &Envelope, reason: DeadReason, detail: String) -> DeadLetter {
+pub(crate) fn letter_of_envelope(envelope: &Envelope, reason: DeadReason, detail: String) -> DeadLetter {
     DeadLetter {
         id: envelope.id.to_string(),
         reason,
@@ -25,7 +25,7 @@ pub fn letter_of_envelope(envelope: &Envelope, reason: DeadReason, detail: Strin
 }
 
 /// A message that was bound for that topic.
-pub fn letter_of_message(
+pub(crate) fn letter_of_message(
     topic: &str,
     message: &OutgoingMessage,
     reason: DeadReason,
@@ -64,7 +64,7 @@ pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
 }
 
 /// `None` if it is too large for RocketMQ.
-pub fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Option<OutgoingMessage> {
+pub(crate) fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Option<OutgoingMessage> {
     let mut written = EncodedProperties::default();
     written.safe("rbDeadReason", letter.reason.as_str().to_owned());
     written.text("rbDeadDetail", letter.detail.clone());

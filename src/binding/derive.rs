@@ -89,7 +89,7 @@ impl RuleSet {
 }
 
 /// A record of the bridge's own for a RocketMQ topic that no MQTT topic belongs to.
-pub fn own_record(
+pub(crate) fn own_record(
     topic: &str,
     tag: &str,
     room: Option<&str>,

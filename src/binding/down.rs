@@ -89,7 +89,7 @@ impl RuleSet {
 }
 
 /// A stored message that cannot go down.
-pub fn letter_of_stored(message: &StoredMessage, reason: DeadReason, detail: String) -> DeadLetter {
+pub(crate) fn letter_of_stored(message: &StoredMessage, reason: DeadReason, detail: String) -> DeadLetter {
     let recorded = read_back(message);
     DeadLetter {
         id: id_of(&recorded, message),
@@ -105,7 +105,7 @@ pub fn letter_of_stored(message: &StoredMessage, reason: DeadReason, detail: Str
 }
 
 /// Ours, else the one that RocketMQ's client gave, else its place.
-pub fn id_of(recorded: &Recorded, message: &StoredMessage) -> String {
+pub(crate) fn id_of(recorded: &Recorded, message: &StoredMessage) -> String {
     match (recorded.id, message.properties.get("UNIQ_KEY")) {
         (Some(id), _) => id.to_string(),
         (None, Some(unique)) => unique.clone(),

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 /// A checked topic filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
+pub(crate) struct Filter {
     text: String,
     levels: Vec<Level>,
     /// Ends with `#`.
@@ -41,7 +41,7 @@ pub enum FilterError {
 }
 
 impl Filter {
-    pub fn parse(text: &str) -> Result<Self, FilterError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, FilterError> {
         if text.is_empty() {
             return Err(FilterError::Empty);
         }
@@ -65,11 +65,11 @@ impl Filter {
         Ok(Self { text: text.to_owned(), levels, multi })
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
-    pub fn matches(&self, topic: &str) -> bool {
+    pub(crate) fn matches(&self, topic: &str) -> bool {
         if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Name(_))) {
             return false;
         }
@@ -85,7 +85,7 @@ impl Filter {
     }
 
     /// Whether every topic that `other` matches is matched by this filter too.
-    pub fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.spelled_out(), other.spelled_out());
         // A wildcard at the first level leaves out the topics that begin with `$`.
         if let (Some(Level::One), Some(Level::Name(name))) = (ours.first(), theirs.first())
@@ -99,7 +99,7 @@ impl Filter {
     }
 
     /// Whether there is a topic that both match.
-    pub fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.spelled_out(), other.spelled_out());
         let hidden = |wild: &[Level], named: &[Level]| matches!((wild.first(), named.first()), (Some(Level::One), Some(Level::Name(name))) if name.starts_with('$'));
         if hidden(ours, theirs) || hidden(theirs, ours) {

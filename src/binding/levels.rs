@@ -30,7 +30,7 @@ pub(super) struct Levels<'a> {
 }
 
 impl<'a> Levels<'a> {
-    pub fn of(topic: &'a str) -> Self {
+    pub(crate) fn of(topic: &'a str) -> Self {
         let mut levels = Self { topic, names: [""; NAMED_LEVELS], count: 0 };
         for name in topic.split('/') {
             if let Some(place) = levels.names.get_mut(levels.count) {
@@ -41,22 +41,22 @@ impl<'a> Levels<'a> {
         levels
     }
 
-    pub fn below_first(&self) -> Option<&'a str> {
+    pub(crate) fn below_first(&self) -> Option<&'a str> {
         self.topic.split_once('/').map(|(_, sub)| sub)
     }
 
     /// The kind by the default rule: the name of the second level, if it is in the closed list.
-    pub fn default_kind(&self) -> Kind {
+    pub(crate) fn default_kind(&self) -> Kind {
         if self.count < 2 { Kind::Other } else { Kind::from_name(self.names[1]) }
     }
 
     /// The room by the default rule. Deeper topics have none, so that a room's tag always follows from the room.
-    pub fn default_room(&self, kind: Kind) -> Option<&'a str> {
+    pub(crate) fn default_room(&self, kind: Kind) -> Option<&'a str> {
         (kind == Kind::Message && self.count == 3 && !self.names[2].is_empty()).then_some(self.names[2])
     }
 
     /// The order key by the default rule: the room, else the sub-topic, else the topic.
-    pub fn default_order_key<'b>(&self, room: Option<&'b str>) -> &'b str
+    pub(crate) fn default_order_key<'b>(&self, room: Option<&'b str>) -> &'b str
     where
         'a: 'b,
     {
@@ -86,7 +86,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub fn of(filter: &Filter) -> Self {
+    pub(crate) fn of(filter: &Filter) -> Self {
         Self {
             names: std::array::from_fn(|index| filter.literal(index).map(str::to_owned)),
             count: filter.level_count(),
@@ -95,7 +95,7 @@ impl Known {
 
     /// Learns the name of a level; `false` if no such topic matches the filter.
     #[must_use]
-    pub fn learn_level(&mut self, index: usize, name: &str) -> bool {
+    pub(crate) fn learn_level(&mut self, index: usize, name: &str) -> bool {
         if self.count.is_some_and(|count| index >= count) {
             return false;
         }
@@ -107,12 +107,12 @@ impl Known {
 
     /// Learns the number of levels; `false` if no such topic matches the filter.
     #[must_use]
-    pub fn learn_count(&mut self, count: usize) -> bool {
+    pub(crate) fn learn_count(&mut self, count: usize) -> bool {
         let named_beyond = self.names.iter().skip(count).any(Option::is_some);
         *self.count.get_or_insert(count) == count && !named_beyond
     }
 
-    pub fn count(&self) -> Option<usize> {
+    pub(crate) fn count(&self) -> Option<usize> {
         self.count
     }
 

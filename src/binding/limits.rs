@@ -6,10 +6,10 @@
 use crate::model::DeadReason;
 
 /// RocketMQ keeps the length of all properties in a signed 16-bit number.
-pub const MAX_PROPERTIES_BYTES: usize = 32_767;
+pub(crate) const MAX_PROPERTIES_BYTES: usize = 32_767;
 
 /// Left free for what the client, the broker and the spool add: UNIQ_KEY, WAIT, TRACE_ON, MSG_REGION, rbSpooled.
-pub const HEADROOM_BYTES: usize = 512;
+pub(crate) const HEADROOM_BYTES: usize = 512;
 
 /// The fixed fields and the topic name of one message in RocketMQ's log.
 pub(super) const FRAME_BYTES: usize = 256;

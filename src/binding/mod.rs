@@ -27,17 +27,25 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use dead_letter::{as_message, letter_of_envelope, letter_of_message, read_letter, stored_form};
-pub use derive::{Derivation, own_record};
-pub use down::{DownOutcome, id_of, letter_of_stored};
-pub use explain::{ExplainedProperty, Explanation};
-pub use filter::{Filter, FilterError};
-pub use heard::HeardAs;
+pub(crate) use dead_letter::{as_message, letter_of_envelope, letter_of_message};
+pub use dead_letter::{read_letter, stored_form};
+pub(crate) use derive::{Derivation, own_record};
+pub(crate) use down::{DownOutcome, id_of, letter_of_stored};
+
+pub(crate) use filter::Filter;
+pub(crate) use heard::HeardAs;
 pub use levels::slot_of;
-pub use limits::{HEADROOM_BYTES, MAX_PROPERTIES_BYTES};
-pub use origin::origin_is_genuine;
-pub use query::{QueryError, RoomQuery};
-pub use read_back::{Recorded, message_expiry_s, read_back};
-pub use resend::envelope_of_letter;
-pub use rules::{BindingSettings, Bound, NotStored, RuleError, RuleSet};
-pub use template::TemplateError;
+#[cfg(test)]
+pub(crate) use limits::{HEADROOM_BYTES, MAX_PROPERTIES_BYTES};
+#[cfg(test)]
+pub(crate) use origin::origin_is_genuine;
+#[cfg(test)]
+pub(crate) use query::QueryError;
+pub(crate) use query::RoomQuery;
+#[cfg(test)]
+pub(crate) use read_back::Recorded;
+pub(crate) use read_back::message_expiry_s;
+pub use read_back::read_back;
+pub(crate) use resend::envelope_of_letter;
+pub use rules::{BindingSettings, RuleSet};
+pub(crate) use rules::{Bound, NotStored, RuleError};

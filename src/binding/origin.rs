@@ -46,12 +46,12 @@ pub(super) struct Mark {
 
 impl Signer {
     /// `None` for an empty key, with which anybody could sign.
-    pub fn new(key: &[u8]) -> Option<Self> {
+    pub(crate) fn new(key: &[u8]) -> Option<Self> {
         if key.is_empty() { None } else { Hmac::new_from_slice(key).ok().map(Self) }
     }
 
     /// `rbOrigin` of a message that is stored.
-    pub fn sign(&self, topic: &str, id: &str, hop: u8, body: &[u8]) -> String {
+    pub(crate) fn sign(&self, topic: &str, id: &str, hop: u8, body: &[u8]) -> String {
         let hop = hop.to_string();
         let mut value = format!("1;hop={hop};mac=");
         self.push_mac(&mut value, "rbOrigin1", [topic, id, &hop], body);
@@ -59,14 +59,14 @@ impl Signer {
     }
 
     /// The hop of a stored message, if this `rbOrigin` was made for exactly this RocketMQ topic, id and stored body.
-    pub fn hop_of(&self, topic: &str, id: &str, body: &[u8], value: &str) -> Option<u8> {
+    pub(crate) fn hop_of(&self, topic: &str, id: &str, body: &[u8], value: &str) -> Option<u8> {
         let (hop, mac) = value.strip_prefix("1;hop=")?.split_once(";mac=")?;
         self.verify("rbOrigin1", [topic, id, hop], body, mac)?;
         hop.parse().ok()
     }
 
     /// `rbOrigin` of a message that is published.
-    pub fn mark(&self, topic: &str, id: &str, hop: u8, payload: &[u8]) -> String {
+    pub(crate) fn mark(&self, topic: &str, id: &str, hop: u8, payload: &[u8]) -> String {
         let hop = hop.to_string();
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let mut value = format!("1;hop={hop};id={};topic={};mac=", encode(id), encode(topic));
@@ -75,7 +75,7 @@ impl Signer {
     }
 
     /// What a mark says, if it was made with our key for this payload.
-    pub fn read_mark(&self, payload: &[u8], value: &str) -> Option<Mark> {
+    pub(crate) fn read_mark(&self, payload: &[u8], value: &str) -> Option<Mark> {
         let (hop, rest) = value.strip_prefix("1;hop=")?.split_once(";id=")?;
         let (id, rest) = rest.split_once(";topic=")?;
         let (topic, mac) = rest.split_once(";mac=")?;
@@ -86,13 +86,13 @@ impl Signer {
     }
 
     /// `rbVouch` of a message that we made: this client caused it.
-    pub fn vouch(&self, topic: &str, id: &str, sender: &str, body: &[u8]) -> String {
+    pub(crate) fn vouch(&self, topic: &str, id: &str, sender: &str, body: &[u8]) -> String {
         let mut value = String::new();
         self.push_mac(&mut value, "rbVouch1", [topic, id, sender], body);
         value
     }
 
-    pub fn is_vouched(&self, topic: &str, id: &str, sender: &str, body: &[u8], vouch: &str) -> bool {
+    pub(crate) fn is_vouched(&self, topic: &str, id: &str, sender: &str, body: &[u8], vouch: &str) -> bool {
         self.verify("rbVouch1", [topic, id, sender], body, vouch).is_some()
     }
 
@@ -122,7 +122,8 @@ impl Signer {
 /// Whether this `rbOrigin` was made with that key for exactly this RocketMQ topic, id and stored body.
 ///
 /// `id` must be the one in KEYS: a proof counts only for the message that it lies on.
-pub fn origin_is_genuine(key: &[u8], topic: &str, id: &str, body: &[u8], value: &str) -> bool {
+#[cfg(test)]
+pub(crate) fn origin_is_genuine(key: &[u8], topic: &str, id: &str, body: &[u8], value: &str) -> bool {
     Signer::new(key).is_some_and(|signer| signer.hop_of(topic, id, body, value).is_some())
 }
 

@@ -159,13 +159,13 @@ fn ours(written: &mut EncodedProperties, context: Context<'_>) {
 
 impl EncodedProperties {
     /// Names what was encoded; nothing comes after it.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         let encoded = std::mem::take(&mut self.encoded);
         self.safe(ENCODED, encoded);
     }
 
     /// A value from outside: may hold what RocketMQ cannot.
-    pub fn text(&mut self, name: &'static str, value: String) {
+    pub(crate) fn text(&mut self, name: &'static str, value: String) {
         if !escape::is_unstorable(&value) {
             return self.safe(name, value);
         }
@@ -177,7 +177,7 @@ impl EncodedProperties {
     }
 
     /// A value of our own making, without control characters.
-    pub fn safe(&mut self, name: &'static str, value: String) {
+    pub(crate) fn safe(&mut self, name: &'static str, value: String) {
         if value.is_empty() {
             return;
         }

@@ -98,7 +98,7 @@ pub fn read_back(message: &StoredMessage) -> Recorded {
 }
 
 /// MQTT 5 message expiry, seconds; `None` = it has no end.
-pub fn message_expiry_s(message: &StoredMessage) -> Option<u32> {
+pub(crate) fn message_expiry_s(message: &StoredMessage) -> Option<u32> {
     number(&message.properties, MESSAGE_EXPIRY)
 }
 

@@ -8,7 +8,7 @@ use crate::model::{Arrival, DeadLetter, Envelope, MqttProperties, Qos, SessionSt
 const SESSION: &str = "dead-letter";
 
 /// `None` if its id is none of ours: without an id, readers could not fold what is stored twice.
-pub fn envelope_of_letter(letter: &DeadLetter) -> Option<Envelope> {
+pub(crate) fn envelope_of_letter(letter: &DeadLetter) -> Option<Envelope> {
     Some(Envelope {
         id: letter.id.parse().ok()?,
         maybe_copy_of: None,

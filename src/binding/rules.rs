@@ -268,7 +268,7 @@ impl Rule {
         })
     }
 
-    pub fn place(&self, levels: &Levels<'_>) -> Result<Destination, NotStored> {
+    pub(crate) fn place(&self, levels: &Levels<'_>) -> Result<Destination, NotStored> {
         let topic = match &self.fixed_topic {
             Some(topic) => Arc::clone(topic),
             None => {
@@ -303,7 +303,7 @@ impl Rule {
         properties::json_room(payload, field).map(|room| slot_of(room.as_str()))
     }
 
-    pub fn tag_of(&self, parts: &impl Parts) -> Option<String> {
+    pub(crate) fn tag_of(&self, parts: &impl Parts) -> Option<String> {
         self.tag.render(parts).map(escape::tag)
     }
 

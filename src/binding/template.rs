@@ -41,7 +41,7 @@ pub enum TemplateError {
 }
 
 impl Template {
-    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         if text.is_empty() {
             return Err(TemplateError::Empty);
         }
@@ -73,7 +73,7 @@ impl Template {
     }
 
     /// The template's only piece.
-    pub fn single(&self) -> Option<&Piece> {
+    pub(crate) fn single(&self) -> Option<&Piece> {
         match self.pieces.as_slice() {
             [piece] => Some(piece),
             _ => None,
@@ -81,7 +81,7 @@ impl Template {
     }
 
     /// Refuses what no topic of so many levels can fill. `None` = topics of any depth.
-    pub fn check_against(&self, count: Option<usize>) -> Result<(), TemplateError> {
+    pub(crate) fn check_against(&self, count: Option<usize>) -> Result<(), TemplateError> {
         let Some(count) = count else { return Ok(()) };
         for piece in &self.pieces {
             match piece {
@@ -96,7 +96,7 @@ impl Template {
     }
 
     /// `None` if the topic lacks a part, or the part is not known.
-    pub fn render(&self, parts: &impl Parts) -> Option<String> {
+    pub(crate) fn render(&self, parts: &impl Parts) -> Option<String> {
         let mut rendered = String::new();
         for piece in &self.pieces {
             match piece {

@@ -13,7 +13,7 @@ const MAX_DETAIL_BYTES: usize = 1024;
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AuditAction {
+pub(crate) enum AuditAction {
     Said,
     Muted,
     Unmuted,
@@ -24,7 +24,7 @@ pub enum AuditAction {
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Audit {
+pub(crate) struct Audit {
     /// When the request arrived.
     pub at_ms: u64,
     #[serde(rename = "roomId")]
@@ -58,7 +58,13 @@ impl Audit {
     }
 
     /// Of a notice, which comes by another door than the requests. `by`: the teacher, if it was one.
-    pub fn of_notice(room: &RoomId, text: &str, by: Option<&ClientId>, source_id: &str, at_ms: u64) -> Self {
+    pub(crate) fn of_notice(
+        room: &RoomId,
+        text: &str,
+        by: Option<&ClientId>,
+        source_id: &str,
+        at_ms: u64,
+    ) -> Self {
         Self {
             at_ms,
             room: Some(room.clone()),

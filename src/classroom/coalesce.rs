@@ -24,7 +24,7 @@ use super::request::{ClassTopic, Delivery};
 use crate::model::{ClientId, RoomId};
 
 /// Rooms in one summary.
-pub const MAX_SUMMARY_ROOMS: usize = 200;
+pub(crate) const MAX_SUMMARY_ROOMS: usize = 200;
 
 const SUMMARY_MS: u64 = 1_000;
 /// Ids listed for each room, and bytes of ids in one summary, so that it stays below 64 KiB.
@@ -62,7 +62,7 @@ struct RoomSummary {
 
 /// See the module's words.
 #[derive(Debug)]
-pub struct Coalescer {
+pub(crate) struct Coalescer {
     rate: Rate,
     singles: Bucket,
     waiting: BTreeMap<RoomId, PendingSummary>,
@@ -73,7 +73,7 @@ pub struct Coalescer {
 }
 
 impl Coalescer {
-    pub fn new(singles_per_s: u32) -> Self {
+    pub(crate) fn new(singles_per_s: u32) -> Self {
         let rate = Rate { per_s: singles_per_s, burst: singles_per_s };
         Self {
             rate,
@@ -87,7 +87,7 @@ impl Coalescer {
 
     /// What to tell of a movement at once, if anything. `notice`: the broker's own words about it, passed on as they are;
     /// what has none (a subscription, a hello) is told by a summary of its own.
-    pub fn offer(
+    pub(crate) fn offer(
         &mut self,
         notice: Option<Bytes>,
         movement: &PresenceUpdate,
@@ -110,12 +110,13 @@ impl Coalescer {
     }
 
     /// Whether something waits for [`Coalescer::tick`].
-    pub fn is_waiting(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.order.is_empty()
     }
 
     /// The summary of what waits, if a second has passed since the last one; to be called several times a second.
-    pub fn tick(&mut self, presence: &Presence, now_ms: u64) -> Option<Delivery> {
+    pub(crate) fn tick(&mut self, presence: &Presence, now_ms: u64) -> Option<Delivery> {
         // A clock that was set back does not silence the rooms.
         if self.order.is_empty() || now_ms.abs_diff(self.told_ms) < SUMMARY_MS {
             return None;

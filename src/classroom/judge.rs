@@ -21,7 +21,7 @@ use crate::model::{ClientId, RoomId, display_name};
 
 /// What the classroom is to be like.
 #[derive(Debug, Clone)]
-pub struct ClassroomSettings {
+pub(crate) struct ClassroomSettings {
     /// Groups whose members cannot be muted.
     pub teacher_groups: Vec<String>,
     pub client_rate: Rate,
@@ -46,7 +46,7 @@ impl Default for ClassroomSettings {
 
 /// The rules with their state: mutes, and how often everybody spoke of late.
 #[derive(Debug)]
-pub struct Classroom {
+pub(crate) struct Classroom {
     teacher_groups: Vec<String>,
     mutes: Mutes,
     clients: Limiter<ClientId>,
@@ -55,7 +55,7 @@ pub struct Classroom {
 }
 
 impl Classroom {
-    pub fn new(settings: ClassroomSettings, mutes: Mutes) -> Self {
+    pub(crate) fn new(settings: ClassroomSettings, mutes: Mutes) -> Self {
         Self {
             teacher_groups: settings.teacher_groups,
             mutes,
@@ -65,21 +65,21 @@ impl Classroom {
         }
     }
 
-    pub fn mutes(&self) -> &Mutes {
+    pub(crate) fn mutes(&self) -> &Mutes {
         &self.mutes
     }
 
     /// Takes in a change that was written down.
-    pub fn apply(&mut self, change: MuteChange) {
+    pub(crate) fn apply(&mut self, change: MuteChange) {
         self.mutes.apply(change);
     }
 
     /// Drops what can no longer matter; to be called now and then.
-    pub fn forget(&mut self, now_ms: u64) {
+    pub(crate) fn forget(&mut self, now_ms: u64) {
         self.mutes.forget(now_ms);
     }
 
-    pub fn judge(&mut self, request: &Request) -> Verdict {
+    pub(crate) fn judge(&mut self, request: &Request) -> Verdict {
         let sub_topic = request.sub_topic.trim_matches('/');
         if is_written_by_the_bridge(sub_topic) {
             return verdict(End::Ignored);

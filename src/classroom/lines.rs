@@ -18,7 +18,7 @@ use super::request::Reason;
 use crate::model::{ClientId, MAX_NAME_CHARACTERS, RoomId};
 
 /// The limit of the service whose pages we serve.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 const PEER: &str = "peer";
 const ROOM: &str = "roomId";
@@ -40,7 +40,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, detail: detail.into(), until_ms: None }
     }
 }
@@ -72,7 +72,7 @@ pub(super) struct RequestBody {
 
 impl RequestBody {
     /// `sub_topic` = `message` or `command`.
-    pub fn read(sub_topic: &str, body: &[u8]) -> Self {
+    pub(crate) fn read(sub_topic: &str, body: &[u8]) -> Self {
         match Fields::read(body) {
             Ok(fields) => Self {
                 room: fields.optional_room().ok().flatten(),

@@ -28,13 +28,23 @@ mod tombstones;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Audit, AuditAction};
-pub use coalesce::{Coalescer, MAX_SUMMARY_ROOMS};
-pub use judge::{Classroom, ClassroomSettings};
-pub use lines::MAX_BODY_BYTES;
-pub use mutes::{MAX_MUTE_S, MuteAction, MuteChange, Mutes, SnapshotError};
-pub use notice::{MAX_NOTICE_BYTES, NoticeError, notice};
-pub use presence::{Member, Presence, PresenceChange, PresenceEvent, PresenceSettings, PresenceUpdate};
-pub use rate::Rate;
-pub use request::{ClassTopic, Delivery, End, Reason, Request, SenderRole, Verdict, derived_id};
-pub use status::{NotAStatus, status_event};
+pub(crate) use audit::{Audit, AuditAction};
+pub(crate) use coalesce::Coalescer;
+#[cfg(test)]
+pub(crate) use coalesce::MAX_SUMMARY_ROOMS;
+pub(crate) use judge::{Classroom, ClassroomSettings};
+#[cfg(test)]
+pub(crate) use lines::MAX_BODY_BYTES;
+#[cfg(test)]
+pub(crate) use mutes::MuteAction;
+pub(crate) use mutes::{MuteChange, Mutes, SnapshotError};
+pub(crate) use notice::{NoticeError, notice};
+#[cfg(test)]
+pub(crate) use presence::{Member, PresenceUpdate};
+pub(crate) use presence::{Presence, PresenceChange, PresenceEvent, PresenceSettings};
+pub(crate) use rate::Rate;
+pub(crate) use request::Delivery;
+pub(crate) use request::{ClassTopic, End, Reason, Request, SenderRole, Verdict, derived_id};
+#[cfg(test)]
+pub(crate) use status::NotAStatus;
+pub(crate) use status::status_event;

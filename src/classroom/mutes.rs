@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{ClientId, RoomId};
 
 /// The longest mute that has an end: 30 days.
-pub const MAX_MUTE_S: u64 = 30 * 24 * 60 * 60;
+pub(crate) const MAX_MUTE_S: u64 = 30 * 24 * 60 * 60;
 
 /// How long after its end a change is still known: for lines that are read late, and for changes that come again.
 const KEEP_MS: u64 = 24 * 60 * 60 * 1000;
@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 /// What a teacher did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum MuteAction {
+pub(crate) enum MuteAction {
     /// Until lifted, if there is no end.
     Mute {
         until_ms: Option<u64>,
@@ -39,7 +39,7 @@ pub enum MuteAction {
 /// One mute or its lifting; must be written down before it is acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MuteChange {
+pub(crate) struct MuteChange {
     pub client: ClientId,
     /// `None` = all rooms.
     pub room: Option<RoomId>,
@@ -60,7 +60,7 @@ impl MuteChange {
     }
 
     /// The end of a mute that has one.
-    pub fn until_ms(&self) -> Option<u64> {
+    pub(crate) fn until_ms(&self) -> Option<u64> {
         match self.action {
             MuteAction::Mute { until_ms } => until_ms,
             MuteAction::Unmute => None,
@@ -70,7 +70,7 @@ impl MuteChange {
 
 /// The changes of all clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mutes {
+pub(crate) struct Mutes {
     /// Each list in order of time.
     clients: BTreeMap<ClientId, Vec<MuteChange>>,
     count: usize,
@@ -78,7 +78,7 @@ pub struct Mutes {
 
 /// A snapshot that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
+pub(crate) enum SnapshotError {
     #[error(
         "the list of mutes is not what this program wrote: {0}; restore the file, or remove it and mute anew"
     )]
@@ -105,7 +105,7 @@ struct MutesFromFile {
 
 impl Mutes {
     /// Whether there is a place for this change.
-    pub fn can_take(&self, change: &MuteChange) -> bool {
+    pub(crate) fn can_take(&self, change: &MuteChange) -> bool {
         if !change.is_mute() {
             return true;
         }
@@ -115,7 +115,7 @@ impl Mutes {
     }
 
     /// Takes in a change that was written down. Again: nothing happens.
-    pub fn apply(&mut self, change: MuteChange) {
+    pub(crate) fn apply(&mut self, change: MuteChange) {
         if self.count >= MAX_CHANGES {
             self.forget(change.at_ms);
         }
@@ -142,7 +142,7 @@ impl Mutes {
     }
 
     /// The mute that kept this client silent in this room at that time; of several, the one that lasts longest.
-    pub fn in_force(&self, client: &ClientId, room: &RoomId, at_ms: u64) -> Option<&MuteChange> {
+    pub(crate) fn in_force(&self, client: &ClientId, room: &RoomId, at_ms: u64) -> Option<&MuteChange> {
         let changes = self.clients.get(client)?;
         standing(changes, at_ms)
             .into_iter()
@@ -151,13 +151,13 @@ impl Mutes {
     }
 
     /// All mutes that were in force in this room at that time, those for all rooms included, by client.
-    pub fn list(&self, room: &RoomId, at_ms: u64) -> Vec<&MuteChange> {
+    pub(crate) fn list(&self, room: &RoomId, at_ms: u64) -> Vec<&MuteChange> {
         let standing = self.clients.values().flat_map(|changes| standing(changes, at_ms));
         standing.filter(|mute| mute.room.as_ref().is_none_or(|muted| muted == room)).collect()
     }
 
     /// Drops what can no longer matter.
-    pub fn forget(&mut self, now_ms: u64) {
+    pub(crate) fn forget(&mut self, now_ms: u64) {
         let horizon_ms = now_ms.saturating_sub(KEEP_MS);
         self.clients.retain(|_, changes| {
             compact(changes, horizon_ms);
@@ -167,13 +167,13 @@ impl Mutes {
     }
 
     /// All changes as JSON, to be written down.
-    pub fn to_snapshot(&self) -> String {
+    pub(crate) fn to_snapshot(&self) -> String {
         let written = MutesFile { version: VERSION, changes: self.clients.values().flatten().collect() };
         // Texts and numbers cannot fail to serialize.
         serde_json::to_string(&written).unwrap_or_default()
     }
 
-    pub fn from_snapshot(json: &str) -> Result<Self, SnapshotError> {
+    pub(crate) fn from_snapshot(json: &str) -> Result<Self, SnapshotError> {
         let MutesFileVersion { version } = serde_json::from_str(json)?;
         if version != VERSION {
             return Err(SnapshotError::Version(version));

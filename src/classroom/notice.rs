@@ -9,11 +9,11 @@ use super::answer::json;
 use super::request::{ClassTopic, Delivery};
 use crate::model::RoomId;
 
-pub const MAX_NOTICE_BYTES: usize = 4096;
+pub(crate) const MAX_NOTICE_BYTES: usize = 4096;
 
 /// Why there is no notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoticeError {
+pub(crate) enum NoticeError {
     #[error("the notice has no text; write something")]
     Empty,
     #[error("the notice has {0} bytes; shorten it to {MAX_NOTICE_BYTES}")]
@@ -29,7 +29,7 @@ struct Body<'a> {
 }
 
 /// A notice to everyone in the room. It has no request to derive an id from: the caller gives it one.
-pub fn notice(room: &RoomId, text: &str, now_ms: u64) -> Result<Delivery, NoticeError> {
+pub(crate) fn notice(room: &RoomId, text: &str, now_ms: u64) -> Result<Delivery, NoticeError> {
     if text.trim().is_empty() {
         return Err(NoticeError::Empty);
     }

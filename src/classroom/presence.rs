@@ -21,7 +21,7 @@ use crate::model::{ClientId, RoomId};
 
 /// Something that happened to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PresenceEvent {
+pub(crate) struct PresenceEvent {
     pub client: ClientId,
     /// One TCP connection; of hello and bye, the nonce that the client chose.
     pub channel: Arc<str>,
@@ -30,7 +30,7 @@ pub struct PresenceEvent {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PresenceChange {
+pub(crate) enum PresenceChange {
     Connected,
     /// Said goodbye or was cut off: that connection is over.
     Ended,
@@ -48,7 +48,7 @@ pub enum PresenceChange {
 
 /// What an event changed, to be told to others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PresenceUpdate {
+pub(crate) struct PresenceUpdate {
     pub client: Option<ClientId>,
     /// Set if it is online now and was not, or the other way round.
     pub online: Option<bool>,
@@ -60,14 +60,14 @@ pub struct PresenceUpdate {
 
 /// One member of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     pub client: ClientId,
     pub name: Option<String>,
     pub since_ms: u64,
 }
 
 #[derive(Debug, Clone)]
-pub struct PresenceSettings {
+pub(crate) struct PresenceSettings {
     /// Parent of the topics that members subscribe.
     pub down_parent: String,
     /// The broker tells who is connected.
@@ -100,7 +100,7 @@ impl Default for PresenceSettings {
 
 /// The clients and rooms of one bridge.
 #[derive(Debug)]
-pub struct Presence {
+pub(crate) struct Presence {
     settings: PresenceSettings,
     weights: Weights,
     room_topics: String,
@@ -112,7 +112,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    pub fn new(settings: PresenceSettings) -> Self {
+    pub(crate) fn new(settings: PresenceSettings) -> Self {
         Self {
             weights: Weights {
                 broker_events: settings.broker_events,
@@ -129,7 +129,7 @@ impl Presence {
     }
 
     /// Takes an event in and says what it changed.
-    pub fn apply(&mut self, event: &PresenceEvent, now_ms: u64) -> PresenceUpdate {
+    pub(crate) fn apply(&mut self, event: &PresenceEvent, now_ms: u64) -> PresenceUpdate {
         let ended = ended_by(event);
         if matches!(event.change, PresenceChange::Ended | PresenceChange::Bye { .. }) {
             self.tombstones.add(ended, now_ms);
@@ -150,7 +150,7 @@ impl Presence {
     }
 
     /// Forgets tombstones, and clients that are silent and not connected. Says who left by that.
-    pub fn sweep(&mut self, now_ms: u64) -> Vec<PresenceUpdate> {
+    pub(crate) fn sweep(&mut self, now_ms: u64) -> Vec<PresenceUpdate> {
         self.tombstones.forget(now_ms);
         let silence_ms = if self.weights.broker_events {
             self.settings.tombstone_ttl_ms
@@ -174,7 +174,7 @@ impl Presence {
     }
 
     /// The members of a room by client id.
-    pub fn members(&self, room: &RoomId) -> Vec<Member> {
+    pub(crate) fn members(&self, room: &RoomId) -> Vec<Member> {
         let listed = self.rooms.get(room).into_iter().flatten();
         let members = listed.filter_map(|id| {
             let client = self.clients.get(id)?;
@@ -188,21 +188,22 @@ impl Presence {
     }
 
     /// How many members a room has.
-    pub fn count(&self, room: &RoomId) -> usize {
+    pub(crate) fn count(&self, room: &RoomId) -> usize {
         self.rooms.get(room).map_or(0, BTreeSet::len)
     }
 
-    pub fn is_online(&self, client: &ClientId) -> bool {
+    pub(crate) fn is_online(&self, client: &ClientId) -> bool {
         self.clients.get(client).is_some_and(|client| client.is_online(self.weights))
     }
 
     /// How many clients are online.
-    pub fn online(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn online(&self) -> usize {
         self.online
     }
 
     /// How often somebody was not listed because a bound was reached.
-    pub fn overflowed(&self) -> u64 {
+    pub(crate) fn overflowed(&self) -> u64 {
         self.overflowed
     }
 

@@ -49,18 +49,18 @@ pub(super) struct PresentClient {
 }
 
 impl PresentClient {
-    pub fn connected(&mut self, channel: &Arc<str>, at_ms: u64) {
+    pub(crate) fn connected(&mut self, channel: &Arc<str>, at_ms: u64) {
         let connected_ms = &mut self.channel(channel).connected_ms;
         *connected_ms = Some(connected_ms.map_or(at_ms, |known| known.min(at_ms)));
         self.bound_channels();
     }
 
-    pub fn ended(&mut self, channel: &str) {
+    pub(crate) fn ended(&mut self, channel: &str) {
         self.channels.remove(channel);
     }
 
     /// A subscription or its end; of the same time, the subscription counts.
-    pub fn subscription(&mut self, channel: &Arc<str>, room: RoomId, at_ms: u64, subscribed: bool) {
+    pub(crate) fn subscription(&mut self, channel: &Arc<str>, room: RoomId, at_ms: u64, subscribed: bool) {
         let rooms = &mut self.channel(channel).rooms;
         let word = rooms.entry(room).or_insert((at_ms, subscribed));
         *word = (*word).max((at_ms, subscribed));
@@ -68,7 +68,7 @@ impl PresentClient {
         self.bound_channels();
     }
 
-    pub fn hello(&mut self, room: RoomId, channel: &Arc<str>, at_ms: u64, name: Option<String>) {
+    pub(crate) fn hello(&mut self, room: RoomId, channel: &Arc<str>, at_ms: u64, name: Option<String>) {
         let hello = self.hellos.entry((room, channel.clone())).or_insert(Hello {
             first_ms: at_ms,
             last_ms: at_ms,
@@ -80,30 +80,30 @@ impl PresentClient {
         drop_least(&mut self.hellos, MAX_ROOMS, |hello| hello.last_ms);
     }
 
-    pub fn bye(&mut self, room: &RoomId, channel: &Arc<str>) {
+    pub(crate) fn bye(&mut self, room: &RoomId, channel: &Arc<str>) {
         self.hellos.remove(&(room.clone(), channel.clone()));
     }
 
-    pub fn leave_all(&mut self) {
+    pub(crate) fn leave_all(&mut self) {
         self.channels.clear();
         self.hellos.clear();
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.hellos.is_empty()
     }
 
-    pub fn is_online(&self, weights: Weights) -> bool {
+    pub(crate) fn is_online(&self, weights: Weights) -> bool {
         self.has_connection() || (!weights.broker_events && !self.hellos.is_empty())
     }
 
     /// Whether the broker said so; a hello alone may be one whose bye was lost.
-    pub fn has_connection(&self) -> bool {
+    pub(crate) fn has_connection(&self) -> bool {
         self.channels.values().any(|channel| channel.connected_ms.is_some())
     }
 
     /// The rooms that it is a member of, and since when.
-    pub fn rooms(&self, weights: Weights) -> BTreeMap<RoomId, u64> {
+    pub(crate) fn rooms(&self, weights: Weights) -> BTreeMap<RoomId, u64> {
         let mut rooms = BTreeMap::new();
         let mut add = |room: &RoomId, since_ms: u64| {
             let known = rooms.entry(room.clone()).or_insert(since_ms);
@@ -122,7 +122,7 @@ impl PresentClient {
     }
 
     /// The name said last, of the hellos that have had no bye.
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         let names = self.hellos.values().filter_map(|hello| hello.name.as_ref());
         names.max().map(|(_, name)| name.as_str())
     }

@@ -16,7 +16,7 @@ const TOKEN: u64 = 1_000;
 
 /// So many a second, and so many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// At least 1.
     pub per_s: u32,
     /// At least 1.
@@ -37,11 +37,11 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub fn full(rate: Rate, now_ms: u64) -> Self {
+    pub(crate) fn full(rate: Rate, now_ms: u64) -> Self {
         Self { thousandths: rate.capacity(), at_ms: now_ms }
     }
 
-    pub fn take(&mut self, rate: Rate, now_ms: u64) -> bool {
+    pub(crate) fn take(&mut self, rate: Rate, now_ms: u64) -> bool {
         self.refill(rate, now_ms);
         let enough = self.thousandths >= TOKEN;
         if enough {
@@ -78,12 +78,12 @@ pub(super) struct Limiter<K> {
 }
 
 impl<K: Eq + Hash + Clone> Limiter<K> {
-    pub fn new(rate: Rate, most: usize) -> Self {
+    pub(crate) fn new(rate: Rate, most: usize) -> Self {
         Self { rate, most, buckets: HashMap::new(), shared: Bucket::full(rate, 0), swept_ms: 0 }
     }
 
     /// Takes a token of this key, if there is one.
-    pub fn allow(&mut self, key: &K, now_ms: u64) -> bool {
+    pub(crate) fn allow(&mut self, key: &K, now_ms: u64) -> bool {
         self.sweep(now_ms);
         if let Some(bucket) = self.buckets.get_mut(key) {
             return bucket.take(self.rate, now_ms);
@@ -108,7 +108,7 @@ impl<K: Eq + Hash + Clone> Limiter<K> {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.buckets.len()
     }
 }

@@ -16,14 +16,14 @@ use crate::model::{MessageId, MessageIds};
 
 /// What the gatekeeper found out about the sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SenderRole {
+pub(crate) enum SenderRole {
     Teacher,
     Student,
 }
 
 /// One message that was published below `roomSend`.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     /// The id of the message; must be unique, because changes and deliveries are recognised by it.
     pub source_id: String,
     /// What follows the first level of its topic.
@@ -39,7 +39,7 @@ pub struct Request {
 
 /// What is to be done about a request, in the order of the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Must be written down, then applied, before anything below is done.
     pub change: Option<MuteChange>,
     /// A member said that it came or left.
@@ -52,7 +52,7 @@ pub struct Verdict {
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     Accepted,
     Refused(Reason),
     /// Lies where only the bridge writes (up and down share a parent topic): an answer to it would answer itself for ever.
@@ -62,7 +62,7 @@ pub enum End {
 /// Why a request is refused: a closed list that pages know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub(crate) enum Reason {
     Malformed,
     /// The room id is not legal.
     Room,
@@ -78,7 +78,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 8] = [
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 8] = [
         Self::Malformed,
         Self::Room,
         Self::Peer,
@@ -89,7 +90,7 @@ impl Reason {
         Self::Unknown,
     ];
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Room => "room",
@@ -105,7 +106,7 @@ impl Reason {
 
 /// Where a delivery goes, below the down parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClassTopic {
+pub(crate) enum ClassTopic {
     Room(RoomId),
     P2p(ClientId),
     Status,
@@ -114,12 +115,12 @@ pub enum ClassTopic {
 
 impl ClassTopic {
     /// Below that parent topic.
-    pub fn topic(&self, parent: &str) -> String {
+    pub(crate) fn topic(&self, parent: &str) -> String {
         format!("{parent}/{}", self.sub_topic())
     }
 
     /// What follows the parent topic, without the slash between.
-    pub fn sub_topic(&self) -> String {
+    pub(crate) fn sub_topic(&self) -> String {
         match self {
             Self::Room(room) => format!("message/{room}"),
             Self::P2p(client) => format!("p2p/{client}"),
@@ -131,7 +132,7 @@ impl ClassTopic {
 
 /// One message to send down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// Its number among the deliveries of one request.
     pub ordinal: u32,
     pub topic: ClassTopic,
@@ -159,7 +160,7 @@ impl Delivery {
 }
 
 /// The id of a delivery. Part of the stored layout: must never change.
-pub fn derived_id(source_id: &str, ordinal: u32) -> MessageId {
+pub(crate) fn derived_id(source_id: &str, ordinal: u32) -> MessageId {
     let mut hasher = Sha256::new();
     hasher.update(b"rbDerived1\0");
     hasher.update(source_id.as_bytes());

@@ -14,7 +14,7 @@ const MAX_CHANNEL_BYTES: usize = 128;
 
 /// Why a notice tells nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAStatus {
+pub(crate) enum NotAStatus {
     #[error(
         "this is no status notice: {0}; clientId, time, eventType and channelId of a connection were expected"
     )]
@@ -35,7 +35,7 @@ struct Notice {
 }
 
 /// The event that a status notice tells of.
-pub fn status_event(notice: &[u8]) -> Result<PresenceEvent, NotAStatus> {
+pub(crate) fn status_event(notice: &[u8]) -> Result<PresenceEvent, NotAStatus> {
     let notice: Notice =
         serde_json::from_slice(notice).map_err(|problem| NotAStatus::Json(problem.to_string()))?;
     if !(1..=MAX_CHANNEL_BYTES).contains(&notice.channel_id.len()) {

@@ -26,15 +26,15 @@ pub(super) struct Tombstones {
 }
 
 impl Tombstones {
-    pub fn new(ttl_ms: u64, most: usize) -> Self {
+    pub(crate) fn new(ttl_ms: u64, most: usize) -> Self {
         Self { known: HashSet::new(), order: VecDeque::new(), ttl_ms, most }
     }
 
-    pub fn covers(&self, ended: &EndedConnection) -> bool {
+    pub(crate) fn covers(&self, ended: &EndedConnection) -> bool {
         self.known.contains(ended)
     }
 
-    pub fn add(&mut self, ended: EndedConnection, now_ms: u64) {
+    pub(crate) fn add(&mut self, ended: EndedConnection, now_ms: u64) {
         if !self.known.insert(ended.clone()) {
             return;
         }
@@ -45,7 +45,7 @@ impl Tombstones {
     }
 
     /// Forgets what is old enough. A clock that was set back only delays this.
-    pub fn forget(&mut self, now_ms: u64) {
+    pub(crate) fn forget(&mut self, now_ms: u64) {
         while self.order.front().is_some_and(|(until_ms, _)| *until_ms <= now_ms) {
             self.drop_oldest();
         }

@@ -17,7 +17,7 @@ use crate::rocketmq::{Connector, RocketMqReader};
 use crate::telemetry::{self, Severity};
 
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The configuration file.
     #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
     config: PathBuf,
@@ -26,7 +26,7 @@ pub struct CheckArgs {
     connect: bool,
 }
 
-pub async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
     telemetry::init(&config.log, &[])?;
     let rules = rules_to_read_by(&config).map_err(|error| in_file(error.into(), &arguments.config))?;

@@ -14,7 +14,7 @@ Examples:
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// The MQTT topic, as a client would publish to it.
     topic: String,
     /// One JSON object instead of text.
@@ -24,7 +24,7 @@ pub struct ExplainArgs {
     target: TargetArgs,
 }
 
-pub async fn run(arguments: ExplainArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: ExplainArgs) -> anyhow::Result<ExitCode> {
     let explanation = arguments.target.offline()?.rules()?.explain(&arguments.topic);
     if arguments.json {
         output::line(serde_json::to_string(&explanation)?)?;

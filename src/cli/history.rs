@@ -34,7 +34,7 @@ and --from shortens it. There --tag also finds what others published on the sub-
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct HistoryArgs {
+pub(crate) struct HistoryArgs {
     /// The room, as it stands in the MQTT topic.
     #[arg(required_unless_present = "tag", conflicts_with = "tag")]
     room: Option<String>,
@@ -55,7 +55,7 @@ pub struct HistoryArgs {
 
 // No doc comment: clap would show it as the description of each command that flattens this in.
 #[derive(Debug, Args)]
-pub struct RangeArgs {
+pub(crate) struct RangeArgs {
     /// Stored at or after: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = moment_ms)]
     from: Option<u64>,
@@ -72,7 +72,7 @@ pub struct RangeArgs {
 
 impl RangeArgs {
     /// The query for a room, or for a tag.
-    pub fn query(
+    pub(crate) fn query(
         &self,
         target: &Target,
         room: Option<&str>,
@@ -109,7 +109,7 @@ impl RangeArgs {
     }
 }
 
-pub async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let (room, tag) = (arguments.room.as_deref(), arguments.tag.as_deref());
     let query = arguments.range.query(&target, room, tag, arguments.limit)?;
@@ -136,7 +136,10 @@ async fn write_history(reader: &RocketMqReader, query: HistoryQuery, json: bool)
 }
 
 /// Opens it with a progress bar on stderr, where that is a terminal.
-pub async fn open_history(reader: &RocketMqReader, query: HistoryQuery) -> anyhow::Result<History<'_>> {
+pub(crate) async fn open_history(
+    reader: &RocketMqReader,
+    query: HistoryQuery,
+) -> anyhow::Result<History<'_>> {
     let bar = progress_bar("searching  {bar:40} {percent:>3} %  {elapsed}");
     let mut show = |progress: ReadProgress| {
         bar.set_length(progress.total);

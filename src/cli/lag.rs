@@ -22,7 +22,7 @@ A lag is told only if each broker that has the topic answered; one that is not k
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct LagArgs {
+pub(crate) struct LagArgs {
     /// Ask for this consumer group instead of the configured ones.
     #[arg(long, requires = "topic")]
     group: Option<String>,
@@ -36,7 +36,7 @@ pub struct LagArgs {
     target: TargetArgs,
 }
 
-pub async fn run(arguments: LagArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: LagArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let groups = match (arguments.group, arguments.topic) {
         (Some(group), Some(topic)) => vec![LagConfig { group, topic }],

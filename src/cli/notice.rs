@@ -15,7 +15,7 @@ use super::target::TargetArgs;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Args)]
-pub struct NoticeArgs {
+pub(crate) struct NoticeArgs {
     /// The room, as in room/message/ROOM.
     room: String,
     /// What everyone in it is to read.
@@ -46,7 +46,7 @@ struct Answer {
     error: Option<String>,
 }
 
-pub async fn run(arguments: NoticeArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: NoticeArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let Some(secret) = arguments.secret.or(target.config.login.secret) else {
         bail!("no login secret: set login.secret in the configuration, or give it with --secret");

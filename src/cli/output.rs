@@ -16,7 +16,7 @@ use crate::telemetry;
 
 /// Standard output. Its errors know that they are its own: a broken pipe to a broker is another matter.
 #[derive(Debug, Clone, Copy)]
-pub struct Stdout;
+pub(crate) struct Stdout;
 
 #[derive(Debug, thiserror::Error)]
 #[error("could not write to standard output: {0}")]
@@ -33,25 +33,25 @@ impl Write for Stdout {
 }
 
 /// Marks an error as one of standard output.
-pub fn ours(error: io::Error) -> io::Error {
+pub(crate) fn ours(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), StdoutError(error))
 }
 
 /// One line for standard output.
-pub fn line(text: impl Display) -> io::Result<()> {
+pub(crate) fn line(text: impl Display) -> io::Result<()> {
     let mut out = Stdout;
     out.write_all(format!("{text}\n").as_bytes())?;
     out.flush()
 }
 
 /// One line beside the result, for people. Once there is a log it goes there, behind what was logged before it.
-pub fn aside(text: impl Display) {
+pub(crate) fn aside(text: impl Display) {
     let _ = Aside.write_all(format!("{text}\n").as_bytes());
 }
 
 /// Standard error, which takes what it can.
 #[derive(Debug, Clone, Copy)]
-pub struct Aside;
+pub(crate) struct Aside;
 
 impl Write for Aside {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -67,7 +67,7 @@ impl Write for Aside {
 }
 
 /// Hidden by itself where stderr is no terminal; what becomes of the terminal does not matter to it.
-pub fn progress_bar(template: &str) -> ProgressBar {
+pub(crate) fn progress_bar(template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
 }
@@ -75,13 +75,13 @@ pub fn progress_bar(template: &str) -> ProgressBar {
 /// For a command that changes or finds out something: that goes on although nobody reads, and the exit code says how it
 /// went.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     failed: Option<io::Error>,
 }
 
 impl Report {
     /// One line. After a failure nothing more is written.
-    pub fn line(&mut self, text: impl Display) {
+    pub(crate) fn line(&mut self, text: impl Display) {
         if self.failed.is_none() {
             self.failed = line(text).err();
         }
@@ -91,7 +91,7 @@ impl Report {
     ///
     /// # Errors
     /// The one of standard output; none if its reader has gone and `code` says more than that.
-    pub fn end(self, code: ExitCode) -> anyhow::Result<ExitCode> {
+    pub(crate) fn end(self, code: ExitCode) -> anyhow::Result<ExitCode> {
         match self.failed {
             Some(error) if code == ExitCode::SUCCESS || !is_gone(&error) => Err(error.into()),
             _ => Ok(code),
@@ -100,7 +100,7 @@ impl Report {
 }
 
 /// How a command ends that could not write to standard output; `None` if that was not its error.
-pub fn end_of_writing(error: &anyhow::Error) -> Option<ExitCode> {
+pub(crate) fn end_of_writing(error: &anyhow::Error) -> Option<ExitCode> {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     let error = causes.find(|error| error.get_ref().is_some_and(|inner| inner.is::<StdoutError>()))?;
     if is_gone(error) {

@@ -35,7 +35,7 @@ const BAR: &str = "replaying  {bar:40} {pos} of {len}  {elapsed}  {msg}";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct ReplayArgs {
+pub(crate) struct ReplayArgs {
     /// The room, as it stands in the MQTT topic.
     room: String,
     /// 1 is the original pace, 4 or x4 four times as fast, max without pauses.
@@ -53,7 +53,7 @@ pub struct ReplayArgs {
     target: TargetArgs,
 }
 
-pub async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let query = arguments.range.query(&target, Some(&arguments.room), None, None)?;
     let prefix = arguments.to_mqtt.as_deref().map(|text| prefix(&target, text)).transpose()?;

@@ -12,7 +12,7 @@ use crate::lifecycle::Lifecycle;
 use crate::telemetry;
 
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The configuration file; config/roombridge.toml of the source documents every key.
     #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
     config: PathBuf,
@@ -21,7 +21,7 @@ pub struct RunArgs {
     accept_new_client_id: bool,
 }
 
-pub async fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
     telemetry::init(&config.log, &[])?;
     let drain_deadline = config.shutdown.drain;
@@ -33,7 +33,7 @@ pub async fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(bridge.run(lifecycle).await?))
 }
 
-pub fn exit_code(ended: Ended) -> ExitCode {
+pub(crate) fn exit_code(ended: Ended) -> ExitCode {
     match ended {
         Ended::Drained => ExitCode::SUCCESS,
         Ended::StoppedEarly => ExitCode::from(STOPPED_EARLY),

@@ -18,11 +18,11 @@ use crate::rocketmq::{Connector, RocketMqReader};
 const DEV_FILE: &str = "dev.json";
 
 /// Username of the bridge, and of commands that publish, at the embedded broker.
-pub const DEV_OPERATOR: &str = "roombridge";
+pub(crate) const DEV_OPERATOR: &str = "roombridge";
 
 // No doc comment: clap would show it as the description of each command that flattens this in.
 #[derive(Debug, Args)]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// Use the brokers and bindings of this configuration file; without it, those of a running `roombridge dev`.
     #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -32,13 +32,13 @@ pub struct TargetArgs {
 }
 
 /// The configuration to go by.
-pub struct Target {
+pub(crate) struct Target {
     pub config: Config,
 }
 
 impl TargetArgs {
     /// Finds what is configured or running.
-    pub async fn find(&self) -> anyhow::Result<Target> {
+    pub(crate) async fn find(&self) -> anyhow::Result<Target> {
         if let (Some(path), None) = (&self.config, &self.data) {
             return Ok(Target { config: Config::load(path, &ProcessEnvironment)? });
         }
@@ -63,7 +63,7 @@ impl TargetArgs {
     }
 
     /// For what lies in the data directory: that of the configuration, else that of `roombridge dev`, running or not.
-    pub fn on_disk(&self) -> anyhow::Result<Target> {
+    pub(crate) fn on_disk(&self) -> anyhow::Result<Target> {
         if let (Some(path), None) = (&self.config, &self.data) {
             return Ok(Target { config: Config::load(path, &ProcessEnvironment)? });
         }
@@ -74,7 +74,7 @@ impl TargetArgs {
     }
 
     /// The bindings alone, for what needs no connection: those of the file, else those of `roombridge dev`.
-    pub fn offline(&self) -> anyhow::Result<Target> {
+    pub(crate) fn offline(&self) -> anyhow::Result<Target> {
         let config = match &self.config {
             Some(path) => Config::load(path, &ProcessEnvironment)?,
             None => Config::for_dev()?,
@@ -84,24 +84,24 @@ impl TargetArgs {
 }
 
 impl Target {
-    pub fn connector(&self) -> anyhow::Result<Arc<Connector>> {
+    pub(crate) fn connector(&self) -> anyhow::Result<Arc<Connector>> {
         Ok(Arc::new(Connector::new(&self.config.rocketmq)?))
     }
 
     /// Of what is stored; knows the brokers that the bridge saw, where its data directory is at hand.
-    pub async fn reader(&self) -> anyhow::Result<RocketMqReader> {
+    pub(crate) async fn reader(&self) -> anyhow::Result<RocketMqReader> {
         let known = known_brokers(&self.config.data_dir)?;
         Ok(RocketMqReader::start(self.connector()?).await?.knowing(known))
     }
 
-    pub fn rules(&self) -> anyhow::Result<RuleSet> {
+    pub(crate) fn rules(&self) -> anyhow::Result<RuleSet> {
         Ok(rules_to_read_by(&self.config)?)
     }
 }
 
 /// The bindings, for looking at: reading proves no origin, so no key is needed, nor the data directory that a running
 /// bridge holds.
-pub fn rules_to_read_by(config: &Config) -> Result<RuleSet, RuleError> {
+pub(crate) fn rules_to_read_by(config: &Config) -> Result<RuleSet, RuleError> {
     let settings =
         BindingSettings { origin_key: vec![0; 32], max_message_bytes: config.rocketmq.max_message_bytes };
     Ok(RuleSet::compile(&config.bindings, settings)?.with_downlinks(&config.downlinks))
@@ -109,7 +109,7 @@ pub fn rules_to_read_by(config: &Config) -> Result<RuleSet, RuleError> {
 
 /// The addresses of a running `roombridge dev`, left in its data folder for the other commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DevInstance {
+pub(crate) struct DevInstance {
     pub pid: u32,
     pub mqtt: String,
     pub websocket: String,
@@ -125,7 +125,7 @@ pub struct DevInstance {
 impl DevInstance {
     /// Writes the file, whole or not at all.
     #[cfg(any(feature = "embedded", test))]
-    pub fn write(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         serde_json::to_writer_pretty(&mut file, self)?;
@@ -135,12 +135,12 @@ impl DevInstance {
 
     /// Takes the file away at a stop. One that stays is noticed by who reads it.
     #[cfg(any(feature = "embedded", test))]
-    pub fn remove(folder: &Path) {
+    pub(crate) fn remove(folder: &Path) {
         let _ = fs::remove_file(folder.join(DEV_FILE));
     }
 
     /// `None` if nothing was left there.
-    pub fn find(folder: &Path) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn find(folder: &Path) -> anyhow::Result<Option<Self>> {
         let path = folder.join(DEV_FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -167,12 +167,12 @@ impl DevInstance {
 }
 
 /// The bridge's own part of the data folder of `roombridge dev`.
-pub fn dev_bridge_dir(folder: &Path) -> PathBuf {
+pub(crate) fn dev_bridge_dir(folder: &Path) -> PathBuf {
     folder.join("bridge")
 }
 
 /// Where `roombridge dev` keeps its data unless told otherwise.
-pub fn default_dev_data_dir() -> anyhow::Result<PathBuf> {
+pub(crate) fn default_dev_data_dir() -> anyhow::Result<PathBuf> {
     let folders = directories::ProjectDirs::from("", "", "roombridge")
         .context("this user has no home folder; give a folder with --data DIR")?;
     Ok(folders.data_local_dir().join("dev"))

@@ -40,7 +40,7 @@ const MAX_INPUT_BYTES: u64 = 64 << 10;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct TokenArgs {
+pub(crate) struct TokenArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -122,7 +122,7 @@ impl SecretArgs {
     }
 }
 
-pub fn run(arguments: TokenArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: TokenArgs) -> anyhow::Result<ExitCode> {
     let now_ms = SystemClock::default().wall_ms();
     let (mut out, zone) = (Stdout, TimeZone::system());
     match arguments.command {

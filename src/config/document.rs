@@ -24,7 +24,7 @@ pub(super) struct Places {
 
 impl Places {
     /// Where the key was set; for a key that is missing, where its table begins.
-    pub fn of(&self, path: &str) -> &str {
+    pub(crate) fn of(&self, path: &str) -> &str {
         let mut path = path;
         loop {
             if let Some(place) = self.by_path.get(path) {
@@ -37,7 +37,12 @@ impl Places {
         }
     }
 
-    pub fn invalid(&self, path: &str, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
+    pub(crate) fn invalid(
+        &self,
+        path: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ConfigError {
         ConfigError::Invalid {
             place: self.of(path).to_owned(),
             key: without_indexes(path),
@@ -54,7 +59,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    pub fn read(name: &str, text: &str, environment: &dyn Environment) -> Result<Self, ConfigError> {
+    pub(crate) fn read(name: &str, text: &str, environment: &dyn Environment) -> Result<Self, ConfigError> {
         let syntax = |error: toml::de::Error| ConfigError::Syntax {
             place: error.span().map_or_else(|| name.to_owned(), |span| place_in(name, text, span.start)),
             problem: error.message().to_owned(),
@@ -68,7 +73,7 @@ impl Document {
         Ok(document)
     }
 
-    pub fn into_raw(self) -> Result<(RawConfig, Places), ConfigError> {
+    pub(crate) fn into_raw(self) -> Result<(RawConfig, Places), ConfigError> {
         let raw = RawConfig::deserialize(self.table).map_err(|error| ConfigError::Unforeseen {
             file: self.places.file.clone(),
             problem: error.message().to_owned(),

@@ -142,7 +142,7 @@ const VARIABLES_READ_ELSEWHERE: &[&str] = &["ROOMBRIDGE_CONFIG", "ROOMBRIDGE_LOG
 
 impl Kind {
     /// How to write it, for a complaint about something else.
-    pub fn expected(self) -> &'static str {
+    pub(crate) fn expected(self) -> &'static str {
         match self {
             Text => "text in quotes",
             Integer => "a whole number, not negative, without quotes or unit",
@@ -155,7 +155,7 @@ impl Kind {
 }
 
 impl Key {
-    pub fn variable(&self) -> String {
+    pub(crate) fn variable(&self) -> String {
         format!("{VARIABLE_PREFIX}{}", self.path.replace('.', "_").to_uppercase())
     }
 }

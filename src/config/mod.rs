@@ -21,12 +21,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use environment::{Environment, ProcessEnvironment};
-pub use error::ConfigError;
-pub use settings::{
-    AccessConfig, BindingConfig, ClassroomConfig, Config, DeadLetterConfig, DownlinkConfig, HttpConfig,
-    LagConfig, LogConfig, LogFormat, LoginConfig, MqttConfig, OriginConfig, PipelineConfig, RocketMqConfig,
-    SenderSource, ShutdownConfig, SpoolConfig, TlsConfig, WebConfig,
+pub(crate) use error::ConfigError;
+#[cfg(test)]
+pub(crate) use settings::DeadLetterConfig;
+pub(crate) use settings::{
+    AccessConfig, BindingConfig, ClassroomConfig, DownlinkConfig, LagConfig, LogConfig, LogFormat,
+    MqttConfig, SenderSource, SpoolConfig, TlsConfig,
 };
+pub use settings::{Config, RocketMqConfig};
 
 use document::Document;
 

@@ -39,13 +39,13 @@ const SAY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// One topic to follow.
 #[derive(Debug, Clone)]
-pub struct Topic {
+pub(crate) struct Topic {
     pub name: Arc<str>,
     pub start: StartAt,
 }
 
 /// What a follower is made of.
-pub struct FollowerParts {
+pub(crate) struct FollowerParts {
     /// Its file in `data_dir`.
     pub name: &'static str,
     pub topics: Vec<Topic>,
@@ -61,7 +61,7 @@ pub struct FollowerParts {
 }
 
 /// See the module's words.
-pub struct Follower {
+pub(crate) struct Follower {
     parts: FollowerParts,
     positions: Positions,
     /// Wall time at which [`StartAt::Latest`] is now, milliseconds since 1970-01-01 UTC.
@@ -109,7 +109,7 @@ struct QueueRead {
 
 impl Follower {
     /// Reads where it stopped last time.
-    pub fn new(parts: FollowerParts) -> Result<Self, DataDirError> {
+    pub(crate) fn new(parts: FollowerParts) -> Result<Self, DataDirError> {
         Ok(Self {
             positions: parts.data_dir.positions(parts.name)?,
             started_ms: parts.clock.wall_ms(),
@@ -126,14 +126,14 @@ impl Follower {
 
     /// Finds its places before anybody stores through this process, so that nothing of that is taken for old. A RocketMQ
     /// that does not answer is not waited for: then the time of the start must do, by the brokers' clocks.
-    pub async fn begin(&mut self) {
+    pub(crate) async fn begin(&mut self) {
         let _ = tokio::time::timeout(PATIENCE, self.look_at_routes()).await;
         self.beginning = false;
     }
 
     /// Runs until `stop`, then waits for what is open until `stop_now`, and asks for a last save, which whoever holds the
     /// `data_dir` waits for.
-    pub async fn run(mut self, stop: CancellationToken, stop_now: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken, stop_now: CancellationToken) {
         let mut saves = interval(SAVE_EVERY);
         let mut routes = interval(ROUTE_EVERY);
         for ticks in [&mut saves, &mut routes] {

@@ -38,7 +38,7 @@ pub(super) enum Seen {
 }
 
 impl Look {
-    pub async fn take(self) -> Result<Seen, ReadError> {
+    pub(crate) async fn take(self) -> Result<Seen, ReadError> {
         let (reader, topic, queue) = (&*self.reader, &*self.topic, &self.queue);
         let page = reader.pull(topic, queue, None, self.next, PAGE_MESSAGES).await?;
         let nothing_before = page.first == self.next;

@@ -23,17 +23,17 @@ use std::sync::Arc;
 
 use crate::model::{QueueName, StoredMessage};
 
-pub use follow::{Follower, FollowerParts, Topic};
-pub use wake::{Wakes, WakingSink, wakes};
+pub(crate) use follow::{Follower, FollowerParts, Topic};
+pub(crate) use wake::{Wakes, WakingSink, wakes};
 
 /// So many messages may be handed on whose end is open; when there are, nothing more is read.
-pub const OPEN_MESSAGES: usize = 1000;
+pub(crate) const OPEN_MESSAGES: usize = 1000;
 /// Of their bodies; one message is always allowed.
-pub const OPEN_BYTES: usize = 16 << 20;
+pub(crate) const OPEN_BYTES: usize = 16 << 20;
 
 /// Where a message lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuePosition {
+pub(crate) struct QueuePosition {
     pub topic: Arc<str>,
     pub queue: QueueName,
     pub offset: u64,
@@ -43,7 +43,7 @@ pub struct QueuePosition {
 
 /// One message on its way; whoever takes it tells its place when it has ended.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(crate) struct Item {
     pub place: QueuePosition,
     pub message: StoredMessage,
 }

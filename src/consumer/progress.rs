@@ -31,7 +31,7 @@ struct OpenMessage {
 }
 
 impl QueueProgress {
-    pub fn at(position: Position) -> Self {
+    pub(crate) fn at(position: Position) -> Self {
         Self {
             generation: 0,
             next: position.offset,
@@ -43,34 +43,34 @@ impl QueueProgress {
         }
     }
 
-    pub fn generation(&self) -> u32 {
+    pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
 
     /// The offset to read from.
-    pub fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
     /// Who lies just before [`Self::next`], if that is known.
-    pub fn last(&self) -> Option<&str> {
+    pub(crate) fn last(&self) -> Option<&str> {
         self.last.as_deref()
     }
 
     /// Everything before it has ended.
-    pub fn position(&self) -> &Position {
+    pub(crate) fn position(&self) -> &Position {
         &self.position
     }
 
-    pub fn open_messages(&self) -> usize {
+    pub(crate) fn open_messages(&self) -> usize {
         self.open.len() + self.left_over.len()
     }
 
-    pub fn open_bytes(&self) -> usize {
+    pub(crate) fn open_bytes(&self) -> usize {
         self.open_bytes
     }
 
-    pub fn handed_on(&mut self, message: &StoredMessage) {
+    pub(crate) fn handed_on(&mut self, message: &StoredMessage) {
         let bytes = message.body.len();
         let name = name_of(message);
         self.open_bytes += bytes;
@@ -80,7 +80,7 @@ impl QueueProgress {
     }
 
     /// The offsets before this one hold nothing.
-    pub fn skip_to(&mut self, next: u64) {
+    pub(crate) fn skip_to(&mut self, next: u64) {
         if self.next < next {
             self.next = next;
             self.last = None;
@@ -89,7 +89,7 @@ impl QueueProgress {
     }
 
     /// Found just before [`Self::next`].
-    pub fn knows_last(&mut self, name: String) {
+    pub(crate) fn knows_last(&mut self, name: String) {
         if self.open.is_empty() && self.position.last.is_none() {
             self.position.last = Some(name.clone());
         }
@@ -97,7 +97,7 @@ impl QueueProgress {
     }
 
     /// The queue is another one. What is open stays so until it ends, and moves nothing.
-    pub fn begin_anew(&mut self, first: u64) {
+    pub(crate) fn begin_anew(&mut self, first: u64) {
         let generation = self.generation;
         let open = self.open.drain(..).filter(|open| !open.ended);
         self.left_over.extend(open.map(|open| ((generation, open.offset), open.bytes)));
@@ -109,7 +109,7 @@ impl QueueProgress {
     }
 
     /// Whether the position has moved.
-    pub fn ended(&mut self, generation: u32, offset: u64) -> bool {
+    pub(crate) fn ended(&mut self, generation: u32, offset: u64) -> bool {
         if generation != self.generation {
             let bytes = self.left_over.remove(&(generation, offset));
             self.open_bytes -= bytes.unwrap_or(0);

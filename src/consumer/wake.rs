@@ -12,15 +12,15 @@ use crate::pipeline::ports::{Batch, BoxFuture, Sink};
 const NEWS: usize = 1024;
 
 /// The end of a follower.
-pub type Wakes = mpsc::Receiver<(Arc<str>, QueueName)>;
+pub(crate) type Wakes = mpsc::Receiver<(Arc<str>, QueueName)>;
 
 /// Where the news comes in, and where it goes out.
-pub fn wakes() -> (mpsc::Sender<(Arc<str>, QueueName)>, Wakes) {
+pub(crate) fn wakes() -> (mpsc::Sender<(Arc<str>, QueueName)>, Wakes) {
     mpsc::channel(NEWS)
 }
 
 /// A sink that tells followers about what it has stored.
-pub struct WakingSink {
+pub(crate) struct WakingSink {
     pub inner: Arc<dyn Sink>,
     pub followers: Vec<mpsc::Sender<(Arc<str>, QueueName)>>,
 }

@@ -16,21 +16,21 @@ struct State {
 }
 
 impl WriteGate {
-    pub fn open_data_dir(&self, path: &Path) -> DataDir {
+    pub(crate) fn open_data_dir(&self, path: &Path) -> DataDir {
         let gate = self.clone();
         DataDir::open_with(path, Some(Box::new(move |_| gate.wait()))).unwrap()
     }
 
-    pub fn shut(&self) {
+    pub(crate) fn shut(&self) {
         self.0.0.lock().unwrap().shut = true;
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.0.0.lock().unwrap().shut = false;
         self.0.1.notify_all();
     }
 
-    pub fn is_reached(&self) -> bool {
+    pub(crate) fn is_reached(&self) -> bool {
         self.0.0.lock().unwrap().reached
     }
 

@@ -28,12 +28,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use positions::{Position, Positions};
-pub use queue_tables::{QueueTables, SLOTS, TopicQueues};
-pub use session::{SessionState, Subscription};
-pub use view::{DataDirView, known_brokers};
+pub(crate) use positions::{Position, Positions};
+pub(crate) use queue_tables::SLOTS;
+pub use queue_tables::{QueueTables, TopicQueues};
+pub use session::SessionState;
+pub(crate) use session::Subscription;
+pub(crate) use view::{DataDirView, known_brokers};
 use writer::{BeforeWrite, Writer};
-pub use writer::{Saving, Unwritten, answered};
+pub(crate) use writer::{Saving, Unwritten, answered};
 
 const MUTES_FILE: &str = "mutes.json";
 

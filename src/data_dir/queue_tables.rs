@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::QueueName;
 
 /// Number of slots that order keys fall into. Fixed for ever: stored orders depend on it.
-pub const SLOTS: usize = 256;
+pub(crate) const SLOTS: usize = 256;
 
 /// The tables of all topics that were ever written to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

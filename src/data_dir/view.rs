@@ -14,30 +14,30 @@ const FOLLOWERS: [&str; 2] = ["downlink", "classroom"];
 
 /// A data directory, for reading only.
 #[derive(Debug, Clone)]
-pub struct DataDirView {
+pub(crate) struct DataDirView {
     path: PathBuf,
 }
 
 impl DataDirView {
     /// The folder must be there, and hold no file of a newer version.
-    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         fs::read_dir(path).map_err(|cause| DataDirError::Io { path: path.to_owned(), cause })?;
         version::check_all(path)?;
         Ok(Self { path: path.to_owned() })
     }
 
     /// `None` before the first start.
-    pub fn origin_key(&self) -> Result<Option<Vec<u8>>, DataDirError> {
+    pub(crate) fn origin_key(&self) -> Result<Option<Vec<u8>>, DataDirError> {
         read(&self.path, "origin-key.json", "origin key")
     }
 
-    pub fn queue_tables(&self) -> Result<QueueTables, DataDirError> {
+    pub(crate) fn queue_tables(&self) -> Result<QueueTables, DataDirError> {
         Ok(read(&self.path, "queues.json", "queue tables")?.unwrap_or_default())
     }
 }
 
 /// As they stand in the queue tables and the positions. Empty before the first start.
-pub fn known_brokers(path: &Path) -> Result<KnownBrokers, DataDirError> {
+pub(crate) fn known_brokers(path: &Path) -> Result<KnownBrokers, DataDirError> {
     let mut known = KnownBrokers::new();
     let tables: QueueTables = read(path, "queues.json", "queue tables")?.unwrap_or_default();
     for (topic, table) in tables.topics {

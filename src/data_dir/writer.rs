@@ -18,10 +18,10 @@ use tokio::sync::{Notify, oneshot};
 use super::DataDirError;
 
 /// The answer of the disk. The write is asked for when this is made; dropped, it is written all the same.
-pub type Saving = Pin<Box<dyn Future<Output = Result<(), DataDirError>> + Send + Sync>>;
+pub(crate) type Saving = Pin<Box<dyn Future<Output = Result<(), DataDirError>> + Send + Sync>>;
 
 /// The answer to that write, which is then forgotten; never ready where there is none.
-pub async fn answered(saving: &mut Option<Saving>) -> Result<(), DataDirError> {
+pub(crate) async fn answered(saving: &mut Option<Saving>) -> Result<(), DataDirError> {
     let answer = match saving {
         Some(saving) => saving.await,
         None => std::future::pending().await,
@@ -75,7 +75,7 @@ struct FileWrite {
 
 impl Writer {
     /// `lock` is let go only when nothing more is written.
-    pub fn start(folder: &Path, lock: File, before_write: Option<BeforeWrite>) -> io::Result<Self> {
+    pub(crate) fn start(folder: &Path, lock: File, before_write: Option<BeforeWrite>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (work, to) = (shared.clone(), folder.to_owned());
         let thread = thread::Builder::new().name("data-dir".to_owned());
@@ -86,7 +86,7 @@ impl Writer {
         Ok(Self { folder: folder.to_owned(), shared, thread: Some(thread) })
     }
 
-    pub fn save(&self, name: &str, bytes: Vec<u8>) -> Saving {
+    pub(crate) fn save(&self, name: &str, bytes: Vec<u8>) -> Saving {
         let path = self.folder.join(name);
         let Some(answer) = self.shared.ask(name, bytes) else {
             return Box::pin(async { Err(DataDirError::WriterEnded { path }) });
@@ -100,7 +100,7 @@ impl Writer {
         })
     }
 
-    pub fn unwritten(&self) -> Option<Unwritten> {
+    pub(crate) fn unwritten(&self) -> Option<Unwritten> {
         let state = self.shared.state();
         let busy = state.busy.iter().map(|(name, asked)| (name, *asked));
         let waiting = state.queue.iter().map(|write| (&write.name, write.asked));
@@ -112,12 +112,12 @@ impl Writer {
     }
 
     /// Returns when everything that was asked for is answered.
-    pub async fn idle(&self) {
+    pub(crate) async fn idle(&self) {
         self.until(|state| state.ended || state.is_idle()).await;
     }
 
     /// Returns when nothing can be written any more, which never happens by itself.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.until(|state| state.ended).await;
     }
 

@@ -24,7 +24,7 @@ use crate::pipeline::{DeadLetters, die_with};
 use crate::telemetry::Metrics;
 
 /// What the downlink is made of.
-pub struct DownlinkParts {
+pub(crate) struct DownlinkParts {
     pub rules: Arc<RuleSet>,
     /// MQTT's parent topic by RocketMQ topic.
     pub parents: HashMap<String, String>,
@@ -39,7 +39,7 @@ pub struct DownlinkParts {
 }
 
 /// See the module's words.
-pub struct Downlink {
+pub(crate) struct Downlink {
     parts: DownlinkParts,
     next: u64,
     open: HashMap<u64, Item>,
@@ -48,12 +48,12 @@ pub struct Downlink {
 }
 
 impl Downlink {
-    pub fn new(parts: DownlinkParts) -> Self {
+    pub(crate) fn new(parts: DownlinkParts) -> Self {
         Self { parts, next: 0, open: HashMap::new(), dying: JoinSet::new(), logged: false }
     }
 
     /// Runs until the follower is gone and everything has ended, or until `stop_now`: what is open then comes again.
-    pub async fn run(mut self, stop_now: CancellationToken) {
+    pub(crate) async fn run(mut self, stop_now: CancellationToken) {
         let mut following = true;
         while following || !self.open.is_empty() || !self.dying.is_empty() {
             tokio::select! {

@@ -20,11 +20,11 @@ const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
 
 /// The names under which a listener may be reached.
 #[derive(Debug, Clone)]
-pub struct Names(Arc<[String]>);
+pub(crate) struct Names(Arc<[String]>);
 
 impl Names {
     /// The address itself, `localhost` for the loopback, and what the configuration adds (with or without a port).
-    pub fn new(listen: SocketAddr, configured: &[String]) -> Self {
+    pub(crate) fn new(listen: SocketAddr, configured: &[String]) -> Self {
         let mut names: Vec<String> = configured.iter().map(|name| name.to_lowercase()).collect();
         names.push(listen.to_string());
         if listen.ip().is_loopback() {
@@ -42,7 +42,7 @@ impl Names {
 }
 
 /// Refuses what did not come by one of our names.
-pub async fn by_name(State(names): State<Names>, request: Request, next: Next) -> Response {
+pub(crate) async fn by_name(State(names): State<Names>, request: Request, next: Next) -> Response {
     let host = text(request.headers(), &header::HOST);
     if host.is_some_and(|host| names.hold(host)) {
         next.run(request).await
@@ -52,7 +52,7 @@ pub async fn by_name(State(names): State<Names>, request: Request, next: Next) -
 }
 
 /// Refuses changes that a page of another site sends, and tells browsers what our pages may do.
-pub async fn by_origin(State(names): State<Names>, request: Request, next: Next) -> Response {
+pub(crate) async fn by_origin(State(names): State<Names>, request: Request, next: Next) -> Response {
     let changes = request.method() != Method::GET && request.method() != Method::HEAD;
     if let Some(origin) = text(request.headers(), &header::ORIGIN).filter(|_| changes) {
         let from = origin.split_once("://").map_or("", |(_, host)| host);

@@ -18,7 +18,7 @@ use crate::access::{LoginPolicy, LoginRefused, LoginRequest};
 use crate::model::Clock;
 
 /// What the login works with.
-pub struct LoginParts {
+pub(crate) struct LoginParts {
     pub policy: LoginPolicy,
     pub clock: Arc<dyn Clock>,
 }

@@ -24,8 +24,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-pub use login::LoginParts;
-pub use public::{PageConfig, PublicParts};
+pub(crate) use login::LoginParts;
+pub(crate) use public::{PageConfig, PublicParts};
 
 use crate::telemetry::{Metrics, Readiness};
 
@@ -38,7 +38,7 @@ const INDEX: &str = "<!doctype html><title>roombridge</title><h1>roombridge</h1>
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
-pub enum HttpError {
+pub(crate) enum HttpError {
     #[error(
         "cannot listen on {listen}: {source}; choose another address for {key}, or stop what uses this one"
     )]
@@ -52,12 +52,12 @@ struct Shown {
 }
 
 /// Takes the port, so that a port in use is known before anything else starts. `key`: of the configuration.
-pub async fn bind(listen: SocketAddr, key: &'static str) -> Result<TcpListener, HttpError> {
+pub(crate) async fn bind(listen: SocketAddr, key: &'static str) -> Result<TcpListener, HttpError> {
     TcpListener::bind(listen).await.map_err(|source| HttpError::Bind { listen, key, source })
 }
 
 /// The operators' listener; answers until `stop` is ready, as the others do.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
@@ -67,7 +67,7 @@ pub async fn serve(
 }
 
 /// Pages and API. `hosts`: names under which it may be reached, besides its address.
-pub async fn serve_public(
+pub(crate) async fn serve_public(
     listener: TcpListener,
     parts: PublicParts,
     hosts: Vec<String>,
@@ -78,7 +78,7 @@ pub async fn serve_public(
 }
 
 /// Tokens.
-pub async fn serve_login(
+pub(crate) async fn serve_login(
     listener: TcpListener,
     parts: LoginParts,
     hosts: Vec<String>,

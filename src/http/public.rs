@@ -37,7 +37,7 @@ const DEFAULT_HISTORY: usize = 200;
 /// What the pages are told about where things are.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PageConfig {
+pub(crate) struct PageConfig {
     pub websocket_url: Option<String>,
     pub login_url: Option<String>,
     pub access_key: String,
@@ -51,7 +51,7 @@ pub struct PageConfig {
 }
 
 /// What the public listener works with.
-pub struct PublicParts {
+pub(crate) struct PublicParts {
     pub live_class: LiveClassHandle,
     pub gatekeeper: Arc<Authenticator>,
     /// For callers that are no clients: notices by an application's server.

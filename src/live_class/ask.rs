@@ -9,7 +9,7 @@ use crate::model::{ClientId, MessageId, RoomId};
 
 /// One question, with where its answer goes.
 #[derive(Debug)]
-pub enum ClassQuestion {
+pub(crate) enum ClassQuestion {
     Members(RoomId, oneshot::Sender<Vec<PresentMember>>),
     Mutes(RoomId, oneshot::Sender<Vec<MutedClient>>),
     Notice {
@@ -24,7 +24,7 @@ pub enum ClassQuestion {
 /// A member of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PresentMember {
+pub(crate) struct PresentMember {
     pub client_id: String,
     /// A stranger's text, to be escaped where it is shown.
     pub name: Option<String>,
@@ -39,7 +39,7 @@ pub struct PresentMember {
 /// A mute in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MutedClient {
+pub(crate) struct MutedClient {
     pub client_id: String,
     /// `None`: in all rooms.
     pub room_id: Option<String>,
@@ -51,11 +51,11 @@ pub struct MutedClient {
 /// The classroom is not running, or about to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the classroom is not running; set [classroom] and start again, or try again if it is just starting")]
-pub struct ClassNotRunning;
+pub(crate) struct ClassNotRunning;
 
 /// A way to ask; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct LiveClassHandle {
+pub(crate) struct LiveClassHandle {
     questions: mpsc::Sender<ClassQuestion>,
 }
 
@@ -64,15 +64,15 @@ impl LiveClassHandle {
         Self { questions: asks }
     }
 
-    pub async fn members(&self, room: RoomId) -> Result<Vec<PresentMember>, ClassNotRunning> {
+    pub(crate) async fn members(&self, room: RoomId) -> Result<Vec<PresentMember>, ClassNotRunning> {
         self.ask(|answer| ClassQuestion::Members(room, answer)).await
     }
 
-    pub async fn mutes(&self, room: RoomId) -> Result<Vec<MutedClient>, ClassNotRunning> {
+    pub(crate) async fn mutes(&self, room: RoomId) -> Result<Vec<MutedClient>, ClassNotRunning> {
         self.ask(|answer| ClassQuestion::Mutes(room, answer)).await
     }
 
-    pub async fn notice(
+    pub(crate) async fn notice(
         &self,
         room: RoomId,
         text: String,

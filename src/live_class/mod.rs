@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-pub use ask::{ClassNotRunning, ClassQuestion, LiveClassHandle, MutedClient, PresentMember};
-pub use status::{ClientNews, NewsKind};
+pub(crate) use ask::{ClassNotRunning, ClassQuestion, LiveClassHandle};
+pub(crate) use status::{ClientNews, NewsKind};
 
 use crate::binding::RuleSet;
 use crate::classroom::{
@@ -50,7 +50,7 @@ const ASKS: usize = 64;
 
 /// Why the live class cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum LiveClassError {
+pub(crate) enum LiveClassError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error("the mutes of the classroom in data_dir: {0}")]
@@ -58,7 +58,7 @@ pub enum LiveClassError {
 }
 
 /// The parts of a live class.
-pub struct LiveClassParts {
+pub(crate) struct LiveClassParts {
     pub config: ClassroomConfig,
     pub rules: Arc<RuleSet>,
     pub data_dir: Arc<DataDir>,
@@ -75,7 +75,7 @@ pub struct LiveClassParts {
 }
 
 /// See the module's words.
-pub struct LiveClass {
+pub(crate) struct LiveClass {
     parts: LiveClassParts,
     classroom: Classroom,
     presence: Presence,
@@ -90,7 +90,7 @@ pub struct LiveClass {
 }
 
 impl LiveClass {
-    pub fn new(parts: LiveClassParts) -> Result<(Self, LiveClassHandle), LiveClassError> {
+    pub(crate) fn new(parts: LiveClassParts) -> Result<(Self, LiveClassHandle), LiveClassError> {
         let mutes = match parts.data_dir.mutes()? {
             Some(snapshot) => Mutes::from_snapshot(&snapshot)?,
             None => Mutes::default(),
@@ -125,7 +125,7 @@ impl LiveClass {
     }
 
     /// Runs until the follower is gone and everything has ended, or until `stop_now`, whatever it waits for then.
-    pub async fn run(mut self, stop_now: CancellationToken) {
+    pub(crate) async fn run(mut self, stop_now: CancellationToken) {
         tokio::select! {
             biased;
             () = stop_now.cancelled() => {}
@@ -180,6 +180,8 @@ impl LiveClass {
             let told = self.coalescer.offer(None, &movement, &self.presence, now_ms);
             self.tell_status(told).await;
         }
+        let counted = &self.parts.metrics.presence_unlisted_total;
+        counted.inc_by(self.presence.overflowed().saturating_sub(counted.get()));
         let summary = self.coalescer.tick(&self.presence, now_ms);
         self.tell_status(summary).await;
     }

@@ -33,17 +33,17 @@ struct OpenDerived {
 }
 
 impl OpenRequests {
-    pub fn new(tell: mpsc::UnboundedSender<(u64, DerivedOutcome)>) -> Self {
+    pub(crate) fn new(tell: mpsc::UnboundedSender<(u64, DerivedOutcome)>) -> Self {
         Self { tell, next: 0, sources: HashMap::new(), derived: HashMap::new(), again: Vec::new() }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
 
     /// A request, or something of our own, with what follows from it; to be given to the pipeline in this order. The number
     /// is that of its dead letter, if there is one, to be told when that is safe.
-    pub fn begin(
+    pub(crate) fn begin(
         &mut self,
         place: Option<QueuePosition>,
         made: Vec<Bound>,
@@ -72,7 +72,7 @@ impl OpenRequests {
     }
 
     /// The place of the request, if this was the last that followed from it.
-    pub fn told(&mut self, number: u64, told: DerivedOutcome) -> Option<QueuePosition> {
+    pub(crate) fn told(&mut self, number: u64, told: DerivedOutcome) -> Option<QueuePosition> {
         match told {
             DerivedOutcome::GivenUp => {
                 self.again.push(number);
@@ -94,7 +94,7 @@ impl OpenRequests {
     }
 
     /// What the pipeline gave back, in the order in which it was made.
-    pub fn take_again(&mut self) -> Vec<Derived> {
+    pub(crate) fn take_again(&mut self) -> Vec<Derived> {
         let mut again = std::mem::take(&mut self.again);
         again.sort_unstable();
         again

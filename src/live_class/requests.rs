@@ -21,7 +21,7 @@ pub(super) struct Seen {
 
 impl Seen {
     /// `false` if it was known.
-    pub fn add(&mut self, id: &str) -> bool {
+    pub(crate) fn add(&mut self, id: &str) -> bool {
         if !self.known.insert(id.to_owned()) {
             return false;
         }

@@ -49,7 +49,7 @@ struct Notice<'a> {
 
 impl LiveClass {
     /// The RocketMQ topics that tell of the clients of these groups.
-    pub fn status_topics(groups: &[String]) -> Vec<String> {
+    pub(crate) fn status_topics(groups: &[String]) -> Vec<String> {
         groups.iter().map(|group| format!("{group}{STATUS_SUFFIX}")).collect()
     }
 

@@ -36,12 +36,12 @@ pub(super) struct HeldRequest {
 }
 
 impl UnwrittenMutes {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queues.is_empty()
     }
 
     /// Gives the item back if nothing holds its queue.
-    pub fn hold_behind(&mut self, item: Item) -> Option<Item> {
+    pub(crate) fn hold_behind(&mut self, item: Item) -> Option<Item> {
         match self.queues.get_mut(&item.place.queue) {
             Some(held) => {
                 held.behind.push_back(item);

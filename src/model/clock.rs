@@ -1,5 +1,6 @@
 //! Time as the program sees it, so that tests can move it.
 
+#[cfg(test)]
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -36,30 +37,33 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until a test moves it.
+#[cfg(test)]
 #[derive(Debug, Default)]
-pub struct ManualClock {
+pub(crate) struct ManualClock {
     now: Mutex<(u64, Duration)>,
 }
 
+#[cfg(test)]
 impl ManualClock {
     /// Starts at the given wall time, in milliseconds since 1970-01-01 UTC.
-    pub fn at(wall_ms: u64) -> Self {
+    pub(crate) fn at(wall_ms: u64) -> Self {
         Self { now: Mutex::new((wall_ms, Duration::ZERO)) }
     }
 
     /// Moves both clocks forward.
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         now.0 += by.as_millis() as u64;
         now.1 += by;
     }
 
     /// Makes the wall clock jump; the monotonic clock does not notice.
-    pub fn set_wall_ms(&self, wall_ms: u64) {
+    pub(crate) fn set_wall_ms(&self, wall_ms: u64) {
         self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0 = wall_ms;
     }
 }
 
+#[cfg(test)]
 impl Clock for ManualClock {
     fn wall_ms(&self) -> u64 {
         self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0

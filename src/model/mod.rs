@@ -14,13 +14,19 @@ mod refusal;
 mod start_at;
 mod stored;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(test)]
+pub(crate) use clock::ManualClock;
+pub use clock::{Clock, SystemClock};
 pub use envelope::{Arrival, Envelope, MqttMessage, MqttProperties, Qos};
-pub use id::{MessageId, MessageIds, SessionStamp};
-pub use kind::Kind;
-pub use names::{ClientId, IllegalName, MAX_NAME_CHARACTERS, RoomId, display_name};
-pub use outcome::{DeadReason, DropReason, FailureKind, FilterReason, NotDurable, Outcome, Sent, StoredAt};
-pub use outgoing::{DeadLetter, OutgoingMessage, WhenFull};
-pub use refusal::Refusal;
-pub use start_at::StartAt;
-pub use stored::{KnownBrokers, QueueName, StoredMessage};
+pub(crate) use id::MessageId;
+pub use id::{MessageIds, SessionStamp};
+pub(crate) use kind::Kind;
+pub(crate) use names::{ClientId, MAX_NAME_CHARACTERS, RoomId, display_name};
+pub(crate) use outcome::{DeadReason, DropReason, Outcome};
+pub use outcome::{FailureKind, FilterReason, NotDurable, Sent, StoredAt};
+pub(crate) use outgoing::WhenFull;
+pub use outgoing::{DeadLetter, OutgoingMessage};
+pub(crate) use refusal::Refusal;
+pub(crate) use start_at::StartAt;
+pub(crate) use stored::KnownBrokers;
+pub use stored::{QueueName, StoredMessage};

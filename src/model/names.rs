@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// Characters in the id of a room or a client, and in a name to show.
-pub const MAX_NAME_CHARACTERS: usize = 64;
+pub(crate) const MAX_NAME_CHARACTERS: usize = 64;
 
 /// What stands between a client's group and its device.
 const GROUP_END: &str = "@@@";
@@ -64,7 +64,7 @@ impl ClientId {
 /// The name as it may be shown: without control characters, cut at 64 characters; `None` if nothing is left.
 ///
 /// Still a stranger's text: who shows it escapes it for the place where it is shown.
-pub fn display_name(text: &str) -> Option<String> {
+pub(crate) fn display_name(text: &str) -> Option<String> {
     let printable: String = text.chars().filter(|character| !character.is_control()).collect();
     let name: String = printable.trim().chars().take(MAX_NAME_CHARACTERS).collect();
     (!name.is_empty()).then_some(name)

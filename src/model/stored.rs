@@ -14,7 +14,7 @@ pub struct QueueName {
 }
 
 /// By RocketMQ topic, the brokers that were seen to have queues of it. A route leaves out those that are away.
-pub type KnownBrokers = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type KnownBrokers = BTreeMap<String, BTreeSet<String>>;
 
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

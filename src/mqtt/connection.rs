@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Packets that wait to be written. Bounded by its users: a PUBACK for each message, and hardly anything else.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     bytes: BytesMut,
     last_packet_id: u16,
     /// The largest packet that the broker takes.
@@ -96,12 +96,12 @@ pub struct Outbox {
 
 impl Outbox {
     /// Empty, for a connection with that CONNACK.
-    pub fn new(connack: &ConnAck) -> Self {
+    pub(crate) fn new(connack: &ConnAck) -> Self {
         Self { max_packet_bytes: connack.limits.max_packet_bytes, ..Self::default() }
     }
 
     /// All of the packet, or nothing: what it has in the end counts, not what it was estimated at.
-    pub fn push(&mut self, packet: &Packet) -> Result<(), PacketError> {
+    pub(crate) fn push(&mut self, packet: &Packet) -> Result<(), PacketError> {
         let before = self.bytes.len();
         let written = packet.write(&mut self.bytes, None);
         let pkt_size = u32::try_from(self.bytes.len() - before).unwrap_or(u32::MAX);
@@ -116,27 +116,27 @@ impl Outbox {
         pushed
     }
 
-    pub fn next_packet_id(&mut self) -> u16 {
+    pub(crate) fn next_packet_id(&mut self) -> u16 {
         self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
         self.last_packet_id
     }
 
-    pub fn len_bytes(&self) -> usize {
+    pub(crate) fn len_bytes(&self) -> usize {
         self.bytes.len()
     }
 
     /// How many PUBACKs wait to be written: hardly anything else does, and each has four bytes. A DISCONNECT has two.
-    pub fn pubacks_at_most(&self) -> usize {
+    pub(crate) fn pubacks_at_most(&self) -> usize {
         self.bytes.len().saturating_sub(2).div_ceil(4)
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
     }
 }
 
 /// An open connection, after its CONNACK.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     received: BytesMut,
     max_packet_bytes: u32,
@@ -146,7 +146,7 @@ pub struct Connection {
 
 impl Connection {
     /// Connects, with a deadline.
-    pub async fn open(target: &Target) -> Result<(Self, ConnAck), LinkError> {
+    pub(crate) async fn open(target: &Target) -> Result<(Self, ConnAck), LinkError> {
         tokio::time::timeout(CONNECT_DEADLINE, Self::open_now(target))
             .await
             .unwrap_or(Err(LinkError::Timeout))
@@ -181,7 +181,7 @@ impl Connection {
     }
 
     /// The next packet of what was read; `None` until [`Self::serve`] has read more.
-    pub fn next_packet(&mut self) -> Result<Option<Incoming>, LinkError> {
+    pub(crate) fn next_packet(&mut self) -> Result<Option<Incoming>, LinkError> {
         match incoming::read(&mut self.received, self.max_packet_bytes) {
             Ok(Incoming::Disconnect(answer)) => Err(LinkError::Disconnected(answer)),
             Ok(Incoming::Publish(publish)) if publish.topic.is_empty() => {
@@ -198,7 +198,7 @@ impl Connection {
     }
 
     /// Writes what waits and, if `reading`, reads; returns when something was read. May be cancelled at any time.
-    pub async fn serve(&mut self, outbox: &mut Outbox, reading: bool) -> Result<(), LinkError> {
+    pub(crate) async fn serve(&mut self, outbox: &mut Outbox, reading: bool) -> Result<(), LinkError> {
         poll_fn(|context| {
             if let Poll::Ready(Err(error)) = self.poll_write(context, outbox) {
                 return Poll::Ready(Err(error));
@@ -214,7 +214,7 @@ impl Connection {
     /// Writes everything, says that nothing follows, and reads to the end: a socket that is closed with unread bytes
     /// takes back what the broker has not read yet. `Ok` when the broker has read all and closed. Without a deadline
     /// of its own.
-    pub async fn finish(mut self, outbox: &mut Outbox) -> Result<(), LinkError> {
+    pub(crate) async fn finish(mut self, outbox: &mut Outbox) -> Result<(), LinkError> {
         poll_fn(|context| self.poll_write(context, outbox)).await?;
         self.stream.shutdown().await?;
         loop {
@@ -228,7 +228,7 @@ impl Connection {
     }
 
     /// Whether anything was written since the last call.
-    pub fn take_has_written(&mut self) -> bool {
+    pub(crate) fn take_has_written(&mut self) -> bool {
         std::mem::take(&mut self.has_written)
     }
 

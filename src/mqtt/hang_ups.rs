@@ -14,28 +14,28 @@ const SUSPICIOUS: u32 = 5;
 
 /// The short connections in a row.
 #[derive(Debug, Default)]
-pub struct HangUps {
+pub(crate) struct HangUps {
     connected: Option<Instant>,
     in_a_row: u32,
 }
 
 impl HangUps {
-    pub fn connected(&mut self) {
+    pub(crate) fn connected(&mut self) {
         self.connected = Some(Instant::now());
     }
 
     /// The connection was lost, or none was made.
-    pub fn lost(&mut self) {
+    pub(crate) fn lost(&mut self) {
         let was_short = self.connected.take().is_some_and(|since| since.elapsed() < LASTING);
         self.in_a_row = if was_short { self.in_a_row + 1 } else { 0 };
     }
 
-    pub fn are_suspicious(&self) -> bool {
+    pub(crate) fn are_suspicious(&self) -> bool {
         self.in_a_row >= SUSPICIOUS
     }
 
     /// True once, when a connection lasts after suspicious ones.
-    pub fn are_over(&mut self) -> bool {
+    pub(crate) fn are_over(&mut self) -> bool {
         let lasts = self.connected.is_some_and(|since| since.elapsed() >= LASTING);
         let over = lasts && self.are_suspicious();
         if lasts {

@@ -18,7 +18,7 @@ use super::reason::{Answer, Reason};
 
 /// A packet of the broker.
 #[derive(Debug, PartialEq)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     ConnAck(ConnAck),
     Publish(Publish),
     PubAck(PubAck),
@@ -32,7 +32,7 @@ pub enum Incoming {
 
 /// CONNACK.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ConnAck {
+pub(crate) struct ConnAck {
     pub session_present: bool,
     /// It has no properties at all, which MQTT 5 does not allow: the form of MQTT 3.1.1.
     pub older_form: bool,
@@ -42,14 +42,14 @@ pub struct ConnAck {
 
 /// PUBACK.
 #[derive(Debug, PartialEq)]
-pub struct PubAck {
+pub(crate) struct PubAck {
     pub packet_id: u16,
     pub answer: Answer,
 }
 
 /// SUBACK and UNSUBACK.
 #[derive(Debug, PartialEq)]
-pub struct SubAck {
+pub(crate) struct SubAck {
     pub packet_id: u16,
     /// One for each filter, in the order of the request.
     pub reasons: Vec<Reason>,
@@ -58,7 +58,7 @@ pub struct SubAck {
 }
 
 /// Takes the next packet; [`PacketError::InsufficientBytes`] until all of it is there.
-pub fn read(received: &mut BytesMut, max_packet_bytes: u32) -> Result<Incoming, PacketError> {
+pub(crate) fn read(received: &mut BytesMut, max_packet_bytes: u32) -> Result<Incoming, PacketError> {
     let header = check(received.iter(), Some(max_packet_bytes))?;
     let mut packet = received.split_to(header.frame_length()).freeze();
     let first = packet.get_u8();

@@ -6,7 +6,7 @@ use crate::telemetry::{BrokerLimit, Severity};
 
 /// The properties of a CONNACK (MQTT 5.0, section 3.2.2.3), where one is absent its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// `None`: as long as we asked.
     pub session_expiry_s: Option<u32>,
     /// PUBLISHes that may be on their way to the broker.
@@ -24,7 +24,7 @@ pub struct Limits {
 
 /// What the bridge needs of the broker.
 #[derive(Debug, Clone)]
-pub struct Needs {
+pub(crate) struct Needs {
     pub session_expiry_s: u32,
     pub filters: Vec<String>,
     /// The largest message that may go down, in bytes; `None`: nothing goes down.
@@ -50,7 +50,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Values that MQTT forbids (a packet size of 0 and its like) are as good as absent.
-    pub fn of(connack: &[Property]) -> Self {
+    pub(crate) fn of(connack: &[Property]) -> Self {
         let mut limits = Self::default();
         for property in connack {
             match property {
@@ -93,12 +93,12 @@ impl Limits {
     }
 
     /// Whether the broker would hang up for a SUBSCRIBE with that filter (MQTT 5.0, section 3.2.2.3.11).
-    pub fn forbids(&self, filter: &str) -> bool {
+    pub(crate) fn forbids(&self, filter: &str) -> bool {
         !self.wildcards_available && filter.contains(['+', '#'])
     }
 
     /// One sentence for each, with what follows from it.
-    pub fn against(&self, needs: &Needs) -> Vec<BrokerLimit> {
+    pub(crate) fn against(&self, needs: &Needs) -> Vec<BrokerLimit> {
         let mut all = Vec::new();
         let mut say = |severity, text: String| all.push(BrokerLimit { severity, text });
         let asked_s = needs.session_expiry_s;

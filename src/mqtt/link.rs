@@ -15,7 +15,7 @@ use super::watchdog::{Sign, Watchdog};
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// See the module's words.
-pub struct Link {
+pub(crate) struct Link {
     connection: Connection,
     outbox: Outbox,
     watchdog: Watchdog,
@@ -25,7 +25,7 @@ pub struct Link {
 
 impl Link {
     /// Connects, with the deadline of [`Connection::open`].
-    pub async fn open(target: &Target) -> Result<Self, LinkError> {
+    pub(crate) async fn open(target: &Target) -> Result<Self, LinkError> {
         let (connection, connack) = Connection::open(target).await?;
         let mut watchdog = Watchdog::new(target.keep_alive);
         watchdog.connected(connack.limits.server_keep_alive_s);
@@ -34,27 +34,27 @@ impl Link {
         Ok(Self { connection, outbox: Outbox::new(&connack), watchdog, ticks, limits: connack.limits })
     }
 
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
     /// Puts a PUBLISH into the outbox.
-    pub fn publish(&mut self, publish: Publish) -> Result<(), PacketError> {
+    pub(crate) fn publish(&mut self, publish: Publish) -> Result<(), PacketError> {
         self.outbox.push(&Packet::Publish(publish))
     }
 
     /// Bytes that wait to be written.
-    pub fn waiting_bytes(&self) -> usize {
+    pub(crate) fn waiting_bytes(&self) -> usize {
         self.outbox.len_bytes()
     }
 
     /// The next packet of what was read; `None` until [`Self::serve`] has read more.
-    pub fn next_packet(&mut self) -> Result<Option<Incoming>, LinkError> {
+    pub(crate) fn next_packet(&mut self) -> Result<Option<Incoming>, LinkError> {
         self.connection.next_packet()
     }
 
     /// Writes, reads, pings; returns when something was read or written. May be cancelled at any time.
-    pub async fn serve(&mut self) -> Result<(), LinkError> {
+    pub(crate) async fn serve(&mut self) -> Result<(), LinkError> {
         tokio::select! {
             biased;
             _ = self.ticks.tick() => self.tick(),
@@ -76,7 +76,7 @@ impl Link {
     }
 
     /// Ends with a DISCONNECT, behind what waits to be written. True if the broker has read all of it and closed.
-    pub async fn say_goodbye(mut self) -> bool {
+    pub(crate) async fn say_goodbye(mut self) -> bool {
         let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
         if self.outbox.push(&Packet::Disconnect(disconnect)).is_err() {
             return false;

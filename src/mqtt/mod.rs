@@ -25,8 +25,9 @@ mod try_connect;
 mod watchdog;
 
 pub use publisher::DownlinkPublisher;
-pub use replay_publisher::{ConnectError, ReplayPublisher};
+
+pub use replay_publisher::ReplayPublisher;
 pub use session::SessionParts;
 pub use subscriber::Subscriber;
-pub use target::TargetError;
-pub use try_connect::{Offer, try_connect};
+
+pub(crate) use try_connect::try_connect;

@@ -17,7 +17,7 @@ const GIVE_UP_AFTER: u32 = 6;
 
 /// See the module's words.
 #[derive(Debug, Default)]
-pub struct Outstanding {
+pub(crate) struct Outstanding {
     messages: VecDeque<Entry>,
     /// How many from the front were sent on this connection.
     sent: usize,
@@ -38,7 +38,7 @@ struct Entry {
 
 /// What a PUBACK means.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Acknowledged {
+pub(crate) enum Acknowledged {
     Ended(u64, Published),
     /// The broker cannot take it now: connect anew and begin with the oldest.
     TryAgain(String),
@@ -47,16 +47,16 @@ pub enum Acknowledged {
 }
 
 impl Outstanding {
-    pub fn push(&mut self, publishing: Publishing) {
+    pub(crate) fn push(&mut self, publishing: Publishing) {
         self.messages.push_back(Entry { publishing, packet_id: 0 });
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
     /// The next message to send, if the window has room, with its packet identifier; 0 is QoS 0.
-    pub fn next(&mut self, window: usize) -> Option<(&Publishing, u16)> {
+    pub(crate) fn next(&mut self, window: usize) -> Option<(&Publishing, u16)> {
         let window = if self.lost_in_a_row >= SUSPECT_AFTER { 1 } else { window };
         if self.sent >= window {
             return None;
@@ -79,14 +79,14 @@ impl Outstanding {
     }
 
     /// The one that was just given out by [`Self::next`] cannot be written.
-    pub fn refuse_newest(&mut self) -> Option<u64> {
+    pub(crate) fn refuse_newest(&mut self) -> Option<u64> {
         self.sent = self.sent.checked_sub(1)?;
         let entry = self.messages.remove(self.sent)?;
         Some(entry.publishing.number)
     }
 
     /// Everything is written: QoS 0 has ended.
-    pub fn written(&mut self) -> Vec<u64> {
+    pub(crate) fn written(&mut self) -> Vec<u64> {
         let mut ended = Vec::new();
         let mut index = 0;
         while index < self.sent {
@@ -101,7 +101,7 @@ impl Outstanding {
         ended
     }
 
-    pub fn acknowledged(&mut self, packet_id: u16, answer: &Answer) -> Acknowledged {
+    pub(crate) fn acknowledged(&mut self, packet_id: u16, answer: &Answer) -> Acknowledged {
         let mut sent = self.messages.iter().take(self.sent);
         let Some(index) = sent.position(|entry| entry.packet_id == packet_id) else {
             return Acknowledged::Unknown;
@@ -126,13 +126,13 @@ impl Outstanding {
     }
 
     /// To a broker that allows that QoS at most.
-    pub fn connected(&mut self, maximum_qos: Qos) {
+    pub(crate) fn connected(&mut self, maximum_qos: Qos) {
         self.qos_0_only = maximum_qos == Qos::AtMostOnce;
         self.ended_on_this_connection = false;
     }
 
     /// The connection is gone; everything is to be sent again. Gives the message that is to blame, if that is clear.
-    pub fn disconnected(&mut self) -> Option<u64> {
+    pub(crate) fn disconnected(&mut self) -> Option<u64> {
         let had_sent = std::mem::take(&mut self.sent) > 0;
         if self.ended_on_this_connection {
             self.lost_in_a_row = 0;

@@ -2,28 +2,28 @@
 
 use bytes::{Buf, Bytes};
 
-pub const PAYLOAD_FORMAT: u8 = 0x01;
-pub const MESSAGE_EXPIRY: u8 = 0x02;
-pub const CONTENT_TYPE: u8 = 0x03;
-pub const RESPONSE_TOPIC: u8 = 0x08;
-pub const CORRELATION_DATA: u8 = 0x09;
-pub const SESSION_EXPIRY: u8 = 0x11;
-pub const ASSIGNED_CLIENT_ID: u8 = 0x12;
-pub const SERVER_KEEP_ALIVE: u8 = 0x13;
-pub const SERVER_REFERENCE: u8 = 0x1c;
-pub const REASON_STRING: u8 = 0x1f;
-pub const RECEIVE_MAXIMUM: u8 = 0x21;
-pub const TOPIC_ALIAS: u8 = 0x23;
-pub const MAXIMUM_QOS: u8 = 0x24;
-pub const RETAIN_AVAILABLE: u8 = 0x25;
-pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
-pub const WILDCARD_AVAILABLE: u8 = 0x28;
-pub const IDENTIFIERS_AVAILABLE: u8 = 0x29;
-pub const SHARED_AVAILABLE: u8 = 0x2a;
+pub(crate) const PAYLOAD_FORMAT: u8 = 0x01;
+pub(crate) const MESSAGE_EXPIRY: u8 = 0x02;
+pub(crate) const CONTENT_TYPE: u8 = 0x03;
+pub(crate) const RESPONSE_TOPIC: u8 = 0x08;
+pub(crate) const CORRELATION_DATA: u8 = 0x09;
+pub(crate) const SESSION_EXPIRY: u8 = 0x11;
+pub(crate) const ASSIGNED_CLIENT_ID: u8 = 0x12;
+pub(crate) const SERVER_KEEP_ALIVE: u8 = 0x13;
+pub(crate) const SERVER_REFERENCE: u8 = 0x1c;
+pub(crate) const REASON_STRING: u8 = 0x1f;
+pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
+pub(crate) const TOPIC_ALIAS: u8 = 0x23;
+pub(crate) const MAXIMUM_QOS: u8 = 0x24;
+pub(crate) const RETAIN_AVAILABLE: u8 = 0x25;
+pub(crate) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+pub(crate) const WILDCARD_AVAILABLE: u8 = 0x28;
+pub(crate) const IDENTIFIERS_AVAILABLE: u8 = 0x29;
+pub(crate) const SHARED_AVAILABLE: u8 = 0x2a;
 
 /// One property with its identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Property {
+pub(crate) enum Property {
     Byte(u8, u8),
     Word(u8, u16),
     Double(u8, u32),
@@ -36,7 +36,7 @@ pub enum Property {
 
 /// Takes the properties off the front of `packet`; their length tells where they end. One that cannot be read is left out,
 /// with what comes behind it. `None` if there is no length, or one beyond the packet.
-pub fn take(packet: &mut Bytes) -> Option<Vec<Property>> {
+pub(crate) fn take(packet: &mut Bytes) -> Option<Vec<Property>> {
     let length = variable(packet)?;
     if length > packet.len() {
         return None;

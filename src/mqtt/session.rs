@@ -44,10 +44,10 @@ pub struct SessionParts {
 /// The intake is full: the connection must be dropped at once, without an acknowledgement, so that the broker sends again
 /// and nothing that came behind overtakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MustReconnect;
+pub(crate) struct MustReconnect;
 
 /// See the module's words.
-pub struct Session {
+pub(crate) struct Session {
     pub(super) parts: SessionParts,
     needs: Needs,
     /// Of the present connection.
@@ -71,7 +71,7 @@ pub struct Session {
 
 impl Session {
     /// `session_expiry_s`: what CONNECT asks for.
-    pub fn new(parts: SessionParts, session_expiry_s: u32) -> Self {
+    pub(crate) fn new(parts: SessionParts, session_expiry_s: u32) -> Self {
         let stamp = SessionStamp::new(parts.state.stamp.as_str());
         let wanted: Vec<Filter> = parts.filters.iter().filter_map(|text| Filter::parse(text).ok()).collect();
         let (kept, older) = (parts.state.subscriptions.clone(), &parts.state.filters);
@@ -93,12 +93,12 @@ impl Session {
     }
 
     /// Something goes down to the same broker too, of that many bytes at most.
-    pub fn set_publishes_bytes(&mut self, bytes: u64) {
+    pub(crate) fn set_publishes_bytes(&mut self, bytes: u64) {
         self.needs.publishes_bytes = Some(bytes);
     }
 
     /// There is a connection. Its number, and a new session's stamp, must be on the disk before anything is done on it.
-    pub fn greeted(&mut self, connack: &ConnAck) -> Result<Saving, DataDirError> {
+    pub(crate) fn greeted(&mut self, connack: &ConnAck) -> Result<Saving, DataDirError> {
         let state = &mut self.parts.state;
         if !connack.session_present {
             if state.connection > 0 {
@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// What [`Self::greeted`] asked for is on the disk: only now may anything be acknowledged again.
-    pub fn connected(&mut self, connack: &ConnAck) {
+    pub(crate) fn connected(&mut self, connack: &ConnAck) {
         self.stamp = SessionStamp::new(self.parts.state.stamp.as_str());
         self.pubacks_lost = 0;
         self.sequence = 0;
@@ -170,7 +170,7 @@ impl Session {
     }
 
     /// The connection is gone, or must not be trusted any more.
-    pub fn disconnected(&mut self, link: LinkState) {
+    pub(crate) fn disconnected(&mut self, link: LinkState) {
         self.parts.ledger.disconnected();
         if link == LinkState::TakenOver {
             self.parts.ledger.taken_over();
@@ -268,7 +268,7 @@ impl Session {
 
     /// One PUBLISH came while the bridge drains: a copy of an open message gets its PUBACK here; anything else is not
     /// taken in and not acknowledged, so the next process gets it.
-    pub fn redelivered(&mut self, publish: Publish) {
+    pub(crate) fn redelivered(&mut self, publish: Publish) {
         let bytes = publish.payload.len();
         let (packet_id, duplicate) = (publish.pkid, publish.dup);
         let translated = translate::publish(publish);
@@ -305,7 +305,7 @@ impl Session {
     }
 
     /// These receipts have ended: send what PUBACKs may leave now.
-    pub fn settled(&mut self, receipts: &[ReceiptNumber]) {
+    pub(crate) fn settled(&mut self, receipts: &[ReceiptNumber]) {
         for receipt in receipts {
             self.parts.ledger.settle(*receipt);
         }
@@ -323,23 +323,23 @@ impl Session {
     }
 
     /// Whether the broker may be read: see [`WINDOWS_READ`] and [`OUTBOX_BYTES`].
-    pub fn may_read(&self) -> bool {
+    pub(crate) fn may_read(&self) -> bool {
         let limit = usize::from(self.parts.receive_maximum) * WINDOWS_READ;
         self.parts.ledger.unacknowledged() < limit && self.outbox.len_bytes() < OUTBOX_BYTES
     }
 
     /// What the connection has to write.
-    pub fn outbox(&mut self) -> &mut Outbox {
+    pub(crate) fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
 
     /// Keeps the connection alive, and shows that the broker is there.
-    pub fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         self.push(&Packet::PingReq(PingReq));
     }
 
     /// Once a second: gauges, the pauses of subscriptions, and the alarm of a full receive window.
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.subscriptions.second_passed();
         let oldest = self.parts.ledger.oldest_unsettled();
         let now = self.parts.clock.monotonic();
@@ -360,23 +360,23 @@ impl Session {
     }
 
     /// Lets sends start although the link is down.
-    pub fn release_hold(&self) {
+    pub(crate) fn release_hold(&self) {
         self.parts.link.send_replace(LinkState::Up);
     }
 
-    pub fn readiness(&self) -> &Readiness {
+    pub(crate) fn readiness(&self) -> &Readiness {
         &self.parts.readiness
     }
 
     /// Ends with a clean DISCONNECT, behind the PUBACKs that are already on their way.
-    pub fn say_goodbye(&mut self) -> &mut Outbox {
+    pub(crate) fn say_goodbye(&mut self) -> &mut Outbox {
         let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
         self.push(&Packet::Disconnect(disconnect));
         &mut self.outbox
     }
 
     /// After the end: what the MQTT broker was not told. `connected`: up to now there was a connection.
-    pub fn count_unsent(&self, connected: bool) {
+    pub(crate) fn count_unsent(&self, connected: bool) {
         let waiting = if connected { self.outbox.pubacks_at_most() } else { 0 };
         let unsent = self.parts.ledger.owed() + self.pubacks_lost + waiting;
         self.parts.metrics.pubacks_unsent.set(unsent as i64);

@@ -30,7 +30,7 @@ impl Session {
     /// Sends what is due, and says what does not come. What is to be written first, if there is anything: then
     /// [`Self::written`] sends it. Messages do not wait for it.
     #[must_use]
-    pub fn go_on_asking(&mut self) -> Option<Saving> {
+    pub(crate) fn go_on_asking(&mut self) -> Option<Saving> {
         let (asks, changed) = self.asks();
         let waits = changed || !self.waiting.is_empty();
         self.waiting.extend(asks);
@@ -42,14 +42,14 @@ impl Session {
     }
 
     /// The disk has everything that was asked for.
-    pub fn written(&mut self) {
+    pub(crate) fn written(&mut self) {
         for packet in std::mem::take(&mut self.waiting) {
             self.push(&packet);
         }
         self.report_subscriptions();
     }
 
-    pub fn subscribed(&mut self, suback: &SubAck) -> Option<Saving> {
+    pub(crate) fn subscribed(&mut self, suback: &SubAck) -> Option<Saving> {
         self.subscriptions.subscribed(SubscriptionAnswer {
             packet_id: suback.packet_id,
             codes: &codes(suback),
@@ -58,7 +58,7 @@ impl Session {
         self.go_on_asking()
     }
 
-    pub fn unsubscribed(&mut self, unsuback: &SubAck) -> Option<Saving> {
+    pub(crate) fn unsubscribed(&mut self, unsuback: &SubAck) -> Option<Saving> {
         self.subscriptions.unsubscribed(SubscriptionAnswer {
             packet_id: unsuback.packet_id,
             codes: &codes(unsuback),
@@ -68,12 +68,12 @@ impl Session {
     }
 
     /// Asks again for what is refused, without waiting for the end of the pause.
-    pub fn ask_now(&mut self) {
+    pub(crate) fn ask_now(&mut self) {
         self.subscriptions.ask_now();
     }
 
     /// One PUBLISH came. It waits while it is not known yet which subscriptions a kept session still has.
-    pub fn published(&mut self, publish: Publish, intake: &Intake) -> Result<(), MustReconnect> {
+    pub(crate) fn published(&mut self, publish: Publish, intake: &Intake) -> Result<(), MustReconnect> {
         if !self.is_holding() {
             return self.take_in(publish, intake);
         }
@@ -87,7 +87,7 @@ impl Session {
     }
 
     /// What has waited, if the wait is over. Without an intake nothing new is taken in.
-    pub fn release_held(&mut self, intake: Option<&Intake>) -> Result<(), MustReconnect> {
+    pub(crate) fn release_held(&mut self, intake: Option<&Intake>) -> Result<(), MustReconnect> {
         while !self.is_holding()
             && let Some(publish) = self.held.pop_front()
         {

@@ -26,7 +26,7 @@ pub enum TargetError {
 }
 
 /// See the module's words.
-pub struct Target {
+pub(crate) struct Target {
     pub host: String,
     pub port: u16,
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -40,14 +40,14 @@ pub struct Target {
 
 impl Target {
     /// A session that the broker keeps, under that client id.
-    pub fn new(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
+    pub(crate) fn new(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
         let mut target = Self::with_new_session(config, client_id)?;
         target.clean_start = false;
         Ok(target)
     }
 
     /// As [`Self::new`], but begun anew: shows how long the broker would keep a session.
-    pub fn with_new_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
+    pub(crate) fn with_new_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
         let expiry_s = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
         let mut target = Self::without_session(config, client_id)?;
         target.properties.session_expiry_interval = Some(expiry_s);
@@ -55,7 +55,7 @@ impl Target {
     }
 
     /// A session that ends with its connection.
-    pub fn without_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
+    pub(crate) fn without_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
         let mut properties = ConnectProperties::new();
         properties.receive_maximum = Some(config.receive_maximum);
         properties.max_packet_size = Some(config.max_packet_bytes);
@@ -80,11 +80,11 @@ impl Target {
     }
 
     /// What CONNECT asks for.
-    pub fn session_expiry_s(&self) -> u32 {
+    pub(crate) fn session_expiry_s(&self) -> u32 {
         self.properties.session_expiry_interval.unwrap_or(0)
     }
 
-    pub fn connect(&self) -> Packet {
+    pub(crate) fn connect(&self) -> Packet {
         let connect = Connect {
             keep_alive: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
             client_id: self.client_id.clone(),

@@ -15,7 +15,10 @@ use super::target::TargetError;
 use crate::config::TlsConfig;
 
 /// For a connection to that host.
-pub fn connector(tls: &TlsConfig, host: &str) -> Result<(TlsConnector, ServerName<'static>), TargetError> {
+pub(crate) fn connector(
+    tls: &TlsConfig,
+    host: &str,
+) -> Result<(TlsConnector, ServerName<'static>), TargetError> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| TargetError::HostName(host.to_owned()))?;
     Ok((TlsConnector::from(trust(tls)?), name))
 }

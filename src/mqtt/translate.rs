@@ -7,14 +7,14 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use crate::model::{MqttMessage, MqttProperties, Qos};
 
 /// What of a PUBLISH goes into an envelope.
-pub struct Translated {
+pub(crate) struct Translated {
     pub topic: String,
     pub payload: Bytes,
     pub properties: MqttProperties,
 }
 
 /// A topic name is UTF-8 [MQTT-3.3.2-1]; bytes of a broker that lets others pass are replaced by U+FFFD.
-pub fn publish(publish: Publish) -> Translated {
+pub(crate) fn publish(publish: Publish) -> Translated {
     let topic = match String::from_utf8_lossy(&publish.topic) {
         std::borrow::Cow::Borrowed(text) => text.to_owned(),
         std::borrow::Cow::Owned(text) => text,
@@ -26,7 +26,7 @@ pub fn publish(publish: Publish) -> Translated {
     }
 }
 
-pub fn qos(qos: QoS) -> Qos {
+pub(crate) fn qos(qos: QoS) -> Qos {
     match qos {
         QoS::AtMostOnce => Qos::AtMostOnce,
         QoS::AtLeastOnce => Qos::AtLeastOnce,
@@ -35,7 +35,7 @@ pub fn qos(qos: QoS) -> Qos {
 }
 
 /// Our words as a PUBLISH: QoS 1 with that packet identifier, QoS 0 if it is 0.
-pub fn to_publish(message: &MqttMessage, packet_id: u16) -> Publish {
+pub(crate) fn to_publish(message: &MqttMessage, packet_id: u16) -> Publish {
     let properties = &message.properties;
     Publish {
         dup: false,

@@ -15,14 +15,14 @@ const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What a broker offers, and what of it is less than the configuration needs.
 #[derive(Debug)]
-pub struct Offer {
+pub(crate) struct Offer {
     pub text: String,
     pub limits: Vec<BrokerLimit>,
 }
 
 /// Connects under a client id of its own, so that a running bridge keeps its session, and asks for the session that the
 /// bridge would ask for. `filters` are those of the bindings; `publishes_bytes` is the largest message that may go down.
-pub async fn try_connect(
+pub(crate) async fn try_connect(
     config: &MqttConfig,
     filters: Vec<String>,
     publishes_bytes: Option<u64>,

@@ -7,7 +7,7 @@ const SILENT_TIMES: u64 = 2;
 
 /// What the passing of a second means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub(crate) enum Sign {
     Well,
     PingDue,
     Dead,
@@ -15,7 +15,7 @@ pub enum Sign {
 
 /// See the module's words.
 #[derive(Debug)]
-pub struct Watchdog {
+pub(crate) struct Watchdog {
     configured_s: u64,
     keep_alive_s: u64,
     since_ping_s: u64,
@@ -24,13 +24,13 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    pub fn new(keep_alive: Duration) -> Self {
+    pub(crate) fn new(keep_alive: Duration) -> Self {
         let keep_alive_s = keep_alive.as_secs();
         Self { configured_s: keep_alive_s, keep_alive_s, since_ping_s: 0, silent_s: 0, heard: false }
     }
 
     /// A new connection, whose broker may ask for a shorter keep-alive.
-    pub fn connected(&mut self, server_keep_alive_s: Option<u16>) {
+    pub(crate) fn connected(&mut self, server_keep_alive_s: Option<u16>) {
         let asked_s = server_keep_alive_s.map_or(0, u64::from);
         *self = Self::new(Duration::from_secs(self.configured_s));
         if asked_s > 0 {
@@ -38,12 +38,12 @@ impl Watchdog {
         }
     }
 
-    pub fn heard(&mut self) {
+    pub(crate) fn heard(&mut self) {
         self.heard = true;
     }
 
     /// `reading`: the broker could be heard. `writes_stand`: something waits to be written and nothing of it left.
-    pub fn second_passed(&mut self, reading: bool, writes_stand: bool) -> Sign {
+    pub(crate) fn second_passed(&mut self, reading: bool, writes_stand: bool) -> Sign {
         let alive = (self.heard || !reading) && !writes_stand;
         self.heard = false;
         self.silent_s = if alive { 0 } else { self.silent_s + 1 };

@@ -105,7 +105,7 @@ pub enum End {
 }
 
 /// The ends of a batch, by place.
-pub type Ends = Vec<End>;
+pub(crate) type Ends = Vec<End>;
 
 /// Why an attempt did not store a part.
 struct Failure {

@@ -44,7 +44,7 @@ pub(super) struct Bisection {
 }
 
 impl Bisection {
-    pub fn new(whole: Arc<Batch>, slots: &[u8]) -> Self {
+    pub(crate) fn new(whole: Arc<Batch>, slots: &[u8]) -> Self {
         let places = (0..whole.messages.len()).collect();
         Self {
             slots: slots.to_vec(),
@@ -54,7 +54,7 @@ impl Bisection {
     }
 
     /// What is to be sent next; it is given back if it is not stored.
-    pub fn next(&mut self) -> Option<Part> {
+    pub(crate) fn next(&mut self) -> Option<Part> {
         if let Some(part) = self.parts.pop_front() {
             return Some(part);
         }
@@ -67,16 +67,16 @@ impl Bisection {
         Some(stuck)
     }
 
-    pub fn put_back(&mut self, part: Part) {
+    pub(crate) fn put_back(&mut self, part: Part) {
         self.parts.push_front(part);
     }
 
-    pub fn put_back_both(&mut self, (first, second): (Part, Part)) {
+    pub(crate) fn put_back_both(&mut self, (first, second): (Part, Part)) {
         self.parts.push_front(second);
         self.parts.push_front(first);
     }
 
-    pub fn split(&mut self, part: Part) {
+    pub(crate) fn split(&mut self, part: Part) {
         match part.split() {
             Ok(halves) => self.put_back_both(halves),
             Err(single) => self.put_back(*single),
@@ -84,13 +84,13 @@ impl Bisection {
     }
 
     /// The others are tried, except those behind it.
-    pub fn stick(&mut self, mut single: Part) {
+    pub(crate) fn stick(&mut self, mut single: Part) {
         single.behind = Some(self.take_slot_of(&single));
         self.stuck.push_back(single);
     }
 
     /// It and what is behind it leave the batch.
-    pub fn step_aside(&mut self, single: Part, ends: &mut Ends) {
+    pub(crate) fn step_aside(&mut self, single: Part, ends: &mut Ends) {
         let behind = self.take_slot_of(&single);
         let places = behind.iter().map(|(place, _)| *place);
         for place in single.places.iter().copied().chain(places) {
@@ -133,14 +133,14 @@ impl Part {
     }
 
     /// Before an attempt.
-    pub fn look(&mut self, accepted: &Accepted) {
+    pub(crate) fn look(&mut self, accepted: &Accepted) {
         if let Some(trial) = &mut self.trial {
             trial.look(accepted, &self.batch.queue.broker);
         }
     }
 
     /// After a refusal.
-    pub fn judge(&mut self, kind: FailureKind, answer: Option<&Refusal>, alone: bool) -> Verdict {
+    pub(crate) fn judge(&mut self, kind: FailureKind, answer: Option<&Refusal>, alone: bool) -> Verdict {
         let answer = answer.filter(|_| kind == FailureKind::Refused);
         let Some(answer) = answer else {
             // What the connection or the broker's load has to say is nothing about the message.
@@ -161,7 +161,7 @@ impl Part {
     }
 
     /// Only these messages, by index and place.
-    pub fn keep(self, kept: Vec<(usize, usize)>) -> Self {
+    pub(crate) fn keep(self, kept: Vec<(usize, usize)>) -> Self {
         if kept.len() == self.batch.messages.len() {
             return self;
         }
@@ -180,7 +180,7 @@ impl Part {
     }
 
     /// Two halves, or the part itself if it is a single message.
-    pub fn split(mut self) -> Result<(Self, Self), Box<Self>> {
+    pub(crate) fn split(mut self) -> Result<(Self, Self), Box<Self>> {
         if self.places.len() < 2 {
             return Err(Box::new(self));
         }
@@ -196,7 +196,7 @@ impl Part {
         Ok((first, second))
     }
 
-    pub fn end_all(self, ends: &mut Ends, end: &End) {
+    pub(crate) fn end_all(self, ends: &mut Ends, end: &End) {
         for place in self.places {
             if let Some(each) = ends.get_mut(place) {
                 *each = end.clone();

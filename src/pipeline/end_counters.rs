@@ -22,7 +22,7 @@ pub(super) struct EndCounters {
 
 impl EndCounters {
     /// These messages have ended.
-    pub async fn settle(&self, topic: &str, ends: Vec<(Ticket, Outcome)>) {
+    pub(crate) async fn settle(&self, topic: &str, ends: Vec<(Ticket, Outcome)>) {
         let kinds = ends.iter().map(|(ticket, outcome)| (ticket.kind, outcome));
         self.count(topic, kinds);
         let tickets = ends.into_iter().map(|(ticket, outcome)| {
@@ -33,7 +33,7 @@ impl EndCounters {
     }
 
     /// These messages are fsynced in the spool: their receipts end, they themselves do not.
-    pub async fn spooled(&self, tickets: Vec<Ticket>) {
+    pub(crate) async fn spooled(&self, tickets: Vec<Ticket>) {
         let count = tickets.len() as i64;
         self.metrics.spooled_total.inc_by(tickets.len() as u64);
         self.metrics.spool_depth.add(count);
@@ -41,13 +41,13 @@ impl EndCounters {
     }
 
     /// These messages have ended, and are in the spool no more.
-    pub fn left_the_spool(&self, topic: &str, ends: &[(Kind, Outcome)]) {
+    pub(crate) fn left_the_spool(&self, topic: &str, ends: &[(Kind, Outcome)]) {
         self.count(topic, ends.iter().map(|(kind, outcome)| (*kind, outcome)));
         self.metrics.spool_depth.sub(ends.len() as i64);
     }
 
     /// So many rows of the spool were given up.
-    pub fn given_up_in_the_spool(&self, reason: DropReason, count: u64) {
+    pub(crate) fn given_up_in_the_spool(&self, reason: DropReason, count: u64) {
         self.metrics.dropped(reason, count);
         self.metrics.spool_depth.sub(count as i64);
     }

@@ -158,7 +158,7 @@ impl IntakeReceiver {
 
 impl IntakeExit {
     /// Receipts have reached their end.
-    pub fn leave(&self, messages: usize, weight_bytes: usize) {
+    pub(crate) fn leave(&self, messages: usize, weight_bytes: usize) {
         self.load.leave(messages, weight_bytes);
     }
 }

@@ -57,12 +57,12 @@ pub(super) struct PendingDeadLetter {
 }
 
 impl PendingDeadLetter {
-    pub fn new(letter: DeadLetter, kind: Kind, ticket: Option<Ticket>, row: Option<RowKey>) -> Self {
+    pub(crate) fn new(letter: DeadLetter, kind: Kind, ticket: Option<Ticket>, row: Option<RowKey>) -> Self {
         Self { letter, kind, ticket, row }
     }
 
     /// Of a message that was bound for that topic. `answer`: RocketMQ's, if it said why.
-    pub fn of(
+    pub(crate) fn of(
         topic: &str,
         message: &OutgoingMessage,
         (reason, answer): (DeadReason, Option<Refusal>),
@@ -164,7 +164,7 @@ pub(super) fn start(
 
 /// Passes the death of a job on to the task that started it: what the job held would stand still for ever. The panic was
 /// logged where it happened.
-pub fn die_with(job: JoinError) {
+pub(crate) fn die_with(job: JoinError) {
     if let Ok(panic) = job.try_into_panic() {
         std::panic::resume_unwind(panic);
     }

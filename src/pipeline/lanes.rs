@@ -30,7 +30,7 @@ pub struct BatchLimits {
 
 /// One message in its lane.
 #[derive(Debug)]
-pub struct WaitingMessage {
+pub(crate) struct WaitingMessage {
     pub message: OutgoingMessage,
     pub ticket: Ticket,
     pub slot: u8,
@@ -40,7 +40,7 @@ pub struct WaitingMessage {
 
 /// What is known of one message of a batch in flight, beside its bytes.
 #[derive(Debug)]
-pub struct InFlightMessage {
+pub(crate) struct InFlightMessage {
     pub slot: u8,
     pub kind: Kind,
     /// Taken when its receipt has ended.
@@ -51,7 +51,7 @@ pub struct InFlightMessage {
 
 /// One frozen batch on its way.
 #[derive(Debug)]
-pub struct InFlightBatch {
+pub(crate) struct InFlightBatch {
     pub batch: Arc<Batch>,
     pub messages: Vec<InFlightMessage>,
     pub progress: Arc<BatchProgress>,
@@ -65,7 +65,7 @@ pub struct InFlightBatch {
 
 /// A batch that is ready to leave.
 #[derive(Debug)]
-pub struct ReadyBatch {
+pub(crate) struct ReadyBatch {
     pub queue_index: usize,
     pub batch: Arc<Batch>,
     /// Of its messages.
@@ -98,7 +98,7 @@ pub(super) struct QueueLane {
 
 /// All lanes of one topic.
 #[derive(Debug)]
-pub struct TopicLanes {
+pub(crate) struct TopicLanes {
     pub topic: Arc<str>,
     pub(super) lanes: Vec<QueueLane>,
     is_known: bool,
@@ -115,7 +115,7 @@ pub struct TopicLanes {
 
 impl TopicLanes {
     /// `spills`: the spool may have rows of this topic.
-    pub fn new(topic: Arc<str>, table: Option<TopicQueues>, spills: bool) -> Self {
+    pub(crate) fn new(topic: Arc<str>, table: Option<TopicQueues>, spills: bool) -> Self {
         let all = (0..SLOTS).filter_map(|slot| u8::try_from(slot).ok()).collect();
         let mut lanes = Self {
             topic,
@@ -134,12 +134,12 @@ impl TopicLanes {
         lanes
     }
 
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.is_known || self.next_table.is_some()
     }
 
     /// The topic's queues became known: what waited goes to its lanes, in order.
-    pub fn assign_queues(&mut self, table: TopicQueues) {
+    pub(crate) fn assign_queues(&mut self, table: TopicQueues) {
         let Some(unknown) = self.lanes.first_mut().filter(|_| !self.is_known) else {
             return;
         };
@@ -176,7 +176,7 @@ impl TopicLanes {
         }
     }
 
-    pub fn push(&mut self, waiting: WaitingMessage) {
+    pub(crate) fn push(&mut self, waiting: WaitingMessage) {
         let index = self.lane_of_slot(waiting.slot);
         if let Some(lane) = self.lanes.get_mut(index) {
             lane.waiting.push_back(waiting);
@@ -184,7 +184,7 @@ impl TopicLanes {
     }
 
     /// The batch of that queue has ended, unless a write to the spool that holds it is still on its way.
-    pub fn finish_batch(&mut self, queue_index: usize, ends: Ends) -> Option<(InFlightBatch, Ends)> {
+    pub(crate) fn finish_batch(&mut self, queue_index: usize, ends: Ends) -> Option<(InFlightBatch, Ends)> {
         let lane = self.lanes.get_mut(queue_index)?;
         let steps_aside = ends.contains(&End::Aside);
         if lane.write.as_ref().is_some_and(|write| write.of_batch > 0 || steps_aside) {
@@ -197,7 +197,7 @@ impl TopicLanes {
     }
 
     /// The next batch that may leave now, and its queue is busy until [`Self::land`].
-    pub fn next_ready(&mut self, limits: BatchLimits, now: Duration) -> Option<ReadyBatch> {
+    pub(crate) fn next_ready(&mut self, limits: BatchLimits, now: Duration) -> Option<ReadyBatch> {
         let topic = self.topic.clone();
         let (queue_index, lane) = self
             .lanes
@@ -241,20 +241,20 @@ impl TopicLanes {
     }
 
     /// Takes everything that waits and is not in flight.
-    pub fn abandon(&mut self) -> Vec<Ticket> {
+    pub(crate) fn abandon(&mut self) -> Vec<Ticket> {
         let waiting = self.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..));
         waiting.map(|waiting| waiting.ticket).collect()
     }
 
     /// Waiting counts from now: while the link was down nothing was meant to leave.
-    pub fn restart_timers(&mut self, now: Duration) {
+    pub(crate) fn restart_timers(&mut self, now: Duration) {
         for waiting in self.lanes.iter_mut().flat_map(|lane| &mut lane.waiting) {
             waiting.since = now;
         }
     }
 
     /// Nothing of it waits for its end, in memory or on its way to the disk.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.lanes.iter().all(|lane| {
             lane.in_flight.is_none() && lane.waiting.is_empty() && lane.write.is_none() && !lane.reads
         })

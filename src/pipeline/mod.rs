@@ -13,9 +13,9 @@ mod jobs;
 mod lanes;
 mod ledger;
 mod parts;
-pub mod ports;
+pub(crate) mod ports;
 mod retry;
-pub mod same_queue;
+pub(crate) mod same_queue;
 mod set_aside;
 mod spill;
 mod spool_state;
@@ -27,15 +27,19 @@ mod uplink;
 pub use alarm::Alarm;
 pub use attempts::Sending;
 pub use dead_letters::DeadLetters;
-pub use intake::{Arrived, Arriving, Derived, Full, Intake, IntakeReceiver, intake};
-pub use jobs::die_with;
+#[cfg(test)]
+pub(crate) use intake::Arriving;
+pub use intake::{Arrived, Intake, IntakeReceiver, intake};
+pub(crate) use intake::{Derived, Full};
+pub(crate) use jobs::die_with;
 pub use lanes::BatchLimits;
-pub use ledger::{
-    Acknowledgement, Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ,
-};
-pub use parts::{JobDied, LinkState, SaveTables, UplinkParts};
-pub use retry::{Retry, seed_jitter};
+
+pub use ledger::{Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ};
+
+pub use parts::{LinkState, UplinkParts};
+pub(crate) use retry::Retry;
+pub use retry::seed_jitter;
 pub use spool_state::SpoolUse;
-pub use ticket::{DerivedOutcome, DerivedReceipt};
+pub(crate) use ticket::{DerivedOutcome, DerivedReceipt};
 pub use trial::Accepted;
 pub use uplink::Uplink;

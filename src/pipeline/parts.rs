@@ -26,10 +26,10 @@ pub enum LinkState {
 }
 
 /// Keeps the queue tables where the next process finds them; answers when they are there, or cannot be put there.
-pub type SaveTables = Box<dyn Fn(&QueueTables) -> BoxFuture<'static, ()> + Send>;
+pub(crate) type SaveTables = Box<dyn Fn(&QueueTables) -> BoxFuture<'static, ()> + Send>;
 
 /// Told that a job of the uplink has died, and with which words: what it held has no end in this process.
-pub type JobDied = Box<dyn Fn(&str) + Send>;
+pub(crate) type JobDied = Box<dyn Fn(&str) + Send>;
 
 /// Everything the uplink is made of.
 pub struct UplinkParts {

@@ -23,7 +23,7 @@ fn jittered(pause: Duration) -> Duration {
 
 /// The pauses between the attempts of one thing: growing, with jitter, capped, without end.
 #[derive(Debug)]
-pub struct Retry {
+pub(crate) struct Retry {
     pauses: ExponentialBackoff,
     cap: Duration,
     kind: Option<FailureKind>,
@@ -31,12 +31,12 @@ pub struct Retry {
 
 impl Retry {
     /// For reconnecting to the MQTT broker.
-    pub fn reconnect() -> Self {
+    pub(crate) fn reconnect() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(2))
     }
 
     /// For sends; the pauses follow the cause of the last failure.
-    pub fn send() -> Self {
+    pub(crate) fn send() -> Self {
         let (first, cap) = pauses(FailureKind::Transport);
         Self::new(first, cap)
     }
@@ -53,12 +53,12 @@ impl Retry {
     }
 
     /// The pause before the next attempt.
-    pub fn next_pause(&mut self) -> Duration {
+    pub(crate) fn next_pause(&mut self) -> Duration {
         jittered(self.pauses.next_backoff().unwrap_or(self.cap)).min(self.cap)
     }
 
     /// The pause after a failure of that kind; another kind begins with its own first pause.
-    pub fn next_pause_after(&mut self, kind: FailureKind) -> Duration {
+    pub(crate) fn next_pause_after(&mut self, kind: FailureKind) -> Duration {
         if self.kind != Some(kind) {
             let (first, cap) = pauses(kind);
             *self = Self::new(first, cap);
@@ -67,7 +67,7 @@ impl Retry {
         self.next_pause()
     }
 
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.pauses.reset();
     }
 }

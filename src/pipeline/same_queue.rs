@@ -12,7 +12,7 @@ use crate::model::{FailureKind, QueueName, StoredMessage};
 
 /// What a reader remembers of a queue, and what it finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Compared {
+pub(crate) enum Compared {
     /// One can read on. The name of the message just before, if it is still there.
     Same { last: Option<String> },
     /// One has to begin anew, with the first message.
@@ -21,7 +21,7 @@ pub enum Compared {
 
 /// How a queue is no longer as it was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     pub cause: Cause,
     /// The first offset that it holds now.
     pub first: u64,
@@ -31,7 +31,7 @@ pub struct Change {
 
 /// Why the offset leads nowhere, or elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     Shorter,
     UnreadDeleted,
     AnotherBefore,
@@ -53,7 +53,7 @@ impl fmt::Display for Cause {
 /// # Errors
 ///
 /// The broker does not answer, or counts the message before and does not hand it out: then nothing is known.
-pub async fn compare(
+pub(crate) async fn compare(
     reader: &dyn Reader,
     topic: &str,
     queue: &QueueName,
@@ -88,7 +88,7 @@ pub async fn compare(
 }
 
 /// Names a stored message well enough to notice another one in its place.
-pub fn name_of(message: &StoredMessage) -> String {
+pub(crate) fn name_of(message: &StoredMessage) -> String {
     let unique = message.properties.get("UNIQ_KEY").unwrap_or(&message.keys);
     format!("{unique}@{}", message.stored_ms)
 }

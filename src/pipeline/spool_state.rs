@@ -38,7 +38,7 @@ pub(super) struct SpoolState {
 }
 
 impl SpoolState {
-    pub fn new(
+    pub(crate) fn new(
         overflow: Option<Arc<dyn Overflow>>,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
@@ -48,24 +48,24 @@ impl SpoolState {
         Self { overflow, metrics, readiness, state: State::Accepts, asking: false, looks }
     }
 
-    pub fn is_poisoned(&self) -> bool {
+    pub(crate) fn is_poisoned(&self) -> bool {
         self.state == State::Poisoned
     }
 
     /// Rows have left, which says nothing of whether others may come.
-    pub fn rows_left(&self) {
+    pub(crate) fn rows_left(&self) {
         if let Some(overflow) = &self.overflow {
             self.metrics.spool_bytes.set(overflow.depth().bytes as i64);
         }
     }
 
     /// Returns when it should be asked again.
-    pub async fn is_old(&mut self) {
+    pub(crate) async fn is_old(&mut self) {
         self.looks.tick().await;
     }
 
     /// A question to the spool, if its last answer may be out of date; [`SpoolState::told`] gets the answer.
-    pub fn ask(&mut self) -> Option<BoxFuture<'static, Result<(), SpoolError>>> {
+    pub(crate) fn ask(&mut self) -> Option<BoxFuture<'static, Result<(), SpoolError>>> {
         let overflow = self.overflow.as_ref()?;
         // It may have broken where nobody waited for an answer.
         let has_broken = overflow.poisoned().is_some() && self.state != State::Poisoned;
@@ -78,13 +78,13 @@ impl SpoolState {
     }
 
     /// What it answered.
-    pub fn told(&mut self, answer: Result<(), SpoolError>) {
+    pub(crate) fn told(&mut self, answer: Result<(), SpoolError>) {
         self.asking = false;
         self.note(answer);
     }
 
     /// A write was answered.
-    pub fn note(&mut self, answer: Result<(), SpoolError>) {
+    pub(crate) fn note(&mut self, answer: Result<(), SpoolError>) {
         let Some(overflow) = &self.overflow else { return };
         self.rows_left();
         let answer = match overflow.poisoned() {

@@ -7,7 +7,7 @@ use crate::model::Kind;
 
 /// Settled together with its message.
 #[derive(Debug, Clone)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     /// `None`: QoS 0, nobody waits for its end.
     pub receipt: Option<Receipt>,
     pub weight_bytes: usize,
@@ -16,7 +16,7 @@ pub struct Ticket {
 
 /// Who waits for the end of a message.
 #[derive(Debug, Clone)]
-pub enum Receipt {
+pub(crate) enum Receipt {
     /// The MQTT broker, for its PUBACK.
     Mqtt(ReceiptNumber),
     /// The classroom, for what it made.

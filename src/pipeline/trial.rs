@@ -47,29 +47,29 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    pub fn new(answer: Refusal) -> Self {
+    pub(crate) fn new(answer: Refusal) -> Self {
         let now = Instant::now();
         Self { answer, first: now, last: now, answers: 1, alone: None }
     }
 
     /// Of the first message that is refused alone its own answers count; that the broker takes others is known.
-    pub fn of_a_half(&self) -> Self {
+    pub(crate) fn of_a_half(&self) -> Self {
         Self { answer: self.answer.clone(), answers: 0, alone: None, ..*self }
     }
 
-    pub fn is_like(&self, answer: &Refusal) -> bool {
+    pub(crate) fn is_like(&self, answer: &Refusal) -> bool {
         self.answer.is_like(answer) && self.last.elapsed() < GAP
     }
 
     /// Before an attempt, because an answer that was under way while the broker recovered proves nothing.
-    pub fn look(&mut self, accepted: &Accepted, broker: &str) {
+    pub(crate) fn look(&mut self, accepted: &Accepted, broker: &str) {
         if self.alone.is_none() && accepted.since(broker, self.first) {
             self.alone = Some((Instant::now(), 0));
         }
     }
 
     /// The same answer again.
-    pub fn refused(&mut self) {
+    pub(crate) fn refused(&mut self) {
         self.last = Instant::now();
         self.answers += 1;
         if let Some((_, answers)) = &mut self.alone {
@@ -78,12 +78,12 @@ impl Trial {
     }
 
     /// RocketMQ takes other messages, and never this one.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.alone.is_some_and(|(since, answers)| answers >= ANSWERS && since.elapsed() >= AT_LEAST)
     }
 
     /// Whether the messages of other rooms should be tried without it: the broker takes others, or nobody knows for long.
-    pub fn may_step_aside(&self) -> bool {
+    pub(crate) fn may_step_aside(&self) -> bool {
         self.alone.is_some() || (self.answers >= ANSWERS && self.first.elapsed() >= AT_LEAST)
     }
 }

@@ -17,7 +17,7 @@ const STOP: Duration = Duration::from_secs(2);
 
 /// A request to the cluster as its administrator failed.
 #[derive(Debug, thiserror::Error)]
-pub enum AdminError {
+pub(crate) enum AdminError {
     #[error(transparent)]
     Threads(#[from] StartError),
     #[error("could not {what}: {cause}")]
@@ -25,7 +25,11 @@ pub enum AdminError {
 }
 
 /// Makes the topic with that number of queues on each broker, unless it is there.
-pub async fn create_topic(connector: &Arc<Connector>, name: &str, queues: u32) -> Result<(), AdminError> {
+pub(crate) async fn create_topic(
+    connector: &Arc<Connector>,
+    name: &str,
+    queues: u32,
+) -> Result<(), AdminError> {
     let admin = Admin::start(connector.clone()).await?;
     let created = admin.create_topic(name, queues).await;
     admin.stop().await;
@@ -33,14 +37,14 @@ pub async fn create_topic(connector: &Arc<Connector>, name: &str, queues: u32) -
 }
 
 /// A client with an administrator's calls.
-pub struct Admin {
+pub(crate) struct Admin {
     connector: Arc<Connector>,
     open: OpenClient,
     client: DefaultMQAdminExt,
 }
 
 impl Admin {
-    pub async fn start(connector: Arc<Connector>) -> Result<Self, AdminError> {
+    pub(crate) async fn start(connector: Arc<Connector>) -> Result<Self, AdminError> {
         let open = connector.open()?;
         let group = "roombridge-admin";
         let mut client = match connector.rpc_hook() {
@@ -60,7 +64,7 @@ impl Admin {
     }
 
     /// Makes the topic with that number of queues on each broker, unless it is there.
-    pub async fn create_topic(&self, name: &str, queues: u32) -> Result<(), AdminError> {
+    pub(crate) async fn create_topic(&self, name: &str, queues: u32) -> Result<(), AdminError> {
         let what = format!("create topic {name}");
         // Writing the same topic again would change its number of queues and so move rooms between queues.
         if self.topic_exists(name).await? {
@@ -94,7 +98,7 @@ impl Admin {
     }
 
     /// Closes the connections; waits two seconds at most.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let _ = tokio::time::timeout(STOP, MQAdminReadExt::shutdown(&mut self.client)).await;
         self.open.close();
     }

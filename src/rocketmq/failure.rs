@@ -18,7 +18,7 @@ const NO_PERMISSION: i32 = 16;
 const TOPIC_NOT_EXIST: i32 = 17;
 
 /// What became of a send that failed. `remark`: the broker's words, if it answered.
-pub fn refusal_or_failure(error: &ClientError, remark: Option<&str>) -> Sent {
+pub(crate) fn refusal_or_failure(error: &ClientError, remark: Option<&str>) -> Sent {
     if let Some(code) = error.broker_response_code() {
         let remark = remark.unwrap_or_default();
         let kind = kind_of_answer(code, remark);
@@ -36,7 +36,7 @@ pub fn refusal_or_failure(error: &ClientError, remark: Option<&str>) -> Sent {
 }
 
 /// The cause of a failed request.
-pub fn kind_of(error: &ClientError) -> FailureKind {
+pub(crate) fn kind_of(error: &ClientError) -> FailureKind {
     if let Some(code) = error.broker_response_code() {
         return kind_of_answer(code, "");
     }
@@ -66,7 +66,7 @@ pub fn kind_of(error: &ClientError) -> FailureKind {
 }
 
 /// What a broker or a name server says with that code and in those words.
-pub fn kind_of_answer(code: i32, remark: &str) -> FailureKind {
+pub(crate) fn kind_of_answer(code: i32, remark: &str) -> FailureKind {
     match code {
         // A broker of 5.x has a code of its own for one message, and this one for the same message in a batch.
         SYSTEM_ERROR if names_size(remark) => FailureKind::MessageIllegal,
@@ -89,7 +89,7 @@ fn names_size(remark: &str) -> bool {
 }
 
 /// The error with all that caused it; the client's own text is only its code.
-pub fn text_of(error: &ClientError) -> String {
+pub(crate) fn text_of(error: &ClientError) -> String {
     let mut text = format!("{error}");
     let mut source = error.source();
     while let Some(cause) = source {

@@ -12,8 +12,9 @@ mod reader;
 mod remark;
 mod seen_brokers;
 
-pub use admin::{Admin, AdminError, create_topic};
-pub use client::{Connector, StartError};
-pub use lag::{GroupLag, LagError, QueueLag};
+pub use client::Connector;
+
+pub(crate) use lag::GroupLag;
 pub use producer::Producer;
-pub use reader::{ReaderStartError, RocketMqReader};
+
+pub use reader::RocketMqReader;

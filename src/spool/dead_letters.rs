@@ -40,7 +40,7 @@ const COLUMNS: &str =
 
 /// A letter with its number in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredLetter {
+pub(crate) struct StoredLetter {
     pub number: u64,
     pub letter: DeadLetter,
     /// The payload is not what was written.
@@ -49,7 +49,7 @@ pub struct StoredLetter {
 
 /// The store; cheap to clone. All calls but [`DeadLetterStore::bury`] block on the disk.
 #[derive(Clone)]
-pub struct LocalDeadLetters {
+pub(crate) struct LocalDeadLetters {
     inner: Arc<Inner>,
 }
 
@@ -64,7 +64,7 @@ struct Inner {
 
 impl LocalDeadLetters {
     /// Opens the store, makes it if it is not there; a damaged one is set aside and copied as far as it is readable.
-    pub fn open(path: &Path, max_bytes: u64) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<Self, OpenError> {
         storage::finish_salvage(path).map_err(|error| io_failed(path, &error))?;
         let connection = match open(path) {
             Err(OpenError::Failed { error: StorageError::Corrupt(reason), .. }) => {
@@ -85,12 +85,13 @@ impl LocalDeadLetters {
     }
 
     /// Number and bytes of the letters.
-    pub fn depth(&self) -> Result<Depth, SpoolError> {
+    #[cfg(test)]
+    pub(crate) fn depth(&self) -> Result<Depth, SpoolError> {
         self.inner.run(|connection| totals(connection))
     }
 
     /// Letters in order of their numbers, those above `after` only.
-    pub fn list(&self, limit: usize, after: Option<u64>) -> Result<Vec<StoredLetter>, SpoolError> {
+    pub(crate) fn list(&self, limit: usize, after: Option<u64>) -> Result<Vec<StoredLetter>, SpoolError> {
         self.inner.run(|connection| {
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM letters WHERE letter > ?1 ORDER BY letter LIMIT ?2"
@@ -102,7 +103,7 @@ impl LocalDeadLetters {
     }
 
     /// The letter of this message id; the newest, should there be several.
-    pub fn get(&self, id: &str) -> Result<Option<StoredLetter>, SpoolError> {
+    pub(crate) fn get(&self, id: &str) -> Result<Option<StoredLetter>, SpoolError> {
         self.inner.run(|connection| {
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM letters WHERE id = ?1 ORDER BY letter DESC LIMIT 1"
@@ -112,7 +113,7 @@ impl LocalDeadLetters {
     }
 
     /// Deletes these letters; returns how many were there.
-    pub fn remove(&self, numbers: &[u64]) -> Result<u64, SpoolError> {
+    pub(crate) fn remove(&self, numbers: &[u64]) -> Result<u64, SpoolError> {
         self.inner.run(|connection| {
             delete(connection, |transaction| {
                 let mut deleted = Depth::default();
@@ -131,7 +132,7 @@ impl LocalDeadLetters {
     }
 
     /// Deletes the letters that arrived before this wall time, milliseconds since 1970-01-01 UTC; `None` = all.
-    pub fn purge(&self, arrived_before_ms: Option<u64>) -> Result<u64, SpoolError> {
+    pub(crate) fn purge(&self, arrived_before_ms: Option<u64>) -> Result<u64, SpoolError> {
         let before = arrived_before_ms.map_or(i64::MAX, |ms| i64::try_from(ms).unwrap_or(i64::MAX));
         self.inner.run(|connection| {
             delete(connection, |transaction| {
@@ -152,7 +153,7 @@ impl LocalDeadLetters {
     }
 
     /// What [`DeadLetterStore::bury`] does, on this thread.
-    pub fn bury_now(&self, letters: &[DeadLetter]) -> Result<(), SpoolError> {
+    pub(crate) fn bury_now(&self, letters: &[DeadLetter]) -> Result<(), SpoolError> {
         if let Some(reason) = self.inner.poisoned.get() {
             return Err(SpoolError::Poisoned(reason.clone()));
         }

@@ -24,7 +24,7 @@ pub(super) const QUEUED_READS: usize = 256;
 
 /// The spool in a SQLite file. The futures do nothing before they are polled; requests are served in the order of the
 /// first poll. They need tokio's time, and must not run where that is paused: the threads do not pause.
-pub struct SqliteSpool {
+pub(crate) struct SqliteSpool {
     pub(super) requests: Sender<WriteRequest>,
     pub(super) reads: Sender<ReadRequest>,
     pub(super) queue: Arc<Semaphore>,
@@ -35,7 +35,7 @@ pub struct SqliteSpool {
 
 impl SqliteSpool {
     /// Waits until what was asked is done and the file is closed. Without it that happens soon after the drop.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         let Self { requests, reads, threads, .. } = self;
         drop(requests);
         drop(reads);

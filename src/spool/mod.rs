@@ -11,7 +11,8 @@ mod index;
 mod inspection;
 mod lent;
 mod limits;
-pub mod memory;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod memory;
 mod open;
 mod port;
 mod reader;
@@ -25,14 +26,15 @@ mod stage;
 mod tests;
 mod writer;
 
-pub use dead_letters::{LocalDeadLetters, StoredLetter};
-pub use handle::SqliteSpool;
-pub use inspection::{SpoolInspection, TopicInspection};
+pub(crate) use dead_letters::{LocalDeadLetters, StoredLetter};
+pub(crate) use handle::SqliteSpool;
+pub use inspection::SpoolInspection;
+pub(crate) use inspection::TopicInspection;
 pub use port::{
     Appended, DeadLetterStore, Depth, LaneKey, Overflow, Row, RowKey, SpoolError, SpoolMessage, Taken,
 };
-pub use settings::{OpenReport, Salvage, SpoolOpenError, SpoolSettings};
+pub(crate) use settings::{OpenReport, Salvage, SpoolOpenError, SpoolSettings};
 
 /// File names in the data directory.
-pub const SPOOL_FILE: &str = "spool.sqlite3";
-pub const DEAD_LETTERS_FILE: &str = "dead-letters.sqlite3";
+pub(crate) const SPOOL_FILE: &str = "spool.sqlite3";
+pub(crate) const DEAD_LETTERS_FILE: &str = "dead-letters.sqlite3";

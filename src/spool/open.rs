@@ -35,7 +35,7 @@ struct Opened {
 
 impl SqliteSpool {
     /// Opens the spool, makes it if it is not there, salvages it if it is damaged.
-    pub fn open(
+    pub(crate) fn open(
         settings: SpoolSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, OpenReport), SpoolOpenError> {

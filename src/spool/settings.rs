@@ -9,7 +9,7 @@ use crate::storage::{OpenError, StorageError};
 
 /// How large the spool may grow, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpoolSettings {
+pub(crate) struct SpoolSettings {
     pub path: PathBuf,
     /// Bodies, properties, tags and keys, and a little for each row.
     pub max_bytes: u64,
@@ -25,7 +25,7 @@ pub struct SpoolSettings {
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OpenReport {
+pub(crate) struct OpenReport {
     pub depth: Depth,
     /// The file was damaged: what could be read is in a new one.
     pub salvaged: Option<Salvage>,
@@ -33,7 +33,7 @@ pub struct OpenReport {
 
 /// What became of a damaged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Salvage {
+pub(crate) struct Salvage {
     /// The damaged file; it holds what could not be read.
     pub set_aside: PathBuf,
     /// Rows that are in the new file.
@@ -44,7 +44,7 @@ pub struct Salvage {
 
 /// Why there is no spool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SpoolOpenError {
+pub(crate) enum SpoolOpenError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(

@@ -4,14 +4,14 @@ use std::io;
 use std::path::Path;
 
 /// Bytes that an ordinary user may still write on the file system of this folder or file.
-pub fn free_bytes(path: &Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let status = rustix::fs::statvfs(path)?;
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
 /// True if the file system keeps its files in memory, so that they end with the machine, or with its container.
 #[cfg(target_os = "linux")]
-pub fn lives_in_memory(path: &Path) -> bool {
+pub(crate) fn lives_in_memory(path: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
     #[allow(clippy::unnecessary_cast, reason = "the type of f_type differs between platforms")]

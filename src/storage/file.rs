@@ -21,7 +21,7 @@ const LOG_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A file and how it is to be opened.
 #[derive(Debug, Clone)]
-pub struct LocalFile {
+pub(crate) struct LocalFile {
     pub path: PathBuf,
     /// The step from each schema version to the next, beginning with the empty file; kept in `user_version`.
     pub schema: &'static [&'static str],
@@ -35,7 +35,7 @@ pub struct LocalFile {
 
 impl LocalFile {
     /// Opens the file for writing; makes it, mode 0600, if it is not there. A file of a newer version stays as it is.
-    pub fn open(&self) -> Result<Connection, OpenError> {
+    pub(crate) fn open(&self) -> Result<Connection, OpenError> {
         self.refuse_newer()?;
         self.make().map_err(|error| OpenError::Failed {
             path: self.path.clone(),
@@ -52,7 +52,7 @@ impl LocalFile {
     }
 
     /// Opens a file that is there, for reading only, also while another process writes it.
-    pub fn open_read_only(&self) -> Result<Connection, OpenError> {
+    pub(crate) fn open_read_only(&self) -> Result<Connection, OpenError> {
         let open = || {
             let connection =
                 Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
@@ -129,7 +129,7 @@ impl LocalFile {
 }
 
 /// Opens a damaged file to read what is left; leaves its bytes as they are.
-pub fn open_to_salvage(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn open_to_salvage(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Without it SQLite refuses a file that is shorter than its header says.
@@ -139,12 +139,12 @@ pub fn open_to_salvage(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Moves the whole write-ahead log into the file.
-pub fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 /// Moves the write-ahead log into the file if it is long; waits for no reader.
-pub fn checkpoint_if_due(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn checkpoint_if_due(connection: &Connection) -> rusqlite::Result<()> {
     let counts = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?);
     let waiting = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], counts)?;
     if waiting < CHECKPOINT_PAGES {
@@ -154,14 +154,14 @@ pub fn checkpoint_if_due(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The path with something added to its name: SQLite's own `-wal` and `-shm`, or ours.
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
 }
 
 /// Removes a file with its log, if they are there.
-pub fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm"] {
         match fs::remove_file(beside(path, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -172,7 +172,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a rename in the folder of this file outlive a power cut.
-pub fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         Some(_) | None => File::open(".")?.sync_all(),

@@ -9,7 +9,7 @@ mod error;
 mod file;
 mod set_aside;
 
-pub use disk::{free_bytes, lives_in_memory};
-pub use error::{OpenError, StorageError};
-pub use file::{LocalFile, beside, checkpoint, checkpoint_if_due, open_to_salvage, remove};
-pub use set_aside::{finish_salvage, salvage_path, set_aside};
+pub(crate) use disk::{free_bytes, lives_in_memory};
+pub(crate) use error::{OpenError, StorageError};
+pub(crate) use file::{LocalFile, beside, checkpoint, checkpoint_if_due, open_to_salvage, remove};
+pub(crate) use set_aside::{finish_salvage, salvage_path, set_aside};

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use super::file::{beside, remove, sync_folder};
 
 /// Where the new file is written while the damaged one is still in its place.
-pub fn salvage_path(path: &Path) -> PathBuf {
+pub(crate) fn salvage_path(path: &Path) -> PathBuf {
     beside(path, ".salvage")
 }
 
 /// Does the last step of a salvage that was cut off, or throws an unfinished one away.
-pub fn finish_salvage(path: &Path) -> io::Result<()> {
+pub(crate) fn finish_salvage(path: &Path) -> io::Result<()> {
     let new = salvage_path(path);
     if !new.exists() {
         return Ok(());
@@ -31,7 +31,7 @@ pub fn finish_salvage(path: &Path) -> io::Result<()> {
 
 /// The file at [`salvage_path`] is whole, closed and on the disk: it takes the place. Returns where the damaged one is
 /// kept, its log beside it.
-pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let kept = (1..).map(|n| aside(path, n)).find(|kept| !kept.exists());
     let kept = kept.unwrap_or_else(|| aside(path, 0));
     sync_folder(path)?;

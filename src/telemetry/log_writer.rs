@@ -41,7 +41,7 @@ struct Waiting {
 
 impl LogWriter {
     /// Starts the thread, which ends with the process.
-    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let writer = Self(Arc::default());
         let shared = writer.0.clone();
         let thread = std::thread::Builder::new().name("log".to_owned());
@@ -50,7 +50,7 @@ impl LogWriter {
     }
 
     /// One or more whole lines.
-    pub fn push(&self, lines: &[u8]) {
+    pub(crate) fn push(&self, lines: &[u8]) {
         let mut waiting = self.0.waiting();
         if waiting.lines.len() >= MAX_LINES {
             LOST.fetch_add(1, Ordering::Relaxed);
@@ -62,7 +62,7 @@ impl LogWriter {
     }
 
     /// Returns when all that was pushed is written, or `patience` is over because nobody reads.
-    pub fn flush(&self, patience: Duration) {
+    pub(crate) fn flush(&self, patience: Duration) {
         let busy = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
         let waiting = self.0.waiting();
         let _ = self.0.changed.wait_timeout_while(waiting, patience, busy);

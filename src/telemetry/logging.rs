@@ -30,7 +30,7 @@ const QUIET: &[&str] = &[
 
 /// Why there are no logs.
 #[derive(Debug, thiserror::Error)]
-pub enum LoggingError {
+pub(crate) enum LoggingError {
     #[error(
         "{source_name} = {filter:?} is no log filter: {problem}; write for example info,roombridge::mqtt=debug"
     )]
@@ -49,7 +49,7 @@ static LOG: OnceLock<LogWriter> = OnceLock::new();
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Starts logging for the whole process. What the user wrote wins over `extra_directives`, and these over our quiet list.
-pub fn init(config: &LogConfig, extra_directives: &[&str]) -> Result<(), LoggingError> {
+pub(crate) fn init(config: &LogConfig, extra_directives: &[&str]) -> Result<(), LoggingError> {
     let variable = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.is_empty());
     let filter = filter(config, variable, extra_directives)?;
     let writer = LogWriter::start(std::io::stderr()).map_err(LoggingError::Thread)?;
@@ -69,13 +69,13 @@ pub fn init(config: &LogConfig, extra_directives: &[&str]) -> Result<(), Logging
 }
 
 /// Writes lines that are no events where the log goes, behind what was logged before; `false` if there is no log.
-pub fn write_beside_the_log(lines: &[u8]) -> bool {
+pub(crate) fn write_beside_the_log(lines: &[u8]) -> bool {
     let log = LOG.get();
     log.inspect(|log| log.push(lines)).is_some()
 }
 
 /// Before the process ends: returns when all is written, or after a second in which nobody read.
-pub fn flush() {
+pub(crate) fn flush() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);
     }

@@ -28,6 +28,8 @@ pub struct Metrics {
     sends: Sends,
     /// Messages that the classroom made out of others.
     pub derived_total: IntCounter,
+    /// How often the live class left a client or a room out of its lists because a bound was reached.
+    pub presence_unlisted_total: IntCounter,
     /// The way from RocketMQ to MQTT.
     pub downlink: DownlinkMetrics,
     pub in_flight: IntGauge,
@@ -76,6 +78,10 @@ impl Metrics {
             sends: Sends::new(&register)?,
             derived_total: register
                 .counter("roombridge_derived_total", "Messages that the classroom made out of others")?,
+            presence_unlisted_total: register.counter(
+                "roombridge_presence_unlisted_total",
+                "Clients and rooms that the lists of who is there left out because a bound was reached",
+            )?,
             downlink: DownlinkMetrics::new(&register.downlink())?,
             in_flight: register.way_gauge("roombridge_in_flight", "Messages received whose end is open")?,
             spooled_total: register

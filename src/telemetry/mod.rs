@@ -12,10 +12,8 @@ mod metrics;
 mod readiness;
 mod register;
 
-pub use consumer_lag::ConsumerLag;
-pub use downlink_metrics::DownlinkMetrics;
-pub use logging::{LoggingError, flush, init, write_beside_the_log};
-pub use metrics::{EndCounts, Metrics};
-pub use readiness::{
-    BrokerLimit, MqttReadiness, Readiness, ReadinessReport, RocketMqReadiness, Severity, SpoolReadiness,
-};
+pub(crate) use logging::{flush, init, write_beside_the_log};
+pub(crate) use metrics::EndCounts;
+pub use metrics::Metrics;
+pub use readiness::Readiness;
+pub(crate) use readiness::{BrokerLimit, Severity};

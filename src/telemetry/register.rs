@@ -21,12 +21,12 @@ pub(super) struct Register {
 }
 
 impl Register {
-    pub fn uplink() -> Self {
+    pub(crate) fn uplink() -> Self {
         Self { registry: Registry::new(), direction: "uplink" }
     }
 
     /// The same registry, for the series of the other way.
-    pub fn downlink(&self) -> Self {
+    pub(crate) fn downlink(&self) -> Self {
         Self { registry: self.registry.clone(), direction: "downlink" }
     }
 
@@ -35,11 +35,11 @@ impl Register {
         Ok(collector)
     }
 
-    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    pub(crate) fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.add(IntCounter::with_opts(self.options(name, help))?)
     }
 
-    pub fn counters(
+    pub(crate) fn counters(
         &self,
         name: &str,
         help: &str,
@@ -48,21 +48,21 @@ impl Register {
         self.add(IntCounterVec::new(self.options(name, help), labels)?)
     }
 
-    pub fn way_gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    pub(crate) fn way_gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.add(IntGauge::with_opts(self.options(name, help))?)
     }
 
-    pub fn way_seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    pub(crate) fn way_seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
         self.add(Gauge::with_opts(self.options(name, help))?)
     }
 
     /// A gauge whose source can fail, of this way.
-    pub fn way_seconds_if_known(&self, name: &str, help: &str) -> Result<IfKnown, prometheus::Error> {
+    pub(crate) fn way_seconds_if_known(&self, name: &str, help: &str) -> Result<IfKnown, prometheus::Error> {
         Ok(IfKnown(self.add(GaugeVec::new(self.options(name, help), &[])?)?))
     }
 
     /// A gauge by labels, of this way.
-    pub fn way_gauges(
+    pub(crate) fn way_gauges(
         &self,
         name: &str,
         help: &str,
@@ -76,27 +76,32 @@ impl Register {
     }
 
     /// Of the process or a connection, which have no direction.
-    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    pub(crate) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.add(IntGauge::with_opts(Opts::new(name, help))?)
     }
 
-    pub fn process_counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    pub(crate) fn process_counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.add(IntCounter::with_opts(Opts::new(name, help))?)
     }
 
-    pub fn seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    pub(crate) fn seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
         self.add(Gauge::with_opts(Opts::new(name, help))?)
     }
 
-    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    pub(crate) fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    pub fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    pub(crate) fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
         self.histogram(name, help, SECONDS)
     }
 
-    pub fn batch_sizes(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    pub(crate) fn batch_sizes(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
         self.histogram(name, help, BATCH_MESSAGES)
     }
 
@@ -131,7 +136,7 @@ pub(super) struct ByMember<M> {
 }
 
 impl<M: Copy + PartialEq> ByMember<M> {
-    pub fn new(
+    pub(crate) fn new(
         counters: &IntCounterVec,
         members: &[M],
         labels: impl Fn(M) -> Vec<String>,
@@ -143,11 +148,11 @@ impl<M: Copy + PartialEq> ByMember<M> {
         Ok(Self { counters: counters.collect::<Result<_, prometheus::Error>>()? })
     }
 
-    pub fn sum(&self) -> u64 {
+    pub(crate) fn sum(&self) -> u64 {
         self.counters.iter().map(|(_, counter)| counter.get()).sum()
     }
 
-    pub fn add(&self, member: M, count: u64) {
+    pub(crate) fn add(&self, member: M, count: u64) {
         // The lists are the enums' own `ALL`, so there is always one.
         if let Some((_, counter)) = self.counters.iter().find(|(candidate, _)| *candidate == member) {
             counter.inc_by(count);

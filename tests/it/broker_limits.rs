@@ -3,12 +3,12 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use roombridge::archive::{Publisher, ReplayMessage};
-use roombridge::config::{Config, Environment};
-use roombridge::model::{MqttMessage, MqttProperties, Qos};
-use roombridge::mqtt::{DownlinkPublisher, ReplayPublisher};
-use roombridge::pipeline::ports::{Published, Publishing};
-use roombridge::telemetry::Metrics;
+use roombridge::testing::archive::{Publisher, ReplayMessage};
+use roombridge::testing::config::{Config, Environment};
+use roombridge::testing::model::{MqttMessage, MqttProperties, Qos};
+use roombridge::testing::mqtt::{DownlinkPublisher, ReplayPublisher};
+use roombridge::testing::pipeline::ports::{Published, Publishing};
+use roombridge::testing::telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

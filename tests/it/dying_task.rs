@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use roombridge::app::Bridge;
-use roombridge::config::{Config, ProcessEnvironment};
-use roombridge::lifecycle::Lifecycle;
+use roombridge::testing::app::Bridge;
+use roombridge::testing::config::{Config, ProcessEnvironment};
+use roombridge::testing::lifecycle::Lifecycle;
 
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
@@ -53,6 +53,7 @@ async fn a_task_that_dies_drains_the_bridge_and_is_named() {
     assert!(error.contains("a part of this test died: of old age"), "{error}");
 
     // and the message is where it was acknowledged from: in the spool
-    let spool = roombridge::spool::SpoolInspection::read(&scratch.join("data/spool.sqlite3")).unwrap();
+    let spool =
+        roombridge::testing::spool::SpoolInspection::read(&scratch.join("data/spool.sqlite3")).unwrap();
     assert_eq!(spool.messages(), 1);
 }

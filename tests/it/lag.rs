@@ -8,7 +8,7 @@ use rocketmq_client_rust::ClientInstanceHandle;
 use rocketmq_protocol::code::request_code::RequestCode;
 use rocketmq_protocol::protocol::header::update_consumer_offset_header::UpdateConsumerOffsetRequestHeader;
 use rocketmq_protocol::protocol::remoting_command::RemotingCommand;
-use roombridge::rocketmq::Connector;
+use roombridge::testing::rocketmq::Connector;
 use serde_json::Value;
 
 use crate::support::apache::{ApacheOptions, ApacheRocketMq};

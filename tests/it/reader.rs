@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use roombridge::config::{Config, RocketMqConfig};
-use roombridge::model::{FailureKind, QueueName, Sent};
-use roombridge::pipeline::ports::{Batch, OutgoingMessage, Page, ReadError, Reader, Sink};
-use roombridge::rocketmq::{Connector, Producer, RocketMqReader};
+use roombridge::testing::config::{Config, RocketMqConfig};
+use roombridge::testing::model::{FailureKind, QueueName, Sent};
+use roombridge::testing::pipeline::ports::{Batch, OutgoingMessage, Page, ReadError, Reader, Sink};
+use roombridge::testing::rocketmq::{Connector, Producer, RocketMqReader};
 
 use crate::support::apache::{ApacheOptions, ApacheRocketMq};
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use roombridge::data_dir::{QueueTables, TopicQueues};
-use roombridge::model::QueueName;
+use roombridge::testing::data_dir::{QueueTables, TopicQueues};
+use roombridge::testing::model::QueueName;
 
 use crate::support::gated_sink::UplinkUnderTest;
 use crate::support::metrics::Metrics;
@@ -262,7 +262,7 @@ async fn a_room_keeps_the_queue_of_the_written_table() {
     }
     checked_pubacks(&mut scene, &bridge, 30).await;
     for stored in bridge.sink.stored() {
-        let slot = roombridge::binding::slot_of(&stored.body);
+        let slot = roombridge::testing::binding::slot_of(&stored.body);
         let expected = tables.topics["room"].queue_of_slot(slot);
         assert_eq!(
             stored.queue_id as usize, expected,

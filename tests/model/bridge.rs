@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use roombridge::binding::{BindingSettings, RuleSet};
-use roombridge::config::Config;
-use roombridge::data_dir::{QueueTables, SessionState};
-use roombridge::model::{Clock, MessageIds};
-use roombridge::pipeline::ports::SoleHolder;
-use roombridge::pipeline::{
+use roombridge::testing::binding::{BindingSettings, RuleSet};
+use roombridge::testing::config::Config;
+use roombridge::testing::data_dir::{QueueTables, SessionState};
+use roombridge::testing::model::{Clock, MessageIds};
+use roombridge::testing::pipeline::ports::SoleHolder;
+use roombridge::testing::pipeline::{
     Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, LinkState, ReceiptLedger, ReceiptNumber,
     Remembered, Sending, SpoolUse, Uplink, UplinkParts, intake, tail,
 };
-use roombridge::spool::memory::MemorySpool;
-use roombridge::telemetry::{Metrics, Readiness};
+use roombridge::testing::spool::memory::MemorySpool;
+use roombridge::testing::telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

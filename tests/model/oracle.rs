@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use roombridge::telemetry::Metrics;
+use roombridge::testing::telemetry::Metrics;
 
 use crate::rocketmq::{DEAD_LETTER_TOPIC, ILLEGAL, number_of};
 use crate::scenario::{STRAY, TOO_LARGE_BYTES};

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use roombridge::binding::{read_back, read_letter, stored_form};
-use roombridge::model::{FailureKind, NotDurable, OutgoingMessage, QueueName, Sent, StoredAt, StoredMessage};
-use roombridge::pipeline::ports::{Batch, BoxFuture, Page, ReadError, Reader, Sink};
+use roombridge::testing::binding::{read_back, read_letter, stored_form};
+use roombridge::testing::model::{
+    FailureKind, NotDurable, OutgoingMessage, QueueName, Sent, StoredAt, StoredMessage,
+};
+use roombridge::testing::pipeline::ports::{Batch, BoxFuture, Page, ReadError, Reader, Sink};
 use tokio::sync::oneshot;
 
 use crate::gate::{Gate, Point};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use roombridge::spool::Overflow;
-use roombridge::spool::memory::Faults;
+use roombridge::testing::spool::Overflow;
+use roombridge::testing::spool::memory::Faults;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bridge::Bridge;
@@ -28,7 +28,7 @@ pub struct Played {
 
 /// Plays the seed in simulated time, on this thread alone.
 pub fn play(seed: u64, lie: Option<Lie>) -> Played {
-    roombridge::pipeline::seed_jitter(seed);
+    roombridge::testing::pipeline::seed_jitter(seed);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let world = runtime.block_on(async {

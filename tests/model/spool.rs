@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use roombridge::model::DeadLetter;
-use roombridge::spool::memory::MemorySpool;
-use roombridge::spool::{
+use roombridge::testing::model::DeadLetter;
+use roombridge::testing::spool::memory::MemorySpool;
+use roombridge::testing::spool::{
     Appended, DeadLetterStore, Depth, LaneKey, Overflow, Row, RowKey, SpoolError, SpoolMessage, Taken,
 };
 use tokio::sync::oneshot;

@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use roombridge::data_dir::SessionState;
-use roombridge::model::{
+use roombridge::testing::data_dir::SessionState;
+use roombridge::testing::model::{
     Arrival, Clock, Envelope, FilterReason, MessageIds, MqttProperties, Qos, SessionStamp,
 };
-use roombridge::pipeline::{
+use roombridge::testing::pipeline::{
     Admission, Arrived, Delivery, Fingerprint, Intake, LinkState, ReceiptLedger, ReceiptNumber, WINDOWS_READ,
 };
-use roombridge::telemetry::Metrics;
+use roombridge::testing::telemetry::Metrics;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use roombridge::model::Clock;
-use roombridge::spool::memory::MemorySpool;
+use roombridge::testing::model::Clock;
+use roombridge::testing::spool::memory::MemorySpool;
 use tokio::time::Instant;
 
 use crate::mqtt::Broker;

@@ -24,5 +24,5 @@ async fn a_broker_that_is_away_is_an_error_or_is_named_with_what_is_there() {
     // nothing at all is there
     memory.queues.clear();
     let history = History::open(&memory, query, &mut |_| {}).await.unwrap();
-    assert!(history.is_empty() && history.away().count() == 1);
+    assert!(history.len() == 0 && history.away().count() == 1);
 }

@@ -19,21 +19,21 @@ use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, StoredLetter};
 const PAGE_LETTERS: usize = 16;
 
 /// See the module's words.
-pub struct Sources {
+pub(crate) struct Sources {
     pub config: Config,
     local: Option<LocalDeadLetters>,
     rocketmq: Option<RocketMq>,
 }
 
 /// A RocketMQ that may answer.
-pub struct RocketMq {
+pub(crate) struct RocketMq {
     pub connector: Arc<Connector>,
     pub reader: Arc<RocketMqReader>,
 }
 
 /// One letter, in one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     pub letter: DeadLetter,
     pub place: LetterPlace,
     /// Its number in the local store, if it lies there.
@@ -45,7 +45,7 @@ pub struct Found {
 impl Sources {
     /// The local store, and RocketMQ if `ask_rocketmq`; without a running `roombridge dev` and without a configuration
     /// there is no RocketMQ to ask, which is said.
-    pub async fn open(arguments: &TargetArgs, ask_rocketmq: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn open(arguments: &TargetArgs, ask_rocketmq: bool) -> anyhow::Result<Self> {
         let config = arguments.on_disk()?.config;
         let rocketmq = match ask_rocketmq {
             true => match arguments.find().await {
@@ -62,26 +62,26 @@ impl Sources {
     }
 
     /// Both; an error if there is no RocketMQ.
-    pub async fn open_both(arguments: &TargetArgs) -> anyhow::Result<Self> {
+    pub(crate) async fn open_both(arguments: &TargetArgs) -> anyhow::Result<Self> {
         let target = arguments.find().await?;
         let rocketmq = Some(RocketMq::connect(&target).await?);
         let local = local_store(&target.config)?;
         Ok(Self { config: target.config, local, rocketmq })
     }
 
-    pub fn rocketmq(&self) -> anyhow::Result<&RocketMq> {
+    pub(crate) fn rocketmq(&self) -> anyhow::Result<&RocketMq> {
         self.rocketmq.as_ref().context("there is no RocketMQ to send to")
     }
 
-    pub fn local(&self) -> Option<&LocalDeadLetters> {
+    pub(crate) fn local(&self) -> Option<&LocalDeadLetters> {
         self.local.as_ref()
     }
 
-    pub fn letters(&self) -> Letters<'_> {
+    pub(crate) fn letters(&self) -> Letters<'_> {
         Letters { sources: self, page: VecDeque::new(), after: None, reading: None }
     }
 
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         if let Some(reader) = self.rocketmq.and_then(|rocketmq| Arc::into_inner(rocketmq.reader)) {
             reader.stop().await;
         }
@@ -104,7 +104,7 @@ impl RocketMq {
 }
 
 /// Not made if it is not there: looking changes nothing.
-pub fn local_store(config: &Config) -> anyhow::Result<Option<LocalDeadLetters>> {
+pub(crate) fn local_store(config: &Config) -> anyhow::Result<Option<LocalDeadLetters>> {
     let path = config.data_dir.join(DEAD_LETTERS_FILE);
     if !path.exists() {
         return Ok(None);
@@ -113,7 +113,7 @@ pub fn local_store(config: &Config) -> anyhow::Result<Option<LocalDeadLetters>> 
 }
 
 /// Reads the local store, then the RocketMQ topic.
-pub struct Letters<'a> {
+pub(crate) struct Letters<'a> {
     sources: &'a Sources,
     page: VecDeque<StoredLetter>,
     after: Option<u64>,
@@ -121,14 +121,14 @@ pub struct Letters<'a> {
 }
 
 impl Letters<'_> {
-    pub async fn next(&mut self) -> anyhow::Result<Option<Found>> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Found>> {
         match self.next_local()? {
             Some(found) => Ok(Some(found)),
             None => self.next_in_rocketmq().await,
         }
     }
 
-    pub fn next_local(&mut self) -> anyhow::Result<Option<Found>> {
+    pub(crate) fn next_local(&mut self) -> anyhow::Result<Option<Found>> {
         let Some(local) = &self.sources.local else {
             return Ok(None);
         };
@@ -150,7 +150,7 @@ impl Letters<'_> {
         }))
     }
 
-    pub async fn next_in_rocketmq(&mut self) -> anyhow::Result<Option<Found>> {
+    pub(crate) async fn next_in_rocketmq(&mut self) -> anyhow::Result<Option<Found>> {
         let (Some(rocketmq), Some(topic)) = (&self.sources.rocketmq, &self.sources.config.dead_letter.topic)
         else {
             return Ok(None);

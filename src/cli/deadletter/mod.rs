@@ -33,7 +33,7 @@ rocketmq_topic, arrived_at, qos, payload_bytes; `show` adds user_properties and 
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct DeadLetterArgs {
+pub(crate) struct DeadLetterArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -94,7 +94,7 @@ impl Chosen {
     }
 }
 
-pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: DeadLetterArgs) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::List(arguments) => list(arguments).await,
         Command::Show(arguments) => show(arguments).await,

@@ -12,7 +12,7 @@ use crate::archive::visible;
 use crate::spool::{LocalDeadLetters, SpoolError};
 
 #[derive(Debug, Args)]
-pub struct PurgeArgs {
+pub(crate) struct PurgeArgs {
     #[command(flatten)]
     chosen: Chosen,
     /// One JSON object: purged (a number), not_found (ids).
@@ -22,7 +22,7 @@ pub struct PurgeArgs {
     target: TargetArgs,
 }
 
-pub fn run(arguments: &PurgeArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &PurgeArgs) -> anyhow::Result<ExitCode> {
     let config = arguments.target.on_disk()?.config;
     let (mut purged, mut not_found) = (0, Vec::new());
     match local_store(&config)? {

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What came of one letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resent {
+pub(crate) enum Resent {
     /// RocketMQ stored it in this topic.
     Stored(Arc<str>),
     /// It is as dead as before, for this reason.
@@ -30,7 +30,7 @@ pub enum Resent {
 }
 
 /// See the module's words.
-pub struct Resender {
+pub(crate) struct Resender {
     rules: RuleSet,
     tables: QueueTables,
     sink: Producer,
@@ -38,7 +38,7 @@ pub struct Resender {
 }
 
 impl Resender {
-    pub fn new(config: &Config, rocketmq: &RocketMq) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, rocketmq: &RocketMq) -> anyhow::Result<Self> {
         let view = DataDirView::open(&config.data_dir)?;
         let origin_key = match &config.origin.key {
             Some(key) => key.expose_secret().as_bytes().to_vec(),
@@ -59,7 +59,7 @@ impl Resender {
     }
 
     /// Returns when RocketMQ has it, or cannot have it. An error is one that may be over later.
-    pub async fn resend(&self, letter: &DeadLetter) -> anyhow::Result<Resent> {
+    pub(crate) async fn resend(&self, letter: &DeadLetter) -> anyhow::Result<Resent> {
         let Some(envelope) = envelope_of_letter(letter) else {
             return Ok(Resent::StillDead(format!("{:?} is no message id of ours", letter.id)));
         };

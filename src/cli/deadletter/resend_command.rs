@@ -13,7 +13,7 @@ use super::{Chosen, FAILED, TargetArgs};
 use crate::archive::visible;
 
 #[derive(Debug, Args)]
-pub struct ResendArgs {
+pub(crate) struct ResendArgs {
     #[command(flatten)]
     chosen: Chosen,
     /// One JSON object for each letter: id, stored (true or false), and topic or reason.
@@ -35,7 +35,7 @@ impl ResendCounts {
     }
 }
 
-pub async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
     let sources = Sources::open_both(&arguments.target).await?;
     let mut told = ResendCounts::default();
     let mut report = Report::default();

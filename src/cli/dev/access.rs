@@ -18,7 +18,7 @@ const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(1);
 
 /// Who may connect without showing anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Auth {
+pub(crate) enum Auth {
     /// Clients on this machine may, as members of the class.
     Optional,
     /// Nobody; and browsers only from the classroom's own pages.
@@ -28,7 +28,7 @@ pub enum Auth {
 }
 
 /// See the module's words.
-pub struct ClassAccess {
+pub(crate) struct ClassAccess {
     authenticator: Authenticator,
     auth: Auth,
     clock: Arc<dyn Clock>,
@@ -36,7 +36,7 @@ pub struct ClassAccess {
 }
 
 impl ClassAccess {
-    pub fn new(mut keeper: Authenticator, auth: Auth, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(mut keeper: Authenticator, auth: Auth, clock: Arc<dyn Clock>) -> Self {
         keeper.anonymous_on_loopback = auth == Auth::Optional;
         Self { authenticator: keeper, auth, clock, open: Mutex::default() }
     }
@@ -97,7 +97,7 @@ impl AccessControl for ClassAccess {
 }
 
 /// Ends connections whose tokens have run out, for as long as the broker lives.
-pub async fn end_expired(gate: Arc<ClassAccess>, broker: Arc<MqttBroker>) {
+pub(crate) async fn end_expired(gate: Arc<ClassAccess>, broker: Arc<MqttBroker>) {
     loop {
         tokio::time::sleep(LOOK_FOR_EXPIRED_EVERY).await;
         for (connection, client_id) in gate.expired() {
@@ -108,7 +108,7 @@ pub async fn end_expired(gate: Arc<ClassAccess>, broker: Arc<MqttBroker>) {
 }
 
 /// Passes on what the broker tells, until it ends. The bridge's own connections are nobody in a class.
-pub async fn pass_on(
+pub(crate) async fn pass_on(
     mut events: mpsc::Receiver<ClientEvent>,
     news: mpsc::Sender<ClientNews>,
     own_clients: Vec<String>,

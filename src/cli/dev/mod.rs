@@ -32,7 +32,7 @@ const EVENTS: usize = 1024;
 const DRAIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
-pub struct DevArgs {
+pub(crate) struct DevArgs {
     /// Folder for everything that is kept; messages of yesterday are still there tomorrow.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -65,7 +65,7 @@ pub struct DevArgs {
     log: String,
 }
 
-pub async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut config = Config::for_dev()?;
     telemetry::init(&LogConfig { level: arguments.log.clone(), ..config.log.clone() }, &[])?;

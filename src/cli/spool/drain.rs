@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const BATCHES_AT_ONCE: usize = 32;
 
 #[derive(Debug, Args)]
-pub struct DrainArgs {
+pub(crate) struct DrainArgs {
     /// The configuration file of the bridge that is stopped.
     #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
     config: PathBuf,
@@ -52,7 +52,7 @@ struct Summary {
     seconds: f64,
 }
 
-pub async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(&arguments.config, &ProcessEnvironment)?;
     telemetry::init(&config.log, &[])?;
     // What lies there is wanted, whatever becomes of new messages.

@@ -32,7 +32,7 @@ Whether a running bridge has put its spool out of use after an error of the disk
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
-pub struct SpoolArgs {
+pub(crate) struct SpoolArgs {
     #[command(subcommand)]
     command: Option<Command>,
     /// One JSON object.
@@ -50,7 +50,7 @@ enum Command {
     Drain(drain::DrainArgs),
 }
 
-pub async fn run(arguments: SpoolArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: SpoolArgs) -> anyhow::Result<ExitCode> {
     if let Some(Command::Drain(arguments)) = arguments.command {
         return drain::run(arguments).await;
     }

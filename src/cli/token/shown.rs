@@ -14,7 +14,7 @@ use crate::archive::visible;
 
 /// Claims as they are printed; whoever wrote them may be a stranger.
 #[derive(Debug, Serialize)]
-pub struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<&'a str>,
     access_key: &'a str,
@@ -37,7 +37,7 @@ pub struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub fn of(claims: &'a Claims, now_ms: u64) -> Self {
+    pub(crate) fn of(claims: &'a Claims, now_ms: u64) -> Self {
         Self {
             token: None,
             access_key: &claims.access_key,
@@ -54,11 +54,11 @@ impl<'a> Shown<'a> {
         }
     }
 
-    pub fn json(&self) -> serde_json::Result<String> {
+    pub(crate) fn json(&self) -> serde_json::Result<String> {
         Ok(ascii(&serde_json::to_string(self)?))
     }
 
-    pub fn write(&self, out: &mut dyn Write, now_ms: u64, zone: &TimeZone) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write, now_ms: u64, zone: &TimeZone) -> io::Result<()> {
         let client_id = self.client_id.map_or("any client".into(), visible);
         let role = self.role.unwrap_or("by the group of the client id");
         let role = match (self.client_id, self.role) {

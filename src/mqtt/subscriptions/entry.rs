@@ -73,7 +73,7 @@ pub(super) fn relate(entries: &mut [Entry]) {
 
 impl Entry {
     /// Whatever the other subscription brings was in this one too when the broker took it in.
-    pub fn was_granted_before(&self, other: &Self, window_open: bool) -> bool {
+    pub(crate) fn was_granted_before(&self, other: &Self, window_open: bool) -> bool {
         let granted = match self.turn {
             // It leaves behind what it has brought; nothing of it waits at the broker while the window is open.
             Turn::Leaving { granted, .. } if window_open => granted,
@@ -83,7 +83,7 @@ impl Entry {
     }
 
     /// A filter that is put back into its pause. `told`: why.
-    pub fn refuse(&mut self, told: String) {
+    pub(crate) fn refuse(&mut self, told: String) {
         let ending = matches!(self.turn, Turn::Leaving { .. } | Turn::Refused { ending: true, .. });
         self.failed |= !ending;
         self.pause_s = (2 * self.pause_s).clamp(1, LONGEST_PAUSE_S);
@@ -91,20 +91,20 @@ impl Entry {
     }
 
     /// What it asks for is done.
-    pub fn reach(&mut self, turn: Turn) {
+    pub(crate) fn reach(&mut self, turn: Turn) {
         (self.turn, self.failed, self.pause_s) = (turn, false, 0);
     }
 
     /// The session has it, or had it on this connection.
-    pub fn is_in_play(&self) -> bool {
+    pub(crate) fn is_in_play(&self) -> bool {
         self.kept.asked.is_some() || self.turn == Turn::Left
     }
 
-    pub fn is_granted(&self) -> bool {
+    pub(crate) fn is_granted(&self) -> bool {
         matches!(self.turn, Turn::Granted { .. })
     }
 
-    pub fn complaint(&self) -> Option<String> {
+    pub(crate) fn complaint(&self) -> Option<String> {
         let filter = &self.kept.filter;
         match &self.turn {
             Turn::Refused { told, ending: false, .. } => Some(format!(

@@ -18,14 +18,14 @@ const IDENTIFIERS_NOT_SUPPORTED: u8 = 0xA1;
 
 /// What to send. The packet identifier is taken already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubscriptionRequest {
+pub(crate) struct SubscriptionRequest {
     pub packet_id: u16,
     pub filter: String,
     pub action: SubscriptionAction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SubscriptionAction {
+pub(crate) enum SubscriptionAction {
     /// With the subscription identifier, where the broker has them.
     Subscribe(Option<u32>),
     Unsubscribe,
@@ -33,7 +33,7 @@ pub enum SubscriptionAction {
 
 /// What a delivery is beside those of other subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overlap {
+pub(crate) enum Overlap {
     /// The only one, or the one that stays.
     None,
     /// Another one of the same message came or comes.
@@ -44,7 +44,7 @@ pub enum Overlap {
 
 /// A broker's answer to one request.
 #[derive(Debug, Clone, Copy)]
-pub struct SubscriptionAnswer<'a> {
+pub(crate) struct SubscriptionAnswer<'a> {
     pub packet_id: u16,
     pub codes: &'a [u8],
     /// The first code and the broker's words, for people.
@@ -53,7 +53,7 @@ pub struct SubscriptionAnswer<'a> {
 
 /// See the module's words.
 #[derive(Debug)]
-pub struct Subscriptions {
+pub(crate) struct Subscriptions {
     entries: Vec<Entry>,
     connected: bool,
     session_present: bool,
@@ -68,7 +68,7 @@ pub struct Subscriptions {
 impl Subscriptions {
     /// `wanted` in the order of the bindings; `kept` and `older` (the filters of a file without identifiers) from the last
     /// process. `new_identifier` draws a number, which is drawn again if it is taken.
-    pub fn new(
+    pub(crate) fn new(
         wanted: &[Filter],
         kept: Vec<Subscription>,
         older: &[String],
@@ -119,7 +119,12 @@ impl Subscriptions {
     }
 
     /// `forbidden`: what the broker would hang up for.
-    pub fn connected(&mut self, session_present: bool, identifiers: bool, forbidden: impl Fn(&str) -> bool) {
+    pub(crate) fn connected(
+        &mut self,
+        session_present: bool,
+        identifiers: bool,
+        forbidden: impl Fn(&str) -> bool,
+    ) {
         (self.connected, self.session_present, self.identifiers) = (true, session_present, identifiers);
         for entry in &mut self.entries {
             entry.turn = Turn::Idle;
@@ -135,12 +140,12 @@ impl Subscriptions {
         self.look_at_overlaps();
     }
 
-    pub fn disconnected(&mut self) {
+    pub(crate) fn disconnected(&mut self) {
         self.connected = false;
     }
 
     /// What is to be sent now. What it changes must be written down before it leaves, see [`Self::take_changed`].
-    pub fn due(&mut self, mut next_packet_id: impl FnMut() -> u16) -> Vec<SubscriptionRequest> {
+    pub(crate) fn due(&mut self, mut next_packet_id: impl FnMut() -> u16) -> Vec<SubscriptionRequest> {
         if !self.connected {
             return Vec::new();
         }
@@ -179,7 +184,7 @@ impl Subscriptions {
     }
 
     /// SUBACK.
-    pub fn subscribed(&mut self, answer: SubscriptionAnswer<'_>) {
+    pub(crate) fn subscribed(&mut self, answer: SubscriptionAnswer<'_>) {
         let now = self.now();
         let Some(entry) = self.entries.iter_mut().find(|entry| {
             entry.packet_id == answer.packet_id
@@ -220,7 +225,7 @@ impl Subscriptions {
     }
 
     /// UNSUBACK.
-    pub fn unsubscribed(&mut self, answer: SubscriptionAnswer<'_>) {
+    pub(crate) fn unsubscribed(&mut self, answer: SubscriptionAnswer<'_>) {
         let is_leaving = |entry: &&mut Entry| {
             entry.packet_id == answer.packet_id
                 && matches!(entry.turn, Turn::Leaving { .. } | Turn::Refused { .. })
@@ -244,7 +249,7 @@ impl Subscriptions {
     }
 
     /// Time passes: [`Self::due`] may have something.
-    pub fn second_passed(&mut self) {
+    pub(crate) fn second_passed(&mut self) {
         if !self.connected {
             return;
         }
@@ -267,7 +272,7 @@ impl Subscriptions {
     }
 
     /// Ends the pauses before what is asked for again.
-    pub fn ask_now(&mut self) {
+    pub(crate) fn ask_now(&mut self) {
         for entry in &mut self.entries {
             if let Turn::Refused { again_in_s, .. } = &mut entry.turn {
                 *again_in_s = 0;
@@ -276,7 +281,7 @@ impl Subscriptions {
     }
 
     /// What a delivery with these identifiers is. `window_open`: the broker holds nothing back for want of PUBACKs.
-    pub fn judge(&self, topic: &str, identifiers: &[usize], window_open: bool) -> Overlap {
+    pub(crate) fn judge(&self, topic: &str, identifiers: &[usize], window_open: bool) -> Overlap {
         if !self.overlap_in_play {
             return Overlap::None;
         }
@@ -301,12 +306,12 @@ impl Subscriptions {
     }
 
     /// A delivery without identifiers was in doubt, or one with them came. True if that is news.
-    pub fn note_identifiers(&mut self, came: bool) -> bool {
+    pub(crate) fn note_identifiers(&mut self, came: bool) -> bool {
         std::mem::replace(&mut self.identifiers_missing, !came) == came
     }
 
     /// A kept session whose overlapping subscriptions are not confirmed yet: what it brings is judged when they are.
-    pub fn is_unsure(&self) -> bool {
+    pub(crate) fn is_unsure(&self) -> bool {
         let unsure = |entry: &&Entry| {
             entry.kept.granted.is_some() && matches!(entry.turn, Turn::Idle | Turn::Asked { .. })
         };
@@ -320,12 +325,12 @@ impl Subscriptions {
     }
 
     /// Everything that is wanted comes.
-    pub fn are_complete(&self) -> bool {
+    pub(crate) fn are_complete(&self) -> bool {
         (0..self.entries.len()).all(|index| !self.entries[index].wanted || self.is_served(index))
     }
 
     /// Of what is asked for, the pairs that have topics in common.
-    pub fn overlaps(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn overlaps(&self) -> Vec<(&str, &str)> {
         let needed: Vec<usize> = (0..self.entries.len()).filter(|index| self.is_needed(*index)).collect();
         let mut pairs = Vec::new();
         for index in &needed {
@@ -342,7 +347,7 @@ impl Subscriptions {
     }
 
     /// Sentences about what does not come, or comes with less than was asked for.
-    pub fn complaints(&self) -> Vec<String> {
+    pub(crate) fn complaints(&self) -> Vec<String> {
         if !self.connected {
             return Vec::new();
         }
@@ -356,11 +361,11 @@ impl Subscriptions {
     }
 
     /// What to keep in `data_dir`, if that has changed since the last call.
-    pub fn take_changed(&mut self) -> Option<Vec<Subscription>> {
+    pub(crate) fn take_changed(&mut self) -> Option<Vec<Subscription>> {
         std::mem::take(&mut self.changed).then(|| self.kept())
     }
 
-    pub fn kept(&self) -> Vec<Subscription> {
+    pub(crate) fn kept(&self) -> Vec<Subscription> {
         self.entries.iter().map(|entry| entry.kept.clone()).collect()
     }
 
@@ -410,7 +415,7 @@ impl Subscriptions {
 }
 
 /// What brokers without identifiers do to overlapping filters.
-pub fn without_identifiers(one: &str, other: &str) -> String {
+pub(crate) fn without_identifiers(one: &str, other: &str) -> String {
     format!(
         "the MQTT broker gives no subscription identifiers, and the filters {one:?} and {other:?} overlap: a message that both \
          match may be stored twice, the second time with the mark rbMaybeCopyOf; use filters that have no topic in common, or \

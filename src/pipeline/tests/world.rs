@@ -43,11 +43,11 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub fn fails(&self, failure: Option<FailureKind>) {
+    pub(crate) fn fails(&self, failure: Option<FailureKind>) {
         *self.failure.lock().unwrap() = failure;
     }
 
-    pub fn bodies(&self) -> Vec<String> {
+    pub(crate) fn bodies(&self) -> Vec<String> {
         let stored = self.stored.lock().unwrap();
         let bodies = stored.iter().filter(|(topic, ..)| topic == "room");
         bodies.map(|(_, _, body)| body.clone()).collect()
@@ -138,11 +138,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub fn start(store: &Arc<Store>, disk: MemorySpool) -> Self {
+    pub(crate) fn start(store: &Arc<Store>, disk: MemorySpool) -> Self {
         Self::start_with(store, disk, Duration::from_secs(3600))
     }
 
-    pub fn start_with(store: &Arc<Store>, disk: MemorySpool, give_up_after: Duration) -> Self {
+    pub(crate) fn start_with(store: &Arc<Store>, disk: MemorySpool, give_up_after: Duration) -> Self {
         let binding = BindingConfig {
             filter: "room/#".into(),
             topic: "{0}".into(),
@@ -214,7 +214,7 @@ impl Process {
         }
     }
 
-    pub fn publish(&mut self, room: &str, body: &str) {
+    pub(crate) fn publish(&mut self, room: &str, body: &str) {
         self.published += 1;
         let topic = format!("room/message/{room}");
         let payload = Bytes::copy_from_slice(body.as_bytes());
@@ -253,7 +253,7 @@ impl Process {
     }
 
     /// Lets simulated time pass, and counts what was settled meanwhile.
-    pub async fn pass(&mut self, time: Duration) -> usize {
+    pub(crate) async fn pass(&mut self, time: Duration) -> usize {
         tokio::time::sleep(time).await;
         while let Ok(receipts) = self.settled.try_recv() {
             self.ended += receipts.len();
@@ -261,7 +261,7 @@ impl Process {
         self.ended
     }
 
-    pub fn value(&self, name: &str) -> i64 {
+    pub(crate) fn value(&self, name: &str) -> i64 {
         let text = self.metrics.render();
         let lines = text
             .lines()
@@ -269,7 +269,7 @@ impl Process {
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as i64).sum()
     }
 
-    pub fn assert_books_balance(&self) {
+    pub(crate) fn assert_books_balance(&self) {
         let value = |name: &str| self.value(&format!("roombridge_{name}"));
         assert_eq!(
             value("received_total") + value("spool_depth_at_start"),
@@ -286,7 +286,7 @@ impl Process {
     }
 
     /// SIGKILL, and the next process on the same disk.
-    pub fn kill_and_restart(self) -> Self {
+    pub(crate) fn kill_and_restart(self) -> Self {
         self.uplink.abort();
         Self::start(&self.store, self.disk.reopen())
     }

@@ -29,7 +29,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = SpoolSettings {
             path: folder.path().join("spool.sqlite3"),
@@ -49,19 +49,19 @@ impl Place {
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.settings.path
     }
 
-    pub fn beside(&self, name: &str) -> PathBuf {
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn open(&mut self) -> SqliteSpool {
+    pub(crate) fn open(&mut self) -> SqliteSpool {
         self.open_with_report().0
     }
 
-    pub fn open_with_report(&mut self) -> (SqliteSpool, OpenReport) {
+    pub(crate) fn open_with_report(&mut self) -> (SqliteSpool, OpenReport) {
         let mut file = schema::file(&self.settings);
         file.max_pages = self.max_pages.or(file.max_pages);
         let hook = self.before_commit.take();

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use roombridge::binding::{BindingSettings, RuleSet};
-use roombridge::config::Config;
-use roombridge::data_dir::{DataDir, QueueTables, SessionState};
-use roombridge::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, SystemClock};
-use roombridge::mqtt::{SessionParts, Subscriber};
-use roombridge::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
-use roombridge::pipeline::{
+use roombridge::testing::binding::{BindingSettings, RuleSet};
+use roombridge::testing::config::Config;
+use roombridge::testing::data_dir::{DataDir, QueueTables, SessionState};
+use roombridge::testing::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, SystemClock};
+use roombridge::testing::mqtt::{SessionParts, Subscriber};
+use roombridge::testing::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
+use roombridge::testing::pipeline::{
     Accepted, Alarm, BatchLimits, DeadLetters, LinkState, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
 };
-use roombridge::telemetry::{Metrics, Readiness};
+use roombridge::testing::telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -248,7 +248,7 @@ impl UplinkUnderTest {
 
 struct NoEnvironment;
 
-impl roombridge::config::Environment for NoEnvironment {
+impl roombridge::testing::config::Environment for NoEnvironment {
     fn vars(&self) -> Vec<(String, String)> {
         Vec::new()
     }
@@ -257,11 +257,11 @@ impl roombridge::config::Environment for NoEnvironment {
 /// The sink takes the dead letters of these stories.
 struct NoStore;
 
-impl roombridge::spool::DeadLetterStore for NoStore {
+impl roombridge::testing::spool::DeadLetterStore for NoStore {
     fn store(
         &self,
-        _: Vec<roombridge::model::DeadLetter>,
-    ) -> futures::future::BoxFuture<'static, Result<(), roombridge::spool::SpoolError>> {
-        Box::pin(async { Err(roombridge::spool::SpoolError::Full("no store".to_owned())) })
+        _: Vec<roombridge::testing::model::DeadLetter>,
+    ) -> futures::future::BoxFuture<'static, Result<(), roombridge::testing::spool::SpoolError>> {
+        Box::pin(async { Err(roombridge::testing::spool::SpoolError::Full("no store".to_owned())) })
     }
 }

@@ -1,0 +1,60 @@
+//! What stories, the model test and the benchmarks use of the rooms. Only with the feature `testing`, never in the product.
+//!
+//! Must never: hold code. It is a list.
+
+pub mod app {
+    pub use crate::app::Bridge;
+}
+pub mod archive {
+    pub use crate::archive::{Publisher, ReplayMessage};
+}
+pub mod binding {
+    pub use crate::binding::{BindingSettings, RuleSet, read_back, read_letter, slot_of, stored_form};
+}
+pub mod config {
+    pub use crate::config::{Config, Environment, ProcessEnvironment, RocketMqConfig};
+}
+pub mod data_dir {
+    pub use crate::data_dir::{DataDir, QueueTables, SessionState, TopicQueues};
+}
+pub mod lifecycle {
+    pub use crate::lifecycle::Lifecycle;
+}
+pub mod model {
+    pub use crate::model::{
+        Arrival, Clock, DeadLetter, Envelope, FailureKind, FilterReason, MessageIds, MqttMessage,
+        MqttProperties, NotDurable, OutgoingMessage, Qos, QueueName, Sent, SessionStamp, StoredAt,
+        StoredMessage, SystemClock,
+    };
+}
+pub mod mqtt {
+    pub use crate::mqtt::{DownlinkPublisher, ReplayPublisher, SessionParts, Subscriber};
+}
+pub mod pipeline {
+    pub use crate::pipeline::{
+        Accepted, Admission, Alarm, Arrived, BatchLimits, DeadLetters, Delivery, Fingerprint, Intake,
+        IntakeReceiver, LinkState, ReceiptLedger, ReceiptNumber, Remembered, Sending, SpoolUse, Uplink,
+        UplinkParts, WINDOWS_READ, intake, seed_jitter, tail,
+    };
+    pub mod ports {
+        pub use crate::pipeline::ports::{
+            Batch, BoxFuture, OutgoingMessage, Page, Published, Publishing, ReadError, Reader, Sink,
+            SoleHolder,
+        };
+    }
+}
+pub mod rocketmq {
+    pub use crate::rocketmq::{Connector, Producer, RocketMqReader};
+}
+pub mod spool {
+    pub use crate::spool::{
+        Appended, DeadLetterStore, Depth, LaneKey, Overflow, Row, RowKey, SpoolError, SpoolInspection,
+        SpoolMessage, Taken,
+    };
+    pub mod memory {
+        pub use crate::spool::memory::{Faults, MemorySpool};
+    }
+}
+pub mod telemetry {
+    pub use crate::telemetry::{Metrics, Readiness};
+}
