@@ -1,10 +1,11 @@
 #![recursion_limit = "512"]
-// With `testing` only, which makes reachable what tests use.
-#![cfg_attr(feature = "testing", warn(unreachable_pub))]
 //! roombridge keeps a live classroom's MQTT messages in RocketMQ: nothing that it acknowledged is lost, and every
 //! room can be replayed. `docs/ARCHITECTURE.md` draws a message's way and names each room (module) in one line.
 //!
 //! The rooms are private: the product is the command. Tests reach what they need through `testing`.
+
+// With `testing` only, which makes reachable what tests use.
+#![cfg_attr(feature = "testing", warn(unreachable_pub))]
 
 mod access;
 mod app;

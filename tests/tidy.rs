@@ -73,6 +73,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "testing",
+        &[
+            "app",
+            "archive",
+            "binding",
+            "config",
+            "data_dir",
+            "lifecycle",
+            "model",
+            "mqtt",
+            "pipeline",
+            "rocketmq",
+            "spool",
+            "telemetry",
+        ],
+    ),
+    (
         "cli",
         &[
             "access",
