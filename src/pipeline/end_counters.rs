@@ -1,7 +1,7 @@
 //! The books of the uplink: every end is counted here, once, and the receipts that have ended are told to the subscriber.
 //!
-//! Promises: `received + derived + spool at start = stored + spool + dead-lettered + filtered + dropped + in flight` at any quiet
-//! moment.
+//! Promises, at any quiet moment:
+//! `received + derived + spool_depth_at_start = stored + spool_depth + dead_lettered + filtered + dropped + in_flight`
 
 use std::sync::Arc;
 
