@@ -4,6 +4,8 @@
 //!
 //! The rooms are private: the product is the command. Tests reach what they need through `testing`.
 
+// What only `roombridge dev` uses is not looked for where it is left out.
+#![cfg_attr(not(feature = "embedded"), allow(dead_code, unused_imports))]
 // With `testing` only, which makes reachable what tests use.
 #![cfg_attr(feature = "testing", warn(unreachable_pub))]
 

@@ -34,6 +34,7 @@ pub(crate) use down::{DownOutcome, id_of, letter_of_stored};
 
 pub(crate) use filter::Filter;
 pub(crate) use heard::HeardAs;
+#[cfg(any(test, feature = "testing"))]
 pub use levels::slot_of;
 #[cfg(test)]
 pub(crate) use limits::{HEADROOM_BYTES, MAX_PROPERTIES_BYTES};

@@ -147,6 +147,7 @@ impl RuleSet {
     }
 
     /// A hash of the bindings, 8 hex digits: equal texts, equal version. Written to each message as `rbRules`.
+    #[cfg(any(test, feature = "testing"))]
     pub fn version(&self) -> &str {
         &self.version
     }

@@ -80,6 +80,7 @@ pub struct MqttMessage {
 
 impl MqttMessage {
     /// What it is counted with against the memory bounds: never less than its packet has.
+    #[cfg(any(test, feature = "testing"))]
     pub fn weight_bytes(&self) -> usize {
         BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + self.properties.weight_bytes()
     }

@@ -38,6 +38,7 @@ pub use ledger::{Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber,
 
 pub use parts::{LinkState, UplinkParts};
 pub(crate) use retry::Retry;
+#[cfg(any(test, feature = "testing"))]
 pub use retry::seed_jitter;
 pub use spool_state::SpoolUse;
 pub(crate) use ticket::{DerivedOutcome, DerivedReceipt};

@@ -12,6 +12,7 @@ use crate::model::FailureKind;
 const JITTER: f64 = 0.3;
 
 /// Makes the pauses of this thread repeatable, for tests in simulated time; the crate's own jitter cannot be seeded.
+#[cfg(any(test, feature = "testing"))]
 pub fn seed_jitter(seed: u64) {
     fastrand::seed(seed);
 }

@@ -45,6 +45,7 @@ impl Connector {
     }
 
     /// For a RocketMQ without ACL, such as the one of `roombridge dev`; `host:port`.
+    #[cfg(any(test, feature = "testing"))]
     pub fn to_name_server(name_server: impl Into<String>) -> Result<Self, StartError> {
         Self::start(vec![name_server.into()], None, Duration::from_secs(3))
     }
