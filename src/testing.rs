@@ -5,9 +5,6 @@
 pub mod app {
     pub use crate::app::Bridge;
 }
-pub mod archive {
-    pub use crate::archive::{Publisher, ReplayMessage};
-}
 pub mod binding {
     pub use crate::binding::{BindingSettings, RuleSet, read_back, read_letter, slot_of, stored_form};
 }
@@ -38,8 +35,8 @@ pub mod pipeline {
     };
     pub mod ports {
         pub use crate::pipeline::ports::{
-            Batch, BoxFuture, OutgoingMessage, Page, Published, Publishing, ReadError, Reader, Sink,
-            SoleHolder,
+            Batch, BoxFuture, OutgoingMessage, Page, Published, Publisher, Publishing, ReadError, Reader,
+            Sink, SoleHolder,
         };
     }
 }

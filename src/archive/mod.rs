@@ -25,6 +25,5 @@ pub(crate) use record::Record;
 #[cfg(test)]
 pub(crate) use replay::BadPrefix;
 pub(crate) use replay::{
-    LineOutput, MqttOutput, Prefix, PublishError, ReplayError, ReplayEvent, ReplayOutput, Speed, replay,
+    LineOutput, MqttOutput, Prefix, ReplayError, ReplayEvent, ReplayOutput, Speed, replay,
 };
-pub use replay::{Publisher, ReplayMessage};

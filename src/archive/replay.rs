@@ -7,13 +7,12 @@ use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::tz::TimeZone;
 
 use super::history::{History, HistoryError};
 use super::record::Record;
-use crate::model::Clock;
-use crate::pipeline::ports::BoxFuture;
+use crate::model::{Clock, MqttMessage, MqttProperties, Qos};
+use crate::pipeline::ports::{BoxFuture, PublishError, Publisher};
 
 /// A silence longer than this is announced, so that nobody takes it for a hang.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
@@ -126,29 +125,6 @@ async fn wait_until(due: Duration, clock: &dyn Clock) {
     }
 }
 
-/// A message to publish on MQTT with QoS 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplayMessage {
-    pub topic: String,
-    pub payload: Bytes,
-    pub user_properties: Vec<(String, String)>,
-    pub content_type: Option<String>,
-}
-
-/// The MQTT broker did not take a message.
-#[derive(Debug, thiserror::Error)]
-#[error("could not publish to {topic}: {cause}")]
-pub struct PublishError {
-    pub topic: String,
-    pub cause: String,
-}
-
-/// Publishes replayed messages.
-pub trait Publisher: Send {
-    /// Returns when the broker has acknowledged the message.
-    fn publish(&mut self, message: ReplayMessage) -> BoxFuture<'_, Result<(), PublishError>>;
-}
-
 /// The first levels of all topics of a replay: `PREFIX/{original topic}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Prefix(String);
@@ -215,7 +191,7 @@ impl ReplayOutput for MqttOutput<'_> {
     }
 }
 
-fn message_of(record: &Record, prefix: &Prefix) -> ReplayMessage {
+fn message_of(record: &Record, prefix: &Prefix) -> MqttMessage {
     let mut user_properties: Vec<_> = record
         .mqtt_user_properties
         .iter()
@@ -229,11 +205,15 @@ fn message_of(record: &Record, prefix: &Prefix) -> ReplayMessage {
         }
     };
     user_properties.push((REPLAY_OF.to_owned(), original));
-    ReplayMessage {
+    MqttMessage {
         topic: prefix.topic(&record.mqtt_topic),
         payload: record.bytes.clone(),
-        user_properties,
-        content_type: record.content_type.clone(),
+        qos: Qos::AtLeastOnce,
+        properties: MqttProperties {
+            user: user_properties,
+            content_type: record.content_type.clone(),
+            ..MqttProperties::default()
+        },
     }
 }
 

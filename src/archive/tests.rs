@@ -9,8 +9,8 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::binding::RoomQuery;
-use crate::model::{Clock, FailureKind, Kind, MessageId, QueueName, StoredMessage};
-use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
+use crate::model::{Clock, FailureKind, Kind, MessageId, MqttMessage, QueueName, StoredMessage};
+use crate::pipeline::ports::{BoxFuture, Page, PublishError, Publisher, ReadError, Reader};
 
 mod away;
 mod emptied;
@@ -282,10 +282,10 @@ impl Clock for TokioClock {
 }
 
 #[derive(Default)]
-struct Heard(Vec<(String, ReplayMessage)>);
+struct Heard(Vec<(String, MqttMessage)>);
 
 impl Publisher for Heard {
-    fn publish(&mut self, message: ReplayMessage) -> BoxFuture<'_, Result<(), PublishError>> {
+    fn publish(&mut self, message: MqttMessage) -> BoxFuture<'_, Result<(), PublishError>> {
         self.0.push((message.topic.clone(), message));
         Box::pin(async { Ok(()) })
     }
@@ -338,10 +338,13 @@ async fn a_replayed_message_names_its_original_and_leaves_out_what_the_transport
     let (topic, message) = heard.0.remove(0);
     assert_eq!(topic, "replay/one/room/message/1");
     assert_eq!(
-        message.user_properties,
+        message.properties.user,
         [pair("a", "1"), pair("a", "2"), pair("rbReplay", "00000000000000aa-1")]
     );
-    assert_eq!((&message.payload[..], message.content_type.as_deref()), (&b"hi"[..], Some("text/plain")));
+    assert_eq!(
+        (&message.payload[..], message.properties.content_type.as_deref()),
+        (&b"hi"[..], Some("text/plain"))
+    );
 }
 
 #[test]

@@ -16,10 +16,9 @@ use super::link::Link;
 use super::reason::Reason;
 use super::target::{Target, TargetError};
 use super::translate::to_publish;
-use crate::archive::{PublishError, Publisher, ReplayMessage};
 use crate::config::MqttConfig;
-use crate::model::{MqttMessage, MqttProperties, Qos};
-use crate::pipeline::ports::BoxFuture;
+use crate::model::{MqttMessage, Qos};
+use crate::pipeline::ports::{BoxFuture, PublishError, Publisher};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -70,17 +69,7 @@ impl ReplayPublisher {
         }
     }
 
-    async fn publish_and_wait(&mut self, message: ReplayMessage) -> Result<(), String> {
-        let message = MqttMessage {
-            topic: message.topic,
-            payload: message.payload,
-            qos: Qos::AtLeastOnce,
-            properties: MqttProperties {
-                user: message.user_properties,
-                content_type: message.content_type,
-                ..MqttProperties::default()
-            },
-        };
+    async fn publish_and_wait(&mut self, message: MqttMessage) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
         // Fails only when the connection is gone, and then the task knows why.
         let _ = self.requests.send(Request { message, answer }).await;
@@ -95,7 +84,7 @@ impl ReplayPublisher {
 }
 
 impl Publisher for ReplayPublisher {
-    fn publish(&mut self, message: ReplayMessage) -> BoxFuture<'_, Result<(), PublishError>> {
+    fn publish(&mut self, message: MqttMessage) -> BoxFuture<'_, Result<(), PublishError>> {
         Box::pin(async move {
             let topic = message.topic.clone();
             let published = tokio::time::timeout(DEADLINE, self.publish_and_wait(message)).await;

@@ -135,6 +135,20 @@ pub enum Published {
     Expired,
 }
 
+/// Publishes on MQTT one message after the other.
+pub trait Publisher: Send {
+    /// Returns when the broker has acknowledged the message.
+    fn publish(&mut self, message: MqttMessage) -> BoxFuture<'_, Result<(), PublishError>>;
+}
+
+/// The MQTT broker did not take a message.
+#[derive(Debug, thiserror::Error)]
+#[error("could not publish to {topic}: {cause}")]
+pub struct PublishError {
+    pub topic: String,
+    pub cause: String,
+}
+
 /// Says whether this process may act for the session and its state.
 pub trait Lease: Send + Sync + 'static {
     fn is_held(&self) -> bool;

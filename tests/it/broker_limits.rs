@@ -3,11 +3,10 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use roombridge::testing::archive::{Publisher, ReplayMessage};
 use roombridge::testing::config::{Config, Environment};
 use roombridge::testing::model::{MqttMessage, MqttProperties, Qos};
 use roombridge::testing::mqtt::{DownlinkPublisher, ReplayPublisher};
-use roombridge::testing::pipeline::ports::{Published, Publishing};
+use roombridge::testing::pipeline::ports::{Published, Publisher, Publishing};
 use roombridge::testing::telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -254,11 +253,11 @@ async fn a_puback_below_0x80_is_success_for_the_downlink_and_for_a_replay() {
     scene.write(&connack_with(false, &[])).await;
     let mut replay = connecting.await.unwrap().unwrap();
     for code in [0x01, 0x10, 0x87] {
-        let message = ReplayMessage {
+        let message = MqttMessage {
             topic: "room/message/1".to_owned(),
             payload: "again".into(),
-            user_properties: Vec::new(),
-            content_type: None,
+            qos: Qos::AtLeastOnce,
+            properties: MqttProperties::default(),
         };
         let (played, _) = tokio::join!(replay.publish(message), async {
             let (_, body) = publish_comes(&mut scene).await;
