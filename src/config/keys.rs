@@ -198,24 +198,8 @@ fn nearest(wrong: &str, known: impl Iterator<Item = String>) -> Option<String> {
     // Half of a short name is no typo.
     let tolerated = |candidate: &str| (2 + wrong.len() / 5).min(candidate.len() / 2);
     known
-        .map(|candidate| (edit_distance(wrong, &candidate), candidate))
+        .map(|candidate| (strsim::levenshtein(wrong, &candidate), candidate))
         .filter(|(distance, candidate)| *distance <= tolerated(candidate))
         .min()
         .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein distance in bytes: the keys are ASCII, and for a typo in anything else it is near enough.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, left_byte) in left.bytes().enumerate() {
-        let mut diagonal = index;
-        let mut previous = index + 1;
-        for (cell, right_byte) in row.iter_mut().skip(1).zip(right.bytes()) {
-            let replaced = diagonal + usize::from(left_byte != right_byte);
-            diagonal = *cell;
-            previous = replaced.min(diagonal + 1).min(previous + 1);
-            *cell = previous;
-        }
-    }
-    row.last().copied().filter(|_| !left.is_empty()).unwrap_or(right.len())
 }

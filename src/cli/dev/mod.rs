@@ -234,13 +234,9 @@ Open the classroom in a browser, as teacher and as student; and try, in another 
     )
 }
 
-/// The text as one word for a shell.
+/// The text as one word for a shell. Only a NUL cannot be quoted, which no path and no argument holds.
 fn shell_word(text: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
-    if text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
+    shlex::try_quote(text).unwrap_or(text.into()).into_owned()
 }
 
 #[cfg(test)]
@@ -251,6 +247,6 @@ mod tests {
     fn a_folder_with_a_space_or_a_quote_stays_one_word() {
         assert_eq!(shell_word("/home/a/b-c_1.d"), "/home/a/b-c_1.d");
         assert_eq!(shell_word("/home/my data"), "'/home/my data'");
-        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        assert_eq!(shell_word("it's"), "\"it's\"");
     }
 }
