@@ -9,6 +9,7 @@ mod broker;
 mod connection;
 mod connections;
 mod own_topics;
+mod stage;
 mod stream;
 mod transport;
 mod turns;
@@ -144,7 +145,6 @@ async fn run(
     // Waited for: as long as a task has the store, nobody else can open it.
     open.shutdown().await;
     upkeep.shutdown().await;
-    broker.connections.forget_all();
     // What the last connections queued is written now.
     if let Err(error) = broker.storage.shutdown().await {
         tracing::error!(%error, "the embedded MQTT broker could not write its queues");

@@ -16,7 +16,8 @@ use super::lines::{ClientRequest, MAX_BODY_BYTES, Refusal, RequestBody};
 use super::mutes::{MuteAction, MuteChange, Mutes};
 use super::presence::{PresenceChange, PresenceEvent};
 use super::rate::{Limiter, Rate};
-use super::request::{ClassTopic, Delivery, End, Reason, Request, SenderRole, Verdict};
+use super::request::{ClassTopic, Delivery, Reason, Request, SenderRole};
+use super::verdict::{End, Verdict};
 use crate::model::{ClientId, RoomId, display_name};
 
 /// What the classroom is to be like.

@@ -24,6 +24,7 @@ mod rate;
 mod request;
 mod status;
 mod tombstones;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,8 @@ pub(crate) use presence::{Member, PresenceUpdate};
 pub(crate) use presence::{Presence, PresenceChange, PresenceEvent, PresenceSettings};
 pub(crate) use rate::Rate;
 pub(crate) use request::Delivery;
-pub(crate) use request::{ClassTopic, End, Reason, Request, SenderRole, Verdict, derived_id};
+pub(crate) use request::{ClassTopic, Reason, Request, SenderRole, derived_id};
 #[cfg(test)]
 pub(crate) use status::NotAStatus;
 pub(crate) use status::status_event;
+pub(crate) use verdict::{End, Verdict};

@@ -1,4 +1,4 @@
-//! What comes in and what goes out: requests, verdicts, deliveries and the ids of deliveries.
+//! What comes in and what goes out: requests, reasons of refusals, deliveries and the ids of deliveries.
 //!
 //! Promises: the id of a delivery follows from the id of its request, so that a request that is judged again after a
 //! crash is delivered under the same ids, by which readers fold.
@@ -8,9 +8,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::audit::Audit;
-use super::mutes::MuteChange;
-use super::presence::PresenceEvent;
 use crate::model::{ClientId, RoomId};
 use crate::model::{MessageId, MessageIds};
 
@@ -35,28 +32,6 @@ pub(crate) struct Request {
     /// When the bridge received it: by this time mutes and rates are judged, however late that is done.
     pub arrived_ms: u64,
     pub now_ms: u64,
-}
-
-/// What is to be done about a request, in the order of the fields.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    /// Must be written down, then applied, before anything below is done.
-    pub change: Option<MuteChange>,
-    /// A member said that it came or left.
-    pub presence: Option<PresenceEvent>,
-    pub deliveries: Vec<Delivery>,
-    /// For the archive: everything that was said, muted or refused.
-    pub audit: Option<Audit>,
-    pub end: End,
-}
-
-/// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Accepted,
-    Refused(Reason),
-    /// Lies where only the bridge writes (up and down share a parent topic): an answer to it would answer itself for ever.
-    Ignored,
 }
 
 /// Why a request is refused: a closed list that pages know.

@@ -9,6 +9,7 @@ mod failure;
 mod lag;
 mod producer;
 mod reader;
+mod reader_port;
 mod remark;
 mod seen_brokers;
 

@@ -1,59 +1,44 @@
-//! Reads stored messages back from RocketMQ, queue by queue and offset by offset.
+//! The client that stored messages are read back with, and the brokers that it can ask.
 //!
 //! Promises: belongs to no consumer group, commits nothing, creates nothing; each call ends within the timeout of the
-//! connection; a pull at the end of a queue answers at once; only messages of exactly the asked tag come out.
+//! connection.
 //! Must never: use a pull consumer of the client (its rebalancing joins a group, and its shutdown takes seconds for
-//! each queue), or skip a stored message without an error.
+//! each queue).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cheetah_string::CheetahString;
 use rocketmq_client_rust::{ClientInstanceHandle, ClientResult};
-use rocketmq_model::common::boundary_type::BoundaryType;
-use rocketmq_model::common::message::MessageTrait;
-use rocketmq_model::common::message::message_ext::MessageExt;
-use rocketmq_model::common::message::message_queue::MessageQueue;
-use rocketmq_model::result::PullStatus;
-use rocketmq_protocol::protocol::header::namesrv::topic_operation_header::TopicRequestHeader;
-use rocketmq_protocol::protocol::header::pull_message_request_header::PullMessageRequestHeader;
 use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
-use rocketmq_protocol::rpc::rpc_request_header::RpcRequestHeader;
 
 use super::client::{Connector, OpenClient, StartError};
 use super::failure::kind_of;
 use super::seen_brokers::SeenBrokers;
-use crate::model::{FailureKind, KnownBrokers, QueueName, StoredMessage};
-use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
+use crate::model::{FailureKind, KnownBrokers, QueueName};
+use crate::pipeline::ports::ReadError;
 
-/// RocketMQ's own group for tools: every broker knows it, so that nothing has to be created for reading.
-const GROUP: &str = "TOOLS_CONSUMER";
-/// The filter of a pull comes with the request, and the broker must not hold the request until messages arrive.
-const FILTER_WITH_REQUEST: i32 = 1 << 2;
-/// The broker's own limit for one answer is 256 KiB by default; without a bound of ours it logs a warning for each pull.
-const PAGE_BYTES: i32 = 16 << 20;
-const READABLE: u32 = 1 << 2;
 const WRITABLE: u32 = 1 << 1;
 pub(super) const MASTER: u64 = 0;
 const STOP: Duration = Duration::from_secs(2);
 
-/// A [`Reader`] on a RocketMQ cluster.
+/// Reads stored messages back from a RocketMQ cluster, queue by queue and offset by offset; see `reader_port`.
 pub struct RocketMqReader {
     connector: Arc<Connector>,
     /// Held while a client is built, so that one is built and not several.
     current: tokio::sync::Mutex<Option<Arc<Client>>>,
     /// By topic and broker name; read anew by each call of `queues`.
     brokers: Mutex<HashMap<(String, Arc<str>), Address>>,
-    pub(super) seen: SeenBrokers,
+    seen: SeenBrokers,
 }
 
 /// Who answers for a broker's name.
 #[derive(Clone)]
-struct Address {
-    broker: CheetahString,
+pub(super) struct Address {
+    pub broker: CheetahString,
     /// A replica can be read while its master is away; it may not have all that the master has.
-    is_master: bool,
+    pub is_master: bool,
 }
 
 pub(super) struct Client {
@@ -195,7 +180,8 @@ impl RocketMqReader {
         }
     }
 
-    async fn address(&self, topic: &str, queue: &QueueName) -> Result<Address, ReadError> {
+    /// Who answers for that queue now.
+    pub(super) async fn address(&self, topic: &str, queue: &QueueName) -> Result<Address, ReadError> {
         let key = (topic.to_owned(), Arc::clone(&queue.broker));
         let known = || self.brokers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(address) = known() {
@@ -207,6 +193,28 @@ impl RocketMqReader {
             cause: format!("broker {} is not there at the moment", queue.broker),
             kind: FailureKind::Transport,
         })
+    }
+
+    /// Brokers of the topic whose master is away.
+    pub(super) async fn away_of(&self, topic: &str) -> Result<Vec<String>, ReadError> {
+        let mut away = self.seen.of(topic);
+        if !away.is_empty() {
+            let there = self.masters(topic).await?;
+            // One that is there without the topic has lost or deleted it, and has nothing to wait for.
+            away.retain(|broker| !there.contains(broker));
+        }
+        Ok(Vec::from_iter(away))
+    }
+
+    /// The brokers whose master the name server knows, whatever topics they have.
+    async fn masters(&self, topic: &str) -> Result<HashSet<String>, ReadError> {
+        let what = format!("topic {topic}");
+        let client = self.client(&what).await?;
+        let asking = client.handle.broker_cluster_info(self.timeout_ms());
+        let table = self.answer(&what, &client, asking).await?.broker_addr_table;
+        let brokers = table.unwrap_or_default().into_iter();
+        let with_master = brokers.filter(|(_, broker)| broker.broker_addrs().contains_key(&MASTER));
+        Ok(with_master.map(|(name, _)| name.to_string()).collect())
     }
 }
 
@@ -243,180 +251,11 @@ impl Client {
     }
 }
 
-impl Reader for RocketMqReader {
-    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
-        Box::pin(async move {
-            let route = self.route(topic).await?;
-            let mut queues: Vec<QueueName> = route
-                .queue_datas
-                .iter()
-                .filter(|data| data.perm() & READABLE != 0)
-                .flat_map(|data| {
-                    let broker: Arc<str> = Arc::from(data.broker_name().as_str());
-                    (0..data.read_queue_nums() as i32)
-                        .map(move |id| QueueName { broker: Arc::clone(&broker), id })
-                })
-                .collect();
-            queues.sort();
-            Ok(queues)
-        })
-    }
-
-    fn away<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
-        Box::pin(self.away_of(topic))
-    }
-
-    fn offsets<'a>(
-        &'a self,
-        topic: &'a str,
-        queue: &'a QueueName,
-    ) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
-        Box::pin(async move {
-            let Address { broker, .. } = self.address(topic, queue).await?;
-            let name = client_queue(topic, queue);
-            let what = describe(topic, queue);
-            let client = self.client(&what).await?;
-            let min = client.handle.min_offset(&broker, &name, self.timeout_ms());
-            let min = self.answer(&what, &client, min).await?;
-            let max = client.handle.max_offset(&broker, &name, self.timeout_ms());
-            let max = self.answer(&what, &client, max).await?;
-            Ok((offset(min), offset(max)))
-        })
-    }
-
-    fn offset_at<'a>(
-        &'a self,
-        topic: &'a str,
-        queue: &'a QueueName,
-        stored_ms: u64,
-    ) -> BoxFuture<'a, Result<u64, ReadError>> {
-        Box::pin(async move {
-            let Address { broker, .. } = self.address(topic, queue).await?;
-            let name = client_queue(topic, queue);
-            let time = i64::try_from(stored_ms).unwrap_or(i64::MAX);
-            let what = describe(topic, queue);
-            let client = self.client(&what).await?;
-            let search =
-                client.handle.search_offset(&broker, &name, time, BoundaryType::Lower, self.timeout_ms());
-            Ok(offset(self.answer(&what, &client, search).await?))
-        })
-    }
-
-    fn pull<'a>(
-        &'a self,
-        topic: &'a str,
-        queue: &'a QueueName,
-        tag: Option<&'a str>,
-        from_offset: u64,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Page, ReadError>> {
-        Box::pin(async move {
-            let what = || format!("{} from offset {from_offset} on", describe(topic, queue));
-            let wrong =
-                |cause: &str| ReadError { what: what(), cause: cause.to_owned(), kind: FailureKind::Unknown };
-            if tag.is_some_and(|tag| tag.is_empty() || tag == "*" || tag.contains("||")) {
-                return Err(wrong("the tag must be one tag: not empty, not *, without ||"));
-            }
-            let address = self.address(topic, queue).await?;
-            let request = pull_request(topic, queue, tag, from_offset, limit);
-            let client = self.client(&what()).await?;
-            let pull = client.handle.pull_outcome_from_broker(&address.broker, request, self.timeout_ms());
-            let outcome = self.answer(&what(), &client, pull).await?;
-            let empty = Page {
-                messages: Vec::new(),
-                next_offset: from_offset,
-                first: outcome.min_offset(),
-                end: outcome.max_offset(),
-            };
-            if !address.is_master && !empty.holds(from_offset) {
-                return Err(behind(&what(), &address, &empty));
-            }
-            match outcome.pull_status() {
-                PullStatus::Found => {}
-                // Only what the broker looked at and left out leads on. Where it has nothing, or no such offset, it names
-                // another one to go on from, and everything until there would be skipped.
-                PullStatus::NoMatchedMsg => {
-                    let looked_at = outcome.next_begin_offset().min(empty.end);
-                    let next_offset = looked_at.max(from_offset);
-                    return Ok(Page { next_offset, ..empty });
-                }
-                PullStatus::NoNewMsg | PullStatus::OffsetIllegal => return Ok(empty),
-            }
-            let found = outcome.into_messages().unwrap_or_default();
-            // The client stops at a message that it cannot decode and says nothing; so the next pull begins right
-            // after the last one that we have, and a pull that brings none is an error.
-            let last = found.last().ok_or_else(|| wrong("the message there cannot be decoded"))?;
-            let next_offset = offset(last.queue_offset()) + 1;
-            // The broker filters by the hash of the tag, which different tags can share.
-            let wanted = |message: &StoredMessage| tag.is_none_or(|tag| message.tag == tag);
-            let messages = found.iter().map(|message| stored(message, queue)).filter(wanted).collect();
-            Ok(Page { messages, next_offset, ..empty })
-        })
-    }
-}
-
-fn pull_request(
-    topic: &str,
-    queue: &QueueName,
-    tag: Option<&str>,
-    from_offset: u64,
-    limit: u32,
-) -> PullMessageRequestHeader {
-    PullMessageRequestHeader {
-        consumer_group: GROUP.into(),
-        topic: topic.into(),
-        queue_id: queue.id,
-        queue_offset: i64::try_from(from_offset).unwrap_or(i64::MAX),
-        max_msg_nums: i32::try_from(limit).unwrap_or(i32::MAX),
-        sys_flag: FILTER_WITH_REQUEST,
-        subscription: Some(tag.unwrap_or("*").into()),
-        expression_type: Some("TAG".into()),
-        max_msg_bytes: Some(PAGE_BYTES),
-        topic_request: Some(TopicRequestHeader {
-            lo: None,
-            rpc: Some(RpcRequestHeader {
-                broker_name: Some(queue.broker.as_ref().into()),
-                ..RpcRequestHeader::default()
-            }),
-        }),
-        ..PullMessageRequestHeader::default()
-    }
-}
-
-fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
-    let properties: BTreeMap<String, String> =
-        message.properties().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    StoredMessage {
-        topic: message.topic().to_string(),
-        tag: message.get_tags().map(|tag| tag.to_string()).unwrap_or_default(),
-        keys: message.get_keys().map(|keys| keys.to_string()).unwrap_or_default(),
-        queue: queue.clone(),
-        queue_offset: offset(message.queue_offset()),
-        stored_ms: offset(message.store_timestamp()),
-        born_ms: offset(message.born_timestamp()),
-        properties,
-        body: message.body().unwrap_or_default(),
-    }
-}
-
-/// It goes on when the master is back, or another broker is the master.
-fn behind(what: &str, address: &Address, page: &Page) -> ReadError {
-    let (replica, first, end) = (&address.broker, page.first, page.end);
-    let cause = format!(
-        "the master is away, and its replica {replica} has only the offsets from {first} up to {end}; start the master"
-    );
-    failed(what, FailureKind::Transport, cause)
-}
-
-fn failed(what: &str, kind: FailureKind, cause: String) -> ReadError {
+pub(super) fn failed(what: &str, kind: FailureKind, cause: String) -> ReadError {
     ReadError { what: what.to_owned(), cause, kind }
 }
 
-fn client_queue(topic: &str, queue: &QueueName) -> MessageQueue {
-    MessageQueue::from_parts(topic, queue.broker.as_ref(), queue.id)
-}
-
-fn describe(topic: &str, queue: &QueueName) -> String {
+pub(super) fn describe(topic: &str, queue: &QueueName) -> String {
     format!("topic {topic}, queue {queue}")
 }
 

@@ -11,9 +11,9 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::reader::{ReadRequest, TakeLimits};
+use super::requests::{Append, WriteRequest};
 use super::row::row_bytes;
 use super::shared::Shared;
-use super::writer::{Append, WriteRequest};
 use super::{Appended, Depth, LaneKey, Overflow, RowKey, SpoolError, SpoolMessage, Taken};
 
 /// A disk that answers nothing for so long is out of use.

@@ -9,6 +9,7 @@ mod dead_letters;
 mod handle;
 mod index;
 mod inspection;
+mod lane_table;
 mod lent;
 mod limits;
 #[cfg(any(test, feature = "testing"))]
@@ -16,6 +17,7 @@ pub(crate) mod memory;
 mod open;
 mod port;
 mod reader;
+mod requests;
 mod row;
 mod salvage;
 mod schema;

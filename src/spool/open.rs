@@ -11,21 +11,20 @@ use tokio::sync::Semaphore;
 
 use super::clock::SpoolClock;
 use super::handle::{QUEUE_KIB, QUEUED_READS, SqliteSpool};
-use super::index::{Lane, SpoolIndex};
+use super::index::SpoolIndex;
+use super::lane_table::read_lanes;
 use super::limits::Limits;
 use super::reader::Reader;
 use super::salvage;
 use super::schema::{self, position};
 use super::shared::Shared;
 use super::writer::{BeforeCommit, Writer};
-use super::{Depth, LaneKey, OpenReport, SpoolOpenError, SpoolSettings};
+use super::{Depth, OpenReport, SpoolOpenError, SpoolSettings};
 use crate::model::Clock;
 use crate::storage::{self, LocalFile, OpenError, StorageError};
 
 /// An empty spool gives its space back at a start, if it has so much of it.
 const SHRINK_PAGES: i64 = 16 * 1024;
-/// No lane of a sound file counts more.
-const MAX_BYTES: i64 = 1 << 50;
 
 struct Opened {
     connection: Connection,
@@ -94,30 +93,6 @@ fn load(connection: Connection, file: &LocalFile) -> rusqlite::Result<Opened> {
         }
     }
     Ok(Opened { connection, book, running_ms })
-}
-
-/// The lanes of a file, each with sound counters.
-pub(super) fn read_lanes(connection: &Connection) -> rusqlite::Result<Vec<(LaneKey, Lane)>> {
-    let mut statement = connection.prepare("SELECT lane, topic, slot, next, messages, bytes FROM lanes")?;
-    let lanes = statement.query_map([], |row| {
-        let below = |limit: i64, column: usize| {
-            let value: i64 = row.get(column)?;
-            if (0..limit).contains(&value) {
-                Ok(value as u64)
-            } else {
-                Err(rusqlite::Error::IntegralValueOutOfRange(column, value))
-            }
-        };
-        let key = LaneKey { topic: row.get::<_, String>(1)?.into(), slot: row.get(2)? };
-        let lane = Lane {
-            id: below(schema::LANES, 0)? as i64,
-            next: below(schema::NUMBERS, 3)?,
-            depth: Depth { messages: below(schema::NUMBERS, 4)?, bytes: below(MAX_BYTES, 5)? },
-            ..Lane::default()
-        };
-        Ok((key, lane))
-    })?;
-    lanes.collect()
 }
 
 /// Looks at both ends of each lane, which finds a broken tree without a scan.

@@ -14,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::clock::SpoolClock;
 use super::index::{DiskRemoval, extend};
 use super::lent::Lent;
+use super::requests::WriteRequest;
 use super::row::{self, ReadRow};
 use super::schema::position;
 use super::shared::Shared;
-use super::writer::WriteRequest;
 use super::{Depth, LaneKey, RowKey, SpoolError, SpoolMessage, Taken};
 use crate::storage::StorageError;
 

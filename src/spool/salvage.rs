@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index::Lane;
-use super::open::read_lanes;
+use super::lane_table::read_lanes;
 use super::row::{self, ReadRow, StoredRow};
 use super::schema::position;
 use super::{LaneKey, Salvage, SpoolOpenError, schema};

@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::clock::SpoolClock;
 use super::index::DiskRemoval;
 use super::limits::Limits;
+use super::requests::Append;
 use super::row::{self, RowTimes};
 use super::schema::{self, position};
 use super::shared::Shared;
-use super::writer::Append;
 use super::{Appended, Depth, LaneKey, Row, RowKey, SpoolError, SpoolMessage};
 use crate::model::WhenFull;
 

@@ -9,14 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::clock::SpoolClock;
 use super::index::DiskRemoval;
 use super::limits::Limits;
+use super::requests::{Append, WriteRequest};
 use super::shared::Shared;
 use super::stage::Stage;
-use super::{Appended, Row, RowKey, SpoolError, SpoolMessage};
+use super::{Appended, Row, SpoolError};
 use crate::model::WhenFull;
 use crate::storage::{self, StorageError};
 
@@ -28,37 +28,6 @@ const GROUP_REMOVALS: usize = 256;
 const RETRY_REMOVALS: Duration = Duration::from_secs(1);
 /// The file's clock is written with a commit, but not with every one.
 const CLOCK_STEP_MS: i64 = 1000;
-
-pub(super) type AppendReply = oneshot::Sender<Result<Appended, SpoolError>>;
-
-pub(super) struct Append {
-    pub topic: Arc<str>,
-    pub messages: Vec<SpoolMessage>,
-    pub bytes: u64,
-    /// So many of the first are lent to the caller from the start.
-    pub lent: usize,
-    pub share_of_topic: bool,
-    pub reply: AppendReply,
-    /// The request's place in the queue.
-    pub _place: OwnedSemaphorePermit,
-}
-
-pub(super) enum WriteRequest {
-    Append(Append),
-    Remove {
-        topic: Arc<str>,
-        rows: Vec<RowKey>,
-        reply: oneshot::Sender<Result<(), SpoolError>>,
-        _place: OwnedSemaphorePermit,
-    },
-    /// Would it take messages?
-    Room {
-        reply: oneshot::Sender<Result<(), SpoolError>>,
-        _place: OwnedSemaphorePermit,
-    },
-    /// The reader met rows that are expired or damaged; the book knows.
-    Discard(DiskRemoval),
-}
 
 /// Called before each commit, so that a test can let it fail.
 pub(super) type BeforeCommit = Box<dyn FnMut() -> Result<(), StorageError> + Send>;

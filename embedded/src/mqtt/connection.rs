@@ -21,7 +21,7 @@ use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use mqtt5::{strip_shared_subscription_prefix, validate_topic_name};
 
 use super::broker::Broker;
-use super::stream::{ConnectionStage, Stage};
+use super::stage::{ConnectionStage, Stage};
 use super::turns::Turn;
 use crate::access::{Admission, ClientEvent, ClientEventKind, ConnectRequest};
 
@@ -34,7 +34,7 @@ const GRANTED: [SubAckReasonCode; 3] =
 pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) remote: SocketAddr,
-    pub(super) line: ConnectionStage,
+    pub(super) line: Arc<ConnectionStage>,
     pub(super) broker: Arc<Broker>,
     channel_id: String,
     admitted: OnceLock<Admitted>,
@@ -55,7 +55,7 @@ impl Connection {
         Self {
             number,
             remote,
-            line: ConnectionStage::new(),
+            line: Arc::new(ConnectionStage::new()),
             broker,
             channel_id,
             admitted: OnceLock::new(),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::connection::Connection;
+use super::stage::ConnectionStage;
 
 pub(super) struct Connections {
     places: usize,
@@ -16,15 +16,15 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Taken {
     /// By number, so the oldest comes first.
-    silent: BTreeMap<u64, Arc<Connection>>,
-    admitted: HashMap<u64, Arc<Connection>>,
+    silent: BTreeMap<u64, Arc<ConnectionStage>>,
+    admitted: HashMap<u64, Arc<ConnectionStage>>,
 }
 
 impl Taken {
     fn cut_oldest_silent(&mut self) -> bool {
         let oldest = self.silent.pop_first();
-        oldest.is_some_and(|(_, connection)| {
-            connection.line.cut();
+        oldest.is_some_and(|(_, line)| {
+            line.cut();
             true
         })
     }
@@ -40,20 +40,20 @@ impl Connections {
     }
 
     /// False if there is no place.
-    pub(super) fn arrived(&self, connection: &Arc<Connection>) -> bool {
+    pub(super) fn arrived(&self, number: u64, line: &Arc<ConnectionStage>) -> bool {
         let mut taken = self.taken();
         let is_full = taken.silent.len() + taken.admitted.len() >= self.places;
         if is_full && !taken.cut_oldest_silent() {
             return false;
         }
-        taken.silent.insert(connection.number, Arc::clone(connection));
+        taken.silent.insert(number, Arc::clone(line));
         true
     }
 
     pub(super) fn admitted(&self, number: u64) {
         let mut taken = self.taken();
-        if let Some(connection) = taken.silent.remove(&number) {
-            taken.admitted.insert(number, connection);
+        if let Some(line) = taken.silent.remove(&number) {
+            taken.admitted.insert(number, line);
         }
     }
 
@@ -73,13 +73,8 @@ impl Connections {
     }
 
     pub(super) fn cut(&self, number: u64) {
-        if let Some(connection) = self.taken().admitted.get(&number) {
-            connection.line.cut();
+        if let Some(line) = self.taken().admitted.get(&number) {
+            line.cut();
         }
-    }
-
-    /// A connection knows the broker and the broker its connections: this ends the circle.
-    pub(super) fn forget_all(&self) {
-        *self.taken() = Taken::default();
     }
 }

@@ -7,8 +7,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use mqtt5::broker::transport::WebSocketTransport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,74 +16,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::connection::Connection;
+use super::stage::Stage;
 
 /// What a client may send before its CONNACK: a CONNECT with the longest texts that MQTT has and a will, and not a
 /// packet of the usual limit from each of thousands of strangers.
 const BYTES_BEFORE_CONNACK: usize = 512 << 10;
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Stage {
-    /// Until the CONNACK.
-    Arriving,
-    Open,
-    /// Something was refused: the answer goes out, then the connection ends.
-    Refused,
-    Cut,
-}
-
-/// Where the connection stands, and whom to wake when that changes.
-pub(super) struct ConnectionStage(Mutex<State>);
-
-struct State {
-    stage: Stage,
-    /// The broker serves a connection in one task, so the last waker is the right one.
-    waker: Option<Waker>,
-}
-
-impl ConnectionStage {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(State { stage: Stage::Arriving, waker: None }))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn stage(&self) -> Stage {
-        self.state().stage
-    }
-
-    fn open(&self) {
-        let mut state = self.state();
-        if state.stage == Stage::Arriving {
-            state.stage = Stage::Open;
-        }
-    }
-
-    pub(super) fn refuse(&self) {
-        let mut state = self.state();
-        if state.stage == Stage::Open {
-            state.stage = Stage::Refused;
-        }
-    }
-
-    pub(super) fn cut(&self) {
-        let mut state = self.state();
-        state.stage = Stage::Cut;
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
-    }
-
-    fn poll_stage(&self, context: &Context<'_>) -> Stage {
-        let mut state = self.state();
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => state.waker = Some(context.waker().clone()),
-        }
-        state.stage
-    }
-}
 
 pub(super) struct GuardedStream {
     tcp: TcpStream,

@@ -44,7 +44,7 @@ impl Transport {
             match listener.accept().await {
                 Ok((stream, remote)) => {
                     let connection = Arc::new(Connection::new(Arc::clone(&broker), remote));
-                    if broker.connections.arrived(&connection) {
+                    if broker.connections.arrived(connection.number, &connection.line) {
                         let mut serving = serving.lock().unwrap_or_else(PoisonError::into_inner);
                         while serving.try_join_next().is_some() {}
                         serving.spawn(self.serve(connection, stream));
