@@ -36,8 +36,10 @@ describe('a class', () => {
     await sees(lei, '老师好');
     await say(teacher, 'Good morning, class.');
     for (const person of all()) await seesExactly(person, ['Good morning!', '老师好', 'Good morning, class.']);
-    await shows(lei.page.locator('.line', { hasText: '老师好' }).getByText('韩梅梅'));
-    await shows(mei.page.locator('.line.by-teacher', { hasText: 'Good morning, class.' }).getByText('老师', { exact: true }));
+    await shows(lei.page.locator('.conversation__line', { hasText: '老师好' }).getByText('韩梅梅'));
+    await shows(
+      mei.page.locator('.conversation__line--by-teacher', { hasText: 'Good morning, class.' }).getByText('老师', { exact: true }),
+    );
   });
 
   it('is counted and named', async () => {
@@ -69,7 +71,7 @@ describe('a class', () => {
     await guest.page.getByLabel('What should the class call you?').fill('Jim Green');
     await guest.page.keyboard.press('Enter');
     await say(guest, 'it is Jim now');
-    await shows(teacher.page.locator('.line', { hasText: 'it is Jim now' }).getByText('Jim Green'));
+    await shows(teacher.page.locator('.conversation__line', { hasText: 'it is Jim now' }).getByText('Jim Green'));
     await shows(rowOf(teacher, 'Jim Green'));
     await guest.context.close();
   });
@@ -106,7 +108,7 @@ describe('a mute', () => {
     await say(mei, 'I can still speak');
     for (const person of all()) await sees(person, 'I can still speak');
     expect(await mei.page.locator('#say').isDisabled()).toBe(false);
-    await shows(teacher.page.locator('.block', { hasText: 'Muted' }).getByText(/[45]:\d\d left/u));
+    await shows(teacher.page.locator('.panel', { hasText: 'Muted' }).getByText(/[45]:\d\d left/u));
   });
 
   it('outlives a reload of the page', async () => {
@@ -132,18 +134,18 @@ describe('a notice', () => {
     await teacher.page.getByRole('button', { name: 'Send notice' }).click();
     await shows(teacher.page.getByText('The notice is on its way.'));
     for (const person of all()) {
-      await shows(person.page.locator('aside.notice').getByText('Homework: page 12'));
-      await shows(person.page.locator('.lines .is-notice').getByText('Homework: page 12'));
+      await shows(person.page.locator('.notices__banner').getByText('Homework: page 12'));
+      await shows(person.page.locator('.conversation__line--notice').getByText('Homework: page 12'));
     }
     await lei.page.getByRole('button', { name: 'Hide this notice' }).click();
-    expect(await lei.page.locator('aside.notice').isHidden()).toBe(true);
+    expect(await lei.page.locator('.notices__banner').isHidden()).toBe(true);
   });
 
   it.skipIf(usesStub)('is read in its place by who comes later', async () => {
     await say(lei, 'after the notice');
     const late = await enter(browser, server.url, { role: 'student', room: ROOM, name: 'Late Jim' });
     await sees(late, 'after the notice');
-    const shown = await late.page.locator('.lines .line .text').allTextContents();
+    const shown = await late.page.locator('.conversation__line .words').allTextContents();
     expect(shown.slice(-2)).toEqual(['Homework: page 12', 'after the notice']);
     expect(shown.filter((text) => text === 'Homework: page 12')).toHaveLength(1);
     await late.context.close();
@@ -176,7 +178,7 @@ describe('a lost connection', () => {
     await lei.context.setOffline(false);
     await connected(lei);
     for (const person of all()) await seesExactly(person, [...before, 'said offline 1', 'said offline 2']);
-    expect(await lei.page.locator('.pending').count()).toBe(0);
+    expect(await lei.page.locator('.conversation__line--pending').count()).toBe(0);
   });
 
   it('again and again in the middle of talk still gives each line once, to everybody', async () => {

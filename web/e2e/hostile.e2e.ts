@@ -43,7 +43,7 @@ it('script in lines and names is shown as text and does nothing', async () => {
   await shows(rowOf(teacher, NAME));
   for (const { page } of [teacher, mallory]) {
     expect(await page.evaluate(() => (window as unknown as { hacked?: number }).hacked)).toBeUndefined();
-    expect(await page.locator('.lines img, .lines script, .lines svg, .side img').count()).toBe(0);
+    expect(await page.locator('.conversation :is(img, script, svg), .frame__side img').count()).toBe(0);
   }
 });
 
@@ -56,18 +56,20 @@ it('a borrowed name does not make a teacher', async () => {
   const forger = await enter(browser, server.url, { role: 'student', room: ROOM, name: 'Ms Han' });
   await say(forger, 'no homework today');
   await sees(teacher, 'no homework today');
-  const line = teacher.page.locator('.line', { hasText: 'no homework today' });
-  expect(await line.locator('.role').count()).toBe(0);
+  const line = teacher.page.locator('.conversation__line', { hasText: 'no homework today' });
+  expect(await line.locator('.badge').count()).toBe(0);
   await forger.context.close();
 });
 
 it('a very long line and a tower of marks stay within their place', async () => {
   await say(mallory, `long ${'x'.repeat(900)}`);
   await say(mallory, `tower e${'\u0301'.repeat(200)}`);
-  await shows(teacher.page.locator('.line', { hasText: 'tower' }));
+  await shows(teacher.page.locator('.conversation__line', { hasText: 'tower' }));
   const overflow = await teacher.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   expect(overflow).toBe(0);
-  const height = await teacher.page.locator('.line', { hasText: 'tower' }).evaluate((node) => node.getBoundingClientRect().height);
+  const height = await teacher.page
+    .locator('.conversation__line', { hasText: 'tower' })
+    .evaluate((node) => node.getBoundingClientRect().height);
   expect(height).toBeLessThan(80);
 });
 

@@ -88,7 +88,7 @@ export async function say({ page }: Person, text: string): Promise<void> {
 
 /** The texts on the screen, in their order, pending ones included. */
 export async function linesOf({ page }: Person): Promise<string[]> {
-  return page.locator('.lines .line:not(.is-notice) .text').allTextContents();
+  return page.locator('.conversation__line:not(.conversation__line--notice) .words').allTextContents();
 }
 
 export async function sees(person: Person, text: string): Promise<void> {
@@ -109,7 +109,7 @@ export async function cut({ page }: Person): Promise<void> {
 }
 
 export function rowOf({ page }: Person, name: string): Locator {
-  return page.locator('.side .person').filter({ hasText: name });
+  return page.locator('.person').filter({ hasText: name });
 }
 
 export async function clientId({ page }: Person): Promise<string> {

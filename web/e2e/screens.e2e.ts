@@ -72,7 +72,7 @@ async function usable(page: Page, phone: boolean): Promise<void> {
   const poor = await page.evaluate((touch) => {
     const controls = [...document.querySelectorAll<HTMLElement>('button, input, textarea, a[href], [tabindex="0"]')];
     return controls
-      .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.classList.contains('skip'))
+      .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.classList.contains('frame__skip'))
       .filter((one) => {
         const labels = 'labels' in one ? [...((one as HTMLInputElement).labels ?? [])].map((label) => label.textContent ?? '') : [];
         const name = one.getAttribute('aria-label') ?? (labels.join('') || one.textContent || '');
@@ -108,7 +108,7 @@ describe.each(LOOKS)('$name', ({ name, more }) => {
     });
     await sees(student, 'spam spam spam');
     await say(student, language === 'en' ? 'Is that the hydrologic cycle?' : '这就是水文循环吗？');
-    await shows(student.page.locator('.own:not(.pending)'));
+    await shows(student.page.locator('.conversation__line--own:not(.conversation__line--pending)'));
     await fits(student.page);
     await usable(student.page, name.startsWith('phone'));
     await picture(student.page, `student-${language}-${name}`);
@@ -119,7 +119,7 @@ describe.each(LOOKS)('$name', ({ name, more }) => {
     const teacher = await enter(browser, server.url, { role: 'teacher', room: ROOM, name: '王老师', language, more });
     await sees(teacher, 'spam spam spam');
     await picture(teacher.page, `teacher-${language}-${name}`);
-    const opener = teacher.page.locator('button.count');
+    const opener = teacher.page.locator('.frame__online');
     if (await opener.isEnabled()) {
       await opener.click();
       await shows(rowOf(teacher, 'Jim Green').first());
@@ -139,12 +139,12 @@ describe.each(LOOKS)('$name', ({ name, more }) => {
     const [teacher] = cast as [Person];
     await teacher.page.getByLabel('Text of the notice').fill('Break until 10:45. 课间休息到 10:45。');
     await teacher.page.getByRole('button', { name: 'Send notice' }).click();
-    await shows(student.page.locator('aside.notice'));
+    await shows(student.page.locator('.notices__banner'));
     await rowOf(teacher, student.name)
       .getByRole('button', { name: `Mute ${student.name}`, exact: true })
       .click();
     await teacher.page.getByRole('dialog').getByRole('button', { name: 'Mute', exact: true }).click();
-    await shows(student.page.locator('.composer.muted'));
+    await shows(student.page.locator('.composer--muted'));
     await fits(student.page);
     await picture(student.page, `student-${language}-${name}-muted`);
     await student.context.setOffline(true);
@@ -186,8 +186,8 @@ it('everything can be done from the keyboard', async () => {
   await page.keyboard.press('Shift+Enter');
   await page.keyboard.type('two rows');
   await page.keyboard.press('Enter');
-  await shows(page.locator('.own:not(.pending)', { hasText: 'two rows' }));
-  expect(await page.locator('.own .text').textContent()).toBe('typed\ntwo rows');
+  await shows(page.locator('.conversation__line--own:not(.conversation__line--pending)', { hasText: 'two rows' }));
+  expect(await page.locator('.conversation__line--own .words').textContent()).toBe('typed\ntwo rows');
   await context.close();
 });
 

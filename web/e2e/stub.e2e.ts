@@ -168,7 +168,7 @@ it('a full queue says so and loses nothing', async () => {
       student,
       Array.from({ length: 20 }, (_, at) => `queued ${at}`),
     );
-    await expect.poll(() => student.page.locator('.pending').count()).toBe(0);
+    await expect.poll(() => student.page.locator('.conversation__line--pending').count()).toBe(0);
     await student.context.close();
   } finally {
     await server.stop();

@@ -1,7 +1,8 @@
 // The start page: who one is, which room, which name.
 
 import './style/base.css';
-import './style/start.css';
+import './style/parts.css';
+import './start.css';
 import { onLanguage, startLanguage, t } from './i18n/language';
 import { keepName, keptName } from './net/identity';
 import { MAX_NAME_LETTERS } from './talk/text';
@@ -28,11 +29,11 @@ room.setAttribute('aria-describedby', wrong.id);
 
 const form = el(
   'form',
-  { class: 'card' },
-  el('fieldset', { class: 'roles' }, el('legend', { t: 'startRoles' }), role('student', true), role('teacher', false)),
+  { class: 'start__card' },
+  el('fieldset', { class: 'start__roles' }, el('legend', { t: 'startRoles' }), role('student', true), role('teacher', false)),
   field(room, 'startRoom', 'startRoomHint', wrong),
   field(name, 'startName', 'startNameHint', null),
-  button({ class: 'main', t: 'startEnter', attributes: { type: 'submit' } }),
+  button({ class: 'button--main start__enter', t: 'startEnter', attributes: { type: 'submit' } }),
 );
 form.noValidate = true;
 form.addEventListener('submit', (event) => {
@@ -55,19 +56,19 @@ room.addEventListener('input', () => {
 });
 
 document.body.append(
-  el('header', { class: 'corner' }, languageSwitch()),
+  el('header', { class: 'start__corner' }, languageSwitch()),
   el(
     'main',
     { class: 'start' },
     el(
       'div',
-      { class: 'welcome' },
-      el('span', { class: 'mark large', attributes: { 'aria-hidden': 'true' } }),
+      { class: 'start__welcome' },
+      el('span', { class: 'mark mark--large', attributes: { 'aria-hidden': 'true' } }),
       el('h1', { t: 'startTitle' }),
-      el('p', { class: 'lead', t: 'startLead' }),
+      el('p', { class: 'start__lead', t: 'startLead' }),
     ),
     form,
-    el('p', { class: 'about', t: 'startAbout' }),
+    el('p', { class: 'start__about', t: 'startAbout' }),
   ),
 );
 onLanguage(() => {
@@ -84,7 +85,7 @@ function role(which: 'student' | 'teacher', checked: boolean): HTMLElement {
     input,
     el(
       'span',
-      {},
+      { class: 'start__role' },
       el('strong', { t: student ? 'startStudent' : 'startTeacher' }),
       el('small', { t: student ? 'startStudentHint' : 'startTeacherHint' }),
     ),
@@ -99,7 +100,7 @@ function field(
 ): HTMLElement {
   return el(
     'div',
-    { class: 'field' },
+    { class: 'start__field' },
     el('label', { attributes: { for: input.id } }, el('span', { t: label }), el('small', { t: hint })),
     input,
     below,

@@ -1,5 +1,5 @@
 import './style/base.css';
-import './style/room.css';
+import './style/parts.css';
 import { startRoomPage } from './ui/room_page';
 
 void startRoomPage('teacher');

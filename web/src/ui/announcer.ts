@@ -3,6 +3,7 @@
 
 import { t, tCount } from '../i18n/language';
 import { el } from './dom';
+import './announcer.css';
 
 const GATHER_MS = 1000;
 const MOST_AT_ONCE = 3;
@@ -38,10 +39,10 @@ export class Announcer {
 
 /** A short word at the edge of the page, which goes by itself. */
 export class Toasts {
-  readonly element = el('div', { class: 'toasts', attributes: { role: 'status' } });
+  readonly element = el('div', { class: 'announcer__toasts', attributes: { role: 'status' } });
 
   say(text: string): void {
-    const toast = el('p', { class: 'toast', text });
+    const toast = el('p', { class: 'announcer__toast appears', text });
     this.element.append(toast);
     while (this.element.childElementCount > 3) this.element.firstElementChild?.remove();
     setTimeout(() => toast.remove(), 6000);

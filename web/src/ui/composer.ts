@@ -6,6 +6,7 @@ import type { Muted } from '../talk/mutes';
 import { MAX_WAITING } from '../talk/outbox';
 import { timeLeft } from '../talk/time';
 import { button, el, newId, setText, show } from './dom';
+import './composer.css';
 
 export const MAX_LETTERS = 1000;
 
@@ -23,21 +24,22 @@ export interface ComposerOptions {
 export class Composer {
   readonly element: HTMLFormElement;
   private readonly field: HTMLTextAreaElement;
-  private readonly send = button({ class: 'main', t: 'say', attributes: { type: 'submit' } });
+  private readonly send = button({ class: 'button--main', t: 'say', attributes: { type: 'submit' } });
   private readonly note: HTMLElement;
   private wasMuted = false;
   private complaint = '';
 
   constructor(private readonly options: ComposerOptions) {
     const noteId = newId();
-    this.note = el('p', { class: 'note', id: noteId });
+    this.note = el('p', { class: 'composer__note', id: noteId });
     this.field = el('textarea', {
+      class: 'composer__field',
       id: 'say',
       tPlaceholder: 'sayPlaceholder',
       attributes: { rows: '1', maxlength: String(MAX_LETTERS), 'aria-describedby': noteId, dir: 'auto', enterkeyhint: 'send' },
     });
     const label = el('label', { class: 'unseen', t: 'sayLabel', attributes: { for: 'say' } });
-    this.element = el('form', { class: 'composer' }, this.note, el('div', { class: 'row' }, label, this.field, this.send));
+    this.element = el('form', { class: 'composer' }, this.note, el('div', { class: 'field-row' }, label, this.field, this.send));
     this.element.addEventListener('submit', (event) => {
       event.preventDefault();
       this.submit();
@@ -58,7 +60,7 @@ export class Composer {
     this.wasMuted = muted !== null;
     this.field.disabled = muted !== null;
     this.send.disabled = muted !== null;
-    this.element.classList.toggle('muted', muted !== null);
+    this.element.classList.toggle('composer--muted', muted !== null);
     const note = muted ? this.mutedNote(muted) : this.complaint || this.offlineNote();
     setText(this.note, note);
     show(this.note, note !== '');

@@ -8,14 +8,15 @@ import { shownText } from '../talk/text';
 import { clockTime, dayName, dayOf } from '../talk/time';
 import type { Entry } from '../talk/timeline';
 import { refKey } from '../talk/timeline';
+import { avatar } from './avatar';
 import { button, el, foreign, setText, show } from './dom';
 import type { Item } from './keyed_list';
 import { KeyedList } from './keyed_list';
+import './conversation.css';
 
 /** Lines of one sender within this time stand under one name. */
 const TOGETHER_MS = 3 * 60_000;
 const AT_END_PX = 60;
-const HUES = 8;
 
 export interface Shown {
   readonly entries: readonly Entry[];
@@ -36,10 +37,10 @@ export interface ConversationOptions {
 
 export class Conversation {
   readonly element: HTMLElement;
-  private readonly list = new KeyedList(el('ol', { class: 'lines' }));
+  private readonly list = new KeyedList(el('ol'));
   private readonly scroller: HTMLElement;
-  private readonly hint = el('p', { class: 'hint' });
-  private readonly jump = button({ class: 'jump', onClick: () => this.toEnd() });
+  private readonly hint = el('p', { class: 'hint conversation__hint' });
+  private readonly jump = button({ class: 'conversation__jump', onClick: () => this.toEnd() });
   private planned = false;
   private atEnd = true;
   private unseen = 0;
@@ -49,7 +50,7 @@ export class Conversation {
   constructor(private readonly options: ConversationOptions) {
     this.scroller = el(
       'div',
-      { class: 'scroller', tLabel: 'conversation', attributes: { role: 'log', 'aria-live': 'off', tabindex: '0' } },
+      { class: 'conversation__scroller', tLabel: 'conversation', attributes: { role: 'log', 'aria-live': 'off', tabindex: '0' } },
       this.hint,
       this.list.element,
     );
@@ -102,7 +103,7 @@ export class Conversation {
     const shown = this.options.read();
     const items = this.items(shown);
     setText(this.hint, hint(items.length > 0, shown));
-    this.hint.classList.toggle('alone', items.length === 0);
+    this.hint.classList.toggle('conversation__hint--alone', items.length === 0);
 
     const wasAtEnd = this.atEnd;
     const held = wasAtEnd ? null : this.firstInView();
@@ -158,11 +159,11 @@ export class Conversation {
       key,
       signature: ['back', together, own, name, teacher, languageTag()].join('\n'),
       make: () => {
-        const row = el('li', { class: classes('line', own && 'own', teacher && 'by-teacher', together && 'together') });
+        const row = el('li', { class: lineClass(own && 'own', teacher && 'by-teacher', together && 'together') });
         if (!together && !own) row.append(avatar(name, line.sender ?? name));
-        const body = el('div', { class: 'body' });
+        const body = el('div', { class: 'conversation__body' });
         body.append(this.head(line.sender, name, teacher, own, line.timeMs));
-        body.append(el('p', { class: 'text', text: shownText(line.text), attributes: { dir: 'auto' } }));
+        body.append(el('p', { class: 'words conversation__text', text: shownText(line.text), attributes: { dir: 'auto' } }));
         row.append(body);
         return row;
       },
@@ -174,14 +175,14 @@ export class Conversation {
     const mayPick = pickSender !== null && sender !== null && !own && !teacher;
     // Not in the tab order, where hundreds of names would stand before the text field; the list of members has the same.
     const who = mayPick
-      ? button({ class: 'name', attributes: { tabindex: '-1' }, onClick: () => pickSender(sender) }, foreign(name))
-      : el('span', { class: 'name' }, foreign(name));
+      ? button({ class: 'conversation__name', attributes: { tabindex: '-1' }, onClick: () => pickSender(sender) }, foreign(name))
+      : el('span', { class: 'conversation__name' }, foreign(name));
     if (sender !== null) who.title = sender;
     return el(
       'p',
-      { class: 'head' },
+      { class: 'conversation__head' },
       who,
-      teacher ? el('span', { class: 'role', text: t('teacher') }) : null,
+      teacher ? el('span', { class: 'badge', text: t('teacher') }) : null,
       el('time', { text: clockTime(timeMs, languageTag()), attributes: { datetime: new Date(timeMs).toISOString() } }),
     );
   }
@@ -197,17 +198,17 @@ export class Conversation {
       make: () =>
         el(
           'li',
-          { class: classes('line', 'own', 'pending', line.state) },
+          { class: lineClass('own', 'pending', ended && 'ended', line.state === 'refused' && 'refused') },
           el(
             'div',
-            { class: 'body' },
-            el('p', { class: 'text', text: shownText(line.text), attributes: { dir: 'auto' } }),
+            { class: 'conversation__body' },
+            el('p', { class: 'words conversation__text', text: shownText(line.text), attributes: { dir: 'auto' } }),
             el(
               'p',
-              { class: 'fate' },
+              { class: 'conversation__fate' },
               el('span', { text: fate }),
-              ended ? button({ class: 'quiet', text: t('sayAgain'), onClick: () => sayAgain(line.ref) }) : null,
-              ended ? button({ class: 'quiet', text: t('discard'), onClick: () => discard(line.ref) }) : null,
+              ended ? button({ class: 'button--quiet', text: t('sayAgain'), onClick: () => sayAgain(line.ref) }) : null,
+              ended ? button({ class: 'button--quiet', text: t('discard'), onClick: () => discard(line.ref) }) : null,
             ),
           ),
         ),
@@ -222,20 +223,20 @@ export class Conversation {
       make: () =>
         el(
           'li',
-          { class: 'line is-notice' },
+          { class: lineClass('notice') },
           el(
             'p',
-            { class: 'head' },
-            el('span', { class: 'name', text: t('notice') }),
+            { class: 'conversation__head' },
+            el('span', { class: 'conversation__name', text: t('notice') }),
             el('time', { text: clockTime(line.timeMs, languageTag()), attributes: { datetime: new Date(line.timeMs).toISOString() } }),
           ),
-          el('p', { class: 'text', text: shownText(line.text), attributes: { dir: 'auto' } }),
+          el('p', { class: 'words', text: shownText(line.text), attributes: { dir: 'auto' } }),
         ),
     };
   }
 
   private dayItem(timeMs: number, day: string): Item {
-    const make = (): HTMLElement => el('li', { class: 'between day', text: dayName(timeMs, languageTag()) });
+    const make = (): HTMLElement => el('li', { class: 'conversation__between', text: dayName(timeMs, languageTag()) });
     return { key: `day:${day}`, signature: languageTag(), make };
   }
 }
@@ -247,18 +248,11 @@ function hint(hasLines: boolean, { hasOlder, caughtUpOnce }: Shown): string {
 }
 
 function gapItem(key: string): Item {
-  const make = (): HTMLElement => el('li', { class: 'between gap', text: t('gap') });
+  const make = (): HTMLElement => el('li', { class: 'conversation__between conversation__between--gap', text: t('gap') });
   return { key: `gap:${key}`, signature: languageTag(), make };
 }
 
-/** A round sign with the first letter; its colour comes from the client id, so a borrowed name has another one. */
-export function avatar(name: string, seed: string): HTMLElement {
-  let hash = 0;
-  for (const letter of seed) hash = (hash * 31 + (letter.codePointAt(0) ?? 0)) >>> 0;
-  const first = (Array.from(name)[0] ?? '?').toLocaleUpperCase();
-  return el('span', { class: `avatar hue-${hash % HUES}`, text: first, attributes: { 'aria-hidden': 'true' } });
-}
-
-function classes(...names: (string | false)[]): string {
-  return names.filter(Boolean).join(' ');
+function lineClass(...kinds: (string | false)[]): string {
+  const modifiers = kinds.filter(Boolean).map((kind) => `conversation__line--${kind}`);
+  return ['conversation__line', ...modifiers].join(' ');
 }

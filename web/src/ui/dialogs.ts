@@ -3,6 +3,7 @@
 import type { Key } from '../i18n/language';
 import { t } from '../i18n/language';
 import { button, el, newId } from './dom';
+import './dialogs.css';
 
 export interface MuteChoice {
   readonly everywhere: boolean;
@@ -33,7 +34,7 @@ export async function askHowToMute(name: string): Promise<MuteChoice | null> {
     ],
     'here',
   );
-  const content = [el('p', { class: 'lead', text: t('muteLead') }), lengths, places];
+  const content = [el('p', { text: t('muteLead') }), lengths, places];
   const said = await ask({ title: t('muteTitle', { name }), content, yes: 'mute', into: form });
   if (!said) return null;
   const seconds = Number(form.get('seconds'));
@@ -44,7 +45,7 @@ export async function askForSecret(wasWrong: boolean): Promise<string | null> {
   const form = new FormData();
   const id = newId();
   const content = [
-    el('p', { class: 'lead', text: t('secretLead') }),
+    el('p', { text: t('secretLead') }),
     wasWrong ? el('p', { class: 'wrong', text: t('secretWrong'), attributes: { role: 'alert' } }) : el('span'),
     el('label', { text: t('secretLabel'), attributes: { for: id } }),
     el('input', { id, attributes: { type: 'password', name: 'secret', required: '', autocomplete: 'current-password' } }),
@@ -64,16 +65,16 @@ interface Question {
 
 async function ask(question: Question): Promise<boolean> {
   const titleId = newId();
-  const no = button({ class: 'quiet', text: t('cancel') });
-  const yes = button({ class: 'main', text: t(question.yes), attributes: { type: 'submit' } });
+  const no = button({ class: 'button--quiet', text: t('cancel') });
+  const yes = button({ class: 'button--main', text: t(question.yes), attributes: { type: 'submit' } });
   const form = el(
     'form',
-    { attributes: { method: 'dialog' } },
-    el('h2', { id: titleId, text: question.title }),
+    { class: 'dialogs__form', attributes: { method: 'dialog' } },
+    el('h2', { class: 'dialogs__title', id: titleId, text: question.title }),
     ...question.content,
-    el('p', { class: 'answers' }, no, yes),
+    el('p', { class: 'dialogs__answers' }, no, yes),
   );
-  const dialog = el('dialog', { class: 'question', attributes: { 'aria-labelledby': titleId } }, form);
+  const dialog = el('dialog', { class: 'dialogs', attributes: { 'aria-labelledby': titleId } }, form);
   document.body.append(dialog);
   const before = document.activeElement;
   return new Promise((resolve) => {
@@ -106,5 +107,10 @@ function choices(
     input.checked = value === chosen;
     return el('label', { class: 'choice' }, input, el('span', { text: t(key) }));
   };
-  return el('fieldset', {}, el('legend', { text: t(legend) }), el('div', { class: 'choices' }, ...options.map(one)));
+  return el(
+    'fieldset',
+    {},
+    el('legend', { class: 'dialogs__legend', text: t(legend) }),
+    el('div', { class: 'dialogs__choices' }, ...options.map(one)),
+  );
 }

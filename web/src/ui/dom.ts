@@ -45,8 +45,8 @@ export function button(props: Props, ...children: Child[]): HTMLButtonElement {
 }
 
 /** A text of unknown reading direction, which stays its own business. */
-export function foreign(text: string, className = ''): HTMLElement {
-  return el('bdi', { text, class: className });
+export function foreign(text: string): HTMLElement {
+  return el('bdi', { text });
 }
 
 /** Changes a text only if it is another, so that nothing flickers and no reader hears it twice. */

@@ -4,6 +4,7 @@ import { onLanguage, t, tCount } from '../i18n/language';
 import type { Role } from '../talk/people';
 import { button, el, foreign, setText, show } from './dom';
 import { languageSwitch } from './language_switch';
+import './frame.css';
 
 export interface FrameParts {
   readonly role: Role;
@@ -17,10 +18,10 @@ export interface FrameParts {
 }
 
 export class Frame {
-  private readonly online = button({ class: 'quiet count', onClick: () => this.toggle(this.side.hidden !== false) });
-  private readonly lines = el('span', { class: 'count lines-count' });
+  private readonly online = button({ class: 'button--quiet frame__online', onClick: () => this.toggle(this.side.hidden !== false) });
+  private readonly lines = el('span', { class: 'frame__lines' });
   private readonly side: HTMLElement;
-  private readonly closer = button({ class: 'close', tLabel: 'close', text: '×', onClick: () => this.toggle(false) });
+  private readonly closer = button({ class: 'button--close frame__close', tLabel: 'close', text: '×', onClick: () => this.toggle(false) });
   private counts = { online: 0, lines: 0, more: false };
   private unseen = 0;
   /** Wide enough for both, where a teacher always has both. */
@@ -28,25 +29,25 @@ export class Frame {
 
   constructor(private readonly parts: FrameParts) {
     const { roomId, role, state, ownName, talk, last } = parts;
-    this.side = el('aside', { class: 'side', id: 'side', tLabel: 'people' }, this.closer, ...parts.side);
+    this.side = el('aside', { class: 'frame__side', id: 'side', tLabel: 'people' }, this.closer, ...parts.side);
     this.online.setAttribute('aria-controls', 'side');
-    document.body.classList.add('room-page', role);
+    document.body.classList.add('frame');
     document.body.append(
-      el('a', { class: 'skip', t: 'skipToSay', attributes: { href: '#say' } }),
+      el('a', { class: 'frame__skip', t: 'skipToSay', attributes: { href: '#say' } }),
       el(
         'header',
-        { class: 'top' },
+        { class: 'frame__top' },
         el(
           'a',
-          { class: 'home', tLabel: 'home', attributes: { href: './' } },
+          { class: 'frame__home', tLabel: 'home', attributes: { href: './' } },
           el('span', { class: 'mark', attributes: { 'aria-hidden': 'true' } }),
         ),
-        el('h1', {}, el('span', { t: 'room' }), ' ', foreign(roomId, 'room-id')),
-        role === 'teacher' ? el('span', { class: 'role', t: 'teacher' }) : null,
+        el('h1', { class: 'frame__room' }, el('span', { t: 'room' }), ' ', foreign(roomId)),
+        role === 'teacher' ? el('span', { class: 'badge frame__role', t: 'teacher' }) : null,
         state,
-        el('div', { class: 'facts' }, this.online, this.lines, ownName, languageSwitch()),
+        el('div', { class: 'frame__facts' }, this.online, this.lines, ownName, languageSwitch()),
       ),
-      el('div', { class: 'columns' }, el('main', { class: 'talk' }, ...talk), this.side),
+      el('div', { class: 'frame__columns' }, el('main', { class: 'frame__talk' }, ...talk), this.side),
       ...last,
     );
     this.side.addEventListener('keydown', (event) => {
@@ -100,16 +101,4 @@ export class Frame {
     const title = t(this.parts.role === 'teacher' ? 'titleTeacher' : 'titleStudent', { room: this.parts.roomId });
     document.title = this.unseen > 0 ? `(${this.unseen}) ${title}` : title;
   }
-}
-
-/** Instead of a room, a word why there is none. */
-export function showDeadEnd(): void {
-  document.body.classList.add('start-page');
-  document.body.append(
-    el('header', { class: 'corner' }, languageSwitch()),
-    el('main', { class: 'card' }, el('p', { t: 'noRoom' }), el('a', { class: 'main-link', t: 'noRoomLink', attributes: { href: './' } })),
-  );
-  onLanguage(() => {
-    document.title = t('startTitle');
-  });
 }

@@ -4,5 +4,5 @@ import { switchLanguage } from '../i18n/language';
 import { button } from './dom';
 
 export function languageSwitch(): HTMLButtonElement {
-  return button({ class: 'quiet language', t: 'otherLanguage', tLabel: 'switchLanguage', onClick: switchLanguage });
+  return button({ class: 'button--quiet', t: 'otherLanguage', tLabel: 'switchLanguage', onClick: switchLanguage });
 }

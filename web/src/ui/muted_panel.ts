@@ -3,7 +3,8 @@
 import { onLanguage, t, tCount } from '../i18n/language';
 import type { Mute, People } from '../talk/people';
 import { timeLeft } from '../talk/time';
-import { button, el, foreign, setText, show } from './dom';
+import { button, el, setText, show } from './dom';
+import { personText } from './person';
 
 export interface MutedOptions {
   readonly people: People;
@@ -13,13 +14,13 @@ export interface MutedOptions {
 
 export class MutedPanel {
   readonly element: HTMLElement;
-  private readonly list = el('ul', { class: 'people' });
+  private readonly list = el('ul', { class: 'person__list' });
   private readonly empty = el('p', { class: 'hint', t: 'mutedNobody' });
   private mutes: readonly Mute[] = [];
   private rows: { readonly mute: Mute; readonly about: HTMLElement }[] = [];
 
   constructor(private readonly options: MutedOptions) {
-    this.element = el('section', { class: 'block' }, el('h2', { t: 'muted' }), this.list, this.empty);
+    this.element = el('section', { class: 'panel' }, el('h2', { t: 'muted' }), this.list, this.empty);
     onLanguage(() => this.draw());
     setInterval(() => this.drawTimes(), 1000);
   }
@@ -35,7 +36,7 @@ export class MutedPanel {
   }
 
   private draw(): void {
-    this.rows = this.running().map((mute) => ({ mute, about: el('span', { class: 'presence' }) }));
+    this.rows = this.running().map((mute) => ({ mute, about: el('span', { class: 'person__about' }) }));
     this.list.replaceChildren(...this.rows.map(({ mute, about }) => this.row(mute, about)));
     show(this.empty, this.rows.length === 0);
     this.drawTimes();
@@ -51,15 +52,13 @@ export class MutedPanel {
 
   private row(mute: Mute, about: HTMLElement): HTMLElement {
     const name = this.options.people.name(mute.clientId);
-    const who = el('span', { class: 'who' }, foreign(name));
-    who.title = mute.clientId;
     const lift = button({
-      class: 'quiet',
+      class: 'button--quiet',
       text: t('unmute'),
       attributes: { 'aria-label': t('unmuteOf', { name }) },
       onClick: () => this.options.unmute(mute),
     });
-    return el('li', { class: 'person' }, el('span', { class: 'about' }, who, about), lift);
+    return el('li', { class: 'person' }, personText(name, mute.clientId, about), lift);
   }
 
   private about(mute: Mute): string {

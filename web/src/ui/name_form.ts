@@ -4,6 +4,7 @@ import { onLanguage, t } from '../i18n/language';
 import { keepName, keptName, nameWasGiven } from '../net/identity';
 import { MAX_NAME_LETTERS } from '../talk/text';
 import { button, el, newId, setText, show } from './dom';
+import './name_form.css';
 
 export class NameForm {
   /** In the header. */
@@ -25,12 +26,12 @@ export class NameForm {
       attributes: { name: 'name', maxlength: String(MAX_NAME_LETTERS), autocomplete: 'nickname', dir: 'auto' },
     });
     this.field.value = this.name ?? '';
-    this.opener = button({ class: 'quiet own-name', onClick: () => this.open() });
+    this.opener = button({ class: 'button--quiet name-form__opener', onClick: () => this.open() });
     this.element = el(
       'form',
       { class: 'name-form' },
       el('label', { t: 'nameAsk', attributes: { for: id } }),
-      el('div', { class: 'row' }, this.field, button({ class: 'main', t: 'nameSave', attributes: { type: 'submit' } })),
+      el('div', { class: 'field-row' }, this.field, button({ class: 'button--main', t: 'nameSave', attributes: { type: 'submit' } })),
     );
     this.element.addEventListener('submit', (event) => {
       event.preventDefault();

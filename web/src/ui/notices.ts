@@ -5,20 +5,26 @@ import { shownText } from '../talk/text';
 import { clockTime } from '../talk/time';
 import type { Line } from '../talk/wire';
 import { button, el, newId, setText, show } from './dom';
+import './notices.css';
 
 const MAX_NOTICE_LETTERS = 1000;
 
 /** The newest notice, above the conversation until it is hidden. */
 export class NoticeBanner {
   readonly element: HTMLElement;
-  private readonly text = el('p', { class: 'text', attributes: { dir: 'auto' } });
+  private readonly text = el('p', { class: 'words', attributes: { dir: 'auto' } });
   private readonly time = el('time');
   private shown: Line | null = null;
 
   constructor() {
-    const hide = button({ class: 'close', tLabel: 'noticeDismiss', text: '×', onClick: () => show(this.element, false) });
-    const head = el('p', { class: 'head' }, el('strong', { t: 'notice' }), this.time);
-    this.element = el('aside', { class: 'notice', tLabel: 'notice' }, el('div', { class: 'body' }, head, this.text), hide);
+    const hide = button({ class: 'button--close', tLabel: 'noticeDismiss', text: '×', onClick: () => show(this.element, false) });
+    const head = el('p', { class: 'notices__head' }, el('strong', { t: 'notice' }), this.time);
+    this.element = el(
+      'aside',
+      { class: 'notices__banner appears', tLabel: 'notice' },
+      el('div', { class: 'notices__body' }, head, this.text),
+      hide,
+    );
     show(this.element, false);
     onLanguage(() => this.draw());
   }
@@ -44,15 +50,15 @@ export function noticeForm(send: (text: string) => Promise<string | null>): HTML
     tPlaceholder: 'noticeLabel',
     attributes: { rows: '2', maxlength: String(MAX_NOTICE_LETTERS), required: '', dir: 'auto' },
   });
-  const submit = button({ class: 'main', t: 'noticeSend', attributes: { type: 'submit' } });
-  const said = el('p', { class: 'hint', attributes: { role: 'status' } });
+  const submit = button({ class: 'button--main', t: 'noticeSend', attributes: { type: 'submit' } });
+  const said = el('p', { class: 'hint notices__said', attributes: { role: 'status' } });
   const form = el(
     'form',
-    { class: 'block notice-form' },
+    { class: 'panel' },
     el('h2', { t: 'noticeTitle' }),
     el('label', { class: 'unseen', t: 'noticeLabel', attributes: { for: id } }),
     field,
-    el('div', { class: 'row' }, said, submit),
+    el('div', { class: 'notices__row' }, said, submit),
   );
   form.addEventListener('submit', (event) => {
     event.preventDefault();

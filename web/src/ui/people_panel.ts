@@ -4,10 +4,11 @@ import { languageTag, onLanguage, t, tCount } from '../i18n/language';
 import type { Member, People } from '../talk/people';
 import { inOrder } from '../talk/people';
 import { clockTime } from '../talk/time';
-import { avatar } from './conversation';
-import { button, el, foreign, newId, setText, show } from './dom';
+import { avatar } from './avatar';
+import { button, el, newId, setText, show } from './dom';
 import type { Item } from './keyed_list';
 import { KeyedList } from './keyed_list';
+import { personText } from './person';
 
 /** From so many on there is a field to look for a name. */
 const FILTER_FROM = 10;
@@ -24,7 +25,7 @@ export interface PeopleOptions {
 
 export class PeoplePanel {
   readonly element: HTMLElement;
-  private readonly list = new KeyedList(el('ul', { class: 'people' }));
+  private readonly list = new KeyedList(el('ul', { class: 'person__list' }));
   private readonly more = el('p', { class: 'hint' });
   private readonly filter: HTMLInputElement;
   private readonly filterRow: HTMLElement;
@@ -34,14 +35,9 @@ export class PeoplePanel {
   constructor(private readonly options: PeopleOptions) {
     const id = newId();
     this.filter = el('input', { id, tPlaceholder: 'peopleFilter', attributes: { type: 'search', autocomplete: 'off' } });
-    this.filterRow = el(
-      'div',
-      { class: 'filter' },
-      el('label', { class: 'unseen', t: 'peopleFilter', attributes: { for: id } }),
-      this.filter,
-    );
+    this.filterRow = el('div', {}, el('label', { class: 'unseen', t: 'peopleFilter', attributes: { for: id } }), this.filter);
     this.filter.addEventListener('input', () => this.draw());
-    this.element = el('section', { class: 'block' }, el('h2', { t: 'people' }), this.filterRow, this.list.element, this.more);
+    this.element = el('section', { class: 'panel' }, el('h2', { t: 'people' }), this.filterRow, this.list.element, this.more);
     onLanguage(() => this.draw());
   }
 
@@ -92,14 +88,13 @@ export class PeoplePanel {
     const teacher = member.role === 'teacher';
     const self = member.clientId === ownId;
     const presence = presenceOf(member);
-    const who = el('span', { class: 'who' }, foreign(self ? `${name} (${t('you')})` : name));
-    who.title = member.clientId;
+    const about = el('span', { class: 'person__about', text: teacher ? `${t('teacher')} · ${presence}` : presence });
     return el(
       'li',
-      { class: member.online ? 'person' : 'person away' },
-      avatar(name, member.clientId),
-      el('span', { class: 'about' }, who, el('span', { class: 'presence', text: teacher ? `${t('teacher')} · ${presence}` : presence })),
-      muted ? el('span', { class: 'tag', text: t('mutedTag') }) : null,
+      { class: member.online ? 'person' : 'person person--away' },
+      avatar(name, member.clientId, !member.online),
+      personText(self ? `${name} (${t('you')})` : name, member.clientId, about),
+      muted ? el('span', { class: 'person__tag', text: t('mutedTag') }) : null,
       moderate && !teacher && !self ? this.action(member, name, muted) : null,
     );
   }
@@ -107,7 +102,7 @@ export class PeoplePanel {
   private action(member: Member, name: string, muted: boolean): HTMLElement {
     const { moderate } = this.options;
     return button({
-      class: 'quiet',
+      class: 'button--quiet',
       text: t(muted ? 'unmute' : 'mute'),
       attributes: { 'data-member': member.clientId, 'aria-label': t(muted ? 'unmuteOf' : 'muteOf', { name }) },
       onClick: () => (muted ? moderate?.unmute(member) : moderate?.mute(member)),

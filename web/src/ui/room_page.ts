@@ -18,14 +18,16 @@ import { ROOM_ID } from '../talk/wire';
 import { Announcer, Toasts } from './announcer';
 import { Composer } from './composer';
 import { Conversation } from './conversation';
+import { showDeadEnd } from './dead_end';
 import { askForSecret } from './dialogs';
 import { el, setText, show } from './dom';
-import { Frame, showDeadEnd } from './frame';
+import { Frame } from './frame';
 import { NameForm } from './name_form';
 import { NoticeBanner } from './notices';
 import { PeoplePanel } from './people_panel';
 import { Status } from './status';
 import { TeacherTools } from './teacher_tools';
+import './room_page.css';
 
 export async function startRoomPage(role: Role): Promise<void> {
   startLanguage();
@@ -43,7 +45,7 @@ export async function startRoomPage(role: Role): Promise<void> {
 
 /** The page is of no use without it, so it asks until there is an answer. */
 async function configAtLast(): Promise<Config> {
-  const waiting = el('p', { class: 'hint alone', attributes: { role: 'status' } });
+  const waiting = el('p', { class: 'hint room-page__waiting', attributes: { role: 'status' } });
   document.body.append(waiting);
   const backoff = new Backoff();
   for (;;) {
@@ -67,7 +69,7 @@ class RoomPage {
   private readonly toasts = new Toasts();
   private readonly announcer = new Announcer();
   private readonly banner = new NoticeBanner();
-  private readonly problem = el('p', { class: 'bar-note' });
+  private readonly problem = el('p', { class: 'strip' });
   private readonly nameForm: NameForm;
   private readonly status: Status;
   private readonly conversation: Conversation;

@@ -3,6 +3,7 @@
 import { onLanguage, t } from '../i18n/language';
 import type { State } from '../net/session_parts';
 import { button, el, setText, show } from './dom';
+import './status.css';
 
 export interface StatusOptions {
   readonly tryNow: () => void;
@@ -15,7 +16,7 @@ export class Status {
   readonly element: HTMLElement;
   /** Under the header, only while the connection is not there. */
   readonly bar: HTMLElement;
-  private readonly text = el('span', { class: 'state-text' });
+  private readonly text = el('span');
   private readonly barText = el('span');
   private readonly tryNow: HTMLButtonElement;
   private readonly useHere: HTMLButtonElement;
@@ -23,12 +24,12 @@ export class Status {
   private state: State = { is: 'connecting' };
 
   constructor(private readonly options: StatusOptions) {
-    const dot = el('span', { class: 'dot', attributes: { 'aria-hidden': 'true' } });
-    this.element = el('p', { class: 'state', id: 'state', attributes: { role: 'status' } }, dot, this.text);
-    this.tryNow = button({ class: 'quiet', t: 'tryNow', onClick: options.tryNow });
-    this.useHere = button({ class: 'quiet', t: 'useHere', onClick: options.useHere });
-    this.enterSecret = button({ class: 'quiet', t: 'secretButton', onClick: () => options.enterSecret?.() });
-    this.bar = el('div', { class: 'bar-note' }, this.barText, this.tryNow, this.useHere, this.enterSecret);
+    const dot = el('span', { class: 'status__dot', attributes: { 'aria-hidden': 'true' } });
+    this.element = el('p', { class: 'status', attributes: { role: 'status' } }, dot, this.text);
+    this.tryNow = button({ class: 'button--quiet', t: 'tryNow', onClick: options.tryNow });
+    this.useHere = button({ class: 'button--quiet', t: 'useHere', onClick: options.useHere });
+    this.enterSecret = button({ class: 'button--quiet', t: 'secretButton', onClick: () => options.enterSecret?.() });
+    this.bar = el('div', { class: 'strip' }, this.barText, this.tryNow, this.useHere, this.enterSecret);
     onLanguage(() => this.draw());
     setInterval(() => this.draw(), 1000);
   }

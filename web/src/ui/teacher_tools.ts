@@ -14,6 +14,7 @@ import { askHowToMute } from './dialogs';
 import { button, el, show } from './dom';
 import { MutedPanel } from './muted_panel';
 import { noticeForm } from './notices';
+import './teacher_tools.css';
 
 /** When to look whether a command has had its effect. */
 const LOOK_AFTER_MS = [150, 400, 800, 1600, 3000, 5000];
@@ -45,9 +46,9 @@ export class TeacherTools {
     });
     this.denied = el(
       'section',
-      { class: 'block denied' },
+      { class: 'panel teacher-tools__denied' },
       el('p', { t: 'notTeacher' }),
-      button({ class: 'main', t: 'secretButton', onClick: parts.enterSecret }),
+      button({ class: 'button--main', t: 'secretButton', onClick: parts.enterSecret }),
     );
     show(this.denied, false);
   }
