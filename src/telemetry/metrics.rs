@@ -1,8 +1,8 @@
-//! The one closed list of metrics; `docs/METRICS.md` says for each what to do when it moves.
+//! The closed list of metrics; `docs/METRICS.md` says for each what to do when it changes.
 //!
-//! Promises: every series with a closed label set is there from the start with 0, so that a rate over it works from the
-//! first event; labels are resolved once, never per message.
-//! Must never: carry a room id, a client id or a topic that the configuration does not spell out.
+//! Promises: every series with a closed set of labels is there with 0 from the start, so that a rate over it counts the
+//! first event; labels are looked up once, never for each message.
+//! Must never: have a label with a room id, a client id, or a topic that does not stand literally in the configuration.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,12 +18,11 @@ use crate::model::{DeadReason, DropReason, FailureKind, FilterReason, Kind};
 
 const OTHER_TOPIC: &str = "other";
 
-/// Handles of all metrics; share it by `Arc`.
+/// Handles of all metrics; shared by `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    received: IntCounter,
-    received_bytes: IntCounter,
+    received: Received,
     ends: Ends,
     sends: Sends,
     /// Messages that the classroom made out of others.
@@ -38,25 +37,28 @@ pub struct Metrics {
     pub spool_depth: IntGauge,
     pub spool_depth_at_start: IntGauge,
     pub spool_bytes: IntGauge,
-    /// What the configuration allows `spool_bytes` to become.
+    /// The most that the configuration allows for `spool_bytes`.
     pub spool_limit_bytes: IntGauge,
-    /// 0 or 1, as the next one.
+    /// 0 or 1.
     pub spool_full: IntGauge,
+    /// 0 or 1.
     pub spool_poisoned: IntGauge,
     /// Absent while the spool's file cannot be read.
     pub spool_oldest_age_seconds: IfKnown,
-    /// How long the oldest write to the `data_dir` is not answered by its disk; 0 if none waits.
+    /// For how long the disk has not answered the oldest write to the `data_dir`; 0 if no write waits.
     pub data_dir_unwritten_seconds: Gauge,
     /// Messages received and not yet settled.
     pub unsettled_messages: IntGauge,
     pub oldest_unsettled_age_seconds: Gauge,
-    /// Messages that have an end, and whose PUBACK has not left.
+    /// Messages that have an end but no PUBACK yet.
     pub pubacks_unsent: IntGauge,
-    /// 0 or 1, as the next one and `receive_window_full`.
+    /// 0 or 1.
     pub mqtt_connected: IntGauge,
+    /// 0 or 1.
     pub rocketmq_connected: IntGauge,
     log_lines_lost_total: IntCounter,
     pub session_lost_total: IntCounter,
+    /// 0 or 1.
     pub receive_window_full: IntGauge,
     pub reconnects_total: IntCounter,
     /// Redeliveries that are proven copies.
@@ -71,9 +73,7 @@ impl Metrics {
         let register = Register::uplink();
         register_process(&register)?;
         Ok(Self {
-            received: register.counter("roombridge_received_total", "PUBLISH packets that came from MQTT")?,
-            received_bytes: register
-                .counter("roombridge_received_bytes_total", "Payload bytes that came from MQTT")?,
+            received: Received::new(&register)?,
             ends: Ends::new(&register, topics)?,
             sends: Sends::new(&register)?,
             derived_total: register
@@ -143,8 +143,8 @@ impl Metrics {
 
     /// One PUBLISH came from MQTT.
     pub fn received(&self, bytes: usize) {
-        self.received.inc();
-        self.received_bytes.inc_by(bytes as u64);
+        self.received.messages.inc();
+        self.received.bytes.inc_by(bytes as u64);
     }
 
     pub fn stored(&self, topic: &str, kind: Kind, count: u64) {
@@ -163,7 +163,7 @@ impl Metrics {
         self.ends.dead_lettered.add(reason, 1);
     }
 
-    /// How many messages have come to which end, over all topics and reasons.
+    /// How many messages have come to each end, over all topics and reasons.
     pub fn ends(&self) -> EndCounts {
         let elsewhere = self.ends.stored_elsewhere.sum();
         EndCounts {
@@ -178,12 +178,12 @@ impl Metrics {
         self.sends.failures.add(kind, 1);
     }
 
-    /// From arrival to PUBACK.
+    /// The time from arrival to PUBACK of one message.
     pub fn store_seconds(&self, seconds: f64) {
         self.sends.store_seconds.observe(seconds);
     }
 
-    /// One send, whatever its answer.
+    /// The time of one send, whatever the answer was.
     pub fn send_seconds(&self, seconds: f64) {
         self.sends.send_seconds.observe(seconds);
     }
@@ -192,7 +192,7 @@ impl Metrics {
         self.sends.batch_messages.observe(messages as f64);
     }
 
-    /// Sets both lags: the age as given, the messages from what is in flight.
+    /// Sets both lags: the age to `oldest_age`, the messages to the number in flight.
     pub fn set_lag(&self, oldest_age: Duration) {
         self.oldest_unsettled_age_seconds.set(oldest_age.as_secs_f64());
         self.unsettled_messages.set(self.in_flight.get());
@@ -209,13 +209,35 @@ impl Metrics {
     }
 }
 
-/// Sums over all labels.
+/// How many messages have come to each end since the start, over all labels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EndCounts {
+    /// RocketMQ answered SEND_OK.
     pub stored: u64,
+    /// Not meant to be stored.
     pub filtered: u64,
+    /// Given up by a bound that the user chose.
     pub dropped: u64,
+    /// Put aside as dead letters.
     pub dead_lettered: u64,
+}
+
+/// What came from MQTT.
+#[derive(Debug)]
+struct Received {
+    messages: IntCounter,
+    /// Of the payloads.
+    bytes: IntCounter,
+}
+
+impl Received {
+    fn new(register: &Register) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            messages: register.counter("roombridge_received_total", "PUBLISH packets that came from MQTT")?,
+            bytes: register
+                .counter("roombridge_received_bytes_total", "Payload bytes that came from MQTT")?,
+        })
+    }
 }
 
 /// The ends that a message can come to.
@@ -265,7 +287,7 @@ impl Ends {
     }
 }
 
-/// How sending goes.
+/// How sends to RocketMQ go.
 #[derive(Debug)]
 struct Sends {
     failures: ByMember<FailureKind>,

@@ -81,38 +81,11 @@ fn classroom() -> String {
     format!("http://{address}")
 }
 
-/// Each subcommand: it ends with that code when it is read, and never by a panic.
-#[test]
-fn each_command_ends_well_although_nobody_takes_what_it_writes() {
-    // given a bridge that has stored a message, buried another, and stands still
-    let rocketmq = ApacheRocketMq::shared();
-    rocketmq.create_topics(&[("unread", 1)]);
-    let mosquitto = Mosquitto::start(MosquittoOptions::default());
-    let small = config(&mosquitto, &rocketmq.name_server(), "unread")
-        .replace("[spool]", "max_message_bytes = 65536\n[spool]");
-    let mut bridge = Bridge::start(&small);
-    let large = vec![b'x'; 100_000];
-    publish_messages(
-        &mosquitto,
-        "somebody",
-        vec![Message::new("room/message/1", "hi"), Message::new("room/message/1", large)],
-    );
-    wait_until("both have ended", SOON, || {
-        let books = bridge.metrics().books();
-        (books.stored, books.dead_lettered) == (1.0, 1.0)
-    });
-    bridge.terminate();
-    bridge.wait_exit(SOON);
-    rocketmq.read_at_least("unread", 1, SOON);
-    let file = bridge.config_file();
-    let listed = run(&["deadletter", "list", "--local", "--json", "-c", &file], Taker::Reads, Taker::Reads);
-    let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    let letter = letter["id"].as_str().unwrap().to_owned();
-    let classroom = classroom();
-    let token = "token issue --secret 0123456789abcdef";
-    let issued = run(&token.split(' ').collect::<Vec<_>>(), Taker::Reads, Taker::Reads);
-    let issued = String::from_utf8(issued.stdout).unwrap();
+const TOKEN: &str = "token issue --secret 0123456789abcdef";
 
+/// Every subcommand as a command line, with its exit code when somebody reads what it writes. The last one takes the dead
+/// letter away.
+fn commands(file: &str, letter: &str, classroom: &str, issued: &str) -> Vec<(String, i32)> {
     let of_config = [
         ("explain room/message/1", 0),
         ("explain room/message/1 --json", 0),
@@ -148,15 +121,50 @@ fn each_command_ends_well_although_nobody_takes_what_it_writes() {
         ("check -c /nowhere.toml", 2),
         ("completion bash", 0),
         ("completion fish", 0),
-        (token, 0),
-        (&format!("token inspect {}", issued.trim()), 0),
+        (TOKEN, 0),
+        (&format!("token inspect {}", issued), 0),
         ("token inspect nonsense", 1),
     ];
     let of_config = of_config.map(|(line, code)| (format!("{line} -c {file}"), code));
     let alone = alone.map(|(line, code)| (line.to_owned(), code));
     let purge = [(format!("deadletter purge --all -c {file}"), 0)];
+    of_config.into_iter().chain(alone).chain(purge).collect()
+}
+
+/// Each subcommand ends with its exit code, and never by a panic, although nobody reads what it writes.
+#[test]
+fn each_command_ends_well_although_nobody_takes_what_it_writes() {
+    // given a bridge that has stored one message, put another aside as a dead letter, and stopped
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topics(&[("unread", 1)]);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let small = config(&mosquitto, &rocketmq.name_server(), "unread")
+        .replace("[spool]", "max_message_bytes = 65536\n[spool]");
+    let mut bridge = Bridge::start(&small);
+    let large = vec![b'x'; 100_000];
+    publish_messages(
+        &mosquitto,
+        "somebody",
+        vec![Message::new("room/message/1", "hi"), Message::new("room/message/1", large)],
+    );
+    wait_until("both have ended", SOON, || {
+        let books = bridge.metrics().books();
+        (books.stored, books.dead_lettered) == (1.0, 1.0)
+    });
+    bridge.terminate();
+    bridge.wait_exit(SOON);
+    rocketmq.read_at_least("unread", 1, SOON);
+    let file = bridge.config_file();
+    let listed = run(&["deadletter", "list", "--local", "--json", "-c", &file], Taker::Reads, Taker::Reads);
+    let letter: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let letter = letter["id"].as_str().unwrap().to_owned();
+    let classroom = classroom();
+    let issued = run(&TOKEN.split(' ').collect::<Vec<_>>(), Taker::Reads, Taker::Reads);
+    let issued = String::from_utf8(issued.stdout).unwrap();
+
+    let commands = commands(&file, &letter, &classroom, issued.trim());
     let mut wrong = Vec::new();
-    for (line, code) in of_config.iter().chain(&alone).chain(&purge) {
+    for (line, code) in &commands {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         // Whether it has anything to say on standard output.
         let read = run(&arguments, Taker::Reads, Taker::Reads);

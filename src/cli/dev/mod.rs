@@ -24,10 +24,10 @@ use crate::app::{self, Bridge};
 use crate::config::{Config, LogConfig};
 use crate::lifecycle::Lifecycle;
 use crate::model::SystemClock;
-use crate::telemetry;
+use crate::telemetry::{self, Readiness};
 use access::{Auth, ClassAccess, end_expired, pass_on};
 
-/// Events on their way from the broker to the classroom; when there are so many the clients wait.
+/// Events that wait between the broker and the classroom. When there are so many, the broker lets its clients wait.
 const EVENTS: usize = 1024;
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -76,18 +76,20 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     if arguments.auth == Auth::None {
         config.classroom = None;
     }
-    let (events, told) = mpsc::channel(EVENTS);
-    let (keeper, password) = authenticator(&config)?;
-    let own_clients = keeper.operators.iter().flat_map(|operator| operator.client_ids.clone()).collect();
+    let (events, event_receiver) = mpsc::channel(EVENTS);
+    let (authenticator, password) = authenticator(&config)?;
+    let own_clients =
+        authenticator.operators.iter().flat_map(|operator| operator.client_ids.clone()).collect();
     config.mqtt.username = Some(DEV_OPERATOR.to_owned());
     config.mqtt.password = Some(password.clone());
-    let class_gate = Arc::new(ClassAccess::new(keeper, arguments.auth, Arc::new(SystemClock::default())));
+    let class_access =
+        Arc::new(ClassAccess::new(authenticator, arguments.auth, Arc::new(SystemClock::default())));
     let web_port = chosen_port(arguments.web_port)?;
     // Any page on the internet can open a WebSocket to this machine.
     let own_pages = || vec![format!("http://127.0.0.1:{web_port}"), format!("http://localhost:{web_port}")];
     let guests = ClientPolicy {
         allowed_origins: (arguments.auth == Auth::Required).then(own_pages),
-        access: Some(class_gate.clone()),
+        access: Some(class_access.clone()),
         p2p_parents: config.downlinks.iter().map(|downlink| downlink.mqtt_topic.clone()).collect(),
         events: Some(events),
         ..ClientPolicy::default()
@@ -103,12 +105,12 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     config.login.listen = Some(local(arguments.login_port));
     config.web.websocket_url = Some(format!("ws://127.0.0.1:{}/mqtt", mqtt.websocket_port()));
     let mut bridge = Bridge::prepare(config, false).await?;
-    let (news, heard) = mpsc::channel(EVENTS);
-    bridge.hear(heard);
+    let (news, news_receiver) = mpsc::channel(EVENTS);
+    bridge.hear(news_receiver);
     lifecycle.spawn("the embedded MQTT broker", mqtt.ended());
     lifecycle.spawn("the embedded RocketMQ", rocketmq.ended());
-    lifecycle.spawn("passing on the news of clients", pass_on(told, news, own_clients));
-    let expiring = lifecycle.spawn("the watch of tokens", end_expired(class_gate, mqtt.clone()));
+    lifecycle.spawn("passing on the news of clients", pass_on(event_receiver, news, own_clients));
+    let expiring = lifecycle.spawn("the watch of tokens", end_expired(class_access, mqtt.clone()));
     let class = bridge.class_addresses()?;
     let shown = |address: Option<SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
     let instance = DevInstance {
@@ -123,24 +125,13 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     };
     instance.write(&data).context("could not leave the addresses for the other commands")?;
 
-    let readiness = bridge.readiness();
     let banner = banner(&instance, &data, arguments.data.is_some());
-    tokio::spawn(async move {
-        while !readiness.is_ready() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let ready_after = started.elapsed().as_secs_f64();
-        let told =
-            output::line(format_args!("{banner}\n\nReady after {ready_after:.1} s. Stop with Ctrl-C."));
-        if let Err(error) = told {
-            tracing::warn!(%error, "nobody reads the addresses; they stand in dev.json of the data folder, too");
-        }
-    });
+    tokio::spawn(print_when_ready(banner, bridge.readiness(), started));
     let ended = bridge.run(lifecycle).await;
     DevInstance::remove(&data);
     expiring.abort();
     let _ = expiring.await;
-    // Nobody else has it any more; if somebody had, it would stop when they let go of it.
+    // The watch of tokens was its only other owner. If there were one more, the broker would stop when that one drops it.
     match Arc::try_unwrap(mqtt) {
         Ok(mqtt) => _ = tokio::join!(mqtt.shutdown(), rocketmq.shutdown()),
         Err(_) => rocketmq.shutdown().await,
@@ -148,7 +139,19 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(ended?))
 }
 
-/// The port that is asked for, or a free one: it must be known before the pages are served.
+/// Prints the banner once the bridge is ready, with the seconds that this took.
+async fn print_when_ready(banner: String, readiness: Arc<Readiness>, started: Instant) {
+    while !readiness.is_ready() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let ready_after = started.elapsed().as_secs_f64();
+    let printed = output::line(format_args!("{banner}\n\nReady after {ready_after:.1} s. Stop with Ctrl-C."));
+    if let Err(error) = printed {
+        tracing::warn!(%error, "nobody reads the addresses; they stand in dev.json of the data folder, too");
+    }
+}
+
+/// The port that is asked for, or a free one. The WebSocket's allowed origins name it, so it must be known early.
 fn chosen_port(port: u16) -> std::io::Result<u16> {
     match port {
         0 => Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()),
@@ -156,19 +159,19 @@ fn chosen_port(port: u16) -> std::io::Result<u16> {
     }
 }
 
-/// The rules of the door, and the password of this process's own bridge, which nobody else can know.
+/// Checks logins to the embedded broker. The password is that of this process's own bridge, drawn at random at each start.
 fn authenticator(config: &Config) -> anyhow::Result<(Authenticator, SecretString)> {
     let access = config.access.as_ref().context("dev has no [access]; please report this")?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
     let password = SecretString::from(format!("{:032x}", u128::from_be_bytes(random)));
-    let mut keeper = app::gatekeeper(config, access)?;
-    keeper.operators.push(Operator {
+    let mut authenticator = app::gatekeeper(config, access)?;
+    authenticator.operators.push(Operator {
         username: DEV_OPERATOR.to_owned(),
         password: password.clone(),
         client_ids: vec![config.mqtt.client_id.clone(), format!("{}-down", config.mqtt.client_id)],
     });
-    Ok((keeper, password))
+    Ok((authenticator, password))
 }
 
 async fn mqtt_broker(arguments: &DevArgs, data: &Path, guests: ClientPolicy) -> anyhow::Result<MqttBroker> {

@@ -165,18 +165,7 @@ impl UplinkUnderTest {
         let (settled, settled_receiver) = mpsc::channel(64);
         let uplink = Uplink::new(UplinkParts {
             rules: rules.clone(),
-            sending: Arc::new(Sending {
-                sink: sink.clone(),
-                metrics: metrics.clone(),
-                readiness: readiness.clone(),
-                alarm: Alarm::new(clock.clone()),
-                accept_not_durable: false,
-                give_up_after: Duration::from_secs(3600),
-                accepted: Accepted::default(),
-                drain_permits: Arc::new(tokio::sync::Semaphore::new(2)),
-                taken_over: AtomicBool::new(false),
-                stopping: CancellationToken::new(),
-            }),
+            sending: sending(&sink, &metrics, &readiness, &clock),
             spool: None,
             dead_letters: Arc::new(DeadLetters {
                 sink: sink.clone(),
@@ -244,6 +233,27 @@ impl UplinkUnderTest {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Sends that are tried again for an hour, two batches of the spool at once.
+fn sending(
+    sink: &Arc<GatedSink>,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+    clock: &Arc<SystemClock>,
+) -> Arc<Sending> {
+    Arc::new(Sending {
+        sink: sink.clone(),
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        alarm: Alarm::new(clock.clone()),
+        accept_not_durable: false,
+        give_up_after: Duration::from_secs(3600),
+        accepted: Accepted::default(),
+        drain_permits: Arc::new(tokio::sync::Semaphore::new(2)),
+        taken_over: AtomicBool::new(false),
+        stopping: CancellationToken::new(),
+    })
 }
 
 struct NoEnvironment;
