@@ -1,7 +1,7 @@
 //! What a token says, and what it may say.
 //!
 //! Promises: claims that pass [`Claims::check`] hold usable filters, ids and names, in bounded numbers.
-//! Must never: be taken for granted; only a [`super::token::Token`] was checked.
+//! Must never: be acted on unchecked; only the claims of a [`super::token::Token`] have been checked.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,30 +28,36 @@ pub(crate) struct NoRandomness(String);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Claims {
+    /// Access key of the deployment that issued it.
     pub access_key: String,
+    /// Instance id of the deployment that issued it.
     pub instance: String,
     /// MQTT filters, sorted, at most 100.
     pub resources: Vec<String>,
+    /// Whether it permits to read the resources, to write to them, or both.
     pub actions: Actions,
-    /// Milliseconds since 1970-01-01 UTC; at that moment it is no longer valid.
+    /// First moment at which it is no longer valid, milliseconds since 1970-01-01 UTC.
     pub expires_at_ms: u64,
-    /// Only this client may use it.
+    /// The only client that may use it; `None` = any client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// `None` = by the group of the client id, if the token is not bound to one.
+    /// `None` = the group of the client id decides, unless the token is bound to a client: then it makes a student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// Names this token among all, so that one can be revoked.
+    /// Random name of this token, by which it could be revoked.
     pub nonce: Nonce,
 }
 
 /// What the resources may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Actions {
+    /// To subscribe, and to read what was stored.
     #[serde(rename = "R")]
     Read,
+    /// To publish.
     #[serde(rename = "W")]
     Write,
+    /// To subscribe and to publish.
     #[serde(rename = "RW")]
     ReadWrite,
 }
@@ -61,7 +67,8 @@ pub(crate) enum Actions {
 #[serde(transparent)]
 pub(crate) struct Nonce(String);
 
-/// Why claims make no token.
+/// Why no token can be made of these claims.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClaimsError {
     #[error("the {0} is empty, or holds | or a control character; write the one of the deployment")]
@@ -81,7 +88,7 @@ pub(crate) enum ClaimsError {
 }
 
 impl Actions {
-    /// As it stands in a password.
+    /// The form in a password.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Read => "R",
@@ -90,6 +97,7 @@ impl Actions {
         }
     }
 
+    /// Whether they permit to subscribe.
     pub(crate) fn reads(self) -> bool {
         match self {
             Self::Read | Self::ReadWrite => true,
@@ -97,6 +105,7 @@ impl Actions {
         }
     }
 
+    /// Whether they permit to publish.
     pub(crate) fn writes(self) -> bool {
         match self {
             Self::Write | Self::ReadWrite => true,
@@ -104,13 +113,13 @@ impl Actions {
         }
     }
 
-    /// All that `wanted` may do, these may.
+    /// Whether they permit everything that `wanted` permits.
     pub(crate) fn include(self, wanted: Self) -> bool {
         (self.reads() || !wanted.reads()) && (self.writes() || !wanted.writes())
     }
 }
 
-/// As in a password, `RW`; or as in the vendor's interface, `R,W`.
+/// Reads the form of a password, `RW`, and the form of the vendor's interface, `R,W`.
 impl FromStr for Actions {
     type Err = String;
 
@@ -125,13 +134,14 @@ impl FromStr for Actions {
 }
 
 impl Nonce {
-    /// Another one at each call.
+    /// Draws a new one at each call.
     pub(crate) fn random() -> Result<Self, NoRandomness> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
         Ok(Self(URL_SAFE_NO_PAD.encode(bytes)))
     }
 
+    /// The name as it stands in the token.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -144,7 +154,7 @@ impl fmt::Display for Nonce {
 }
 
 impl Claims {
-    /// The resources as filters, if all else is in order, too.
+    /// Checks all claims, and gives the resources as filters.
     pub(super) fn check(&self) -> Result<Vec<Filter>, ClaimsError> {
         for (what, name) in [("access key", &self.access_key), ("instance", &self.instance)] {
             if !is_account_name(name) {

@@ -1,4 +1,4 @@
-//! Client ids: `GROUP@@@DEVICE` as the vendor documents them, and the freer ones of clients without credentials.
+//! Client ids: `GROUP@@@DEVICE` as the vendor documents them, and the less strict ids of clients without credentials.
 //!
 //! Promises: whatever parses here is safe as one level of an MQTT topic, so `{parent}/p2p/{id}` names one client.
 //! Must never: let `/`, `+`, `#` or a control character through, or an id so long that no command can name it.
@@ -9,7 +9,7 @@ use crate::model::MAX_NAME_CHARACTERS;
 
 const SEPARATOR: &str = "@@@";
 
-/// The vendor documents 7 to 64 characters of a group id; its own pages use what fits their example.
+/// Shortest group id that the vendor documents; the vendor's own pages use shorter ones.
 const USUAL_GROUP_CHARACTERS: usize = 7;
 
 /// A checked client id.
@@ -21,6 +21,7 @@ pub(crate) struct CheckedClientId {
 }
 
 /// Why a text is no usable client id.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClientIdError {
     #[error("the client id is empty; choose one such as GID_student@@@001")]
@@ -45,7 +46,7 @@ impl CheckedClientId {
         }
     }
 
-    /// Any id that is safe as a topic level; of the documented form or not.
+    /// Any id that is safe as a topic level, in the documented form or not.
     pub(crate) fn lenient(text: &str) -> Result<Self, ClientIdError> {
         if text.is_empty() {
             return Err(ClientIdError::Empty);
@@ -64,6 +65,7 @@ impl CheckedClientId {
         Ok(Self { text: text.to_owned(), group_bytes })
     }
 
+    /// The whole id.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
@@ -79,7 +81,7 @@ impl CheckedClientId {
         self.text.get(self.group_bytes? + SEPARATOR.len()..)
     }
 
-    /// The vendor's service would refuse the group id as too short. Here it is good enough.
+    /// Whether the vendor's service would refuse the group id as too short. The bridge accepts it.
     pub(crate) fn group_is_unusually_short(&self) -> bool {
         self.group().is_some_and(|group| group.len() < USUAL_GROUP_CHARACTERS)
     }

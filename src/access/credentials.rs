@@ -1,7 +1,7 @@
-//! The vendor's usernames and passwords: Token mode and Signature mode, taken apart.
+//! Splits the vendor's usernames and passwords into their parts, for Token mode and Signature mode.
 //!
 //! Promises: a password is accepted as a whole or not at all; no error repeats any of it.
-//! Must never: decide whether what was shown is genuine; that is the gatekeeper's.
+//! Must never: decide whether a password is genuine; the gatekeeper does that.
 
 use std::fmt;
 
@@ -13,18 +13,19 @@ use super::claims::Actions;
 /// What a client shows, in its documented form.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Credentials<'a> {
-    /// `Token|ACCESS KEY|INSTANCE` and `R|token`, `W|token` or `RW|token`, joined by `|` where there are more.
+    /// Username `Token|ACCESS KEY|INSTANCE`; password `R|token`, `W|token` or `RW|token`, several joined by `|`.
     Token {
         access_key: &'a str,
         instance: &'a str,
         /// At least one; each type at most once.
         tokens: Vec<(Actions, &'a str)>,
     },
-    /// `Signature|ACCESS KEY|INSTANCE` and Base64(HMAC-SHA1(secret, client id)).
+    /// Username `Signature|ACCESS KEY|INSTANCE`; password Base64(HMAC-SHA1(secret, client id)).
     Signature { access_key: &'a str, instance: &'a str, signature: Vec<u8> },
 }
 
-/// Why a username and a password are none of ours. Repeats neither: people mix up the two fields.
+/// Why a username and a password are not in a documented form. The texts repeat neither, because people mix up the two.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CredentialsError {
     #[error(
@@ -42,7 +43,7 @@ pub(crate) enum CredentialsError {
 }
 
 impl<'a> Credentials<'a> {
-    /// Takes both apart. Whether the account and the proof are ours is not looked at.
+    /// Splits both. Does not check whether the account is ours or the proof is genuine.
     pub(crate) fn parse(username: &'a str, password: &'a str) -> Result<Self, CredentialsError> {
         let mut parts = username.split('|');
         let (Some(mode), Some(access_key), Some(instance), None) =
@@ -95,7 +96,7 @@ impl CredentialsError {
     }
 }
 
-/// Shows the account and no proof.
+/// Shows the account, and hides tokens and signature.
 impl fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mode, access_key, instance) = match self {

@@ -1,6 +1,6 @@
 //! What all of one deployment's logins share: its names, its signing secret, its two parent topics.
 //!
-//! Promises: the names fit into the vendor's usernames, the parents into topics, and clients never write where they read.
+//! Promises: the names fit into the vendor's usernames, the parents are topic levels, and clients never write where they read.
 
 use super::secret::SigningSecret;
 
@@ -20,7 +20,8 @@ pub(crate) struct Deployment {
     pub(super) secret: SigningSecret,
 }
 
-/// Why a deployment cannot be checked against.
+/// Why these names and topics make no deployment.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DeploymentError {
     #[error(
@@ -38,7 +39,7 @@ pub(crate) enum DeploymentError {
 }
 
 impl Parents {
-    /// Two different first levels.
+    /// Both must be first levels of topics, and differ.
     pub(crate) fn new(down: impl Into<String>, up: impl Into<String>) -> Result<Self, DeploymentError> {
         let parents = Self { down: down.into(), up: up.into() };
         for name in [&parents.down, &parents.up] {
@@ -55,17 +56,17 @@ impl Parents {
         Ok(parents)
     }
 
-    /// What the bridge publishes below and clients read.
+    /// The bridge publishes below it, and clients read there.
     pub(crate) fn down(&self) -> &str {
         &self.down
     }
 
-    /// What clients publish below and the bridge reads.
+    /// Clients publish below it, and the bridge reads there.
     pub(crate) fn up(&self) -> &str {
         &self.up
     }
 
-    /// What a member of the class reads: of all rooms, or of one.
+    /// Filters that a member of the class may read; `None` = of all rooms.
     pub(crate) fn readable(&self, room: Option<&str>) -> Vec<String> {
         let down = &self.down;
         vec![
@@ -75,12 +76,12 @@ impl Parents {
         ]
     }
 
-    /// What a member of the class writes.
+    /// Filters that a member of the class may write to.
     pub(crate) fn writable(&self) -> Vec<String> {
         vec![format!("{}/#", self.up)]
     }
 
-    /// Both, as the resources of a token.
+    /// What a member may read and write, as the resources of a token; `None` = of all rooms.
     pub(crate) fn resources(&self, room: Option<&str>) -> Vec<String> {
         let mut resources = self.readable(room);
         resources.extend(self.writable());
@@ -96,7 +97,7 @@ impl Default for Parents {
 }
 
 impl Deployment {
-    /// Names that fit into a username.
+    /// The names must fit into a username.
     pub(crate) fn new(
         access_key: impl Into<String>,
         instance: impl Into<String>,
@@ -113,20 +114,23 @@ impl Deployment {
         Ok(deployment)
     }
 
+    /// Second part of the vendor's usernames.
     pub(crate) fn access_key(&self) -> &str {
         &self.access_key
     }
 
+    /// Third part of the vendor's usernames.
     pub(crate) fn instance(&self) -> &str {
         &self.instance
     }
 
+    /// The first levels of the classroom's topics.
     pub(crate) fn parents(&self) -> &Parents {
         &self.parents
     }
 }
 
-/// It can stand in a username, whose parts are joined by `|`.
+/// Whether the text can stand in a username, whose parts are joined by `|`.
 pub(super) fn is_account_name(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(|c| c == '|' || c.is_control())
 }

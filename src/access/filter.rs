@@ -1,15 +1,16 @@
 //! MQTT topic filters as rights: which filter lies wholly within another (MQTT 5.0, section 4.7).
 //!
 //! Promises: `covers` is exact: it is true if and only if every topic that the narrower filter matches is matched by
-//! the wider one (the empty topic, which MQTT forbids, is counted as one, on the side of refusing); a wildcard at the
-//! first level stands for no name that begins with `$`.
-//! Must never: accept `$share/...`, of which the filter behind the group decides.
+//! the wider one (the empty topic, which MQTT forbids, counts as a topic here, which can only refuse more); a wildcard at
+//! the first level matches no name that begins with `$`.
+//! Must never: accept `$share/GROUP/...`: callers remove the group first, and the filter behind it decides.
 
 /// A checked topic filter; without wildcards, a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Filter(String);
 
 /// Why a text is no usable topic filter.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FilterError {
     #[error("it is empty; write a topic filter such as room/message/+")]
@@ -54,16 +55,17 @@ impl Filter {
         Ok(Self(text.to_owned()))
     }
 
+    /// The filter as it was written.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// It names one topic.
+    /// Whether it has no wildcard, and so names one topic.
     pub(crate) fn is_topic(&self) -> bool {
         !self.0.contains(['+', '#'])
     }
 
-    /// Every topic that `narrow` matches is matched by this filter.
+    /// Whether this filter matches every topic that `narrow` matches.
     pub(crate) fn covers(&self, narrow: &Self) -> bool {
         if narrow.0.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false;
@@ -80,13 +82,13 @@ impl Filter {
         }
     }
 
-    /// Some topic below this first level, or the level itself, could match.
+    /// Whether it could match the topic `parent`, or a topic below it.
     pub(crate) fn reaches_parent(&self, parent: &str) -> bool {
         let first = self.levels().next();
         first == Some(parent) || (first == Some("+") && !parent.starts_with('$'))
     }
 
-    /// Some topic `{parent}/p2p/{client id}` could match, for any parent and for another client than `own`.
+    /// Whether it could match `{parent}/p2p/{client id}` for any parent and for another client than `own`.
     pub(crate) fn reaches_p2p_of_others(&self, own: Option<&str>) -> bool {
         let mut levels = self.levels().skip(1);
         match levels.next() {

@@ -1,8 +1,9 @@
-//! The gatekeeper: looks at what a client shows, and says what its connection may do.
+//! The gatekeeper checks the credentials of a client, and says what its connection may do.
 //!
-//! Promises: whoever shows a username or a password is checked, whatever else would be allowed; of several tokens each
-//! must be valid; a client gets no more than its tokens, the classroom's rules and the link that it came by permit.
-//! Must never: be asked after a session was taken over: a refused client must not have disturbed anybody.
+//! Promises: a username or a password is always checked, even where clients without one are admitted; of several tokens
+//! each must be valid; a client gets no more than its tokens, the classroom's rules and the security of its connection
+//! permit.
+//! Must never: be asked only after the client has taken over a session: a refused client must not disturb anybody.
 
 use std::sync::Arc;
 
@@ -20,35 +21,44 @@ use super::token::{Token, TokenError};
 /// Decides about connections and requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticator {
+    /// Names, secret and topics that logins are checked against.
     pub deployment: Arc<Deployment>,
-    /// Group ids whose clients teach, where no token says more.
+    /// Group ids whose clients are teachers, unless their token says otherwise.
     pub teacher_groups: Vec<String>,
-    /// Admit clients from this machine that show nothing.
+    /// Admit clients that connect from this machine without username and password.
     pub anonymous_on_loopback: bool,
+    /// All operators; their usernames are not those of the vendor's modes.
     pub operators: Vec<Operator>,
 }
 
-/// A login with all rights: the bridge's own, and those who run it.
+/// A login with all rights: of the bridge itself, and of those who run it.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
+    /// As it stands in CONNECT.
     pub username: String,
+    /// As it stands in CONNECT.
     pub password: SecretString,
-    /// Nobody else may connect with these client ids, or they could take the bridge's session over.
+    /// Client ids that nobody else may use: whoever connects as the bridge would take over its session.
     pub client_ids: Vec<String>,
 }
 
 /// What a client shows when it connects.
 #[derive(Clone, Copy)]
 pub(crate) struct ConnectAttempt<'a> {
+    /// From CONNECT, unchecked.
     pub client_id: &'a str,
+    /// From CONNECT, unchecked.
     pub username: Option<&'a str>,
+    /// From CONNECT, unchecked; MQTT allows any bytes.
     pub password: Option<&'a [u8]>,
+    /// The client connects from this machine.
     pub remote_is_loopback: bool,
-    /// Nobody on the way could read the password.
+    /// The connection is encrypted, so nobody on the way could read the password.
     pub tls: bool,
 }
 
-/// Why somebody is not let in. Repeats nothing secret. [`Refused::code`] is the number that the vendor documents.
+/// Why a client is refused. The texts repeat nothing secret. [`Refused::code`] is the number that the vendor documents.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error(transparent)]
@@ -80,7 +90,7 @@ pub(crate) enum Refused {
 }
 
 impl Authenticator {
-    /// What the connection may do, or why there is none.
+    /// What the connection may do, or why it is refused.
     pub(crate) fn admit(&self, attempt: &ConnectAttempt<'_>, now_ms: u64) -> Result<Grants, Refused> {
         let client_id = CheckedClientId::lenient(attempt.client_id)?;
         let operator = self.operator(attempt)?;
@@ -103,7 +113,7 @@ impl Authenticator {
         }
     }
 
-    /// What an HTTP request may do that shows a token and, if it likes, says which client it is.
+    /// What an HTTP request with a token may do; the request may name the client that makes it.
     pub(crate) fn admit_bearer(
         &self,
         token: &str,
@@ -114,7 +124,7 @@ impl Authenticator {
         self.admit_tokens(client_id, &[(None, token)], now_ms)
     }
 
-    /// `None` for who does not claim to be one.
+    /// The operator of that username, once its password is checked; `None` if no operator has that username.
     fn operator(&self, attempt: &ConnectAttempt<'_>) -> Result<Option<&Operator>, Refused> {
         let Some(username) = attempt.username else {
             return Ok(None);
@@ -160,14 +170,15 @@ impl Authenticator {
                 if !secret.signature_is_genuine(client_id.as_str(), &signature) {
                     return Err(Refused::Signature);
                 }
-                // Such a password is the same for ever: read once on the way, it would teach for ever.
+                // A signature never changes. Whoever reads it once on an open connection could be the teacher for ever,
+                // so without TLS it only admits students.
                 let role = if tls { self.role_of_group(&client_id) } else { Role::Student };
                 Ok(Grants::of_class(self.deployment.parents(), client_id, role))
             }
         }
     }
 
-    /// Each token with what it was shown as; `None` = as what it is.
+    /// Each token comes with the actions that the client shows it for; `None` = all that the token permits.
     fn admit_tokens(
         &self,
         client_id: Option<CheckedClientId>,
@@ -233,8 +244,8 @@ impl Authenticator {
         Ok(())
     }
 
-    /// The lesser of what the tokens say. Where they say nothing, the group decides, unless a token is bound: who bound
-    /// it knew the client, and gave it no role.
+    /// The lowest role that a token names. If none names one, the group decides, unless a token is bound to a client: its
+    /// issuer knew the client and gave it no role, so it is a student.
     fn role(&self, said: &[Role], bound: bool, client_id: Option<&CheckedClientId>) -> Role {
         match (said, client_id) {
             ([], Some(client_id)) if !bound => self.role_of_group(client_id),

@@ -2,7 +2,7 @@
 //!
 //! Promises: a member of the class never reads below the up parent nor another client's p2p topic, and never writes
 //! below the down parent nor to a p2p topic, whatever its token lists; it always reads its own p2p topic.
-//! Must never: judge by the name of a client; rights belong to the connection that was admitted.
+//! Must never: decide by the name of a client; rights belong to the connection that was admitted.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,13 @@ use super::client_id::CheckedClientId;
 use super::deployment::Parents;
 use super::filter::Filter;
 
-/// Who somebody is in the classroom.
+/// What a client is in the classroom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
+    /// May mute, unmute and give notices.
     Teacher,
+    /// May speak, unless muted.
     Student,
 }
 
@@ -34,6 +36,7 @@ enum Reach {
 }
 
 impl Role {
+    /// The name in tokens, queries and JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Teacher => "teacher",
@@ -48,19 +51,19 @@ impl Role {
 }
 
 impl Grants {
-    /// Reads what the class is told, and writes to the bridge.
+    /// Reads what the bridge publishes to the class, and writes to the bridge.
     #[cfg(test)]
     pub(crate) fn student(parents: &Parents, client_id: CheckedClientId) -> Self {
         Self::of_class(parents, client_id, Role::Student)
     }
 
-    /// Reads and writes what a student does; the classroom listens to its commands.
+    /// Reads and writes what a student may; the classroom also obeys its commands.
     #[cfg(test)]
     pub(crate) fn teacher(parents: &Parents, client_id: CheckedClientId) -> Self {
         Self::of_class(parents, client_id, Role::Teacher)
     }
 
-    /// Everything, without end: the bridge itself, and who runs it.
+    /// All rights without expiry: for the bridge itself, and for those who run it.
     pub(crate) fn operator() -> Self {
         Self { reach: Reach::Everything, role: Role::Teacher, client_id: None, expires_at_ms: None }
     }
@@ -88,7 +91,7 @@ impl Grants {
         self
     }
 
-    /// Whether it may subscribe to this filter; also whether it may see what a topic carried.
+    /// Whether it may subscribe to this filter; for a topic, also whether it may read what is stored of it.
     ///
     /// The whole filter must lie within one resource. Behind `$share/GROUP/` the rest of the filter decides.
     pub(crate) fn may_read(&self, filter: &str) -> bool {
@@ -107,7 +110,7 @@ impl Grants {
         }
     }
 
-    /// Whether it may publish to this topic; ask for the topic of a last will, too.
+    /// Whether it may publish to this topic. Must be asked for the topic of a last will, too.
     pub(crate) fn may_write(&self, topic: &str) -> bool {
         let Some(topic) = Filter::parse(topic).ok().filter(Filter::is_topic) else {
             return false;
@@ -122,12 +125,12 @@ impl Grants {
         }
     }
 
-    /// Who it is in the classroom; an operator may do there what a teacher may.
+    /// Its role in the classroom; an operator may do there what a teacher may.
     pub(crate) fn role(&self) -> Role {
         self.role
     }
 
-    /// It is not bound by the rules of the class.
+    /// Whether it has all rights.
     pub(crate) fn is_operator(&self) -> bool {
         match self.reach {
             Reach::Everything => true,
@@ -135,12 +138,13 @@ impl Grants {
         }
     }
 
-    /// `None` for who named no client, as in some HTTP requests.
+    /// `None` if the request named no client, as some HTTP requests do.
     pub(crate) fn client_id(&self) -> Option<&str> {
         self.client_id.as_ref().map(CheckedClientId::as_str)
     }
 
-    /// Rights are checked at SUBSCRIBE only, so the connection must be ended at this moment. `None` = never.
+    /// When the connection must be closed, milliseconds since 1970-01-01 UTC, because rights are checked at SUBSCRIBE only.
+    /// `None` = never.
     pub(crate) fn expires_at_ms(&self) -> Option<u64> {
         self.expires_at_ms
     }
@@ -151,7 +155,7 @@ fn is_own_p2p(parents: &Parents, own: Option<&str>, filter: &Filter) -> bool {
     [parents.down(), parents.up()].iter().any(|parent| filter.as_str() == format!("{parent}/p2p/{own}"))
 }
 
-/// `None` for a share without a usable group or filter.
+/// The filter behind `$share/GROUP/`; `None` for a share without a usable group or filter.
 fn without_share(filter: &str) -> Option<&str> {
     let Some(shared) = filter.strip_prefix("$share/") else {
         return Some(filter);

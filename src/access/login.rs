@@ -1,8 +1,8 @@
-//! Who is given a token by `GET /login`, and which.
+//! Decides who gets a token from `GET /login`, and which one.
 //!
-//! Promises: without the login secret nobody gets more than a student's rights, for an hour, and only where the
-//! deployment says that its form is open; who shows a secret shows the right one or gets nothing.
-//! Must never: take resources from who asks, as the vendor's demo did with `room/#`.
+//! Promises: without the login secret nobody gets more than a student's rights for an hour, and only if the deployment
+//! says that its login is open; a request with a wrong secret gets nothing.
+//! Must never: let the client choose the resources, as the vendor's demo did with `room/#`.
 
 use std::sync::Arc;
 
@@ -21,28 +21,32 @@ const VALIDITY_MS: u64 = 60 * 60 * 1000;
 /// Decides about logins.
 #[derive(Debug, Clone)]
 pub(crate) struct LoginPolicy {
+    /// Whose tokens are issued.
     pub deployment: Arc<Deployment>,
-    /// Anybody gets an unbound token with a student's rights. Who teaches is then told by the group id alone.
+    /// Anybody gets a token with a student's rights that is bound to no client. Then the group id alone decides who is a
+    /// teacher.
     pub open: bool,
-    /// What the application's server shows to get more; `None` = nobody gets more.
+    /// The application's server shows it to get other tokens; `None` = nobody gets others.
     pub login_secret: Option<SecretString>,
 }
 
-/// What is asked for, as it stands in the query, unchecked.
+/// The query and the secret of one request, unchecked.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct LoginRequest<'a> {
-    /// Bind the token to this client.
+    /// Bind the token to this client; `None` = any client may use it.
     pub client_id: Option<&'a str>,
+    /// `teacher` or `student`; `None` = the group of the client id decides.
     pub role: Option<&'a str>,
-    /// Limit reading to this room.
+    /// Limit reading to this room; `None` = all rooms.
     pub room: Option<&'a str>,
+    /// From the header `Authorization: Bearer`; `None` = no such header.
     pub shown_secret: Option<&'a str>,
 }
 
 /// Why no token was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LoginRefused {
-    /// The form is closed: 401 in HTTP.
+    /// 401 in HTTP: the login is not open.
     #[error("this login is not open; show the login secret in the header Authorization: Bearer SECRET")]
     Closed,
     /// 401 in HTTP.
@@ -53,16 +57,19 @@ pub(crate) enum LoginRefused {
     /// 403 in HTTP.
     #[error("the login secret is wrong, or none is configured; check it")]
     WrongSecret,
-    /// This and the following: 400 in HTTP.
+    /// 400 in HTTP.
     #[error(transparent)]
     ClientId(#[from] ClientIdError),
+    /// 400 in HTTP.
     #[error("the role {0:?} is unknown; ask for teacher or student")]
     Role(String),
+    /// 400 in HTTP.
     #[error("the room {0:?} is none; name one of 1 to 64 letters, digits, - and _")]
     Room(String),
     /// 500 in HTTP.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// 500 in HTTP.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
 }

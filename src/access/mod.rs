@@ -1,8 +1,8 @@
 //! Access: who may connect, what one connection may read and write, and the tokens that say so.
 //!
-//! Promises: pure decisions, made from what is passed in and from the settings; secrets are compared in constant time
-//! and stand in no error, no `Debug` and no token; what a token lists never reaches beyond the classroom's own rules.
-//! Must never: do IO, look at a clock, name a protocol library; trust a client id that was not checked first.
+//! Promises: decisions are pure and follow from the parameters and the settings; secrets are compared in constant time and
+//! stand in no error, no `Debug` and no token; no token can give more rights than the classroom's own rules.
+//! Must never: do IO, look at a clock, name a protocol library, or trust a client id that was not checked first.
 
 mod claims;
 mod client_id;

@@ -1,7 +1,7 @@
-//! The deployment's signing secret: what proves that a token or a signature password is ours.
+//! The deployment's signing secret, which proves that a token or a signature password was made here.
 //!
-//! Promises: a secret is never shown, and every comparison with what a stranger shows takes the same time, right or wrong.
-//! Must never: sign with an empty secret, with which anybody could.
+//! Promises: a secret is never printed, and a comparison with a stranger's input takes the same time, right or wrong.
+//! Must never: sign with an empty secret, because anybody could do the same.
 
 #[cfg(test)]
 use base64::Engine;
@@ -20,15 +20,15 @@ use subtle::ConstantTimeEq;
 )]
 pub(crate) struct EmptySecret;
 
-/// Signs and checks with one secret, whose schedules are computed once.
+/// Signs and checks with one secret; the key schedules are computed once.
 #[derive(Clone)]
 pub(crate) struct SigningSecret {
     token: Hmac<Sha256>,
-    /// What the vendor's Signature mode prescribes.
+    /// HMAC-SHA1, because the vendor's Signature mode prescribes it.
     signature: Hmac<Sha1>,
 }
 
-/// Shows nothing of the secret.
+/// Prints the name of the type only.
 impl std::fmt::Debug for SigningSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SigningSecret")
@@ -36,7 +36,7 @@ impl std::fmt::Debug for SigningSecret {
 }
 
 impl SigningSecret {
-    /// Any secret that is not empty.
+    /// Takes any secret that is not empty.
     pub(crate) fn new(secret: &SecretString) -> Result<Self, EmptySecret> {
         let secret = secret.expose_secret().as_bytes();
         if secret.is_empty() {
@@ -71,7 +71,7 @@ impl SigningSecret {
     }
 }
 
-/// Whether someone showed the secret; nobody can show an empty one. The time taken tells its length, and nothing else.
+/// Whether `shown` is the secret; an empty secret is never shown. The time that this takes tells the secret's length only.
 pub(crate) fn is_shown(secret: &SecretString, shown: &[u8]) -> bool {
     let secret = secret.expose_secret().as_bytes();
     !secret.is_empty() && bool::from(secret.ct_eq(shown))

@@ -1,11 +1,11 @@
-//! Tokens: what a client may do, for how long, and as whom, signed with the deployment's secret.
+//! Tokens: signed texts that say what a client may do, until when, and in which role.
 //!
 //! Text: `rb1.CLAIMS.MAC`, where CLAIMS is the JSON of [`Claims`] and MAC the HMAC-SHA256 over `rb1.CLAIMS`, both in
-//! base64url without padding. So it holds no `|`, comma or space and can stand in a password, a URL and a header.
+//! base64url without padding. So a token holds no `|`, comma or space and can stand in a password, a URL and a header.
 //!
 //! Promises: a [`Token`] exists only if its signature was checked first; no claim can be changed, added or taken away; a claim
 //! that this version does not know makes the token unreadable, because it may be a restriction.
-//! Must never: give anything but [`Unverified`] without the secret; compare in a time that depends on it.
+//! Must never: give anything but [`Unverified`] without the secret, or compare in a time that depends on the secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,9 +14,9 @@ use super::claims::{Claims, ClaimsError};
 use super::filter::Filter;
 use super::secret::SigningSecret;
 
-/// Another format gets another name, and neither is taken for the other.
+/// A later format gets another name, so that neither is taken for the other.
 const VERSION: &str = "rb1";
-/// An MQTT password has at most 65,535 bytes; what is longer is not looked at.
+/// Longer texts are not looked at. (An MQTT password has at most 65,535 bytes.)
 const MAX_TOKEN_BYTES: usize = 48 << 10;
 /// The vendor's limits of `ExpireTime`.
 const MIN_VALIDITY_MS: u64 = 60_000;
@@ -29,13 +29,15 @@ pub(crate) struct Token {
     resources: Vec<Filter>,
 }
 
-/// What a text says that it is. Anybody could have written it.
+/// A token whose signature was not checked: anybody could have written it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unverified {
+    /// As they stand in the text; nothing vouches for them.
     pub claims: Claims,
 }
 
 /// Why no token was issued.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IssueError {
     #[error(transparent)]
@@ -47,6 +49,7 @@ pub(crate) enum IssueError {
 }
 
 /// Why a text is no valid token. [`TokenError::code`] is the number that the vendor documents.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
     #[error("the token cannot be read ({0}); ask for a new one")]
@@ -58,7 +61,7 @@ pub(crate) enum TokenError {
 }
 
 impl Token {
-    /// The text of a new token. More than 30 days ahead is cut to 30 days without a word, as the vendor does.
+    /// The text of a new token. An expiry more than 30 days ahead becomes 30 days without an error, as with the vendor.
     pub(crate) fn issue(
         mut claims: Claims,
         secret: &SigningSecret,
@@ -91,12 +94,12 @@ impl Token {
         Ok(token)
     }
 
-    /// As [`Token::read`], for looking at: an expired token is still a genuine one.
+    /// Whether this deployment issued it. Expired tokens count as genuine, too.
     pub(crate) fn is_genuine(text: &str, secret: &SigningSecret) -> bool {
         Self::read_at_any_time(text, secret).is_ok()
     }
 
-    /// What the text claims, without the secret: nothing may be granted for it.
+    /// Reads the claims without the secret. No right may be granted for them.
     pub(crate) fn inspect(text: &str) -> Result<Unverified, TokenError> {
         let parts = Parts::split(text)?;
         let (claims, _) = parts.claims()?;
@@ -112,7 +115,7 @@ impl Token {
         Ok(Self { claims, resources })
     }
 
-    /// What may be acted on.
+    /// The claims, which are checked and may be acted on.
     pub(crate) fn claims(&self) -> &Claims {
         &self.claims
     }
@@ -133,7 +136,7 @@ impl TokenError {
     }
 }
 
-/// A token's text, taken apart and not believed.
+/// The parts of a token's text, before any check.
 struct Parts<'a> {
     signed: &'a str,
     claims: &'a str,

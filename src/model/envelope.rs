@@ -8,7 +8,7 @@ use super::{MessageId, SessionStamp};
 
 /// What one message costs beside its bytes.
 const BOOKKEEPING_BYTES: usize = 512;
-/// What one user property costs beside its bytes: on the wire five, in memory two texts.
+/// Memory that one user property needs beside its bytes: two texts. (On the wire it needs five bytes.)
 const USER_PROPERTY_BYTES: usize = size_of::<(String, String)>();
 
 /// The QoS of a delivery (not of the publish: a subscriber cannot know that).
@@ -38,6 +38,7 @@ impl Qos {
         }
     }
 
+    /// `None` for a level that MQTT does not have.
     pub fn from_level(level: u8) -> Option<Self> {
         [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce].into_iter().find(|qos| qos.level() == level)
     }
@@ -48,16 +49,20 @@ impl Qos {
 pub struct MqttProperties {
     /// In order, duplicates kept.
     pub user: Vec<(String, String)>,
+    /// MIME type of the payload, as the publisher named it.
     pub content_type: Option<String>,
+    /// Topic on which the publisher expects an answer.
     pub response_topic: Option<String>,
+    /// Bytes by which the publisher recognises the answer.
     pub correlation_data: Option<Bytes>,
+    /// Seconds that were left of the message's life when the broker sent it; `None` = no end.
     pub message_expiry_s: Option<u32>,
     /// 0 = bytes, 1 = UTF-8.
     pub payload_format: Option<u8>,
 }
 
 impl MqttProperties {
-    /// Everything that can be long.
+    /// Bytes of all properties that can be long.
     fn weight_bytes(&self) -> usize {
         let user = self.user.iter();
         let user: usize = user.map(|(name, value)| USER_PROPERTY_BYTES + name.len() + value.len()).sum();
@@ -79,7 +84,7 @@ pub struct MqttMessage {
 }
 
 impl MqttMessage {
-    /// What it is counted with against the memory bounds: never less than its packet has.
+    /// Bytes by which this message counts against the memory bounds: never fewer than its packet has.
     #[cfg(any(test, feature = "testing"))]
     pub fn weight_bytes(&self) -> usize {
         BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + self.properties.weight_bytes()
@@ -106,7 +111,7 @@ pub struct Arrival {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     pub id: MessageId,
-    /// Set when this may be a copy of that message but nothing proves it: shown and marked, never hidden.
+    /// Set when this may be a copy of that message but nothing proves it. Readers show it with a mark and never hide it.
     pub maybe_copy_of: Option<MessageId>,
     pub arrival: Arrival,
     /// The full MQTT topic name.
@@ -122,8 +127,8 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// What this message is counted with against the memory bounds: never less than its packet has, with a fixed part
-    /// for bookkeeping.
+    /// Bytes by which this message counts against the memory bounds: never fewer than its packet has, plus a fixed
+    /// part for bookkeeping.
     pub fn weight_bytes(&self) -> usize {
         BOOKKEEPING_BYTES + self.topic.len() + self.payload.len() + self.properties.weight_bytes()
     }

@@ -1,4 +1,4 @@
-//! Who a message is, and whose session brought it.
+//! The identity of a message, and the name of the MQTT session that delivered it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// The identity of one message, given on arrival and kept through retry, restart and resend.
 ///
-/// A random boot nonce and a counter, never the clock: a clock that was set back would give two messages one id,
-/// and readers, who fold by id, would hide the second. Written as `{nonce:016x}-{counter:x}`, which holds no space
+/// Made of a random boot nonce and a counter, never of the clock: a clock that was set back would give two messages
+/// the same id, and readers, which fold copies by id, would hide the second. Written as `{nonce:016x}-{counter:x}`, which holds no space
 /// because RocketMQ splits KEYS at spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId {
@@ -50,7 +50,7 @@ pub struct MessageIds {
 }
 
 impl MessageIds {
-    /// `nonce` must be random: it is what keeps two boots and two bridges apart.
+    /// `nonce` must be random: it alone keeps the ids of two boots and of two bridges apart.
     pub fn new(nonce: u64) -> Self {
         Self { nonce, next: 0 }
     }

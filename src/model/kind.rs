@@ -5,18 +5,26 @@ use std::fmt;
 /// What a message is for; a label of metrics and a filter of history, never free text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// What somebody says in a room.
     Message,
+    /// What a client asks of the classroom: to mute, to unmute, to be listed as present.
     Command,
+    /// Who came and left.
     Status,
+    /// A notice to everybody in a room.
     System,
+    /// Meant for one client.
     P2p,
+    /// Every kind that this list does not name.
     Other,
 }
 
 impl Kind {
+    /// Every kind once; metrics make one series of each.
     pub const ALL: [Self; 6] =
         [Self::Message, Self::Command, Self::Status, Self::System, Self::P2p, Self::Other];
 
+    /// The name that is stored, counted under and asked for, such as `message`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Message => "message",

@@ -1,6 +1,6 @@
-//! The words that every room shares: what a message is, who it is, what became of it, what time it is.
+//! The types that every room shares: a message, its identity, what became of it, and the clock.
 //!
-//! Promises: plain data, cheap to clone, no protocol and no runtime in sight.
+//! Promises: plain data that is cheap to clone and knows neither a protocol nor a runtime.
 //! Must never: do IO, name tokio, rumqttc or RocketMQ.
 
 mod clock;

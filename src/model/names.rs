@@ -1,6 +1,6 @@
-//! Names that strangers choose: a room's, a client's, the one to show. Checked once, here.
+//! Names that strangers choose: of a room, of a client, and the name that a client wants to be shown by. Checked here only.
 //!
-//! Promises: what is a [`RoomId`] or a [`ClientId`] can stand as one level of an MQTT topic and matches nothing but itself.
+//! Promises: a [`RoomId`] or a [`ClientId`] can stand as one level of an MQTT topic, and as a filter it matches itself only.
 //! Must never: repair a name. A repaired name is the name of somebody else.
 
 use std::fmt;
@@ -14,17 +14,20 @@ pub(crate) const MAX_NAME_CHARACTERS: usize = 64;
 /// What stands between a client's group and its device.
 const GROUP_END: &str = "@@@";
 
-/// `[A-Za-z0-9_-]{1,64}`: no wildcard, no `||` of a tag expression, no space that would split KEYS, no way out by `../`.
+/// The id of a room, `[A-Za-z0-9_-]{1,64}`: it holds no wildcard, no `||` of a tag expression, no space that would split
+/// KEYS and no `../` that would leave a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RoomId(Arc<str>);
 
-/// 1 to 64 characters without `/ + #`, control characters and what a strict MQTT broker closes the connection for.
+/// The id of an MQTT client: 1 to 64 characters without `/ + #`, without control characters and without those for which
+/// a strict MQTT broker closes the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientId(Arc<str>);
 
 /// The text is no legal name.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IllegalName {
     #[error("{0:?} is no room id; write 1 to 64 letters, digits, _ and -")]
@@ -34,28 +37,32 @@ pub enum IllegalName {
 }
 
 impl RoomId {
+    /// `None` if the text is no legal room id.
     pub fn parse(text: &str) -> Option<Self> {
         let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         let fits = (1..=MAX_NAME_CHARACTERS).contains(&text.len());
         (fits && text.bytes().all(is_legal)).then(|| Self(text.into()))
     }
 
+    /// The id as it stands in topics and JSON.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl ClientId {
+    /// `None` if the text is no legal client id.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=MAX_NAME_CHARACTERS).contains(&text.chars().count());
         (fits && !text.chars().any(is_illegal)).then(|| Self(text.into()))
     }
 
+    /// The id as it stands in topics and JSON.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `GID_student` of `GID_student@@@001`.
+    /// `GID_student` of `GID_student@@@001`; `None` for an id without `@@@`.
     pub fn group(&self) -> Option<&str> {
         self.0.split_once(GROUP_END).map(|(group, _)| group)
     }
@@ -63,7 +70,7 @@ impl ClientId {
 
 /// The name as it may be shown: without control characters, cut at 64 characters; `None` if nothing is left.
 ///
-/// Still a stranger's text: who shows it escapes it for the place where it is shown.
+/// It is still a stranger's text: whoever shows it escapes it for the place where it appears.
 pub(crate) fn display_name(text: &str) -> Option<String> {
     let printable: String = text.chars().filter(|character| !character.is_control()).collect();
     let name: String = printable.trim().chars().take(MAX_NAME_CHARACTERS).collect();
@@ -72,7 +79,7 @@ pub(crate) fn display_name(text: &str) -> Option<String> {
 
 fn is_illegal(character: char) -> bool {
     let code = u32::from(character);
-    // Mosquitto closes a connection that names a Unicode noncharacter, and the next one for the same message.
+    // Mosquitto closes a connection that names a Unicode noncharacter, and closes the next one when the message comes again.
     let is_noncharacter = (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe;
     matches!(character, '/' | '+' | '#') || character.is_control() || is_noncharacter
 }

@@ -1,4 +1,4 @@
-//! What became of a message, and why a send failed: closed lists, each with a name for logs and labels.
+//! What became of a message, and why a send failed: closed lists whose entries have names for logs and labels.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ pub struct StoredAt {
     pub queue_offset: u64,
 }
 
-/// The end of one receipt.
+/// How the life of one received message ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// RocketMQ answered SEND_OK.
     Stored(StoredAt),
-    /// Not meant to be stored.
+    /// It was not meant to be stored.
     Filtered(FilterReason),
-    /// Given up by a bound that the user chose; counted and logged, never silent.
+    /// A bound that the user chose made us give it up; that is counted and logged, never silent.
     Dropped(DropReason),
-    /// Can never be stored: put aside, fsynced or in RocketMQ's dead-letter topic.
+    /// It can never be stored where it belongs, so it lies in the dead-letter topic, or on the local disk with fsync.
     DeadLettered(DeadReason),
 }
 
@@ -33,7 +33,7 @@ pub enum FilterReason {
     RetainedCopy,
     /// The broker sent a message again whose first copy is still on its way.
     Redelivered,
-    /// The intake is full: not taken in and not acknowledged, so the broker sends it again.
+    /// The intake is full, so the message is neither taken in nor acknowledged; the broker sends it again.
     HeldBack,
     /// Another client took the session over; the next holder gets this message again.
     SessionTakenOver,
@@ -41,7 +41,7 @@ pub enum FilterReason {
     FromMqtt,
     /// Uplink: the bridge itself published it, so it is stored already.
     FromRocketmq,
-    /// It went through the bridge again and again: others copy it from topic to topic in a circle.
+    /// It went through the bridge too often: other programs copy it from topic to topic in a circle.
     HopLimit,
     /// Downlink: its MQTT 5 message expiry has passed.
     Expired,
@@ -52,13 +52,13 @@ pub enum FilterReason {
 /// Why a message was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DropReason {
-    /// QoS 0 while the intake is full.
+    /// A QoS 0 message came while the intake was full.
     IntakeFull,
     /// The spool is full and `spool.when_full` says to drop.
     SpoolFull,
-    /// Older than `spool.max_age_s`.
+    /// It lay in the spool for longer than `spool.max_age_s`.
     SpoolExpired,
-    /// A row of the spool whose bytes are not those that were written; set aside in the file.
+    /// Its row in the spool no longer holds the bytes that were written; the row is set aside in the file.
     SpoolDamaged,
 }
 
@@ -83,15 +83,18 @@ pub enum DeadReason {
     RefusedByMqtt,
     /// Downlink: over the MQTT broker's limit for packets.
     TooLargeForMqtt,
-    /// Classroom: nothing that could be understood, or nobody who may say it.
+    /// Classroom: nobody could understand it, or its sender is not verified.
     RefusedByClassroom,
 }
 
 /// The store took the message, but not as safely as it was asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotDurable {
+    /// The master did not flush it to its disk in time.
     FlushDiskTimeout,
+    /// No replica confirmed it in time.
     FlushSlaveTimeout,
+    /// There is no replica that could take it.
     SlaveNotAvailable,
 }
 
@@ -123,12 +126,13 @@ pub enum FailureKind {
 /// The store's answer for one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent {
+    /// The store has it as safely as it was asked to.
     Stored(StoredAt),
     /// The master has it, but a flush or a replica did not answer in time.
     NotDurable(StoredAt, NotDurable),
-    /// No answer, or nothing that the broker said.
+    /// There was no answer, or an error that did not come from the broker.
     Failed(FailureKind),
-    /// The broker's answer, or the client's in its place.
+    /// The broker refused it, or RocketMQ's client did so in its place.
     Refused(Refusal),
 }
 
@@ -145,6 +149,7 @@ impl Sent {
 }
 
 impl FilterReason {
+    /// Every reason once; metrics make one series of each.
     pub const ALL: [Self; 10] = [
         Self::NoRule,
         Self::RetainedCopy,
@@ -158,6 +163,7 @@ impl FilterReason {
         Self::Overlap,
     ];
 
+    /// The name in metrics and logs, such as `no_rule`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoRule => "no_rule",
@@ -175,8 +181,10 @@ impl FilterReason {
 }
 
 impl DropReason {
+    /// Every reason once; metrics make one series of each.
     pub const ALL: [Self; 4] = [Self::IntakeFull, Self::SpoolFull, Self::SpoolExpired, Self::SpoolDamaged];
 
+    /// The name in metrics and logs, such as `spool_full`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::IntakeFull => "intake_full",
@@ -188,6 +196,7 @@ impl DropReason {
 }
 
 impl DeadReason {
+    /// Every reason once; metrics make one series of each.
     pub const ALL: [Self; 10] = [
         Self::IllegalTopic,
         Self::PropertiesTooLarge,
@@ -201,6 +210,7 @@ impl DeadReason {
         Self::RefusedByClassroom,
     ];
 
+    /// The name in metrics, logs and stored dead letters, such as `illegal_topic`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::IllegalTopic => "illegal_topic",
@@ -223,6 +233,7 @@ impl DeadReason {
 }
 
 impl FailureKind {
+    /// Every kind once; metrics make one series of each.
     pub const ALL: [Self; 12] = [
         Self::Transport,
         Self::Timeout,
@@ -238,6 +249,7 @@ impl FailureKind {
         Self::Unknown,
     ];
 
+    /// The name in metrics and logs, such as `timeout`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Transport => "transport",

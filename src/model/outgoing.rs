@@ -1,4 +1,4 @@
-//! A message as RocketMQ is to store it, one that can never be stored there, and what becomes of one too many.
+//! A message for RocketMQ, a message that can never be stored there, and what to do when the spool is full.
 
 use std::borrow::Cow;
 
@@ -9,6 +9,7 @@ use super::DeadReason;
 /// One message ready for RocketMQ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutgoingMessage {
+    /// RocketMQ's TAGS property, by which readers filter.
     pub tag: String,
     /// KEYS, separated by spaces.
     pub keys: String,
@@ -17,30 +18,31 @@ pub struct OutgoingMessage {
     pub body: Bytes,
 }
 
-/// Around each message of a batch: total size, magic code, checksum, flag, lengths of body and properties.
+/// Bytes around each message of a batch: total size, magic code, checksum, flag, lengths of body and properties.
 const BATCH_FRAME_BYTES: usize = 22;
 /// RocketMQ's client adds UNIQ_KEY (56 hexadecimal digits on an IPv6 machine, 32 on others) and WAIT to each message.
 const CLIENT_PROPERTIES_BYTES: usize = property_bytes("UNIQ_KEY", 56) + property_bytes("WAIT", "true".len());
 
-/// A property with its two separators.
+/// Bytes of a property with its two separators.
 const fn property_bytes(name: &str, value_bytes: usize) -> usize {
     name.len() + value_bytes + 2
 }
 
 impl OutgoingMessage {
-    /// Names, values and separators of all properties that are ours, TAGS and KEYS included.
+    /// Bytes of the names, values and separators of all properties that we set, TAGS and KEYS included.
     pub fn properties_bytes(&self) -> usize {
         let named = property_bytes("TAGS", self.tag.len()) + property_bytes("KEYS", self.keys.len());
         let properties = self.properties.iter();
         named + properties.map(|(name, value)| property_bytes(name, value.len())).sum::<usize>()
     }
 
-    /// What it takes in a batch, as RocketMQ's client writes it: never less, and at most 40 bytes more. Client and broker
-    /// hold the sum of a batch against the message limit.
+    /// Upper bound of the bytes that it takes in a batch as RocketMQ's client writes it, at most 40 bytes too many. Client
+    /// and broker compare the sum of a batch with the message limit.
     pub fn encoded_bytes(&self) -> usize {
         BATCH_FRAME_BYTES + self.body.len() + self.properties_bytes() + CLIENT_PROPERTIES_BYTES
     }
 
+    /// The value of our user property of that name, if it is set.
     pub fn property(&self, name: &str) -> Option<&str> {
         let found = self.properties.iter().find(|(candidate, _)| candidate == name);
         found.map(|(_, value)| value.as_str())
@@ -52,12 +54,13 @@ impl OutgoingMessage {
 pub struct DeadLetter {
     /// The message's id, as text.
     pub id: String,
+    /// Why it cannot be stored there.
     pub reason: DeadReason,
     /// One sentence for people.
     pub detail: String,
     /// The MQTT topic that it was published on, whole.
     pub mqtt_topic: String,
-    /// Where it belonged; empty if no legal name came out of the rule.
+    /// RocketMQ topic where it belongs; empty if the rule gave no legal name.
     pub rocketmq_topic: String,
     /// Wall time of its arrival, milliseconds since 1970-01-01 UTC.
     pub arrived_ms: u64,
@@ -72,10 +75,10 @@ pub struct DeadLetter {
 /// What happens to a message that finds the spool full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It is not taken in, so it is not acknowledged.
+    /// It is not taken in and not acknowledged, so the broker sends it again.
     Hold,
-    /// The oldest rows that are not lent give way, whatever lane they are of.
+    /// The oldest rows that nobody is sending at the moment are given up, of whatever lane.
     DropOldest,
-    /// It is given up.
+    /// The message itself is given up.
     DropNewest,
 }

@@ -1,23 +1,24 @@
-//! RocketMQ's answer that it did not take a send, in its own words.
+//! RocketMQ's answer when it refuses a send: code and remark as it gave them.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::FailureKind;
 
-/// See the module's words.
+/// One refusal, with the broker's code and remark and with the kind that we make of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// What the code means for a retry.
     pub kind: FailureKind,
-    /// Of the remoting protocol, `ResponseCode`.
+    /// `ResponseCode` of the remoting protocol.
     pub code: i32,
-    /// May be empty.
+    /// The broker's sentence for people; may be empty.
     pub remark: Arc<str>,
 }
 
 impl Refusal {
-    /// Whether it is the same answer: code and remark, without the words that have a digit, because those are times,
-    /// addresses and ids, which differ between two answers that mean the same.
+    /// Whether both mean the same: equal codes, and equal remarks but for the words with a digit. Such words are times,
+    /// addresses and ids, which differ between two answers of the same meaning.
     pub fn is_like(&self, other: &Self) -> bool {
         (self.kind, self.code) == (other.kind, other.code) && words(&self.remark).eq(words(&other.remark))
     }
@@ -30,7 +31,7 @@ fn words(remark: &str) -> impl Iterator<Item = &str> {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A remark can hold a whole stack.
+        /// A remark can hold a whole stack trace.
         const SHOWN_BYTES: usize = 300;
         let end = self.remark.floor_char_boundary(SHOWN_BYTES);
         let beginning = self.remark.get(..end).unwrap_or_default();

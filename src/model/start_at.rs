@@ -1,6 +1,6 @@
 //! Where a follower of a RocketMQ topic begins.
 
-/// Where a topic is begun that was never followed before.
+/// Where a follower begins in a topic that it has never followed before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartAt {
     /// With everything that RocketMQ still has.

@@ -1,4 +1,4 @@
-//! A message as RocketMQ holds it, and the names of the places where it lies.
+//! A message as RocketMQ holds it, and the name of the queue where it lies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +13,7 @@ pub struct QueueName {
     pub id: i32,
 }
 
-/// By RocketMQ topic, the brokers that were seen to have queues of it. A route leaves out those that are away.
+/// By RocketMQ topic, the brokers that were seen to have queues of it. (A route names only those that are up.)
 pub(crate) type KnownBrokers = BTreeMap<String, BTreeSet<String>>;
 
 impl fmt::Display for QueueName {
