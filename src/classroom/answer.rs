@@ -1,6 +1,6 @@
-//! What the bridge says to one client.
+//! The bridge's answers to one client.
 //!
-//! Promises: the vendor's short forms where nothing is to be added (`{"type":"shutUp"}`), so that its pages understand them.
+//! Promises: an answer without details has the vendor's short form (`{"type":"shutUp"}`), which its pages understand.
 //! Must never: go anywhere but to the p2p topic of a verified sender, or of the client that a teacher named.
 
 use bytes::Bytes;
@@ -35,7 +35,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// JSON of our own words: texts and numbers cannot fail to serialize.
+/// The JSON of one of our own bodies. They hold texts and numbers only, which cannot fail to serialize.
 pub(super) fn json(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).unwrap_or_default().into()
 }

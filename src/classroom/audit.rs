@@ -1,6 +1,7 @@
 //! The archive's record of what was said, muted and refused.
 //!
-//! Promises: one record for each such request, recognisable by its source id when the request is judged again.
+//! Promises: one record for each such request. When the request is judged again after a crash, its record has the same
+//! source id, by which readers recognise the copy.
 //! Must never: hold more than 1 KiB of a body.
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,15 @@ const MAX_DETAIL_BYTES: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AuditAction {
+    /// A line was delivered to its room.
     Said,
+    /// A teacher muted somebody.
     Muted,
+    /// A teacher lifted a mute.
     Unmuted,
+    /// A request was refused.
     Refused,
+    /// Somebody gave a room a notice.
     Noticed,
 }
 
@@ -25,16 +31,20 @@ pub(crate) enum AuditAction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Audit {
-    /// When the request arrived.
+    /// When the request arrived, milliseconds since 1970-01-01 UTC.
     pub at_ms: u64,
+    /// The room that the request names; `None` = all rooms, or no legal room.
     #[serde(rename = "roomId")]
     pub room: Option<RoomId>,
-    /// The verified sender.
+    /// The verified sender; `None` if nothing proves who sent it.
     pub sender: Option<ClientId>,
+    /// What was done about it.
     pub what: AuditAction,
+    /// Why it was refused; `None` if it was not.
     pub reason: Option<Reason>,
+    /// Id of the request, or of the notice.
     pub source_id: String,
-    /// The beginning of the body: a stranger's text, to be escaped where it is shown.
+    /// The first 1,024 bytes of the body. It is a stranger's text, so whoever shows it escapes it.
     pub detail: String,
 }
 
@@ -57,7 +67,8 @@ impl Audit {
         }
     }
 
-    /// Of a notice, which comes by another door than the requests. `by`: the teacher, if it was one.
+    /// The record of a notice, which comes over HTTP and not as a request on MQTT. `by`: the teacher who gave it; `None` if
+    /// the application's server did, or a token without a client.
     pub(crate) fn of_notice(
         room: &RoomId,
         text: &str,
@@ -80,7 +91,7 @@ impl Audit {
 fn beginning(body: &[u8]) -> String {
     let head = &body[..body.len().min(MAX_DETAIL_BYTES)];
     let mut text = String::from_utf8_lossy(head).into_owned();
-    // What is no UTF-8 has become longer.
+    // Bytes that are not UTF-8 became replacement characters, which are longer.
     text.truncate(text.floor_char_boundary(MAX_DETAIL_BYTES));
     text
 }

@@ -1,15 +1,15 @@
-//! Tells the rooms who came and left, without telling everybody everything.
+//! Tells the rooms who came and left, and combines these messages while there are many.
 //!
 //! Each status message goes to every member: a thousand who join one after the other would make half a million
-//! deliveries. So single events pass while they are few, and what comes beyond that is told together once a second.
+//! deliveries. So events pass singly while they are few; the others are told together, in one summary a second.
 //!
 //! Promises: no more than `singles_per_s` single messages (twice that in one second after a quiet one) and one summary a
-//! second, whatever happens. What is summed up is net: who came and left in between is not mentioned, nor is a connect
+//! second, whatever happens. A summary is net: it mentions neither clients that came and left in between, nor a connect
 //! that joins no room.
 //! Must never: let a single event overtake a change that waits for its summary.
 //!
-//! When full: beyond [`MAX_SUMMARY_ROOMS`] rooms the next summary tells the rest; of more than 100,000 changes that wait
-//! only the numbers are kept; changes in more than 20,000 waiting rooms are not told (the member list has them).
+//! When full: rooms beyond [`MAX_SUMMARY_ROOMS`] wait for the next summary; of changes beyond 100,000 waiting ones only the
+//! numbers are kept; changes in rooms beyond 20,000 waiting ones are not told (the member list has them).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +27,7 @@ use crate::model::{ClientId, RoomId};
 pub(crate) const MAX_SUMMARY_ROOMS: usize = 200;
 
 const SUMMARY_MS: u64 = 1_000;
-/// Ids listed for each room, and bytes of ids in one summary, so that it stays below 64 KiB.
+/// At most so many ids are listed for a room, and so many bytes of ids in a summary, so that it stays below 64 KiB.
 const MAX_IDS: usize = 20;
 const MAX_ID_BYTES: usize = 24 * 1024;
 const MAX_WAITING_CHANGES: usize = 100_000;
@@ -35,7 +35,7 @@ const MAX_WAITING_ROOMS: usize = 20_000;
 
 #[derive(Debug, Default)]
 struct PendingSummary {
-    /// By client: joined, or left.
+    /// By client: `true` = joined, `false` = left.
     changes: BTreeMap<ClientId, bool>,
     more_joined: usize,
     more_left: usize,
@@ -60,7 +60,7 @@ struct RoomSummary {
     left_count: usize,
 }
 
-/// See the module's words.
+/// Decides which status messages pass singly, and holds the changes that wait for the next summary.
 #[derive(Debug)]
 pub(crate) struct Coalescer {
     rate: Rate,
@@ -73,6 +73,7 @@ pub(crate) struct Coalescer {
 }
 
 impl Coalescer {
+    /// `singles_per_s`: how many status messages may pass singly in a second.
     pub(crate) fn new(singles_per_s: u32) -> Self {
         let rate = Rate { per_s: singles_per_s, burst: singles_per_s };
         Self {
@@ -85,8 +86,8 @@ impl Coalescer {
         }
     }
 
-    /// What to tell of a movement at once, if anything. `notice`: the broker's own words about it, passed on as they are;
-    /// what has none (a subscription, a hello) is told by a summary of its own.
+    /// The message to send about a change at once, if there is one. `notice`: the broker's own message about it, which is
+    /// passed on as it is; a change without one (a subscription, a hello) gets a summary of its own.
     pub(crate) fn offer(
         &mut self,
         notice: Option<Bytes>,
@@ -115,9 +116,9 @@ impl Coalescer {
         !self.order.is_empty()
     }
 
-    /// The summary of what waits, if a second has passed since the last one; to be called several times a second.
+    /// The summary of the changes that wait, if a second has passed since the last one. Call it several times a second.
     pub(crate) fn tick(&mut self, presence: &Presence, now_ms: u64) -> Option<Delivery> {
-        // A clock that was set back does not silence the rooms.
+        // The absolute difference: a clock that was set back must not silence the rooms.
         if self.order.is_empty() || now_ms.abs_diff(self.told_ms) < SUMMARY_MS {
             return None;
         }

@@ -1,10 +1,10 @@
 //! The verdict on one request.
 //!
-//! Promises: the order of the checks is the order of this file: place, sender, rate, form, peer, then the rule of what is
-//! asked for. Teachers are not muted, and a full room does not silence them: otherwise a flood could stop the one who
-//! can end it. Commands and fences do not count against the room.
+//! Promises: the checks come in the order of this file: topic, sender, rate, form, peer, then the rule for this kind of
+//! request. Teachers are never muted, and the rate of a room does not stop them: otherwise a flood could silence the
+//! person who can end it. Commands and fences do not count against the room.
 //!
-//! Must never: act on a change itself, deliver to a room what its sender did not write, or answer a flood line by line.
+//! Must never: apply a change itself, deliver to a room bytes that its sender did not write, or answer each line of a flood.
 
 use std::borrow::Cow;
 
@@ -20,16 +20,18 @@ use super::request::{ClassTopic, Delivery, Reason, Request, SenderRole};
 use super::verdict::{End, Verdict};
 use crate::model::{ClientId, RoomId, display_name};
 
-/// What the classroom is to be like.
+/// The settings of the rules.
 #[derive(Debug, Clone)]
 pub(crate) struct ClassroomSettings {
     /// Groups whose members cannot be muted.
     pub teacher_groups: Vec<String>,
+    /// How often one client may send requests.
     pub client_rate: Rate,
+    /// How many lines a room may get.
     pub room_rate: Rate,
-    /// Answers to refused requests, for each client.
+    /// How often one client gets an answer to a refused request.
     pub refusal_rate: Rate,
-    /// Clients and rooms whose rates are kept apart; what comes beyond shares one.
+    /// So many clients, and so many rooms, have a rate of their own; those beyond share one.
     pub max_buckets: usize,
 }
 
@@ -45,7 +47,7 @@ impl Default for ClassroomSettings {
     }
 }
 
-/// The rules with their state: mutes, and how often everybody spoke of late.
+/// The rules with their state: the mutes, and how much each client and each room has spoken lately.
 #[derive(Debug)]
 pub(crate) struct Classroom {
     teacher_groups: Vec<String>,
@@ -56,6 +58,7 @@ pub(crate) struct Classroom {
 }
 
 impl Classroom {
+    /// Starts with the mutes that were in force before the start.
     pub(crate) fn new(settings: ClassroomSettings, mutes: Mutes) -> Self {
         Self {
             teacher_groups: settings.teacher_groups,
@@ -66,20 +69,22 @@ impl Classroom {
         }
     }
 
+    /// The mutes that are on the disk.
     pub(crate) fn mutes(&self) -> &Mutes {
         &self.mutes
     }
 
-    /// Takes in a change that was written down.
+    /// Applies a change, which must be on the disk already.
     pub(crate) fn apply(&mut self, change: MuteChange) {
         self.mutes.apply(change);
     }
 
-    /// Drops what can no longer matter; to be called now and then.
+    /// Drops old changes that can no longer matter. Call it now and then.
     pub(crate) fn forget(&mut self, now_ms: u64) {
         self.mutes.forget(now_ms);
     }
 
+    /// Decides about a request. Counts it against the rates, and changes nothing else.
     pub(crate) fn judge(&mut self, request: &Request) -> Verdict {
         let sub_topic = request.sub_topic.trim_matches('/');
         if is_written_by_the_bridge(sub_topic) {
@@ -195,7 +200,7 @@ impl Classroom {
         if request.role != SenderRole::Teacher {
             return Err(Refusal::new(Reason::NotTeacher, "only a teacher can mute and unmute"));
         }
-        // Otherwise whoever gets one teacher's token silences all the others.
+        // Otherwise whoever gets hold of one teacher's token could silence all the others.
         if target.group().is_some_and(|group| self.teacher_groups.iter().any(|known| known == group)) {
             return Err(Refusal::new(Reason::Peer, "a teacher cannot be muted"));
         }
@@ -247,7 +252,7 @@ fn verdict(end: End) -> Verdict {
     Verdict { change: None, presence: None, deliveries: Vec::new(), audit: None, end }
 }
 
-/// With one parent for both directions, as in the first edition of the vendor's solution, we read what we write.
+/// If up and down share a parent topic, as in the first edition of the vendor's solution, the bridge reads its own messages.
 fn is_written_by_the_bridge(sub_topic: &str) -> bool {
     let (kind, below) = sub_topic.split_once('/').unwrap_or((sub_topic, ""));
     match kind {
@@ -266,7 +271,7 @@ fn own_name_only(sender: &ClientId, line: &RequestBody) -> Result<(), Refusal> {
     }
 }
 
-/// The sender's bytes, with the sender as the first field. The body is known to be a JSON object with a field.
+/// The sender's bytes with the field `peer` put first. The body is known to be a JSON object with at least one field.
 fn with_peer(body: &Bytes, sender: &ClientId) -> Bytes {
     let Some(brace) = body.iter().position(|byte| *byte == b'{') else {
         return body.clone();

@@ -1,10 +1,10 @@
 //! Reads the bodies that clients publish: chat lines, fences, commands.
 //!
-//! Promises: as tolerant as the vendor's pages need it (`roomId` as text or number, unknown fields), strict in everything
-//! else. What passes is one JSON object that every reader understands alike: valid UTF-8, none of our fields twice, no
-//! deeper than 128 levels. Any bytes lead to an answer, never to a panic.
+//! Promises: as tolerant as the vendor's pages need it (`roomId` may be text or number, unknown fields may be there), and
+//! strict in everything else. An accepted body is one JSON object that every reader understands alike: valid UTF-8, none of
+//! our fields twice, at most 128 levels deep. Any bytes lead to an answer, never to a panic.
 //!
-//! Must never: judge. Who may do what is said in `judge`.
+//! Must never: decide who may do what; `judge` does that.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use super::mutes::MAX_MUTE_S;
 use super::request::Reason;
 use crate::model::{ClientId, MAX_NAME_CHARACTERS, RoomId};
 
-/// The limit of the service whose pages we serve.
+/// The vendor's limit for a message.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 const PEER: &str = "peer";
@@ -33,9 +33,11 @@ const KNOWN: [&str; 8] = [PEER, ROOM, TYPE, MESSAGE, NAME, REFERENCE, SECONDS, C
 /// Why a request is refused, with one sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
+    /// The entry of the closed list, for programs.
     pub reason: Reason,
+    /// The sentence for people.
     pub detail: Cow<'static, str>,
-    /// When trying again makes sense, if a mute says so.
+    /// End of the mute that is the reason, milliseconds since 1970-01-01 UTC; `None` if there is no mute or no end.
     pub until_ms: Option<u64>,
 }
 
@@ -60,13 +62,16 @@ pub(super) enum ClientRequest {
     Bye { room: RoomId, channel: String },
 }
 
-/// One body, read. Room and reference are there for the answer, also where the rest is refused.
+/// One body, read. Room and reference are set where possible even if the rest is refused, because the answer needs them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestBody {
+    /// The room that it names, if the name is legal.
     pub room: Option<RoomId>,
+    /// `ref`: a text by which the client recognises the answer.
     pub reference: Option<String>,
-    /// As written; of a mute, the one who is muted.
+    /// As the client wrote it; in a mute, the client that is to be muted.
     pub peer: Option<String>,
+    /// What it asks for, or why it is refused.
     pub request: Result<ClientRequest, Refusal>,
 }
 
@@ -105,7 +110,7 @@ impl Fields {
     }
 
     fn request(&self, sub_topic: &str) -> Result<ClientRequest, Refusal> {
-        // Checked for every type, so that no reader further down finds something else than a text in it.
+        // Checked in every type of message, so that later readers can rely on a text.
         let peer = self.text(PEER)?;
         self.short_text(REFERENCE)?;
         let name = self.text(NAME)?.map(str::to_owned);
@@ -197,7 +202,7 @@ fn target(peer: Option<&str>) -> Result<ClientId, Refusal> {
         .ok_or_else(|| Refusal::new(Reason::Peer, "peer is no client id that a client can have"))
 }
 
-/// Keeps the known fields and refuses what two readers could understand differently.
+/// Keeps the known fields, and refuses a body that two readers could understand differently.
 struct FieldsVisitor;
 
 impl<'de> Visitor<'de> for FieldsVisitor {
@@ -210,12 +215,12 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = BTreeMap::new();
         while let Some(name) = map.next_key::<String>()? {
-            // Also of unknown fields: skipping does not count levels, and a page that has to read 60,000 of them stops.
+            // Reads unknown fields too: skipping them would not count levels, and a page hangs at 60,000 levels.
             let value = map.next_value::<Value>()?;
             let Some(known) = KNOWN.into_iter().find(|known| *known == name) else {
                 continue;
             };
-            // One reader takes the first, another the last: a line could show two different senders.
+            // Of a repeated field, some readers take the first and others the last: they would see different senders.
             if fields.insert(known, value).is_some() {
                 return Err(A::Error::custom("a field stands there twice"));
             }

@@ -1,15 +1,15 @@
-//! The live classroom: who may say what to whom, who is muted, who is there. Rules and small state, nothing else.
+//! The rules of the live classroom: who may say what to whom, who is muted, who is present. Rules with little state, no IO.
 //!
-//! Promises: a request leads to one verdict that depends on nothing but the requests and changes before it; what is sent
-//! to a room are the bytes that a verified sender sent; a crash between sending and committing leads to the same ids.
-//! Whatever strangers send is refused, never a panic, and the memory it costs is bounded.
+//! Promises: the verdict on a request depends on the requests and changes before it, and on nothing else; a room gets only
+//! bytes that a verified sender sent; after a crash between sending and committing the same request leads to the same ids.
+//! No input leads to a panic, and the memory that strangers can make the bridge use is bounded.
 //!
-//! Must never: do IO, look at a clock (times are parameters, milliseconds since 1970-01-01 UTC), wait; believe a body's
-//! word about its sender; answer to a place that the asker chose.
+//! Must never: do IO, look at a clock (times are parameters, milliseconds since 1970-01-01 UTC), wait, believe what a body
+//! says about its sender, or send an answer to a topic that the client chose.
 //!
-//! How a caller uses it: [`Classroom::judge`]; if the verdict has a change, write it down, then [`Classroom::apply`];
-//! then send the deliveries and the audit record, then commit. What the verdict says about presence, and what the broker
-//! says about its clients, goes to [`Presence::apply`] and from there through the [`Coalescer`].
+//! How a caller uses it: call [`Classroom::judge`]; if the verdict has a change, write it to the disk and then call
+//! [`Classroom::apply`]; then send the deliveries and the audit record, then commit. The presence events of verdicts and of
+//! the broker go to [`Presence::apply`], and its updates go through the [`Coalescer`].
 
 mod answer;
 mod audit;

@@ -1,13 +1,13 @@
 //! Who is muted where, when, until when, and by whom.
 //!
-//! A mute is judged at the time at which a line arrived, also when the line is read long after the mute was lifted. So
-//! this is not a list of who is muted now, but the last changes of each client, in order of time.
+//! What counts is whether the sender was muted when a line arrived, even if the line is read long after the mute was
+//! lifted. So this is not a list of who is muted now, but the last changes of each client, in order of time.
 //!
-//! Promises: a change that is applied again changes nothing. Changes of one scope (all rooms, or one room) are applied in
-//! the order of their lane; if a later one has an earlier time, the clock was set back, and the later one still counts.
-//! A lift for all rooms lifts what was muted in single rooms; a lift in one room leaves a mute for all rooms.
+//! Promises: a change that is applied twice counts once. Changes of one scope (all rooms, or one room) come in the order of
+//! their lane; if a later one has an earlier time, the clock was set back, and the later one still counts. Unmuting in all
+//! rooms ends the mutes in single rooms; unmuting in one room leaves a mute for all rooms in force.
 //!
-//! When full: a new mute is refused ([`Mutes::can_take`]); no mute in force gives way to another. Lifts always pass.
+//! When full: a new mute is refused ([`Mutes::can_take`]), and no mute in force gives way. Unmuting is always possible.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use crate::model::{ClientId, RoomId};
 /// The longest mute that has an end: 30 days.
 pub(crate) const MAX_MUTE_S: u64 = 30 * 24 * 60 * 60;
 
-/// How long after its end a change is still known: for lines that are read late, and for changes that come again.
+/// How long an ended change is kept, milliseconds: for lines that are read late, and for changes that come again.
 const KEEP_MS: u64 = 24 * 60 * 60 * 1000;
 const MAX_CHANGES: usize = 50_000;
-/// Mutes of one client in force at once, and as many later changes.
+/// At most so many mutes of one client are in force at once; as many later changes are kept.
 const MAX_STANDING: usize = 128;
 const VERSION: u32 = 1;
 
@@ -29,25 +29,30 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum MuteAction {
-    /// Until lifted, if there is no end.
+    /// The client may not speak.
     Mute {
+        /// When it ends, milliseconds since 1970-01-01 UTC; `None` = when a teacher lifts it.
         until_ms: Option<u64>,
     },
+    /// The client may speak again.
     Unmute,
 }
 
-/// One mute or its lifting; must be written down before it is acted on.
+/// One mute, or its end. Nobody hears of it, and no line is judged by it, before it is on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MuteChange {
+    /// Whom it mutes or unmutes.
     pub client: ClientId,
     /// `None` = all rooms.
     pub room: Option<RoomId>,
     #[serde(rename = "act")]
     pub action: MuteAction,
+    /// The teacher who asked for it.
     pub by: ClientId,
+    /// When the command arrived, milliseconds since 1970-01-01 UTC.
     pub at_ms: u64,
-    /// The id of the command; the change is known by it.
+    /// Id of the command that asked for it. A second change with this id is a copy and changes nothing.
     pub source_id: String,
 }
 
@@ -69,6 +74,9 @@ impl MuteChange {
 }
 
 /// The changes of all clients.
+///
+/// [`Mutes::apply`] changes this value in memory at once. The live class keeps two of them: a draft with all changes, which
+/// it writes to the disk, and the list that the rules judge by, to which it applies a change once the disk has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mutes {
     /// Each list in order of time.
@@ -76,7 +84,8 @@ pub(crate) struct Mutes {
     count: usize,
 }
 
-/// A snapshot that cannot be read.
+/// Why a snapshot cannot be read.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
     #[error(
@@ -104,7 +113,7 @@ struct MutesFromFile {
 }
 
 impl Mutes {
-    /// Whether there is a place for this change.
+    /// Whether there is room for this change.
     pub(crate) fn can_take(&self, change: &MuteChange) -> bool {
         if !change.is_mute() {
             return true;
@@ -114,12 +123,12 @@ impl Mutes {
         self.count < MAX_CHANGES && elsewhere < MAX_STANDING
     }
 
-    /// Takes in a change that was written down. Again: nothing happens.
+    /// Applies a change in memory, at once. A change that is known already changes nothing.
     pub(crate) fn apply(&mut self, change: MuteChange) {
         if self.count >= MAX_CHANGES {
             self.forget(change.at_ms);
         }
-        // A lift of nothing is remembered only for a mute that is still on its way in another lane.
+        // The end of a mute that we do not know matters only if that mute is still on its way in another lane.
         if self.count >= MAX_CHANGES && !self.clients.contains_key(&change.client) {
             return;
         }
@@ -132,7 +141,7 @@ impl Mutes {
             known.at_ms = known.at_ms.min(change.at_ms);
         }
         changes.push(change);
-        // Stable: of equal times the one applied later counts.
+        // A stable sort: of changes of the same time, the one applied later counts.
         changes.sort_by_key(|known| known.at_ms);
         if changes.len() > 2 * MAX_STANDING {
             let horizon_ms = changes[changes.len() - MAX_STANDING].at_ms;
@@ -156,7 +165,7 @@ impl Mutes {
         standing.filter(|mute| mute.room.as_ref().is_none_or(|muted| muted == room)).collect()
     }
 
-    /// Drops what can no longer matter.
+    /// Drops old changes that can no longer matter.
     pub(crate) fn forget(&mut self, now_ms: u64) {
         let horizon_ms = now_ms.saturating_sub(KEEP_MS);
         self.clients.retain(|_, changes| {
@@ -166,13 +175,14 @@ impl Mutes {
         self.count = self.clients.values().map(Vec::len).sum();
     }
 
-    /// All changes as JSON, to be written down.
+    /// All changes as JSON, for the disk.
     pub(crate) fn to_snapshot(&self) -> String {
         let written = MutesFile { version: VERSION, changes: self.clients.values().flatten().collect() };
         // Texts and numbers cannot fail to serialize.
         serde_json::to_string(&written).unwrap_or_default()
     }
 
+    /// Reads what [`Mutes::to_snapshot`] wrote.
     pub(crate) fn from_snapshot(json: &str) -> Result<Self, SnapshotError> {
         let MutesFileVersion { version } = serde_json::from_str(json)?;
         if version != VERSION {
@@ -201,7 +211,7 @@ fn standing(changes: &[MuteChange], at_ms: u64) -> Vec<&MuteChange> {
     standing
 }
 
-/// Keeps what decides about times from the horizon on.
+/// Keeps the changes that matter for times from the horizon on.
 fn compact(changes: &mut Vec<MuteChange>, horizon_ms: u64) {
     let mut kept: Vec<MuteChange> = standing(changes, horizon_ms).into_iter().cloned().collect();
     kept.extend(changes.iter().filter(|change| change.at_ms > horizon_ms).cloned());

@@ -1,7 +1,7 @@
 //! System notices to a room.
 //!
 //! Promises: a notice is short, names its room and stays in the room's lane.
-//! Must never: decide who may give one; its callers have checked that.
+//! Must never: decide who may give one; the callers check that.
 
 use serde::Serialize;
 
@@ -11,7 +11,8 @@ use crate::model::RoomId;
 
 pub(crate) const MAX_NOTICE_BYTES: usize = 4096;
 
-/// Why there is no notice.
+/// Why a text makes no notice.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoticeError {
     #[error("the notice has no text; write something")]
@@ -28,7 +29,7 @@ struct Body<'a> {
     time: u64,
 }
 
-/// A notice to everyone in the room. It has no request to derive an id from: the caller gives it one.
+/// A notice to everybody in the room. It answers no request, so the caller must choose the id that its own is derived from.
 pub(crate) fn notice(room: &RoomId, text: &str, now_ms: u64) -> Result<Delivery, NoticeError> {
     if text.trim().is_empty() {
         return Err(NoticeError::Empty);

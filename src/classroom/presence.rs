@@ -1,16 +1,16 @@
-//! Who is there: the broker's status notices, subscriptions and hellos, in whatever order they come.
+//! Who is present, by the broker's status notices, subscriptions and hellos, in whatever order they come.
 //!
-//! A client is online while it has a connection of which a connect and no end is known (the vendor's state machine:
-//! an end cancels only the connect of the same channel, whichever comes first), and a member of a room while it is online
-//! and has subscribed exactly `{down}/message/{room}` or said hello there. A wildcard makes nobody a member: who
-//! subscribes `room/#` listens to all rooms, those of tomorrow included, and is an observer, not a pupil of each.
+//! A client is online while it has a connection with a known connect and no known end (as the vendor defines it: an end
+//! cancels the connect of the same channel only, whichever comes first). It is a member of a room while it is online and
+//! has subscribed to exactly `{down}/message/{room}` or said hello there. A wildcard makes nobody a member: a client that
+//! subscribes to `room/#` hears all rooms, future ones included, so it is an observer and not a pupil of each.
 //!
 //! Promises: any order and any repetition of the same events leads to the same members.
-//! Must never: be asked about rights; a hello is the client's own word, and names are strangers' texts.
+//! Must never: be used to decide about rights: a hello is only a client's claim, and names are strangers' texts.
 //!
-//! When full: clients beyond `max_clients` and rooms beyond `max_rooms` are not listed (counted in
-//! [`Presence::overflowed`]); within one client and among tombstones the oldest gives way. A room has no bound of its own:
-//! its members are clients.
+//! When full: clients beyond `max_clients` and rooms beyond `max_rooms` are not listed ([`Presence::overflowed`] counts
+//! them); of one client's connections and rooms, and of the tombstones, the oldest gives way. The members of a room have no
+//! bound of their own, because each is a client.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,64 +22,85 @@ use crate::model::{ClientId, RoomId};
 /// Something that happened to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PresenceEvent {
+    /// Whom it happened to.
     pub client: ClientId,
-    /// One TCP connection; of hello and bye, the nonce that the client chose.
+    /// Names one TCP connection; for hello and bye, one visit, by a nonce that the client chose.
     pub channel: Arc<str>,
+    /// When it happened, milliseconds since 1970-01-01 UTC, by the clock of who reports it.
     pub at_ms: u64,
+    /// What happened.
     pub change: PresenceChange,
 }
 
+/// What can happen to a client's presence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PresenceChange {
+    /// The connection was accepted.
     Connected,
-    /// Said goodbye or was cut off: that connection is over.
+    /// The connection is over: the client said goodbye or was cut off.
     Ended,
-    /// Topic filters.
+    /// To these topic filters.
     Subscribed(Vec<String>),
+    /// From these topic filters.
     Unsubscribed(Vec<String>),
+    /// The client says that it entered a room.
     Hello {
+        /// Where it is.
         room: RoomId,
+        /// The name that it wants to be shown by.
         name: Option<String>,
     },
+    /// The client says that it leaves a room.
     Bye {
+        /// Where it was.
         room: RoomId,
     },
 }
 
-/// What an event changed, to be told to others.
+/// What an event changed, for the messages to the rooms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct PresenceUpdate {
+    /// Whom it is about; `None` if nothing changed, because the list is full.
     pub client: Option<ClientId>,
-    /// Set if it is online now and was not, or the other way round.
+    /// Whether it is online now; `None` if it was so before.
     pub online: Option<bool>,
+    /// Rooms that list the client now and did not before.
     pub joined: Vec<RoomId>,
+    /// Rooms that list the client no longer.
     pub left: Vec<RoomId>,
-    /// The event speaks of something that has ended before: telling it would make a ghost.
+    /// The event is about a connection or visit whose end is known already. To tell of it would show a client that is gone.
     pub stale: bool,
 }
 
 /// One member of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
+    /// Who it is.
     pub client: ClientId,
+    /// The name that it said in its last hello; a stranger's text.
     pub name: Option<String>,
+    /// Since when it is a member, milliseconds since 1970-01-01 UTC.
     pub since_ms: u64,
 }
 
+/// What the lists go by, and their bounds.
 #[derive(Debug, Clone)]
 pub(crate) struct PresenceSettings {
-    /// Parent of the topics that members subscribe.
+    /// Parent of the topics that members subscribe to.
     pub down_parent: String,
-    /// The broker tells who is connected.
+    /// Whether the broker reports who is connected.
     pub broker_events: bool,
-    /// How late an event may come.
+    /// How late an event may come, milliseconds.
     pub tombstone_ttl_ms: u64,
-    /// Without broker events: how long a hello lasts whose bye was lost.
+    /// Without broker events: how long a hello without a bye lasts, milliseconds.
     pub hello_ttl_ms: u64,
-    /// How much the broker's clock may be behind ours; its times may be whole seconds.
+    /// How far the broker's clock may be behind ours, milliseconds; its times may be whole seconds.
     pub clock_tolerance_ms: u64,
+    /// Clients that are known at once.
     pub max_clients: usize,
+    /// Rooms with members at once.
     pub max_rooms: usize,
+    /// Ended connections that are remembered at once.
     pub max_tombstones: usize,
 }
 
@@ -112,6 +133,7 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
+    /// Starts with nobody present.
     pub(crate) fn new(settings: PresenceSettings) -> Self {
         Self {
             weights: Weights {
@@ -128,7 +150,7 @@ impl Presence {
         }
     }
 
-    /// Takes an event in and says what it changed.
+    /// Applies an event, and says what it changed.
     pub(crate) fn apply(&mut self, event: &PresenceEvent, now_ms: u64) -> PresenceUpdate {
         let ended = ended_by(event);
         if matches!(event.change, PresenceChange::Ended | PresenceChange::Bye { .. }) {
@@ -149,7 +171,7 @@ impl Presence {
         self.refresh(&event.client)
     }
 
-    /// Forgets tombstones, and clients that are silent and not connected. Says who left by that.
+    /// Forgets old tombstones, and silent clients without a connection. Gives an update for each client that left so.
     pub(crate) fn sweep(&mut self, now_ms: u64) -> Vec<PresenceUpdate> {
         self.tombstones.forget(now_ms);
         let silence_ms = if self.weights.broker_events {
@@ -173,7 +195,7 @@ impl Presence {
         movements
     }
 
-    /// The members of a room by client id.
+    /// The members of a room, sorted by client id.
     pub(crate) fn members(&self, room: &RoomId) -> Vec<Member> {
         let listed = self.rooms.get(room).into_iter().flatten();
         let members = listed.filter_map(|id| {
@@ -192,6 +214,7 @@ impl Presence {
         self.rooms.get(room).map_or(0, BTreeSet::len)
     }
 
+    /// Whether it has a connection; without broker events, whether one of its hellos lasts.
     pub(crate) fn is_online(&self, client: &ClientId) -> bool {
         self.clients.get(client).is_some_and(|client| client.is_online(self.weights))
     }
@@ -202,7 +225,7 @@ impl Presence {
         self.online
     }
 
-    /// How often somebody was not listed because a bound was reached.
+    /// How often a client was not listed because a bound was reached.
     pub(crate) fn overflowed(&self) -> u64 {
         self.overflowed
     }
@@ -218,7 +241,7 @@ impl Presence {
         true
     }
 
-    /// Brings the lists in line with what is known of this client.
+    /// Brings the lists of rooms up to date with what is known of this client.
     fn refresh(&mut self, id: &ClientId) -> PresenceUpdate {
         let mut movement = PresenceUpdate { client: Some(id.clone()), ..PresenceUpdate::default() };
         let Some(client) = self.clients.get_mut(id) else {
@@ -286,7 +309,7 @@ fn take_in(client: &mut PresentClient, event: &PresenceEvent, room_topics: &str)
     }
 }
 
-/// What this event ends, or would have to be still going on for it to count.
+/// The connection or visit that this event is about. The event counts only while that one has not ended.
 fn ended_by(event: &PresenceEvent) -> EndedConnection {
     let (client, channel) = (event.client.clone(), event.channel.clone());
     match &event.change {

@@ -1,9 +1,9 @@
-//! What is known of one client's presence: its connections, what they subscribed, which rooms it said hello in.
+//! What is known of one client's presence: its connections, their subscriptions, and the rooms where it said hello.
 //!
-//! Promises: the same events in any order and any number lead to the same state: every part keeps the greatest or the
-//! least of what it was told, never the last. (What has ended is held back by `tombstones`.)
+//! Promises: the same events in any order and any number lead to the same state, because each field keeps the greatest or
+//! the least value that it was given, never the last. (`tombstones` keeps out the events of ended connections.)
 //!
-//! When full, the oldest gives way: the connection that connected first, the room that was spoken of first.
+//! When full: the oldest gives way: the connection that connected first, the room with the oldest event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::model::RoomId;
 const MAX_CHANNELS: usize = 16;
 const MAX_ROOMS: usize = 64;
 
-/// How claims are weighed.
+/// How connections and hellos decide whether a client is present.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weights {
-    /// The broker tells who is connected; without that, a client is there while one of its hellos lasts.
+    /// Whether the broker reports who is connected; if not, a client is online while one of its hellos lasts.
     pub broker_events: bool,
-    /// A hello counts for a connection that began at most so long after it.
+    /// A hello also counts for a connection that began at most so many milliseconds after it.
     pub clock_tolerance_ms: u64,
 }
 
 #[derive(Debug, Default)]
 struct Channel {
     connected_ms: Option<u64>,
-    /// The last word about each room: when, and whether it was subscribed.
+    /// The last event of each room: when it was, and whether the room was subscribed to then.
     rooms: BTreeMap<RoomId, (u64, bool)>,
 }
 
@@ -40,11 +40,11 @@ struct Hello {
 pub(super) struct PresentClient {
     channels: BTreeMap<Arc<str>, Channel>,
     hellos: BTreeMap<(RoomId, Arc<str>), Hello>,
-    /// The rooms that list this client at present, kept by `presence`.
+    /// The rooms that list this client; `presence` keeps it.
     pub listed: BTreeSet<RoomId>,
-    /// Counted as online at present, kept by `presence`.
+    /// Whether it is counted as online; `presence` keeps it.
     pub counted: bool,
-    /// When something was last heard of it, by our clock.
+    /// When its last event came, by our clock, milliseconds since 1970-01-01 UTC.
     pub heard_ms: u64,
 }
 
@@ -59,7 +59,7 @@ impl PresentClient {
         self.channels.remove(channel);
     }
 
-    /// A subscription or its end; of the same time, the subscription counts.
+    /// A subscription, or its end; if both have the same time, the subscription counts.
     pub(crate) fn subscription(&mut self, channel: &Arc<str>, room: RoomId, at_ms: u64, subscribed: bool) {
         let rooms = &mut self.channel(channel).rooms;
         let word = rooms.entry(room).or_insert((at_ms, subscribed));
@@ -97,7 +97,7 @@ impl PresentClient {
         self.has_connection() || (!weights.broker_events && !self.hellos.is_empty())
     }
 
-    /// Whether the broker said so; a hello alone may be one whose bye was lost.
+    /// Whether the broker reported a connection. (A hello alone does not count here: its bye may be lost.)
     pub(crate) fn has_connection(&self) -> bool {
         self.channels.values().any(|channel| channel.connected_ms.is_some())
     }
@@ -121,13 +121,13 @@ impl PresentClient {
         rooms
     }
 
-    /// The name said last, of the hellos that have had no bye.
+    /// The name of the latest hello without a bye.
     pub(crate) fn name(&self) -> Option<&str> {
         let names = self.hellos.values().filter_map(|hello| hello.name.as_ref());
         names.max().map(|(_, name)| name.as_str())
     }
 
-    /// A hello of an earlier connection is no word about this one.
+    /// Whether a hello counts: with broker events, only if it belongs to a connection that still exists.
     fn counts(&self, hello: &Hello, weights: Weights) -> bool {
         let said_ms = hello.last_ms.saturating_add(weights.clock_tolerance_ms);
         let mut connections = self.channels.values().filter_map(|channel| channel.connected_ms);

@@ -1,20 +1,21 @@
-//! How often somebody may: token buckets with a bound on their number.
+//! Rate limits for clients and rooms: token buckets, bounded in number.
 //!
-//! Promises: judged by the times that are passed in, so that a backlog is judged as it came and not as it is read; a clock
-//! that is set back neither gives tokens nor takes them for long. A bucket that is full again says nothing and is dropped.
+//! Promises: only the times that are passed in count, so a backlog is judged by when it arrived and not by when it is read;
+//! a clock that is set back neither gives tokens nor takes them for long. A bucket that is full again is dropped, because
+//! a new one would be the same.
 //!
-//! When full: newcomers share one bucket until others have become idle. Nobody gets a fresh bucket by pushing others out.
+//! When full: newcomers share one bucket until others are idle. So nobody gets a fresh bucket by pushing others out.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Lanes are judged a little out of order; a time that lies further back means that the clock was set back.
+/// Times may be out of order by so much, because lanes are read side by side; a larger step means that the clock was set back.
 const CLOCK_STEP_MS: u64 = 10_000;
 const SWEEP_MS: u64 = 10_000;
 const SWEEP_WHEN_FULL_MS: u64 = 1_000;
 const TOKEN: u64 = 1_000;
 
-/// So many a second, and so many at once.
+/// A rate, and how much may come at once after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate {
     /// At least 1.
@@ -57,7 +58,7 @@ impl Bucket {
 
     fn refill(&mut self, rate: Rate, now_ms: u64) {
         if now_ms >= self.at_ms {
-            // Per second and thousandths of a token: the factors cancel each other out.
+            // Milliseconds times tokens a second are thousandths of a token.
             let gained = (now_ms - self.at_ms).saturating_mul(u64::from(rate.per_s.max(1)));
             self.thousandths = self.thousandths.saturating_add(gained).min(rate.capacity());
             self.at_ms = now_ms;
@@ -82,7 +83,7 @@ impl<K: Eq + Hash + Clone> Limiter<K> {
         Self { rate, most, buckets: HashMap::new(), shared: Bucket::full(rate, 0), swept_ms: 0 }
     }
 
-    /// Takes a token of this key, if there is one.
+    /// Takes a token from the bucket of this key; `false` if it is empty.
     pub(crate) fn allow(&mut self, key: &K, now_ms: u64) -> bool {
         self.sweep(now_ms);
         if let Some(bucket) = self.buckets.get_mut(key) {

@@ -1,7 +1,7 @@
 //! What comes in and what goes out: requests, reasons of refusals, deliveries and the ids of deliveries.
 //!
-//! Promises: the id of a delivery follows from the id of its request, so that a request that is judged again after a
-//! crash is delivered under the same ids, by which readers fold.
+//! Promises: the id of a delivery follows from the id of its request. So a request that is judged again after a crash is
+//! delivered under the same ids, and readers fold the copies.
 //! Must never: change the written form of ids and reasons; stored messages and pages know them.
 
 use bytes::Bytes;
@@ -11,44 +11,54 @@ use sha2::{Digest, Sha256};
 use crate::model::{ClientId, RoomId};
 use crate::model::{MessageId, MessageIds};
 
-/// What the gatekeeper found out about the sender of a request.
+/// The role of a request's sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SenderRole {
+    /// May mute and unmute.
     Teacher,
+    /// Everybody else.
     Student,
 }
 
 /// One message that was published below `roomSend`.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// The id of the message; must be unique, because changes and deliveries are recognised by it.
+    /// Id of the message. It must be unique, because copies of changes and deliveries are recognised by it.
     pub source_id: String,
-    /// What follows the first level of its topic.
+    /// Its topic without the first level.
     pub sub_topic: String,
-    /// The verified client id; `None` where nobody vouches for one.
+    /// The verified client id; `None` if nothing proves who sent it.
     pub sender: Option<String>,
+    /// By the proof of the embedded broker, else by the group of the client id.
     pub role: SenderRole,
+    /// The body, as the client sent it.
     pub payload: Bytes,
-    /// When the bridge received it: by this time mutes and rates are judged, however late that is done.
+    /// When the bridge received it, milliseconds since 1970-01-01 UTC. Mutes and rates go by this time, however late the
+    /// request is judged.
     pub arrived_ms: u64,
+    /// When it is judged, milliseconds since 1970-01-01 UTC; only answers to refusals are limited by it.
     pub now_ms: u64,
 }
 
-/// Why a request is refused: a closed list that pages know.
+/// Why a request is refused. Web pages know this list, so it is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
+    /// The body is not what its topic and type ask for, or too large.
     Malformed,
     /// The room id is not legal.
     Room,
-    /// The peer is not the sender, or can be nobody's target.
+    /// The peer is not the sender; or, in a mute, it is a teacher or no legal client id.
     Peer,
+    /// The sender is muted there.
     Muted,
+    /// Too many of them came, or too many mutes are in force.
     Rate,
+    /// Only teachers may do it.
     NotTeacher,
-    /// Nobody vouches for the sender.
+    /// Nothing proves who sent it.
     Unverified,
-    /// A type or a topic that is not known.
+    /// Its type or its topic is not known.
     Unknown,
 }
 
@@ -65,6 +75,7 @@ impl Reason {
         Self::Unknown,
     ];
 
+    /// The name in answers, records and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -82,9 +93,13 @@ impl Reason {
 /// Where a delivery goes, below the down parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ClassTopic {
+    /// `message/{room}`: everybody in the room.
     Room(RoomId),
+    /// `p2p/{client}`: one client.
     P2p(ClientId),
+    /// `status`: who comes and leaves, for all rooms.
     Status,
+    /// `system`: notices, for all rooms.
     System,
 }
 
@@ -110,18 +125,20 @@ impl ClassTopic {
 pub(crate) struct Delivery {
     /// Its number among the deliveries of one request.
     pub ordinal: u32,
+    /// Where it goes.
     pub topic: ClassTopic,
-    /// The room, so that everything about a room stays in its lane; without one, the sub-topic.
+    /// The room, so that everything about a room stays in one lane; without a room, the sub-topic.
     pub order_key: String,
+    /// The MQTT payload.
     pub body: Bytes,
-    /// The verified client that said it; `None` for the bridge's own words.
+    /// The verified client that said it; `None` if the bridge itself says it.
     pub sender: Option<ClientId>,
     /// The name that the sender wants to be shown by.
     pub name: Option<String>,
 }
 
 impl Delivery {
-    /// The bridge's own words, about a room or about none.
+    /// A message that the bridge itself says; `room`: which room it is about, if any.
     pub(super) fn own(place: ClassTopic, room: Option<&RoomId>, body: Bytes) -> Self {
         Self {
             ordinal: 0,
@@ -143,7 +160,7 @@ pub(crate) fn derived_id(source_id: &str, ordinal: u32) -> MessageId {
     let digest = hasher.finalize();
     let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let (nonce, counter) = (number(&digest[..8]), number(&digest[8..16]));
-    // Only a text becomes an id of two given numbers. This one always does, so the second way is never taken.
+    // An id of two given numbers can only be made by parsing. This text always parses, so the fallback is never used.
     let text = format!("{nonce:016x}-{counter:x}");
     text.parse().unwrap_or_else(|_| MessageIds::new(nonce).next_id())
 }

@@ -1,18 +1,19 @@
 //! Reads the broker's documented notices about its clients.
 //!
-//! Promises: times in seconds or milliseconds; every event but `connect` is an end, as the documentation says.
-//! Must never: trust the notice's client id to be legal; other brokers let any through.
+//! Promises: reads times in seconds and in milliseconds; every event but `connect` is an end, as the vendor documents it.
+//! Must never: rely on a legal client id in a notice; other brokers let any id through.
 
 use serde::Deserialize;
 
 use super::presence::{PresenceChange, PresenceEvent};
 use crate::model::ClientId;
 
-/// Below this a time is in seconds: as milliseconds it would lie before March 1973.
+/// Smaller times are in seconds: as milliseconds they would lie before March 1973.
 const FIRST_MILLISECONDS: u64 = 100_000_000_000;
 const MAX_CHANNEL_BYTES: usize = 128;
 
-/// Why a notice tells nothing.
+/// Why a notice makes no event.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAStatus {
     #[error(
@@ -34,7 +35,7 @@ struct Notice {
     channel_id: String,
 }
 
-/// The event that a status notice tells of.
+/// The event that a status notice reports.
 pub(crate) fn status_event(notice: &[u8]) -> Result<PresenceEvent, NotAStatus> {
     let notice: Notice =
         serde_json::from_slice(notice).map_err(|problem| NotAStatus::Json(problem.to_string()))?;

@@ -1,6 +1,6 @@
-//! Connections and visits that have ended, remembered for a while, so that a connect that comes late makes no ghost.
+//! Remembers ended connections and visits for a while, so that a connect that comes late does not show a client that is gone.
 //!
-//! Bounded. When full: the oldest is forgotten; the worst that follows is one ghost, if its connect is still on its way.
+//! Bounded. When full: the oldest is forgotten. At worst, if its connect is still on its way, one client that is gone is shown.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

@@ -8,21 +8,26 @@ use super::request::{Delivery, Reason};
 /// What is to be done about a request, in the order of the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Must be written down, then applied, before anything below is done.
+    /// Must be on the disk, and then applied, before anything below is done.
     pub change: Option<MuteChange>,
     /// A member said that it came or left.
     pub presence: Option<PresenceEvent>,
+    /// Messages to rooms and clients.
     pub deliveries: Vec<Delivery>,
-    /// For the archive: everything that was said, muted or refused.
+    /// The record for the archive; `None` for a request that leaves no record, such as a fence.
     pub audit: Option<Audit>,
+    /// Whether it was done.
     pub end: End,
 }
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
+    /// It is done.
     Accepted,
+    /// It is not done.
     Refused(Reason),
-    /// Lies where only the bridge writes (up and down share a parent topic): an answer to it would answer itself for ever.
+    /// It is one of the bridge's own messages, which it reads if up and down share a parent topic. An answer to it would be
+    /// answered in turn, for ever.
     Ignored,
 }

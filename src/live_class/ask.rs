@@ -1,4 +1,4 @@
-//! What others may ask the running classroom: who is there, who is muted; and to give a notice.
+//! Questions to the running classroom: who is present, who is muted, and the request to give a notice.
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -7,16 +7,22 @@ use super::LiveClass;
 use crate::classroom::{Audit, NoticeError, SenderRole, notice};
 use crate::model::{ClientId, MessageId, RoomId};
 
-/// One question, with where its answer goes.
+/// One question, and the channel for its answer.
 #[derive(Debug)]
 pub(crate) enum ClassQuestion {
+    /// The members of a room.
     Members(RoomId, oneshot::Sender<Vec<PresentMember>>),
+    /// The mutes in force in a room, those for all rooms included.
     Mutes(RoomId, oneshot::Sender<Vec<MutedClient>>),
+    /// Give a room a notice; the answer is its id.
     Notice {
+        /// Which room hears it.
         room: RoomId,
+        /// What it says.
         text: String,
-        /// The teacher who gives it, if it is one.
+        /// The teacher who gives it; `None` = the application's server, or a token without a client.
         by: Option<ClientId>,
+        /// Where the id goes once the notice is on its way.
         answer: oneshot::Sender<Result<MessageId, NoticeError>>,
     },
 }
@@ -25,14 +31,19 @@ pub(crate) enum ClassQuestion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PresentMember {
+    /// Who it is.
     pub client_id: String,
     /// A stranger's text, to be escaped where it is shown.
     pub name: Option<String>,
+    /// `teacher` or `student`, by the group of the client id.
     pub role: &'static str,
+    /// Whether it has a connection.
     pub online: bool,
+    /// Since when it is a member of the room, milliseconds since 1970-01-01 UTC.
     pub since_ms: u64,
+    /// Whether it is muted in this room now.
     pub muted: bool,
-    /// `None` while muted: until it is lifted.
+    /// When its mute ends, milliseconds since 1970-01-01 UTC; `None` = not muted, or muted until a teacher lifts it.
     pub muted_until_ms: Option<u64>,
 }
 
@@ -40,11 +51,15 @@ pub(crate) struct PresentMember {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MutedClient {
+    /// Who is muted.
     pub client_id: String,
     /// `None`: in all rooms.
     pub room_id: Option<String>,
+    /// When it ends, milliseconds since 1970-01-01 UTC; `None` = when a teacher lifts it.
     pub until_ms: Option<u64>,
+    /// The teacher who muted it.
     pub by: String,
+    /// When the command arrived, milliseconds since 1970-01-01 UTC.
     pub at_ms: u64,
 }
 
@@ -53,7 +68,7 @@ pub(crate) struct MutedClient {
 #[error("the classroom is not running; set [classroom] and start again, or try again if it is just starting")]
 pub(crate) struct ClassNotRunning;
 
-/// A way to ask; cheap to clone.
+/// Asks the running classroom; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveClassHandle {
     questions: mpsc::Sender<ClassQuestion>,
@@ -64,14 +79,17 @@ impl LiveClassHandle {
         Self { questions: asks }
     }
 
+    /// The members of a room, sorted by client id.
     pub(crate) async fn members(&self, room: RoomId) -> Result<Vec<PresentMember>, ClassNotRunning> {
         self.ask(|answer| ClassQuestion::Members(room, answer)).await
     }
 
+    /// The mutes in force in a room, those for all rooms included.
     pub(crate) async fn mutes(&self, room: RoomId) -> Result<Vec<MutedClient>, ClassNotRunning> {
         self.ask(|answer| ClassQuestion::Mutes(room, answer)).await
     }
 
+    /// Gives a notice to a room, and returns its id. `by`: the teacher who gives it, if it is a client.
     pub(crate) async fn notice(
         &self,
         room: RoomId,
@@ -81,7 +99,7 @@ impl LiveClassHandle {
         self.ask(|answer| ClassQuestion::Notice { room, text, by, answer }).await
     }
 
-    /// Waits its turn behind what clients say; whoever asks sets a deadline.
+    /// Waits until the classroom has handled what came before, so the caller sets a deadline.
     async fn ask<T>(
         &self,
         ask: impl FnOnce(oneshot::Sender<T>) -> ClassQuestion,
@@ -94,7 +112,7 @@ impl LiveClassHandle {
 
 impl LiveClass {
     pub(super) async fn answer(&mut self, ask: ClassQuestion) {
-        // Whoever asked may have gone away meanwhile.
+        // The asker may have given up meanwhile, so a failed send is no error.
         match ask {
             ClassQuestion::Members(room, answer) => _ = answer.send(self.members(&room)),
             ClassQuestion::Mutes(room, answer) => _ = answer.send(self.mutes(&room)),

@@ -1,4 +1,4 @@
-//! From verdicts to messages: what the classroom decides becomes bound messages for the pipeline.
+//! Makes messages for the pipeline from the classroom's decisions.
 
 use bytes::Bytes;
 
@@ -13,12 +13,12 @@ use crate::pipeline::DerivedOutcome;
 const AUDIT_ORDINAL: u32 = u32::MAX;
 
 impl LiveClass {
-    /// Gives everything to the pipeline; the source has ended when all of it is stored.
+    /// Gives all messages to the pipeline. The request at `place` ends when all of them are stored.
     pub(super) async fn send(&mut self, place: Option<QueuePosition>, made: Vec<Bound>) {
         self.send_with(place, made, None).await;
     }
 
-    /// The same, and puts the letter aside, with its bytes: what the classroom could make nothing of.
+    /// As [`Self::send`]; also stores the request as a dead letter, if the classroom could not understand it.
     pub(super) async fn send_with(
         &mut self,
         place: Option<QueuePosition>,
@@ -31,7 +31,7 @@ impl LiveClass {
         }
         let (derived, number) = self.open.begin(place, made, letter.is_some());
         if let (Some(letter), Some(number)) = (letter, number) {
-            // Beside the class, which need not wait for a disk.
+            // In a task of its own, so that the class does not wait for the disk.
             let dead_letters = self.parts.dead_letters.clone();
             self.burying.spawn(async move {
                 dead_letters.put(vec![letter]).await;
@@ -66,8 +66,8 @@ impl LiveClass {
         }
     }
 
-    /// A delivery as a message of the room's topic. `source`: its id and its arrival. `message_expiry_s`: of a line that
-    /// is passed on, whose life goes on with it.
+    /// A delivery as a message for RocketMQ. `source`: id and arrival of the request. `message_expiry_s`: message expiry of a
+    /// line that is passed on, which the delivery inherits.
     pub(super) fn delivery(
         &self,
         (source, arrived_ms): (&str, u64),
@@ -78,7 +78,7 @@ impl LiveClass {
         let derivation = Derivation {
             id: derived_id(source, delivery.ordinal),
             mqtt_topic: &mqtt_topic,
-            // A notice belongs to the history of its room, although its topic is one for all rooms.
+            // A notice belongs to the history of its room, although all rooms share one topic for notices.
             room: (delivery.topic == classroom::ClassTopic::System).then_some(&*delivery.order_key),
             order_key: Some(&delivery.order_key),
             sender: delivery.sender.as_ref().map(|sender| sender.as_str()),
@@ -104,7 +104,7 @@ impl LiveClass {
         }
     }
 
-    /// What is said lies in the room itself; the rest is kept apart.
+    /// The audit record as a message; `None` for a line, which the room's own topic holds already.
     pub(super) fn audit(&self, audit: &Audit) -> Option<Bound> {
         let tag = match audit.what {
             AuditAction::Said => return None,

@@ -1,10 +1,11 @@
-//! The running classroom: reads what clients sent, asks the rules, writes down what they change, and lets others hear it.
+//! The running classroom: reads the requests of clients, asks the rules, writes changes of the mutes to the disk, and sends
+//! the deliveries.
 //!
-//! Promises: a change of the mutes is on the disk before anything is done about it, and before anything behind it in its
-//! queue is judged; while the disk stands still, other queues go on; a request has ended only when all
-//! that follows from it is stored; after a crash it is judged again and leads to the same ids; the sender is whom the
-//! binding vouches for, and only on messages that came from MQTT through this deployment.
-//! Must never: decide anything itself (that is for `classroom`), or name a protocol.
+//! Promises: a change of the mutes is on the disk before anybody hears of it and before a later request of its queue is
+//! judged; while the disk does not answer, other queues go on; a request ends only when everything that follows from it is
+//! stored; after a crash it is judged again and leads to the same ids; a sender counts as verified only if the binding
+//! proves it, on a message that came from MQTT through this deployment.
+//! Must never: decide anything itself (`classroom` does), or name a protocol.
 
 mod ask;
 mod making;
@@ -41,14 +42,15 @@ use open::OpenRequests;
 use requests::Seen;
 use unwritten::UnwrittenMutes;
 
-/// Status notices that pass singly in a second; what is beyond is told together.
+/// So many status messages pass singly in a second; the others are combined.
 const SINGLE_STATUS_PER_S: u32 = 5;
 const TICK: Duration = Duration::from_millis(200);
-/// What another bridge's takeover has thrown back is tried again.
+/// How often messages that the pipeline gave back are sent again. It gives them back when another bridge takes over.
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
 const ASKS: usize = 64;
 
 /// Why the live class cannot start.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LiveClassError {
     #[error(transparent)]
@@ -59,22 +61,32 @@ pub(crate) enum LiveClassError {
 
 /// The parts of a live class.
 pub(crate) struct LiveClassParts {
+    /// Topics, groups and rates.
     pub config: ClassroomConfig,
+    /// Bind the deliveries, and prove senders.
     pub rules: Arc<RuleSet>,
+    /// Where the mutes are kept.
     pub data_dir: Arc<DataDir>,
+    /// Wall time, for what is judged and shown.
     pub clock: Arc<dyn Clock>,
+    /// Counts derived messages and unlisted clients.
     pub metrics: Arc<Metrics>,
+    /// Takes requests that nobody could understand.
     pub dead_letters: Arc<DeadLetters>,
+    /// Takes the messages that the classroom makes.
     pub intake: Intake,
+    /// The requests and status notices that the follower reads from RocketMQ.
     pub items: mpsc::Receiver<Item>,
+    /// Tells the follower which of them are done.
     pub ended: mpsc::UnboundedSender<QueuePosition>,
-    /// What the MQTT broker says of its clients, if it tells us; bounded, and the broker waits when it is full.
+    /// What the embedded MQTT broker reports of its clients; bounded, and the broker waits when it is full. `None` = another
+    /// broker, which does not report to us.
     pub news: Option<mpsc::Receiver<ClientNews>>,
-    /// For the ids of what nobody asked for: notices and status.
+    /// Gives ids to messages that follow from no request: notices and status.
     pub ids: MessageIds,
 }
 
-/// See the module's words.
+/// The task of the running classroom, which owns all of its state.
 pub(crate) struct LiveClass {
     parts: LiveClassParts,
     classroom: Classroom,
@@ -83,13 +95,14 @@ pub(crate) struct LiveClass {
     seen: Seen,
     unwritten: UnwrittenMutes,
     open: OpenRequests,
-    /// Numbers of [`Open`]; no more than it holds.
+    /// Dead letters that are being written; each task gives its number in [`OpenRequests`]. Bounded by those.
     burying: JoinSet<u64>,
     told: mpsc::UnboundedReceiver<(u64, DerivedOutcome)>,
     asks: mpsc::Receiver<ClassQuestion>,
 }
 
 impl LiveClass {
+    /// Reads the mutes of `data_dir`. Gives the task, and the handle by which others ask it.
     pub(crate) fn new(parts: LiveClassParts) -> Result<(Self, LiveClassHandle), LiveClassError> {
         let mutes = match parts.data_dir.mutes()? {
             Some(snapshot) => Mutes::from_snapshot(&snapshot)?,
@@ -124,7 +137,7 @@ impl LiveClass {
         Ok((live_class, LiveClassHandle::new(asking)))
     }
 
-    /// Runs until the follower is gone and everything has ended, or until `stop_now`, whatever it waits for then.
+    /// Runs until the follower is gone and every request has ended, or until `stop_now`, even if requests are open then.
     pub(crate) async fn run(mut self, stop_now: CancellationToken) {
         tokio::select! {
             biased;
@@ -172,7 +185,7 @@ impl LiveClass {
         }
     }
 
-    /// What only time brings: summaries, what can be forgotten.
+    /// What must be done from time to time: summaries, and forgetting what is old.
     async fn tick(&mut self) {
         let now_ms = self.parts.clock.wall_ms();
         self.classroom.forget(now_ms);

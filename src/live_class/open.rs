@@ -1,6 +1,6 @@
-//! What is on its way: requests whose consequences are not all stored yet.
+//! The open requests: those whose deliveries and records are not all stored yet.
 //!
-//! Bounded by the follower, which hands on no more than it may have open.
+//! Bounded by the follower, which stops reading while too many requests are open.
 
 use std::collections::HashMap;
 
@@ -10,25 +10,25 @@ use crate::binding::Bound;
 use crate::consumer::QueuePosition;
 use crate::pipeline::{Derived, DerivedOutcome, DerivedReceipt};
 
-/// See the module's words.
+/// The open requests, and the messages that follow from each.
 pub(super) struct OpenRequests {
     tell: mpsc::UnboundedSender<(u64, DerivedOutcome)>,
     next: u64,
     sources: HashMap<u64, Source>,
     derived: HashMap<u64, OpenDerived>,
-    /// Given back by the pipeline.
+    /// Messages that the pipeline gave back, to be sent again.
     again: Vec<u64>,
 }
 
 struct Source {
-    /// `None`: nothing waits for it in RocketMQ.
+    /// Its place in RocketMQ; `None` for a notice or a status message, which follows from no request.
     place: Option<QueuePosition>,
     left: usize,
 }
 
 struct OpenDerived {
     source: u64,
-    /// `None`: a dead letter.
+    /// The message, to send it again; `None` for a dead letter, which is never given back.
     bound: Option<Bound>,
 }
 
@@ -41,8 +41,8 @@ impl OpenRequests {
         self.sources.is_empty()
     }
 
-    /// A request, or something of our own, with what follows from it; to be given to the pipeline in this order. The number
-    /// is that of its dead letter, if there is one, to be told when that is safe.
+    /// Opens a request, or something of our own, with the messages that follow from it; the caller gives them to the
+    /// pipeline in this order. The number is that of its dead letter, if it has one: report it when the letter is safe.
     pub(crate) fn begin(
         &mut self,
         place: Option<QueuePosition>,
@@ -71,7 +71,7 @@ impl OpenRequests {
         Derived { bound, receipt: DerivedReceipt { number, outcomes: self.tell.clone() } }
     }
 
-    /// The place of the request, if this was the last that followed from it.
+    /// Takes the outcome of one message. Gives the place of the request if this was its last open message.
     pub(crate) fn told(&mut self, number: u64, told: DerivedOutcome) -> Option<QueuePosition> {
         match told {
             DerivedOutcome::GivenUp => {
@@ -93,7 +93,7 @@ impl OpenRequests {
         }
     }
 
-    /// What the pipeline gave back, in the order in which it was made.
+    /// Takes the messages that the pipeline gave back, in the order in which they were made.
     pub(crate) fn take_again(&mut self) -> Vec<Derived> {
         let mut again = std::mem::take(&mut self.again);
         again.sort_unstable();

@@ -1,4 +1,4 @@
-//! What clients sent: each message below the send topic is a request to the classroom, or a notice about a client.
+//! Requests: each message below the send topic is a request of a client; each other message is a notice about a client.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -9,10 +9,10 @@ use crate::classroom::{End, Reason, Request, SenderRole, Verdict};
 use crate::consumer::Item;
 use crate::model::{ClientId, DeadReason, StoredMessage};
 
-/// Copies of one message come close together, so few need to be known.
+/// So many ids are remembered. Copies of one message come close together, so these are enough.
 const SEEN: usize = 10_000;
 
-/// The ids that were judged lately: a message that lies in RocketMQ twice is heard once.
+/// The ids of the latest requests, so that a message that RocketMQ holds twice is judged once.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     known: HashSet<String>,
@@ -20,7 +20,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// `false` if it was known.
+    /// `false` if it was there already.
     pub(crate) fn add(&mut self, id: &str) -> bool {
         if !self.known.insert(id.to_owned()) {
             return false;
@@ -75,7 +75,7 @@ impl LiveClass {
         }
     }
 
-    /// By what the broker vouched for; else by the group.
+    /// A teacher by the proof of the embedded broker, or by the group of the client id; else a student.
     pub(super) fn role_of(&self, client: Option<&str>, says_teacher: bool) -> SenderRole {
         let group = client.and_then(ClientId::parse).and_then(|client| client.group().map(str::to_owned));
         let teaches = |group: &String| self.parts.config.teacher_groups.contains(group);
@@ -86,7 +86,7 @@ impl LiveClass {
         }
     }
 
-    /// Everything but the change, which is written by now.
+    /// Does everything that the verdict asks for. Its change, if it has one, is on the disk already.
     pub(super) async fn carry_out(&mut self, item: Item, request: &Request, verdict: Verdict) {
         let Item { place, message } = item;
         if let Some(event) = &verdict.presence {
@@ -108,7 +108,7 @@ impl LiveClass {
         let expiry_s = message_expiry_s(&message);
         let mut made: Vec<_> = deliveries
             .filter_map(|delivery| {
-                // Only what somebody said has the life that it came with; answers are the bridge's own.
+                // A client's line keeps its message expiry; the bridge's answers have none.
                 let expiry_s = delivery.sender.as_ref().and(expiry_s);
                 self.delivery(source, expiry_s, delivery)
             })

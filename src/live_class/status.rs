@@ -1,4 +1,4 @@
-//! Who is there: notices of the MQTT broker, by the documented RocketMQ topics or directly, and what the rooms hear of it.
+//! Status: takes the MQTT broker's notices about clients, from the documented RocketMQ topics or directly, and tells the rooms.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,30 +9,36 @@ use crate::classroom::{Delivery, PresenceChange, PresenceEvent, derived_id, stat
 use crate::consumer::QueuePosition;
 use crate::model::{ClientId, StoredMessage};
 
-/// The documented suffix of the RocketMQ topics that tell of clients; before it stands the group.
+/// The documented RocketMQ topics with status notices are called `{group}_MQTT`.
 const STATUS_SUFFIX: &str = "_MQTT";
 
-/// What the embedded broker says of a client, in order for each client.
+/// What the embedded broker reports of a client, in order for each client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientNews {
+    /// Whom it is about.
     pub client_id: String,
-    /// One TCP connection.
+    /// Names one TCP connection.
     pub channel_id: String,
-    /// Address and port.
+    /// The client's address and port.
     pub remote: String,
+    /// When it happened, milliseconds since 1970-01-01 UTC.
     pub at_ms: u64,
+    /// What happened.
     pub what: NewsKind,
 }
 
-/// What happened to it.
+/// What happened to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewsKind {
+    /// Its connection was accepted.
     Connected,
-    /// It said goodbye.
+    /// It sent DISCONNECT.
     Disconnected,
-    /// Its connection is really gone; comes also after a goodbye.
+    /// Its TCP connection is closed; this also follows a DISCONNECT.
     Gone,
+    /// To these topic filters.
     Subscribed(Vec<String>),
+    /// From these topic filters.
     Unsubscribed(Vec<String>),
 }
 
@@ -48,13 +54,13 @@ struct Notice<'a> {
 }
 
 impl LiveClass {
-    /// The RocketMQ topics that tell of the clients of these groups.
+    /// The RocketMQ topics with status notices about the clients of these groups.
     pub(crate) fn status_topics(groups: &[String]) -> Vec<String> {
         groups.iter().map(|group| format!("{group}{STATUS_SUFFIX}")).collect()
     }
 
-    /// The embedded broker's word: connections go to the documented topics, and come back from there; subscriptions,
-    /// which have no documented form, are taken in at once.
+    /// Takes a report of the embedded broker. Connects and ends are stored in the documented topics and act when they come
+    /// back from there; subscriptions, which have no documented form, act at once.
     pub(super) async fn heard(&mut self, news: ClientNews) {
         let Some(client) = ClientId::parse(&news.client_id) else {
             return;
@@ -89,8 +95,8 @@ impl LiveClass {
                 let record = own_record(&topic, event_type, None, &news.client_id, id, body);
                 self.send(None, vec![record]).await;
             }
-            // A client of no group that the classroom knows: it is there all the same, but no RocketMQ topic is made
-            // for a name that anybody can choose.
+            // The classroom does not know the client's group. The client is present all the same, but a name that anybody
+            // can choose must not create a RocketMQ topic.
             None => self.notice(&body).await,
         }
     }
@@ -101,7 +107,7 @@ impl LiveClass {
         groups.any(|known| known == group)
     }
 
-    /// A notice that came by RocketMQ.
+    /// Takes a notice that came from RocketMQ.
     pub(super) async fn broker_notice(&mut self, place: QueuePosition, message: &StoredMessage) {
         self.notice(&message.body).await;
         self.end(Some(place));

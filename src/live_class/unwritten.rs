@@ -1,8 +1,8 @@
-//! Changes of the mutes on their way to the disk: nothing follows from them yet, and what lies behind one in its queue waits,
-//! because it may be a line of the same room. The rest of the class goes on, by what is written.
+//! Changes of the mutes that are not on the disk yet. Until they are, nothing follows from them, and later requests of the
+//! same queue wait, because they may be lines of the same room. Other queues go on, and are judged by the mutes on the disk.
 //!
-//! Promises: one write at a time, with all changes so far, so that no older list comes over a newer one.
-//! Bounded by the follower, which hands on no more than it may have open.
+//! Promises: one write at a time, each with all changes so far, so that an older list never replaces a newer one.
+//! Bounded by the follower, which stops reading while too many requests are open.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,21 +12,23 @@ use crate::consumer::Item;
 use crate::data_dir::{DataDirError, Saving};
 use crate::model::QueueName;
 
-/// See the module's words.
+/// The requests that wait for the disk, and the list of mutes that is being written.
 #[derive(Default)]
 pub(super) struct UnwrittenMutes {
-    /// Of the send topic.
+    /// By queue of the send topic.
     queues: HashMap<QueueName, HeldRequest>,
-    /// What is written, and all changes that are not.
+    /// The mutes on the disk with all changes that are not there yet; `None` if there are none.
     draft: Option<Mutes>,
+    /// The write that is running.
     pub saving: Option<Saving>,
-    /// Whose changes are in the write that is on its way, and in the next one; in the order in which they were made.
+    /// Queues whose changes are in the write that is running, in the order in which they were made.
     on_its_way: Vec<QueueName>,
+    /// Queues whose changes come with the next write, in the order in which they were made.
     next: Vec<QueueName>,
     said: bool,
 }
 
-/// A request that changes the mutes, and what came behind it.
+/// A request that changes the mutes, with the requests that came behind it in its queue.
 pub(super) struct HeldRequest {
     pub item: Item,
     pub request: Request,
@@ -40,7 +42,7 @@ impl UnwrittenMutes {
         self.queues.is_empty()
     }
 
-    /// Gives the item back if nothing holds its queue.
+    /// Holds the item if an earlier one of its queue waits for the disk; otherwise gives it back.
     pub(crate) fn hold_behind(&mut self, item: Item) -> Option<Item> {
         match self.queues.get_mut(&item.place.queue) {
             Some(held) => {
@@ -63,7 +65,7 @@ impl LiveClass {
         self.write_mutes();
     }
 
-    /// Asks for what is not asked for yet, unless an answer is open.
+    /// Starts to write the draft if it has new changes and no write is running.
     pub(super) fn write_mutes(&mut self) {
         let unwritten = &mut self.unwritten;
         let Some(draft) = &unwritten.draft else { return };
@@ -73,8 +75,8 @@ impl LiveClass {
         }
     }
 
-    /// The disk has answered. After a failure everything is asked for again; no deadline, because without the disk nobody
-    /// may hear of a mute.
+    /// The write has ended. If it failed, the same changes are written again. There is no deadline, because nobody may hear of
+    /// a mute that is not on the disk.
     pub(super) async fn mutes_written(&mut self, written: Result<(), DataDirError>) {
         let queues = std::mem::take(&mut self.unwritten.on_its_way);
         if let Err(error) = written {
