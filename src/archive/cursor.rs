@@ -1,4 +1,4 @@
-//! Reads message queues forward, page by page, each up to the offset that was its end when the reading began.
+//! Reads message queues forward, page by page, each up to the end that it had when the reading began.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const PAGE_MESSAGES: u32 = 256;
 const SETTLE: Duration = Duration::from_millis(20);
 const SETTLE_ATTEMPTS: u32 = 150;
 
-/// Where the reading of one queue stands; holds one page at most.
+/// The position in one queue; holds at most one page of messages.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     topic: String,
@@ -23,17 +23,17 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Reads `from` and all after it that lies before `end`; of one tag or all.
+    /// Reads the offsets from `from` up to, but not including, `end`; `tag`: `None` = messages of all tags.
     pub(crate) fn new(topic: &str, queue: QueueName, tag: Option<String>, from: u64, end: u64) -> Self {
         Self { topic: topic.to_owned(), queue, tag, next: from, end, page: VecDeque::new() }
     }
 
-    /// Another one for the same range, before anything was read with this one.
+    /// A second cursor for the same range. Only before this one has read anything.
     pub(crate) fn restarted(&self) -> Self {
         Self::new(&self.topic, self.queue.clone(), self.tag.clone(), self.next, self.end)
     }
 
-    /// Reads only from the first to the last of these offsets, or nothing.
+    /// Narrows the range to these offsets, the first and the last included; `None` = to nothing.
     pub(crate) fn narrow(&mut self, offsets: Option<(u64, u64)>) {
         match offsets {
             Some((first, last)) => {
@@ -44,11 +44,12 @@ impl Cursor {
         }
     }
 
-    /// How many offsets are still to be looked at.
+    /// How many offsets are still to be read.
     pub(crate) fn remaining(&self) -> u64 {
         self.end.saturating_sub(self.next)
     }
 
+    /// Whether the next call of [`Self::next`] has to pull a page.
     pub(crate) fn is_at_page_end(&self) -> bool {
         self.page.is_empty()
     }
@@ -90,7 +91,7 @@ impl Cursor {
         )
     }
 
-    /// To go on would leave messages out in silence.
+    /// The error for a queue whose next offset is gone: to go on would leave messages out without a word.
     fn cut(&self, page: &Page) -> ReadError {
         self.failed(format!(
             "the queue was emptied, or old messages were deleted, while it was read: it holds the offsets from {} up to {} \
@@ -108,7 +109,7 @@ impl Cursor {
     }
 }
 
-/// Takes the message that was stored first of those that stand next in their queues.
+/// Takes the message that was stored first among the next messages of all queues.
 pub(crate) async fn earliest(
     cursors: &mut [Cursor],
     reader: &dyn Reader,
@@ -116,7 +117,7 @@ pub(crate) async fn earliest(
     for cursor in cursors.iter_mut() {
         cursor.fill(reader).await?;
     }
-    // With equal times the place decides, so that two readings give one order.
+    // With equal times the topic, queue and offset decide, so that every reading gives the same order.
     let first = cursors
         .iter_mut()
         .filter(|cursor| !cursor.page.is_empty())

@@ -1,6 +1,6 @@
-//! Dead letters: read back from RocketMQ's dead-letter topic, and shown wherever they lie.
+//! Dead letters: reads them back from RocketMQ's dead-letter topic, and shows those and the local ones.
 //!
-//! The JSON fields are a promise to scripts, as those of [`super::Record`].
+//! Scripts rely on the JSON fields, as on those of [`super::Record`]: they may grow and are never renamed.
 
 use std::io::{self, Write};
 
@@ -21,8 +21,16 @@ pub(crate) enum LetterPlace {
     /// In the local store of the data directory.
     #[serde(rename = "local")]
     Local,
+    /// In RocketMQ's dead-letter topic.
     #[serde(rename = "rocketmq")]
-    RocketMq { broker: String, queue_id: i32, queue_offset: u64 },
+    RocketMq {
+        /// Name of the RocketMQ broker that owns the queue.
+        broker: String,
+        /// Number of the queue on that broker.
+        queue_id: i32,
+        /// Offset in the queue.
+        queue_offset: u64,
+    },
 }
 
 impl LetterPlace {
@@ -34,14 +42,14 @@ impl LetterPlace {
     }
 }
 
-/// Reads the dead-letter topic, oldest first, up to where it ended when the reading began.
+/// Reads the dead-letter topic, oldest first, up to the end that it had when the reading began.
 pub(crate) struct LetterReading<'a> {
     reader: &'a dyn Reader,
     cursors: Vec<Cursor>,
 }
 
 impl<'a> LetterReading<'a> {
-    /// A topic that does not exist holds none.
+    /// Begins to read. A topic that does not exist holds no dead letters, and is no error.
     pub(crate) async fn open(reader: &'a dyn Reader, topic: &str) -> Result<Self, ReadError> {
         let queues = match reader.queues(topic).await {
             Ok(queues) => queues,
@@ -56,7 +64,7 @@ impl<'a> LetterReading<'a> {
         Ok(Self { reader, cursors })
     }
 
-    /// The next one; what others wrote into the topic is passed over.
+    /// The next dead letter. Messages that other programs wrote into the topic are left out.
     pub(crate) async fn next(&mut self) -> Result<Option<(DeadLetter, LetterPlace)>, ReadError> {
         while let Some(message) = earliest(&mut self.cursors, self.reader).await? {
             if let Some(letter) = read_letter(&message) {
@@ -75,25 +83,35 @@ impl<'a> LetterReading<'a> {
 /// A dead letter without its payload, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LetterSummary {
+    /// Id of the message.
     pub id: String,
+    /// Where it lies now.
     #[serde(flatten)]
     pub place: LetterPlace,
+    /// Entry of the closed list of reasons, such as `too_large`.
     pub reason: &'static str,
+    /// One sentence for people.
     pub detail: String,
+    /// The MQTT topic that it was published on.
     pub mqtt_topic: String,
-    /// Where it belonged; empty if no legal name came out of the rule.
+    /// RocketMQ topic where it belongs; empty if the rule gave no legal name.
     pub rocketmq_topic: String,
     /// RFC 3339, UTC, milliseconds.
     pub arrived_at: String,
+    /// QoS of its delivery: 0, 1 or 2.
     pub qos: u8,
+    /// Length of the payload.
     pub payload_bytes: usize,
+    /// Arrival at the bridge, milliseconds since 1970-01-01 UTC.
     #[serde(skip)]
     pub arrived_ms: u64,
 }
 
 impl LetterSummary {
+    /// The columns of [`Self::write`] for people.
     pub(crate) const HEADING: &'static str = "ARRIVED                  REASON                PLACE     BYTES       ID                    MQTT TOPIC";
 
+    /// Everything about the letter but its payload and properties.
     pub(crate) fn of(letter: &DeadLetter, place: LetterPlace) -> Self {
         Self {
             id: letter.id.clone(),
@@ -130,15 +148,18 @@ impl LetterSummary {
 /// A dead letter with all that is known of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct LetterRecord {
+    /// What lists show of it.
     #[serde(flatten)]
     pub summary: LetterSummary,
     /// MQTT 5 user properties, in order.
     pub user_properties: Vec<(String, String)>,
+    /// Text, or base64 of the bytes.
     #[serde(flatten)]
     pub payload: Payload,
 }
 
 impl LetterRecord {
+    /// The letter in the form in which it is shown.
     pub(crate) fn of(letter: &DeadLetter, place: LetterPlace) -> Self {
         Self {
             summary: LetterSummary::of(letter, place),

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The text with everything written out that would move the cursor, colour the screen or reverse the reading direction.
+/// The text, with escapes for all characters that would move the cursor, colour the screen or reverse the reading direction.
 ///
-/// Class members choose their payloads and ids: shown raw, they could overwrite what others said, or type into the
-/// terminal of who reads the history.
+/// Class members choose their payloads and ids. Shown raw, these could overwrite the lines of others on the terminal of
+/// the reader, or type commands into it.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_dangerous) {
         return Cow::Borrowed(text);
@@ -27,7 +27,7 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The same for a JSON text: what is dangerous can stand in its strings only, where JSON has a notation for it.
+/// The same for a JSON text: dangerous characters can only stand in its strings, where JSON has an escape for them.
 pub(crate) fn visible_json(json: String) -> String {
     if !json.chars().any(is_dangerous) {
         return json;

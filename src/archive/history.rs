@@ -1,12 +1,11 @@
-//! What was said in a room: all message queues merged into one order, filtered, copies folded.
+//! The history of a room: merges all message queues into one order, filters the messages and folds copies.
 //!
-//! Within a queue the order is the one of the offsets, across queues the one of the store times. Every queue of the
-//! topic is read, because a changed number of queues moves rooms to other queues and leaves the old messages behind.
+//! Within a queue the offsets give the order, across queues the store times. Every queue of the topic is read, because a
+//! changed number of queues moves rooms to other queues and leaves their old messages behind.
 //!
-//! The range is read twice: first only the ids are kept, to know the copies of each message and how many messages there
-//! are; then, from the first of them to the last, the records come out one by one. So a copy that was stored hours later
-//! is still folded, and what is held in memory is one page for each queue and 40 bytes for each message, however large
-//! the messages are.
+//! The range is read twice. The first reading keeps ids only, to count the messages and the copies of each. The second one
+//! reads from the first wanted message to the last and gives the records one by one. So a copy that was stored hours later
+//! is still folded, and memory holds one page for each queue and 40 bytes for each message, however large the messages are.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,37 +16,41 @@ use crate::binding::{RoomQuery, RuleSet};
 use crate::model::{FailureKind, Kind, MessageId, StoredMessage};
 use crate::pipeline::ports::{ReadError, Reader};
 
-/// How many different messages one query may cover.
+/// At most so many different messages may be in the range of one query.
 pub(crate) const MAX_MESSAGES: usize = 1_000_000;
-/// Brokers' clocks jump, and each broker has its own: look a little further than asked, then compare exactly.
+/// Read so many milliseconds more than asked on both sides, because each broker has its own clock; then compare exactly.
 const MARGIN_MS: u64 = 60_000;
 
 /// What to read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HistoryQuery {
-    /// Topics and tags where to look, and the room to compare with, from the rules.
+    /// The topics and tags to read and the room to compare with, as the rules give them.
     pub places: Vec<RoomQuery>,
-    /// Where others may write, they say in which room a message is heard.
+    /// They say where a message of another program is heard; `None` = no downlinks, each message stands under its own topic.
     pub rules: Option<Arc<RuleSet>>,
-    /// Stored at or after, milliseconds since 1970-01-01 UTC.
+    /// Stored at or after this time, milliseconds since 1970-01-01 UTC; `None` = from the beginning.
     pub from_ms: Option<u64>,
-    /// Stored before.
+    /// Stored before this time, milliseconds since 1970-01-01 UTC; `None` = up to now.
     pub to_ms: Option<u64>,
+    /// Only messages of this kind; `None` = of every kind.
     pub kind: Option<Kind>,
-    /// Only the last so many, as a chat shows it.
+    /// Only so many of the newest messages, as a chat shows them; `None` = all.
     pub limit: Option<u64>,
-    /// Give what is there although RocketMQ brokers that hold parts of it are away; else that is an error.
+    /// Give the messages of the other brokers if a RocketMQ broker with a part of them is away; if `false`, that is an error.
     pub partial: bool,
 }
 
-/// How far the first reading is, counted in queue offsets.
+/// Progress of the first reading, counted in queue offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadProgress {
+    /// Offsets that were read.
     pub done: u64,
+    /// Offsets of the whole range.
     pub total: u64,
 }
 
-/// Why a history cannot be given.
+/// Why a history cannot be read.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HistoryError {
     #[error(transparent)]
@@ -75,12 +78,12 @@ pub(crate) enum HistoryError {
     TooSlow,
 }
 
-/// The messages of one query, oldest first, as they were stored when it was opened.
+/// The messages of one query, oldest first: those that were stored when it was opened.
 pub(crate) struct History<'a> {
     reader: &'a dyn Reader,
     query: HistoryQuery,
     cursors: Vec<Cursor>,
-    /// By id, of the messages that did not come out yet: how many times each is stored.
+    /// By id of each message that [`Self::next`] has not given yet: how many times it is stored.
     copies: HashMap<MessageId, u64>,
     skip: u64,
     len: u64,
@@ -88,7 +91,7 @@ pub(crate) struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    /// Finds out what there is. Messages that are stored from now on are not part of it.
+    /// Does the first reading. Messages that are stored later are not part of the history.
     pub(crate) async fn open(
         reader: &'a dyn Reader,
         query: HistoryQuery,
@@ -98,7 +101,7 @@ impl<'a> History<'a> {
         let total = cursors.iter().map(Cursor::remaining).sum();
         let mut copies = HashMap::new();
         let (mut different, mut done) = (0, 0);
-        // One queue after the other: to count, the order does not matter.
+        // One queue after the other, because the order does not matter for counting.
         for start in &mut cursors {
             let mut cursor = start.restarted();
             let mut found: Option<(u64, u64)> = None;
@@ -120,17 +123,17 @@ impl<'a> History<'a> {
         Ok(Self { reader, query, cursors, copies, skip, len: different - skip, away })
     }
 
-    /// RocketMQ brokers that hold parts of it and are away, so that these are missing; only where `partial` was asked for.
+    /// RocketMQ brokers that are away, so that their part is missing; empty unless the query is `partial`.
     pub(crate) fn away(&self) -> impl Iterator<Item = &str> {
         self.away.iter().map(String::as_str)
     }
 
-    /// How many records come out in all.
+    /// How many records [`Self::next`] gives in all.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// The next record; a message stands where its first copy lies.
+    /// The next record. Of several copies, the first one gives the place in the order.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
         loop {
             let Some(message) = earliest(&mut self.cursors, self.reader).await? else {
@@ -157,7 +160,7 @@ impl<'a> History<'a> {
     }
 }
 
-/// `true` for the first copy. A message without id has no copies: two equal texts are two messages.
+/// Counts a copy; `true` for the first one. A message without id has no copies: two equal texts are two messages.
 fn count(copies: &mut HashMap<MessageId, u64>, id: Option<MessageId>) -> Result<bool, HistoryError> {
     let Some(id) = id else { return Ok(true) };
     let stored = copies.entry(id).or_insert(0);
@@ -170,7 +173,7 @@ fn count(copies: &mut HashMap<MessageId, u64>, id: Option<MessageId>) -> Result<
 }
 
 impl HistoryQuery {
-    /// The record, if the message is asked for. Tags and offsets by time only narrow the reading, this decides.
+    /// The record, if the query asks for the message. Tags and times only limit what is read; this decides.
     pub(super) fn accept(&self, message: &StoredMessage) -> Option<Record> {
         let in_time = self.from_ms.is_none_or(|from| message.stored_ms >= from)
             && self.to_ms.is_none_or(|to| message.stored_ms < to);
@@ -200,8 +203,8 @@ impl HistoryQuery {
     }
 }
 
-/// Topic and tag of each place to read, none of them twice: several bindings can lead to one place, and a topic that is
-/// read without a tag, or that others may write, is read whole.
+/// The topics and tags to read, none of them twice, although several bindings can lead to the same place. A topic is read
+/// without a tag, which means whole, if one place asks for that or if other programs may write to it.
 fn distinct_places(places: &[RoomQuery]) -> BTreeSet<(&str, Option<&str>)> {
     let whole: BTreeSet<&str> = places
         .iter()
@@ -218,26 +221,26 @@ fn distinct_places(places: &[RoomQuery]) -> BTreeSet<(&str, Option<&str>)> {
         .collect()
 }
 
-/// Where a reading begins.
+/// The cursors of a reading.
 pub(super) struct ReadStart {
     pub cursors: Vec<Cursor>,
-    /// Nothing older lies before them.
+    /// Whether no older message lies before them.
     pub is_first: bool,
-    /// RocketMQ brokers that hold parts of it and are away.
+    /// RocketMQ brokers that hold a part of it and are away.
     pub away: BTreeSet<String>,
 }
 
 pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<ReadStart, HistoryError> {
     let (mut cursors, mut is_first, mut away) = (Vec::new(), true, BTreeSet::new());
     for (topic, tag) in distinct_places(&query.places) {
-        // First, or the last broker of a topic that goes away would take the topic with it.
+        // Asked first: if the only broker of a topic is away, RocketMQ says that the topic does not exist.
         let away_now = reader.away(topic).await?;
         if !away_now.is_empty() && !query.partial {
             return Err(HistoryError::Away { topic: topic.to_owned(), brokers: away_now.join(" and ") });
         }
         away.extend(away_now);
         let queues = match reader.queues(topic).await {
-            // A topic that nobody wrote to yet must not hide the others.
+            // Nobody wrote to this topic yet. That must not hide the messages of the others.
             Err(error) if error.kind == FailureKind::TopicMissing => continue,
             other => other?,
         };

@@ -1,7 +1,7 @@
-//! The newest messages of a room, for somebody who waits for them.
+//! Finds the newest messages of a room, for a page that waits for the answer.
 //!
-//! Looks back through spans of time that grow, so that a topic of many rooms is not read whole for the last lines of one,
-//! and ends when there are enough, at the beginning, or when its time is over; it says which.
+//! Looks back through growing spans of time, so that a topic of many rooms is not read whole for the last lines of one. It
+//! ends when it has enough messages, at the beginning of the topic, or when its time is over, and says which it was.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -20,37 +20,39 @@ const GROWTH: u64 = 4;
 
 /// What to look for.
 pub(crate) struct LatestQuery<'a> {
-    /// Its range of time and its limit are not used.
+    /// Where to look; its times and its limit are ignored.
     pub query: HistoryQuery,
-    /// Only these are counted and given.
+    /// Says which records the asker may see; others are neither given nor counted.
     pub wanted: &'a (dyn Fn(&Record) -> bool + Sync),
+    /// At most so many records.
     pub limit: usize,
-    /// Older than what another answer gave.
+    /// Give only messages that are older than those of an earlier answer; `None` = the newest.
     pub before: Option<Before>,
-    /// For all of the looking.
+    /// How long the search may take.
     pub time: Duration,
     /// Wall time, milliseconds since 1970-01-01 UTC.
     pub now_ms: u64,
 }
 
-/// The newest ones, oldest first.
+/// The newest messages, oldest first.
 #[derive(Debug)]
 pub(crate) struct Latest {
+    /// At most as many as were asked for.
     pub records: Vec<Record>,
-    /// Where to go on; `None` = nothing older is there.
+    /// Where the next page begins; `None` = there is nothing older.
     pub before: Option<Before>,
-    /// The time was over before there were enough.
+    /// Whether the time was over before enough messages were found.
     pub ran_out_of_time: bool,
-    /// RocketMQ brokers that hold parts of it and are away.
+    /// RocketMQ brokers that hold a part of it and are away.
     pub away: BTreeSet<String>,
 }
 
-/// A place in the past of a room, written `MILLISECONDS.COUNT`.
+/// The end of a page in the past of a room, written `MILLISECONDS.COUNT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Before {
-    /// Stored at or before, milliseconds since 1970-01-01 UTC.
+    /// Messages stored at or before this time are older, milliseconds since 1970-01-01 UTC.
     stored_ms: u64,
-    /// So many of that very millisecond were given.
+    /// But so many of exactly this millisecond were on an earlier page.
     given: usize,
 }
 
@@ -69,7 +71,7 @@ impl FromStr for Before {
     }
 }
 
-/// Looks for them. A copy is left out where an older one is found.
+/// Finds the newest messages. Of several copies of one message, the oldest one that was found counts.
 pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> Result<Latest, HistoryError> {
     let deadline = Instant::now() + asked.time;
     let earlier = asked.before;
@@ -82,7 +84,7 @@ pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> R
         let from_ms = newest_ms.saturating_sub(span_ms);
         asked.query.from_ms = Some(from_ms);
         let Ok(read) = timeout_at(deadline, read_span(reader, &asked)).await else {
-            // Only whole spans count, or the oldest of a queue could be there and the newer of another not.
+            // Only whole spans count: in a part of one, newer messages of a queue could still be missing.
             let reached =
                 asked.query.to_ms.map(|to_ms| Before { stored_ms: to_ms.saturating_sub(1), given: 0 });
             let before = asked.before.or(reached).ok_or(HistoryError::TooSlow)?;
@@ -107,7 +109,7 @@ pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> R
     }
 }
 
-/// Keeps the newest ones.
+/// Keeps the newest `limit` records.
 fn cut(mut records: VecDeque<Record>, limit: usize, earlier: Option<Before>) -> Latest {
     let beyond = records.len().saturating_sub(limit);
     let records: Vec<_> = records.drain(..).skip(beyond).collect();
@@ -121,9 +123,9 @@ fn cut(mut records: VecDeque<Record>, limit: usize, earlier: Option<Before>) -> 
 }
 
 struct Span {
-    /// The newest, one more than the limit at most.
+    /// The newest records of the span, oldest first.
     records: VecDeque<Record>,
-    /// Others of it were left out.
+    /// Whether older ones of the span were left out.
     more: bool,
     is_first: bool,
     away: BTreeSet<String>,
@@ -165,7 +167,7 @@ async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span,
     })
 }
 
-/// Of the very millisecond where the last answer ended, its end was given.
+/// Leaves out the records that the last page gave: of its oldest millisecond, the newest `before.given` ones.
 fn without_given(mut records: VecDeque<Record>, before: Before) -> VecDeque<Record> {
     let of_it = |record: &Record| record.stored_ms == before.stored_ms;
     let found = records.iter().filter(|record| of_it(record)).count();

@@ -1,8 +1,8 @@
-//! The archive: what RocketMQ holds of a room, read back in order, as lines, as JSON, or played again.
+//! The archive: reads the messages of a room back from RocketMQ, in order, and shows them as lines, as JSON or as a replay.
 //!
-//! Promises: every stored copy of a message is read, and copies are folded by id and by nothing else; within a message
-//! queue the order is the one of the offsets; what is shown cannot command a terminal.
-//! Must never: name RocketMQ or MQTT directly, commit an offset, or take two messages with equal text for one.
+//! Promises: every stored copy of a message is read, and copies are folded by id only; within a message queue the offsets
+//! give the order; a shown text cannot control the terminal.
+//! Must never: use a RocketMQ or MQTT library, commit an offset, or take two messages with equal text for one.
 
 mod cursor;
 mod dead_letters;

@@ -1,6 +1,6 @@
-//! One message of the archive, as people and as programs see it.
+//! One message of the archive, in the form for people and in the form for programs.
 //!
-//! The JSON fields are a promise to scripts: they are documented here, may grow, and are never renamed.
+//! Scripts rely on the JSON fields: they are documented here, may grow, and are never renamed.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -32,12 +32,13 @@ const SYSTEM_PROPERTIES: [&str; 11] = [
     "REAL_TOPIC",
 ];
 
-/// Readable text, or any bytes.
+/// The payload of a message in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) enum Payload {
+    /// The payload, which is UTF-8.
     #[serde(rename = "payload")]
     Text(String),
-    /// Not UTF-8; base64 of the bytes.
+    /// Base64 of bytes that are not UTF-8.
     #[serde(rename = "payload_base64")]
     Base64(String),
 }
@@ -51,57 +52,70 @@ impl Payload {
     }
 }
 
-/// One message, with the copies of it that were folded in.
+/// One message, with the number of its folded copies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Record {
     /// The message id; absent on messages that roombridge did not write.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
     pub id: Option<MessageId>,
+    /// The room that it belongs to; absent on messages of no room.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<String>,
+    /// What it is for, such as `message` or `status`.
     #[serde(serialize_with = "kind_name")]
     pub kind: Kind,
+    /// The MQTT topic that it was published on, or is heard on.
     pub mqtt_topic: String,
+    /// The RocketMQ topic that holds it.
     pub rocketmq_topic: String,
+    /// RocketMQ's tag; empty if it has none.
     pub tag: String,
     /// Name of the RocketMQ broker that owns the queue.
     pub broker: String,
+    /// Number of the queue on that broker.
     pub queue_id: i32,
+    /// Offset in the queue.
     pub queue_offset: u64,
     /// When roombridge received it: RFC 3339, UTC, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub received_at: Option<String>,
     /// When RocketMQ stored it: RFC 3339, UTC, milliseconds.
     pub stored_at: String,
+    /// QoS of the delivery to the bridge; absent where the message does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qos: Option<u8>,
-    /// Only where it is known who sent it.
+    /// Client id of the sender; absent where the message does not name one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// All user properties of the RocketMQ message, decoded where `rbEncoded` says so.
     pub properties: BTreeMap<String, String>,
+    /// `payload`, or `payload_base64`.
     #[serde(flatten)]
     pub payload: Payload,
-    /// Copies with the same id that were found in the asked range and not shown.
+    /// How many more copies with this id the asked range holds; they are not shown.
     pub duplicates: u64,
-    /// The id of the message that this one may be a copy of; nothing proves it, so both are shown.
+    /// Id of the message that this one may be a copy of. Nothing proves it, so both are shown.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
     pub maybe_copy_of: Option<MessageId>,
-    /// Milliseconds since 1970-01-01 UTC: when it was received, else when it was stored.
+    /// When it was received, or, if that is not known, when it was stored; milliseconds since 1970-01-01 UTC.
     #[serde(skip)]
     pub time_ms: u64,
+    /// When RocketMQ stored it, milliseconds since 1970-01-01 UTC.
     #[serde(skip)]
     pub stored_ms: u64,
+    /// The payload, byte for byte.
     #[serde(skip)]
     pub bytes: Bytes,
-    /// Of the MQTT message, in order.
+    /// User properties of the MQTT message, in order.
     #[serde(skip)]
     pub mqtt_user_properties: Vec<(String, String)>,
+    /// MIME type of the MQTT message; `None` if it had none.
     #[serde(skip)]
     pub content_type: Option<String>,
 }
 
 impl Record {
+    /// Reads a stored message back; `duplicates` is 0.
     pub(crate) fn from_stored(message: &StoredMessage) -> Self {
         let recorded = read_back(message);
         let received_ms = recorded.received_ms;
@@ -133,7 +147,7 @@ impl Record {
         }
     }
 
-    /// Of a message that roombridge did not write: it belongs where it is heard.
+    /// Gives a message of another program the topic, room and kind under which it is heard.
     pub(super) fn is_heard(&mut self, heard: HeardAs) {
         if self.id.is_none() {
             self.mqtt_topic = heard.mqtt_topic;
@@ -187,7 +201,7 @@ fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 fn timestamp(ms: u64) -> Timestamp {
-    // Outside of years that calendars know there is nothing better to show than the limit.
+    // Times beyond the calendar are shown as its last moment.
     i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
 }
 

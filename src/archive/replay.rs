@@ -1,7 +1,7 @@
-//! Plays a history again at its own pace, faster, slower, or as fast as it goes.
+//! Plays a history again: at its original pace, faster, slower, or without pauses.
 //!
-//! The pace is the one in which the messages were received, since that is what a listener in the room heard. A message
-//! is never early; when the output is slow, what is late comes at once and nothing is left out.
+//! The original pace is the one in which the messages were received, because that is what a listener in the room heard. A
+//! message never comes early. If the output is slow, late messages come at once and none is left out.
 
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -16,9 +16,9 @@ use crate::pipeline::ports::{BoxFuture, PublishError, Publisher};
 
 /// A silence longer than this is announced, so that nobody takes it for a hang.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
-/// How long to sleep at most before looking at the clock again.
+/// Sleep at most so long before looking at the clock again.
 const NAP: Duration = Duration::from_millis(500);
-/// What roombridge, brokers and gateways add to a delivery; it says nothing about the message.
+/// User properties that brokers and gateways add to a delivery. They say nothing about the message, so a replay drops them.
 const TRANSPORT_PREFIX: &str = "x-mqtt-";
 /// Marks a replayed message and names the original.
 const REPLAY_OF: &str = "rbReplay";
@@ -32,7 +32,7 @@ pub(crate) enum Speed {
     Max,
 }
 
-/// Text that is no speed.
+/// The text is no speed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no speed: write 1 for the original pace, a factor from 0.01 to 10000 such as 4 or x4, or max"
@@ -66,29 +66,33 @@ impl Speed {
 /// Why a replay ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplayError {
+    /// The history could not be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The line could not be written.
     #[error("could not write the replay: {0}")]
     Write(#[from] io::Error),
+    /// The MQTT broker did not take the message.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
 
-/// Where replayed messages go.
+/// Takes the records of a replay.
 pub(crate) trait ReplayOutput: Send {
+    /// Returns when the record is written, or acknowledged by the broker.
     fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>>;
 }
 
-/// What a replay tells who watches it.
+/// What a replay reports while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplayEvent {
-    /// A long silence of that length begins.
+    /// A silence of this length begins, longer than [`LONG_PAUSE`].
     Pause(Duration),
-    /// So many records were played.
+    /// So many records were played so far.
     Played(u64),
 }
 
-/// Plays all of it; returns how many records were played.
+/// Plays the whole history; returns how many records were played.
 pub(crate) async fn replay(
     history: &mut History<'_>,
     speed: Speed,
@@ -100,7 +104,7 @@ pub(crate) async fn replay(
     let mut beginning: Option<(u64, Duration)> = None;
     while let Some(record) = history.next().await? {
         let (first_ms, started) = *beginning.get_or_insert((record.time_ms, clock.monotonic()));
-        // A clock that was set back gives an earlier time: play at once, in the order of the queue.
+        // If a clock was set back, the time is earlier than the first one: the record is played at once.
         let original = Duration::from_millis(record.time_ms.saturating_sub(first_ms));
         let due = started.saturating_add(speed.scaled(original));
         let ahead = due.saturating_sub(clock.monotonic());
@@ -130,6 +134,7 @@ async fn wait_until(due: Duration, clock: &dyn Clock) {
 pub(crate) struct Prefix(String);
 
 /// Why a prefix cannot be used.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadPrefix {
     #[error(
@@ -165,7 +170,7 @@ impl Prefix {
     }
 }
 
-/// Whether a topic with these first levels and at least one more can match.
+/// Whether the filter can match a topic with these first levels and at least one more.
 fn can_match_below(filter: &str, prefix: &str) -> bool {
     let mut levels = filter.split('/');
     for name in prefix.split('/') {
@@ -181,7 +186,9 @@ fn can_match_below(filter: &str, prefix: &str) -> bool {
 
 /// Publishes a replay under a prefix.
 pub(crate) struct MqttOutput<'a> {
+    /// The connection to the MQTT broker.
     pub publisher: &'a mut dyn Publisher,
+    /// Stands before each topic.
     pub prefix: Prefix,
 }
 
@@ -217,10 +224,13 @@ fn message_of(record: &Record, prefix: &Prefix) -> MqttMessage {
     }
 }
 
-/// Writes a replay as lines, each at once.
+/// Writes a replay as lines, and flushes each.
 pub(crate) struct LineOutput<'a> {
+    /// Takes the lines.
     pub out: &'a mut (dyn Write + Send),
+    /// JSON if `true`, else text for people.
     pub json: bool,
+    /// Time zone of the text for people.
     pub zone: TimeZone,
 }
 

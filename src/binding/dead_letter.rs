@@ -1,4 +1,4 @@
-//! Dead letters as RocketMQ messages: the original body, and why and whence as properties.
+//! Dead letters as RocketMQ messages: the body is the original payload; properties say why and from where.
 //!
 //! Promises: [`read_letter`] gives back what [`as_message`] wrote.
 
@@ -9,7 +9,7 @@ use super::properties::{EncodedProperties, UserProperty, body_of};
 use super::read_back::read_back;
 use crate::model::{DeadLetter, DeadReason, Envelope, OutgoingMessage, Qos, QueueName, StoredMessage};
 
-/// A message for which the rules give no place.
+/// The dead letter of an MQTT message that the rules cannot place.
 pub(crate) fn letter_of_envelope(envelope: &Envelope, reason: DeadReason, detail: String) -> DeadLetter {
     DeadLetter {
         id: envelope.id.to_string(),
@@ -24,7 +24,7 @@ pub(crate) fn letter_of_envelope(envelope: &Envelope, reason: DeadReason, detail
     }
 }
 
-/// A message that was bound for that topic.
+/// The dead letter of a message that was bound for that RocketMQ topic.
 pub(crate) fn letter_of_message(
     topic: &str,
     message: &OutgoingMessage,
@@ -45,7 +45,7 @@ pub(crate) fn letter_of_message(
     }
 }
 
-/// A message that has not been stored yet, as if it had been; offset and times are 0.
+/// The form that a message would have once it is stored; queue, offset and times are 0.
 pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
     let properties = message.properties.iter();
     StoredMessage {
@@ -63,7 +63,7 @@ pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
     }
 }
 
-/// `None` if it is too large for RocketMQ.
+/// The RocketMQ message for a dead letter; `None` if it would be too large.
 pub(crate) fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Option<OutgoingMessage> {
     let mut written = EncodedProperties::default();
     written.safe("rbDeadReason", letter.reason.as_str().to_owned());
@@ -92,7 +92,7 @@ pub(crate) fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Optio
     sizes.is_ok().then_some(message)
 }
 
-/// `None` if it is no dead letter of ours.
+/// Reads a dead letter back; `None` if the message is none of ours.
 pub fn read_letter(message: &StoredMessage) -> Option<DeadLetter> {
     let recorded = read_back(message);
     let own = |name: &str| recorded.properties.get(name).cloned();

@@ -1,7 +1,8 @@
-//! What the bridge itself has to say: messages that the classroom makes out of others.
+//! Derived messages: those that the classroom makes out of others, or says itself.
 //!
-//! Promises: a derived message lies where a message published on that MQTT topic would lie, so that history finds both;
-//! it has no proof of coming from MQTT, so the downlink publishes it; its sender is vouched for with the deployment's key.
+//! Promises: a derived message is stored where a message published on its MQTT topic would be stored, so that history finds
+//! both; it has no proof that it came from MQTT, so the downlink publishes it; a proof with the deployment's key (`rbVouch`)
+//! names its sender.
 
 use bytes::Bytes;
 
@@ -11,29 +12,30 @@ use super::properties::{EncodedProperties, MESSAGE_EXPIRY, body_of};
 use super::rules::{Bound, NotStored, RuleSet, keys_of};
 use crate::model::{FilterReason, Kind, MessageId};
 
-/// Who said it, shown to others only together with a genuine `rbVouch`.
+/// Client id of the sender. Others see it only if the message also has a genuine `rbVouch`.
 pub(super) const SENDER: &str = "clientId";
 pub(super) const VOUCH: &str = "rbVouch";
 
-/// One message to make.
+/// What a derived message is made from.
 #[derive(Debug, Clone)]
 pub struct Derivation<'a> {
-    /// The same again if it is made again.
+    /// Its id, which must be the same when it is made again after a crash.
     pub id: MessageId,
-    /// Where it is to be published.
+    /// The MQTT topic that it will be published on.
     pub mqtt_topic: &'a str,
-    /// The room that it belongs to, where the topic names none.
+    /// The room that it belongs to if the topic names none.
     pub room: Option<&'a str>,
-    /// Its place in the order; `None` = as the topic gives it.
+    /// Messages of one order key keep their order; `None` = the topic's own key.
     pub order_key: Option<&'a str>,
-    /// The client that caused it, verified.
+    /// The verified client that said it; `None` if the bridge says it.
     pub sender: Option<&'a str>,
     /// Id of the message that it was made from.
     pub source: &'a str,
-    /// Arrival of that message, milliseconds since 1970-01-01 UTC.
+    /// When that message arrived, milliseconds since 1970-01-01 UTC.
     pub arrived_ms: u64,
-    /// MQTT 5 message expiry of that message, where its life is the life of this one too; seconds from its arrival.
+    /// MQTT 5 message expiry in seconds from `arrived_ms`; `None` = it does not expire.
     pub message_expiry_s: Option<u32>,
+    /// The MQTT payload.
     pub payload: Bytes,
 }
 
@@ -88,7 +90,7 @@ impl RuleSet {
     }
 }
 
-/// A record of the bridge's own for a RocketMQ topic that no MQTT topic belongs to.
+/// A record of the bridge itself, for a RocketMQ topic to which no MQTT topic belongs.
 pub(crate) fn own_record(
     topic: &str,
     tag: &str,

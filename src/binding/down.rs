@@ -1,9 +1,9 @@
 //! The downlink: what a stored message becomes on MQTT.
 //!
-//! Promises: reads ApsaraMQ's property names, with and without the leading slash, and Apache rocketmq-mqtt's; what
-//! [`RuleSet::unbind`] lets through is legal for an MQTT broker, because a topic name with a wildcard would close the link
-//! and come again for ever; a message that came from MQTT never goes back; one that has a life goes down with what is left
-//! of it, or not at all.
+//! Promises: reads the property names of ApsaraMQ, with and without the leading slash, and of Apache rocketmq-mqtt. A
+//! message that [`RuleSet::to_mqtt`] gives is legal for an MQTT broker: a topic name with a wildcard would close the
+//! connection, again and again. A message that came from MQTT never goes back. A message that expires goes down with the
+//! seconds that are left, or not at all.
 //! Must never: publish outside of the parent topic that the configuration names.
 
 use super::derive::{SENDER, VOUCH};
@@ -14,26 +14,30 @@ use super::read_back::{Recorded, read_back};
 use super::rules::RuleSet;
 use crate::model::{DeadLetter, DeadReason, FilterReason, MqttMessage, MqttProperties, Qos, StoredMessage};
 
-/// MQTT's length of a text (MQTT 5.0, section 1.5.4).
+/// MQTT's limit for a text (MQTT 5.0, section 1.5.4).
 const MAX_TEXT_BYTES: usize = 65_535;
 
-/// What only the bridge may say; a producer's own values are left out.
+/// User properties that only the bridge may set; values from producers are dropped.
 const RESERVED: [&str; 6] = [MARK, "rbId", "rbArrivedMs", SENDER, EMBEDDED_CLIENT_ID, EMBEDDED_USER];
 
 /// What becomes of a stored message on its way down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownOutcome {
+    /// It is published as this.
     Publish(MqttMessage),
+    /// It is not meant to be published.
     Filtered(FilterReason),
     /// It can never be published.
     Dead {
+        /// Entry of the closed list.
         reason: DeadReason,
+        /// One sentence for people.
         detail: String,
     },
 }
 
 impl RuleSet {
-    /// What the message becomes below that parent topic. `now_ms`: milliseconds since 1970-01-01 UTC.
+    /// What the message becomes below that MQTT parent topic. `now_ms`: milliseconds since 1970-01-01 UTC.
     pub fn to_mqtt(&self, message: &StoredMessage, parent: &str, now_ms: u64) -> DownOutcome {
         let recorded = read_back(message);
         let id = id_of(&recorded, message);
@@ -43,7 +47,7 @@ impl RuleSet {
         if hop_on(&message.topic).is_some() {
             return DownOutcome::Filtered(FilterReason::FromMqtt);
         }
-        // Copied here with its properties from a topic that we wrote: one more round through us.
+        // Somebody copied it, with its properties, from a topic that we wrote: it goes through the bridge once more.
         let earlier = self.literal_topics().iter().find_map(|topic| hop_on(topic));
         let hop = earlier.unwrap_or(0) + 1;
         if hop > MAX_HOPS {
@@ -70,7 +74,7 @@ impl RuleSet {
         }
     }
 
-    /// Whether it came from MQTT through this deployment and lies where it was stored.
+    /// Whether it came from MQTT through this deployment, and nobody copied it to another topic since.
     pub fn came_from_mqtt(&self, message: &StoredMessage, recorded: &Recorded) -> bool {
         let (Some(id), Some(origin)) = (recorded.id, &recorded.origin) else {
             return false;
@@ -79,7 +83,7 @@ impl RuleSet {
         hop.is_some()
     }
 
-    /// Who said it and when, of a message that the bridge made. A producer could write the names, not the proof.
+    /// Sender and arrival of a message that the bridge made. A producer can write these properties, but not the proof.
     fn vouched_for(&self, recorded: &Recorded, message: &StoredMessage, id: &str) -> Option<(String, u64)> {
         let sender = recorded.client_id.clone()?;
         let vouch = recorded.properties.get(VOUCH)?;
@@ -88,7 +92,7 @@ impl RuleSet {
     }
 }
 
-/// A stored message that cannot go down.
+/// The dead letter of a stored message that cannot be published, or that the classroom cannot understand.
 pub(crate) fn letter_of_stored(message: &StoredMessage, reason: DeadReason, detail: String) -> DeadLetter {
     let recorded = read_back(message);
     DeadLetter {
@@ -104,7 +108,7 @@ pub(crate) fn letter_of_stored(message: &StoredMessage, reason: DeadReason, deta
     }
 }
 
-/// Ours, else the one that RocketMQ's client gave, else its place.
+/// Our message id; without one, the id that RocketMQ's client gave; without that, queue and offset.
 pub(crate) fn id_of(recorded: &Recorded, message: &StoredMessage) -> String {
     match (recorded.id, message.properties.get("UNIQ_KEY")) {
         (Some(id), _) => id.to_string(),
@@ -113,8 +117,9 @@ pub(crate) fn id_of(recorded: &Recorded, message: &StoredMessage) -> String {
     }
 }
 
-/// What is left of its MQTT 5 message expiry, rounded up; 0 = nothing, `None` = it has no end. It lives from its arrival at
-/// the bridge, else from its store time. Clocks that differ never give it more than it had.
+/// Seconds that are left of its MQTT 5 message expiry, rounded up; 0 = it has expired, `None` = it does not expire. They
+/// count from its arrival at the bridge, or, if that is not known, from its store time. They are never more than it had,
+/// however the clocks differ.
 fn left_of_life_s(recorded: &Recorded, message: &StoredMessage, now_ms: u64) -> Option<u32> {
     let life_ms = u64::from(recorded.message_expiry_s?) * 1000;
     let arrived_ms = recorded.received_ms.filter(|_| recorded.id.is_some());
@@ -156,7 +161,7 @@ fn user_properties(recorded: &Recorded, is_p2p: bool) -> Vec<(String, String)> {
         .cloned()
         .collect();
     if is_p2p {
-        // No broker shows one client another topic than the one that was published to, so these travel along.
+        // An MQTT broker cannot show a client another topic than the published one, so these go along as properties.
         let documented = ["mqttRealTopic", "cleansessionflag"].into_iter();
         user.extend(
             documented
@@ -175,7 +180,7 @@ fn short(text: Option<String>) -> Option<String> {
     text.filter(|text| fits(text))
 }
 
-/// What a broker would hang up for (MQTT 5.0, section 4.7).
+/// Refuses a topic for which a broker would close the connection (MQTT 5.0, section 4.7).
 fn check_topic(topic: &str) -> Result<(), String> {
     let shown: String = topic.chars().take(80).collect();
     if topic.is_empty() || topic.len() > MAX_TEXT_BYTES {

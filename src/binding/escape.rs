@@ -1,7 +1,7 @@
-//! What RocketMQ gives a meaning of its own is percent-encoded; everything else stays as people wrote it.
+//! Percent-encodes the characters that have a meaning for RocketMQ, and leaves all others as people wrote them.
 //!
 //! Promises: [`decode`] undoes each of the encodings; a text without special characters is not changed at all.
-//! Must never: encode more than its place demands, since tags and keys are read and typed by people.
+//! Must never: encode more than necessary, because people read and type tags and keys.
 
 use std::borrow::Cow;
 
@@ -12,19 +12,19 @@ pub(super) fn is_unstorable(text: &str) -> bool {
     text.bytes().any(|byte| byte <= 2)
 }
 
-/// A property value that [`is_unstorable`].
+/// Encodes a property value that [`is_unstorable`].
 pub(super) fn value(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len() + 16);
     push_encoded(&mut encoded, text, |c| c <= '\u{2}' || c == '%');
     encoded
 }
 
-/// One key of KEYS, which RocketMQ splits at spaces.
+/// Encodes and appends one key of KEYS, which RocketMQ splits at spaces.
 pub(super) fn push_key(keys: &mut String, text: &str) {
     push_encoded(keys, text, |c| c == ' ' || c == '%' || c.is_control());
 }
 
-/// A tag. `||` separates tags in a subscription, `*` alone means all, and clients trim tags.
+/// Encodes a tag: `||` separates tags in a subscription, `*` alone means all, and clients trim tags.
 pub(super) fn tag(text: String) -> String {
     let special = |c: char| c == '%' || c == '|' || c.is_control();
     let inner = text.trim();

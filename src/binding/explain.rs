@@ -1,6 +1,6 @@
-//! Says what would become of an MQTT topic, for people and for scripts.
+//! Explains what would become of messages on an MQTT topic, for people and for scripts.
 //!
-//! Promises: asks the same code that binds messages, so that it cannot say anything else than what happens.
+//! Promises: uses the code that binds messages, so that it says what really happens.
 //! Must never: send anything, or need a message.
 
 use std::borrow::Cow;
@@ -16,34 +16,46 @@ use super::rules::{NotStored, Rule, RuleSet, keys_of};
 use crate::config::SenderSource;
 use crate::model::{Arrival, Envelope, FilterReason, MessageIds, MqttProperties, Qos, SessionStamp};
 
-/// What becomes of messages on one MQTT topic. `rocketmq_topic` and all after it are absent if nothing is stored.
+/// What becomes of messages on one MQTT topic. `rocketmq_topic` and the fields after it are empty if nothing is stored.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Explanation {
+    /// The topic that was asked for.
     pub mqtt_topic: String,
-    /// Number of the first binding whose filter matches, from 1.
+    /// Number of the first binding whose filter matches, from 1; `None` if none does.
     pub rule: Option<usize>,
+    /// Filter of that binding.
     pub filter: Option<String>,
-    /// Why nothing would be stored.
+    /// Why nothing would be stored; `None` if something would be.
     pub not_stored: Option<String>,
+    /// Where they would be stored.
     pub rocketmq_topic: Option<String>,
+    /// Tag of each message; `None` = no tag.
     pub tag: Option<String>,
+    /// Room of each message; `None` = no room.
     pub room: Option<String>,
+    /// Kind of each message.
     pub kind: Option<&'static str>,
+    /// RocketMQ's KEYS, with `<id>` for the message id.
     pub keys: Option<String>,
+    /// Messages with the same order key keep their order.
     pub order_key: Option<String>,
+    /// Slot of the order key, 0 to 255; the slot decides about the lane and the queue.
     pub slot: Option<u8>,
+    /// All RocketMQ user properties that a message can get.
     pub properties: Vec<ExplainedProperty>,
 }
 
 /// One RocketMQ user property.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ExplainedProperty {
+    /// As it is stored.
     pub name: Cow<'static, str>,
-    /// The value if the topic and the configuration fix it, otherwise what it will be, in angle brackets.
+    /// The value, if it is the same for all messages on the topic; else a description in angle brackets.
     pub value: String,
 }
 
 impl RuleSet {
+    /// Explains the topic; a text that is no topic name gets `not_stored`.
     pub fn explain(&self, topic: &str) -> Explanation {
         let rule = self.rule_for(topic);
         let mut explanation = Explanation {
@@ -106,7 +118,7 @@ impl RuleSet {
     }
 }
 
-/// A small message on that topic; with a rule it has everything that a message can have.
+/// A small message on that topic; if a rule is given, with every property that a message can have.
 fn sample(topic: &str, full: Option<&Rule>) -> Envelope {
     let id = MessageIds::new(0).next_id();
     let mut properties = MqttProperties::default();

@@ -1,7 +1,7 @@
 //! MQTT topic filters: syntax and matching (MQTT 5.0, section 4.7).
 //!
 //! Promises: `room/#` matches `room` itself; a wildcard at the first level never matches a topic that begins with `$`.
-//! Must never: accept a shared subscription, whose messages this process would see only in part.
+//! Must never: accept a shared subscription, because this process would get only a part of the messages.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 pub(crate) struct Filter {
     text: String,
     levels: Vec<Level>,
-    /// Ends with `#`.
+    /// Whether it ends with `#`.
     multi: bool,
 }
 
@@ -22,6 +22,7 @@ enum Level {
 }
 
 /// Why a text is no usable topic filter.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     #[error("it is empty; write a topic filter such as room/#")]
@@ -41,6 +42,7 @@ pub enum FilterError {
 }
 
 impl Filter {
+    /// Checks the syntax.
     pub(crate) fn parse(text: &str) -> Result<Self, FilterError> {
         if text.is_empty() {
             return Err(FilterError::Empty);
@@ -65,10 +67,12 @@ impl Filter {
         Ok(Self { text: text.to_owned(), levels, multi })
     }
 
+    /// The filter as the configuration writes it.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
+    /// Whether a message on this topic matches.
     pub(crate) fn matches(&self, topic: &str) -> bool {
         if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Name(_))) {
             return false;
@@ -84,10 +88,10 @@ impl Filter {
         self.multi || names.next().is_none()
     }
 
-    /// Whether every topic that `other` matches is matched by this filter too.
+    /// Whether this filter matches every topic that `other` matches.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.spelled_out(), other.spelled_out());
-        // A wildcard at the first level leaves out the topics that begin with `$`.
+        // A wildcard at the first level does not match topics that begin with `$`.
         if let (Some(Level::One), Some(Level::Name(name))) = (ours.first(), theirs.first())
             && name.starts_with('$')
         {
@@ -98,7 +102,7 @@ impl Filter {
         ours.len() <= theirs.len() && as_long && ours.iter().zip(theirs).all(fits)
     }
 
-    /// Whether there is a topic that both match.
+    /// Whether some topic matches both filters.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.spelled_out(), other.spelled_out());
         let hidden = |wild: &[Level], named: &[Level]| matches!((wild.first(), named.first()), (Some(Level::One), Some(Level::Name(name))) if name.starts_with('$'));
@@ -115,17 +119,17 @@ impl Filter {
         reach && ours.iter().zip(theirs).all(meet)
     }
 
-    /// `#` alone as `+/#`, which matches the same, because each topic has a first level.
+    /// The levels, with `#` alone read as `+/#`: both match the same, because each topic has a first level.
     fn spelled_out(&self) -> &[Level] {
         if self.levels.is_empty() { &[Level::One] } else { &self.levels }
     }
 
-    /// How many levels every matching topic has; `None` behind a `#`.
+    /// How many levels every matching topic has; `None` if the filter ends with `#`.
     pub(super) fn level_count(&self) -> Option<usize> {
         (!self.multi).then_some(self.levels.len())
     }
 
-    /// The name that every matching topic has at that level, counted from 0.
+    /// The name that every matching topic has at that level, counted from 0; `None` for a wildcard.
     pub(super) fn literal(&self, index: usize) -> Option<&str> {
         match self.levels.get(index)? {
             Level::Name(name) => Some(name),

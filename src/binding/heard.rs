@@ -1,7 +1,7 @@
-//! Where a message of a topic that others may write is heard on MQTT, and which room that is.
+//! Says on which MQTT topic, and so in which room, a message is heard that another program wrote to a downlink's topic.
 //!
-//! Promises: the way down and the archive go by the same properties, so what a room hears is in its history, whatever
-//! tag, keys and queue the producer chose.
+//! Promises: downlink and archive use this same code, so the history of a room holds what the room heard, whatever tag,
+//! keys and queue the producer chose.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,20 @@ use super::rules::RuleSet;
 use crate::config::DownlinkConfig;
 use crate::model::{Kind, StoredMessage};
 
-/// See the module's words.
+/// Under which topic and in which room a message of another program is heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeardAs {
+    /// The topic that it is published on.
     pub mqtt_topic: String,
+    /// The room that hears it; `None` = no room.
     pub room: Option<String>,
+    /// What it is for.
     pub kind: Kind,
-    /// The tag that a message which came from this MQTT topic would have.
+    /// The tag that the bridge would give to a message from this MQTT topic.
     pub tag: String,
 }
 
-/// The sub-topic that a message goes down on.
+/// The sub-topic on which a message is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SubTopic<'a> {
     /// Without slashes around it; `None` = the bare parent topic.
@@ -29,7 +32,8 @@ pub(super) struct SubTopic<'a> {
     pub is_p2p: bool,
 }
 
-/// By its (decoded) properties: those of ApsaraMQ first, then Apache rocketmq-mqtt's, which names the whole topic.
+/// Reads the sub-topic from the decoded properties: from those of ApsaraMQ, else from that of Apache rocketmq-mqtt, which
+/// names the whole topic.
 pub(super) fn sub_topic<'a>(properties: &'a BTreeMap<String, String>, rocketmq_topic: &str) -> SubTopic<'a> {
     let own = |name: &str| properties.get(name).map(String::as_str);
     let second = match own("mqttSecondTopic") {
@@ -51,26 +55,26 @@ pub(super) fn below_parent(parent: &str, sub: Option<&str>) -> String {
     }
 }
 
-/// Apache rocketmq-mqtt names the whole topic, whose first level is the RocketMQ topic.
+/// The levels below the first one, which must be the RocketMQ topic, as Apache rocketmq-mqtt writes it.
 fn below<'a>(whole: &'a str, first: &str) -> Option<&'a str> {
     let rest = whole.strip_prefix(first)?.strip_prefix('/')?;
     Some(rest.trim_end_matches('/'))
 }
 
 impl RuleSet {
-    /// Others may write the topics of these downlinks, so that there a tag proves nothing.
+    /// Adds the downlinks. Other programs may write to their topics, so the tags there prove nothing.
     pub fn with_downlinks(mut self, downlinks: &[DownlinkConfig]) -> Self {
         self.parents =
             downlinks.iter().map(|downlink| (downlink.topic.clone(), downlink.mqtt_topic.clone())).collect();
         self
     }
 
-    /// `None` if its topic does not go down. `properties`: its own, decoded.
+    /// Where the message is heard; `None` if no downlink reads its topic. `properties`: those of the message, decoded.
     pub fn heard(&self, message: &StoredMessage, properties: &BTreeMap<String, String>) -> Option<HeardAs> {
         let parent = self.parents.get(&message.topic)?;
         let sub = sub_topic(properties, &message.topic).name;
         let mqtt_topic = below_parent(parent, sub);
-        // As the documents have it: one level for the parent, whatever the bridge puts in its place.
+        // The vendor's rules for rooms and tags count from one parent level, however many the configured parent has.
         let documented = below_parent(&message.topic, sub);
         let levels = Levels::of(&documented);
         let (kind, tag) = (levels.default_kind(), levels.below_first().unwrap_or_default());
@@ -82,7 +86,7 @@ impl RuleSet {
         };
         let rule = self.rule_for(&mqtt_topic);
         let place = rule.and_then(|rule| rule.place(&Levels::of(&mqtt_topic)).ok());
-        // A binding may name rooms in its own way.
+        // A binding for this topic may name rooms and tags in another way, and then it decides.
         match place.filter(|place| place.room.is_some() || default.room.is_none()) {
             Some(place) => Some(HeardAs { room: place.room, kind: place.kind, tag: place.tag, mqtt_topic }),
             None => Some(default),

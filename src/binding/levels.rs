@@ -1,7 +1,7 @@
-//! An MQTT topic cut into its levels, and what the default rule reads from them.
+//! Splits an MQTT topic into its levels, and reads kind, room and order key from them by the default rule.
 //!
-//! Promises: the same answers when a message is bound and when it is read back.
-//! Must never: allocate for a message on its way.
+//! Promises: gives the same answers when a message is bound and when it is read back.
+//! Must never: allocate while a message is bound.
 
 use std::borrow::Cow;
 
@@ -10,10 +10,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::filter::Filter;
 use crate::model::Kind;
 
-/// Templates name levels by one digit.
+/// So many levels can be named, because templates name a level by one digit.
 pub(super) const NAMED_LEVELS: usize = 10;
 
-/// What a template is filled from. `None` = this topic has no such part, or it is not known.
+/// The parts of a topic that fill a template. `None` = the topic has no such part, or it is not known.
 pub(super) trait Parts {
     fn level(&self, index: usize) -> Option<&str>;
     /// Everything after the first level, without the slash between.
@@ -45,12 +45,13 @@ impl<'a> Levels<'a> {
         self.topic.split_once('/').map(|(_, sub)| sub)
     }
 
-    /// The kind by the default rule: the name of the second level, if it is in the closed list.
+    /// The kind by the default rule: the second level, if it names a kind; else [`Kind::Other`].
     pub(crate) fn default_kind(&self) -> Kind {
         if self.count < 2 { Kind::Other } else { Kind::from_name(self.names[1]) }
     }
 
-    /// The room by the default rule. Deeper topics have none, so that a room's tag always follows from the room.
+    /// The room by the default rule: the third and last level of a topic of kind `message`. Deeper topics have no room, so
+    /// that a room's tag always follows from the room.
     pub(crate) fn default_room(&self, kind: Kind) -> Option<&'a str> {
         (kind == Kind::Message && self.count == 3 && !self.names[2].is_empty()).then_some(self.names[2])
     }
@@ -78,7 +79,7 @@ impl Parts for Levels<'_> {
     }
 }
 
-/// What is known of all topics that match a filter, narrowed step by step.
+/// What all topics that match a filter have in common. Each call of `learn` narrows them to fewer topics.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     names: [Option<String>; NAMED_LEVELS],
@@ -93,7 +94,7 @@ impl Known {
         }
     }
 
-    /// Learns the name of a level; `false` if no such topic matches the filter.
+    /// Narrows them to topics with this name at that level; `false` if none is left.
     #[must_use]
     pub(crate) fn learn_level(&mut self, index: usize, name: &str) -> bool {
         if self.count.is_some_and(|count| index >= count) {
@@ -105,7 +106,7 @@ impl Known {
         place.get_or_insert_with(|| name.to_owned()) == name
     }
 
-    /// Learns the number of levels; `false` if no such topic matches the filter.
+    /// Narrows them to topics with so many levels; `false` if none is left.
     #[must_use]
     pub(crate) fn learn_count(&mut self, count: usize) -> bool {
         let named_beyond = self.names.iter().skip(count).any(Option::is_some);
@@ -137,7 +138,8 @@ impl Parts for Known {
     }
 }
 
-/// The slot, and so the lane, of an order key. Part of the stored layout: must never change.
+/// The slot of an order key, 0 to 255, which decides about its lane and queue. Must never change, because the queues of
+/// stored messages follow from it.
 pub fn slot_of(order_key: &str) -> u8 {
     (xxh3_64(order_key.as_bytes()) % 256) as u8
 }

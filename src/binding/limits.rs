@@ -1,25 +1,25 @@
-//! What RocketMQ refuses, checked for each message alone before it joins a batch.
+//! RocketMQ's limits, which each message must keep before it joins a batch.
 //!
-//! Promises: what passes is not called illegal by RocketMQ 4.9 or 5.x with the configured message limit.
-//! Must never: shorten or repair; a message is stored as it is or dropped with its reason.
+//! Promises: RocketMQ 4.9 and 5.x with the configured message limit accept every message that passes.
+//! Must never: shorten or repair a message; it is stored as it is, or becomes a dead letter with a reason.
 
 use crate::model::DeadReason;
 
 /// RocketMQ keeps the length of all properties in a signed 16-bit number.
 pub(crate) const MAX_PROPERTIES_BYTES: usize = 32_767;
 
-/// Left free for what the client, the broker and the spool add: UNIQ_KEY, WAIT, TRACE_ON, MSG_REGION, rbSpooled.
+/// Bytes that stay free for properties that client, broker and spool add: UNIQ_KEY, WAIT, TRACE_ON, MSG_REGION, rbSpooled.
 pub(crate) const HEADROOM_BYTES: usize = 512;
 
-/// The fixed fields and the topic name of one message in RocketMQ's log.
+/// Bytes of the fixed fields and of the topic name of one message in RocketMQ's log.
 pub(super) const FRAME_BYTES: usize = 256;
 
-/// Each property costs two separators.
+/// Bytes of the two separators of each property.
 pub(super) const SEPARATORS_BYTES: usize = 2;
 
 const MAX_TOPIC_BYTES: usize = 127;
 
-/// Besides everything that begins with `rmq_sys_`, in any case.
+/// Topics that RocketMQ keeps for itself, beside all that begin with `rmq_sys_` in upper or lower case.
 const RESERVED_TOPICS: [&str; 7] = [
     "TBW102",
     "SCHEDULE_TOPIC_XXXX",
@@ -30,9 +30,9 @@ const RESERVED_TOPICS: [&str; 7] = [
     "CHECKPOINT_TOPIC",
 ];
 
-/// Why that name cannot be a RocketMQ topic of ours.
+/// Refuses a name that cannot be a RocketMQ topic of ours.
 ///
-/// Stricter than RocketMQ: it also takes `%` and `|`, but uses them for retry, dead-letter and light queues.
+/// Stricter than RocketMQ, which also takes `%` and `|` but uses them for retry, dead-letter and light queues.
 pub(super) fn check_topic(name: &str) -> Result<(), String> {
     const PREFIX: &str = "rmq_sys_";
     if name.is_empty() {
@@ -51,7 +51,8 @@ pub(super) fn check_topic(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// `written_bytes` = names, values and separators of all properties, TAGS and KEYS included.
+/// Refuses a message that is too large. `written_bytes`: names, values and separators of all properties, TAGS and KEYS
+/// included.
 pub(super) fn check_sizes(
     written_bytes: usize,
     body_bytes: usize,

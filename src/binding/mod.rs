@@ -1,10 +1,10 @@
 //! The binding: which MQTT topic becomes which RocketMQ topic, tag, keys and properties, and the way back.
 //!
-//! Promises: the first binding whose filter matches decides; everything about an MQTT message that a subscriber can
-//! know is written as ApsaraMQ and Apache rocketmq-mqtt name it, and [`read_back`] gives it back byte for byte; what
-//! [`RuleSet::bind`] lets through is legal for RocketMQ, so that one message never condemns its batch.
+//! Promises: the first binding whose filter matches decides; everything that a subscriber can know about an MQTT message is
+//! stored under the names of ApsaraMQ and Apache rocketmq-mqtt, and [`read_back`] gives it back byte for byte; a message
+//! that [`RuleSet::bind`] gives is legal for RocketMQ, so that it never makes RocketMQ refuse its whole batch.
 //!
-//! Must never: do IO, look at a clock, wait; parse the MQTT topic back from the tag, which is only an index.
+//! Must never: do IO, look at a clock, wait, or read the MQTT topic from the tag, which is only an index.
 
 mod dead_letter;
 mod derive;

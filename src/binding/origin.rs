@@ -1,4 +1,4 @@
-//! The proofs of where a message came from, so that nothing goes round in circles.
+//! Proofs of where a message came from, so that no message goes round in circles.
 //!
 //! `rbOrigin` on a stored message: it came from MQTT through this deployment. Value `1;hop=N;mac=M`, M = base64url
 //! without padding of the first 16 bytes of HMAC-SHA256 with the deployment's key over `rbOrigin1`, RocketMQ topic,
@@ -8,10 +8,10 @@
 //! `1;hop=N;id=I;topic=T;mac=M`, T = the MQTT topic percent-encoded, M the same over `rbMark1`, MQTT topic, id, hop and
 //! payload.
 //!
-//! The hop counts how often a message went through the bridge, also when somebody between copied it to another topic
-//! together with its properties.
+//! The hop counts how often a message went through the bridge. It also counts on if another program copies the message
+//! with its properties to another topic.
 //!
-//! Promises: a proof that was copied to another topic, id or body, or made without the key, is not genuine.
+//! Promises: a proof is not genuine if it was made without the key, or copied to another topic, id or body.
 //! Must never: compare in a time that depends on the secret.
 
 use base64::Engine;
@@ -22,14 +22,14 @@ use sha2::Sha256;
 
 const MAC_BYTES: usize = 16;
 
-/// A message that went through the bridge so often is in a loop that others have made.
+/// A message that went through the bridge more often is in a circle of other programs, and is filtered.
 pub(super) const MAX_HOPS: u8 = 8;
 
-/// Signs with one key, whose schedule is computed once.
+/// Makes and checks proofs with one key; the key schedule is computed once.
 #[derive(Clone)]
 pub(super) struct Signer(Hmac<Sha256>);
 
-/// Shows nothing of the key.
+/// Prints the name of the type only.
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Signer")
@@ -39,18 +39,18 @@ impl std::fmt::Debug for Signer {
 /// A genuine mark of an MQTT message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// Where we published it; it may since have been copied to another topic.
+    /// The MQTT topic that we published it on. Somebody may have copied it to another one since.
     pub topic: String,
     pub hop: u8,
 }
 
 impl Signer {
-    /// `None` for an empty key, with which anybody could sign.
+    /// `None` for an empty key, because anybody could sign with it.
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
         if key.is_empty() { None } else { Hmac::new_from_slice(key).ok().map(Self) }
     }
 
-    /// `rbOrigin` of a message that is stored.
+    /// Makes `rbOrigin` for a message that is going to be stored.
     pub(crate) fn sign(&self, topic: &str, id: &str, hop: u8, body: &[u8]) -> String {
         let hop = hop.to_string();
         let mut value = format!("1;hop={hop};mac=");
@@ -58,14 +58,14 @@ impl Signer {
         value
     }
 
-    /// The hop of a stored message, if this `rbOrigin` was made for exactly this RocketMQ topic, id and stored body.
+    /// The hop of a stored message; `None` if this `rbOrigin` was not made for exactly this topic, id and body.
     pub(crate) fn hop_of(&self, topic: &str, id: &str, body: &[u8], value: &str) -> Option<u8> {
         let (hop, mac) = value.strip_prefix("1;hop=")?.split_once(";mac=")?;
         self.verify("rbOrigin1", [topic, id, hop], body, mac)?;
         hop.parse().ok()
     }
 
-    /// `rbOrigin` of a message that is published.
+    /// Makes `rbOrigin` for a message that is going to be published.
     pub(crate) fn mark(&self, topic: &str, id: &str, hop: u8, payload: &[u8]) -> String {
         let hop = hop.to_string();
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -74,7 +74,7 @@ impl Signer {
         value
     }
 
-    /// What a mark says, if it was made with our key for this payload.
+    /// Reads the mark of a published message; `None` if it was not made with our key for this payload.
     pub(crate) fn read_mark(&self, payload: &[u8], value: &str) -> Option<Mark> {
         let (hop, rest) = value.strip_prefix("1;hop=")?.split_once(";id=")?;
         let (id, rest) = rest.split_once(";topic=")?;
@@ -85,7 +85,7 @@ impl Signer {
         Some(Mark { topic: topic.into_owned(), hop: hop.parse().ok()? })
     }
 
-    /// `rbVouch` of a message that we made: this client caused it.
+    /// Makes `rbVouch` for a derived message: it proves that this client said it.
     pub(crate) fn vouch(&self, topic: &str, id: &str, sender: &str, body: &[u8]) -> String {
         let mut value = String::new();
         self.push_mac(&mut value, "rbVouch1", [topic, id, sender], body);

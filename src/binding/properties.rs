@@ -1,8 +1,8 @@
-//! Writes what is known of an MQTT message as RocketMQ user properties.
+//! Writes everything that is known of an MQTT message as RocketMQ user properties.
 //!
 //! Promises: names exactly as documented (ApsaraMQ's, Apache rocketmq-mqtt's, our own `rb...`), each at most once; no
-//! empty value; what RocketMQ cannot hold is percent-encoded and its name listed in `rbEncoded`.
-//! Must never: write a sender that the binding does not vouch for, or a guess about the publish (its QoS, its session).
+//! empty value; a value that RocketMQ cannot hold is percent-encoded, and `rbEncoded` lists its name.
+//! Must never: write a sender that the binding does not prove, or a guess about the publish (its QoS, its session).
 
 use std::borrow::Cow;
 
@@ -37,7 +37,7 @@ pub(super) struct UserProperty<T> {
     pub value: T,
 }
 
-/// All that one message's properties are made from.
+/// Everything that the properties of one message are made from.
 pub(super) struct Context<'a> {
     pub envelope: &'a Envelope,
     pub levels: &'a Levels<'a>,
@@ -48,16 +48,16 @@ pub(super) struct Context<'a> {
     pub rules: &'a str,
 }
 
-/// The properties, with what they cost in RocketMQ.
+/// The properties, with their size in RocketMQ.
 #[derive(Default)]
 pub(super) struct EncodedProperties {
     pub list: Vec<(Cow<'static, str>, String)>,
-    /// Names, values and separators.
+    /// Of names, values and separators.
     pub bytes: usize,
     encoded: String,
 }
 
-/// The stored body: RocketMQ refuses an empty one, so one byte 0x00 stands for it.
+/// The stored body. RocketMQ refuses an empty one, so one byte 0x00 stands for an empty payload.
 pub(super) fn body_of(payload: &Bytes) -> Bytes {
     if payload.is_empty() { Bytes::from_static(&[0]) } else { payload.clone() }
 }
@@ -107,7 +107,7 @@ fn apache(written: &mut EncodedProperties, envelope: &Envelope) {
     }
 }
 
-/// What only MQTT 5 has; ApsaraMQ's names, and ours where it documents none.
+/// The properties of MQTT 5, under ApsaraMQ's names, or under ours where ApsaraMQ documents none.
 fn mqtt5(written: &mut EncodedProperties, properties: &MqttProperties, sender: Option<&SenderSource>) {
     let strip = matches!(sender, Some(SenderSource::EmbeddedBroker));
     let user: Vec<_> = properties
@@ -137,7 +137,7 @@ fn mqtt5(written: &mut EncodedProperties, properties: &MqttProperties, sender: O
     }
 }
 
-/// Our own names: documented, never renamed.
+/// Our own names; they are documented and never renamed.
 fn ours(written: &mut EncodedProperties, context: Context<'_>) {
     let envelope = context.envelope;
     written.safe("rbId", context.id);
@@ -148,7 +148,7 @@ fn ours(written: &mut EncodedProperties, context: Context<'_>) {
     written.safe("rbArrivedMs", envelope.arrival.wall_ms.to_string());
     written.safe("rbOrigin", context.origin);
     written.safe("rbRules", context.rules.to_owned());
-    // Readers derive the default kind from the topic; only a binding's own choice has to be told.
+    // Readers know the default kind from the topic, so only another kind is written.
     if context.kind != context.levels.default_kind() {
         written.safe("rbKind", context.kind.as_str().to_owned());
     }
@@ -158,13 +158,13 @@ fn ours(written: &mut EncodedProperties, context: Context<'_>) {
 }
 
 impl EncodedProperties {
-    /// Names what was encoded; nothing comes after it.
+    /// Writes `rbEncoded`; must be the last call.
     pub(crate) fn close(&mut self) {
         let encoded = std::mem::take(&mut self.encoded);
         self.safe(ENCODED, encoded);
     }
 
-    /// A value from outside: may hold what RocketMQ cannot.
+    /// Adds a value from outside, and encodes it if RocketMQ cannot hold it.
     pub(crate) fn text(&mut self, name: &'static str, value: String) {
         if !escape::is_unstorable(&value) {
             return self.safe(name, value);
@@ -176,7 +176,7 @@ impl EncodedProperties {
         self.safe(name, escape::value(&value));
     }
 
-    /// A value of our own making, without control characters.
+    /// Adds a value of our own, which has no control characters; an empty one is left out.
     pub(crate) fn safe(&mut self, name: &'static str, value: String) {
         if value.is_empty() {
             return;
@@ -203,7 +203,7 @@ fn sender_of(source: &SenderSource, envelope: &Envelope) -> Option<String> {
     }
 }
 
-/// What the embedded broker's gate calls the sender: `LABEL#CONNECTION`.
+/// The role of the sender, which the embedded broker writes as `ROLE#CONNECTION`.
 fn role_of(envelope: &Envelope) -> Option<String> {
     let mut properties = envelope.properties.user.iter();
     let (_, value) = properties.find(|(name, _)| name == EMBEDDED_USER)?;
@@ -228,7 +228,7 @@ pub(super) fn json_room(body: &[u8], field: &str) -> Option<RoomId> {
     }
 }
 
-/// The last one if it is there twice, as JavaScript reads it.
+/// The value of a field; if it is there twice, the last one, as JavaScript reads it.
 fn json_field(body: &[u8], field: &str) -> Option<serde_json::Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let found = deserializer.deserialize_map(FieldOf(field)).ok()?;

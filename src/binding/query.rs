@@ -1,31 +1,34 @@
 //! Where `history` has to look in RocketMQ for a room or a tag.
 //!
-//! Promises: every binding that can yield the room is asked; a tag is given only if all of the room's messages under
-//! that binding carry it, otherwise the reader scans and compares the room; a topic that others may write is scanned.
-//! Must never: let a name widen the question: `*` and `a||b` mean more than one tag to RocketMQ.
+//! Promises: every binding that can yield the room is looked at; a query has a tag only if all messages of the room under
+//! that binding have it, else the reader reads the whole topic and compares rooms; a topic to which other programs may
+//! write is always read whole.
+//! Must never: accept a name that asks for more than one room: `*` and `a||b` mean several tags to RocketMQ.
 
 use super::levels::{Known, Levels};
 use super::rules::{Rule, RuleSet};
 use super::template::Piece;
 use crate::model::Kind;
 
-/// One RocketMQ topic to read, over all of its queues. Compare the room again after the pull: tags filter by hash.
+/// One RocketMQ topic to read, with all of its queues. The reader must compare the room again, because RocketMQ filters by a
+/// hash of the tag.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RoomQuery {
     /// The RocketMQ topic.
     pub topic: String,
-    /// `None` = the server cannot filter: scan and compare the room.
+    /// Only messages of this tag; `None` = the tag does not tell the room, so read the whole topic and compare rooms.
     pub tag: Option<String>,
-    /// Others may write here, with any tag or none: scan, and compare where each message is heard.
+    /// Whether other programs may write to the topic, with any tag: then read it whole, and compare where messages are heard.
     pub shared: bool,
-    /// `None` = asked by tag alone; messages of every room and of none count.
+    /// Only messages of this room; `None` = the question was for a tag, and the room does not matter.
     pub room: Option<String>,
-    /// The kind of all of these messages, where the binding fixes it.
+    /// The kind of all of these messages; `None` = the binding does not fix it.
     #[serde(serialize_with = "kind_name")]
     pub kind: Option<Kind>,
 }
 
 /// Why there is nothing to read.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     #[error(
@@ -47,7 +50,7 @@ pub enum QueryError {
 impl RuleSet {
     /// Where the messages of one room lie. The room is given as people see it, not encoded.
     ///
-    /// A binding without a literal RocketMQ topic is left out as long as another one can answer.
+    /// A binding without a literal RocketMQ topic is left out if another one can answer.
     pub fn room_queries(&self, room: &str) -> Result<Vec<RoomQuery>, QueryError> {
         let forbidden = |c: char| matches!(c, '/' | '+' | '#') || c.is_control();
         if room.is_empty() || room == "*" || room.contains("||") || room.contains(forbidden) {
@@ -87,7 +90,7 @@ impl RuleSet {
         Ok(queries)
     }
 
-    /// Where the notices to one room lie, which are published on one MQTT topic for all rooms.
+    /// Where the notices to one room lie. All rooms share one MQTT topic for notices.
     pub fn notice_query(&self, room: &str, mqtt_topic: &str) -> Option<RoomQuery> {
         let place = self.rule_for(mqtt_topic)?.place(&Levels::of(mqtt_topic)).ok()?;
         Some(RoomQuery {
@@ -121,7 +124,7 @@ impl RuleSet {
     }
 }
 
-/// A scan of a topic finds what a question by tag would find, so questions that overlap become one.
+/// Adds a query. To read a topic whole finds everything that a tag would find, so overlapping queries become one.
 fn add(queries: &mut Vec<RoomQuery>, mut query: RoomQuery) {
     queries.retain(|known| {
         let one_scans = known.tag.is_none() || query.tag.is_none();
@@ -136,7 +139,7 @@ fn add(queries: &mut Vec<RoomQuery>, mut query: RoomQuery) {
 }
 
 impl Rule {
-    /// Tag and kind of that room's messages as far as they are fixed; the outer `None` = this rule never yields it.
+    /// Tag and kind of that room's messages, as far as they are fixed; the outer `None` = this rule never yields the room.
     fn read_room(&self, room: &str) -> Option<(Option<String>, Option<Kind>)> {
         let mut known = Known::of(&self.filter);
         match &self.room {
@@ -159,7 +162,7 @@ impl Rule {
         }
     }
 
-    /// The default room exists for kind `message` only; `false` if this rule never yields that kind.
+    /// Narrows `known` to kind `message`, which alone has default rooms; `false` if this rule never yields that kind.
     fn learn_kind_message(&self, known: &mut Known) -> bool {
         let message = Kind::Message.as_str();
         match &self.kind {

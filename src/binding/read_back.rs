@@ -1,8 +1,8 @@
-//! The other direction: what a stored message says about the MQTT message that it was.
+//! Reads from a stored message what the MQTT message was.
 //!
 //! Promises: gives back what [`super::RuleSet::bind`] wrote, byte for byte; reads the names of ApsaraMQ and of Apache
-//! rocketmq-mqtt alike; a message that neither wrote still gets a topic.
-//! Must never: fail, whatever lies in RocketMQ; read the MQTT topic from the tag; take an id that KEYS does not name.
+//! rocketmq-mqtt; a message without any of these names still gets a topic.
+//! Must never: fail, whatever the message holds; read the MQTT topic from the tag; take an id that KEYS does not name.
 
 use std::collections::BTreeMap;
 
@@ -16,44 +16,62 @@ use super::levels::Levels;
 use super::properties::{ENCODED, MESSAGE_EXPIRY, UserProperty};
 use crate::model::{Kind, MessageId, Qos, StoredMessage};
 
-/// A stored message, understood. `None` = the message does not say.
+/// A stored message, read back. `None` = the message does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// Only if `rbId` and the last of KEYS agree.
+    /// Our message id; `None` unless `rbId` and the last key of KEYS agree.
     pub id: Option<MessageId>,
+    /// The room that it belongs to.
     pub room: Option<String>,
+    /// What it is for; by the topic, if the message does not say.
     pub kind: Kind,
     /// The full MQTT topic.
     pub mqtt_topic: String,
-    /// Of the delivery to us.
+    /// QoS of the delivery to the bridge.
     pub qos: Option<Qos>,
+    /// Client id of the sender, unchecked.
     pub client_id: Option<String>,
+    /// MQTT 5 user properties, in order.
     pub user_properties: Vec<(String, String)>,
+    /// MQTT 5 content type.
     pub content_type: Option<String>,
+    /// MQTT 5 response topic.
     pub response_topic: Option<String>,
+    /// MQTT 5 correlation data.
     pub correlation_data: Option<Bytes>,
+    /// MQTT 5 payload format: 0 = bytes, 1 = UTF-8.
     pub payload_format: Option<u8>,
+    /// MQTT 5 message expiry, seconds from its arrival.
     pub message_expiry_s: Option<u32>,
+    /// Retain flag of the delivery to the bridge.
     pub retain: bool,
+    /// DUP flag of the delivery to the bridge.
     pub duplicate: bool,
+    /// Packet identifier of the delivery to the bridge.
     pub packet_id: Option<u16>,
     /// Arrival at the bridge, milliseconds since 1970-01-01 UTC.
     pub received_ms: Option<u64>,
+    /// Stamp of the bridge's MQTT session.
     pub session: Option<String>,
+    /// Number of the connection within that session.
     pub connection: Option<u64>,
+    /// Number of the PUBLISH on that connection, from 1.
     pub sequence: Option<u64>,
+    /// Number of the bridge's start on its `data_dir`.
     pub generation: Option<u64>,
+    /// Id of the message that this one may be a copy of.
     pub maybe_copy_of: Option<MessageId>,
-    /// `rbOrigin` as it lies there; [`super::origin_is_genuine`] judges it.
+    /// `rbOrigin` as it is stored, unchecked; [`super::RuleSet::came_from_mqtt`] checks it.
     pub origin: Option<String>,
-    /// Version of the rules that bound it.
+    /// Version of the bindings that it was stored under.
     pub rules: Option<String>,
     /// All properties, decoded where `rbEncoded` says so.
     pub properties: BTreeMap<String, String>,
-    /// Empty again where a placeholder was stored.
+    /// The MQTT payload; empty if the stored byte only stands for an empty one.
     pub payload: Bytes,
 }
 
+/// Reads everything that the message says.
 pub fn read_back(message: &StoredMessage) -> Recorded {
     let properties = decoded(&message.properties);
     let own = |name: &str| properties.get(name).cloned();
@@ -97,7 +115,7 @@ pub fn read_back(message: &StoredMessage) -> Recorded {
     }
 }
 
-/// MQTT 5 message expiry, seconds; `None` = it has no end.
+/// MQTT 5 message expiry in seconds; `None` = it does not expire.
 pub(crate) fn message_expiry_s(message: &StoredMessage) -> Option<u32> {
     number(&message.properties, MESSAGE_EXPIRY)
 }
@@ -112,7 +130,8 @@ fn decoded(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     decoded
 }
 
-/// A whole topic that does not say the same as the sub-topic is not where the message is heard.
+/// The MQTT topic. The property with the whole topic counts only if it agrees with the sub-topic, because the sub-topic
+/// decides where the message is heard.
 fn topic_of(message: &StoredMessage, properties: &BTreeMap<String, String>) -> String {
     let whole = properties
         .get("topic")
@@ -129,7 +148,7 @@ fn topic_of(message: &StoredMessage, properties: &BTreeMap<String, String>) -> S
     }
 }
 
-/// Of our own messages KEYS holds the room, if there is one, and the id. Others have a room by the default rule.
+/// KEYS of our own messages holds the room, if there is one, and the id. Other messages get a room by the default rule.
 fn room_and_id(
     message: &StoredMessage,
     properties: &BTreeMap<String, String>,

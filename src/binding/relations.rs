@@ -1,10 +1,10 @@
-//! What people should know of bindings whose filters have topics in common.
+//! Remarks for the user about bindings whose filters have topics in common.
 
 use super::rules::{Rule, RuleSet};
 
 impl RuleSet {
-    /// One sentence for each pair that matters: bindings that never apply, filters that are not subscribed to of their own, and
-    /// those of which only a broker with subscription identifiers brings each message once.
+    /// One sentence for each pair that matters: a binding that never applies, a filter that needs no subscription of its own,
+    /// and overlapping filters, for which only a broker with subscription identifiers delivers each message once.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         for (place, later) in self.rules.iter().enumerate() {

@@ -1,13 +1,13 @@
-//! A dead letter as the message that it was, so that the bindings of today can be asked again.
+//! Turns a dead letter back into the message that it was, so that the present bindings can place it.
 
 use std::time::Duration;
 
 use crate::model::{Arrival, DeadLetter, Envelope, MqttProperties, Qos, SessionStamp};
 
-/// Names no MQTT session, so that nobody takes a message that was sent again for one that a session is owed.
+/// Stands in place of a session stamp and names no MQTT session, so that the message is never compared with deliveries.
 const SESSION: &str = "dead-letter";
 
-/// `None` if its id is none of ours: without an id, readers could not fold what is stored twice.
+/// `None` if its id is none of ours: without such an id, readers could not fold the message if it is stored twice.
 pub(crate) fn envelope_of_letter(letter: &DeadLetter) -> Option<Envelope> {
     Some(Envelope {
         id: letter.id.parse().ok()?,

@@ -1,7 +1,8 @@
-//! The rule set: the compiled bindings, and what one message becomes under them.
+//! The rule set: the compiled bindings, which say what a message becomes.
 //!
-//! Promises: a binding that can never work is refused when the configuration is read, with its number and the remedy.
-//! Must never: try a later binding once a filter matched, or bind one topic differently from one call to the next.
+//! Promises: a binding that can never work is refused when the configuration is read; the error names its number and the
+//! remedy.
+//! Must never: try a later binding once a filter has matched, or bind the same topic in two different ways.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,15 +21,16 @@ use super::template::{Template, TemplateError};
 use crate::config::{BindingConfig, SenderSource};
 use crate::model::{DeadReason, Envelope, FilterReason, Kind, OutgoingMessage};
 
-/// What the bindings need besides their text.
+/// What the bindings need beside their text.
 #[derive(Clone)]
 pub struct BindingSettings {
-    /// The deployment's secret behind `rbOrigin`.
+    /// The deployment's secret, with which `rbOrigin` is made.
     pub origin_key: Vec<u8>,
+    /// RocketMQ's limit for a message, body and properties together.
     pub max_message_bytes: usize,
 }
 
-/// Shows nothing of the key.
+/// Hides the key.
 impl std::fmt::Debug for BindingSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BindingSettings")
@@ -38,6 +40,7 @@ impl std::fmt::Debug for BindingSettings {
 }
 
 /// Why the bindings cannot be used. `binding` counts from 1 in the order of the configuration.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     #[error("binding {binding}: filter {filter:?} cannot be used: {cause}")]
@@ -61,18 +64,24 @@ pub enum RuleError {
 pub struct Bound {
     /// The RocketMQ topic.
     pub topic: Arc<str>,
+    /// What it is for; a label of metrics.
     pub kind: Kind,
+    /// The room that it belongs to; `None` = no room.
     pub room: Option<String>,
+    /// Slot of its order key, 0 to 255.
     pub slot: u8,
     /// Empty = no tag.
     pub tag: String,
     /// KEYS, separated by spaces: the room if there is one, and the message id.
     pub keys: String,
+    /// User properties, encoded for RocketMQ.
     pub properties: Vec<(Cow<'static, str>, String)>,
+    /// The payload, or one byte that stands for an empty one.
     pub body: Bytes,
 }
 
 impl Bound {
+    /// The message without topic, kind, room and slot.
     pub fn into_message(self) -> OutgoingMessage {
         OutgoingMessage { tag: self.tag, keys: self.keys, properties: self.properties, body: self.body }
     }
@@ -81,22 +90,25 @@ impl Bound {
 /// Why a message is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotStored {
+    /// It is not meant to be stored.
     Filtered(FilterReason),
     /// It can never be stored.
     Dead {
+        /// Entry of the closed list.
         reason: DeadReason,
+        /// One sentence for people.
         detail: String,
     },
 }
 
-/// The compiled bindings. Cheap to ask, safe to share.
+/// The compiled bindings; shared by all tasks.
 #[derive(Debug, Clone)]
 pub struct RuleSet {
     pub(super) rules: Vec<Rule>,
     version: String,
     pub(super) signer: Signer,
     pub(super) max_message_bytes: usize,
-    /// By RocketMQ topic, the MQTT topic below which others' messages of it go down.
+    /// By RocketMQ topic of each downlink, the MQTT topic below which its messages are published.
     pub(super) parents: BTreeMap<String, String>,
 }
 
@@ -117,7 +129,7 @@ pub(super) struct Rule {
     pub sender: Option<SenderSource>,
 }
 
-/// Where a message belongs, as far as its topic says.
+/// Where a message belongs by its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Destination {
     pub topic: Arc<str>,
@@ -129,6 +141,7 @@ pub(super) struct Destination {
 }
 
 impl RuleSet {
+    /// Refuses bindings that can never work.
     pub fn compile(bindings: &[BindingConfig], settings: BindingSettings) -> Result<Self, RuleError> {
         let rules = bindings.iter().zip(1..).map(|(binding, number)| Rule::compile(number, binding));
         let signer = Signer::new(&settings.origin_key).ok_or(RuleError::OriginKey)?;
@@ -169,7 +182,7 @@ impl RuleSet {
         let rule = self.rule_for(&envelope.topic).ok_or(NotStored::Filtered(FilterReason::NoRule))?;
         let hop = self.next_hop(envelope)?;
         let place = rule.place(&levels)?;
-        // Before the body is hashed: what is much too large costs nothing.
+        // Checked before the body is hashed, so that a message that is much too large costs little.
         limits::check_sizes(0, envelope.payload.len(), self.max_message_bytes).map_err(dead)?;
 
         let id = envelope.id.to_string();
@@ -200,7 +213,7 @@ impl RuleSet {
         })
     }
 
-    /// 1, unless the message went through the bridge before and somebody copied it here.
+    /// 1; more if the message went through the bridge before and another program copied it to this topic.
     fn next_hop(&self, envelope: &Envelope) -> Result<u8, NotStored> {
         let mut user = envelope.properties.user.iter();
         let mark = user
@@ -243,7 +256,7 @@ impl Rule {
         };
         let optional =
             |key, text: &Option<String>| text.as_ref().map(|text| parse(key, text, count)).transpose();
-        // The tag may lack its sub-topic, since `{sub}` is its default also for one-level topics.
+        // `{sub}` is the default tag, so it is allowed for topics of one level too, which have no sub-topic.
         let tag = parse("tag", &config.tag, if config.tag == "{sub}" { None } else { count })?;
         let topic = parse("topic", &config.topic, count)?;
         let fixed_topic = topic.render(&known).map(Arc::<str>::from);
@@ -298,7 +311,7 @@ impl Rule {
         })
     }
 
-    /// The lane of the room that the payload names, where the topic names none.
+    /// The slot of the room that the payload names; `None` if the binding does not ask for it, or the payload names none.
     fn slot_in(&self, payload: &[u8]) -> Option<u8> {
         let field = self.order_key_field.as_ref()?;
         properties::json_room(payload, field).map(|room| slot_of(room.as_str()))
@@ -331,7 +344,7 @@ fn dead((reason, detail): (DeadReason, String)) -> NotStored {
     NotStored::Dead { reason, detail }
 }
 
-/// NUL stands in no filter, so texts of different bindings never run together.
+/// The hash of the bindings. NUL separates their texts, because no filter can hold it.
 fn version_of(bindings: &[BindingConfig]) -> String {
     let mut text = String::from("rules 1");
     for binding in bindings {

@@ -1,9 +1,10 @@
 //! Templates: texts with placeholders for parts of an MQTT topic.
 //!
-//! `{0}` to `{9}` = that level, `{sub}` = all after the first level, `{topic}` = all; `{{` and `}}` are braces.
+//! `{0}` to `{9}` = that level, `{sub}` = everything after the first level, `{topic}` = the whole topic; `{{` and `}}` are
+//! braces.
 //!
 //! Promises: a typing error is found when the configuration is read, never when a message comes.
-//! Must never: put anything in the place of a part that the topic does not have; the whole template is then absent.
+//! Must never: fill in anything for a part that the topic does not have; then the whole template gives nothing.
 
 use super::levels::{NAMED_LEVELS, Parts};
 
@@ -22,6 +23,7 @@ pub(super) enum Piece {
 }
 
 /// Why a text is no usable template.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     #[error(
@@ -72,7 +74,7 @@ impl Template {
         Ok(Self { pieces })
     }
 
-    /// The template's only piece.
+    /// The template's only piece; `None` if it has several.
     pub(crate) fn single(&self) -> Option<&Piece> {
         match self.pieces.as_slice() {
             [piece] => Some(piece),
@@ -80,7 +82,7 @@ impl Template {
         }
     }
 
-    /// Refuses what no topic of so many levels can fill. `None` = topics of any depth.
+    /// Refuses a placeholder that no topic of so many levels can fill; `None` = topics of any depth.
     pub(crate) fn check_against(&self, count: Option<usize>) -> Result<(), TemplateError> {
         let Some(count) = count else { return Ok(()) };
         for piece in &self.pieces {
@@ -95,7 +97,7 @@ impl Template {
         Ok(())
     }
 
-    /// `None` if the topic lacks a part, or the part is not known.
+    /// The filled template; `None` if the topic lacks a part, or the part is not known.
     pub(crate) fn render(&self, parts: &impl Parts) -> Option<String> {
         let mut rendered = String::new();
         for piece in &self.pieces {
