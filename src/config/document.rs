@@ -1,8 +1,9 @@
 //! Reads TOML and environment variables into one raw configuration, and remembers where each value came from.
 //!
 //! Promises: an unknown key, an unknown variable and a wrong type are refused here, with place and remedy.
-//! The document is walked by our own table of keys before serde sees it, because serde's complaints about a wrong type
-//! quote the value, which may be a secret, and name no key.
+//!
+//! Our own table of keys checks the document before serde reads it, because serde's errors about a wrong type quote the
+//! value, which may be a secret, and name no key.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use super::error::ConfigError;
 use super::keys::{self, Key, Kind};
 use super::raw::RawConfig;
 
-/// Which line or variable set a key, for complaints.
+/// Which line or variable set each key, for the errors.
 #[derive(Debug)]
 pub(super) struct Places {
     file: String,
@@ -23,7 +24,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Where the key was set; for a key that is missing, where its table begins.
+    /// Where the key was set; if it is missing, where its table begins.
     pub(crate) fn of(&self, path: &str) -> &str {
         let mut path = path;
         loop {
@@ -85,14 +86,14 @@ impl Document {
         let mut variables = environment.vars();
         variables
             .retain(|(name, _)| name.starts_with(keys::VARIABLE_PREFIX) && !keys::is_read_elsewhere(name));
-        // Sorted, so that the same mistakes give the same complaint each time.
+        // Sorted, so that the same mistakes give the same error each time.
         variables.sort();
         for (name, value) in variables {
             let key = keys::find_variable(&name).ok_or_else(|| ConfigError::UnknownVariable {
                 remedy: keys::remedy_for_variable(&name),
                 name: name.clone(),
             })?;
-            // Compose files pass variables that nobody set as empty text.
+            // Compose files pass a variable that nobody set as an empty text.
             if value.is_empty() {
                 continue;
             }
@@ -141,7 +142,7 @@ impl Walk<'_> {
             };
             let place = place_in(self.name, self.text, key.span().start);
             let known = without_indexes(&path);
-            // A quoted key may hold dots and brackets, and would then look like the path of another one.
+            // A quoted key may hold dots and brackets, and would look like the path of another key.
             let is_plain = !key.get_ref().contains(['.', '[', ']']);
             let Some(key) = keys::find(&known).filter(|_| is_plain) else {
                 return Err(ConfigError::UnknownKey {

@@ -1,4 +1,4 @@
-//! Environment variables as a source of settings, behind a trait so that tests can feed a map.
+//! Environment variables as a source of settings, behind a trait so that tests can use a map.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,8 +1,9 @@
-//! What can be wrong with a configuration. No message ever holds a value that may be secret.
+//! Errors of the configuration. None holds a value that may be secret.
 
 use std::path::PathBuf;
 
-/// A configuration that cannot be used: where, which key, why, and what to do.
+/// Why a configuration cannot be used. Each text says where, which key, why, and what to do.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration {}: {source}; create it, or name another file with --config", path.display())]

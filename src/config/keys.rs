@@ -1,6 +1,6 @@
-//! The one table of keys: what may be written, as which type, and whether a variable can set it.
+//! The table of keys: each key, its type, and whether a variable can set it.
 //!
-//! Promises: tests compare it with the raw structs and with `config/roombridge.toml`, so no key is known in one place only.
+//! Promises: tests compare it with the raw structs and with `config/roombridge.toml`, so that no key is missing in one of them.
 
 use Kind::{Boolean, Integer, Table, Tables, Text, TextList};
 
@@ -21,7 +21,7 @@ pub(super) struct Key {
     /// Table and key, joined by a dot; without the index of an array of tables.
     pub path: &'static str,
     pub kind: Kind,
-    /// False inside arrays of tables: a variable could not say which table it means.
+    /// `false` inside arrays of tables, because a variable could not say which table it means.
     pub from_environment: bool,
 }
 
@@ -137,11 +137,11 @@ pub(super) const KEYS: &[Key] = &[
 
 pub(super) const VARIABLE_PREFIX: &str = "ROOMBRIDGE_";
 
-/// Read elsewhere: the path of the file by the command line, the log filter by `telemetry`.
+/// Variables that are no keys: the command line reads the path of the file, `telemetry` reads the log filter.
 const VARIABLES_READ_ELSEWHERE: &[&str] = &["ROOMBRIDGE_CONFIG", "ROOMBRIDGE_LOG"];
 
 impl Kind {
-    /// How to write it, for a complaint about something else.
+    /// How to write such a value, for the error about a wrong type.
     pub(crate) fn expected(self) -> &'static str {
         match self {
             Text => "text in quotes",
@@ -195,7 +195,7 @@ pub(super) fn remedy_for_variable(name: &str) -> String {
 }
 
 fn nearest(wrong: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    // Half of a short name is no typo.
+    // At most half of a short name may differ, or every short name would be a typo of another.
     let tolerated = |candidate: &str| (2 + wrong.len() / 5).min(candidate.len() / 2);
     known
         .map(|candidate| (strsim::levenshtein(wrong, &candidate), candidate))

@@ -1,11 +1,11 @@
-//! What the user wrote, turned into what the program uses.
+//! Reads the configuration and validates it.
 //!
-//! Promises: a [`Config`] that exists is complete and free of contradictions; every complaint names the file (and line)
+//! Promises: a [`Config`] that exists is complete and free of contradictions; every error names the file (and line)
 //! or environment variable, the key, and what to do; secrets are never printed, neither by `Debug` nor by an error.
-//! Must never: start, open or connect anything, except reading the configuration and the secret files that it names.
+//! Must never: start, open or connect anything; it only reads the configuration and the secret files that it names.
 //!
-//! The way: [`document`] reads TOML and environment variables and knows every key (by [`keys`]); [`raw`] holds what was
-//! written; [`validate`] turns it into the types of [`settings`].
+//! The steps: [`document`] reads TOML and environment variables, and checks every key by the table in [`keys`]; [`raw`]
+//! holds the values as written; [`validate`] turns them into the types of [`settings`].
 
 mod document;
 mod environment;
@@ -33,7 +33,7 @@ pub use settings::{Config, RocketMqConfig};
 use document::Document;
 
 impl Config {
-    /// The largest message that may go down to MQTT, in bytes; `None` if nothing does.
+    /// The largest message that a downlink may publish on MQTT, in bytes; `None` if there is no downlink.
     pub fn goes_down_bytes(&self) -> Option<u64> {
         (!self.downlinks.is_empty()).then_some(self.rocketmq.max_message_bytes as u64)
     }
@@ -45,13 +45,13 @@ impl Config {
         Self::from_toml(&path.display().to_string(), &text, environment)
     }
 
-    /// The same for a text that is already in memory; `name` stands in complaints where a file name would.
+    /// The same for a text that is already in memory; errors show `name` in place of a file name.
     pub fn from_toml(name: &str, text: &str, environment: &dyn Environment) -> Result<Self, ConfigError> {
         let (raw, places) = Document::read(name, text, environment)?.into_raw()?;
         validate::config(raw, &places)
     }
 
-    /// What `roombridge dev` starts from; it fills the addresses in. The environment plays no part in it.
+    /// The configuration of `roombridge dev`, which fills in the addresses. Environment variables are not read.
     pub fn for_dev() -> Result<Self, ConfigError> {
         let mut config = Self::from_toml("roombridge dev", FOR_DEV, &BTreeMap::new())?;
         for binding in &mut config.bindings {

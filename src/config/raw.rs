@@ -1,4 +1,4 @@
-//! What the user wrote, key by key; nothing is checked and no default is known here.
+//! The values that the user wrote, key by key. Nothing is checked here, and no default is known.
 
 use std::path::PathBuf;
 
@@ -130,7 +130,7 @@ pub(super) struct RawBinding {
     pub sender: Option<RawSender>,
 }
 
-/// Exactly one of them.
+/// Exactly one of them must be set.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawSender {

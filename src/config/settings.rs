@@ -1,7 +1,7 @@
-//! The validated configuration, in the types that the program works with.
+//! The validated configuration, in the types that the program uses.
 //!
 //! Promises: plain data; `Debug` masks every secret, because secrets are `SecretString`.
-//! Must never: hold a value that `validate` did not look at.
+//! Must never: hold a value that `validate` did not check.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use crate::model::{StartAt, WhenFull};
 /// Everything that one process needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Folder of everything that must survive a restart.
     pub data_dir: PathBuf,
     pub mqtt: MqttConfig,
     pub rocketmq: RocketMqConfig,
@@ -28,8 +29,9 @@ pub struct Config {
     pub origin: OriginConfig,
     /// No RocketMQ topic stands twice.
     pub downlinks: Vec<DownlinkConfig>,
+    /// `None` = there is no classroom.
     pub classroom: Option<ClassroomConfig>,
-    /// There whenever `login.listen` or `web.listen` is.
+    /// `Some` whenever `login.listen` or `web.listen` is set.
     pub access: Option<AccessConfig>,
     pub login: LoginConfig,
     pub web: WebConfig,
@@ -40,17 +42,23 @@ pub struct Config {
 pub struct MqttConfig {
     /// A name or an address; IPv6 without brackets.
     pub host: String,
+    /// TCP port of the broker.
     pub port: u16,
     /// `Some` for `mqtts://`.
     pub tls: Option<TlsConfig>,
+    /// Names our session on the broker, which keeps unacknowledged messages.
     pub client_id: String,
+    /// `None` = log in without a name.
     pub username: Option<String>,
     /// Only together with `username`.
     pub password: Option<SecretString>,
     /// At least 5 s.
     pub keep_alive: Duration,
+    /// How long the broker keeps our session while we are away.
     pub session_expiry: Duration,
+    /// So many messages may be unacknowledged at once.
     pub receive_maximum: u16,
+    /// The largest packet that the broker may send us.
     pub max_packet_bytes: u32,
 }
 
@@ -68,57 +76,76 @@ pub struct RocketMqConfig {
     pub name_servers: Vec<String>,
     /// Both keys or neither.
     pub access_key: Option<String>,
+    /// Both keys or neither.
     pub secret_key: Option<SecretString>,
+    /// RocketMQ group that we write as.
     pub producer_group: String,
+    /// How long one send waits for the answer.
     pub send_timeout: Duration,
+    /// Whether the bridge creates topics that are missing.
     pub create_topics: bool,
+    /// Queues of a topic that the bridge creates, 1 to 256.
     pub queues_per_new_topic: u32,
+    /// RocketMQ's limit for a message, body and properties together.
     pub max_message_bytes: usize,
-    /// Take FLUSH_DISK_TIMEOUT and its like for stored; weakens the promise.
+    /// Take a message as stored although a flush or a replica did not answer in time (such as FLUSH_DISK_TIMEOUT). A crash of
+    /// the RocketMQ broker can then lose acknowledged messages.
     pub accept_not_durable: bool,
+    /// Groups whose lag is measured.
     pub lag: Vec<LagConfig>,
 }
 
 /// A consumer group whose lag on a topic is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LagConfig {
+    /// RocketMQ consumer group.
     pub group: String,
+    /// RocketMQ topic that the group reads.
     pub topic: String,
 }
 
-/// One rule; templates are plain text here, `binding` compiles them.
+/// One binding. Templates are plain texts here; the room `binding` compiles them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindingConfig {
+    /// MQTT topic filter.
     pub filter: String,
+    /// Template of the RocketMQ topic.
     pub topic: String,
+    /// Template of the tag.
     pub tag: String,
-    /// `None` here and in the next two is the default rule.
+    /// Template of the room; `None` = the default rule.
     pub room: Option<String>,
+    /// Template of the kind; `None` = the default rule.
     pub kind: Option<String>,
+    /// Template of the order key; `None` = the default rule.
     pub order_key: Option<String>,
-    /// Field of a JSON payload that holds a room; before `order_key`.
+    /// Field of a JSON payload that names a room, which is then the order key; goes before `order_key`. `None` = no such field.
     pub order_key_field: Option<String>,
+    /// Where the sender is named; `None` = senders are not stored.
     pub sender: Option<SenderSource>,
 }
 
-/// Where the sender's identity stands; a subscriber is not told it by MQTT.
+/// Where a message names its sender. MQTT itself does not tell a subscriber who published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SenderSource {
     /// Level of the MQTT topic, from 0.
     TopicLevel(usize),
+    /// MQTT 5 user property of this name.
     UserProperty(String),
     /// Field of a JSON payload.
     JsonField(String),
-    /// The embedded broker tells us; set by `dev`, never by a file.
+    /// The embedded broker names it; `dev` sets this, a file cannot.
     EmbeddedBroker,
 }
 
-/// Sizes of batches and the bounds of what is in memory.
+/// Sizes of batches, and bounds of the messages in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipelineConfig {
+    /// Most messages of one send.
     pub batch_messages: usize,
     /// At most `rocketmq.max_message_bytes`.
     pub batch_bytes: usize,
+    /// How long a lane waits for more messages before it sends.
     pub linger: Duration,
     /// At least `mqtt.receive_maximum`.
     pub intake_messages: usize,
@@ -126,21 +153,24 @@ pub struct PipelineConfig {
     pub intake_bytes: usize,
 }
 
-/// What is kept on the local disk while RocketMQ cannot take it.
+/// The spool: messages on the local disk while RocketMQ cannot take them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolConfig {
+    /// `false` = the bridge has no spool.
     pub enabled: bool,
-    /// A lane whose oldest message waits longer goes to the disk.
+    /// A lane goes to the spool when its oldest message has waited so long.
     pub after: Duration,
     /// At least twice `rocketmq.max_message_bytes`.
     pub max_bytes: u64,
+    /// Most messages in the spool.
     pub max_messages: u64,
-    /// Share of one RocketMQ topic whose messages are refused for a reason of its own; at most `max_bytes`.
+    /// Share of one RocketMQ topic that refuses messages while the others take them; at most `max_bytes`.
     pub topic_bytes: u64,
-    /// `None` = kept until RocketMQ has them.
+    /// Older messages are given up; `None` = kept until RocketMQ has them.
     pub max_age: Option<Duration>,
+    /// What happens to a message that finds the spool full.
     pub when_full: WhenFull,
-    /// Free space to leave on the disk.
+    /// Free space that the spool leaves on the disk.
     pub min_free_bytes: u64,
     /// Batches of spooled messages that are sent at the same time.
     pub drain_batches: usize,
@@ -151,98 +181,116 @@ pub struct SpoolConfig {
 pub struct DeadLetterConfig {
     /// RocketMQ topic; `None` = the local store only.
     pub topic: Option<String>,
-    /// How long a topic may refuse us before its messages become dead letters.
+    /// How long RocketMQ may refuse permission for a topic before its messages become dead letters.
     pub give_up_after: Duration,
-    /// Of the local store; at least `rocketmq.max_message_bytes`.
+    /// Bound of the local store; at least `rocketmq.max_message_bytes`.
     pub max_bytes: u64,
 }
 
 /// The listener of metrics and health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
+    /// Its address and port.
     pub listen: SocketAddr,
 }
 
-/// What is logged and how it looks.
+/// What is logged, and in which form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// An `EnvFilter` directive.
     pub level: String,
+    /// Text or JSON.
     pub format: LogFormat,
 }
 
+/// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
+    /// For people.
     Text,
+    /// One JSON object a line.
     Json,
 }
 
-/// How long a stop may take.
+/// Bounds of a stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownConfig {
+    /// After so long, a stop no longer waits for messages on their way.
     pub drain: Duration,
 }
 
-/// The deployment's key that marks what came from MQTT (`rbOrigin`).
+/// The deployment's key, with which `rbOrigin` marks messages from MQTT.
 #[derive(Debug, Clone)]
 pub struct OriginConfig {
-    /// `None` = a key that is made once and kept in `data_dir`.
+    /// `None` = `data_dir` keeps a key, which is drawn at the first start.
     pub key: Option<SecretString>,
 }
 
-/// One RocketMQ topic that goes down to MQTT.
+/// One RocketMQ topic whose messages are published on MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownlinkConfig {
+    /// RocketMQ topic that is read.
     pub topic: String,
-    /// The parent topic on MQTT.
+    /// MQTT parent topic below which they are published.
     pub mqtt_topic: String,
+    /// Where to begin in a topic that was never read before.
     pub start: StartAt,
 }
 
 /// The live classroom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassroomConfig {
-    /// MQTT parent topic that clients publish to; another one than `heard_topic`.
+    /// MQTT parent topic that clients publish below; differs from `heard_topic`.
     pub send_topic: String,
-    /// MQTT parent topic that clients subscribe to.
+    /// MQTT parent topic that clients subscribe below.
     pub heard_topic: String,
-    /// RocketMQ topic of what was said, muted and refused.
+    /// RocketMQ topic of the records of mutes, notices and refused requests.
     pub audit_topic: String,
     /// Groups (the part of a client id before `@@@`) whose clients are teachers.
     pub teacher_groups: Vec<String>,
-    /// The other groups whose status topics are followed.
+    /// Other groups whose RocketMQ status topics the classroom reads, too.
     pub student_groups: Vec<String>,
+    /// Requests a second of one client.
     pub client_per_s: u32,
+    /// Requests of one client at once, after a pause.
     pub client_burst: u32,
+    /// Lines a second in one room.
     pub room_per_s: u32,
+    /// Lines in one room at once, after a pause.
     pub room_burst: u32,
 }
 
-/// Who tokens and signatures are for, and the secret behind them.
+/// The names that tokens and signatures must have, and the secret that proves them.
 #[derive(Debug, Clone)]
 pub struct AccessConfig {
+    /// Second part of the vendor's usernames.
     pub access_key: String,
+    /// Third part of the vendor's usernames.
     pub instance: String,
+    /// Signs tokens and signature passwords.
     pub secret: SecretString,
 }
 
 /// The listener that gives tokens.
 #[derive(Debug, Clone)]
 pub struct LoginConfig {
+    /// Its address and port; `None` = there is no login.
     pub listen: Option<SocketAddr>,
-    /// Everybody gets a student's token.
+    /// Whether everybody gets a student's token.
     pub open: bool,
-    /// For teachers' tokens.
+    /// Secret that a caller shows to get other tokens, such as a teacher's; `None` = nobody gets those.
     pub secret: Option<SecretString>,
 }
 
 /// The public listener: pages and API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebConfig {
+    /// Its address and port; `None` = there are no pages.
     pub listen: Option<SocketAddr>,
-    /// Where the pages find the MQTT broker and the login; the bridge cannot know how browsers reach them.
+    /// Where the pages find the MQTT broker; the bridge cannot know how browsers reach it. `None` = the user types it.
     pub websocket_url: Option<String>,
+    /// Where the pages find the login; `None` = our own listener, if there is one.
     pub login_url: Option<String>,
-    /// Names under which browsers may reach us, besides the address itself.
+    /// Names under which browsers may reach us, beside the address itself.
     pub hosts: Vec<String>,
 }

@@ -1,10 +1,10 @@
-//! How far consumer groups are behind, as far as it is known.
+//! The metrics of consumer groups: how far each is behind, and whether that is known.
 
 use prometheus::IntGaugeVec;
 
 use super::register::Register;
 
-/// Labels: group, topic; both as they stand in the configuration.
+/// The lag of each configured group. Labels: group and topic, as the configuration writes them.
 #[derive(Debug)]
 pub struct ConsumerLag {
     messages: IntGaugeVec,
@@ -27,7 +27,7 @@ impl ConsumerLag {
         })
     }
 
-    /// `None` = not known: the last number would be taken for the present one.
+    /// `None` = not known. The series then goes away, because people would take an old number for the present one.
     pub fn set(&self, group: &str, topic: &str, messages: Option<u64>) {
         let labels = [group, topic];
         self.up.with_label_values(&labels).set(i64::from(messages.is_some()));

@@ -5,7 +5,7 @@ use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 use super::register::{ByMember, Register};
 use crate::model::{DeadReason, FilterReason};
 
-/// See the module's words. The books: received = published + filtered + dead-lettered + in flight.
+/// Counts the messages of all downlinks. The books: received = published + filtered + dead-lettered + in flight.
 #[derive(Debug)]
 pub struct DownlinkMetrics {
     received: IntCounter,
@@ -14,11 +14,13 @@ pub struct DownlinkMetrics {
     pub published_total: IntCounter,
     filtered: ByMember<FilterReason>,
     dead_lettered: ByMember<DeadReason>,
+    /// Messages that came from RocketMQ and have no end yet.
     pub in_flight: IntGauge,
+    /// Connections of the downlink to the MQTT broker after the first one.
     pub reconnects_total: IntCounter,
-    /// Queues whose offsets were no longer those that we remembered.
+    /// How often a queue no longer held the messages that were read from it before.
     pub position_lost_total: IntCounter,
-    /// Label: topic, as it stands in the configuration.
+    /// Stored messages that are not published yet. Label: topic, as the configuration writes it.
     pub lag_messages: IntGaugeVec,
 }
 
@@ -68,22 +70,25 @@ impl DownlinkMetrics {
         self.in_flight.inc();
     }
 
+    /// The MQTT broker acknowledged a message.
     pub fn published(&self) {
         self.published_total.inc();
         self.in_flight.dec();
     }
 
+    /// A message was not meant to be published.
     pub fn filtered(&self, reason: FilterReason) {
         self.filtered.add(reason, 1);
         self.in_flight.dec();
     }
 
+    /// A message became a dead letter.
     pub fn dead_lettered(&self, reason: DeadReason) {
         self.dead_lettered.add(reason, 1);
         self.in_flight.dec();
     }
 
-    /// Over all reasons.
+    /// How many dead letters there were, over all reasons.
     pub fn dead_lettered_count(&self) -> u64 {
         self.dead_lettered.sum()
     }

@@ -1,7 +1,7 @@
-//! Standard error in the hands of a thread of its own.
+//! Writes the log to standard error in a thread of its own.
 //!
-//! Promises: whoever logs neither waits nor fails. A line for which there is no room, because nobody reads, and one that
-//! is not taken, because the disk is full or the reader has gone, is left out and counted.
+//! Promises: logging neither waits nor fails. A line is left out and counted if there is no room for it, because nobody
+//! reads, or if it cannot be written, because the disk is full or the reader has gone.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Half a MiB of usual lines, for a reader that stands still for a moment.
+/// So many lines wait for a reader that stops for a moment; about half a MiB.
 const MAX_LINES: usize = 4096;
 
-/// Lines that were left out since somebody asked.
+/// Lines that were left out since the last call of [`take_lost`].
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// How many lines were left out since the last call.
@@ -22,7 +22,7 @@ pub(super) fn take_lost() -> u64 {
     LOST.swap(0, Ordering::Relaxed)
 }
 
-/// See the module's words.
+/// Takes lines for the thread that writes them; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct LogWriter(Arc<Shared>);
 
@@ -35,7 +35,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: VecDeque<Vec<u8>>,
-    /// One was taken out and is not written yet.
+    /// Whether the thread is writing a line, which is no longer in `lines`.
     writing: bool,
 }
 
@@ -49,7 +49,7 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// One or more whole lines.
+    /// Adds one or more whole lines, or counts them as left out.
     pub(crate) fn push(&self, lines: &[u8]) {
         let mut waiting = self.0.waiting();
         if waiting.lines.len() >= MAX_LINES {
@@ -61,7 +61,7 @@ impl LogWriter {
         self.0.changed.notify_all();
     }
 
-    /// Returns when all that was pushed is written, or `patience` is over because nobody reads.
+    /// Returns when all lines are written, or after `patience` if nobody reads them.
     pub(crate) fn flush(&self, patience: Duration) {
         let busy = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
         let waiting = self.0.waiting();

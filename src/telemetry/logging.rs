@@ -1,7 +1,7 @@
-//! Logs on standard error, as text or JSON, as far as somebody takes them; and panics among them.
+//! Logs to standard error, as text or JSON. Panics are logged, too.
 //!
-//! Promises: logging ends nothing and delays nothing. Our own lines are not drowned: the client libraries, which write thousands of lines while a broker is away,
-//! are quiet unless `ROOMBRIDGE_LOG` or `log.level` names them.
+//! Promises: logging never stops or delays the work. The client libraries write thousands of lines while a broker is away,
+//! so they are silent unless `ROOMBRIDGE_LOG` or `log.level` names them.
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
@@ -15,7 +15,8 @@ use crate::config::{LogConfig, LogFormat};
 
 const FILTER_VARIABLE: &str = "ROOMBRIDGE_LOG";
 
-/// Six lines for each failing send were measured, 69,000 in 40 s of outage; failures are reported by our own code.
+/// Libraries that are silent by default: they wrote six lines for each failing send, 69,000 in 40 s of an outage. Our own code
+/// reports failures.
 const QUIET: &[&str] = &[
     "rocketmq_transport=off",
     "rocketmq_client_rust=off",
@@ -28,7 +29,8 @@ const QUIET: &[&str] = &[
     "mqtt5=warn",
 ];
 
-/// Why there are no logs.
+/// Why logging cannot start.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoggingError {
     #[error(
@@ -48,14 +50,14 @@ static LOG: OnceLock<LogWriter> = OnceLock::new();
 /// How long the end of the process waits for a log that nobody reads.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Starts logging for the whole process. What the user wrote wins over `extra_directives`, and these over our quiet list.
+/// Starts logging for the whole process. The user's filter goes before `extra_directives`, and these before [`QUIET`].
 pub(crate) fn init(config: &LogConfig, extra_directives: &[&str]) -> Result<(), LoggingError> {
     let variable = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.is_empty());
     let filter = filter(config, variable, extra_directives)?;
     let writer = LogWriter::start(std::io::stderr()).map_err(LoggingError::Thread)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Else it says what it cannot write with a macro that panics.
+        // Otherwise it would report a failed write with a macro that panics.
         .log_internal_errors(false)
         .with_writer(writer.clone());
     let started = match config.format {
@@ -68,20 +70,20 @@ pub(crate) fn init(config: &LogConfig, extra_directives: &[&str]) -> Result<(), 
     Ok(())
 }
 
-/// Writes lines that are no events where the log goes, behind what was logged before; `false` if there is no log.
+/// Writes lines that are no log events to the log, in order with it; `false` if there is no log.
 pub(crate) fn write_beside_the_log(lines: &[u8]) -> bool {
     let log = LOG.get();
     log.inspect(|log| log.push(lines)).is_some()
 }
 
-/// Before the process ends: returns when all is written, or after a second in which nobody read.
+/// To be called before the process ends. Returns when all lines are written, or after a second if nobody reads them.
 pub(crate) fn flush() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);
     }
 }
 
-/// The standard library's own words go to standard error past the log, and wait for whoever reads it.
+/// Logs a panic. The standard library would write it to standard error past the log, and would wait for a reader.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     tracing::error!(
@@ -98,7 +100,7 @@ fn filter(config: &LogConfig, variable: Option<String>, extra: &[&str]) -> Resul
         Some(filter) => (FILTER_VARIABLE, filter),
         None => ("log.level", config.level.clone()),
     };
-    // Of two directives for one target the later wins.
+    // Of two directives for one target, the later one counts.
     let mut directives: Vec<&str> = QUIET.to_vec();
     directives.extend(extra);
     directives.push(&wanted);

@@ -1,8 +1,8 @@
-//! What people and machines can see of a running bridge: logs, metrics, readiness.
+//! Telemetry: what people and machines can see of a running bridge, in logs, metrics and readiness.
 //!
 //! Promises: one closed list of metrics, each in `docs/METRICS.md`; no room id and no client id in a label; no secret and no
 //! payload in a log.
-//! Must never: import a room that does work; the rooms report to here.
+//! Must never: import a room that does work; those rooms report to this one.
 
 mod consumer_lag;
 mod downlink_metrics;

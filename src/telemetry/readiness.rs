@@ -1,8 +1,9 @@
-//! Whether the bridge can do its work now, and if not, what is missing and since when.
+//! Readiness: whether the bridge can do its work now, and if not, what is missing and since when.
 //!
-//! Ready means that a message can be taken in and acknowledged: subscribed, and RocketMQ or the spool takes it.
+//! Ready means that a message can be taken in and acknowledged: the bridge is subscribed, and RocketMQ or the spool takes it.
 //!
-//! Promises: setters are cheap and may be called for each message; the time is that of the change, not of the last call.
+//! Promises: setters are cheap enough to be called for each message; a time shown is that of the change, not of the last
+//! call.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use crate::model::{Clock, SystemClock};
 
-/// Shared state; the rooms set it, `http` shows it.
+/// The shared state: rooms set it, `http` shows it.
 pub struct Readiness {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -18,11 +19,11 @@ pub struct Readiness {
 
 struct State {
     mqtt_connected: Condition,
-    /// Why there is no connection, in the words of the last attempt.
+    /// Why the last attempt to connect failed.
     mqtt_problem: Option<String>,
     mqtt_limits: Vec<BrokerLimit>,
     mqtt_subscribed: Condition,
-    /// Sentences, each with the time at which it became true.
+    /// Sentences, each with the time at which it became true, milliseconds since 1970-01-01 UTC.
     subscription_problems: Vec<(String, u64)>,
     rocketmq_reachable: Condition,
     /// `None` = there is no spool.
@@ -38,55 +39,66 @@ struct Condition {
     since_ms: u64,
 }
 
-/// Something that we asked the MQTT broker for and that it does not give, with what follows from it.
+/// Something that we need from the MQTT broker and that it does not offer, with its consequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerLimit {
+    /// What it means for this configuration.
     pub severity: Severity,
-    /// One sentence.
+    /// One sentence for people.
     pub text: String,
 }
 
-/// What a limit does to this configuration.
+/// What a limit means for this configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Nothing.
+    /// It changes nothing.
     Remark,
-    /// The bridge works, and promises less.
+    /// The bridge works, but promises less.
     Warning,
-    /// A promise is broken: not ready.
+    /// The bridge cannot keep a promise, so it is not ready.
     Fatal,
 }
 
 /// What `/readyz` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReadinessReport {
+    /// Whether a message can be taken in and acknowledged now.
     pub ready: bool,
-    /// Something is missing or needs attention, see `missing`.
+    /// Whether something is missing or needs attention; `missing` says what.
     pub degraded: bool,
+    /// The way in.
     pub mqtt: MqttReadiness,
+    /// The way out.
     pub rocketmq: RocketMqReadiness,
+    /// What stands in for RocketMQ while it is away.
     pub spool: SpoolReadiness,
-    /// Sentences for people.
+    /// What is missing, in sentences for people.
     pub missing: Vec<String>,
 }
 
+/// The state of the MQTT side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MqttReadiness {
+    /// Whether there is a connection to the broker.
     pub connected: bool,
+    /// Whether there is a connection and all subscriptions are granted.
     pub subscribed: bool,
-    /// What the broker does not give, also where nothing here needs it.
+    /// What the broker does not offer, even if this configuration does not need it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<String>,
 }
 
+/// The state of RocketMQ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RocketMqReadiness {
+    /// Whether RocketMQ answers.
     pub reachable: bool,
 }
 
+/// The state of the spool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SpoolReadiness {
-    /// There is a spool, and it is neither full nor out of use.
+    /// Whether there is a spool that is neither full nor out of use.
     pub accepts: bool,
 }
 
@@ -103,7 +115,7 @@ impl std::fmt::Debug for Readiness {
 }
 
 impl Readiness {
-    /// Nothing is there yet.
+    /// Starts with nothing connected.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let absent = Condition { met: false, since_ms: clock.wall_ms() };
         let state = State {
@@ -124,12 +136,12 @@ impl Readiness {
         self.set(|state| &mut state.mqtt_connected, met);
     }
 
-    /// Why there is no connection; shown until there is one.
+    /// Says why there is no connection; shown until there is one.
     pub fn set_mqtt_problem(&self, problem: String) {
         self.lock().mqtt_problem = Some(problem);
     }
 
-    /// What the broker of the present connection does not give. True if that is news.
+    /// Says what the broker of the present connection does not offer. `true` if that has changed.
     pub fn set_mqtt_limits(&self, limits: Vec<BrokerLimit>) -> bool {
         let mut state = self.lock();
         let news = state.mqtt_limits != limits;
@@ -137,12 +149,12 @@ impl Readiness {
         news
     }
 
-    /// All subscriptions are granted.
+    /// Whether the broker has granted all subscriptions.
     pub fn set_mqtt_subscribed(&self, met: bool) {
         self.set(|state| &mut state.mqtt_subscribed, met);
     }
 
-    /// What of the subscriptions is refused or comes with less than was asked for, one sentence each. Returns the new ones.
+    /// Says which subscriptions the broker refused or granted with a lower QoS, one sentence each. Returns the new ones.
     pub fn set_subscription_problems(&self, problems: Vec<String>) -> Vec<String> {
         let now_ms = self.clock.wall_ms();
         let mut state = self.lock();
@@ -163,13 +175,13 @@ impl Readiness {
         self.set(|state| &mut state.rocketmq_reachable, met);
     }
 
-    /// There is a spool, and what it takes in is on the disk. Never called if the configuration turns the spool off.
+    /// Whether the spool takes messages and has them on the disk. Not called if the configuration turns the spool off.
     pub fn set_spool_accepts(&self, met: bool) {
         let now = Condition { met: !met, since_ms: self.clock.wall_ms() };
         self.set(|state| state.spool_accepts.get_or_insert(now), met);
     }
 
-    /// Something that a person must know or do, as one sentence; `None` when it is over.
+    /// One sentence about something that a person must know or do; `None` when it is over.
     pub fn set_note(&self, note: Option<String>) {
         let mut state = self.lock();
         if state.note.as_ref().map(|(note, _)| note) != note.as_ref() {
@@ -177,8 +189,8 @@ impl Readiness {
         }
     }
 
-    /// While the disk of the `data_dir` does not answer: which, and for how long. Work that does not need it goes on, so it
-    /// does not decide about being ready.
+    /// One sentence while the disk of the `data_dir` does not answer; `None` when it does. Work that does not need the disk
+    /// goes on, so this does not change `ready`.
     pub fn set_data_dir_note(&self, note: Option<String>) {
         self.lock().data_dir_note = note;
     }

@@ -1,19 +1,19 @@
-//! Makes metrics and registers them in one step, so that none exists unseen.
+//! Makes each metric and registers it in one step, so that no metric is left out of the answer.
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, core::Collector,
 };
 
-/// The label of every series that belongs to one way.
+/// The label of every series that belongs to one direction.
 const DIRECTION: &str = "direction";
 
-/// From half a millisecond, where an idle store answers, to a minute, where something is broken.
+/// Buckets from half a millisecond, as an idle store needs, to a minute, when something is broken.
 const SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const BATCH_MESSAGES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// A registry that is being filled with the series of one way.
+/// Adds the series of one direction to the registry.
 #[derive(Debug)]
 pub(super) struct Register {
     pub registry: Registry,
@@ -25,7 +25,7 @@ impl Register {
         Self { registry: Registry::new(), direction: "uplink" }
     }
 
-    /// The same registry, for the series of the other way.
+    /// The same registry, for the series of the other direction.
     pub(crate) fn downlink(&self) -> Self {
         Self { registry: self.registry.clone(), direction: "downlink" }
     }
@@ -56,12 +56,12 @@ impl Register {
         self.add(Gauge::with_opts(self.options(name, help))?)
     }
 
-    /// A gauge whose source can fail, of this way.
+    /// A gauge of this direction whose value is not always known.
     pub(crate) fn way_seconds_if_known(&self, name: &str, help: &str) -> Result<IfKnown, prometheus::Error> {
         Ok(IfKnown(self.add(GaugeVec::new(self.options(name, help), &[])?)?))
     }
 
-    /// A gauge by labels, of this way.
+    /// A gauge of this direction with labels.
     pub(crate) fn way_gauges(
         &self,
         name: &str,
@@ -75,7 +75,7 @@ impl Register {
         Opts::new(name, help).const_label(DIRECTION, self.direction)
     }
 
-    /// Of the process or a connection, which have no direction.
+    /// A gauge of the process or of a connection, which have no direction.
     pub(crate) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.add(IntGauge::with_opts(Opts::new(name, help))?)
     }
@@ -112,24 +112,24 @@ impl Register {
     }
 }
 
-/// A number that is shown only while it is known.
+/// A gauge that is shown only while its value is known.
 #[derive(Debug, Clone)]
 pub struct IfKnown(GaugeVec);
 
 impl IfKnown {
-    /// `None` = not known: the series is absent.
+    /// `None` = not known; the series then goes away.
     pub fn set(&self, value: Option<f64>) {
         let labels: [&str; 0] = [];
         match value {
             Some(value) => self.0.with_label_values(&labels).set(value),
-            // There is none to remove if it was never known.
+            // If it was never known, there is nothing to remove, which is no error.
             None => _ = self.0.remove_label_values(&labels),
         }
     }
 }
 
-/// One counter for each member of a closed list, looked up once; a search through a dozen entries is cheaper than hashing
-/// label texts for each message.
+/// One counter for each member of a closed list. To search a dozen entries is cheaper than to hash label texts for each
+/// message.
 #[derive(Debug)]
 pub(super) struct ByMember<M> {
     counters: Vec<(M, IntCounter)>,
@@ -153,7 +153,7 @@ impl<M: Copy + PartialEq> ByMember<M> {
     }
 
     pub(crate) fn add(&self, member: M, count: u64) {
-        // The lists are the enums' own `ALL`, so there is always one.
+        // The list is the enum's own `ALL`, so every member is found.
         if let Some((_, counter)) = self.counters.iter().find(|(candidate, _)| *candidate == member) {
             counter.inc_by(count);
         }

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::config::document::Places;
 use crate::config::error::ConfigError;
 
-/// The number or its default, if it is within the range and the type can hold it.
+/// The number, or the default if it is missing; an error if it is out of range or too large for the type.
 pub(super) fn number<T>(
     places: &Places,
     key: &str,
@@ -26,7 +26,7 @@ where
     })
 }
 
-/// The secret that stands in the configuration or in the file that it names, whichever is there.
+/// The secret of the configuration, or of the file that it names; an error if both are set.
 pub(super) fn secret(
     places: &Places,
     (key, plain): (&str, Option<SecretString>),
@@ -51,7 +51,7 @@ pub(super) fn secret(
     Ok(Some(secret))
 }
 
-/// A file that another room will read; looked at now, so that a typo shows at the start and with its key.
+/// A file that another room will read. It is read once now, so that a typo shows at the start and with its key.
 pub(super) fn readable_file(places: &Places, key: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     match std::fs::read(&path) {
         Ok(_) => Ok(path),

@@ -53,7 +53,7 @@ pub(super) fn downlinks(
     Ok(downlinks)
 }
 
-/// A topic name that others stand below.
+/// Refuses a topic name below which nothing can be published.
 fn parent(places: &Places, key: &str, topic: &str) -> Result<(), ConfigError> {
     let wrong = topic.starts_with(['$', '/'])
         || topic.ends_with('/')
@@ -80,7 +80,7 @@ pub(super) fn classroom(
         let value = filled(places, &key, value)?.unwrap_or_else(|| default.to_owned());
         parent(places, &key, &value).map(|()| value)
     };
-    // Both names of a key are read, but not in one configuration: nobody could tell which one counts.
+    // A key may have its older name, but not both in one configuration: nobody could tell which one counts.
     let renamed =
         |(name, value): (&str, Option<String>), (older, older_value): (&str, Option<String>), default| {
             if value.is_some() && older_value.is_some() {
@@ -113,7 +113,7 @@ pub(super) fn classroom(
     Ok(Some(classroom))
 }
 
-/// What a classroom cannot be without.
+/// Refuses a classroom without the binding and the downlink that it needs.
 fn needs(
     classroom: &ClassroomConfig,
     bindings: &[BindingConfig],

@@ -1,7 +1,7 @@
-//! Raw values to settings: defaults, ranges and contradictions.
+//! Turns raw values into settings: adds defaults, and checks ranges and contradictions.
 //!
-//! Promises: every default stands here and nowhere else in the code; every complaint says what to do.
-//! Must never: look at the syntax of filters and templates; that is for `binding`.
+//! Promises: every default stands here and nowhere else in the code; every error says what to do.
+//! Must never: check the syntax of filters and templates; `binding` does that.
 
 mod bindings;
 mod check;
@@ -54,7 +54,7 @@ pub(super) fn config(raw: RawConfig, places: &Places) -> Result<Config, ConfigEr
     })
 }
 
-/// Sizes of the two ends that the pipeline between them has to fit.
+/// Limits of MQTT and RocketMQ, which the settings of the pipeline between them must fit.
 struct Limits {
     receive_maximum: usize,
     max_packet_bytes: usize,
@@ -72,7 +72,7 @@ fn data_dir(raw: Option<PathBuf>, places: &Places) -> Result<PathBuf, ConfigErro
 }
 
 fn pipeline(raw: &RawPipeline, limits: &Limits, places: &Places) -> Result<PipelineConfig, ConfigError> {
-    // A smaller message limit alone must not make the default batch a contradiction.
+    // The default shrinks with the message limit, so that a smaller limit alone is no contradiction.
     let default_batch_bytes = (1024 * 1024).min(limits.max_message_bytes);
     let pipeline = PipelineConfig {
         batch_messages: number(places, "pipeline.batch_messages", raw.batch_messages, 128, 1..=1024)?,

@@ -68,7 +68,7 @@ struct Server {
     tls: bool,
 }
 
-/// On failure: problem and remedy. Neither quotes the URL, which may hold a password.
+/// Reads the URL. The error is problem and remedy; neither quotes the URL, which may hold a password.
 fn server(url: &str) -> Result<Server, (String, &'static str)> {
     let url = Url::parse(url).map_err(|error| (format!("is no URL ({error})"), URL_FORM))?;
     let (tls, usual_port) = match url.scheme() {

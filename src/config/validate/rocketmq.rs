@@ -37,7 +37,7 @@ pub(super) fn rocketmq(raw: RawRocketMq, places: &Places) -> Result<RocketMqConf
             "rocketmq.queues_per_new_topic",
             raw.queues_per_new_topic,
             8,
-            // There are 256 slots: a queue more than that would stay empty.
+            // There are 256 slots, so more queues would stay empty.
             1..=256,
         )?,
         max_message_bytes: number(

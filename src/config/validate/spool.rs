@@ -125,7 +125,7 @@ fn topic(
             ),
         ));
     }
-    // A template could give this name as well, but only for an MQTT topic that somebody chose so.
+    // A template can also give this name, but only for an MQTT topic that somebody named so.
     if let Some(index) = bindings.iter().position(|binding| binding.topic == topic) {
         return Err(places.invalid(
             KEY,
