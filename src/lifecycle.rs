@@ -1,7 +1,7 @@
-//! Starting to stop: the first signal drains, the second stops at once, and a task that dies drains, too.
+//! The stages of a stop: the first signal starts a drain, a second one stops at once; a task that dies starts a drain, too.
 //!
-//! Promises: the process is never half alive. Whatever was started here and ends before a stop was asked for, by a panic or
-//! by itself, ends the process in order, and [`Lifecycle::failure`] says which it was.
+//! Promises: the process never goes on with a part missing. If a task that was started here ends before a stop was asked for,
+//! by a panic or by itself, the process stops in order, and [`Lifecycle::failure`] says which task it was.
 
 use std::any::Any;
 use std::io;
@@ -15,12 +15,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// The two stages of a stop, and the wish to reconnect.
+/// The two stages of a stop, and the request to connect again.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
-    /// Take nothing new in, let what is on its way end.
+    /// Take no new messages in; let those that are inside end.
     pub drain: CancellationToken,
-    /// Give up what is on its way; nothing of it was acknowledged.
+    /// Give up the messages that are inside; none of them was acknowledged.
     pub stop_now: CancellationToken,
     /// SIGHUP: connect again after another client took the session.
     pub come_back: Arc<Notify>,
@@ -29,7 +29,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// From the beginning of a drain on there are `drain_deadline` until what is still on its way is given up.
+    /// `drain_deadline`: how long a drain may take before the messages that are still inside are given up.
     pub fn new(drain_deadline: Duration) -> Self {
         Self {
             drain: CancellationToken::new(),
@@ -40,7 +40,7 @@ impl Lifecycle {
         }
     }
 
-    /// Listens for SIGTERM, SIGINT and SIGHUP for the rest of the process's life, and holds the drain to its deadline.
+    /// Listens for SIGTERM, SIGINT and SIGHUP until the process ends, and stops a drain at its deadline.
     pub fn listen_for_signals(&self) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -68,7 +68,7 @@ impl Lifecycle {
         });
     }
 
-    /// Acts first and speaks then, whatever becomes of the words.
+    /// Acts before it logs, so that a log that nobody reads delays nothing.
     fn stop_one_stage_further(&self) {
         if self.drain.is_cancelled() {
             self.stop_now.cancel();
@@ -82,8 +82,8 @@ impl Lifecycle {
         );
     }
 
-    /// Starts what is to run for as long as the process does. If it ends before a stop was asked for, or dies at any
-    /// time, that is a failure; `name` says in an error what it was.
+    /// Starts a task that must run until the stop. If it ends before, or panics at any time, that is a failure; `name` stands
+    /// in the error.
     pub fn spawn(
         &self,
         name: &'static str,
@@ -99,7 +99,7 @@ impl Lifecycle {
         })
     }
 
-    /// A part that nobody can do without has died: what is on its way ends in order, then the process does.
+    /// Reports that a necessary part has died, and starts the drain.
     pub fn fail(&self, what: &str) {
         let first = self.failure.set(what.to_owned()).is_ok();
         self.drain.cancel();
@@ -109,13 +109,13 @@ impl Lifecycle {
         );
     }
 
-    /// What died first, if anything did.
+    /// The first failure; `None` if there was none.
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn words_of(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()

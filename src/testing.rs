@@ -1,6 +1,7 @@
-//! What stories, the model test and the benchmarks use of the rooms. Only with the feature `testing`, never in the product.
+//! The items of the rooms that stories, the model test and the benchmarks use. Only with the feature `testing`, never in the
+//! product.
 //!
-//! Must never: hold code. It is a list.
+//! Must never: hold code. It is a list of re-exports.
 
 pub mod app {
     pub use crate::app::Bridge;

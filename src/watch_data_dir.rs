@@ -1,6 +1,6 @@
-//! Tells when the disk of the `data_dir` does not answer, and what waits for it.
+//! Reports when the disk of the `data_dir` does not answer, and what waits for it.
 //!
-//! Looks at what is asked for and not answered, never at the disk, so that it does not stand still with it.
+//! Looks only at the list of unanswered writes, never at the disk itself, so that it does not hang with the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::data_dir::{DataDir, Unwritten};
 use crate::telemetry::{Metrics, Readiness};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A write that waits for so long is told.
+/// A write that has waited for so long is reported.
 const STANDS_STILL_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs until aborted, or until nothing can be written any more.
@@ -39,7 +39,7 @@ pub(crate) async fn watch(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readine
     }
 }
 
-/// Whoever needs its answer gets an error from now on.
+/// Reports that the thread that writes has ended. From now on every write is answered with an error.
 fn dead(data_dir: &DataDir, readiness: &Readiness) {
     let note = format!(
         "nothing can be written to the data_dir {} any more, because the thread that writes has ended; restart, and \

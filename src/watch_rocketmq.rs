@@ -1,4 +1,4 @@
-//! Asks RocketMQ now and then: whether it is there, and how far the named consumer groups are behind.
+//! Asks RocketMQ regularly whether it answers, and how far the configured consumer groups are behind.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::rocketmq::{Connector, RocketMqReader};
 use crate::telemetry::{Metrics, Readiness};
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// Until the first answer, so that readiness is not late.
+/// Used until the first answer, so that the bridge is ready early.
 const PROBE_AT_START_EVERY: Duration = Duration::from_millis(200);
 const LAG_EVERY: Duration = Duration::from_secs(15);
 
-/// Asked for where no topic stands literally in the configuration; whether it exists does not matter.
+/// The topic to ask for if the configuration names none literally; it need not exist.
 const ALWAYS_ASKABLE: &str = "TBW102";
 
 /// Runs until aborted.
@@ -35,7 +35,7 @@ pub(crate) async fn watch(
     );
 }
 
-/// One small request to the broker of each topic; a missing topic is an answer, too.
+/// Sends a small request to the broker of each topic. That a topic is missing is an answer, too.
 async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readiness: &Readiness) {
     let mut reached_once = false;
     loop {
@@ -43,7 +43,7 @@ async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readin
         for topic in topics {
             reachable = is_reachable(reader, topic).await;
             if !reachable {
-                // Said at once: each of the others may take as long.
+                // Reported at once, because each of the others may take as long to fail.
                 break;
             }
         }

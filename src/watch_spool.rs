@@ -1,4 +1,4 @@
-//! Looks into the spool's file now and then: how old the oldest message in it is.
+//! Measures regularly how old the oldest message in the spool is.
 //!
 //! Reads on a connection of its own, so that no write waits for it.
 

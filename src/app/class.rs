@@ -1,4 +1,4 @@
-//! Starts the live classroom: its follower, its rules, its listeners.
+//! Starts the live classroom: its follower, its task, its listeners.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,16 +19,18 @@ use crate::model::StartAt;
 use crate::pipeline::{DeadLetters, Intake};
 use crate::rocketmq::RocketMqReader;
 
-/// The ports for everybody, taken early so that one in use is known before anything else starts.
+/// The ports of pages and login. They are taken early, so that a port in use is known before anything else starts.
 pub(super) struct ClassListeners {
     web: Option<TcpListener>,
     login: Option<TcpListener>,
 }
 
-/// Where the classroom is served.
+/// Where pages and login are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassAddresses {
+    /// Pages and API; `None` = not served.
     pub web: Option<SocketAddr>,
+    /// `GET /login`; `None` = not served.
     pub login: Option<SocketAddr>,
 }
 
@@ -52,7 +54,7 @@ impl ClassListeners {
     }
 }
 
-/// Who may connect and do what, by the configuration alone: nobody anonymous, no operator.
+/// The gatekeeper that the configuration asks for: it admits no anonymous clients, and knows no operators.
 pub(crate) fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Authenticator> {
     let (down, up, teacher_groups) = match &config.classroom {
         Some(classroom) => {
@@ -72,7 +74,7 @@ pub(crate) fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Resu
 }
 
 impl BridgeParts {
-    /// The RocketMQ topics that the classroom reads and writes, besides those of the rules.
+    /// The RocketMQ topics that the classroom reads and writes, beside those of the bindings.
     pub(super) fn class_topics(&self) -> Vec<String> {
         match &self.config.classroom {
             Some(classroom) => {
@@ -132,7 +134,7 @@ impl BridgeParts {
         Ok(tasks)
     }
 
-    /// Ends with the process; nothing waits for it.
+    /// Starts the pages and the API. Nothing waits for their end.
     fn start_public(
         &self,
         lifecycle: &Lifecycle,
@@ -152,7 +154,7 @@ impl BridgeParts {
             clock: self.clock.clone(),
             pages: PageConfig {
                 websocket_url: self.config.web.websocket_url.clone(),
-                // Without a word in the configuration browsers are on this machine, as in `dev`.
+                // Without a setting, the browsers are taken to be on this machine, as in `dev`.
                 login_url: (self.config.web.login_url.clone())
                     .or_else(|| login.map(|login| format!("http://{login}/login"))),
                 access_key: access.access_key.clone(),

@@ -1,4 +1,4 @@
-//! How a bridge ended: what is left, where it is, and what becomes of it.
+//! Says how a bridge ended: which messages are left, where they are, and what becomes of them.
 
 use crate::telemetry::Metrics;
 
@@ -7,21 +7,21 @@ use crate::telemetry::Metrics;
 pub enum Ended {
     /// Everything that came in is acknowledged; what is in the spool is on this machine's disk.
     Drained,
-    /// The deadline passed, a second signal came, or the MQTT broker was away: something comes again.
+    /// The deadline passed, a second signal came, or the MQTT broker was away, so some messages will come again.
     StoppedEarly,
 }
 
 /// What a stopped bridge leaves, in messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Leftovers {
-    /// Came in, and neither stored, nor in the spool, nor a dead letter.
+    /// Came from MQTT and have no end: neither stored, nor in the spool, nor dead letters.
     pub without_end: u64,
-    /// Ended, but the MQTT broker was not told.
+    /// Have an end, but no PUBACK was sent.
     pub pubacks_unsent: u64,
-    /// From RocketMQ, without the MQTT broker's PUBACK.
+    /// Came from RocketMQ, and the MQTT broker has not sent a PUBACK.
     pub down: u64,
     pub in_spool: u64,
-    /// Became dead letters in this run, on either way.
+    /// Became dead letters in this run, in both directions.
     pub dead_lettered: u64,
 }
 
@@ -45,7 +45,7 @@ impl Leftovers {
         }
     }
 
-    /// Says it, and how the bridge ended by it.
+    /// Logs it, and gives how the bridge ended.
     pub(super) fn say(self) -> Ended {
         let ended = self.ended();
         match ended {

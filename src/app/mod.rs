@@ -1,6 +1,6 @@
-//! The wiring of a running bridge: which rooms are made of what, in which order they start and stop.
+//! The wiring of a running bridge: builds the parts of all rooms, starts them in order and stops them in order.
 //!
-//! Must never: branch on the content of a message.
+//! Must never: look into a message.
 
 mod class;
 mod leftovers;
@@ -39,13 +39,13 @@ pub(crate) use leftovers::Ended;
 use leftovers::Leftovers;
 pub(crate) use uplink_builder::UplinkBuilder;
 
-/// Settlements on their way to the subscriber: batches, thus far more than there are queues.
+/// Bound of the settlements that wait for the subscriber. Each is a whole batch, so this is far more than there are queues.
 const SETTLEMENTS: usize = 1024;
 
-/// How long a start that has a spool waits for a RocketMQ that does not answer.
+/// With a spool, the start waits only so long for a RocketMQ that does not answer.
 const TAIL_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// A start that takes so long to read and write the `data_dir` says so.
+/// A start that waits so long for the disk of the `data_dir` logs it.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A bridge whose parts are ready to start.
@@ -55,7 +55,7 @@ pub struct Bridge {
     parts: BridgeParts,
 }
 
-/// All of a bridge but its listener.
+/// All parts of a bridge but its listeners.
 struct BridgeParts {
     config: Config,
     rules: Arc<RuleSet>,
@@ -68,17 +68,17 @@ struct BridgeParts {
     tables: QueueTables,
     spool: Option<Arc<SqliteSpool>>,
     dead_letters: Arc<LocalDeadLetters>,
-    /// What an MQTT broker in this process says of its clients.
+    /// The reports of an MQTT broker in this process about its clients; `None` = the broker is another program.
     news: Option<mpsc::Receiver<ClientNews>>,
-    /// The MQTT broker is another program, which delivers no P2P messages by itself.
+    /// Whether the MQTT broker is another program, which does not deliver P2P messages without a subscription.
     has_foreign_broker: bool,
 }
 
 impl Bridge {
-    /// Takes the data directory and the HTTP port, and checks all that can be checked without a connection.
-    /// `accept_new_client_id`: go on although the directory knows another client id, whose session stays behind.
+    /// Takes the data directory and the ports, and checks everything that can be checked without a connection.
+    /// `accept_new_client_id`: go on although the directory belongs to another client id, whose session stays at the broker.
     pub async fn prepare(config: Config, accept_new_client_id: bool) -> anyhow::Result<Self> {
-        // Nothing runs yet that could stand still with the disk, so it is waited for, but not in silence.
+        // Nothing else runs yet, so the start may wait for a slow disk; but it says so in the log.
         let telling = tokio::spawn(tell_of_a_slow_disk(config.data_dir.clone()));
         let prepared = Self::prepare_now(config, accept_new_client_id).await;
         telling.abort();
@@ -97,7 +97,7 @@ impl Bridge {
             &config.data_dir.join(DEAD_LETTERS_FILE),
             config.dead_letter.max_bytes,
         )?);
-        // After all files are known to be readable: a start that fails leaves them as they were.
+        // Only now, when all files proved readable: a start that fails must not change them.
         data_dir.save_session(&session).await?;
         let listener = http::bind(config.http.listen, "http.listen").await?;
         let class_listeners = ClassListeners::bind(&config).await?;
@@ -119,7 +119,7 @@ impl Bridge {
         Ok(Self { listener, class_listeners, parts: carrier })
     }
 
-    /// Listens to an MQTT broker in this process.
+    /// Takes the reports of an MQTT broker in this process about its clients.
     pub fn hear(&mut self, news: mpsc::Receiver<ClientNews>) {
         self.parts.news = Some(news);
         self.parts.has_foreign_broker = false;
@@ -135,12 +135,12 @@ impl Bridge {
         self.listener.local_addr()
     }
 
-    /// Tells when the bridge has become ready.
+    /// Says whether the bridge is ready.
     pub fn readiness(&self) -> Arc<Readiness> {
         self.parts.readiness.clone()
     }
 
-    /// Runs until the lifecycle says stop.
+    /// Runs until the lifecycle asks it to stop.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<Ended> {
         let stopped = lifecycle.stop_now.clone().cancelled_owned();
         let Self { listener, class_listeners, parts: mut carrier } = self;
@@ -150,7 +150,7 @@ impl Bridge {
         let ended = carrier.run(&lifecycle, class_listeners).await;
         lifecycle.stop_now.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), pages).await;
-        // Closing its files may wait for the disk, and nothing hangs on it.
+        // To close the files may need a slow disk. Nothing depends on it, so it gets a second.
         let closing = tokio::task::spawn_blocking(move || drop(carrier));
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
         match lifecycle.failure() {
@@ -199,7 +199,7 @@ impl BridgeParts {
         let producer =
             Arc::new(Producer::new(self.config.rocketmq.clone(), self.connector.clone(), reader.clone()));
         if self.config.rocketmq.create_topics {
-            // Early, so that readers find the topic before the first message; what fails is tried again with it.
+            // Early, so that readers find the topics before the first message. If one fails, its first message tries again.
             for topic in self.topics_to_make() {
                 let _ = producer.queues(&topic).await;
             }
@@ -240,7 +240,8 @@ impl BridgeParts {
         Leftovers::of(&self.metrics, spool.map_or(0, |spool| spool.depth().messages)).say()
     }
 
-    /// Positions, most of all. A disk that stands still is not waited for longer than the stop may last.
+    /// Waits until the disk has the last files, the positions above all; but for a disk that does not answer no longer than
+    /// the stop may take.
     async fn write_the_last(&self, lifecycle: &Lifecycle) {
         let waited_for = async {
             tokio::select! {
@@ -263,8 +264,8 @@ impl BridgeParts {
         }
     }
 
-    /// What the last process stored or spooled last. With a spool, RocketMQ being away must not keep the bridge from
-    /// relieving the MQTT broker.
+    /// The messages that the last process stored or spooled last. With a spool, this does not wait long for RocketMQ, because
+    /// the bridge can take messages from the MQTT broker without it.
     async fn last_receipts(
         &self,
         reader: &RocketMqReader,
@@ -316,7 +317,7 @@ impl BridgeParts {
         })
     }
 
-    /// What messages are going to be stored in or read from, as far as it is known.
+    /// The topics that the bridge will write or read, as far as the configuration names them.
     fn topics_to_make(&self) -> Vec<String> {
         let mut topics = self.rules.literal_topics();
         topics.extend(self.config.downlinks.iter().map(|downlink| downlink.topic.clone()));
@@ -326,7 +327,7 @@ impl BridgeParts {
         topics
     }
 
-    /// Topics that stand in the rules, and those that were written to before.
+    /// The topics that the bindings name, and those that were written before.
     fn topics(&self) -> Vec<String> {
         let mut topics = self.rules.literal_topics();
         topics.extend(self.tables.topics.keys().cloned());
@@ -336,14 +337,14 @@ impl BridgeParts {
     }
 }
 
-/// Ids of this boot.
+/// The source of message ids of this process.
 fn new_ids() -> anyhow::Result<MessageIds> {
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
     Ok(MessageIds::new(u64::from_be_bytes(nonce)))
 }
 
-/// A listener that ends before a stop says why.
+/// Logs why a listener failed.
 async fn until_it_ends(listener: impl Future<Output = std::io::Result<()>>) {
     if let Err(error) = listener.await {
         tracing::error!(%error, "a listener failed");
@@ -366,7 +367,7 @@ async fn tell_of_a_slow_disk(data_dir: PathBuf) {
     );
 }
 
-/// Compiles the rules with the deployment's origin key, or the one of this data directory.
+/// Compiles the bindings, with the configured origin key or the one of this data directory.
 fn rules(config: &Config, data_dir: &DataDir) -> anyhow::Result<RuleSet> {
     let origin_key = match &config.origin.key {
         Some(key) => key.expose_secret().as_bytes().to_vec(),
@@ -376,6 +377,7 @@ fn rules(config: &Config, data_dir: &DataDir) -> anyhow::Result<RuleSet> {
     Ok(RuleSet::compile(&config.bindings, settings)?.with_downlinks(&config.downlinks))
 }
 
+/// Opens the spool of `data_dir`; `None` if the configuration turns it off.
 pub(crate) fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<SqliteSpool>>> {
     if !config.spool.enabled {
         return Ok(None);

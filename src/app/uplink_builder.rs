@@ -1,4 +1,5 @@
-//! The middle of a bridge, with an MQTT side or without: the pipeline, its spool and its dead letters.
+//! Builds the uplink: the pipeline with its spool and its dead letters. A running bridge uses it, and `spool drain`, which has
+//! no MQTT side.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -19,23 +20,34 @@ use crate::pipeline::{
 use crate::spool::{LocalDeadLetters, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
 
-/// What the middle of a bridge is made of, with an MQTT side or without.
+/// The parts of an uplink.
 pub(crate) struct UplinkBuilder<'a> {
+    /// Limits of the pipeline, the spool and the dead letters.
     pub config: &'a Config,
+    /// The compiled bindings.
     pub rules: Arc<RuleSet>,
+    /// Counts the messages.
     pub metrics: Arc<Metrics>,
+    /// Learns whether RocketMQ and the spool take messages.
     pub readiness: Arc<Readiness>,
+    /// Wall time and monotonic time.
     pub clock: Arc<dyn Clock>,
+    /// Keeps the queue tables.
     pub data_dir: Arc<DataDir>,
+    /// The queue tables of the last run, by which rooms keep their queues.
     pub tables: QueueTables,
+    /// `None` = the configuration turns it off.
     pub spool: Option<Arc<SqliteSpool>>,
+    /// The local store of dead letters.
     pub dead_letters: Arc<LocalDeadLetters>,
+    /// Batches of spooled messages that are sent at the same time.
     pub drain_batches: usize,
+    /// Stops the bridge when one of the pipeline's jobs dies.
     pub lifecycle: &'a Lifecycle,
 }
 
 impl UplinkBuilder<'_> {
-    /// Where everything ends that can never be stored or published where it belongs.
+    /// Takes messages that can never be stored or published where they belong.
     pub(crate) fn dead_letters(&self, sink: Arc<dyn Sink>) -> Arc<DeadLetters> {
         let config = self.config;
         Arc::new(DeadLetters {
@@ -47,6 +59,7 @@ impl UplinkBuilder<'_> {
         })
     }
 
+    /// The pipeline, between the intake of MQTT messages and the sink.
     pub(crate) fn uplink(
         self,
         sink: Arc<dyn Sink>,

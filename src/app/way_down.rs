@@ -1,4 +1,4 @@
-//! Starts the way from RocketMQ to MQTT: a follower, the binding, a connection of its own.
+//! Starts the downlink, from RocketMQ to MQTT: a follower, a task that binds, and an MQTT connection of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::mqtt::DownlinkPublisher;
 use crate::pipeline::DeadLetters;
 use crate::rocketmq::RocketMqReader;
 
-/// What may be open, and a page.
+/// Bound of the items that wait: as many as may be open, and a page more.
 const ITEMS: usize = OPEN_MESSAGES + 64;
 
-/// A follower at its place, and the ends that its taker needs.
+/// A follower at its position, with the channels to the task that takes its items.
 pub(super) struct Followed {
     pub follower: Follower,
     pub items: mpsc::Receiver<Item>,
@@ -25,7 +25,7 @@ pub(super) struct Followed {
 }
 
 impl BridgeParts {
-    /// The follower remembers under that name how far it came.
+    /// Makes a follower of these topics. Its positions are kept under `name`.
     pub(super) async fn follow(
         &self,
         name: &'static str,

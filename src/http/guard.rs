@@ -1,7 +1,7 @@
-//! Who may talk to a public listener: requests that a foreign page makes a browser send are refused.
+//! Protects the public listeners from requests that a page of another site makes a browser send.
 //!
-//! Any page on the internet can send requests to this machine, and by a name that resolves to it can even read the
-//! answers. So the name that the browser was told must be one of ours, and a change must come from a page of ours.
+//! Any page on the internet can make a browser send requests to this machine; if its own name resolves to this machine, it
+//! can even read the answers. So the name in the request must be one of ours, and a change must come from one of our pages.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::problem;
 
-/// Scripts and styles of our own only; the WebSocket of the MQTT broker and the login may lie elsewhere.
+/// Allows our own scripts and styles only. Connections are allowed anywhere, because the MQTT broker's WebSocket and the login
+/// may be on other hosts.
 const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     font-src 'self'; connect-src 'self' ws: wss: http: https:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
@@ -41,7 +42,7 @@ impl Names {
     }
 }
 
-/// Refuses what did not come by one of our names.
+/// Refuses a request whose `Host` is none of our names.
 pub(crate) async fn by_name(State(names): State<Names>, request: Request, next: Next) -> Response {
     let host = text(request.headers(), &header::HOST);
     if host.is_some_and(|host| names.hold(host)) {
@@ -51,7 +52,7 @@ pub(crate) async fn by_name(State(names): State<Names>, request: Request, next: 
     }
 }
 
-/// Refuses changes that a page of another site sends, and tells browsers what our pages may do.
+/// Refuses changes by a page of another site, and tells browsers what our pages may do.
 pub(crate) async fn by_origin(State(names): State<Names>, request: Request, next: Next) -> Response {
     let changes = request.method() != Method::GET && request.method() != Method::HEAD;
     if let Some(origin) = text(request.headers(), &header::ORIGIN).filter(|_| changes) {

@@ -1,7 +1,7 @@
-//! The listener that gives tokens: `GET /login`, the bare text of a token, readable by pages of other sites.
+//! The listener that gives tokens: `GET /login` answers with the text of a token.
 //!
-//! The vendor's pages ask for it from wherever they lie, so every site may read the answer; what it gives without a
-//! secret is a student's token. Only by a name of ours: otherwise a page of anybody could ask in a visitor's network.
+//! The vendor's pages ask for it from any site, so pages of every site may read the answer; without the secret it is only a
+//! student's token. The request must use one of our names, or any page could ask a bridge in its visitor's network.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +17,11 @@ use super::guard::{self, Names};
 use crate::access::{LoginPolicy, LoginRefused, LoginRequest};
 use crate::model::Clock;
 
-/// What the login works with.
+/// The parts of the login.
 pub(crate) struct LoginParts {
+    /// Decides who gets which token.
     pub policy: LoginPolicy,
+    /// Wall time, for the expiry of tokens.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -62,7 +64,7 @@ async fn login(
     (status, headers, text).into_response()
 }
 
-/// A browser asks first when a page shows the secret.
+/// Answers the question that a browser asks before a page may send the secret.
 async fn preflight() -> Response {
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),

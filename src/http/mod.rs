@@ -1,10 +1,10 @@
 //! The listeners: one for operators (`/metrics`, `/healthz`, `/readyz`), one for everybody (pages and `/api`), one that
 //! gives tokens.
 //!
-//! Promises: the operators' listener answers from memory, so a broker that hangs does not make it hang; each stops
+//! Promises: the operators' listener answers from memory, so a broker that hangs does not make it hang; each listener stops
 //! within [`STOP_GRACE`].
-//! Must never: change anything by the operators' listener, which has no authentication and so by default listens on the
-//! loopback only; take being on the loopback for a permission.
+//! Must never: change anything through the operators' listener, which has no authentication and so listens on the loopback
+//! by default; or give a right because a request comes from the loopback.
 
 mod guard;
 mod login;
@@ -29,14 +29,15 @@ pub(crate) use public::{PageConfig, PublicParts};
 
 use crate::telemetry::{Metrics, Readiness};
 
-/// What a client that is in the middle of a request gets when the process stops.
+/// When the process stops, requests that have begun get so long to end.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const INDEX: &str = "<!doctype html><title>roombridge</title><h1>roombridge</h1><ul>\
     <li><a href=\"/metrics\">metrics</a><li><a href=\"/healthz\">healthz</a><li><a href=\"/readyz\">readyz</a></ul>\n";
 
-/// Why there is no listener.
+/// Why a listener cannot start.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
     #[error(
@@ -51,12 +52,12 @@ struct Shown {
     readiness: Arc<Readiness>,
 }
 
-/// Takes the port, so that a port in use is known before anything else starts. `key`: of the configuration.
+/// Takes the port early, so that a port in use is known before anything else starts. `key`: the key that sets it.
 pub(crate) async fn bind(listen: SocketAddr, key: &'static str) -> Result<TcpListener, HttpError> {
     TcpListener::bind(listen).await.map_err(|source| HttpError::Bind { listen, key, source })
 }
 
-/// The operators' listener; answers until `stop` is ready, as the others do.
+/// Serves the operators until `stop` is ready.
 pub(crate) async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
@@ -66,7 +67,7 @@ pub(crate) async fn serve(
     serve_router(listener, router(Shown { metrics, readiness }), stop).await
 }
 
-/// Pages and API. `hosts`: names under which it may be reached, besides its address.
+/// Serves pages and API until `stop` is ready. `hosts`: names under which it may be reached, beside its address.
 pub(crate) async fn serve_public(
     listener: TcpListener,
     parts: PublicParts,
@@ -77,7 +78,7 @@ pub(crate) async fn serve_public(
     serve_router(listener, router, stop).await
 }
 
-/// Tokens.
+/// Serves the login until `stop` is ready. `hosts`: names under which it may be reached, beside its address.
 pub(crate) async fn serve_login(
     listener: TcpListener,
     parts: LoginParts,
@@ -96,7 +97,7 @@ async fn serve_router(
     let (stopping, grace_begins) = oneshot::channel();
     let stop = async move {
         stop.await;
-        // Nobody waits for it any more only if the server has ended by itself.
+        // The send fails only if the server has ended by itself, and then nothing waits for it.
         let _ = stopping.send(());
     };
     let server = axum::serve(listener, router).with_graceful_shutdown(stop);

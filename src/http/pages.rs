@@ -1,4 +1,4 @@
-//! The classroom's pages, built from `web/` and part of the binary.
+//! Serves the classroom's pages, which are built from `web/` and are part of the binary.
 
 use axum::body::Body;
 use axum::http::{StatusCode, Uri, header};
@@ -13,7 +13,7 @@ use super::problem::problem;
 #[allow_missing = true]
 struct Pages;
 
-/// The file of that path.
+/// Serves the file of this path.
 pub(super) async fn page(uri: Uri) -> Response {
     let path = match uri.path().trim_start_matches('/') {
         "" => "index.html",
@@ -21,7 +21,7 @@ pub(super) async fn page(uri: Uri) -> Response {
     };
     match Pages::get(path) {
         Some(file) => {
-            // What the build names by its content never changes.
+            // The build puts a hash of the content into these names, so a file never changes.
             let cache =
                 if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
             let headers = [

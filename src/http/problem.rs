@@ -1,4 +1,4 @@
-//! How an error looks to a program: a status and `{"error":"one sentence"}`.
+//! Errors as HTTP answers: a status, and `{"error":"one sentence"}` as the body.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};

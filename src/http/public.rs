@@ -1,8 +1,8 @@
 //! The public listener: the classroom's pages and `/api`.
 //!
-//! Promises: what is answered about a room goes only to who may read it; what changes something, only to who may do so;
-//! each answer has a deadline.
-//! Must never: show a secret, or trust a name that a request gives itself.
+//! Promises: an answer about a room goes only to a caller that may read the room; only a caller with the right can change
+//! something; each answer has a deadline.
+//! Must never: show a secret, or trust the client name in a request without a token that permits it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -29,36 +29,50 @@ use crate::model::{ClientId, Clock, RoomId};
 use crate::pipeline::ports::Reader;
 
 const DEADLINE: Duration = Duration::from_secs(15);
-/// Within the deadline; then what was found so far is the answer.
+/// How long a history may be searched, within the deadline; then the messages found so far are the answer.
 const HISTORY_TIME: Duration = Duration::from_secs(5);
 const MAX_HISTORY: usize = 1000;
 const DEFAULT_HISTORY: usize = 200;
 
-/// What the pages are told about where things are.
+/// The answer of `/api/config`: where the pages find everything.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PageConfig {
+    /// Where the MQTT broker listens for WebSockets; `None` = the user types it.
     pub websocket_url: Option<String>,
+    /// Where the login is; `None` = the user has a token.
     pub login_url: Option<String>,
+    /// Second part of the usernames.
     pub access_key: String,
+    /// Third part of the usernames.
     pub instance: String,
+    /// First level of the topics that clients read.
     pub parent: String,
+    /// First level of the topics that clients write.
     pub send_parent: String,
+    /// Group of the client ids of teachers; empty if there is none.
     pub teacher_group: String,
+    /// Group of the client ids of students; empty if there is none.
     pub student_group: String,
-    /// The MQTT broker does not deliver P2P messages by itself.
+    /// Whether pages must subscribe to their P2P topic, because the MQTT broker does not deliver there by itself.
     pub p2p_subscribe: bool,
 }
 
-/// What the public listener works with.
+/// The parts of the public listener.
 pub(crate) struct PublicParts {
+    /// Asks the running classroom.
     pub live_class: LiveClassHandle,
+    /// Checks tokens.
     pub gatekeeper: Arc<Authenticator>,
-    /// For callers that are no clients: notices by an application's server.
+    /// An application's server, which is no client, shows it to give notices; `None` = it cannot.
     pub login_secret: Option<SecretString>,
+    /// Reads histories from RocketMQ.
     pub reader: Arc<dyn Reader>,
+    /// Say where a room's messages are stored.
     pub rules: Arc<RuleSet>,
+    /// Wall time, for the expiry of tokens.
     pub clock: Arc<dyn Clock>,
+    /// What `/api/config` answers.
     pub pages: PageConfig,
 }
 
@@ -82,7 +96,7 @@ pub(super) fn router(parts: PublicParts, listen: SocketAddr, hosts: &[String]) -
         .with_state(Arc::new(parts))
 }
 
-/// Why there is no answer.
+/// Why a request is refused.
 enum Denied {
     Room,
     Before,
@@ -157,7 +171,7 @@ async fn config(State(parts): State<Shared>) -> Json<PageConfig> {
 #[derive(Deserialize)]
 struct HistoryArguments {
     limit: Option<usize>,
-    /// The `before` of another answer.
+    /// The `before` of an earlier answer.
     before: Option<String>,
 }
 
@@ -174,14 +188,14 @@ struct HistoryLine {
 #[derive(Serialize)]
 struct HistoryAnswer {
     messages: Vec<HistoryLine>,
-    /// Older ones are there, or may be.
+    /// Whether there are, or may be, older messages.
     truncated: bool,
-    /// All that was asked for is here; otherwise the time was over, or a part lies with who is away.
+    /// Whether nothing is missing: `false` if the time was over, or if a broker with a part of the messages is away.
     complete: bool,
-    /// RocketMQ brokers that hold parts of it and are away; ask again.
+    /// RocketMQ brokers that hold a part of the messages and are away; ask again later.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     away: BTreeSet<String>,
-    /// Where to go on.
+    /// Where the next page begins; absent if there is nothing older.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<String>,
 }
@@ -230,7 +244,7 @@ async fn lines(
     if grants.may_read(&noticed_on) {
         places.extend(parts.rules.notice_query(room.as_str(), &noticed_on));
     }
-    // The exact topic: what lies below the send topic was not judged yet.
+    // Compares whole topics, because a message below the send topic was not judged yet and must not be shown.
     let kind_of = |record: &Record| match &record.mqtt_topic {
         topic if *topic == said_on => Some("message"),
         topic if *topic == noticed_on => Some("notice"),
