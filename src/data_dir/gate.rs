@@ -1,4 +1,4 @@
-//! A disk that stands still while a test says so.
+//! A disk that does not answer as long as a test wants.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,7 +11,7 @@ pub(crate) struct WriteGate(Arc<(Mutex<State>, Condvar)>);
 #[derive(Debug, Default)]
 struct State {
     shut: bool,
-    /// A write stands before it.
+    /// Whether a write waits for it to open.
     reached: bool,
 }
 

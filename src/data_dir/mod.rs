@@ -1,11 +1,11 @@
-//! The folder of what must outlive the process: session stamp, queue tables, positions, origin key; one process at a time.
+//! The data directory, which keeps what must survive a restart: session stamp, queue tables, positions, mutes, origin key.
 //!
-//! Promises: a write is on the disk, whole or not at all, when its [`Saving`] is answered; asking for it waits for no disk,
-//! so a disk that stands still holds only those who need its answer; the folder is readable by its owner only; two processes
-//! never hold one folder.
+//! Promises: when a [`Saving`] is answered, the file is on the disk as a whole; a crash before leaves the old file. To ask for
+//! a write never waits for the disk, so a disk that does not answer stops only those who need the answer. Only the owner can
+//! read the folder. Two processes never use the same folder.
 //! Must never: know a protocol, or keep what can be read back from RocketMQ.
 //!
-//! Reading blocks on the disk, and is for the start only.
+//! Reading blocks on the disk, so only the start of a process reads.
 
 mod positions;
 mod queue_tables;
@@ -39,7 +39,8 @@ pub(crate) use writer::{Saving, Unwritten, answered};
 
 const MUTES_FILE: &str = "mutes.json";
 
-/// Why the folder cannot be used: what happened, to what, and what to do.
+/// Why the folder cannot be used. Each text says what happened, to which file, and what to do.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     #[error(
@@ -76,7 +77,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the folder (mode 0700) where needed, takes its lock, and refuses files of a newer version.
+    /// Creates the folder (mode 0700) if it is missing, takes its lock, and refuses files of a newer version.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         Self::open_with(path, None)
     }
@@ -122,7 +123,7 @@ impl DataDir {
         self.save("queues.json", tables)
     }
 
-    /// Where that follower of topics has come to; empty before its first save.
+    /// How far this follower of topics has come; empty before its first save.
     pub fn positions(&self, follower: &str) -> Result<Positions, DataDirError> {
         let positions = self.read(&positions_file(follower), "positions in RocketMQ")?;
         Ok(positions.unwrap_or_default())
@@ -132,7 +133,7 @@ impl DataDir {
         self.save(&positions_file(follower), positions)
     }
 
-    /// The classroom's mutes as it wrote them; what they mean is its own affair.
+    /// The classroom's mutes, in the JSON that it wrote; only the classroom knows what it means.
     pub fn mutes(&self) -> Result<Option<String>, DataDirError> {
         let mutes: Option<serde_json::Value> = self.read(MUTES_FILE, "the classroom's mutes")?;
         Ok(mutes.map(|mutes| mutes.to_string()))
@@ -150,12 +151,13 @@ impl DataDir {
         }
     }
 
-    /// What the disk has not answered yet; `None`: nothing.
+    /// The writes that the disk has not answered yet; `None` if there are none.
     pub fn unwritten(&self) -> Option<Unwritten> {
         self.writer.unwritten()
     }
 
-    /// Returns when everything that was asked for is written, or has failed. Without a deadline: a disk may stand still.
+    /// Returns when every write has ended, also those that failed. It has no deadline, so the caller needs one: a disk may never
+    /// answer.
     pub async fn idle(&self) {
         self.writer.idle().await;
     }
@@ -169,8 +171,8 @@ impl DataDir {
         &self.path
     }
 
-    /// The key that marks what this bridge stored, made on first use. Bridges that share topics set a common one. Blocks on
-    /// the disk, like all that a start reads.
+    /// The key that proves what this bridge stored; drawn on first use. (Bridges that share topics configure a common key
+    /// instead.) Blocks on the disk.
     pub fn origin_key(&self) -> Result<Vec<u8>, DataDirError> {
         if let Some(key) = self.read::<Vec<u8>>("origin-key.json", "origin key")? {
             return Ok(key);

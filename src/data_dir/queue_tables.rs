@@ -1,7 +1,7 @@
-//! Which message queue a slot of order keys goes to, per topic.
+//! The queue tables: for each topic, which message queue each slot goes to.
 //!
-//! The table is what keeps a room on its queue: a hash over the live route would move all rooms when one broker of
-//! two is away, because the route leaves out queues without a master.
+//! The table keeps a room on its queue. A hash over the present route would move all rooms when one broker of two is away,
+//! because a route leaves out queues without a master.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::QueueName;
 
-/// Number of slots that order keys fall into. Fixed for ever: stored orders depend on it.
+/// Number of slots for order keys. Must never change, because the queues of stored messages follow from it.
 pub(crate) const SLOTS: usize = 256;
 
-/// The tables of all topics that were ever written to.
+/// The tables of all topics that this bridge has ever written to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueTables {
     pub topics: BTreeMap<String, TopicQueues>,
 }
 
-/// One topic's queues and the slots' places among them.
+/// The queues of one topic, and the queue of each slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicQueues {
-    /// Raised by each re-shard.
+    /// Grows by one each time the slots are spread over other queues.
     pub version: u32,
     queues: Vec<StoredQueue>,
     /// For each slot an index into `queues`.
@@ -35,7 +35,7 @@ struct StoredQueue {
 }
 
 impl TopicQueues {
-    /// The first table of a topic: slots go round its queues. `queues` must not be empty.
+    /// The first table of a topic: spreads the slots over its queues in turn. `queues` must not be empty.
     pub fn first(mut queues: Vec<QueueName>) -> Self {
         queues.sort();
         let count = queues.len().clamp(1, SLOTS);
@@ -49,7 +49,7 @@ impl TopicQueues {
         }
     }
 
-    /// All queues, in the order that [`Self::queue_of_slot`] counts them.
+    /// All queues, in the order of the indexes that [`Self::queue_of_slot`] gives.
     pub fn queues(&self) -> Vec<QueueName> {
         self.queues
             .iter()
@@ -57,7 +57,7 @@ impl TopicQueues {
             .collect()
     }
 
-    /// Index of the slot's queue.
+    /// Index of the slot's queue in [`Self::queues`].
     pub fn queue_of_slot(&self, slot: u8) -> usize {
         usize::from(self.slots.get(usize::from(slot)).copied().unwrap_or(0))
     }

@@ -1,18 +1,18 @@
-//! What is known of the MQTT session between two processes.
+//! What a process must know about the MQTT session of the process before it.
 
 use serde::{Deserialize, Serialize};
 
-/// Written, fsynced, on every CONNACK and before SUBSCRIBE.
+/// The state of our MQTT session. It is on the disk after every CONNACK and before every SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionState {
     pub client_id: String,
-    /// Client id and a random part, made anew whenever the broker had no session.
+    /// Client id and a random part, which is drawn again whenever the broker had no session.
     pub stamp: String,
-    /// Connections of this session so far.
+    /// How many connections this session has had.
     pub connection: u64,
-    /// Starts of the bridge on this data directory so far.
+    /// How often a bridge has started on this data directory.
     pub generation: u64,
-    /// What the broker's session is subscribed to.
+    /// The topic filters that the session at the broker is subscribed to.
     pub filters: Vec<String>,
     /// Absent in files of version 0.1, which gave no identifiers.
     #[serde(default)]
@@ -22,12 +22,12 @@ pub struct SessionState {
 /// One filter that was ever subscribed to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
+    /// MQTT topic filter, as the configuration writes it.
     pub filter: String,
     /// The subscription identifier, which never belongs to another filter.
     pub identifier: u32,
-    /// When this session was first asked for it, as a number that grows with each event of the session; `None`: the session
-    /// does not have it.
+    /// When this session first subscribed to it, counted in events of the session; `None` = the session is not subscribed.
     pub asked: Option<u64>,
-    /// When it was granted with QoS 1, in the same count; `None`: not, or no longer for certain.
+    /// When the broker granted it with QoS 1, in the same count; `None` = it did not, or it may have changed since.
     pub granted: Option<u64>,
 }

@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::DataDirError;
 
-/// Raised when a program that knows only the version before would misread or lose what is written now.
+/// Must grow when a program of the version before would misread or lose what is written now.
 const VERSION: u64 = 1;
 
-/// A file of a newer program is an error, whatever else it says.
+/// Refuses a file of a newer program.
 pub(super) fn check(path: &Path, value: &Value) -> Result<(), DataDirError> {
     match value.get("version").and_then(Value::as_u64) {
         Some(found) if found > VERSION => {
@@ -23,7 +23,7 @@ pub(super) fn check(path: &Path, value: &Value) -> Result<(), DataDirError> {
     }
 }
 
-/// Looks at all files before the first is written. What is no JSON is the affair of who reads it.
+/// Checks all files before any is written. A file that is not JSON is left to the code that reads it.
 pub(super) fn check_all(folder: &Path) -> Result<(), DataDirError> {
     let failed = |cause| DataDirError::Io { path: folder.to_owned(), cause };
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -39,7 +39,7 @@ pub(super) fn check_all(folder: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-/// The value with its version, as it is written. An array (the origin key) has no place for one.
+/// The value with its version, as it is written. An array (the origin key) cannot hold a version.
 pub(super) fn stamped<T: Serialize>(value: &T) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(value)?;
     if let Value::Object(fields) = &mut value {

@@ -1,6 +1,6 @@
-//! What commands read of a data directory that a running bridge may hold.
+//! Reads a data directory for commands, even while a bridge uses it.
 //!
-//! Files are replaced whole, so reading needs no lock.
+//! A write replaces the whole file at once, so reading needs no lock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::model::KnownBrokers;
 
 use super::{DataDirError, Positions, QueueTables, positions_file, read, version};
 
-/// Those who keep positions.
+/// Names of the followers that keep positions.
 const FOLLOWERS: [&str; 2] = ["downlink", "classroom"];
 
 /// A data directory, for reading only.
@@ -19,7 +19,7 @@ pub(crate) struct DataDirView {
 }
 
 impl DataDirView {
-    /// The folder must be there, and hold no file of a newer version.
+    /// The folder must exist, and hold no file of a newer version.
     pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         fs::read_dir(path).map_err(|cause| DataDirError::Io { path: path.to_owned(), cause })?;
         version::check_all(path)?;
@@ -31,12 +31,13 @@ impl DataDirView {
         read(&self.path, "origin-key.json", "origin key")
     }
 
+    /// Empty before the first message was stored.
     pub(crate) fn queue_tables(&self) -> Result<QueueTables, DataDirError> {
         Ok(read(&self.path, "queues.json", "queue tables")?.unwrap_or_default())
     }
 }
 
-/// As they stand in the queue tables and the positions. Empty before the first start.
+/// The brokers that the queue tables and the positions name; empty before the first start.
 pub(crate) fn known_brokers(path: &Path) -> Result<KnownBrokers, DataDirError> {
     let mut known = KnownBrokers::new();
     let tables: QueueTables = read(path, "queues.json", "queue tables")?.unwrap_or_default();

@@ -1,8 +1,8 @@
-//! The thread that writes: of each file the newest content, in the order in which the files were asked for.
+//! The thread that writes the files, in the order in which the writes were asked for; of each file, only the newest content.
 //!
-//! Promises: an answer comes after the fsync; never an older content over a newer one; whoever waits is answered, also when
-//! a write fails or the thread ends. Asking never waits for the disk.
-//! Bounds: one content for each file waits; whoever no longer waits for its answer is forgotten with the next one.
+//! Promises: the answer comes after the fsync; an older content never replaces a newer one; whoever waits gets an answer, even
+//! if the write fails or the thread ends. To ask for a write never waits for the disk.
+//! Bounds: for each file one content waits; a caller that no longer waits is removed when the same file is written again.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,10 +17,10 @@ use tokio::sync::{Notify, oneshot};
 
 use super::DataDirError;
 
-/// The answer of the disk. The write is asked for when this is made; dropped, it is written all the same.
+/// Waits for the answer of the disk. The write happens even if nobody waits for it.
 pub(crate) type Saving = Pin<Box<dyn Future<Output = Result<(), DataDirError>> + Send + Sync>>;
 
-/// The answer to that write, which is then forgotten; never ready where there is none.
+/// Waits for the write and then sets it to `None`. If there is none, it is never ready, so that `select!` can wait for it.
 pub(crate) async fn answered(saving: &mut Option<Saving>) -> Result<(), DataDirError> {
     let answer = match saving {
         Some(saving) => saving.await,
@@ -30,15 +30,15 @@ pub(crate) async fn answered(saving: &mut Option<Saving>) -> Result<(), DataDirE
     answer
 }
 
-/// Called before each write with the file's name, so that a test can let the disk stand still.
+/// Called before each write with the name of the file, so that a test can stop the disk.
 pub(super) type BeforeWrite = Box<dyn FnMut(&str) + Send>;
 
-/// What the disk has not answered yet.
+/// The writes that the disk has not answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unwritten {
-    /// Names of files, the one that the disk is busy with first.
+    /// Names of their files; first the one that is being written.
     pub files: Vec<String>,
-    /// How long the oldest of them waits.
+    /// For how long the oldest of them has waited.
     pub waits: Duration,
 }
 
@@ -59,7 +59,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<FileWrite>,
-    /// What the disk is busy with, and since when it waits.
+    /// The file that is being written, and when its write was asked for.
     busy: Option<(String, Instant)>,
     closing: bool,
     ended: bool,
@@ -74,7 +74,7 @@ struct FileWrite {
 }
 
 impl Writer {
-    /// `lock` is let go only when nothing more is written.
+    /// Starts the thread, which holds `lock` as long as it writes.
     pub(crate) fn start(folder: &Path, lock: File, before_write: Option<BeforeWrite>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (work, to) = (shared.clone(), folder.to_owned());
@@ -111,12 +111,12 @@ impl Writer {
         })
     }
 
-    /// Returns when everything that was asked for is answered.
+    /// Returns when every write is answered.
     pub(crate) async fn idle(&self) {
         self.until(|state| state.ended || state.is_idle()).await;
     }
 
-    /// Returns when nothing can be written any more, which never happens by itself.
+    /// Returns when the thread has ended. While the writer exists, only a panic ends it.
     pub(crate) async fn ended(&self) {
         self.until(|state| state.ended).await;
     }
@@ -133,7 +133,7 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// What is still asked for is written; a disk that stands still is not waited for.
+    /// The thread still does all writes; this waits for it only if it is idle, because a disk may never answer.
     fn drop(&mut self) {
         let is_idle = {
             let mut state = self.shared.state();
@@ -158,7 +158,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None`: there is nobody who would write it.
+    /// Asks for a write; `None` if the thread has ended.
     fn ask(&self, name: &str, bytes: Vec<u8>) -> Option<oneshot::Receiver<Result<(), Arc<io::Error>>>> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.state();
@@ -183,7 +183,7 @@ impl Shared {
         Some(answered)
     }
 
-    /// Waits for work; `None` when there is none and none will come.
+    /// Waits for the next write; `None` when the writer is closing and nothing is left.
     fn next(&self) -> Option<FileWrite> {
         let mut state = self.state();
         loop {
@@ -219,7 +219,7 @@ fn run(shared: &Shared, folder: &Path, mut before_write: Option<BeforeWrite>) {
     }
 }
 
-/// Also a thread that panics leaves nobody waiting.
+/// When the thread ends, even by a panic, everybody who waits gets an error.
 struct Ending<'a>(&'a Shared);
 
 impl Drop for Ending<'_> {
@@ -233,7 +233,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// The file is whole on the disk, under its name, when this returns.
+/// Replaces a file. When this returns, the new content is on the disk under its name; a crash before leaves the old content.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;

@@ -1,10 +1,9 @@
-//! The way down: takes what a follower reads, binds it to MQTT, gives it to the publisher, and tells the follower when it
-//! has ended.
+//! The downlink: takes the messages that a follower reads from RocketMQ, turns them into MQTT messages, gives them to the
+//! publisher, and tells the follower when each has ended.
 //!
 //! Promises: a message ends with the MQTT broker's PUBACK, as a dead letter, or filtered with a reason; each end is counted
-//! once: received = published + filtered + dead-lettered + in flight. The order of a queue is the order in which its
-//! messages are published.
-//! Must never: name MQTT's or RocketMQ's library; publish what came from MQTT.
+//! once: received = published + filtered + dead-lettered + in flight. The messages of a queue are published in its order.
+//! Must never: use a library of MQTT or RocketMQ, or publish a message that came from MQTT.
 
 #[cfg(test)]
 mod tests;
@@ -23,22 +22,29 @@ use crate::pipeline::ports::{Published, Publishing};
 use crate::pipeline::{DeadLetters, die_with};
 use crate::telemetry::Metrics;
 
-/// What the downlink is made of.
+/// The parts of a downlink.
 pub(crate) struct DownlinkParts {
+    /// Say what a stored message becomes on MQTT.
     pub rules: Arc<RuleSet>,
-    /// MQTT's parent topic by RocketMQ topic.
+    /// MQTT parent topic by RocketMQ topic.
     pub parents: HashMap<String, String>,
+    /// The messages that the follower reads.
     pub items: mpsc::Receiver<Item>,
+    /// Tells the follower which of them have ended.
     pub ended: mpsc::UnboundedSender<QueuePosition>,
-    /// Holds as many as the follower may have open.
+    /// Takes the messages to publish; has room for as many as the follower may have open.
     pub publisher: mpsc::Sender<Publishing>,
+    /// What became of each published message, by its number.
     pub published: mpsc::UnboundedReceiver<(u64, Published)>,
+    /// Takes messages that can never be published.
     pub dead_letters: Arc<DeadLetters>,
+    /// Wall time, for message expiry.
     pub clock: Arc<dyn Clock>,
+    /// Counts the messages.
     pub metrics: Arc<Metrics>,
 }
 
-/// See the module's words.
+/// The task of all downlinks, with the messages that have no end yet.
 pub(crate) struct Downlink {
     parts: DownlinkParts,
     next: u64,
@@ -48,11 +54,13 @@ pub(crate) struct Downlink {
 }
 
 impl Downlink {
+    /// Starts with no open message.
     pub(crate) fn new(parts: DownlinkParts) -> Self {
         Self { parts, next: 0, open: HashMap::new(), dying: JoinSet::new(), logged: false }
     }
 
-    /// Runs until the follower is gone and everything has ended, or until `stop_now`: what is open then comes again.
+    /// Runs until the follower is gone and every message has ended, or until `stop_now`. Open messages come again after the
+    /// next start.
     pub(crate) async fn run(mut self, stop_now: CancellationToken) {
         let mut following = true;
         while following || !self.open.is_empty() || !self.dying.is_empty() {

@@ -1,7 +1,7 @@
-//! What an administrator does: makes a topic on every broker of the cluster.
+//! Administration: creates a topic on every broker of the cluster.
 //!
-//! Promises: each call ends within a deadline; making a topic that exists changes nothing.
-//! Must never: be used on the way of a message, delete anything, or make a topic through the broker's own template.
+//! Promises: each call ends within a deadline; to create a topic that exists changes nothing.
+//! Must never: run while a message waits for it, delete anything, or let the broker create a topic from its own template.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::model::FailureKind;
 
 const STOP: Duration = Duration::from_secs(2);
 
-/// A request to the cluster as its administrator failed.
+/// An administrator's request to the cluster failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
     #[error(transparent)]
@@ -24,7 +24,7 @@ pub(crate) enum AdminError {
     Failed { what: String, cause: String },
 }
 
-/// Makes the topic with that number of queues on each broker, unless it is there.
+/// Creates the topic with so many queues on each broker, unless it exists.
 pub(crate) async fn create_topic(
     connector: &Arc<Connector>,
     name: &str,
@@ -63,10 +63,10 @@ impl Admin {
         }
     }
 
-    /// Makes the topic with that number of queues on each broker, unless it is there.
+    /// Creates the topic with so many queues on each broker, unless it exists.
     pub(crate) async fn create_topic(&self, name: &str, queues: u32) -> Result<(), AdminError> {
         let what = format!("create topic {name}");
-        // Writing the same topic again would change its number of queues and so move rooms between queues.
+        // To create it again would change its number of queues, and so move rooms between queues.
         if self.topic_exists(name).await? {
             return Ok(());
         }

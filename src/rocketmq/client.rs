@@ -1,7 +1,7 @@
-//! Starting RocketMQ clients: their threads, the name servers, the ACL keys, and what their errors mean to a person.
+//! Opens RocketMQ clients: their threads, the name servers and the ACL keys; and explains their errors to people.
 //!
-//! Promises: one place where clients begin and end; each client is a fresh one, with no memory of an outage; a secret
-//! key is never printed; an explained error names the cause and the key of the configuration to look at.
+//! Promises: clients begin and end here only; each client is new and remembers no outage; a secret key is never printed; an
+//! explained error names the cause and the configuration key to look at.
 //! Must never: retry, or know what is sent or read.
 
 use std::error::Error;
@@ -44,7 +44,7 @@ impl Connector {
         Self::start(config.name_servers.clone(), keys, config.send_timeout)
     }
 
-    /// For a RocketMQ without ACL, such as the one of `roombridge dev`; `host:port`.
+    /// For a RocketMQ without ACL, such as that of `roombridge dev`. `name_server`: `host:port`.
     #[cfg(any(test, feature = "testing"))]
     pub fn to_name_server(name_server: impl Into<String>) -> Result<Self, StartError> {
         Self::start(vec![name_server.into()], None, Duration::from_secs(3))
@@ -61,7 +61,7 @@ impl Connector {
         Ok(Self { name_servers, keys, timeout, owner: Some(owner), opened: AtomicU64::new(0) })
     }
 
-    /// A fresh client, shared with no other; takes about a millisecond and connects to nothing yet.
+    /// A new client that shares nothing with the others. It takes about a millisecond and connects to nothing yet.
     pub fn open(&self) -> Result<OpenClient, StartError> {
         let owner = self.owner.as_ref().ok_or_else(|| StartError("it was stopped".to_owned()))?;
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
@@ -71,13 +71,13 @@ impl Connector {
                 .map_err(|error| StartError(text_of(&error)))?;
         let mut config = ClientConfig::default();
         config.set_namesrv_addr(CheetahString::from_string(self.name_servers.join(";")));
-        // RocketMQ takes two clients of one name on one machine for one.
+        // RocketMQ takes two clients of the same name on one machine for the same client.
         let name = format!("roombridge-{}-{number}", std::process::id());
         config.set_instance_name(CheetahString::from_string(name));
         Ok(OpenClient { number, runtime, config })
     }
 
-    /// Signs each request, where keys are configured.
+    /// Signs each request; `None` if no keys are configured.
     pub fn rpc_hook(&self) -> Option<Arc<ClientRpcHook>> {
         let (access_key, secret_key) = self.keys.as_ref()?;
         let credentials =
@@ -90,7 +90,7 @@ impl Connector {
         self.timeout
     }
 
-    /// Says what is wrong. Asks the name servers, since the client's own error does not tell an absent one from others.
+    /// Explains an error to people. Tries the name servers, because the client's error does not say whether one is absent.
     pub async fn explain(&self, error: &ClientError) -> String {
         let name_servers = self.name_servers.join(", ");
         if kind_of(error) == FailureKind::UnsupportedServer {
@@ -121,7 +121,7 @@ impl Connector {
 impl Drop for Connector {
     fn drop(&mut self) {
         if let Some(owner) = self.owner.take() {
-            // The other ways to end it block, which async code must not.
+            // Its other ways to end block, which async code must not do.
             owner.shutdown_background();
         }
     }
@@ -135,20 +135,22 @@ pub struct OpenClient {
 }
 
 impl OpenClient {
-    /// Different from all others of its [`Connector`].
+    /// Its number, which no other client of its [`Connector`] has.
     pub fn number(&self) -> u64 {
         self.number
     }
 
+    /// The threads that the client runs on.
     pub fn runtime(&self) -> Arc<ClientRuntime> {
         self.runtime.clone()
     }
 
+    /// Name servers and the client's own name.
     pub fn client_config(&self) -> ClientConfig {
         self.config.clone()
     }
 
-    /// Ends the client's tasks and connections in the background: it can take seconds, and nothing depends on its end.
+    /// Ends the client's tasks and connections in the background, because that can take seconds and nothing waits for it.
     pub fn close(&self) {
         let runtime = self.runtime.clone();
         if let Ok(handle) = tokio::runtime::Handle::try_current() {
@@ -159,7 +161,7 @@ impl OpenClient {
     }
 }
 
-/// In words, with what a user can do about it.
+/// What the error means, and what the user can do about it.
 fn meaning(error: &ClientError) -> String {
     match kind_of(error) {
         FailureKind::Transport => {

@@ -1,4 +1,4 @@
-//! Maps the client's errors to our closed list, once.
+//! The only place that maps the client's errors to our closed list.
 
 use std::error::Error as _;
 
@@ -17,7 +17,7 @@ const SERVICE_NOT_AVAILABLE: i32 = 14;
 const NO_PERMISSION: i32 = 16;
 const TOPIC_NOT_EXIST: i32 = 17;
 
-/// What became of a send that failed. `remark`: the broker's words, if it answered.
+/// The outcome of a failed send. `remark`: the broker's sentence, if it answered with one.
 pub(crate) fn refusal_or_failure(error: &ClientError, remark: Option<&str>) -> Sent {
     if let Some(code) = error.broker_response_code() {
         let remark = remark.unwrap_or_default();
@@ -25,7 +25,7 @@ pub(crate) fn refusal_or_failure(error: &ClientError, remark: Option<&str>) -> S
         return Sent::Refused(Refusal { kind, code, remark: remark.into() });
     }
     match (kind_of(error), error.source_ref::<MQClientException>()) {
-        // The client refuses in the broker's place.
+        // The client itself refused the message, in the broker's place.
         (kind @ FailureKind::MessageIllegal, Some(own)) => Sent::Refused(Refusal {
             kind,
             code: own.response_code(),
@@ -58,19 +58,19 @@ pub(crate) fn kind_of(error: &ClientError) -> FailureKind {
         }
         code if code.starts_with("auth.") => FailureKind::NoPermission,
         code if code.starts_with("transport.") => FailureKind::Transport,
-        // The client's way to say that it has no route, be it for a missing topic or an absent name server.
+        // The client says this when it has no route, for a missing topic and for an absent name server.
         "core.argument.invalid" if text_of(error).contains("CODE: 17") => FailureKind::TopicMissing,
         "core.argument.invalid" | "core.service.failed" => FailureKind::Transport,
         _ => FailureKind::Unknown,
     }
 }
 
-/// What a broker or a name server says with that code and in those words.
+/// What an answer of a broker or a name server means, by its code and its remark.
 pub(crate) fn kind_of_answer(code: i32, remark: &str) -> FailureKind {
     match code {
-        // A broker of 5.x has a code of its own for one message, and this one for the same message in a batch.
+        // A 5.x broker has a code of its own for a single message that is too large, but uses this one for a batch with it.
         SYSTEM_ERROR if names_size(remark) => FailureKind::MessageIllegal,
-        // ACL of 4.x.
+        // The ACL of RocketMQ 4.x.
         SYSTEM_ERROR if remark.contains("AclException") => FailureKind::NoPermission,
         SYSTEM_BUSY | SERVICE_NOT_AVAILABLE => FailureKind::Busy,
         MESSAGE_ILLEGAL => FailureKind::MessageIllegal,
@@ -83,12 +83,12 @@ pub(crate) fn kind_of_answer(code: i32, remark: &str) -> FailureKind {
     }
 }
 
-/// `message body size exceeded`, `message size exceeded`, and what may come: `properties size exceeded`.
+/// Whether the remark is about a size: `message body size exceeded`, `message size exceeded` or `properties size exceeded`.
 fn names_size(remark: &str) -> bool {
     remark.to_ascii_lowercase().contains("size exceeded")
 }
 
-/// The error with all that caused it; the client's own text is only its code.
+/// The error with all its causes, because the client's own text is only a code.
 pub(crate) fn text_of(error: &ClientError) -> String {
     let mut text = format!("{error}");
     let mut source = error.source();

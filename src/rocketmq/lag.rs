@@ -1,8 +1,8 @@
-//! How far a consumer group is behind on a topic.
+//! Measures how far a consumer group is behind on a topic.
 //!
-//! Promises: a number only if the master of every broker that has queues of the topic answered for all of them.
-//! Must never: ask by the group's `%RETRY%` topic, as RocketMQ's own tools do: gRPC groups have none, and a broker that
-//! is away takes it along, so that nobody is asked and the sum of nothing is 0.
+//! Promises: gives a number only if every broker with queues of the topic has a master that answered for all of them.
+//! Must never: find the brokers by the group's `%RETRY%` topic, as RocketMQ's own tools do. A gRPC group has no such topic,
+//! and it disappears with a broker that is away; then no broker is asked, and the sum is 0.
 
 use std::collections::BTreeSet;
 
@@ -22,24 +22,31 @@ const SUCCESS: i32 = 0;
 /// How far one consumer group is behind on one topic.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GroupLag {
+    /// Name of the consumer group.
     pub group: String,
+    /// RocketMQ topic.
     pub topic: String,
-    /// Stored and not yet consumed.
+    /// Stored messages that it has not consumed yet.
     pub messages: u64,
+    /// All queues of the topic.
     pub queues: Vec<QueueLag>,
 }
 
-/// The same for one queue.
+/// How far it is behind on one queue.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct QueueLag {
+    /// Name of the RocketMQ broker that owns the queue.
     pub broker: String,
+    /// Number of the queue on that broker.
     pub queue_id: i32,
+    /// Offset of the next message that is stored.
     pub stored_offset: u64,
+    /// Offset of the next message that the group consumes.
     pub consumed_offset: u64,
 }
 
 impl GroupLag {
-    /// The masters know of nothing that the group consumed.
+    /// Whether no master knows of any message that the group consumed.
     pub fn never_consumed(&self) -> bool {
         self.queues.iter().all(|queue| queue.consumed_offset == 0)
     }
@@ -54,14 +61,17 @@ impl GroupLag {
 #[derive(Debug, thiserror::Error)]
 #[error("the lag of consumer group {group} on topic {topic} is not known: {cause}")]
 pub struct LagError {
+    /// Name of the consumer group.
     pub group: String,
+    /// RocketMQ topic.
     pub topic: String,
+    /// Why it is not known, for people.
     pub cause: String,
 }
 
 impl RocketMqReader {
-    /// `known_brokers` are those that were seen to have queues of the topic: the name server forgets a broker that is
-    /// away, and what is left of the route would make a smaller number.
+    /// Asks all masters. `known_brokers`: the brokers that were seen to have queues of the topic. The name server forgets a
+    /// broker that is away, so the present route alone could give too small a number.
     pub async fn lag(
         &self,
         group: &str,
@@ -118,7 +128,7 @@ impl RocketMqReader {
     }
 }
 
-/// In the broker's own words, with what a user can do about it.
+/// What the broker answered, and what the user can do about it.
 fn refusal(broker: &str, group: &str, answer: &RemotingCommand) -> String {
     let code = answer.code();
     let remark = answer.remark().map_or("no reason", CheetahString::as_str);
@@ -139,7 +149,7 @@ fn refusal(broker: &str, group: &str, answer: &RemotingCommand) -> String {
     format!("broker {broker} answered with code {code}: {remark}{remedy}")
 }
 
-/// Each broker that has the topic, and its number of queues; an error if one is missing.
+/// Each broker with the topic, and its number of queues; an error if a known broker is missing.
 fn brokers_of<'a>(
     route: &'a TopicRouteData,
     known_brokers: &BTreeSet<String>,
@@ -164,7 +174,8 @@ fn master_of<'a>(route: &'a TopicRouteData, broker: &str) -> Option<&'a CheetahS
     data.broker_addrs().get(&MASTER)
 }
 
-/// The broker leaves a topic out that the group's connected consumers do not subscribe to.
+/// The queues of one broker's answer. An error if some are missing: the broker leaves out a topic to which the connected
+/// consumers of the group do not subscribe.
 fn queues_of(
     stats: &ConsumeStats,
     topic: &str,

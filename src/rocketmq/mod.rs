@@ -1,6 +1,6 @@
-//! The RocketMQ side: the only room that names the RocketMQ client.
+//! The RocketMQ side: the only room that uses the RocketMQ client library.
 //!
-//! Promises: one attempt per call, each with a deadline; the client's errors are mapped to our closed list once.
+//! Promises: one attempt per call, each with a deadline; the client's errors become entries of our closed list here.
 //! Must never: name MQTT, or retry.
 
 mod admin;

@@ -1,9 +1,9 @@
-//! Sends frozen batches to the message queues that they belong to.
+//! Sends frozen batches to their message queues.
 //!
-//! Promises: one attempt per call, to the queue that was asked for; after a connection failure the next attempt goes
-//! out by a fresh client, because the old one finds its broker again only seconds after its return; one client per
-//! broker, so that a broker that is away disturbs no other.
-//! Must never: retry by itself, choose a queue, or call anything but SEND_OK stored.
+//! Promises: one attempt per call, to the queue that the batch names; after a connection failure the next attempt uses a new
+//! client, because an old one finds its broker again only seconds after the broker is back; one client per broker, so that
+//! a broker that is away does not disturb the others.
+//! Must never: retry by itself, choose a queue, or report a message as stored without SEND_OK.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,12 +28,12 @@ use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink};
 const NAME_VALUE_SEPARATOR: char = '\u{1}';
 const PROPERTY_SEPARATOR: char = '\u{2}';
 
-/// Beyond the client's own send timeout: covers the connection to name server and broker.
+/// A send may take so much longer than the client's own timeout, which does not cover connecting to name server and broker.
 const BEYOND_SEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// While a broker is away all of its lanes try again and again; together they build no more clients than this.
+/// While a broker is away, all of its lanes try again and again. Together they build at most one client in this time.
 const REBUILD_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 
-/// See the module's words.
+/// The [`Sink`] of a bridge: sends to all brokers of the cluster.
 pub struct Producer {
     inner: Arc<Inner>,
 }
@@ -49,7 +49,7 @@ struct Inner {
 /// The client for one broker.
 #[derive(Default)]
 struct BrokerClient {
-    /// Held while a client is built, so that the lanes of one broker build one and not eight.
+    /// Locked while a client is built, so that all lanes of the broker together build one client.
     current: tokio::sync::Mutex<Current>,
 }
 
@@ -118,7 +118,7 @@ impl Inner {
             Ok(result) => answers(&result, batch),
             Err(why) => {
                 if why.failure() == Some(FailureKind::TopicMissing) && self.config.create_topics {
-                    // RocketMQ was emptied: made anew for the next attempt, which this one is not part of any more.
+                    // Somebody deleted the topic. It is created again for the next attempt; this one has failed.
                     let _ = tokio::time::timeout(deadline, self.queues(&batch.topic)).await;
                 }
                 vec![why; batch.messages.len()]
@@ -195,9 +195,8 @@ impl BrokerClient {
         Ok(started)
     }
 
-    /// The client failed: it begins to close before a fresh one may be built. What of it arrives all the same has the ids
-    /// of the retry.
-    /// Another lane may have replaced it already.
+    /// Closes a client that failed; the next call of [`Self::client`] builds a new one. If the old one still delivers a batch,
+    /// its messages have the same ids as in the retry. Does nothing if another lane has replaced the client already.
     async fn replace(&self, failed: &Arc<StartedProducer>) {
         let mut current = self.current.lock().await;
         if current.started.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
@@ -219,9 +218,9 @@ fn to_message(topic: &CheetahString, outgoing: &OutgoingMessage) -> Result<Messa
     message.build().map_err(|_| FailureKind::MessageIllegal)
 }
 
-/// All properties as one: the first name, and as its value everything behind it, as it stands in RocketMQ's message
-/// (name U+0001 value U+0002 name ...). The client would keep them in a hash map, an allocation for each text, only to
-/// join them in the same way; that was a fifth of the bridge's processor time.
+/// Joins all properties into one: its name is the first name, its value everything behind that in RocketMQ's message format
+/// (name U+0001 value U+0002 name ...). The client would put them into a hash map, with an allocation for each text, and
+/// then join them in the same way; that took a fifth of the bridge's processor time.
 fn joined(properties: &[(Cow<'static, str>, String)]) -> Option<(CheetahString, String)> {
     let ((first_name, first_value), rest) = properties.split_first()?;
     let rest_bytes: usize = rest.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
@@ -240,7 +239,8 @@ fn joined(properties: &[(Cow<'static, str>, String)]) -> Option<(CheetahString, 
     Some((first_name, joined))
 }
 
-/// A batch is answered as one: the offset of its first message, and the rest follow.
+/// The answer for each message. RocketMQ answers for the whole batch, with the offset of its first message; the others follow
+/// one by one.
 fn answers(result: &SendResult, batch: &Batch) -> Vec<Sent> {
     (0..batch.messages.len() as u64)
         .map(|index| {

@@ -26,18 +26,18 @@ const STOP: Duration = Duration::from_secs(2);
 /// Reads stored messages back from a RocketMQ cluster, queue by queue and offset by offset; see `reader_port`.
 pub struct RocketMqReader {
     connector: Arc<Connector>,
-    /// Held while a client is built, so that one is built and not several.
+    /// Locked while a client is built, so that only one is built.
     current: tokio::sync::Mutex<Option<Arc<Client>>>,
-    /// By topic and broker name; read anew by each call of `queues`.
+    /// By topic and broker name; each call of `queues` reads them again.
     brokers: Mutex<HashMap<(String, Arc<str>), Address>>,
     seen: SeenBrokers,
 }
 
-/// Who answers for a broker's name.
+/// The server that answers for a broker's name.
 #[derive(Clone)]
 pub(super) struct Address {
     pub broker: CheetahString,
-    /// A replica can be read while its master is away; it may not have all that the master has.
+    /// `false` = a replica, which can be read while its master is away but may lack the newest messages.
     pub is_master: bool,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Client {
 }
 
 impl RocketMqReader {
-    /// Starts a client; whether RocketMQ answers shows the first call.
+    /// Starts a client. Only the first call shows whether RocketMQ answers.
     pub async fn start(connector: Arc<Connector>) -> Result<Self, ReaderStartError> {
         let client = open(&connector).await?;
         Ok(Self {
@@ -58,7 +58,7 @@ impl RocketMqReader {
         })
     }
 
-    /// With what earlier processes saw, so that it can tell who is away.
+    /// Adds the brokers that earlier processes saw, so that the reader knows which are away.
     pub fn knowing(mut self, known: KnownBrokers) -> Self {
         self.seen = SeenBrokers::new(known);
         self
@@ -84,14 +84,14 @@ impl RocketMqReader {
         Ok(client)
     }
 
-    /// Waits for the answer within a deadline, and puts the cause of a failure in words.
+    /// Waits for the answer until a deadline, and explains a failure to people.
     pub(super) async fn answer<T>(
         &self,
         what: &str,
         client: &Arc<Client>,
         request: impl Future<Output = ClientResult<T>> + Send,
     ) -> Result<T, ReadError> {
-        // The client has timeouts of its own, but not for finding the address and connecting.
+        // The client's own timeouts do not cover finding the address and connecting.
         let limit = self.connector.timeout() + Duration::from_secs(1);
         let (kind, cause, answered) = match tokio::time::timeout(limit, request).await {
             Ok(Ok(answer)) => return Ok(answer),
@@ -108,7 +108,8 @@ impl RocketMqReader {
         Err(failed(what, kind, cause))
     }
 
-    /// A client that lived through an outage finds its broker again only seconds after its return, a fresh one at once.
+    /// Drops a client that got no answer. After an outage an old client needs seconds to find its broker again; a new one finds
+    /// it at once.
     async fn forget(&self, failed: &Arc<Client>) {
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
@@ -144,7 +145,7 @@ impl RocketMqReader {
         Ok(route)
     }
 
-    /// The queues that can be written now, sorted: those on brokers whose master is there.
+    /// The queues that can be written now, sorted: those of brokers whose master is up.
     pub async fn writable_queues(&self, topic: &str) -> Result<Vec<QueueName>, ReadError> {
         let route = self.route(topic).await?;
         let writable = route.queue_datas.iter().filter(|data| data.perm() & WRITABLE != 0);
@@ -159,7 +160,8 @@ impl RocketMqReader {
         Ok(queues)
     }
 
-    /// A name server forgets the topics of brokers that are away, so no route is not yet no topic.
+    /// The error for a topic without a route. A name server forgets the topics of brokers that are away, so the topic may still
+    /// exist.
     async fn absent(&self, what: String, client: &Arc<Client>) -> ReadError {
         let cluster = self.answer(&what, client, client.handle.broker_cluster_info(self.timeout_ms())).await;
         match cluster {
@@ -200,7 +202,7 @@ impl RocketMqReader {
         let mut away = self.seen.of(topic);
         if !away.is_empty() {
             let there = self.masters(topic).await?;
-            // One that is there without the topic has lost or deleted it, and has nothing to wait for.
+            // A broker that is up without the topic has deleted it, so its messages will not come back.
             away.retain(|broker| !there.contains(broker));
         }
         Ok(Vec::from_iter(away))
@@ -218,7 +220,8 @@ impl RocketMqReader {
     }
 }
 
-/// The reader could not be started.
+/// Why the reader could not start.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub enum ReaderStartError {
     #[error(transparent)]
@@ -259,7 +262,7 @@ pub(super) fn describe(topic: &str, queue: &QueueName) -> String {
     format!("topic {topic}, queue {queue}")
 }
 
-/// RocketMQ counts with signed numbers; a negative one means that there is nothing.
+/// RocketMQ's numbers are signed; a negative offset means that there is no message.
 pub(super) fn offset(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

@@ -1,6 +1,6 @@
 //! The pipeline's port [`Reader`] on a RocketMQ cluster.
 //!
-//! Promises: a pull at the end of a queue answers at once; only messages of exactly the asked tag come out.
+//! Promises: a pull at the end of a queue answers at once; a pull by tag gives messages of exactly this tag.
 //! Must never: skip a stored message without an error.
 
 use std::collections::BTreeMap;
@@ -19,11 +19,11 @@ use super::reader::{Address, RocketMqReader, describe, failed, offset};
 use crate::model::{FailureKind, QueueName, StoredMessage};
 use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
 
-/// RocketMQ's own group for tools: every broker knows it, so that nothing has to be created for reading.
+/// RocketMQ's own group for tools. Every broker knows it, so nothing has to be created for reading.
 const GROUP: &str = "TOOLS_CONSUMER";
-/// The filter of a pull comes with the request, and the broker must not hold the request until messages arrive.
+/// Says to the broker that the request carries its own filter, and that it must answer at once even without messages.
 const FILTER_WITH_REQUEST: i32 = 1 << 2;
-/// The broker's own limit for one answer is 256 KiB by default; without a bound of ours it logs a warning for each pull.
+/// Bound of one answer. Without it the broker logs a warning for each pull; its own limit is 256 KiB by default.
 const PAGE_BYTES: i32 = 16 << 20;
 const READABLE: u32 = 1 << 2;
 
@@ -117,8 +117,8 @@ impl Reader for RocketMqReader {
             }
             match outcome.pull_status() {
                 PullStatus::Found => {}
-                // Only what the broker looked at and left out leads on. Where it has nothing, or no such offset, it names
-                // another one to go on from, and everything until there would be skipped.
+                // The next offset counts only if the broker looked at messages and left them out. If it has nothing, or not
+                // this offset, it also names another one; to go on from there would skip messages.
                 PullStatus::NoMatchedMsg => {
                     let looked_at = outcome.next_begin_offset().min(empty.end);
                     let next_offset = looked_at.max(from_offset);
@@ -127,11 +127,11 @@ impl Reader for RocketMqReader {
                 PullStatus::NoNewMsg | PullStatus::OffsetIllegal => return Ok(empty),
             }
             let found = outcome.into_messages().unwrap_or_default();
-            // The client stops at a message that it cannot decode and says nothing; so the next pull begins right
-            // after the last one that we have, and a pull that brings none is an error.
+            // The client stops without an error at a message that it cannot decode. So the next pull begins right after the
+            // last message that we have, and a pull without any message is an error.
             let last = found.last().ok_or_else(|| wrong("the message there cannot be decoded"))?;
             let next_offset = offset(last.queue_offset()) + 1;
-            // The broker filters by the hash of the tag, which different tags can share.
+            // The broker filters by a hash of the tag, and different tags can have the same hash.
             let wanted = |message: &StoredMessage| tag.is_none_or(|tag| message.tag == tag);
             let messages = found.iter().map(|message| stored(message, queue)).filter(wanted).collect();
             Ok(Page { messages, next_offset, ..empty })
@@ -183,7 +183,7 @@ fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
     }
 }
 
-/// It goes on when the master is back, or another broker is the master.
+/// The error for a replica that lacks the offset. Reading goes on when the master is back, or when another broker is master.
 fn behind(what: &str, address: &Address, page: &Page) -> ReadError {
     let (replica, first, end) = (&address.broker, page.first, page.end);
     let cause = format!(

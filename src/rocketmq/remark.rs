@@ -1,5 +1,5 @@
-//! The remark of an answer: the client keeps the code of a refused send and drops the words beside it, so they are taken
-//! from the answer itself while it passes.
+//! Reads the remark of an answer. The client keeps the code of a refused send but drops the remark, so a hook takes it from
+//! the answer as it passes.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -11,17 +11,17 @@ use rocketmq_protocol::protocol::remoting_command::RemotingCommand;
 use rocketmq_transport::api::RPCHook;
 
 tokio::task_local! {
-    /// Of the last answer that the request of this scope got. The client reads answers in the task that asked.
+    /// The remark of the last answer in this scope. It is found here because the client reads an answer in the task that asked.
     static REMARK: RefCell<Option<String>>;
 }
 
-/// Runs one request; gives back what it gives, and the remark of the answer, if there was an answer with one.
+/// Runs one request; gives its result, and the remark of the answer, if there was an answer with a remark.
 pub(super) async fn with_remark<T>(request: impl Future<Output = T>) -> (T, Option<String>) {
     let scope = async { (request.await, REMARK.with(RefCell::take)) };
     REMARK.scope(RefCell::default(), scope).await
 }
 
-/// A hook of the client that listens, in front of the one that signs.
+/// A hook of the client that keeps remarks and then calls the hook that signs.
 pub(super) fn listening(signing: Option<Arc<ClientRpcHook>>) -> Arc<ClientRpcHook> {
     Arc::new(Listening { signing })
 }
@@ -45,7 +45,7 @@ impl RPCHook for Listening {
         response: &mut RemotingCommand,
     ) -> Result<(), SharedError> {
         let remark = response.remark().map(ToString::to_string);
-        // Outside of a scope nobody asks for it: heartbeats, routes.
+        // Heartbeats and routes come outside of a scope; nobody needs their remarks.
         let _ = REMARK.try_with(|kept| kept.replace(remark));
         match &self.signing {
             Some(signing) => signing.do_after_response(from, request, response),

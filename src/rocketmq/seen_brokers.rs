@@ -1,6 +1,6 @@
-//! Which brokers were seen to have queues of a topic, and which of them are away.
+//! Remembers which brokers had queues of a topic, and finds out which of them are away.
 //!
-//! The name server forgets a broker that is away, and its topics with it: what is left of a route looks like the whole.
+//! The name server forgets a broker that is away, together with its topics, so the rest of a route looks complete.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
 
 use crate::model::KnownBrokers;
 
-/// Those of earlier processes, and those of each route since.
+/// The brokers that earlier processes saw, and those of each route since.
 #[derive(Default)]
 pub(super) struct SeenBrokers(Mutex<KnownBrokers>);
 

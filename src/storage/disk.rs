@@ -1,4 +1,4 @@
-//! What the file system says about the place of a file.
+//! Asks the file system about free space, and whether it keeps its files in memory.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
-/// True if the file system keeps its files in memory, so that they end with the machine, or with its container.
+/// Whether the file system keeps its files in memory, so that they are lost with the machine or its container.
 #[cfg(target_os = "linux")]
 pub(crate) fn lives_in_memory(path: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
@@ -18,7 +18,7 @@ pub(crate) fn lives_in_memory(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|status| [TMPFS, RAMFS].contains(&(status.f_type as i64)))
 }
 
-/// Not known on this system.
+/// `false`, because it is not known on this system.
 #[cfg(not(target_os = "linux"))]
 pub fn lives_in_memory(_path: &Path) -> bool {
     false

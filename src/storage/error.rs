@@ -1,4 +1,4 @@
-//! What an error of SQLite means for those who promised that nothing is lost.
+//! Says what an error of SQLite means: whether anything was written, and whether the file can still be trusted.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,13 @@ use rusqlite::ffi::{self, ErrorCode};
 
 use super::disk;
 
-/// A write that fails with less free space than this failed for lack of space, whatever SQLite calls it.
+/// If less space than this is free, a failed write counts as lack of space, whatever SQLite calls it.
 const NO_SPACE_BYTES: u64 = 1024 * 1024;
 
-/// The closed list of what can go wrong with a file that is open.
+/// What can go wrong with an open file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
-    /// Nothing was written; it works again once there is room.
+    /// Nothing was written; the file works again once there is room.
     #[error("no room: {0}")]
     Full(String),
     /// The file's structure is not what was written.
@@ -21,12 +21,13 @@ pub enum StorageError {
     /// Another connection or program holds the file; nothing was written.
     #[error("held by another program: {0}")]
     Busy(String),
-    /// Everything else. What the disk has now is not known, so this process may promise nothing more.
+    /// Every other error. Nobody knows what the disk has now, so this process must not promise anything more about the file.
     #[error("I/O error: {0}")]
     Io(String),
 }
 
 /// Why a file could not be opened.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     #[error("{path}: {error}; check the disk, the owner of the folder and its permissions")]
@@ -38,7 +39,7 @@ pub enum OpenError {
 }
 
 impl StorageError {
-    /// Judges an error that came from the file at `path`.
+    /// Classifies an error that came from the file at `path`.
     pub fn of(error: &rusqlite::Error, path: &Path) -> Self {
         let text = error.to_string();
         let rusqlite::Error::SqliteFailure(failure, _) = error else {
@@ -57,8 +58,9 @@ impl StorageError {
     }
 }
 
-/// SQLite reports ENOSPC as SQLITE_FULL where it writes pages, but not where it grows the index of the WAL, nor EDQUOT.
-/// A failed fsync is never counted here: what it should have written may be gone from the page cache.
+/// Whether an I/O error comes from lack of space. SQLite reports ENOSPC as SQLITE_FULL when it writes pages, but not when it
+/// grows the index of the WAL, and it never does so for EDQUOT. A failed fsync does not count here, because the data may be
+/// gone from the page cache.
 fn lacks_space(extended_code: i32, path: &Path) -> bool {
     let may_lack_space = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP]
         .contains(&extended_code);

@@ -1,4 +1,4 @@
-//! Opens a file: pragmas, schema, mode, and the checkpoint of its write-ahead log.
+//! Opens a SQLite file, sets its pragmas, schema and mode, and moves its write-ahead log into it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -14,27 +14,29 @@ use super::{OpenError, StorageError};
 
 /// How long a statement waits for another program that holds the file, for example an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pages in the write-ahead log that are worth a checkpoint.
+/// A checkpoint is due when the write-ahead log has so many pages.
 const CHECKPOINT_PAGES: i64 = 1000;
 /// The write-ahead log is cut to this length when it begins anew.
 const LOG_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A file and how it is to be opened.
+/// A file, and how to open it.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalFile {
+    /// Where the file is.
     pub path: PathBuf,
-    /// The step from each schema version to the next, beginning with the empty file; kept in `user_version`.
+    /// SQL for the step from each schema version to the next, beginning with the empty file. `user_version` keeps the version.
     pub schema: &'static [&'static str],
-    /// Counts for a new file only.
+    /// Size of a page; counts for a new file only.
     pub page_bytes: u32,
-    /// Memory for pages, of each connection.
+    /// Memory of each connection for pages.
     pub cache_kib: u32,
-    /// The file never grows beyond so many pages.
+    /// The file never grows beyond so many pages; `None` = no bound.
     pub max_pages: Option<u32>,
 }
 
 impl LocalFile {
-    /// Opens the file for writing; makes it, mode 0600, if it is not there. A file of a newer version stays as it is.
+    /// Opens the file for writing; creates it with mode 0600 if it is missing. Refuses a file of a newer version and leaves it
+    /// unchanged.
     pub(crate) fn open(&self) -> Result<Connection, OpenError> {
         self.refuse_newer()?;
         self.make().map_err(|error| OpenError::Failed {
@@ -51,7 +53,7 @@ impl LocalFile {
         Ok(connection)
     }
 
-    /// Opens a file that is there, for reading only, also while another process writes it.
+    /// Opens an existing file for reading only, even while another process writes to it.
     pub(crate) fn open_read_only(&self) -> Result<Connection, OpenError> {
         let open = || {
             let connection =
@@ -68,14 +70,14 @@ impl LocalFile {
         Ok(connection)
     }
 
-    /// Before anything is written: what is set for a file when it is opened can change it.
+    /// Checks the version before the file is opened for writing, because the pragmas of that can change the file.
     fn refuse_newer(&self) -> Result<(), OpenError> {
         if !self.path.exists() {
             return Ok(());
         }
         match self.open_read_only() {
             Err(newer @ OpenError::Newer { .. }) => Err(newer),
-            // A file that cannot be read is judged when it is opened for writing.
+            // If the file cannot be read, opening it for writing gives the error.
             Ok(_) | Err(OpenError::Failed { .. }) => Ok(()),
         }
     }
@@ -101,7 +103,7 @@ impl LocalFile {
         connection.pragma_update(None, "page_size", self.page_bytes)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // An automatic checkpoint hides its errors, and runs before the commit answers.
+        // An automatic checkpoint would hide its errors, and would delay the answer of a commit.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "journal_size_limit", LOG_LIMIT_BYTES as i64)?;
         connection.pragma_update(None, "cache_size", -i64::from(self.cache_kib))?;
@@ -128,7 +130,7 @@ impl LocalFile {
     }
 }
 
-/// Opens a damaged file to read what is left; leaves its bytes as they are.
+/// Opens a damaged file to read what is left, without changing its bytes.
 pub(crate) fn open_to_salvage(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -143,7 +145,7 @@ pub(crate) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Moves the write-ahead log into the file if it is long; waits for no reader.
+/// Moves the write-ahead log into the file if it is long; does not wait for readers.
 pub(crate) fn checkpoint_if_due(connection: &Connection) -> rusqlite::Result<()> {
     let counts = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?);
     let waiting = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?.query_row([], counts)?;
@@ -153,14 +155,14 @@ pub(crate) fn checkpoint_if_due(connection: &Connection) -> rusqlite::Result<()>
     connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
 
-/// The path with something added to its name: SQLite's own `-wal` and `-shm`, or ours.
+/// The path with a suffix: one of SQLite's, `-wal` or `-shm`, or one of ours.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Removes a file with its log, if they are there.
+/// Removes a file with its log; they may be missing.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm"] {
         match fs::remove_file(beside(path, suffix)) {
@@ -171,7 +173,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a rename in the folder of this file outlive a power cut.
+/// Makes a rename in the folder of this file survive a power cut.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),

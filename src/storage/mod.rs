@@ -1,7 +1,7 @@
-//! The one way to open a local SQLite file, and what an error of it means.
+//! Opens local SQLite files, and says what their errors mean.
 //!
-//! Promises: what a commit answered is on the disk (WAL, synchronous=FULL); the file is readable by its owner only; an
-//! error is one of four: no room, not readable, held by another, or an I/O error after which nothing may be trusted.
+//! Promises: when a commit has answered, its data is on the disk (WAL, synchronous=FULL); only the owner can read the file; an
+//! error is one of four: no room, damaged, held by another program, or an I/O error after which the file is not trusted.
 //! Must never: know what is stored.
 
 mod disk;

@@ -1,9 +1,9 @@
-//! A damaged file leaves its place to a new one that holds what was readable of it, and is kept.
+//! Replaces a damaged file by a new one with everything that was readable, and keeps the damaged one under another name.
 //!
-//! Promises: at each moment a crash leaves either the damaged file in its place, or the finished new one.
+//! Promises: a crash at any moment leaves either the damaged file in its place, or the complete new one.
 //!
-//! The order of the renames is the proof: the new file is whole before the damaged one leaves its place, so a place that
-//! is empty beside a new file says that only the last step is missing.
+//! The order of the renames guarantees it: the new file is complete before the damaged one is renamed. So if the place is
+//! empty and a new file exists, only the last rename is missing.
 
 use std::fs;
 use std::io;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use super::file::{beside, remove, sync_folder};
 
-/// Where the new file is written while the damaged one is still in its place.
+/// Where the new file is written while the damaged one is in its place.
 pub(crate) fn salvage_path(path: &Path) -> PathBuf {
     beside(path, ".salvage")
 }
 
-/// Does the last step of a salvage that was cut off, or throws an unfinished one away.
+/// After a crash: does the missing last step of a salvage, or removes an unfinished one.
 pub(crate) fn finish_salvage(path: &Path) -> io::Result<()> {
     let new = salvage_path(path);
     if !new.exists() {
@@ -29,8 +29,8 @@ pub(crate) fn finish_salvage(path: &Path) -> io::Result<()> {
     move_into_place(path, kept.as_deref().unwrap_or(&aside(path, 1)))
 }
 
-/// The file at [`salvage_path`] is whole, closed and on the disk: it takes the place. Returns where the damaged one is
-/// kept, its log beside it.
+/// Puts the file at [`salvage_path`] in place; it must be complete, closed and on the disk. Returns where the damaged one is
+/// kept, with its log.
 pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let kept = (1..).map(|n| aside(path, n)).find(|kept| !kept.exists());
     let kept = kept.unwrap_or_else(|| aside(path, 0));
@@ -40,7 +40,7 @@ pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// The damaged file has left its place: its log follows it, and the new file comes.
+/// The second half, after the damaged file was renamed: renames its log, too, and puts the new file in place.
 fn move_into_place(path: &Path, kept: &Path) -> io::Result<()> {
     let log = beside(path, "-wal");
     if log.exists() {
