@@ -1,4 +1,4 @@
-//! `roombridge check`: says whether a configuration would work, before it does.
+//! `roombridge check`: says whether a configuration would work, before a bridge runs with it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,7 +47,7 @@ pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     report.end(if all { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// Whether the MQTT broker lets us in and takes nothing away that a promise needs.
+/// Whether the MQTT broker admits us and offers everything that our promises need.
 async fn mqtt_offers_enough(report: &mut Report, config: &Config, filters: Vec<String>) -> bool {
     let tried = mqtt::try_connect(&config.mqtt, filters, config.goes_down_bytes()).await;
     let (result, limits) = match tried {

@@ -1,4 +1,4 @@
-//! `roombridge explain`: what becomes of an MQTT topic. Needs no connection.
+//! `roombridge explain`: shows what becomes of messages on an MQTT topic. Needs no connection.
 
 use std::process::ExitCode;
 

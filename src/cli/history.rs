@@ -1,4 +1,4 @@
-//! `roombridge history`: what was said in a room.
+//! `roombridge history`: shows what was said in a room.
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
@@ -135,7 +135,7 @@ async fn write_history(reader: &RocketMqReader, query: HistoryQuery, json: bool)
     Ok(written)
 }
 
-/// Opens it with a progress bar on stderr, where that is a terminal.
+/// Opens a history, with a progress bar on stderr if that is a terminal.
 pub(crate) async fn open_history(
     reader: &RocketMqReader,
     query: HistoryQuery,
@@ -159,7 +159,7 @@ fn kind(text: &str) -> Result<Kind, String> {
     known.ok_or_else(|| format!("kinds are {}", Kind::ALL.map(Kind::as_str).join(", ")))
 }
 
-/// Milliseconds since 1970-01-01 UTC.
+/// Reads a time, as milliseconds since 1970-01-01 UTC.
 fn moment_ms(text: &str) -> Result<u64, String> {
     parse_moment(text, &Zoned::now())
         .and_then(|moment| u64::try_from(moment.as_millisecond()).ok())

@@ -1,4 +1,4 @@
-//! `roombridge lag`: how far consumer groups are behind.
+//! `roombridge lag`: shows how far consumer groups are behind.
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! The command line: one file per subcommand, thin.
 //!
-//! Must never: hold rules of the business; print a secret.
+//! Must never: decide what becomes of a message, or print a secret.
 
 mod check;
 mod deadletter;
@@ -101,7 +101,7 @@ fn run_to_its_end(command: Command) -> ExitCode {
         }
     };
     let ended = runtime.block_on(run(command));
-    // Clients of RocketMQ may still be closing their connections; nothing depends on it.
+    // RocketMQ's clients may still be closing their connections. Nothing depends on that, so the process ends without them.
     runtime.shutdown_background();
     ended.unwrap_or_else(|error| {
         output::end_of_writing(&error).unwrap_or_else(|| {
@@ -112,7 +112,7 @@ fn run_to_its_end(command: Command) -> ExitCode {
     })
 }
 
-/// Help and version go to standard output, complaints about the arguments beside it.
+/// Prints help and version to standard output, and errors about the arguments to standard error.
 fn show_answer(answer: &clap::Error) -> ExitCode {
     let shown = answer.print().and_then(|()| output::Stdout.flush());
     match shown {
@@ -148,12 +148,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The bindings are compiled after the file was read, so their errors do not know its name.
+/// Adds the name of the file to an error of the bindings, which are compiled after the file was read and do not know it.
 fn in_file(error: anyhow::Error, file: &Path) -> anyhow::Error {
     if error.is::<RuleError>() { error.context(file.display().to_string()) } else { error }
 }
 
-/// An error with its causes, each once: the words of some hold those of their cause already.
+/// The text of an error with its causes. A cause that the text holds already is not repeated.
 fn in_words(error: &anyhow::Error) -> String {
     let causes = error.chain().map(ToString::to_string);
     causes.fold(String::new(), |mut words, cause| {

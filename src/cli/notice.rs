@@ -1,4 +1,4 @@
-//! `roombridge notice`: a word from the platform to everyone in a room.
+//! `roombridge notice`: gives everybody in a room a notice.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,9 +1,8 @@
-//! The one way from a command to standard output and standard error.
+//! Writes the commands' results to standard output, and everything else to standard error. No command writes there directly.
 //!
-//! Promises: nothing that becomes of either ends a command by a panic. What a command shows goes to standard output: a
-//! reader that has gone ends it with 0, and a disk that is full with 1 and one sentence. What it says beside that goes to
-//! standard error as far as it can, and never ends or delays anything.
-//! A stream that is closed at the start (`>&-`) is /dev/null to the standard library, and so to us.
+//! Promises: neither stream can make a command panic. If the reader of standard output has gone, the command ends with 0; if
+//! its disk is full, the command ends with 1 and one sentence. Text for standard error is written if possible, and never
+//! ends or delays a command. A stream that is closed at the start (`>&-`) counts as /dev/null, as in the standard library.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -14,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::FAILED;
 use crate::telemetry;
 
-/// Standard output. Its errors know that they are its own: a broken pipe to a broker is another matter.
+/// Standard output. Its errors are marked, because a broken pipe to a broker must not be taken for one of standard output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stdout;
 
@@ -37,19 +36,19 @@ pub(crate) fn ours(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), StdoutError(error))
 }
 
-/// One line for standard output.
+/// Writes one line to standard output.
 pub(crate) fn line(text: impl Display) -> io::Result<()> {
     let mut out = Stdout;
     out.write_all(format!("{text}\n").as_bytes())?;
     out.flush()
 }
 
-/// One line beside the result, for people. Once there is a log it goes there, behind what was logged before it.
+/// Writes one line for people to standard error; through the log if there is one, so that the lines stay in order.
 pub(crate) fn aside(text: impl Display) {
     let _ = Aside.write_all(format!("{text}\n").as_bytes());
 }
 
-/// Standard error, which takes what it can.
+/// Standard error; a failed write is ignored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Aside;
 
@@ -66,31 +65,31 @@ impl Write for Aside {
     }
 }
 
-/// Hidden by itself where stderr is no terminal; what becomes of the terminal does not matter to it.
+/// A progress bar on stderr. It hides itself if stderr is no terminal, and ignores errors of the terminal.
 pub(crate) fn progress_bar(template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
 }
 
-/// For a command that changes or finds out something: that goes on although nobody reads, and the exit code says how it
-/// went.
+/// The output of a command that changes something or checks something. Such a command goes on even if nobody reads its
+/// output, and its exit code says how it ended.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     failed: Option<io::Error>,
 }
 
 impl Report {
-    /// One line. After a failure nothing more is written.
+    /// Writes one line; nothing if an earlier line failed.
     pub(crate) fn line(&mut self, text: impl Display) {
         if self.failed.is_none() {
             self.failed = line(text).err();
         }
     }
 
-    /// `code`, unless the report could not be written.
+    /// Gives `code`, unless the output could not be written.
     ///
     /// # Errors
-    /// The one of standard output; none if its reader has gone and `code` says more than that.
+    /// The error of standard output; but `code` if only the reader has gone and `code` is a failure.
     pub(crate) fn end(self, code: ExitCode) -> anyhow::Result<ExitCode> {
         match self.failed {
             Some(error) if code == ExitCode::SUCCESS || !is_gone(&error) => Err(error.into()),
@@ -99,7 +98,7 @@ impl Report {
     }
 }
 
-/// How a command ends that could not write to standard output; `None` if that was not its error.
+/// The exit code of a command whose error came from standard output; `None` if it did not.
 pub(crate) fn end_of_writing(error: &anyhow::Error) -> Option<ExitCode> {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     let error = causes.find(|error| error.get_ref().is_some_and(|inner| inner.is::<StdoutError>()))?;

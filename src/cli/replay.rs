@@ -1,4 +1,4 @@
-//! `roombridge replay`: a room played again, to the terminal or to MQTT.
+//! `roombridge replay`: plays a room again, to the terminal or to MQTT.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -126,7 +126,7 @@ fn whole_seconds(length: Duration) -> u64 {
     length.as_secs_f64().round() as u64
 }
 
-/// Standard output, line by line, with the progress bar out of the way while a line is written.
+/// Standard output, line by line. The progress bar is hidden while a line is written.
 struct BesideBar {
     bar: ProgressBar,
     line: Vec<u8>,

@@ -1,4 +1,4 @@
-//! `roombridge run`: the sidecar.
+//! `roombridge run`: runs the bridge beside an MQTT broker and RocketMQ.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Which RocketMQ and MQTT broker a command talks to: those of a configuration, or those of a running `roombridge dev`.
+//! Finds the RocketMQ and the MQTT broker for a command: those of a configuration, or those of a running `roombridge dev`.
 
 use std::fs;
 use std::io;
@@ -31,13 +31,13 @@ pub(crate) struct TargetArgs {
     data: Option<PathBuf>,
 }
 
-/// The configuration to go by.
+/// The configuration that a command uses.
 pub(crate) struct Target {
     pub config: Config,
 }
 
 impl TargetArgs {
-    /// Finds what is configured or running.
+    /// The brokers of the configuration, else those of a running `roombridge dev`.
     pub(crate) async fn find(&self) -> anyhow::Result<Target> {
         if let (Some(path), None) = (&self.config, &self.data) {
             return Ok(Target { config: Config::load(path, &ProcessEnvironment)? });
@@ -62,7 +62,8 @@ impl TargetArgs {
         Ok(Target { config: instance.config(&folder)? })
     }
 
-    /// For what lies in the data directory: that of the configuration, else that of `roombridge dev`, running or not.
+    /// For commands that only read the data directory: that of the configuration, else that of `roombridge dev`, running or
+    /// not.
     pub(crate) fn on_disk(&self) -> anyhow::Result<Target> {
         if let (Some(path), None) = (&self.config, &self.data) {
             return Ok(Target { config: Config::load(path, &ProcessEnvironment)? });
@@ -73,7 +74,7 @@ impl TargetArgs {
         Ok(Target { config })
     }
 
-    /// The bindings alone, for what needs no connection: those of the file, else those of `roombridge dev`.
+    /// For commands without a connection: the bindings of the configuration, else those of `roombridge dev`.
     pub(crate) fn offline(&self) -> anyhow::Result<Target> {
         let config = match &self.config {
             Some(path) => Config::load(path, &ProcessEnvironment)?,
@@ -88,7 +89,7 @@ impl Target {
         Ok(Arc::new(Connector::new(&self.config.rocketmq)?))
     }
 
-    /// Of what is stored; knows the brokers that the bridge saw, where its data directory is at hand.
+    /// A reader of stored messages. It knows the brokers that the bridge saw, if the data directory is on this machine.
     pub(crate) async fn reader(&self) -> anyhow::Result<RocketMqReader> {
         let known = known_brokers(&self.config.data_dir)?;
         Ok(RocketMqReader::start(self.connector()?).await?.knowing(known))
@@ -99,8 +100,8 @@ impl Target {
     }
 }
 
-/// The bindings, for looking at: reading proves no origin, so no key is needed, nor the data directory that a running
-/// bridge holds.
+/// The bindings for a command that only reads. Reading makes no proofs of origin, so it needs neither the key nor the data
+/// directory that a running bridge holds.
 pub(crate) fn rules_to_read_by(config: &Config) -> Result<RuleSet, RuleError> {
     let settings =
         BindingSettings { origin_key: vec![0; 32], max_message_bytes: config.rocketmq.max_message_bytes };
@@ -115,15 +116,15 @@ pub(crate) struct DevInstance {
     pub websocket: String,
     pub name_server: String,
     pub http: String,
-    /// The pages; empty without a class.
+    /// Address of the pages; empty without a classroom.
     pub web: String,
     pub login: String,
-    /// For commands that publish; the file is readable by its owner only.
+    /// For commands that publish. Only its owner can read the file.
     pub mqtt_password: String,
 }
 
 impl DevInstance {
-    /// Writes the file, whole or not at all.
+    /// Writes the file in one step, so that readers never see a part of it.
     #[cfg(any(feature = "embedded", test))]
     pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
@@ -133,13 +134,13 @@ impl DevInstance {
         Ok(())
     }
 
-    /// Takes the file away at a stop. One that stays is noticed by who reads it.
+    /// Removes the file at a stop. If it stays, the commands notice that nobody listens there.
     #[cfg(any(feature = "embedded", test))]
     pub(crate) fn remove(folder: &Path) {
         let _ = fs::remove_file(folder.join(DEV_FILE));
     }
 
-    /// `None` if nothing was left there.
+    /// Reads the file; `None` if there is none.
     pub(crate) fn find(folder: &Path) -> anyhow::Result<Option<Self>> {
         let path = folder.join(DEV_FILE);
         let text = match fs::read_to_string(&path) {

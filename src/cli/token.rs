@@ -1,4 +1,4 @@
-//! `roombridge token`: makes tokens for clients, and shows what a token says. Needs no connection.
+//! `roombridge token`: issues tokens for clients, and shows what a token says. Needs no connection.
 
 mod shown;
 #[cfg(test)]
@@ -35,7 +35,7 @@ JSON fields: token (issue only), access_key, instance, resources, actions, clien
 expired, genuine (inspect with a secret only). Unknown ones are left out.
 Exit code of inspect: 0; 1 if it is no token, or with a secret, if it is not genuine or has expired.";
 
-/// More than any token has.
+/// More bytes than any token has.
 const MAX_INPUT_BYTES: u64 = 64 << 10;
 
 #[derive(Debug, Args)]
@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: TokenArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The token alone goes to `out`, so that it can be taken into a variable.
+/// Writes nothing but the token to `out`, so that a script can put it into a variable.
 fn issue(
     arguments: IssueArgs,
     out: &mut dyn Write,
@@ -147,7 +147,7 @@ fn issue(
         "no secret to sign with: set ROOMBRIDGE_ACCESS_SECRET, or name a file with --secret-file FILE",
     )?;
     let token = Token::issue(claims, &secret, now_ms)?;
-    // Read back, because a long validity was cut.
+    // The claims are read back, because issuing may have shortened the validity.
     let claims = Token::inspect(&token)?.claims;
     let mut shown = Shown::of(&claims, now_ms);
     if json {
@@ -191,7 +191,7 @@ fn inspect(
         "-" => io::read_to_string(io::stdin().take(MAX_INPUT_BYTES)).context("could not read stdin")?,
         _ => arguments.token,
     };
-    // As it stands in a password.
+    // Takes the token also from a password such as RW|TOKEN.
     let token = text.trim().rsplit('|').next().unwrap_or_default();
     let claims = match Token::inspect(token) {
         Ok(unverified) => unverified.claims,

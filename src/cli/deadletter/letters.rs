@@ -1,4 +1,4 @@
-//! The two places where dead letters lie, read one after the other.
+//! Reads dead letters from the two places where they lie, one place after the other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Connector, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, StoredLetter};
 
-/// A page of the local store is held in memory, and a payload may have some MiB.
+/// Letters of the local store that are in memory at once. Few, because a payload may have some MiB.
 const PAGE_LETTERS: usize = 16;
 
-/// See the module's words.
+/// The local store and RocketMQ, as far as a command can use them.
 pub(crate) struct Sources {
     pub config: Config,
     local: Option<LocalDeadLetters>,
     rocketmq: Option<RocketMq>,
 }
 
-/// A RocketMQ that may answer.
+/// The connection to RocketMQ.
 pub(crate) struct RocketMq {
     pub connector: Arc<Connector>,
     pub reader: Arc<RocketMqReader>,
@@ -36,15 +36,15 @@ pub(crate) struct RocketMq {
 pub(crate) struct Found {
     pub letter: DeadLetter,
     pub place: LetterPlace,
-    /// Its number in the local store, if it lies there.
+    /// Its number in the local store; `None` if it lies in RocketMQ.
     pub local_number: Option<u64>,
-    /// The payload is not the one that was written.
+    /// Whether the payload is damaged on the disk.
     pub damaged: bool,
 }
 
 impl Sources {
-    /// The local store, and RocketMQ if `ask_rocketmq`; without a running `roombridge dev` and without a configuration
-    /// there is no RocketMQ to ask, which is said.
+    /// Opens the local store, and RocketMQ if `ask_rocketmq`. Without a configuration and a running `roombridge dev` there is no
+    /// RocketMQ to ask; then it says so to the user and uses the local store alone.
     pub(crate) async fn open(arguments: &TargetArgs, ask_rocketmq: bool) -> anyhow::Result<Self> {
         let config = arguments.on_disk()?.config;
         let rocketmq = match ask_rocketmq {
@@ -61,7 +61,7 @@ impl Sources {
         Ok(Self { config, local, rocketmq })
     }
 
-    /// Both; an error if there is no RocketMQ.
+    /// Opens both places; an error if there is no RocketMQ.
     pub(crate) async fn open_both(arguments: &TargetArgs) -> anyhow::Result<Self> {
         let target = arguments.find().await?;
         let rocketmq = Some(RocketMq::connect(&target).await?);
@@ -93,7 +93,7 @@ impl RocketMq {
         let connector = target.connector()?;
         let mut known = known_brokers(&target.config.data_dir)?;
         if let Some(topic) = &target.config.dead_letter.topic {
-            // Nobody keeps a table of it; it may lie on each of them.
+            // The queue tables do not hold this topic, so every known broker may have a part of it.
             let all = known.values().flatten().cloned().collect();
             known.insert(topic.clone(), all);
         }
@@ -103,7 +103,7 @@ impl RocketMq {
     }
 }
 
-/// Not made if it is not there: looking changes nothing.
+/// Opens the local store. A missing one is not created, because to look must change nothing.
 pub(crate) fn local_store(config: &Config) -> anyhow::Result<Option<LocalDeadLetters>> {
     let path = config.data_dir.join(DEAD_LETTERS_FILE);
     if !path.exists() {

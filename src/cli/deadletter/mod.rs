@@ -1,4 +1,4 @@
-//! `roombridge deadletter`: what could never be stored where it belongs; shown, sent again, thrown away.
+//! `roombridge deadletter`: shows, sends again or throws away messages that could not be stored where they belong.
 
 mod letters;
 mod purge;
@@ -120,12 +120,12 @@ async fn list(arguments: ListArgs) -> anyhow::Result<ExitCode> {
         summary.write(&mut out, arguments.json, &zone)?;
     }
     out.flush()?;
-    // Said last: what the local store holds is of use also while RocketMQ is away.
+    // The error comes last, because the letters of the local store are of use even while RocketMQ is away.
     ended.context("the list is not complete")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Without their payloads, which may be large.
+/// Collects the letters without their payloads, which may be large.
 async fn gather(sources: &Sources, listed: &mut Vec<LetterSummary>) -> anyhow::Result<()> {
     let mut letters = sources.letters();
     while let Some(found) = letters.next().await? {

@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &PurgeArgs) -> anyhow::Result<ExitCode> {
     report.end(if not_found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// A message that died twice has two letters.
+/// Removes all letters of this id: a message that became a dead letter twice has two.
 fn purge_one(local: &LocalDeadLetters, id: &str) -> Result<u64, SpoolError> {
     let mut purged = 0;
     while let Some(buried) = local.get(id)? {

@@ -1,7 +1,7 @@
 //! Sends a dead letter again, as the message that it was.
 //!
-//! Promises: the same id, so that a reader folds what is stored twice; the rules of today; one message in one send, so
-//! that an illegal one takes no other with it.
+//! Promises: the message keeps its id, so that readers fold it if it is stored twice; the present bindings decide where it
+//! goes; each send has one message, so that an illegal one does not affect others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use crate::rocketmq::Producer;
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What came of one letter.
+/// What became of one letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resent {
     /// RocketMQ stored it in this topic.
     Stored(Arc<str>),
-    /// It is as dead as before, for this reason.
+    /// It still cannot be stored, for this reason.
     StillDead(String),
 }
 
-/// See the module's words.
+/// Sends letters to RocketMQ as the bridge would.
 pub(crate) struct Resender {
     rules: RuleSet,
     tables: QueueTables,
@@ -58,7 +58,7 @@ impl Resender {
         })
     }
 
-    /// Returns when RocketMQ has it, or cannot have it. An error is one that may be over later.
+    /// Returns when RocketMQ has stored the message or can never store it. An error may be gone at the next try.
     pub(crate) async fn resend(&self, letter: &DeadLetter) -> anyhow::Result<Resent> {
         let Some(envelope) = envelope_of_letter(letter) else {
             return Ok(Resent::StillDead(format!("{:?} is no message id of ours", letter.id)));
@@ -85,7 +85,7 @@ impl Resender {
         }
     }
 
-    /// A few attempts, for what may pass by itself; the last failure, in RocketMQ's words if it said any.
+    /// Tries a few times, because some failures pass. Gives the last failure, with RocketMQ's remark if there was one.
     async fn send(&self, batch: Arc<Batch>) -> Result<(), (FailureKind, String)> {
         let mut failure = Sent::Failed(FailureKind::Unknown);
         for attempt in 1..=ATTEMPTS {
@@ -109,7 +109,7 @@ impl Resender {
         })
     }
 
-    /// The queue that the bridge would use, so that a room stays in one.
+    /// The queue that the bridge would use, so that the room stays in one queue.
     async fn queue(&self, topic: &str, slot: u8) -> anyhow::Result<QueueName> {
         let chosen = |table: &TopicQueues| table.queues().get(table.queue_of_slot(slot)).cloned();
         let found = match self.tables.topics.get(topic) {

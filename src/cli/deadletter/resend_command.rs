@@ -65,7 +65,7 @@ async fn resend_chosen(
     let mut letters = sources.letters();
     while let Some(found) = match letters.next_local()? {
         Some(found) => Some(found),
-        // What was found and sent need not be looked for in RocketMQ.
+        // All chosen letters were found and sent, so RocketMQ need not be searched.
         None if told.has_all(&arguments.chosen) => None,
         None => letters.next_in_rocketmq().await?,
     } {
@@ -87,7 +87,7 @@ async fn resend_chosen(
                 }
             }
         }
-        // Only now: a crash in between sends it once more, with the same id.
+        // Removed only now: after a crash before this line the letter is sent again, with the same id.
         if let (Some(local), Some(number)) = (sources.local(), found.local_number) {
             local.remove(&[number])?;
         }

@@ -1,4 +1,4 @@
-//! The door of the embedded broker: the gatekeeper's rules, with the rights of each connection while it lasts.
+//! Access control of the embedded broker: asks the gatekeeper, and keeps the rights of each connection while it is open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::model::Clock;
 
 const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(1);
 
-/// Who may connect without showing anything.
+/// Who may connect without username and password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Auth {
     /// Clients on this machine may, as members of the class.
@@ -27,30 +27,31 @@ pub(crate) enum Auth {
     None,
 }
 
-/// See the module's words.
+/// Decides for the embedded broker what each connection may do.
 pub(crate) struct ClassAccess {
     authenticator: Authenticator,
     auth: Auth,
     clock: Arc<dyn Clock>,
-    open: Mutex<HashMap<u64, Grants>>,
+    /// The rights of each open connection, by its number.
+    connections: Mutex<HashMap<u64, Grants>>,
 }
 
 impl ClassAccess {
-    pub(crate) fn new(mut keeper: Authenticator, auth: Auth, clock: Arc<dyn Clock>) -> Self {
-        keeper.anonymous_on_loopback = auth == Auth::Optional;
-        Self { authenticator: keeper, auth, clock, open: Mutex::default() }
+    pub(crate) fn new(mut authenticator: Authenticator, auth: Auth, clock: Arc<dyn Clock>) -> Self {
+        authenticator.anonymous_on_loopback = auth == Auth::Optional;
+        Self { authenticator, auth, clock, connections: Mutex::default() }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Grants>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Grants>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connections whose tokens have run out, with their clients: rights are asked for at SUBSCRIBE only, so they must
-    /// end.
+    /// Connections with expired tokens, and their clients. Such a connection must be closed, because the rights of a
+    /// subscription are checked only at SUBSCRIBE.
     fn expired(&self) -> Vec<(u64, Option<String>)> {
         let now_ms = self.clock.wall_ms();
-        let open = self.open();
-        let expired = open.iter().filter(|(_, grants)| {
+        let connections = self.connections();
+        let expired = connections.iter().filter(|(_, grants)| {
             grants.expires_at_ms().is_some_and(|expires_at_ms| expires_at_ms <= now_ms)
         });
         expired.map(|(connection, grants)| (*connection, grants.client_id().map(str::to_owned))).collect()
@@ -64,7 +65,7 @@ impl AccessControl for ClassAccess {
             username: request.username,
             password: request.password,
             remote_is_loopback: request.remote.ip().is_loopback(),
-            // On this machine nobody on the way reads along.
+            // Nobody can read along on a connection inside this machine.
             tls: request.remote.ip().is_loopback(),
         };
         let anonymous = request.username.is_none() && request.password.is_none();
@@ -79,35 +80,35 @@ impl AccessControl for ClassAccess {
         };
         let label =
             if grants.is_operator() { "operator".to_owned() } else { grants.role().as_str().to_owned() };
-        self.open().insert(connection, grants);
+        self.connections().insert(connection, grants);
         Admission::Admitted { label }
     }
 
     fn may_publish(&self, connection: u64, topic: &str) -> bool {
-        self.open().get(&connection).is_some_and(|grants| grants.may_write(topic))
+        self.connections().get(&connection).is_some_and(|grants| grants.may_write(topic))
     }
 
     fn may_subscribe(&self, connection: u64, filter: &str) -> bool {
-        self.open().get(&connection).is_some_and(|grants| grants.may_read(filter))
+        self.connections().get(&connection).is_some_and(|grants| grants.may_read(filter))
     }
 
     fn disconnected(&self, connection: u64) {
-        self.open().remove(&connection);
+        self.connections().remove(&connection);
     }
 }
 
-/// Ends connections whose tokens have run out, for as long as the broker lives.
-pub(crate) async fn end_expired(gate: Arc<ClassAccess>, broker: Arc<MqttBroker>) {
+/// Closes connections with expired tokens, until it is aborted.
+pub(crate) async fn end_expired(access: Arc<ClassAccess>, broker: Arc<MqttBroker>) {
     loop {
         tokio::time::sleep(LOOK_FOR_EXPIRED_EVERY).await;
-        for (connection, client_id) in gate.expired() {
+        for (connection, client_id) in access.expired() {
             tracing::info!(client_id, "the token of a client has run out");
             broker.disconnect(connection);
         }
     }
 }
 
-/// Passes on what the broker tells, until it ends. The bridge's own connections are nobody in a class.
+/// Passes on the broker's events, until the broker ends. Leaves out the bridge's own connections, which are no members.
 pub(crate) async fn pass_on(
     mut events: mpsc::Receiver<ClientEvent>,
     news: mpsc::Sender<ClientNews>,
@@ -117,7 +118,7 @@ pub(crate) async fn pass_on(
         if own_clients.contains(&event.client_id) {
             continue;
         }
-        let told = ClientNews {
+        let report = ClientNews {
             client_id: event.client_id,
             channel_id: event.channel_id,
             remote: event.remote.to_string(),
@@ -130,7 +131,7 @@ pub(crate) async fn pass_on(
                 ClientEventKind::Unsubscribed(filters) => NewsKind::Unsubscribed(filters),
             },
         };
-        // The classroom is gone when the bridge stops; the broker must not wait for it.
-        let _ = news.send(told).await;
+        // A failed send means that the bridge has stopped; the events must still be read, or the broker would wait.
+        let _ = news.send(report).await;
     }
 }

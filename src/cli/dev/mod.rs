@@ -193,7 +193,7 @@ async fn rocketmq(arguments: &DevArgs, data: &Path) -> anyhow::Result<RocketMq> 
     Ok(start_rocketmq(options).await?)
 }
 
-/// What runs where, and what to type next, so that it works when copied.
+/// What runs where, and which commands to try; they work when they are copied.
 fn banner(instance: &DevInstance, data: &Path, data_was_given: bool) -> String {
     let mqtt_port = instance.mqtt.rsplit(':').next().unwrap_or_default();
     let program = shell_word(&std::env::args().next().unwrap_or_else(|| "roombridge".to_owned()));

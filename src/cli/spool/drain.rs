@@ -1,6 +1,6 @@
-//! `roombridge spool drain`: the middle of a bridge without its MQTT side, until the spool is empty.
+//! `roombridge spool drain`: runs the uplink of a bridge without its MQTT side until the spool is empty.
 //!
-//! Promises: the same order, retries and dead letters as in a running bridge, because it is the same code; a stop at any
+//! Promises: order, retries and dead letters are those of a running bridge, because it is the same code; a stop at any
 //! moment loses nothing.
 
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ use crate::telemetry::{self, EndCounts, Metrics, Readiness};
 
 const BAR: &str = "draining  {bar:40} {pos} of {len}  {per_sec}  {eta}";
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// No live messages wait for them.
+/// More than in a running bridge, because no new messages compete with them.
 const BATCHES_AT_ONCE: usize = 32;
 
 #[derive(Debug, Args)]
@@ -55,9 +55,9 @@ struct Summary {
 pub(crate) async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(&arguments.config, &ProcessEnvironment)?;
     telemetry::init(&config.log, &[])?;
-    // What lies there is wanted, whatever becomes of new messages.
+    // The setting is for new messages; those that are in the spool must be sent in any case.
     config.spool.enabled = true;
-    // Not made here: a folder that is not there is a mistake in the configuration.
+    // A missing folder is a mistake in the configuration, so it is not created here.
     DataDirView::open(&config.data_dir)?;
     let data_dir = hold(&config)?;
     let lifecycle = Lifecycle::new(config.shutdown.drain);
@@ -69,16 +69,17 @@ pub(crate) async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     let at_start = spool.depth().messages;
     let metrics = Arc::new(Metrics::new(&[])?);
     let poisoned = if at_start > 0 {
-        let (door, uplink) = uplink(&config, data_dir, &spool, &metrics, clock, &lifecycle)
+        let (intake, uplink) = uplink(&config, data_dir, &spool, &metrics, clock, &lifecycle)
             .await
             .map_err(|error| in_file(error, &arguments.config))?;
         let uplink = lifecycle.spawn("the drain", uplink.run(lifecycle.stop_now.clone()));
         let bar = progress_bar(BAR);
         bar.set_length(at_start);
         let poisoned = until_empty(&*spool, &bar, &lifecycle).await;
-        // The door shuts: what is on its way ends, and nothing more is read. From here on its end is wanted.
+        // Dropping the intake tells the uplink to end: sends that are under way finish, and nothing more is read. The drain is
+        // cancelled first, so that this end does not count as a failure.
         lifecycle.drain.cancel();
-        drop(door);
+        drop(intake);
         uplink.await.context("the drain ended unexpectedly; please report this")?;
         bar.finish_and_clear();
         poisoned
@@ -93,7 +94,7 @@ pub(crate) async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     let summary =
         Summary { at_start, stored, dead_lettered, dropped, left, seconds: started.elapsed().as_secs_f64() };
     let mut report = Report::default();
-    report.line(told(&summary, arguments.json)?);
+    report.line(text_of(&summary, arguments.json)?);
     report.end(if let Some(what) = lifecycle.failure() {
         aside(format_args!("error: {what}; please report this with the log"));
         ExitCode::from(FAILED)
@@ -118,7 +119,7 @@ fn hold(config: &Config) -> anyhow::Result<DataDir> {
     }
 }
 
-/// The middle of a bridge, and the door that keeps it open.
+/// The uplink, and the intake that keeps it running.
 async fn uplink(
     config: &Config,
     data_dir: DataDir,
@@ -135,7 +136,7 @@ async fn uplink(
     let (intake, receiver) = intake(1, 1);
     let (settled, nothing_settled) = mpsc::channel(1);
     let (link, link_seen) = watch::channel(LinkState::Up);
-    let middle = UplinkBuilder {
+    let builder = UplinkBuilder {
         config,
         rules: Arc::new(rules_to_read_by(config)?),
         metrics: metrics.clone(),
@@ -148,20 +149,20 @@ async fn uplink(
         drain_batches: BATCHES_AT_ONCE,
         lifecycle,
     };
-    let dead_letters = middle.dead_letters(sink.clone());
-    let uplink = middle.uplink(sink, dead_letters, receiver, settled, link_seen);
-    let door = OpenIntake { _intake: intake, _link: link, _nothing_settled: nothing_settled };
-    Ok((door, uplink))
+    let dead_letters = builder.dead_letters(sink.clone());
+    let uplink = builder.uplink(sink, dead_letters, receiver, settled, link_seen);
+    let open_intake = OpenIntake { _intake: intake, _link: link, _nothing_settled: nothing_settled };
+    Ok((open_intake, uplink))
 }
 
-/// Nothing comes in by it; dropped, it tells the uplink to end.
+/// Brings no messages; when it is dropped, the uplink ends.
 struct OpenIntake {
     _intake: Intake,
     _link: watch::Sender<LinkState>,
     _nothing_settled: mpsc::Receiver<Vec<ReceiptNumber>>,
 }
 
-/// Returns when the spool is empty, a signal came, or the spool is out of use; then why.
+/// Returns when the spool is empty, a signal came, or the spool is out of use; in the last case, why it is.
 async fn until_empty(spool: &dyn Overflow, bar: &ProgressBar, lifecycle: &Lifecycle) -> Option<String> {
     loop {
         let left = spool.depth().messages;
@@ -179,7 +180,7 @@ async fn until_empty(spool: &dyn Overflow, bar: &ProgressBar, lifecycle: &Lifecy
     }
 }
 
-fn told(summary: &Summary, json: bool) -> serde_json::Result<String> {
+fn text_of(summary: &Summary, json: bool) -> serde_json::Result<String> {
     if json {
         return serde_json::to_string(summary);
     }

@@ -1,4 +1,4 @@
-//! `roombridge spool`: what waits on the local disk for RocketMQ.
+//! `roombridge spool`: shows the messages that wait on the local disk for RocketMQ.
 
 mod drain;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: SpoolArgs) -> anyhow::Result<ExitCode> {
         return drain::run(arguments).await;
     }
     let config = arguments.target.on_disk()?.config;
-    // A folder that is not there is a mistake in the configuration more often than an empty spool.
+    // A missing folder is an error, because it is more often a mistake in the configuration than an empty spool.
     DataDirView::open(&config.data_dir)?;
     let path = config.data_dir.join(SPOOL_FILE);
     let inspection = SpoolInspection::read(&path)?;
@@ -123,7 +123,7 @@ impl Shown<'_> {
         self.inspection.topics.iter().map(|topic| topic.bytes).sum()
     }
 
-    /// The limit that is reached. A message more may be too much a little earlier.
+    /// The limit that is reached. (A large message may find no room a little earlier.)
     fn full(&self) -> Option<&'static str> {
         if self.bytes() >= self.config.max_bytes {
             Some("bytes")

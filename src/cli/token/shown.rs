@@ -1,6 +1,6 @@
-//! A token's claims for people and for scripts.
+//! Prints the claims of a token, for people and for scripts.
 //!
-//! Must never: let what a stranger wrote command a terminal.
+//! Must never: let a stranger's text control the terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::access::{Claims, Role};
 use crate::archive::visible;
 
-/// Claims as they are printed; whoever wrote them may be a stranger.
+/// The printed form of claims, which a stranger may have written.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The same JSON with everything beyond ASCII in JSON's own notation, so that it cannot command a terminal.
+/// The same JSON with escapes for everything beyond ASCII, so that it cannot control the terminal.
 fn ascii(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
@@ -103,7 +103,7 @@ fn expiry(at_ms: u64, now_ms: u64, zone: &TimeZone) -> String {
     if now_ms >= at_ms { format!("{at}: EXPIRED, {span} ago") } else { format!("{at}, in {span}") }
 }
 
-/// In the largest unit of which there are at least two.
+/// The time in words, in the largest unit of which there are at least two.
 fn in_words(ms: u64) -> String {
     let seconds = ms / 1000;
     [(86_400, "days"), (3_600, "hours"), (60, "minutes")]
