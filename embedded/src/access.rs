@@ -1,8 +1,8 @@
-//! What others decide about the clients of the embedded MQTT broker, and what they are told of them.
+//! How the user of the embedded MQTT broker decides about its clients and hears of them.
 //!
-//! Promises: a right belongs to a connection, so the end of an old one takes nothing from the one that took over. The
-//! events of a connection come in order, and `Gone` comes last, however it ended; events of two connections of one
-//! client may mix.
+//! Promises: rights belong to a connection, so the end of an old connection takes no right from the one that took over. The
+//! events of a connection come in order, and `Gone` comes last, however the connection ended; events of two connections of
+//! the same client may mix.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,31 +15,34 @@ pub struct ConnectRequest<'a> {
     pub username: Option<&'a str>,
     pub password: Option<&'a [u8]>,
     pub remote: SocketAddr,
-    /// Where its last will is to be published.
+    /// Topic of its last will; `None` if it has none.
     pub will_topic: Option<&'a str>,
 }
 
-/// Whether a client is let in.
+/// Whether a client is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// `label`: letters, by which receivers of its messages know what it is; see [`crate::SENDER_PROPERTY`].
+    /// It may connect.
     Admitted {
+        /// Its role, in letters. Receivers of its messages see it; see [`crate::SENDER_PROPERTY`].
         label: String,
     },
+    /// It gets a CONNACK that says so, and its connection is closed.
     Refused,
 }
 
-/// Decides at once, from memory. Rights belong to a connection and not to a client id: after a takeover both of its
-/// connections are there for a moment.
+/// Decides about clients, at once and from memory. Rights belong to a connection and not to a client id, because after a
+/// takeover both connections of a client exist for a moment.
 pub trait AccessControl: Send + Sync {
-    /// Asked before a session is taken over. An admitted connection ends with [`Gate::disconnected`], whatever happens.
+    /// Asked before the client can take over a session. For each admitted connection [`Self::disconnected`] is called once.
     fn connect(&self, connection: u64, request: &ConnectRequest<'_>) -> Admission;
-    /// A refusal ends the connection. Asked for a last will at CONNECT, where a refusal refuses the client, and again
+    /// A refusal ends the connection. For a last will it is asked at CONNECT, where a refusal refuses the client, and again
     /// when the will is sent.
     fn may_publish(&self, connection: u64, topic: &str) -> bool;
     /// The filter comes without `$share/GROUP/`. A refusal ends the connection; a filter of a restored session is
     /// dropped instead.
     fn may_subscribe(&self, connection: u64, filter: &str) -> bool;
+    /// The connection has ended; its rights may be forgotten.
     fn disconnected(&self, connection: u64);
 }
 
@@ -47,7 +50,7 @@ pub trait AccessControl: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientEvent {
     pub client_id: String,
-    /// 32 hex digits for each TCP connection.
+    /// Names the TCP connection: 32 hex digits.
     pub channel_id: String,
     pub remote: SocketAddr,
     /// Milliseconds since 1970-01-01 UTC.
@@ -58,31 +61,33 @@ pub struct ClientEvent {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientEventKind {
-    /// It has its CONNACK.
+    /// It was sent its CONNACK.
     Connected,
-    /// It said goodbye; [`ClientEventKind::Gone`] follows.
+    /// It sent DISCONNECT; [`ClientEventKind::Gone`] follows.
     Disconnected,
     /// Its TCP connection is closed.
     Gone,
-    /// What was granted, as it wrote it. A restored session tells its filters right after `Connected`.
+    /// The granted filters, as the client wrote them. For a restored session its filters come right after `Connected`.
     Subscribed(Vec<String>),
+    /// The filters, as the client wrote them.
     Unsubscribed(Vec<String>),
 }
 
-/// How the broker works with others; the default is a broker for everybody that tells nobody anything.
+/// How the broker treats its clients. By default everybody may do everything, and nobody hears of events.
 #[derive(Clone)]
 pub struct ClientPolicy {
-    /// `None`: everybody may do everything.
+    /// Decides about clients; `None` = everybody may do everything.
     pub access: Option<Arc<dyn AccessControl>>,
-    /// `{parent}/p2p/{clientId}` is delivered to that client without a subscription.
+    /// Parent topics: messages on `{parent}/p2p/{clientId}` reach that client without a subscription.
     pub p2p_parents: Vec<String>,
-    /// Bounded; when it is full the client waits, and is not served meanwhile.
+    /// Takes the events; `None` = nobody hears of them. Bounded: while it is full, the client of the event is not served.
     pub events: Option<mpsc::Sender<ClientEvent>>,
-    /// When there are so many, a newcomer takes the place of the longest silent caller, or is turned away.
+    /// When there are so many, a newcomer takes the place of the caller that has sent no CONNECT for longest; if there is none,
+    /// it is turned away.
     pub max_connections: usize,
-    /// Retained messages in all, of 64 KiB at most each; what is beyond is refused.
+    /// Most retained messages, each of at most 64 KiB; more are refused.
     pub max_retained: usize,
-    /// Pages whose browsers may use the WebSocket, by their `Origin`; then callers must name one. `None`: all.
+    /// Values of `Origin` with which the WebSocket may be used; then every caller must send one. `None` = anybody may use it.
     pub allowed_origins: Option<Vec<String>>,
     /// Wall time, milliseconds since 1970-01-01 UTC.
     pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,

@@ -1,6 +1,6 @@
-//! The folder of one embedded broker: made if missing, and locked so that two processes never share it.
+//! The folder of one embedded broker. It is created if it is missing, and locked so that two processes never share it.
 //!
-//! Promises: the lock ends with the last owner of the value, or with the process, however it ends.
+//! Promises: the lock ends when the value is dropped, or when the process ends, however that happens.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,14 @@ use crate::EmbeddedError;
 
 const LOCK_FILE: &str = "roombridge.lock";
 
+/// A locked folder.
 pub(crate) struct DataFolder {
     path: PathBuf,
     _lock: File,
 }
 
 impl DataFolder {
+    /// Creates the folder if it is missing, and locks it; an error if another process has it.
     pub(crate) fn open(path: PathBuf) -> Result<Self, EmbeddedError> {
         match open_lock(&path) {
             Ok(lock) => Ok(Self { path, _lock: lock }),
@@ -23,6 +25,7 @@ impl DataFolder {
         }
     }
 
+    /// Where the broker writes.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

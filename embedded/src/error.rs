@@ -1,4 +1,4 @@
-//! What can go wrong while the embedded brokers start. Every message says what happened, to what, and what to do.
+//! Why an embedded broker cannot start. Every text says what happened, to what, and what to do.
 
 use std::error::Error;
 use std::io;
@@ -46,7 +46,7 @@ pub enum EmbeddedError {
     NotReady { what: &'static str, seconds: u64 },
 }
 
-/// RocketMQ's `Display` gives only the outermost, general text; the cause is further down.
+/// The error with its causes, because RocketMQ's own text is only a general one.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

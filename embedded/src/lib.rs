@@ -1,12 +1,13 @@
 #![recursion_limit = "512"]
+#![warn(clippy::missing_docs_in_private_items)]
 //! An MQTT broker and RocketMQ inside this process, for `roombridge dev` and for tests.
 //!
 //! Promises: everything listens on 127.0.0.1 only, everything is written below the given data folder, and what was
-//! stored before a graceful stop is there after the next start. A port that is taken is an error that names the port
-//! and the flag that changes it.
+//! stored before a graceful stop is there after the next start. If a port is taken, the error names the port and the flag
+//! that changes it.
 //!
-//! The public functions are boxed and not generic: the brokers' code is compiled once, in this package, and a changed
-//! line elsewhere does not compile it again.
+//! The public functions return boxed futures and are not generic. So the brokers' code is compiled once, in this package,
+//! and a changed line elsewhere does not compile it again.
 //!
 //! Must never be used in production: one copy of everything, no TLS.
 
@@ -26,4 +27,5 @@ pub use error::EmbeddedError;
 pub use mqtt::{MqttBroker, MqttBrokerOptions, SENDER_PROPERTY, start_mqtt_broker};
 pub use rocketmq::{RocketMq, RocketMqOptions, start_rocketmq};
 
+/// A future without a generic type, so that its code is compiled in this package.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

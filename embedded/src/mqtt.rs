@@ -1,8 +1,9 @@
-//! The embedded MQTT broker: MQTT 3.1.1 and 5 over TCP and WebSocket on 127.0.0.1; who may connect is for others to say.
+//! The embedded MQTT broker: MQTT 3.1.1 and 5 over TCP and WebSocket on 127.0.0.1. An [`crate::AccessControl`] decides who
+//! may connect.
 //!
-//! Promises: sessions, retained messages and queued messages are in the data folder after a graceful stop. Each
-//! delivery to an MQTT 5 client carries the sender's client id in the user property `x-mqtt-client-id`, and what the
-//! gate calls the sender in [`SENDER_PROPERTY`]. What a gate refuses is answered, and the connection is closed.
+//! Promises: sessions, retained messages and queued messages are in the data folder after a graceful stop. Each delivery to
+//! an MQTT 5 client has the sender's client id in the user property `x-mqtt-client-id`, and the sender's label in
+//! [`SENDER_PROPERTY`]. A refused request is answered, and then the connection is closed.
 //! Must never listen on another address.
 
 mod broker;
@@ -36,7 +37,7 @@ use crate::{BoxFuture, EmbeddedError};
 const FOLDER: &str = "mqtt";
 const START_SECONDS: u64 = 60;
 const BACKLOG: u32 = 1024;
-/// Connections get this long to end, and the store the rest of the stop's deadline.
+/// At a stop, connections get so long to end; the store gets the rest of [`STOP_DEADLINE`].
 const CLOSE_DEADLINE: Duration = Duration::from_secs(4);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -60,7 +61,7 @@ pub struct MqttBroker {
     broker: Arc<Broker>,
     stop: StopOnDrop,
     run: JoinHandle<()>,
-    /// Closed by the end of `run`, however that comes about.
+    /// Closed when `run` has ended, for whatever reason.
     ended: watch::Receiver<()>,
 }
 
@@ -68,7 +69,7 @@ struct StopOnDrop(broadcast::Sender<()>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        // Fails only if nothing runs any more.
+        // The send fails only if nothing runs any more.
         let _ = self.0.send(());
     }
 }
@@ -102,7 +103,7 @@ fn listener(listener: Listener, reserved: StdListener) -> Result<(TcpListener, u
     let opened = || {
         reserved.set_nonblocking(true)?;
         let port = reserved.local_addr()?.port();
-        // A class comes at once: beyond the usual 128 that wait to be let in, each would wait a second more.
+        // A whole class connects at once. With the usual backlog of 128, each connection beyond it would wait a second longer.
         let socket = TcpSocket::from_std_stream(OwnedFd::from(reserved).into());
         Ok((socket.listen(BACKLOG)?, port))
     };
@@ -128,9 +129,9 @@ async fn run(
         open_doors.spawn(door.accept_connections(listener, Arc::clone(&broker), Arc::clone(&serving)));
     }
     tokio::select! {
-        // An error says that nobody can stop the broker any more, so it stops.
+        // An error means that nobody can stop the broker any more, so it stops.
         _ = stop.recv() => {}
-        // Neither ends but by dying.
+        // These end only by a panic.
         Some(_) = open_doors.join_next() => tracing::error!("a listener of the embedded MQTT broker has died"),
         Some(_) = upkeep.join_next() => tracing::error!("the upkeep of the embedded MQTT broker has died"),
     }
@@ -142,10 +143,10 @@ async fn run(
     if timeout(CLOSE_DEADLINE, all_ended).await.is_err() {
         tracing::warn!("connections of the embedded MQTT broker did not end in time and are cut off");
     }
-    // Waited for: as long as a task has the store, nobody else can open it.
+    // Waits for the tasks, because nobody else can open the store while a task has it.
     open.shutdown().await;
     upkeep.shutdown().await;
-    // What the last connections queued is written now.
+    // Writes the messages that the last connections queued.
     if let Err(error) = broker.storage.shutdown().await {
         tracing::error!(%error, "the embedded MQTT broker could not write its queues");
     }
@@ -161,20 +162,20 @@ impl MqttBroker {
         self.websocket_port
     }
 
-    /// Ends the connection that the gate knows by this number, for example because its token has expired, and not one
-    /// that has taken over from it. Its will is sent; the client may come again. Does not wait for the end, which
-    /// [`crate::ClientEventKind::Gone`] tells.
+    /// Closes the connection of this number, for example because its token has expired; a connection that took over from it
+    /// stays. Its will is sent, and the client may connect again. Does not wait for the end, which
+    /// [`crate::ClientEventKind::Gone`] reports.
     pub fn disconnect(&self, connection: u64) {
         self.broker.connections.cut(connection);
     }
 
-    /// Returns when the broker has ended, asked or not.
+    /// Returns when the broker has ended, whether it was asked to or not.
     pub fn ended(&self) -> BoxFuture<()> {
         let mut ended = self.ended.clone();
         Box::pin(async move { while ended.changed().await.is_ok() {} })
     }
 
-    /// Graceful; after 5 s the broker is cut off, and what it had not written yet is lost as in a crash.
+    /// Stops gracefully. After 5 s the broker is cut off, and what it has not written then is lost, as in a crash.
     pub fn shutdown(self) -> BoxFuture<()> {
         Box::pin(self.stop())
     }

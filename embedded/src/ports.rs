@@ -1,22 +1,25 @@
-//! Ports on 127.0.0.1: is this one free, and which group is free for RocketMQ.
+//! Checks that ports on 127.0.0.1 are free, and finds a free group of ports for RocketMQ.
 //!
-//! The brokers bind for themselves and report a taken port badly or not at all (the MQTT broker merely goes without
-//! its WebSocket), so each port is bound here first, for a moment. Another program can still take it in between:
-//! whoever asked for a free port tries again.
+//! RocketMQ binds its ports itself and reports a taken one badly, so each port is bound here first, for a moment. Another
+//! program can still take it in between; if any free port was asked for, the start tries again.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 
 use crate::EmbeddedError;
 
-/// What listens on a port, and which flag moves it.
+/// What listens on a port, and which flag changes the port.
 #[derive(Clone, Copy)]
 pub(crate) struct Listener {
+    /// Its name in errors.
     pub(crate) what: &'static str,
+    /// The flag of `roombridge dev` that sets its port.
     pub(crate) flag: &'static str,
 }
 
+/// MQTT over TCP.
 pub(crate) const MQTT_TCP: Listener = Listener { what: "MQTT broker", flag: "--mqtt-port" };
+/// MQTT over WebSocket.
 pub(crate) const MQTT_WEBSOCKET: Listener =
     Listener { what: "MQTT broker's WebSocket", flag: "--websocket-port" };
 const NAME_SERVER: Listener = Listener { what: "RocketMQ name server", flag: "--name-server-port" };
@@ -28,7 +31,7 @@ const BROKER_HIGH_AVAILABILITY: Listener =
 
 const FREE_GROUP_ATTEMPTS: u32 = 50;
 
-/// Port 0 is always free: the system chooses.
+/// Binds the port; for port 0 the system chooses a free one.
 pub(crate) fn reserve(listener: Listener, port: u16) -> Result<TcpListener, EmbeddedError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| {
         let Listener { what, flag } = listener;
@@ -47,15 +50,19 @@ fn reserved_port(listener: Listener, reserved: &TcpListener) -> Result<u16, Embe
     }
 }
 
-/// The ports of one RocketMQ: all were free at the same moment.
+/// The ports of one RocketMQ, which were all free at the same moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RocketMqPorts {
+    /// Where clients ask for brokers.
     pub(crate) name_server: u16,
+    /// Where clients send and read; the broker also listens two ports below.
     pub(crate) broker: u16,
+    /// Where replicas would connect: one above the broker.
     pub(crate) high_availability: u16,
 }
 
 impl RocketMqPorts {
+    /// Checks these ports; 0 = chooses free ones.
     pub(crate) fn choose(name_server: u16, broker: u16) -> Result<Self, EmbeddedError> {
         let name_server_reserved = reserve(NAME_SERVER, name_server)?;
         let group =

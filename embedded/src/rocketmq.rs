@@ -1,10 +1,10 @@
 //! The embedded RocketMQ: a name server and one broker on 127.0.0.1.
 //!
-//! Promises: a started one takes sends at once; a message that it acknowledged is on disk and is kept for ever. Topics
-//! are made by the admin API only.
+//! Promises: once started, it takes messages at once; an acknowledged message is on the disk and is kept for ever. Only the
+//! admin API creates topics.
 //!
-//! The pair lives on a thread of its own with its own runtime, because it demands a runtime that it owns and that may
-//! only be closed from outside async code.
+//! Name server and broker run in a thread of their own with a runtime of their own, because they must own their runtime and
+//! it may only be closed outside of async code.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -26,11 +26,11 @@ use crate::rocketmq_settings::{self as settings, LOCAL_ADDRESS};
 use crate::{BoxFuture, EmbeddedError};
 
 const FOLDER: &str = "rocketmq";
-/// How often another free group of ports is tried when the first was taken in the meantime.
+/// Groups of free ports that are tried, if others take the ports in the meantime.
 const START_ATTEMPTS: u32 = 3;
-/// A large store that was not closed well is read through before it is ready.
+/// Bound of a start. After a crash, a large store is read through before the broker is ready.
 const START_SECONDS: u64 = 60;
-/// A stop right after a load was seen to take 9 s.
+/// Bound of a stop. Right after a load, a stop of 9 s was measured.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 const RUNTIME_STOP_DEADLINE: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -47,11 +47,11 @@ pub struct RocketMqOptions {
     pub data_dir: PathBuf,
 }
 
-/// A running pair. Dropping it starts a graceful stop without waiting for its end.
+/// A running name server and broker. Dropping it starts a graceful stop without waiting for its end.
 pub struct RocketMq {
     ports: RocketMqPorts,
     stop: oneshot::Sender<()>,
-    /// Closed by the end of its thread, however that comes about.
+    /// Closed when its thread has ended, for whatever reason.
     ended: watch::Receiver<()>,
 }
 
@@ -61,7 +61,7 @@ pub fn start_rocketmq(options: RocketMqOptions) -> BoxFuture<Result<RocketMq, Em
 
 async fn start(options: RocketMqOptions) -> Result<RocketMq, EmbeddedError> {
     let wants_free_port = options.name_server_port == 0 || options.broker_port == 0;
-    // Ports first: with another `dev` running, the taken port is the more helpful message.
+    // Ports come before the folder: if another `dev` is running, the error about the port helps more.
     let mut ports = RocketMqPorts::choose(options.name_server_port, options.broker_port)?;
     let folder = Arc::new(DataFolder::open(options.data_dir.join(FOLDER))?);
     let mut attempt = 1;
@@ -80,7 +80,7 @@ async fn start(options: RocketMqOptions) -> Result<RocketMq, EmbeddedError> {
     }
 }
 
-/// The inner error is the reason why the pair did not start on these ports.
+/// Starts name server and broker. The inner error says why they did not start on these ports.
 async fn launch(
     folder: Arc<DataFolder>,
     ports: RocketMqPorts,
@@ -107,7 +107,7 @@ async fn launch(
             return Err(EmbeddedError::NotReady { what: "RocketMQ", seconds: START_SECONDS });
         }
     };
-    // The next attempt opens the same files, so this one has to be gone.
+    // The next attempt opens the same files, so this one must have ended.
     let _ = timeout(STOP_DEADLINE, ended.changed()).await;
     Ok(Err(reason))
 }
@@ -129,7 +129,7 @@ fn own_pair(
     owner.block_on(async {
         match Pair::start(&context, folder, ports).await {
             Ok(pair) => {
-                // If nobody waits any more, `stop` is closed too and the pair goes down in order.
+                // If nobody waits any more, `stop` is closed, too, and both stop in order.
                 let _ = ready.send(Ok(()));
                 tokio::select! {
                     _ = stop => {}
@@ -173,7 +173,7 @@ impl NameServer {
             bootstrap.boot_with_shutdown(signal).await.map_err(|error| with_causes(&error))
         });
         let mut server = Self { stop, task };
-        // It has no sign of readiness but its open port.
+        // Only its open port shows that it is ready.
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
             server.check().await?;
             sleep(POLL_INTERVAL).await;
@@ -181,7 +181,7 @@ impl NameServer {
         Ok(server)
     }
 
-    /// An open port may be another program's, when ours could not bind it and ended.
+    /// Checks that our name server still runs. If it could not bind the port and ended, the open port is another program's.
     async fn check(&mut self) -> Result<(), String> {
         if !self.task.is_finished() {
             return Ok(());
@@ -244,7 +244,7 @@ impl Pair {
 }
 
 impl RocketMq {
-    /// `127.0.0.1:port`, as a client wants it.
+    /// The address for clients, `127.0.0.1:port`.
     pub fn name_server_address(&self) -> String {
         format!("{LOCAL_ADDRESS}:{}", self.ports.name_server)
     }
@@ -257,13 +257,13 @@ impl RocketMq {
         self.ports.broker
     }
 
-    /// Returns when it has ended, asked or not.
+    /// Returns when it has ended, whether it was asked to or not.
     pub fn ended(&self) -> BoxFuture<()> {
         let mut ended = self.ended.clone();
         Box::pin(async move { while ended.changed().await.is_ok() {} })
     }
 
-    /// Graceful; after 15 s it goes on stopping in the background.
+    /// Stops gracefully. After 15 s this returns, and the stop goes on in the background.
     pub fn shutdown(self) -> BoxFuture<()> {
         Box::pin(async move {
             let ended = self.ended();

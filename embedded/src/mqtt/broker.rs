@@ -1,7 +1,7 @@
-//! The broker behind the doors: router, store and upkeep of the crate `mqtt5`.
+//! The broker behind the listeners: router, store and upkeep of the crate `mqtt5`.
 //!
-//! The crate's own server is left out. It tells a hook no more than a client id, and its WebSocket door waits for one
-//! handshake after the other, so a single silent caller would keep everybody else out.
+//! The crate's own server is not used. It tells its hooks only a client id, and its WebSocket listener does one handshake
+//! after the other, so a single silent caller would keep everybody else out.
 //!
 //! Promises: no two connections have the same number or channel id.
 //! Must never open a port by itself.
@@ -26,11 +26,13 @@ use super::turns::Turns;
 use crate::access::ClientPolicy;
 
 const QUEUE_LIMITS: QueueLimits = QueueLimits { max_messages: 1_000_000, max_bytes: 1 << 30 };
-/// The broker's own 64 keeps a receiver that acknowledges late at a third of its speed.
+/// Unacknowledged messages to one client. With the crate's default of 64, a client that acknowledges late gets a third of its
+/// speed.
 const OUTBOUND_INFLIGHT: u16 = 1000;
-/// What the bridge takes; a larger message is refused to its sender instead of being dropped on the way.
+/// The largest packet, as large as the bridge takes. The sender of a larger message is refused; else the message would be
+/// dropped later.
 const PACKET_BYTES: usize = 16 << 20;
-/// As large as a line of a class.
+/// The largest retained message, as large as the largest line in a classroom.
 const RETAINED_BYTES: usize = 64 << 10;
 const SESSIONS_NEVER_EXPIRE: u32 = u32::MAX;
 const SYS_TOPICS_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,14 +43,14 @@ pub(super) struct Broker {
     pub(super) storage: Arc<DynamicStorage>,
     pub(super) stats: Arc<BrokerStats>,
     pub(super) monitor: Arc<ResourceMonitor>,
-    /// Each connection gets a copy with hooks of its own.
+    /// Each connection gets a copy with its own hooks.
     pub(super) config: BrokerConfig,
     pub(super) guests: ClientPolicy,
     pub(super) connections: Connections,
     pub(super) turns: Turns,
     pub(super) stop: broadcast::Sender<()>,
     last_connection: AtomicU64,
-    /// Keeps channel ids of two runs apart.
+    /// Random number of this run, which keeps the channel ids of two runs apart.
     run: u64,
 }
 
@@ -79,7 +81,7 @@ impl Broker {
         })
     }
 
-    /// `$SYS` topics, and the end of sessions and messages that have expired.
+    /// The tasks that publish the `$SYS` topics, and remove expired sessions and messages.
     pub(super) fn upkeep(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let topics = SysTopicsProvider::new(Arc::clone(&self.router), Arc::clone(&self.stats));
@@ -103,7 +105,7 @@ impl Broker {
         tasks
     }
 
-    /// Without them, a PUBLISH is spared the work that the crate does for hooks.
+    /// Whether hooks are needed. Without them, the crate does less work for each PUBLISH.
     pub(super) fn has_hooks(&self) -> bool {
         self.guests.events.is_some() || !self.guests.p2p_parents.is_empty()
     }
@@ -114,7 +116,7 @@ impl Broker {
         (number, format!("{:016x}{number:016x}", self.run))
     }
 
-    /// No limits of the crate's own: [`Connections`] counts, and a class may speak as fast as it likes.
+    /// Turns the crate's own limits off: [`Connections`] limits connections, and the classroom limits messages.
     fn no_limits() -> ResourceLimits {
         ResourceLimits {
             max_connections: usize::MAX,

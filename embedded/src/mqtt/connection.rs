@@ -1,8 +1,8 @@
-//! One TCP connection and what it may do. The broker's hooks carry a client id only, so each connection gets hooks of
-//! its own: that is how rights and events belong to a connection.
+//! One TCP connection and what it may do. The broker's hooks get a client id only, so each connection has hooks of its own;
+//! that is how rights and events belong to a connection.
 //!
-//! Promises: an id that could mean more than one client never gets in. The gate is asked before a session is touched,
-//! and told once when an admitted connection has ended.
+//! Promises: a client id that could mean more than one client is refused. The access control is asked before a session is
+//! touched, and hears once when an admitted connection has ended.
 //! Must never decide by a client id.
 
 use std::future::{Future, ready};
@@ -38,7 +38,7 @@ pub(super) struct Connection {
     pub(super) broker: Arc<Broker>,
     channel_id: String,
     admitted: OnceLock<Admitted>,
-    /// From the admission to the CONNACK.
+    /// Held from the admission to the CONNACK.
     turn: Mutex<Option<Turn>>,
     announced: AtomicBool,
 }
@@ -64,18 +64,18 @@ impl Connection {
         }
     }
 
-    /// Once it is admitted.
+    /// `None` until it is admitted.
     pub(super) fn client_id(&self) -> Option<&str> {
         self.admitted.get().map(|admitted| admitted.client_id.as_str())
     }
 
-    /// Gives the user id that receivers are shown: `LABEL#CONNECTION`.
+    /// Admits the client, and gives the user id that receivers see: `LABEL#CONNECTION`.
     async fn admit(&self, connect: &ConnectPacket) -> Result<Option<String>, ReasonCode> {
         if !is_legal_client_id(&connect.client_id) {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
         let will_topic = connect.will.as_ref().map(|will| will.topic.as_str());
-        // The crate does not look: a will on `room/#` would reach subscribers as a malformed message.
+        // The crate does not check this. A will on `room/#` would reach subscribers as a malformed message.
         if will_topic.is_some_and(|topic| validate_topic_name(topic).is_err()) {
             return Err(ReasonCode::TopicNameInvalid);
         }
@@ -94,7 +94,7 @@ impl Connection {
         Ok(user_id)
     }
 
-    /// Lets the next one with this client id in.
+    /// Lets the next connection with this client id go on.
     pub(super) fn end_turn(&self) {
         self.hold(None);
     }
@@ -137,12 +137,12 @@ impl Connection {
             return true;
         };
         if self.line.stage() == Stage::Cut {
-            // Only a will can come now, and it was judged at CONNECT.
+            // Only a will can come now, and it was checked at CONNECT.
             return admitted.will_topic.as_deref() == Some(topic);
         }
         let may = gate.may_publish(self.number, topic);
         if !may && admitted.protocol_version == MQTT_3_1_1 {
-            // Its acknowledgement cannot say no, and the broker would write one that 3.1.1 does not have.
+            // An acknowledgement of 3.1.1 cannot refuse, and the crate would send one that 3.1.1 does not have.
             self.line.cut();
         } else if !may {
             self.line.refuse();
@@ -160,20 +160,20 @@ impl Connection {
         let may = self.broker.is_own_topic(client_id, filter)
             || gate.may_subscribe(self.number, strip_shared_subscription_prefix(filter));
         if !may {
-            // Not while a session is restored: the line is open only after that.
+            // Has no effect while a session is restored, because the stage is open only after that.
             self.line.refuse();
         }
         may
     }
 
-    /// Before the CONNACK, so that others may send to this client as soon as anybody knows that it is there.
+    /// Subscribes the client's own topics before the CONNACK, so that nobody knows of the client before it can be reached.
     pub(super) async fn keep_own_topics(&self) {
         if let Some(admitted) = self.admitted.get() {
             self.broker.keep_own_topics(&admitted.client_id, admitted.protocol_version).await;
         }
     }
 
-    /// The client may have lowered the subscription of an own topic to QoS 0, or taken it back.
+    /// Repairs the client's own topics if it has subscribed to one of them with QoS 0, or unsubscribed from one.
     async fn after_change_of(&self, filters: &[String]) {
         if let Some(client_id) = self.client_id()
             && filters.iter().any(|filter| self.broker.is_own_topic(client_id, filter))
@@ -182,7 +182,7 @@ impl Connection {
         }
     }
 
-    /// After the broker has closed the stream.
+    /// Called after the broker has closed the stream.
     pub(super) async fn ended(&self) {
         self.line.cut();
         self.end_turn();
@@ -194,7 +194,7 @@ impl Connection {
         }
     }
 
-    /// When the channel is full, this waits: the client is not served meanwhile, others are.
+    /// Sends an event. While the channel is full, this waits, and only this client is not served.
     async fn tell(&self, what: ClientEventKind) {
         let guests = &self.broker.guests;
         let (Some(events), Some(client_id)) = (&guests.events, self.client_id()) else {
@@ -213,8 +213,8 @@ impl Connection {
     }
 }
 
-/// The id becomes a level of the client's own p2p topic and a folder of the store. An empty one is replaced by the
-/// crate before this is asked.
+/// Whether the id can be a level of the client's own p2p topic and a folder of the store. The crate has replaced an empty id
+/// before.
 fn is_legal_client_id(id: &str) -> bool {
     let is_forbidden = |letter: char| letter.is_control() || "/+#\\".contains(letter);
     !id.contains(is_forbidden) && !id.chars().all(|letter| letter == '.')
@@ -291,7 +291,7 @@ impl BrokerEventHandler for Connection {
 
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> HookFuture<'a, ()> {
         Box::pin(async move {
-            // A DISCONNECT that asks for the will is a goodbye as well.
+            // A DISCONNECT that asks for the will is a DISCONNECT all the same.
             if !event.unexpected || event.reason == ReasonCode::DisconnectWithWillMessage {
                 self.tell(ClientEventKind::Disconnected).await;
             }

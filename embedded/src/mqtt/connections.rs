@@ -1,7 +1,7 @@
-//! Which TCP connections there are, and how many there may be.
+//! Keeps the list of TCP connections, and limits their number.
 //!
-//! Promises: callers who have not shown a CONNECT never keep a client out. When all places are taken, the newcomer
-//! gets the place of the one who has been silent longest; only when everybody has been admitted is it turned away.
+//! Promises: callers that have sent no CONNECT never keep a client out. When all places are taken, a newcomer gets the place
+//! of the caller that has been silent longest; if all have been admitted, the newcomer is turned away.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct Taken {
-    /// By number, so the oldest comes first.
+    /// Callers without a CONNECT, by number, so the oldest comes first.
     silent: BTreeMap<u64, Arc<ConnectionStage>>,
     admitted: HashMap<u64, Arc<ConnectionStage>>,
 }
@@ -39,7 +39,7 @@ impl Connections {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// False if there is no place.
+    /// `false` if there is no place.
     pub(super) fn arrived(&self, number: u64, line: &Arc<ConnectionStage>) -> bool {
         let mut taken = self.taken();
         let is_full = taken.silent.len() + taken.admitted.len() >= self.places;
@@ -63,7 +63,7 @@ impl Connections {
         taken.admitted.remove(&number);
     }
 
-    /// For when the process has no file handle left for a newcomer.
+    /// Makes room when the process has no file handle left for a newcomer.
     pub(super) fn cut_oldest_silent(&self) {
         self.taken().cut_oldest_silent();
     }

@@ -1,9 +1,9 @@
-//! Each client's own topics, `{parent}/p2p/{client id}`: they reach it without a subscription, as on the vendor's
-//! service.
+//! Subscribes each client to its own topics, `{parent}/p2p/{client id}`, so that their messages reach it without a
+//! subscription of its own, as on the vendor's service.
 //!
-//! Promises: QoS 1, for each session; kept for an absent client as long as its session is kept, also over a restart.
-//! A subscription of the same topic by the client itself takes the place of ours, so nothing comes twice.
-//! Must never subscribe for anybody but the client whose id is the topic's last level.
+//! Promises: QoS 1, for each session; for an absent client as long as its session is kept, even after a restart. If the
+//! client itself subscribes to the topic, its subscription replaces ours, so nothing comes twice.
+//! Must never subscribe anybody but the client whose id is the last level of the topic.
 
 use mqtt5::QoS;
 use mqtt5::broker::router::MessageRouter;
@@ -22,12 +22,12 @@ impl Broker {
         self.own_topics(client_id).any(|topic| topic == filter)
     }
 
-    /// Subscribes the own topics that are missing or that only QoS 0 reaches.
+    /// Subscribes the client's own topics that are missing or have QoS 0.
     pub(super) async fn keep_own_topics(&self, client_id: &str, protocol_version: u8) {
         if self.guests.p2p_parents.is_empty() {
             return;
         }
-        // Nobody takes the session over or lets it go in between.
+        // Locked, so that nobody takes the session over or ends it in between.
         let _slot = self.router.lock_session(client_id).await;
         if !self.router.is_connected(client_id).await {
             return;
@@ -68,8 +68,8 @@ impl Broker {
         }
     }
 
-    /// The crate gives a stored session to nobody but its user, and the user id names the connection. Who may have
-    /// the session was decided when the client was admitted.
+    /// Makes this user the owner of the stored session. The crate resumes a session only for its owner, but our user ids name
+    /// the connection, so they differ each time. Whether the client may have the session was decided at its admission.
     pub(super) async fn let_resume(&self, client_id: &str, user_id: Option<&str>) {
         let _slot = self.router.lock_session(client_id).await;
         let Some(session) = self.session(client_id).await else {
@@ -89,7 +89,7 @@ impl Broker {
         }
     }
 
-    /// What a session listens to already when its client comes back, without the client's own topics.
+    /// The filters of a session that is resumed, without the client's own topics.
     pub(super) async fn restored_filters(&self, client_id: &str) -> Vec<String> {
         let Some(session) = self.session(client_id).await else {
             return Vec::new();

@@ -9,17 +9,17 @@ pub(super) enum Stage {
     /// Until the CONNACK.
     Arriving,
     Open,
-    /// Something was refused: the answer goes out, then the connection ends.
+    /// A request was refused: the answer is sent, then the connection ends.
     Refused,
     Cut,
 }
 
-/// Where the connection stands, and whom to wake when that changes.
+/// The stage of a connection, and the task to wake when it changes.
 pub(super) struct ConnectionStage(Mutex<State>);
 
 struct State {
     stage: Stage,
-    /// The broker serves a connection in one task, so the last waker is the right one.
+    /// The last waker. The broker serves a connection in one task, so it is always the right one.
     waker: Option<Waker>,
 }
 

@@ -1,8 +1,8 @@
-//! A client's TCP stream as the broker sees it: it can be ended from outside, and its CONNACK waits for us.
+//! A client's TCP stream as the broker sees it. We can end it from outside, and delay its CONNACK.
 //!
-//! Promises: after a refusal nothing more is read, but the answer still goes out; after a cut neither. The CONNACK
-//! leaves when the client is ready for what others send to it.
-//! Must never hold back anything else.
+//! Promises: after a refusal nothing more is read, but the answer is still sent; after a cut nothing is sent either. The
+//! CONNACK is sent when messages of others can reach the client.
+//! Must never delay anything else.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use super::connection::Connection;
 use super::stage::Stage;
 
-/// What a client may send before its CONNACK: a CONNECT with the longest texts that MQTT has and a will, and not a
-/// packet of the usual limit from each of thousands of strangers.
+/// A client may send so many bytes before its CONNACK. That is enough for a CONNECT with a will and the longest texts of MQTT,
+/// but far less than the usual limit for a packet, because thousands of strangers may connect.
 const BYTES_BEFORE_CONNACK: usize = 512 << 10;
 
 pub(super) struct GuardedStream {
@@ -40,7 +40,7 @@ impl GuardedStream {
         Self { tcp, connection, received: 0, welcome: Welcome::ToDo }
     }
 
-    /// The first bytes after the admission are the CONNACK. A client that was not admitted gets its refusal at once.
+    /// Runs before the first bytes are written, which are the CONNACK. A client that was not admitted gets its refusal at once.
     fn poll_welcome(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.welcome {
@@ -105,7 +105,7 @@ impl AsyncWrite for GuardedStream {
     }
 }
 
-/// The broker's one transport that takes a stream of ours; the name is the broker's, the bytes are plain TCP.
+/// The crate's only transport that takes our own stream. Its name speaks of WebSocket, but the bytes are those of plain TCP.
 impl WebSocketTransport for GuardedStream {
     fn peer_addr(&self) -> mqtt5::Result<SocketAddr> {
         Ok(self.connection.remote)

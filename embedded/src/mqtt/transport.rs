@@ -1,7 +1,7 @@
-//! The doors of the broker: who knocks gets a place, a deadline and a task of its own.
+//! The listeners of the broker: each caller gets a place, a deadline and a task of its own.
 //!
-//! Promises: a caller who shows no CONNECT is cut after 8 s, whether silent, slow, or in the middle of a WebSocket
-//! handshake. Nobody waits for another caller. The end of a connection is told, however it came about.
+//! Promises: a caller without a CONNECT is cut off after 8 s, whether it is silent, slow, or in the middle of a WebSocket
+//! handshake. No caller waits for another one. The end of a connection is reported, whatever its reason.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::stream::GuardedStream;
 
 const WEBSOCKET_PATH: &str = "/mqtt";
 const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
-/// Accepting fails when the process has too many open files; some will be closed soon.
+/// The pause after a failed accept. That happens when the process has too many open files; some will be closed soon.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ pub(super) enum Transport {
 pub(super) type Serving = Arc<Mutex<JoinSet<()>>>;
 
 impl Transport {
-    /// Until the task is aborted.
+    /// Accepts connections until the task is aborted.
     pub(super) async fn accept_connections(
         self,
         listener: TcpListener,
@@ -62,7 +62,7 @@ impl Transport {
     }
 
     async fn serve(self, connection: Arc<Connection>, stream: TcpStream) {
-        // A task of its own: if the broker's code panics there, the end is told all the same.
+        // A task of its own, so that the end is reported even if the broker's code panics.
         let mut work = JoinSet::new();
         work.spawn(self.work(Arc::clone(&connection), stream));
         if timeout(CONNECT_DEADLINE, work.join_next()).await.is_err() {
