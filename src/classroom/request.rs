@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use strum::IntoStaticStr;
 
 use crate::model::{ClientId, RoomId};
 use crate::model::{MessageId, MessageIds};
@@ -41,7 +42,9 @@ pub(crate) struct Request {
 }
 
 /// Why a request is refused. Web pages know this list, so it is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
+#[cfg_attr(test, derive(strum::VariantArray))]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
     /// The body is not what its topic and type ask for, or too large.
@@ -63,30 +66,9 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Malformed,
-        Self::Room,
-        Self::Peer,
-        Self::Muted,
-        Self::Rate,
-        Self::NotTeacher,
-        Self::Unverified,
-        Self::Unknown,
-    ];
-
     /// The name in answers, records and metrics.
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Room => "room",
-            Self::Peer => "peer",
-            Self::Muted => "muted",
-            Self::Rate => "rate",
-            Self::NotTeacher => "not_teacher",
-            Self::Unverified => "unverified",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 

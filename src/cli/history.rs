@@ -155,8 +155,10 @@ pub(crate) async fn open_history(
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
-    let known = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
-    known.ok_or_else(|| format!("kinds are {}", Kind::ALL.map(Kind::as_str).join(", ")))
+    let known = Kind::ALL.iter().copied().find(|kind| kind.as_str() == text);
+    known.ok_or_else(|| {
+        format!("kinds are {}", Kind::ALL.iter().map(Kind::to_string).collect::<Vec<_>>().join(", "))
+    })
 }
 
 /// Reads a time, as milliseconds since 1970-01-01 UTC.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use strum::{Display, EnumCount, EnumString, IntoStaticStr, VariantArray};
+
 use super::Refusal;
 
 /// Where RocketMQ put a message.
@@ -25,7 +27,8 @@ pub enum Outcome {
 }
 
 /// Why a message was not meant to be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr, Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum FilterReason {
     /// No binding's filter matches the topic.
     NoRule,
@@ -50,7 +53,8 @@ pub enum FilterReason {
 }
 
 /// Why a message was given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr, Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum DropReason {
     /// A QoS 0 message came while the intake was full.
     IntakeFull,
@@ -63,7 +67,8 @@ pub enum DropReason {
 }
 
 /// Why a message can never be stored where it belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr, Display, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum DeadReason {
     /// The RocketMQ topic that the rule gives is no legal name.
     IllegalTopic,
@@ -88,7 +93,7 @@ pub enum DeadReason {
 }
 
 /// The store took the message, but not as safely as it was asked to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumCount)]
 pub enum NotDurable {
     /// The master did not flush it to its disk in time.
     FlushDiskTimeout,
@@ -99,7 +104,7 @@ pub enum NotDurable {
 }
 
 /// Why a send failed: third-party errors are mapped to this list once, in `rocketmq/failure.rs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumCount)]
 pub enum FailureKind {
     /// The connection failed or there is no broker to connect to.
     Transport,
@@ -150,85 +155,36 @@ impl Sent {
 
 impl FilterReason {
     /// Every reason once; metrics make one series of each.
-    pub const ALL: [Self; 10] = [
-        Self::NoRule,
-        Self::RetainedCopy,
-        Self::Redelivered,
-        Self::HeldBack,
-        Self::SessionTakenOver,
-        Self::FromMqtt,
-        Self::FromRocketmq,
-        Self::HopLimit,
-        Self::Expired,
-        Self::Overlap,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The name in metrics and logs, such as `no_rule`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoRule => "no_rule",
-            Self::RetainedCopy => "retained_copy",
-            Self::Redelivered => "redelivered",
-            Self::HeldBack => "held_back",
-            Self::SessionTakenOver => "session_taken_over",
-            Self::FromMqtt => "from_mqtt",
-            Self::FromRocketmq => "from_rocketmq",
-            Self::HopLimit => "hop_limit",
-            Self::Expired => "expired",
-            Self::Overlap => "overlap",
-        }
+        self.into()
     }
 }
 
 impl DropReason {
     /// Every reason once; metrics make one series of each.
-    pub const ALL: [Self; 4] = [Self::IntakeFull, Self::SpoolFull, Self::SpoolExpired, Self::SpoolDamaged];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The name in metrics and logs, such as `spool_full`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::IntakeFull => "intake_full",
-            Self::SpoolFull => "spool_full",
-            Self::SpoolExpired => "spool_expired",
-            Self::SpoolDamaged => "spool_damaged",
-        }
+        self.into()
     }
 }
 
 impl DeadReason {
     /// Every reason once; metrics make one series of each.
-    pub const ALL: [Self; 10] = [
-        Self::IllegalTopic,
-        Self::PropertiesTooLarge,
-        Self::TooLarge,
-        Self::RefusedByRocketmq,
-        Self::NoPermission,
-        Self::TopicMissing,
-        Self::IllegalMqttTopic,
-        Self::RefusedByMqtt,
-        Self::TooLargeForMqtt,
-        Self::RefusedByClassroom,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The name in metrics, logs and stored dead letters, such as `illegal_topic`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::IllegalTopic => "illegal_topic",
-            Self::PropertiesTooLarge => "properties_too_large",
-            Self::TooLarge => "too_large",
-            Self::RefusedByRocketmq => "refused_by_rocketmq",
-            Self::NoPermission => "no_permission",
-            Self::TopicMissing => "topic_missing",
-            Self::IllegalMqttTopic => "illegal_mqtt_topic",
-            Self::RefusedByMqtt => "refused_by_mqtt",
-            Self::TooLargeForMqtt => "too_large_for_mqtt",
-            Self::RefusedByClassroom => "refused_by_classroom",
-        }
+        self.into()
     }
 
     /// The reason of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+        name.parse().ok()
     }
 }
 
@@ -268,23 +224,8 @@ impl FailureKind {
     }
 }
 
-impl fmt::Display for FilterReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for DeadReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+/// The list above lacks none.
+const _: () = assert!(FailureKind::ALL.len() == FailureKind::COUNT - 1 + NotDurable::COUNT);
 
 impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

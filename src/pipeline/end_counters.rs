@@ -67,7 +67,7 @@ impl EndCounters {
                 Outcome::DeadLettered(reason) => self.metrics.dead_lettered(*reason),
             }
         }
-        for (kind, count) in Kind::ALL.into_iter().zip(stored).filter(|(_, count)| *count > 0) {
+        for (kind, count) in Kind::ALL.iter().copied().zip(stored).filter(|(_, count)| *count > 0) {
             self.metrics.stored(topic, kind, count);
         }
     }

@@ -44,10 +44,8 @@ impl DownlinkMetrics {
                 "roombridge_published_total",
                 "Messages from RocketMQ that the MQTT broker acknowledged",
             )?,
-            filtered: ByMember::new(&filtered, &FilterReason::ALL, |reason| vec![reason.to_string()])?,
-            dead_lettered: ByMember::new(&dead_lettered, &DeadReason::ALL, |reason| {
-                vec![reason.to_string()]
-            })?,
+            filtered: ByMember::new(&filtered, FilterReason::ALL, |reason| vec![reason.to_string()])?,
+            dead_lettered: ByMember::new(&dead_lettered, DeadReason::ALL, |reason| vec![reason.to_string()])?,
             in_flight: register.way_gauge("roombridge_in_flight", "Messages received whose end is open")?,
             reconnects_total: register
                 .counter("roombridge_reconnects_total", "Connections after the first one")?,

@@ -258,7 +258,7 @@ impl Ends {
             &["topic", "kind"],
         )?;
         let by_kind = |topic: &str| {
-            ByMember::new(&stored, &Kind::ALL, |kind| vec![topic.to_owned(), kind.as_str().to_owned()])
+            ByMember::new(&stored, Kind::ALL, |kind| vec![topic.to_owned(), kind.as_str().to_owned()])
         };
         let filtered = register.counters(
             "roombridge_filtered_total",
@@ -278,11 +278,9 @@ impl Ends {
                 .map(|topic| Ok((topic.clone(), by_kind(topic)?)))
                 .collect::<Result<_, prometheus::Error>>()?,
             stored_elsewhere: by_kind(OTHER_TOPIC)?,
-            filtered: ByMember::new(&filtered, &FilterReason::ALL, |reason| vec![reason.to_string()])?,
-            dropped: ByMember::new(&dropped, &DropReason::ALL, |reason| vec![reason.to_string()])?,
-            dead_lettered: ByMember::new(&dead_lettered, &DeadReason::ALL, |reason| {
-                vec![reason.to_string()]
-            })?,
+            filtered: ByMember::new(&filtered, FilterReason::ALL, |reason| vec![reason.to_string()])?,
+            dropped: ByMember::new(&dropped, DropReason::ALL, |reason| vec![reason.to_string()])?,
+            dead_lettered: ByMember::new(&dead_lettered, DeadReason::ALL, |reason| vec![reason.to_string()])?,
         })
     }
 }
