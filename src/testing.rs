@@ -26,7 +26,10 @@ pub mod model {
     };
 }
 pub mod mqtt {
-    pub use crate::mqtt::{DownlinkPublisher, ReplayPublisher, SessionParts, Subscriber};
+    pub use crate::mqtt::{
+        Connack, DownlinkPublisher, Limits, MustReconnect, Publish, ReplayPublisher, Session, SessionParts,
+        Suback, SubscribeVerdict, Subscriber, SubscriberParts, ToBroker, Unsuback,
+    };
 }
 pub mod pipeline {
     pub use crate::pipeline::{

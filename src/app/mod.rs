@@ -25,7 +25,7 @@ use crate::data_dir::{DataDir, QueueTables, SessionState, known_brokers};
 use crate::lifecycle::Lifecycle;
 use crate::live_class::ClientNews;
 use crate::model::{Clock, MessageIds, SystemClock};
-use crate::mqtt::{SessionParts, Subscriber};
+use crate::mqtt::{SessionParts, Subscriber, SubscriberParts};
 use crate::pipeline::ports::Sink;
 use crate::pipeline::{LinkState, ReceiptLedger, Remembered, intake, tail};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
@@ -214,9 +214,15 @@ impl BridgeParts {
         others.extend(
             self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners).await?,
         );
-        let parts = self.session_parts(link, remembered)?;
-        let come_back = lifecycle.come_back.clone();
-        let mut subscriber = Subscriber::new(&self.config.mqtt, parts, intake, settled_receiver, come_back)?;
+        let parts = SubscriberParts {
+            session: self.session_parts(remembered)?,
+            data_dir: self.data_dir.clone(),
+            link,
+            intake,
+            settled: settled_receiver,
+            come_back: lifecycle.come_back.clone(),
+        };
+        let mut subscriber = Subscriber::new(&self.config.mqtt, parts)?;
         if let Some(largest_bytes) = self.config.goes_down_bytes() {
             subscriber = subscriber.beside_a_downlink(largest_bytes);
         }
@@ -296,24 +302,18 @@ impl BridgeParts {
         }
     }
 
-    fn session_parts(
-        &self,
-        link: watch::Sender<LinkState>,
-        remembered: Vec<Remembered>,
-    ) -> anyhow::Result<SessionParts> {
+    fn session_parts(&self, remembered: Vec<Remembered>) -> anyhow::Result<SessionParts> {
         let mut ledger = ReceiptLedger::new(usize::from(self.config.mqtt.receive_maximum));
         ledger.remember_previous(remembered);
         Ok(SessionParts {
             filters: self.rules.filters().map(str::to_owned).collect(),
             receive_maximum: self.config.mqtt.receive_maximum,
-            data_dir: self.data_dir.clone(),
             state: self.session.clone(),
             ledger,
             ids: new_ids()?,
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
-            link,
         })
     }
 

@@ -1,7 +1,7 @@
 //! One connection to the MQTT broker: each connection of ours is one of these, whatever it is for.
 //!
-//! rumqttc's event loop was measured and left: it writes each PUBACK by a system call of its own; it chooses at random
-//! between ten packets to read and one PUBACK to write, so that a broker which sends beyond the receive maximum starves
+//! It is not rumqttc's event loop, which was measured: that one writes each PUBACK by a system call of its own; it chooses at
+//! random between ten packets to read and one PUBACK to write, so that a broker which sends beyond the receive maximum starves
 //! the PUBACKs (Mosquitto 2.0.11 releases 1,000 messages of a backlog for each PUBACK); and it cannot stop reading.
 //!
 //! Promises: packets leave in the order in which they were pushed, as many in one write as there are; a call that is
@@ -15,18 +15,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use rumqttc::v5::mqttbytes::Error as PacketError;
-use rumqttc::v5::mqttbytes::v5::Packet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::incoming::{self, ConnAck, Incoming};
-use super::reason::{Answer, Reason};
+use super::mqtt5;
 use super::target::Target;
+use super::wire::{Connack, FromBroker, Goodbye, ReadPacketError, Refusal, ToBroker, WritePacketError};
 
 /// Name lookup, TCP, TLS and CONNACK together.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// Small, because a message that waits keeps the whole block alive in which it came.
+/// Small, because a message that waits in the bridge keeps the whole block in memory in which it was read.
 const READ_AT_ONCE_BYTES: usize = 16 * 1024;
 
 /// Why there is no connection, or no longer.
@@ -38,12 +36,8 @@ pub enum LinkError {
     Tls(io::Error),
     #[error("no answer within {} s; check that an MQTT broker runs at mqtt.url", CONNECT_DEADLINE.as_secs())]
     Timeout,
-    #[error("the MQTT broker refuses us: {0}; {hint}", hint = hint(.0))]
-    Refused(Answer),
-    #[error(
-        "the MQTT broker does not speak MQTT 5: it answers in the form of MQTT 3.1.1 (code {0}); use a broker with MQTT 5"
-    )]
-    OnlyOlder(u8),
+    #[error(transparent)]
+    Refused(Refusal),
     #[error(
         "the MQTT broker closes the connection without an answer to CONNECT, as brokers do that do not speak MQTT 5; check that \
          mqtt.url names a broker with MQTT 5, and whether its port wants TLS (mqtts://)"
@@ -52,155 +46,115 @@ pub enum LinkError {
     #[error("the MQTT broker closed the connection")]
     Closed,
     #[error("the MQTT broker disconnects us: {0}")]
-    Disconnected(Answer),
+    Disconnected(Goodbye),
     #[error("the MQTT broker is silent")]
     Silent,
     #[error("the MQTT broker cannot take a message now: {0}")]
     NotNow(String),
     #[error("the MQTT broker sent what MQTT 5 does not allow: {0}")]
-    Protocol(PacketError),
-}
-
-/// What to do about a refusal.
-fn hint(answer: &Answer) -> &'static str {
-    match answer.reason {
-        Reason::UNSUPPORTED_VERSION => "use a broker with MQTT 5",
-        Reason::BAD_CLIENT_ID => "check mqtt.client_id",
-        Reason::BAD_CREDENTIALS | Reason::NOT_AUTHORIZED | Reason::BAD_AUTHENTICATION_METHOD => {
-            "check mqtt.username, mqtt.password and its access rules"
-        }
-        Reason::BANNED => "ask who runs it why mqtt.client_id or this machine is banned",
-        Reason::SERVER_UNAVAILABLE
-        | Reason::SERVER_BUSY
-        | Reason::QUOTA_EXCEEDED
-        | Reason::CONNECTION_RATE_EXCEEDED => "see the broker's load and its limits for clients",
-        Reason::USE_ANOTHER_SERVER | Reason::SERVER_MOVED => {
-            "set mqtt.url to the server that takes its place"
-        }
-        Reason::PACKET_TOO_LARGE => "raise its limit for packets",
-        _ => "see the broker's log",
-    }
+    Protocol(String),
+    #[error("CONNECT cannot be written: {0}")]
+    Connect(WritePacketError),
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Packets that wait to be written. Bounded by its users: a PUBACK for each message, and hardly anything else.
-#[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    bytes: BytesMut,
-    last_packet_id: u16,
-    /// The largest packet that the broker takes.
-    max_packet_bytes: Option<u32>,
-}
-
-impl Outbox {
-    /// Empty, for a connection with that CONNACK.
-    pub(crate) fn new(connack: &ConnAck) -> Self {
-        Self { max_packet_bytes: connack.limits.max_packet_bytes, ..Self::default() }
-    }
-
-    /// All of the packet, or nothing: what it has in the end counts, not what it was estimated at.
-    pub(crate) fn push(&mut self, packet: &Packet) -> Result<(), PacketError> {
-        let before = self.bytes.len();
-        let written = packet.write(&mut self.bytes, None);
-        let pkt_size = u32::try_from(self.bytes.len() - before).unwrap_or(u32::MAX);
-        let fits = match self.max_packet_bytes {
-            Some(max) if pkt_size > max => Err(PacketError::OutgoingPacketTooLarge { pkt_size, max }),
-            Some(_) | None => Ok(()),
-        };
-        let pushed = written.and(fits);
-        if pushed.is_err() {
-            self.bytes.truncate(before);
-        }
-        pushed
-    }
-
-    pub(crate) fn next_packet_id(&mut self) -> u16 {
-        self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-        self.last_packet_id
-    }
-
-    pub(crate) fn len_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// How many PUBACKs wait to be written: hardly anything else does, and each has four bytes. A DISCONNECT has two.
-    pub(crate) fn pubacks_at_most(&self) -> usize {
-        self.bytes.len().saturating_sub(2).div_ceil(4)
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-    }
-}
-
 /// An open connection, after its CONNACK.
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
+    /// What was read and is no whole packet yet.
     received: BytesMut,
+    /// The largest packet that we take.
     max_packet_bytes: u32,
+    /// Packets that wait to be written. Bounded by its users: a PUBACK for each message, and hardly anything else.
+    outbox: BytesMut,
+    /// The largest packet that the broker takes.
+    broker_max_packet_bytes: Option<u32>,
     unflushed: bool,
+    /// Something was written since [`Self::take_writes_stand`] was asked last.
     has_written: bool,
 }
 
 impl Connection {
     /// Connects, with a deadline.
-    pub(crate) async fn open(target: &Target) -> Result<(Self, ConnAck), LinkError> {
+    pub(crate) async fn open(target: &Target) -> Result<(Self, Connack), LinkError> {
         tokio::time::timeout(CONNECT_DEADLINE, Self::open_now(target))
             .await
             .unwrap_or(Err(LinkError::Timeout))
     }
 
-    async fn open_now(target: &Target) -> Result<(Self, ConnAck), LinkError> {
+    async fn open_now(target: &Target) -> Result<(Self, Connack), LinkError> {
         let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &target.tls {
-            Some((connector, name)) => {
-                Box::new(connector.connect(name.clone(), tcp).await.map_err(LinkError::Tls)?)
-            }
+            Some(tls) => Box::new(tls.connect(tcp).await.map_err(LinkError::Tls)?),
             None => Box::new(tcp),
         };
         let mut connection = Self {
             stream,
             received: BytesMut::new(),
-            max_packet_bytes: target.max_packet_bytes,
+            max_packet_bytes: target.connect.max_packet_bytes,
+            outbox: BytesMut::new(),
+            broker_max_packet_bytes: None,
             unflushed: false,
             has_written: false,
         };
-        let mut outbox = Outbox::default();
-        outbox.push(&target.connect()).map_err(LinkError::Protocol)?;
+        connection.push(&ToBroker::Connect(&target.connect)).map_err(LinkError::Connect)?;
         loop {
-            connection.serve(&mut outbox, true).await.map_err(before_any_answer)?;
+            connection.serve(true).await.map_err(before_any_answer)?;
             match connection.next_packet()? {
-                Some(Incoming::ConnAck(connack)) => return Ok((connection, accepted(connack)?)),
-                Some(_) => return Err(LinkError::Protocol(PacketError::IncorrectPacketFormat)),
+                Some(FromBroker::Connack(connack)) => {
+                    connection.broker_max_packet_bytes = connack.limits.max_packet_bytes;
+                    return Ok((connection, connack));
+                }
+                Some(FromBroker::Refused(refusal)) => return Err(LinkError::Refused(refusal)),
+                Some(_) => {
+                    return Err(LinkError::Protocol("it answers CONNECT with another packet".to_owned()));
+                }
                 None => {}
             }
         }
     }
 
     /// The next packet of what was read; `None` until [`Self::serve`] has read more.
-    pub(crate) fn next_packet(&mut self) -> Result<Option<Incoming>, LinkError> {
-        match incoming::read(&mut self.received, self.max_packet_bytes) {
-            Ok(Incoming::Disconnect(answer)) => Err(LinkError::Disconnected(answer)),
-            Ok(Incoming::Publish(publish)) if publish.topic.is_empty() => {
-                // We announce no topic aliases, so each topic must be told.
-                Err(LinkError::Protocol(PacketError::IncorrectPacketFormat))
-            }
+    pub(crate) fn next_packet(&mut self) -> Result<Option<FromBroker>, LinkError> {
+        match mqtt5::read(&mut self.received, self.max_packet_bytes) {
+            Ok(FromBroker::Goodbye(goodbye)) => Err(LinkError::Disconnected(goodbye)),
             Ok(packet) => Ok(Some(packet)),
-            Err(PacketError::InsufficientBytes(missing)) => {
-                self.received.reserve(missing.max(READ_AT_ONCE_BYTES));
+            Err(ReadPacketError::Incomplete { missing_bytes }) => {
+                self.received.reserve(missing_bytes.max(READ_AT_ONCE_BYTES));
                 Ok(None)
             }
-            Err(error) => Err(LinkError::Protocol(error)),
+            Err(ReadPacketError::Malformed(what)) => Err(LinkError::Protocol(what)),
         }
     }
 
+    /// Lets a packet wait to be written by [`Self::serve`].
+    pub(crate) fn push(&mut self, packet: &ToBroker<'_>) -> Result<(), WritePacketError> {
+        mqtt5::write(packet, &mut self.outbox, self.broker_max_packet_bytes)
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// How many PUBACKs wait to be written: hardly anything else does, and each has four bytes. A DISCONNECT has two.
+    pub(crate) fn waiting_pubacks_at_most(&self) -> usize {
+        self.outbox.len().saturating_sub(2).div_ceil(4)
+    }
+
+    /// Whether something waits to be written and nothing has left since the last call.
+    pub(crate) fn take_writes_stand(&mut self) -> bool {
+        let has_written = std::mem::take(&mut self.has_written);
+        !self.outbox.is_empty() && !has_written
+    }
+
     /// Writes what waits and, if `reading`, reads; returns when something was read. May be cancelled at any time.
-    pub(crate) async fn serve(&mut self, outbox: &mut Outbox, reading: bool) -> Result<(), LinkError> {
+    pub(crate) async fn serve(&mut self, reading: bool) -> Result<(), LinkError> {
         poll_fn(|context| {
-            if let Poll::Ready(Err(error)) = self.poll_write(context, outbox) {
+            if let Poll::Ready(Err(error)) = self.poll_write(context) {
                 return Poll::Ready(Err(error));
             }
             if !reading {
@@ -211,11 +165,11 @@ impl Connection {
         .await
     }
 
-    /// Writes everything, says that nothing follows, and reads to the end: a socket that is closed with unread bytes
+    /// Ends the connection: writes everything, says that nothing follows, and reads to the end, because a socket that is closed with unread bytes
     /// takes back what the broker has not read yet. `Ok` when the broker has read all and closed. Without a deadline
     /// of its own.
-    pub(crate) async fn finish(mut self, outbox: &mut Outbox) -> Result<(), LinkError> {
-        poll_fn(|context| self.poll_write(context, outbox)).await?;
+    pub(crate) async fn finish(&mut self) -> Result<(), LinkError> {
+        poll_fn(|context| self.poll_write(context)).await?;
         self.stream.shutdown().await?;
         loop {
             self.received.clear();
@@ -227,18 +181,13 @@ impl Connection {
         }
     }
 
-    /// Whether anything was written since the last call.
-    pub(crate) fn take_has_written(&mut self) -> bool {
-        std::mem::take(&mut self.has_written)
-    }
-
     /// Ready when all is written and flushed.
-    fn poll_write(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Result<(), LinkError>> {
-        while !outbox.bytes.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(context, &outbox.bytes) {
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        while !self.outbox.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, &self.outbox) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(LinkError::Closed)),
                 Poll::Ready(Ok(count)) => {
-                    outbox.bytes.advance(count);
+                    self.outbox.advance(count);
                     (self.unflushed, self.has_written) = (true, true);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
@@ -264,18 +213,6 @@ impl Connection {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             Poll::Pending => Poll::Pending,
         }
-    }
-}
-
-/// The broker let us in, or says why not. Codes below 0x80 are success, but 1 to 5 are the refusals of MQTT 3.1.1, which
-/// brokers of that version give to any CONNECT.
-fn accepted(connack: ConnAck) -> Result<ConnAck, LinkError> {
-    let reason = connack.answer.reason;
-    match reason.0 {
-        code @ 1..=5 => Err(LinkError::OnlyOlder(code)),
-        code if connack.older_form && reason.is_success() => Err(LinkError::OnlyOlder(code)),
-        _ if reason.is_success() => Ok(connack),
-        _ => Err(LinkError::Refused(connack.answer)),
     }
 }
 

@@ -2,22 +2,20 @@
 
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::Error as PacketError;
-use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, PingReq, Publish};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::connection::{Connection, LinkError, Outbox};
-use super::incoming::Incoming;
+use super::connection::{Connection, LinkError};
 use super::limits::Limits;
 use super::target::Target;
-use super::watchdog::{Sign, Watchdog};
+use super::watchdog::{Health, Watchdog};
+use super::wire::{FromBroker, ToBroker, WritePacketError};
+use crate::model::MqttMessage;
 
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// See the module's words.
+/// An open connection on which we publish, its keep-alive and what its broker allows.
 pub(crate) struct Link {
     connection: Connection,
-    outbox: Outbox,
     watchdog: Watchdog,
     ticks: Interval,
     limits: Limits,
@@ -31,25 +29,30 @@ impl Link {
         watchdog.connected(connack.limits.server_keep_alive_s);
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { connection, outbox: Outbox::new(&connack), watchdog, ticks, limits: connack.limits })
+        Ok(Self { connection, watchdog, ticks, limits: connack.limits })
     }
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Puts a PUBLISH into the outbox.
-    pub(crate) fn publish(&mut self, publish: Publish) -> Result<(), PacketError> {
-        self.outbox.push(&Packet::Publish(publish))
+    /// Lets a PUBLISH wait to be written: with QoS 1, or with QoS 0 if the packet identifier is 0.
+    pub(crate) fn publish(
+        &mut self,
+        message: &MqttMessage,
+        packet_id: u16,
+        expiry_s: Option<u32>,
+    ) -> Result<(), WritePacketError> {
+        self.connection.push(&ToBroker::Publish { message, packet_id, expiry_s })
     }
 
     /// Bytes that wait to be written.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.outbox.len_bytes()
+        self.connection.waiting_bytes()
     }
 
     /// The next packet of what was read; `None` until [`Self::serve`] has read more.
-    pub(crate) fn next_packet(&mut self) -> Result<Option<Incoming>, LinkError> {
+    pub(crate) fn next_packet(&mut self) -> Result<Option<FromBroker>, LinkError> {
         self.connection.next_packet()
     }
 
@@ -58,30 +61,34 @@ impl Link {
         tokio::select! {
             biased;
             _ = self.ticks.tick() => self.tick(),
-            served = self.connection.serve(&mut self.outbox, true) => {
+            served = self.connection.serve(true) => {
                 served?;
-                self.watchdog.heard();
+                self.watchdog.note_traffic();
                 Ok(())
             }
         }
     }
 
     fn tick(&mut self) -> Result<(), LinkError> {
-        let writes_stand = self.outbox.len_bytes() > 0 && !self.connection.take_has_written();
+        let writes_stand = self.connection.take_writes_stand();
         match self.watchdog.second_passed(true, writes_stand) {
-            Sign::Dead => Err(LinkError::Silent),
-            Sign::PingDue => self.outbox.push(&Packet::PingReq(PingReq)).map_err(LinkError::Protocol),
-            Sign::Well => Ok(()),
+            Health::Dead => return Err(LinkError::Silent),
+            Health::PingDue => {
+                if let Err(error) = self.connection.push(&ToBroker::Ping) {
+                    return Err(LinkError::Protocol(error.to_string()));
+                }
+            }
+            Health::Well => {}
         }
+        Ok(())
     }
 
     /// Ends with a DISCONNECT, behind what waits to be written. True if the broker has read all of it and closed.
     pub(crate) async fn say_goodbye(mut self) -> bool {
-        let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
-        if self.outbox.push(&Packet::Disconnect(disconnect)).is_err() {
+        if self.connection.push(&ToBroker::Goodbye { ends_session: false }).is_err() {
             return false;
         }
-        let finished = self.connection.finish(&mut self.outbox);
+        let finished = self.connection.finish();
         matches!(tokio::time::timeout(GOODBYE_DEADLINE, finished).await, Ok(Ok(())))
     }
 }

@@ -1,33 +1,38 @@
-//! The MQTT side: the only room that names rumqttc.
+//! The MQTT side: the connections to the broker, the session that messages come from, and what goes down.
 //!
 //! Promises: MQTT 5, QoS 1, manual PUBACKs, a persistent session; acknowledges only what the ledger gives out.
-//! MQTT 3.1.1 will stand beside `connection.rs`, `target.rs` and `translate.rs`: the ledger and the loop know no version.
+//! `wire` has our words for what is said to a broker and by it. Only the codec `mqtt5` and `tls` name rumqttc or know a version;
+//! MQTT 3.1.1 will be a second codec.
 //! Must never: name RocketMQ, or wait for the pipeline while a connection is to be served.
 
 mod connection;
 mod hang_ups;
-mod incoming;
 mod limits;
 mod link;
+mod mqtt5;
 mod outstanding;
-mod properties;
 mod publisher;
-mod reason;
 mod replay_publisher;
 mod session;
 mod subscriber;
-mod subscribing;
 mod subscriptions;
 mod target;
 mod tls;
-mod translate;
 mod try_connect;
 mod watchdog;
+mod wire;
 
 pub use publisher::DownlinkPublisher;
-
 pub use replay_publisher::ReplayPublisher;
 pub use session::SessionParts;
-pub use subscriber::Subscriber;
+pub use subscriber::{Subscriber, SubscriberParts};
 
 pub(crate) use try_connect::try_connect;
+
+/// What the model test drives the session with.
+#[cfg(any(test, feature = "testing"))]
+pub use {
+    limits::Limits,
+    session::{MustReconnect, Session},
+    wire::{Connack, Publish, Suback, SubscribeVerdict, ToBroker, Unsuback},
+};

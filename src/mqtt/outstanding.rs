@@ -6,16 +6,16 @@
 
 use std::collections::VecDeque;
 
-use super::reason::{Answer, Reason};
+use super::wire::PublishVerdict;
 use crate::model::Qos;
 use crate::pipeline::ports::{Published, Publishing};
 
-/// After so many lost connections without any PUBACK only the oldest message is sent.
+/// After so many lost connections in a row without any PUBACK, only the oldest message is sent.
 const SUSPECT_AFTER: u32 = 3;
-/// And after so many it is to blame.
+/// After so many, the oldest message is taken for the one that the broker hangs up for.
 const GIVE_UP_AFTER: u32 = 6;
 
-/// See the module's words.
+/// The messages without an end, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Outstanding {
     messages: VecDeque<Entry>,
@@ -101,21 +101,18 @@ impl Outstanding {
         ended
     }
 
-    pub(crate) fn acknowledged(&mut self, packet_id: u16, answer: &Answer) -> Acknowledged {
+    pub(crate) fn acknowledged(&mut self, packet_id: u16, verdict: PublishVerdict) -> Acknowledged {
         let mut sent = self.messages.iter().take(self.sent);
         let Some(index) = sent.position(|entry| entry.packet_id == packet_id) else {
             return Acknowledged::Unknown;
         };
-        let end = match answer.reason {
-            // Nobody listens, or not yet, or a word more: that is the broker's business.
-            reason if reason.is_success() => Published::Acknowledged,
-            Reason::NOT_AUTHORIZED
-            | Reason::TOPIC_NAME_INVALID
-            | Reason::PAYLOAD_FORMAT_INVALID
-            | Reason::RETAIN_NOT_SUPPORTED
-            | Reason::QOS_NOT_SUPPORTED => Published::Refused(answer.to_string()),
-            Reason::PACKET_TOO_LARGE => Published::TooLarge,
-            _ => return Acknowledged::TryAgain(answer.to_string()),
+        let end = match verdict {
+            PublishVerdict::Accepted => Published::Acknowledged,
+            PublishVerdict::NotPermitted(reason) | PublishVerdict::Refused(reason) => {
+                Published::Refused(reason)
+            }
+            PublishVerdict::TooLarge(_) => Published::TooLarge,
+            PublishVerdict::NotNow(reason) => return Acknowledged::TryAgain(reason),
         };
         self.ended_on_this_connection = true;
         self.sent -= 1;
@@ -186,7 +183,7 @@ mod tests {
     fn after_a_lost_connection_everything_open_leaves_again_in_order() {
         let mut outstanding = outstanding(0..5);
         assert_eq!(send(&mut outstanding, 3), [(0, 1), (1, 2), (2, 3)]);
-        let ended = outstanding.acknowledged(2, &Answer::new(Reason::SUCCESS));
+        let ended = outstanding.acknowledged(2, PublishVerdict::Accepted);
         assert_eq!(ended, Acknowledged::Ended(1, Published::Acknowledged));
         assert_eq!(send(&mut outstanding, 3), [(3, 4)]);
 
@@ -201,12 +198,13 @@ mod tests {
     fn a_refusal_is_an_end_and_a_full_broker_is_none() {
         let mut outstanding = outstanding(0..2);
         send(&mut outstanding, 10);
-        let denied = outstanding.acknowledged(1, &Answer::new(Reason::NOT_AUTHORIZED));
+        let denied =
+            outstanding.acknowledged(1, PublishVerdict::NotPermitted("0x87 not authorized".to_owned()));
         assert_eq!(denied, Acknowledged::Ended(0, Published::Refused("0x87 not authorized".to_owned())));
-        let full = outstanding.acknowledged(2, &Answer::new(Reason::QUOTA_EXCEEDED));
+        let full = outstanding.acknowledged(2, PublishVerdict::NotNow("0x97 quota exceeded".to_owned()));
         assert_eq!(full, Acknowledged::TryAgain("0x97 quota exceeded".to_owned()));
         assert!(!outstanding.is_empty());
-        assert_eq!(outstanding.acknowledged(9, &Answer::new(Reason::SUCCESS)), Acknowledged::Unknown);
+        assert_eq!(outstanding.acknowledged(9, PublishVerdict::Accepted), Acknowledged::Unknown);
     }
 
     /// Hazard 20: a message that the broker hangs up for comes again for ever.
@@ -241,7 +239,7 @@ mod tests {
         assert_eq!(send(&mut outstanding, 10), [(0, 1), (7, 0)]);
         assert_eq!(outstanding.written(), [7]);
         assert_eq!(outstanding.written(), Vec::<u64>::new());
-        let ended = outstanding.acknowledged(1, &Answer::new(Reason::SUCCESS));
+        let ended = outstanding.acknowledged(1, PublishVerdict::Accepted);
         assert_eq!(ended, Acknowledged::Ended(0, Published::Acknowledged));
     }
 
@@ -255,18 +253,5 @@ mod tests {
         outstanding.connected(Qos::AtLeastOnce);
         assert_eq!(send(&mut outstanding, 1), [(1, 2)]);
         assert_eq!(outstanding.written(), Vec::<u64>::new());
-    }
-
-    /// One broker answers 0x01 to each PUBLISH with user properties, which are all of ours.
-    #[test]
-    fn each_reason_of_a_puback_below_0x80_is_success_and_each_other_is_none() {
-        for code in 0..=u8::MAX {
-            let mut outstanding = outstanding(0..1);
-            send(&mut outstanding, 1);
-            let acknowledged = outstanding.acknowledged(1, &Answer::new(Reason(code)));
-            let success = acknowledged == Acknowledged::Ended(0, Published::Acknowledged);
-            assert_eq!(success, code < 0x80, "{code:#04x}: {acknowledged:?}");
-            assert_ne!(acknowledged, Acknowledged::Unknown, "{code:#04x}");
-        }
     }
 }

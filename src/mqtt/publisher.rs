@@ -10,51 +10,50 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::Error as PacketError;
-use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::LinkError;
-use super::incoming::Incoming;
 use super::link::Link;
 use super::outstanding::{Acknowledged, Outstanding};
 use super::target::{Target, TargetError};
-use super::translate::to_publish;
+use super::wire::{FromBroker, WritePacketError};
 use crate::config::MqttConfig;
 use crate::pipeline::Retry;
 use crate::pipeline::ports::{Published, Publishing};
 use crate::telemetry::Metrics;
 
+/// Messages that may be sent and not acknowledged.
 const WINDOW: usize = 500;
-/// What waits to be written; more is taken from the queue when it has left.
+/// While more bytes than that wait to be written, no further message is sent.
 const OUTBOX_BYTES: usize = 1 << 20;
-const SAY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+const WARN_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// See the module's words.
+/// Publishes what the downlink gives it, on one connection after the other.
 pub struct DownlinkPublisher {
     target: Target,
-    work: Work,
+    backlog: Backlog,
     ends: mpsc::UnboundedSender<(u64, Published)>,
     metrics: Arc<Metrics>,
     has_connected: bool,
-    said: Option<tokio::time::Instant>,
+    /// When the log was told last that there is no connection.
+    warned: Option<tokio::time::Instant>,
 }
 
-/// What is to be published. Its giver bounds how many have no end.
-struct Work {
+/// What is to be published and has no end yet. Who gives the messages bounds how many there are.
+struct Backlog {
     messages: mpsc::Receiver<Publishing>,
-    /// More may be given to us.
+    /// False when no more messages can come.
     open: bool,
     outstanding: Outstanding,
 }
 
-impl Work {
+impl Backlog {
     fn is_done(&self) -> bool {
         !self.open && self.outstanding.is_empty()
     }
 
-    /// Takes what comes while something else is waited for; `None` as soon as there is nothing left to do.
+    /// Takes messages in while it waits for something else; `None` as soon as there is nothing left to do.
     async fn meanwhile<T>(&mut self, waited_for: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(waited_for);
         while !self.is_done() {
@@ -86,11 +85,11 @@ impl DownlinkPublisher {
         let client_id = format!("{}-down", config.client_id);
         Ok(Self {
             target: Target::without_session(config, &client_id)?,
-            work: Work { messages, open: true, outstanding: Outstanding::default() },
+            backlog: Backlog { messages, open: true, outstanding: Outstanding::default() },
             ends,
             metrics,
             has_connected: false,
-            said: None,
+            warned: None,
         })
     }
 
@@ -104,43 +103,43 @@ impl DownlinkPublisher {
 
     async fn publish_all(&mut self) {
         let mut retry = Retry::reconnect();
-        while !self.work.is_done() {
+        while !self.backlog.is_done() {
             let Err(error) = self.serve_one_connection(&mut retry).await else {
                 continue;
             };
-            self.say(&error);
-            if let Some(number) = self.work.outstanding.disconnected() {
-                let word = format!("the broker hangs up whenever it comes ({error})");
-                self.end(number, Published::Refused(word));
+            self.warn(&error);
+            if let Some(number) = self.backlog.outstanding.disconnected() {
+                let reason = format!("the broker hangs up whenever it comes ({error})");
+                self.report_end(number, Published::Refused(reason));
             }
-            self.work.meanwhile(tokio::time::sleep(retry.next_pause())).await;
+            self.backlog.meanwhile(tokio::time::sleep(retry.next_pause())).await;
         }
     }
 
-    /// Until it fails, or until there is nothing left to do.
+    /// Publishes on one connection until it fails, or until there is nothing left to do.
     async fn serve_one_connection(&mut self, retry: &mut Retry) -> Result<(), LinkError> {
-        let Some(opened) = self.work.meanwhile(Link::open(&self.target)).await else {
+        let Some(opened) = self.backlog.meanwhile(Link::open(&self.target)).await else {
             return Ok(());
         };
         let mut link = opened?;
         if std::mem::replace(&mut self.has_connected, true) {
             self.metrics.downlink.reconnects_total.inc();
         }
-        self.work.outstanding.connected(link.limits().maximum_qos);
-        while !self.work.is_done() {
-            self.fill(&mut link);
+        self.backlog.outstanding.connected(link.limits().maximum_qos);
+        while !self.backlog.is_done() {
+            self.send_due(&mut link);
             if let Some(packet) = link.next_packet()? {
                 self.handle(packet, retry)?;
                 continue;
             }
             if link.waiting_bytes() == 0 {
-                for number in self.work.outstanding.written() {
-                    self.end(number, Published::Acknowledged);
+                for number in self.backlog.outstanding.written() {
+                    self.report_end(number, Published::Acknowledged);
                 }
             }
             tokio::select! {
                 biased;
-                message = self.work.messages.recv(), if self.work.open => self.work.take(message),
+                message = self.backlog.messages.recv(), if self.backlog.open => self.backlog.take(message),
                 served = link.serve() => served?,
             }
         }
@@ -148,33 +147,36 @@ impl DownlinkPublisher {
         Ok(())
     }
 
-    fn fill(&mut self, link: &mut Link) {
+    /// Lets messages wait to be written, as many as the window and the outbox have room for.
+    fn send_due(&mut self, link: &mut Link) {
         let window = usize::from(link.limits().receive_maximum).min(WINDOW);
         while link.waiting_bytes() < OUTBOX_BYTES
-            && let Some((publishing, packet_id)) = self.work.outstanding.next(window)
+            && let Some((publishing, packet_id)) = self.backlog.outstanding.next(window)
         {
-            let end = match publish_of(publishing, packet_id) {
-                None => Published::Expired,
-                Some(publish) => match link.publish(publish) {
+            let left_s = publishing.left_s();
+            let end = if left_s == Some(0) {
+                Published::Expired
+            } else {
+                match link.publish(&publishing.message, packet_id, left_s) {
                     Ok(()) => continue,
-                    Err(PacketError::OutgoingPacketTooLarge { .. }) => Published::TooLarge,
-                    Err(error) => Published::Refused(error.to_string()),
-                },
+                    Err(WritePacketError::TooLarge { .. }) => Published::TooLarge,
+                    Err(WritePacketError::Invalid(reason)) => Published::Refused(reason),
+                }
             };
-            if let Some(number) = self.work.outstanding.refuse_newest() {
-                self.end(number, end);
+            if let Some(number) = self.backlog.outstanding.refuse_newest() {
+                self.report_end(number, end);
             }
         }
     }
 
-    fn handle(&mut self, packet: Incoming, retry: &mut Retry) -> Result<(), LinkError> {
-        let Incoming::PubAck(puback) = packet else {
+    fn handle(&mut self, packet: FromBroker, retry: &mut Retry) -> Result<(), LinkError> {
+        let FromBroker::Puback(puback) = packet else {
             return Ok(());
         };
-        match self.work.outstanding.acknowledged(puback.packet_id, &puback.answer) {
+        match self.backlog.outstanding.acknowledged(puback.packet_id, puback.verdict) {
             Acknowledged::Ended(number, end) => {
                 retry.reset();
-                self.end(number, end);
+                self.report_end(number, end);
                 Ok(())
             }
             Acknowledged::TryAgain(reason) => Err(LinkError::NotNow(reason)),
@@ -182,28 +184,18 @@ impl DownlinkPublisher {
         }
     }
 
-    fn end(&self, number: u64, end: Published) {
-        // Whoever listens is gone only when the process ends.
+    fn report_end(&self, number: u64, end: Published) {
+        // The receiver is gone only when the process ends.
         let _ = self.ends.send((number, end));
     }
 
-    fn say(&mut self, error: &LinkError) {
+    fn warn(&mut self, error: &LinkError) {
         let now = tokio::time::Instant::now();
-        if self.said.is_none_or(|said| now > said + SAY_AGAIN_AFTER) {
-            self.said = Some(now);
+        if self.warned.is_none_or(|warned| now > warned + WARN_AGAIN_AFTER) {
+            self.warned = Some(now);
             tracing::warn!(%error, "the downlink has no connection to the MQTT broker; trying again");
         }
     }
-}
-
-/// With what is left of its life at this moment; `None` = nothing.
-fn publish_of(publishing: &Publishing, packet_id: u16) -> Option<Publish> {
-    let left_s = publishing.left_s();
-    let mut publish = to_publish(&publishing.message, packet_id);
-    if let Some(properties) = &mut publish.properties {
-        properties.message_expiry_interval = left_s;
-    }
-    (left_s != Some(0)).then_some(publish)
 }
 
 #[cfg(test)]

@@ -6,16 +6,13 @@
 
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::Error as PacketError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::connection::LinkError;
-use super::incoming::Incoming;
 use super::link::Link;
-use super::reason::Reason;
 use super::target::{Target, TargetError};
-use super::translate::to_publish;
+use super::wire::{FromBroker, PublishVerdict, WritePacketError};
 use crate::config::MqttConfig;
 use crate::model::{MqttMessage, Qos};
 use crate::pipeline::ports::{BoxFuture, PublishError, Publisher};
@@ -108,16 +105,19 @@ async fn serve(
     let mut open: Option<oneshot::Sender<Result<(), String>>> = None;
     loop {
         if let Some(packet) = link.next_packet()? {
-            if let Incoming::PubAck(puback) = packet
+            if let FromBroker::Puback(puback) = packet
                 && puback.packet_id == packet_id
                 && let Some(answer) = open.take()
             {
                 // Who asked may have given up.
-                let _ = answer.send(match puback.answer.reason {
-                    // Nobody listening is no failure: the audience may come later, or not.
-                    reason if reason.is_success() => Ok(()),
-                    Reason::NOT_AUTHORIZED => Err("the broker does not permit publishing there".to_owned()),
-                    _ => Err(format!("the broker refuses it: {}", puback.answer)),
+                let _ = answer.send(match puback.verdict {
+                    PublishVerdict::Accepted => Ok(()),
+                    PublishVerdict::NotPermitted(_) => {
+                        Err("the broker does not permit publishing there".to_owned())
+                    }
+                    PublishVerdict::Refused(reason)
+                    | PublishVerdict::TooLarge(reason)
+                    | PublishVerdict::NotNow(reason) => Err(format!("the broker refuses it: {reason}")),
                 });
             }
             continue;
@@ -131,10 +131,11 @@ async fn serve(
                     return Ok(link);
                 };
                 packet_id = packet_id.checked_add(1).unwrap_or(1);
-                match link.publish(to_publish(&message, if is_acknowledged { packet_id } else { 0 })) {
+                let id = if is_acknowledged { packet_id } else { 0 };
+                match link.publish(&message, id, message.properties.message_expiry_s) {
                     Ok(()) => open = Some(answer),
                     Err(error) => {
-                        let _ = answer.send(Err(too_large(&error)));
+                        let _ = answer.send(Err(cannot_be_written(&error)));
                     }
                 }
             }
@@ -143,11 +144,11 @@ async fn serve(
     }
 }
 
-fn too_large(error: &PacketError) -> String {
+fn cannot_be_written(error: &WritePacketError) -> String {
     match error {
-        PacketError::OutgoingPacketTooLarge { pkt_size, max } => {
-            format!("its packet has {pkt_size} bytes, and the broker takes {max} at most")
+        WritePacketError::TooLarge { packet_bytes, max_bytes } => {
+            format!("its packet has {packet_bytes} bytes, and the broker takes {max_bytes} at most")
         }
-        other => other.to_string(),
+        WritePacketError::Invalid(reason) => reason.clone(),
     }
 }

@@ -1,44 +1,62 @@
-//! The loop that serves one session: connect, read, hand out packets, come back after a failure.
+//! The loop that serves one session: it connects, reads, tells the session what happened, sends what the session wants to send,
+//! and connects anew after a failure.
 //!
-//! All PUBACKs leave from this task. Reading stops while a broker that ignores the receive maximum is ahead of us;
-//! settlements and PUBACKs go on meanwhile. A new connection is used when its number is on the disk; whatever the disk
-//! does, settlements are taken, and on a connection in use nothing waits for it. A watchdog ends connections on which
-//! nothing moves.
+//! All PUBACKs leave from this task. Reading stops while a broker that ignores the receive maximum is ahead of us; settlements
+//! and PUBACKs go on meanwhile. A new connection is used when the disk has its number. Settlements are taken also while a disk
+//! stands still, and on a connection that is in use nothing waits for the disk. A watchdog ends connections on which nothing
+//! moves.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::futures::OwnedNotified;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, LinkError};
 use super::hang_ups::HangUps;
-use super::incoming::{ConnAck, Incoming};
-use super::reason::Reason;
 use super::session::{MustReconnect, Session, SessionParts};
 use super::target::{Target, TargetError};
-use super::watchdog::{Sign, Watchdog};
+use super::watchdog::{Health, Watchdog};
+use super::wire::{Connack, FromBroker};
 use crate::config::MqttConfig;
-use crate::data_dir::{DataDirError, Saving, answered};
+use crate::data_dir::{DataDir, DataDirError, Saving, answered};
 use crate::pipeline::{Intake, LinkState, ReceiptNumber, Retry};
+use crate::telemetry::Readiness;
 
 /// The time a DISCONNECT may take at the end.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
+/// While more bytes than that wait to be written, nothing is read. Reached only when the broker does not read what we write.
+const OUTBOX_BYTES: usize = 64 * 1024;
 
-/// See the module's words.
+/// Everything that a subscriber is made of.
+pub struct SubscriberParts {
+    pub session: SessionParts,
+    /// Where the session's state is written.
+    pub data_dir: Arc<DataDir>,
+    /// Tells the pipeline how the connection does.
+    pub link: watch::Sender<LinkState>,
+    pub intake: Intake,
+    pub settled: mpsc::Receiver<Vec<ReceiptNumber>>,
+    /// SIGHUP: connect again after a takeover, and ask again for what is refused.
+    pub come_back: Arc<Notify>,
+}
+
+/// Serves one [`Session`] over all its connections.
 pub struct Subscriber {
     target: Arc<Target>,
     connection: Option<Connection>,
     session: Session,
-    /// What the session wants to have written while its connection is in use.
+    data_dir: Arc<DataDir>,
+    /// The write that the session waits for while its connection is in use.
     saving: Option<Saving>,
+    readiness: Arc<Readiness>,
+    link: watch::Sender<LinkState>,
     /// Closed, by being taken, when the bridge drains.
     intake: Option<Intake>,
     settled: mpsc::Receiver<Vec<ReceiptNumber>>,
-    /// SIGHUP: come back after a takeover, ask again for what is refused.
     come_back: Arc<Notify>,
     /// The next SIGHUP, while there is a connection.
     hang_up: Pin<Box<OwnedNotified>>,
@@ -48,15 +66,17 @@ pub struct Subscriber {
     watchdog: Watchdog,
 }
 
-/// Why the inner loop ended.
-enum Woken {
-    /// And the disk has its number.
-    Connected(Box<(Connection, ConnAck)>),
-    Packet(Incoming),
-    /// Filters may have to be asked for again.
-    AskingDue,
+/// What happened.
+enum Event {
+    /// There is a connection, and the disk has its number.
+    Connected(Box<(Connection, Connack)>),
+    Packet(FromBroker),
+    /// Requests for subscriptions may be due.
+    RequestsDue,
     Failed(LinkError),
+    /// The session's state could not be written.
     NotWritten(DataDirError),
+    /// The broker shows no sign of life.
     Silent,
     /// A stop was asked for while there was no connection.
     Stopping,
@@ -65,21 +85,19 @@ enum Woken {
 }
 
 impl Subscriber {
-    pub fn new(
-        config: &MqttConfig,
-        parts: SessionParts,
-        intake: Intake,
-        settled: mpsc::Receiver<Vec<ReceiptNumber>>,
-        come_back: Arc<Notify>,
-    ) -> Result<Self, TargetError> {
+    pub fn new(config: &MqttConfig, parts: SubscriberParts) -> Result<Self, TargetError> {
+        let SubscriberParts { session, data_dir, link, intake, settled, come_back } = parts;
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let target = Target::new(config, &parts.state.client_id)?;
+        let target = Target::new(config, &session.state.client_id)?;
         Ok(Self {
             connection: None,
-            session: Session::new(parts, target.session_expiry_s()),
+            readiness: session.readiness.clone(),
+            session: Session::new(session, target.session_expiry_s(), || fastrand::u32(..)),
+            data_dir,
             target: Arc::new(target),
             saving: None,
+            link,
             intake: Some(intake),
             settled,
             hang_up: Box::pin(come_back.clone().notified_owned()),
@@ -91,7 +109,7 @@ impl Subscriber {
         })
     }
 
-    /// Something goes down to the same broker too, of that many bytes at most: the broker's limits are judged by it.
+    /// Messages go down to the same broker too, of that many bytes at most: the broker's limits are judged by it.
     #[must_use]
     pub fn beside_a_downlink(mut self, largest_bytes: u64) -> Self {
         self.session.set_publishes_bytes(largest_bytes);
@@ -102,47 +120,45 @@ impl Subscriber {
     /// once it was asked to stop: the session may belong to the process that takes its place.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let woken = if self.connection.is_some() {
+            let event = if self.connection.is_some() {
                 self.next(&stop).await
             } else if self.intake.is_some() {
                 self.connect(&stop).await
             } else {
                 self.serve_settlements_during(std::future::pending(), &stop).await;
-                Woken::PipelineEnded
+                Event::PipelineEnded
             };
-            match woken {
-                Woken::Packet(packet) => self.handle(packet, &stop).await,
-                Woken::Connected(opened) => self.connected(*opened),
-                Woken::NotWritten(error) => self.not_written(&error, &stop).await,
-                Woken::AskingDue => {
-                    let saving = self.session.go_on_asking();
-                    self.answered(saving, &stop).await;
-                }
-                Woken::Failed(error) => self.failed(error, &stop).await,
-                Woken::Silent => {
+            match event {
+                Event::Packet(packet) => self.handle(packet, &stop).await,
+                Event::Connected(opened) => self.connected(*opened),
+                Event::NotWritten(error) => self.not_written(&error, &stop).await,
+                Event::RequestsDue => self.send_due_requests(&stop).await,
+                Event::Failed(error) => self.failed(error, &stop).await,
+                Event::Silent => {
                     tracing::warn!("the MQTT broker is silent; connecting anew");
                     self.drop_connection(LinkState::Down);
                 }
-                Woken::Stopping => {}
-                Woken::PipelineEnded => return self.say_goodbye().await,
+                Event::Stopping => {}
+                Event::PipelineEnded => return self.say_goodbye().await,
             }
         }
     }
 
     /// A connection that may be used.
-    async fn connect(&mut self, stop: &CancellationToken) -> Woken {
+    async fn connect(&mut self, stop: &CancellationToken) -> Event {
         match self.open(stop).await {
-            Ok(opened) => Woken::Connected(Box::new(opened)),
-            Err(woken) => woken,
+            Ok(opened) => Event::Connected(Box::new(opened)),
+            Err(event) => event,
         }
     }
 
-    async fn open(&mut self, stop: &CancellationToken) -> Result<(Connection, ConnAck), Woken> {
+    async fn open(&mut self, stop: &CancellationToken) -> Result<(Connection, Connack), Event> {
         let target = self.target.clone();
         let opened = self.serve_until(Connection::open(&target), stop).await?;
-        let (connection, connack) = opened.map_err(Woken::Failed)?;
-        let saving = self.session.greeted(&connack).map_err(Woken::NotWritten)?;
-        self.serve_until(saving, stop).await?.map_err(Woken::NotWritten)?;
+        let (connection, connack) = opened.map_err(Event::Failed)?;
+        let state = self.session.prepare(&connack, draw_stamp).map_err(Event::NotWritten)?;
+        let saving = self.data_dir.save_session(state);
+        self.serve_until(saving, stop).await?.map_err(Event::NotWritten)?;
         Ok((connection, connack))
     }
 
@@ -151,19 +167,19 @@ impl Subscriber {
         &mut self,
         ready: impl Future<Output = T>,
         stop: &CancellationToken,
-    ) -> Result<T, Woken> {
+    ) -> Result<T, Event> {
         tokio::pin!(ready);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
                     self.intake = None;
-                    return Err(Woken::Stopping);
+                    return Err(Event::Stopping);
                 }
-                _ = self.ticks.tick() => self.session.tick(),
+                _ = self.ticks.tick() => self.session.tick(0),
                 receipts = self.settled.recv() => match receipts {
                     Some(receipts) => self.session.settled(&receipts),
-                    None => return Err(Woken::PipelineEnded),
+                    None => return Err(Event::PipelineEnded),
                 },
                 ready = &mut ready => return Ok(ready),
             }
@@ -172,14 +188,15 @@ impl Subscriber {
 
     /// The next packet. The clock comes first, because under load there is always something to read; settlements come
     /// before reading and writing, so that their PUBACKs leave together.
-    async fn next(&mut self, stop: &CancellationToken) -> Woken {
+    async fn next(&mut self, stop: &CancellationToken) -> Event {
         while let Some(connection) = &mut self.connection {
-            let reading = self.session.may_read();
+            push_outgoing(&mut self.session, connection);
+            let reading = self.session.may_read() && connection.waiting_bytes() < OUTBOX_BYTES;
             if reading {
                 match connection.next_packet() {
-                    Ok(Some(packet)) => return Woken::Packet(packet),
+                    Ok(Some(packet)) => return Event::Packet(packet),
                     Ok(None) => {}
-                    Err(error) => return Woken::Failed(error),
+                    Err(error) => return Event::Failed(error),
                 }
             }
             tokio::select! {
@@ -187,47 +204,47 @@ impl Subscriber {
                 () = stop.cancelled(), if self.intake.is_some() => self.intake = None,
                 _ = self.ticks.tick() => {
                     return match self.tick(reading) {
-                        Sign::Dead => Woken::Silent,
-                        Sign::Well | Sign::PingDue => Woken::AskingDue,
+                        Health::Dead => Event::Silent,
+                        Health::Well | Health::PingDue => Event::RequestsDue,
                     };
                 }
                 () = &mut self.hang_up => {
                     self.hang_up.set(self.come_back.clone().notified_owned());
-                    self.session.ask_now();
-                    return Woken::AskingDue;
+                    self.session.retry_refused_now();
+                    return Event::RequestsDue;
                 }
                 receipts = self.settled.recv() => match receipts {
                     Some(receipts) => self.session.settled(&receipts),
-                    None => return Woken::PipelineEnded,
+                    None => return Event::PipelineEnded,
                 },
                 written = answered(&mut self.saving) => match written {
-                    Ok(()) => self.session.written(),
-                    Err(error) => return Woken::NotWritten(error),
+                    Ok(()) => self.session.state_written(),
+                    Err(error) => return Event::NotWritten(error),
                 },
-                served = connection.serve(self.session.outbox(), reading) => match served {
-                    Ok(()) => self.watchdog.heard(),
-                    Err(error) => return Woken::Failed(error),
+                served = connection.serve(reading) => match served {
+                    Ok(()) => self.watchdog.note_traffic(),
+                    Err(error) => return Event::Failed(error),
                 },
             }
         }
-        Woken::Failed(LinkError::Closed)
+        Event::Failed(LinkError::Closed)
     }
 
-    fn tick(&mut self, reading: bool) -> Sign {
-        self.session.tick();
+    fn tick(&mut self, reading: bool) -> Health {
+        let unwritten_pubacks = self.connection.as_ref().map_or(0, Connection::waiting_pubacks_at_most);
+        self.session.tick(unwritten_pubacks);
         if self.hang_ups.are_over() {
-            self.session.readiness().set_note(None);
+            self.readiness.set_note(None);
         }
-        let has_written = self.connection.as_mut().is_some_and(Connection::take_has_written);
-        let writes_stand = self.session.outbox().len_bytes() > 0 && !has_written;
-        let sign = self.watchdog.second_passed(reading, writes_stand);
-        if let Sign::PingDue = sign {
+        let writes_stand = self.connection.as_mut().is_some_and(Connection::take_writes_stand);
+        let health = self.watchdog.second_passed(reading, writes_stand);
+        if let Health::PingDue = health {
             self.session.ping();
         }
-        sign
+        health
     }
 
-    fn connected(&mut self, (connection, connack): (Connection, ConnAck)) {
+    fn connected(&mut self, (connection, connack): (Connection, Connack)) {
         if !self.hang_ups.are_suspicious() {
             self.retry.reset();
         }
@@ -235,35 +252,52 @@ impl Subscriber {
         self.connection = Some(connection);
         self.watchdog.connected(connack.limits.server_keep_alive_s);
         self.session.connected(&connack);
+        self.link.send_replace(LinkState::Up);
     }
 
-    async fn handle(&mut self, packet: Incoming, stop: &CancellationToken) {
+    async fn handle(&mut self, packet: FromBroker, stop: &CancellationToken) {
         match packet {
-            Incoming::Publish(publish) => {
+            FromBroker::Publish(publish) => {
                 let Some(intake) = &self.intake else {
-                    return self.session.redelivered(publish);
+                    return self.session.published_while_draining(publish);
                 };
-                if let Err(MustReconnect) = self.session.published(publish, intake) {
+                let taken = self.session.published(publish, |message| intake.try_enter(message));
+                if let Err(MustReconnect) = taken {
                     self.step_back(stop).await;
                 }
             }
-            Incoming::SubAck(suback) => {
-                let saving = self.session.subscribed(&suback);
-                self.answered(saving, stop).await;
+            FromBroker::Suback(suback) => {
+                let state = self.session.subscribed(suback);
+                let saving = state.map(|state| self.data_dir.save_session(state));
+                self.subscriptions_changed(saving, stop).await;
             }
-            Incoming::UnsubAck(unsuback) => {
-                let saving = self.session.unsubscribed(&unsuback);
-                self.answered(saving, stop).await;
+            FromBroker::Unsuback(unsuback) => {
+                let state = self.session.unsubscribed(unsuback);
+                let saving = state.map(|state| self.data_dir.save_session(state));
+                self.subscriptions_changed(saving, stop).await;
             }
-            _ => {}
+            FromBroker::Connack(_)
+            | FromBroker::Refused(_)
+            | FromBroker::Puback(_)
+            | FromBroker::Goodbye(_)
+            | FromBroker::Pong
+            | FromBroker::Other => {}
         }
     }
 
-    /// What is known of the subscriptions may have changed.
-    async fn answered(&mut self, saving: Option<Saving>, stop: &CancellationToken) {
-        // A later state has all of an earlier one.
+    async fn send_due_requests(&mut self, stop: &CancellationToken) {
+        let saving = self.session.send_due_requests().map(|state| self.data_dir.save_session(state));
+        self.subscriptions_changed(saving, stop).await;
+    }
+
+    /// What is known of the subscriptions may have changed, and with it what becomes of messages that wait for that.
+    async fn subscriptions_changed(&mut self, saving: Option<Saving>, stop: &CancellationToken) {
+        // A later state holds all of an earlier one, so the earlier write need not be waited for.
         self.saving = saving.or(self.saving.take());
-        if let Err(MustReconnect) = self.session.release_held(self.intake.as_ref()) {
+        let Some(intake) = &self.intake else {
+            return self.session.decide_while_draining();
+        };
+        if let Err(MustReconnect) = self.session.decide(|message| intake.try_enter(message)) {
             self.step_back(stop).await;
         }
     }
@@ -277,12 +311,12 @@ impl Subscriber {
     }
 
     async fn failed(&mut self, error: LinkError, stop: &CancellationToken) {
-        if let LinkError::Disconnected(answer) = &error
-            && answer.reason == Reason::TAKEN_OVER
+        if let LinkError::Disconnected(goodbye) = &error
+            && goodbye.session_taken_over
         {
             return self.wait_for_sighup(stop).await;
         }
-        self.session.readiness().set_mqtt_problem(error.to_string());
+        self.readiness.set_mqtt_problem(error.to_string());
         self.drop_connection(LinkState::Down);
         if self.intake.is_none() {
             return tracing::warn!(%error, "the MQTT connection is lost while stopping; what is not acknowledged is delivered again");
@@ -292,14 +326,14 @@ impl Subscriber {
         self.hang_ups.lost();
         if self.hang_ups.are_suspicious() && !was_suspicious {
             let note = match &error {
-                LinkError::Disconnected(answer) => {
-                    format!("the MQTT broker disconnects us right after each connection: {answer}")
+                LinkError::Disconnected(goodbye) => {
+                    format!("the MQTT broker disconnects us right after each connection: {goodbye}")
                 }
                 _ => "the MQTT broker hangs up right after each connection; find out whether another client uses our \
                       mqtt.client_id"
                     .to_owned(),
             };
-            self.session.readiness().set_note(Some(note.clone()));
+            self.readiness.set_note(Some(note.clone()));
             tracing::error!("{note}");
         }
         self.pause(stop).await;
@@ -309,12 +343,12 @@ impl Subscriber {
     async fn wait_for_sighup(&mut self, stop: &CancellationToken) {
         self.drop_connection(LinkState::TakenOver);
         let note = "another client took the MQTT session over (same client id); stop it, then send SIGHUP to connect again";
-        self.session.readiness().set_note(Some(note.to_owned()));
+        self.readiness.set_note(Some(note.to_owned()));
         tracing::error!("{note}");
         let come_back = self.come_back.clone();
         self.serve_settlements_during(come_back.notified(), stop).await;
         if self.intake.is_some() {
-            self.session.readiness().set_note(None);
+            self.readiness.set_note(None);
         }
     }
 
@@ -325,17 +359,19 @@ impl Subscriber {
         );
         self.drop_connection(LinkState::Down);
         if let Some(intake) = self.intake.clone() {
-            // What waits in the intake must be able to leave it, thus no hold.
-            self.session.release_hold();
+            // Without a link the pipeline starts no sends, but what waits in the intake must be able to leave it.
+            self.link.send_replace(LinkState::Up);
             self.serve_settlements_during(async move { intake.relieved().await }, stop).await;
         }
     }
 
     fn drop_connection(&mut self, link: LinkState) {
-        self.connection = None;
-        // The next connection writes all of it.
+        let connection = self.connection.take();
+        // The next connection has the whole state written.
         self.saving = None;
-        self.session.disconnected(link);
+        let unwritten_pubacks = connection.map_or(0, |connection| connection.waiting_pubacks_at_most());
+        self.session.disconnected(link == LinkState::TakenOver, unwritten_pubacks);
+        self.link.send_replace(link);
     }
 
     async fn pause(&mut self, stop: &CancellationToken) {
@@ -361,25 +397,41 @@ impl Subscriber {
                     Some(receipts) => self.session.settled(&receipts),
                     None => return,
                 },
-                _ = self.ticks.tick() => self.session.tick(),
+                _ = self.ticks.tick() => self.session.tick(0),
             }
         }
     }
 
     async fn say_goodbye(mut self) {
-        let connection = self.connection.take();
-        let connected = connection.is_some();
-        if let Some(connection) = connection {
-            let outbox = self.session.say_goodbye();
-            let finished = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish(outbox)).await;
-            if !matches!(finished, Ok(Ok(()))) {
-                tracing::warn!(
-                    "the MQTT broker did not close the connection within {} s of our DISCONNECT; it may not have read our last \
-                     PUBACKs",
-                    GOODBYE_DEADLINE.as_secs()
-                );
-            }
+        let Some(mut connection) = self.connection.take() else {
+            return self.session.count_unsent_pubacks(0);
+        };
+        self.session.say_goodbye();
+        push_outgoing(&mut self.session, &mut connection);
+        let finished = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish()).await;
+        if !matches!(finished, Ok(Ok(()))) {
+            tracing::warn!(
+                "the MQTT broker did not close the connection within {} s of our DISCONNECT; it may not have read our last \
+                 PUBACKs",
+                GOODBYE_DEADLINE.as_secs()
+            );
         }
-        self.session.count_unsent(connected);
+        self.session.count_unsent_pubacks(connection.waiting_pubacks_at_most());
     }
+}
+
+/// What the session wants to send waits on the connection now.
+fn push_outgoing(session: &mut Session, connection: &mut Connection) {
+    for packet in session.take_outgoing() {
+        if let Err(error) = connection.push(&packet) {
+            tracing::error!(%error, "a packet cannot be sent to the MQTT broker; check its limit for packets");
+        }
+    }
+}
+
+/// The random part of a new session's stamp.
+fn draw_stamp() -> Result<u64, DataDirError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(DataDirError::Random)?;
+    Ok(u64::from_be_bytes(random))
 }

@@ -1,15 +1,11 @@
-//! Where the bridge's own connection goes and with what CONNECT, computed once.
+//! Where a connection goes and with what CONNECT it begins, computed once.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rumqttc::tokio_rustls::TlsConnector;
-use rumqttc::tokio_rustls::rustls::pki_types::ServerName;
-use rumqttc::v5::mqttbytes::v5::{Connect, ConnectProperties, Login, Packet};
-use secrecy::ExposeSecret;
-
-use super::tls;
+use super::tls::Tls;
+use super::wire::{Connect, Login};
 use crate::config::MqttConfig;
 
 /// The configuration names nothing that can be connected to: what, and what to do.
@@ -25,24 +21,20 @@ pub enum TargetError {
     SystemCertificates,
 }
 
-/// See the module's words.
+/// The broker of the configuration, and what a connection to it asks for.
 pub(crate) struct Target {
     pub host: String,
     pub port: u16,
-    pub tls: Option<(TlsConnector, ServerName<'static>)>,
+    pub tls: Option<Tls>,
     pub keep_alive: Duration,
-    pub max_packet_bytes: u32,
-    client_id: String,
-    clean_start: bool,
-    properties: ConnectProperties,
-    login: Option<Login>,
+    pub connect: Connect,
 }
 
 impl Target {
     /// A session that the broker keeps, under that client id.
     pub(crate) fn new(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
         let mut target = Self::with_new_session(config, client_id)?;
-        target.clean_start = false;
+        target.connect.clean_start = false;
         Ok(target)
     }
 
@@ -50,47 +42,35 @@ impl Target {
     pub(crate) fn with_new_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
         let expiry_s = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
         let mut target = Self::without_session(config, client_id)?;
-        target.properties.session_expiry_interval = Some(expiry_s);
+        target.connect.session_expiry_s = Some(expiry_s);
         Ok(target)
     }
 
     /// A session that ends with its connection.
     pub(crate) fn without_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
-        let mut properties = ConnectProperties::new();
-        properties.receive_maximum = Some(config.receive_maximum);
-        properties.max_packet_size = Some(config.max_packet_bytes);
-        let login = config.username.as_ref().map(|username| Login {
-            username: username.clone(),
-            password: config
-                .password
-                .as_ref()
-                .map_or(String::new(), |password| password.expose_secret().to_owned()),
-        });
+        let login = config
+            .username
+            .as_ref()
+            .map(|username| Login { username: username.clone(), password: config.password.clone() });
         Ok(Self {
             host: config.host.clone(),
             port: config.port,
-            tls: config.tls.as_ref().map(|tls| tls::connector(tls, &config.host)).transpose()?,
+            tls: config.tls.as_ref().map(|tls| Tls::new(tls, &config.host)).transpose()?,
             keep_alive: config.keep_alive,
-            max_packet_bytes: config.max_packet_bytes,
-            client_id: client_id.to_owned(),
-            clean_start: true,
-            properties,
-            login,
+            connect: Connect {
+                client_id: client_id.to_owned(),
+                clean_start: true,
+                session_expiry_s: None,
+                keep_alive_s: u16::try_from(config.keep_alive.as_secs()).unwrap_or(u16::MAX),
+                receive_maximum: config.receive_maximum,
+                max_packet_bytes: config.max_packet_bytes,
+                login,
+            },
         })
     }
 
-    /// What CONNECT asks for.
+    /// How long the broker is asked to keep the session; 0: not at all.
     pub(crate) fn session_expiry_s(&self) -> u32 {
-        self.properties.session_expiry_interval.unwrap_or(0)
-    }
-
-    pub(crate) fn connect(&self) -> Packet {
-        let connect = Connect {
-            keep_alive: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
-            client_id: self.client_id.clone(),
-            clean_start: self.clean_start,
-            properties: Some(self.properties.clone()),
-        };
-        Packet::Connect(connect, None, self.login.clone())
+        self.connect.session_expiry_s.unwrap_or(0)
     }
 }

@@ -6,21 +6,32 @@ use std::sync::Arc;
 
 use rumqttc::TlsConfiguration;
 use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::tokio_rustls::client::TlsStream;
 use rumqttc::tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
 use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
 
 use super::target::TargetError;
 use crate::config::TlsConfig;
 
-/// For a connection to that host.
-pub(crate) fn connector(
-    tls: &TlsConfig,
-    host: &str,
-) -> Result<(TlsConnector, ServerName<'static>), TargetError> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| TargetError::HostName(host.to_owned()))?;
-    Ok((TlsConnector::from(trust(tls)?), name))
+/// How connections to one host are secured.
+pub(crate) struct Tls {
+    connector: TlsConnector,
+    server_name: ServerName<'static>,
+}
+
+impl Tls {
+    pub(crate) fn new(config: &TlsConfig, host: &str) -> Result<Self, TargetError> {
+        let server_name =
+            ServerName::try_from(host.to_owned()).map_err(|_| TargetError::HostName(host.to_owned()))?;
+        Ok(Self { connector: TlsConnector::from(trust(config)?), server_name })
+    }
+
+    pub(crate) async fn connect(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.server_name.clone(), tcp).await
+    }
 }
 
 /// Trusts the certificates of the CA file, or those of this system.

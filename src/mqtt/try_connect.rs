@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectProperties, DisconnectReasonCode, Packet};
 
-use super::connection::{Connection, Outbox};
+use super::connection::Connection;
 use super::limits::Needs;
 use super::target::Target;
+use super::wire::ToBroker;
 use crate::config::MqttConfig;
 use crate::telemetry::BrokerLimit;
 
@@ -30,11 +30,10 @@ pub(crate) async fn try_connect(
     let client_id = format!("{}-check-{}", config.client_id, std::process::id());
     let target = Target::with_new_session(config, &client_id)?;
     let place = format!("{}:{}", config.host, config.port);
-    let (connection, connack) =
+    let (mut connection, connack) =
         Connection::open(&target).await.with_context(|| format!("could not connect to {place}"))?;
-    let mut outbox = Outbox::new(&connack);
-    if outbox.push(&leave_nothing_behind()).is_ok() {
-        let _ = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish(&mut outbox)).await;
+    if connection.push(&ToBroker::Goodbye { ends_session: true }).is_ok() {
+        let _ = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish()).await;
     }
     let limits = connack.limits;
     let mut text = format!("connected to {place}, MQTT 5, receive maximum {}", limits.receive_maximum);
@@ -43,17 +42,4 @@ pub(crate) async fn try_connect(
     }
     let needs = Needs { session_expiry_s: target.session_expiry_s(), filters, publishes_bytes };
     Ok(Offer { text, limits: limits.against(&needs) })
-}
-
-/// DISCONNECT that ends the session too.
-fn leave_nothing_behind() -> Packet {
-    Packet::Disconnect(Disconnect {
-        reason_code: DisconnectReasonCode::NormalDisconnection,
-        properties: Some(DisconnectProperties {
-            session_expiry_interval: Some(0),
-            reason_string: None,
-            user_properties: Vec::new(),
-            server_reference: None,
-        }),
-    })
 }

@@ -1,4 +1,4 @@
-//! One bridge on its own disk: the real uplink, ledger, intake, rules and tail, started and stopped as `app.rs` does it.
+//! One bridge on its own disk: the real session, ledger, intake, uplink, rules and tail, started and stopped as `app.rs` does it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -9,6 +9,7 @@ use roombridge::testing::binding::{BindingSettings, RuleSet};
 use roombridge::testing::config::Config;
 use roombridge::testing::data_dir::{QueueTables, SessionState};
 use roombridge::testing::model::{Clock, MessageIds};
+use roombridge::testing::mqtt::{Session, SessionParts};
 use roombridge::testing::pipeline::ports::SoleHolder;
 use roombridge::testing::pipeline::{
     Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, LinkState, ReceiptLedger, ReceiptNumber,
@@ -40,7 +41,7 @@ pub struct Saved {
     pub session: Option<SessionState>,
 }
 
-/// See the module's words.
+/// One bridge: its disk, and its process while one runs.
 pub struct Bridge {
     pub name: &'static str,
     world: Arc<World>,
@@ -185,16 +186,28 @@ impl Carrier {
         let mut ledger = ReceiptLedger::new(setup.receive_maximum);
         ledger.remember_previous(remembered);
         let stop_now = CancellationToken::new();
+        let parts = SessionParts {
+            filters: rules().filters().map(str::to_owned).collect(),
+            receive_maximum: setup.receive_maximum as u16,
+            state: self.session,
+            ledger,
+            ids: self.ids,
+            readiness: Arc::new(Readiness::new(clock.clone())),
+            clock,
+            metrics: self.metrics.clone(),
+        };
+        let mut identifiers = setup.seed as u32;
+        let session = Session::new(parts, u32::MAX, || {
+            identifiers = identifiers.wrapping_add(1);
+            identifiers
+        });
         let subscriber = Subscriber {
             name: self.name,
             world: self.world.clone(),
             gate: self.gate.clone(),
             lie: self.lie,
             saved: self.saved.clone(),
-            state: self.session,
-            ledger,
-            ids: self.ids,
-            clock,
+            session,
             metrics: self.metrics,
             link,
             intake: Some(intake),
@@ -202,7 +215,6 @@ impl Carrier {
             drain: self.drain.clone(),
             come_back: self.come_back,
             connection: None,
-            sequence: 0,
         };
         let deadline = async {
             self.drain.cancelled().await;

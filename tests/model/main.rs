@@ -1,4 +1,4 @@
-//! A model of the way from MQTT to RocketMQ in simulated time: the real uplink, receipt ledger, intake, rules and tail, over
+//! A model of the way from MQTT to RocketMQ in simulated time: the real MQTT session, receipt ledger, intake, uplink, rules and tail, over
 //! an MQTT broker, a RocketMQ and a disk that are played here. Thousands of runs, each made from a seed: messages, faults,
 //! crashes, two bridges. An oracle knows what is true and says what was broken.
 //!

@@ -1,16 +1,14 @@
-//! The bridge's MQTT side as `src/mqtt/session.rs` and `subscriber.rs` are, without the protocol: the real ledger, the
-//! same order of steps.
+//! Drives the bridge's real MQTT session over the broker that is played here, in the place of `src/mqtt/subscriber.rs`: the same
+//! order of steps, without bytes and without a disk that takes time.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use roombridge::testing::data_dir::SessionState;
-use roombridge::testing::model::{
-    Arrival, Clock, Envelope, FilterReason, MessageIds, MqttProperties, Qos, SessionStamp,
+use roombridge::testing::model::{MqttProperties, Qos};
+use roombridge::testing::mqtt::{
+    Connack, Limits, MustReconnect, Publish, Session, Suback, SubscribeVerdict, ToBroker, Unsuback,
 };
-use roombridge::testing::pipeline::{
-    Admission, Arrived, Delivery, Fingerprint, Intake, LinkState, ReceiptLedger, ReceiptNumber, WINDOWS_READ,
-};
+use roombridge::testing::pipeline::{Arrived, Intake, LinkState, ReceiptNumber};
 use roombridge::testing::telemetry::Metrics;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,10 +27,7 @@ pub struct Subscriber {
     pub gate: Gate,
     pub lie: Option<Lie>,
     pub saved: Arc<Mutex<Saved>>,
-    pub state: SessionState,
-    pub ledger: ReceiptLedger,
-    pub ids: MessageIds,
-    pub clock: Arc<dyn Clock>,
+    pub session: Session,
     pub metrics: Arc<Metrics>,
     pub link: watch::Sender<LinkState>,
     pub intake: Option<Intake>,
@@ -40,10 +35,9 @@ pub struct Subscriber {
     pub drain: CancellationToken,
     pub come_back: Arc<Notify>,
     pub connection: Option<Connection>,
-    pub sequence: u64,
 }
 
-enum Woken {
+enum Event {
     Packet(Packet),
     Failed,
     PipelineEnded,
@@ -55,23 +49,23 @@ impl Subscriber {
             if self.connection.is_none() {
                 self.connect();
             }
-            let woken = if self.connection.is_some() { self.next().await } else { Woken::Failed };
-            match woken {
-                Woken::Packet(Packet::Publish { packet_id, duplicate, number, message }) => {
+            let event = if self.connection.is_some() { self.next().await } else { Event::Failed };
+            match event {
+                Event::Packet(Packet::Publish { packet_id, duplicate, number, message }) => {
                     self.handle(packet_id, duplicate, number, message).await
                 }
-                Woken::Packet(Packet::TakenOver) => {
+                Event::Packet(Packet::TakenOver) => {
                     self.world.log(format!("{}: the session was taken over", self.name));
                     self.drop_connection(LinkState::TakenOver);
                     let come_back = self.come_back.clone();
                     self.serve_settlements_during(come_back.notified()).await;
                 }
-                Woken::Failed if self.settled.is_closed() && self.settled.is_empty() => return,
-                Woken::Failed => {
+                Event::Failed if self.settled.is_closed() && self.settled.is_empty() => return,
+                Event::Failed => {
                     self.drop_connection(LinkState::Down);
                     self.serve_settlements_during(tokio::time::sleep(PAUSE)).await;
                 }
-                Woken::PipelineEnded => return,
+                Event::PipelineEnded => return,
             }
         }
     }
@@ -80,81 +74,41 @@ impl Subscriber {
         let Some(connection) = mqtt::connect(&self.world, self.name) else {
             return;
         };
-        if !connection.session_present {
-            let stamp = self.world.dice("stamp", self.world.elapsed().as_millis() as u64).next();
-            self.state.stamp = format!("{}#{stamp:016x}", self.state.client_id);
-            self.state.connection = 0;
-        }
-        self.state.connection += 1;
-        self.saved.lock().unwrap().session = Some(self.state.clone());
-        self.sequence = 0;
-        self.ledger.connected(connection.session_present);
-        self.link.send_replace(LinkState::Up);
+        let connack = Connack { session_present: connection.session_present, limits: Limits::default() };
+        let mut stamps = self.world.dice("stamp", self.world.elapsed().as_millis() as u64);
+        let state = self.session.prepare(&connack, || Ok::<_, ()>(stamps.next())).unwrap();
+        self.saved.lock().unwrap().session = Some(state.clone());
         self.connection = Some(connection);
+        self.session.connected(&connack);
+        self.link.send_replace(LinkState::Up);
+        self.send();
     }
 
-    async fn next(&mut self) -> Woken {
+    async fn next(&mut self) -> Event {
         loop {
             let Some(connection) = &mut self.connection else {
-                return Woken::Failed;
+                return Event::Failed;
             };
-            let may_read = self.ledger.unacknowledged() < self.world.setup.receive_maximum * WINDOWS_READ;
             tokio::select! {
                 biased;
                 () = self.drain.cancelled(), if self.intake.is_some() => self.intake = None,
                 receipts = self.settled.recv() => match receipts {
                     Some(receipts) => self.settled(&receipts),
-                    None => return Woken::PipelineEnded,
+                    None => return Event::PipelineEnded,
                 },
-                packet = connection.packets.recv(), if may_read => {
-                    return packet.map_or(Woken::Failed, Woken::Packet);
+                packet = connection.packets.recv(), if self.session.may_read() => {
+                    return packet.map_or(Event::Failed, Event::Packet);
                 }
             }
         }
     }
 
     async fn handle(&mut self, packet_id: u16, duplicate: bool, number: usize, message: Published) {
-        let delivery = Delivery {
-            packet_id,
-            duplicate,
-            fingerprint: Fingerprint::of(&message.topic, &message.body),
-            arrived: self.clock.monotonic(),
-        };
-        let Some(intake) = self.intake.clone() else {
-            if self.ledger.rearm(delivery) {
-                self.metrics.received(message.body.len());
-                self.metrics.filtered(FilterReason::Redelivered);
-                self.acknowledge();
-            }
-            return;
-        };
-        let times = if self.lie == Some(Lie::CountsTwice) { 2 } else { 1 };
-        (0..times).for_each(|_| self.metrics.received(message.body.len()));
-        self.sequence += 1;
-        let ids = &mut self.ids;
-        let (admission, id) = self.ledger.admit(delivery, || ids.next_id());
-        self.world.named(number, &id.to_string());
         self.gate.touch(Point::Delivered);
-        let Admission::New { receipt, maybe_copy_of, copy_of } = admission else {
-            self.metrics.filtered(FilterReason::Redelivered);
-            return self.acknowledge();
-        };
-        self.world.log(format!(
-            "{}: #{number} is {id}, copy of {copy_of:?}, maybe of {maybe_copy_of:?}",
-            self.name
-        ));
-        self.world.allow_copy(number);
-        let envelope = Envelope {
-            id,
-            maybe_copy_of,
-            arrival: Arrival {
-                session: SessionStamp::new(self.state.stamp.as_str()),
-                connection: self.state.connection,
-                sequence: self.sequence,
-                generation: self.state.generation,
-                wall_ms: self.clock.wall_ms(),
-                monotonic: self.clock.monotonic(),
-            },
+        if self.lie == Some(Lie::CountsTwice) {
+            self.metrics.received(message.body.len());
+        }
+        let publish = Publish {
             topic: message.topic,
             payload: message.body,
             qos: Qos::AtLeastOnce,
@@ -162,17 +116,29 @@ impl Subscriber {
             duplicate,
             packet_id,
             properties: MqttProperties::default(),
+            subscription_identifiers: Vec::new(),
         };
-        let arrived = Arrived { envelope, receipt: Some(receipt) };
-        self.metrics.in_flight.inc();
-        if intake.try_enter(arrived).is_err() {
-            self.metrics.in_flight.dec();
-            self.ledger.forget(receipt);
-            self.metrics.filtered(FilterReason::HeldBack);
-            self.step_back(&intake).await;
-        } else if self.lie == Some(Lie::AcknowledgesEarly) {
-            self.settled(&[receipt]);
+        let Some(intake) = self.intake.clone() else {
+            self.session.published_while_draining(publish);
+            return self.send();
+        };
+        let (name, world, lie) = (self.name, &self.world, self.lie);
+        let mut early = None;
+        let taken = self.session.published(publish, |arrived: Arrived| {
+            let envelope = &arrived.envelope;
+            world.named(number, &envelope.id.to_string());
+            world.allow_copy(number);
+            world.log(format!(
+                "{name}: #{number} is {}, maybe a copy of {:?}",
+                envelope.id, envelope.maybe_copy_of
+            ));
+            early = arrived.receipt.filter(|_| lie == Some(Lie::AcknowledgesEarly));
+            intake.try_enter(arrived)
+        });
+        if let Err(MustReconnect) = taken {
+            return self.step_back(&intake).await;
         }
+        self.settled(early.as_slice());
     }
 
     /// The intake is full.
@@ -184,25 +150,50 @@ impl Subscriber {
     }
 
     fn settled(&mut self, receipts: &[ReceiptNumber]) {
-        receipts.iter().for_each(|receipt| self.ledger.settle(*receipt));
-        self.acknowledge();
+        self.session.settled(receipts);
+        self.send();
     }
 
-    fn acknowledge(&mut self) {
-        while let Some(acknowledgement) = self.ledger.next_acknowledgement() {
-            if let Some(connection) = &self.connection {
-                let _ = connection.pubacks.send(acknowledgement.packet_id);
+    /// Sends what the session wants to send. The broker that is played here grants each subscription at once.
+    fn send(&mut self) {
+        loop {
+            let outgoing: Vec<_> = self.session.take_outgoing().collect();
+            if outgoing.is_empty() {
+                return;
             }
-            self.gate.touch(Point::Acknowledging);
+            for packet in outgoing {
+                self.send_packet(packet);
+            }
+        }
+    }
+
+    fn send_packet(&mut self, packet: ToBroker<'_>) {
+        let state = match packet {
+            ToBroker::Ack { packet_id } => {
+                if let Some(connection) = &self.connection {
+                    let _ = connection.pubacks.send(packet_id);
+                }
+                return self.gate.touch(Point::Acknowledging);
+            }
+            ToBroker::Subscribe { packet_id, .. } => {
+                let verdict = SubscribeVerdict::Granted(Qos::AtLeastOnce);
+                self.session.subscribed(Suback { packet_id, verdict })
+            }
+            ToBroker::Unsubscribe { packet_id, .. } => {
+                self.session.unsubscribed(Unsuback { packet_id, result: Ok(()) })
+            }
+            other => panic!("{other:?} is nothing that a session sends here"),
+        };
+        if let Some(state) = state {
+            self.saved.lock().unwrap().session = Some(state.clone());
+            self.session.state_written();
         }
     }
 
     fn drop_connection(&mut self, link: LinkState) {
         self.connection = None;
-        self.ledger.disconnected();
-        if link == LinkState::TakenOver && self.lie != Some(Lie::ForgetsTheTakeover) {
-            self.ledger.taken_over();
-        }
+        let taken_over = link == LinkState::TakenOver && self.lie != Some(Lie::ForgetsTheTakeover);
+        self.session.disconnected(taken_over, 0);
         self.link.send_replace(link);
     }
 

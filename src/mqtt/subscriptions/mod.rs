@@ -1,22 +1,25 @@
 //! What the session is subscribed to: what to ask for next, and which of two copies of a message is left out.
 //!
 //! Promises: a filter that a wider one covers is asked for only while the wider one is refused; what is refused or not answered
-//! is asked for again; nothing is unsubscribed before everything that takes its place is granted. A copy is left out only if the
-//! other one surely exists: its subscription was granted before the first request for the one that brought this copy.
-//! Must never: do IO, look at a clock (it counts seconds), tell copies by their content.
+//! is asked for again; nothing is unsubscribed before everything that takes its place is granted. Of a message that two
+//! subscriptions bring, one delivery is left out only if the other surely exists: the subscription of the other was granted before
+//! this one was first requested.
+//! Must never: do IO, look at a clock (it counts seconds), recognise copies by their content.
 
 mod entry;
 
-use entry::{Entry, Turn, relate};
+use entry::{Entry, RequestState, relate};
 
+use super::wire::{Suback, SubscribeVerdict, Unsuback};
 use crate::binding::Filter;
 use crate::data_dir::Subscription;
+use crate::model::Qos;
 
-/// An answer may take so long; longer than any pause, so that a slow broker is not asked over and over.
+/// A request without an answer counts as refused after so long. It is longer than any pause, so that a slow broker is not asked
+/// over and over.
 const ANSWER_S: u32 = 10;
-const IDENTIFIERS_NOT_SUPPORTED: u8 = 0xA1;
 
-/// What to send. The packet identifier is taken already.
+/// A SUBSCRIBE or UNSUBSCRIBE to send, with the packet identifier that was taken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SubscriptionRequest {
     pub packet_id: u16,
@@ -31,35 +34,26 @@ pub(crate) enum SubscriptionAction {
     Unsubscribe,
 }
 
-/// What a delivery is beside those of other subscriptions.
+/// Whether another subscription brings the message of a delivery too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overlap {
-    /// The only one, or the one that stays.
+    /// No other one does, or this delivery is the one that is kept.
     None,
-    /// Another one of the same message came or comes.
+    /// Another delivery of the message came or will come, and that one is kept.
     Copy,
-    /// Another one may come or not.
+    /// Another delivery of the message may come or not.
     Doubt,
 }
 
-/// A broker's answer to one request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SubscriptionAnswer<'a> {
-    pub packet_id: u16,
-    pub codes: &'a [u8],
-    /// The first code and the broker's words, for people.
-    pub told: &'a str,
-}
-
-/// See the module's words.
+/// Each filter that is subscribed to, or was, and how far it has come on this connection.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
     entries: Vec<Entry>,
     connected: bool,
     session_present: bool,
-    /// The broker has identifiers, as far as it said.
+    /// The broker has not said that it takes no subscription identifiers.
     identifiers: bool,
-    /// It brought a message without one, where one was needed.
+    /// It brought a message without an identifier where one was needed.
     identifiers_missing: bool,
     overlap_in_play: bool,
     changed: bool,
@@ -99,7 +93,7 @@ impl Subscriptions {
                 wanted: place(&kept).is_some(),
                 neighbours: Vec::new(),
                 covered_by: Vec::new(),
-                turn: Turn::Idle,
+                request: RequestState::Idle,
                 packet_id: 0,
                 pause_s: 0,
                 failed: false,
@@ -127,13 +121,13 @@ impl Subscriptions {
     ) {
         (self.connected, self.session_present, self.identifiers) = (true, session_present, identifiers);
         for entry in &mut self.entries {
-            entry.turn = Turn::Idle;
+            entry.request = RequestState::Idle;
             (entry.pause_s, entry.failed) = (0, false);
             if !session_present {
                 (entry.kept.asked, entry.kept.granted) = (None, None);
             }
             if entry.wanted && forbidden(&entry.kept.filter) {
-                (entry.turn, entry.failed) = (Turn::Forbidden, true);
+                (entry.request, entry.failed) = (RequestState::Forbidden, true);
             }
         }
         self.changed |= !session_present;
@@ -144,16 +138,16 @@ impl Subscriptions {
         self.connected = false;
     }
 
-    /// What is to be sent now. What it changes must be written down before it leaves, see [`Self::take_changed`].
+    /// The requests to send now. What they change must be on the disk before they leave, see [`Self::take_changed`].
     pub(crate) fn due(&mut self, mut next_packet_id: impl FnMut() -> u16) -> Vec<SubscriptionRequest> {
         if !self.connected {
             return Vec::new();
         }
-        let mut asks = Vec::new();
+        let mut requests = Vec::new();
         for index in 0..self.entries.len() {
-            let what = if self.is_to_be_asked(index) {
+            let action = if self.must_be_subscribed(index) {
                 SubscriptionAction::Subscribe(self.identifiers.then_some(self.entries[index].kept.identifier))
-            } else if self.is_to_leave(index) {
+            } else if self.must_be_unsubscribed(index) {
                 SubscriptionAction::Unsubscribe
             } else {
                 continue;
@@ -161,126 +155,125 @@ impl Subscriptions {
             let now = self.now();
             let entry = &mut self.entries[index];
             entry.packet_id = next_packet_id();
-            match what {
+            match action {
                 SubscriptionAction::Subscribe(_) => {
-                    entry.turn = Turn::Asked { for_s: 0, identified: self.identifiers };
+                    entry.request = RequestState::Subscribing { for_s: 0, identified: self.identifiers };
                     self.changed |= entry.kept.asked.is_none();
                     entry.kept.asked.get_or_insert(now);
                 }
                 SubscriptionAction::Unsubscribe => {
                     let granted = entry.kept.granted.take();
                     self.changed |= granted.is_some();
-                    entry.turn = Turn::Leaving { for_s: 0, granted };
+                    entry.request = RequestState::Unsubscribing { for_s: 0, granted };
                 }
             }
-            asks.push(SubscriptionRequest {
+            requests.push(SubscriptionRequest {
                 packet_id: entry.packet_id,
                 filter: entry.kept.filter.clone(),
-                action: what,
+                action,
             });
         }
         self.look_at_overlaps();
-        asks
+        requests
     }
 
-    /// SUBACK.
-    pub(crate) fn subscribed(&mut self, answer: SubscriptionAnswer<'_>) {
+    pub(crate) fn subscribed(&mut self, suback: Suback) {
         let now = self.now();
         let Some(entry) = self.entries.iter_mut().find(|entry| {
-            entry.packet_id == answer.packet_id
-                && matches!(entry.turn, Turn::Asked { .. } | Turn::Refused { .. })
+            entry.packet_id == suback.packet_id
+                && matches!(entry.request, RequestState::Subscribing { .. } | RequestState::Refused { .. })
         }) else {
             return tracing::warn!(
-                packet_id = answer.packet_id,
+                packet_id = suback.packet_id,
                 "the MQTT broker answers a SUBSCRIBE that nobody sent"
             );
         };
         let before = (entry.kept.asked, entry.kept.granted);
-        let identified = matches!(entry.turn, Turn::Asked { identified: true, .. });
-        match *answer.codes {
-            [code] if code < 0x80 => {
-                entry.reach(Turn::Granted { at_most_once: code == 0 });
+        let identified = matches!(entry.request, RequestState::Subscribing { identified: true, .. });
+        match suback.verdict {
+            SubscribeVerdict::Granted(qos) => {
+                let at_most_once = qos == Qos::AtMostOnce;
+                entry.succeed(RequestState::Granted { at_most_once });
                 tracing::info!(filter = entry.kept.filter, "subscribed");
-                entry.kept.granted = (code > 0).then(|| entry.kept.granted.unwrap_or(now));
+                entry.kept.granted = (!at_most_once).then(|| entry.kept.granted.unwrap_or(now));
             }
-            [IDENTIFIERS_NOT_SUPPORTED] if identified => {
+            SubscribeVerdict::IdentifiersNotSupported(_) if identified => {
                 self.identifiers = false;
-                entry.turn = Turn::Idle;
+                entry.request = RequestState::Idle;
             }
-            [_] => {
-                // What was granted once may have been left in place.
+            SubscribeVerdict::Refused(reason) | SubscribeVerdict::IdentifiersNotSupported(reason) => {
+                // The broker may have left in place what it granted once.
                 if entry.kept.granted.take().is_none() {
                     entry.kept.asked = None;
                 }
-                entry.refuse(answer.told.to_owned());
+                entry.refuse(reason);
             }
-            _ => {
+            SubscribeVerdict::Unclear(reason) => {
                 entry.kept.granted = None;
-                let told = format!("{} reasons in the answer to one filter", answer.codes.len());
-                entry.refuse(told);
+                entry.refuse(reason);
             }
         }
         self.changed |= before != (entry.kept.asked, entry.kept.granted);
         self.look_at_overlaps();
     }
 
-    /// UNSUBACK.
-    pub(crate) fn unsubscribed(&mut self, answer: SubscriptionAnswer<'_>) {
-        let is_leaving = |entry: &&mut Entry| {
-            entry.packet_id == answer.packet_id
-                && matches!(entry.turn, Turn::Leaving { .. } | Turn::Refused { .. })
+    pub(crate) fn unsubscribed(&mut self, unsuback: Unsuback) {
+        let waits_for_it = |entry: &&mut Entry| {
+            entry.packet_id == unsuback.packet_id
+                && matches!(entry.request, RequestState::Unsubscribing { .. } | RequestState::Refused { .. })
         };
-        let Some(entry) = self.entries.iter_mut().find(is_leaving) else {
+        let Some(entry) = self.entries.iter_mut().find(waits_for_it) else {
             return;
         };
-        match *answer.codes {
-            [code] if code < 0x80 => {
-                entry.reach(Turn::Left);
+        match unsuback.result {
+            Ok(()) => {
+                entry.succeed(RequestState::Unsubscribed);
                 entry.kept.asked = None;
                 self.changed = true;
             }
-            [_] => entry.refuse(answer.told.to_owned()),
-            _ => {
-                let told = format!("{} reasons in the answer to one filter", answer.codes.len());
-                entry.refuse(told);
-            }
+            Err(reason) => entry.refuse(reason),
         }
         self.look_at_overlaps();
     }
 
-    /// Time passes: [`Self::due`] may have something.
+    /// Counts a second; afterwards [`Self::due`] may have something.
     pub(crate) fn second_passed(&mut self) {
         if !self.connected {
             return;
         }
         let mut silent = false;
         for entry in &mut self.entries {
-            match &mut entry.turn {
-                Turn::Asked { for_s, .. } | Turn::Leaving { for_s, .. } if *for_s + 1 < ANSWER_S => {
+            match &mut entry.request {
+                RequestState::Subscribing { for_s, .. } | RequestState::Unsubscribing { for_s, .. }
+                    if *for_s + 1 < ANSWER_S =>
+                {
                     *for_s += 1
                 }
-                Turn::Asked { .. } | Turn::Leaving { .. } => {
+                RequestState::Subscribing { .. } | RequestState::Unsubscribing { .. } => {
                     silent |= entry.kept.granted.take().is_some();
                     entry.refuse(format!("no answer within {ANSWER_S} s"));
                 }
-                Turn::Refused { again_in_s, .. } => *again_in_s = again_in_s.saturating_sub(1),
-                Turn::Idle | Turn::Granted { .. } | Turn::Left | Turn::Forbidden => {}
+                RequestState::Refused { retry_in_s, .. } => *retry_in_s = retry_in_s.saturating_sub(1),
+                RequestState::Idle
+                | RequestState::Granted { .. }
+                | RequestState::Unsubscribed
+                | RequestState::Forbidden => {}
             }
         }
         self.changed |= silent;
         self.look_at_overlaps();
     }
 
-    /// Ends the pauses before what is asked for again.
-    pub(crate) fn ask_now(&mut self) {
+    /// Ends the pauses: what is refused is asked for again at once.
+    pub(crate) fn retry_now(&mut self) {
         for entry in &mut self.entries {
-            if let Turn::Refused { again_in_s, .. } = &mut entry.turn {
-                *again_in_s = 0;
+            if let RequestState::Refused { retry_in_s, .. } = &mut entry.request {
+                *retry_in_s = 0;
             }
         }
     }
 
-    /// What a delivery with these identifiers is. `window_open`: the broker holds nothing back for want of PUBACKs.
+    /// Whether a delivery with these identifiers is kept. `window_open`: the broker does not wait for PUBACKs before it sends more.
     pub(crate) fn judge(&self, topic: &str, identifiers: &[usize], window_open: bool) -> Overlap {
         if !self.overlap_in_play {
             return Overlap::None;
@@ -305,15 +298,18 @@ impl Subscriptions {
         Overlap::Doubt
     }
 
-    /// A delivery without identifiers was in doubt, or one with them came. True if that is news.
+    /// Notes whether the broker gives identifiers: `came` for a delivery with them, otherwise for one that was in doubt because it
+    /// had none. True if that has changed.
     pub(crate) fn note_identifiers(&mut self, came: bool) -> bool {
         std::mem::replace(&mut self.identifiers_missing, !came) == came
     }
 
-    /// A kept session whose overlapping subscriptions are not confirmed yet: what it brings is judged when they are.
+    /// The broker kept the session and has not confirmed its overlapping subscriptions yet. What they bring can only be judged
+    /// when it has.
     pub(crate) fn is_unsure(&self) -> bool {
         let unsure = |entry: &&Entry| {
-            entry.kept.granted.is_some() && matches!(entry.turn, Turn::Idle | Turn::Asked { .. })
+            entry.kept.granted.is_some()
+                && matches!(entry.request, RequestState::Idle | RequestState::Subscribing { .. })
         };
         self.session_present
             && self.overlap_in_play
@@ -324,7 +320,7 @@ impl Subscriptions {
             })
     }
 
-    /// Everything that is wanted comes.
+    /// The broker has granted everything that is wanted.
     pub(crate) fn are_complete(&self) -> bool {
         (0..self.entries.len()).all(|index| !self.entries[index].wanted || self.is_served(index))
     }
@@ -369,7 +365,7 @@ impl Subscriptions {
         self.entries.iter().map(|entry| entry.kept.clone()).collect()
     }
 
-    /// Beyond every event so far.
+    /// The next number of the count of events; larger than that of every event so far.
     fn now(&self) -> u64 {
         let events = self.entries.iter().flat_map(|entry| [entry.kept.asked, entry.kept.granted]);
         events.flatten().max().unwrap_or(0) + 1
@@ -380,19 +376,26 @@ impl Subscriptions {
         entry.wanted && entry.covered_by.iter().all(|wider| self.entries[*wider].failed)
     }
 
-    /// Two that overlap are asked for one after the other, so that it is known which was there first.
-    fn is_to_be_asked(&self, index: usize) -> bool {
+    /// Two filters that overlap are requested one after the other, so that we know which subscription was there first.
+    fn must_be_subscribed(&self, index: usize) -> bool {
         let entry = &self.entries[index];
         let mut neighbours = entry.neighbours.iter().map(|at| &self.entries[*at]);
         self.is_needed(index)
-            && matches!(entry.turn, Turn::Idle | Turn::Left | Turn::Refused { again_in_s: 0, .. })
-            && neighbours.all(|neighbour| !matches!(neighbour.turn, Turn::Asked { .. }))
+            && matches!(
+                entry.request,
+                RequestState::Idle | RequestState::Unsubscribed | RequestState::Refused { retry_in_s: 0, .. }
+            )
+            && neighbours.all(|neighbour| !matches!(neighbour.request, RequestState::Subscribing { .. }))
     }
 
-    fn is_to_leave(&self, index: usize) -> bool {
+    fn must_be_unsubscribed(&self, index: usize) -> bool {
         let entry = &self.entries[index];
-        let waits = matches!(entry.turn, Turn::Asked { .. } | Turn::Leaving { .. } | Turn::Left)
-            || matches!(entry.turn, Turn::Refused { again_in_s: 1.., .. });
+        let waits = matches!(
+            entry.request,
+            RequestState::Subscribing { .. }
+                | RequestState::Unsubscribing { .. }
+                | RequestState::Unsubscribed
+        ) || matches!(entry.request, RequestState::Refused { retry_in_s: 1.., .. });
         let mut neighbours = entry.neighbours.iter();
         entry.kept.asked.is_some()
             && !self.is_needed(index)

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// A session without a broker: each ask is answered by hand.
+/// A session without a broker: each request is answered by hand.
 struct Session {
     subscriptions: Subscriptions,
     next_packet_id: u16,
@@ -32,37 +32,43 @@ impl Session {
         next
     }
 
-    /// What is asked for now, `-` before what is unsubscribed.
-    fn asks(&mut self) -> Vec<String> {
+    /// What is requested now, `-` before what is unsubscribed.
+    fn requests(&mut self) -> Vec<String> {
         let next_packet_id = &mut self.next_packet_id;
-        let asks = self.subscriptions.due(|| {
+        let requests = self.subscriptions.due(|| {
             *next_packet_id += 1;
             *next_packet_id
         });
-        let texts = asks.iter().map(|ask| match ask.action {
-            SubscriptionAction::Subscribe(_) => ask.filter.clone(),
-            SubscriptionAction::Unsubscribe => format!("-{}", ask.filter),
+        let texts = requests.iter().map(|request| match request.action {
+            SubscriptionAction::Subscribe(_) => request.filter.clone(),
+            SubscriptionAction::Unsubscribe => format!("-{}", request.filter),
         });
         let texts = texts.collect();
-        self.open.extend(asks);
+        self.open.extend(requests);
         texts
     }
 
     fn answer(&mut self, filter: &str, codes: &[u8]) {
-        let at = self.open.iter().position(|ask| ask.filter == filter).unwrap();
-        let ask = self.open.remove(at);
-        let answer = SubscriptionAnswer { packet_id: ask.packet_id, codes, told: "why" };
-        match ask.action {
-            SubscriptionAction::Subscribe(_) => self.subscriptions.subscribed(answer),
-            SubscriptionAction::Unsubscribe => self.subscriptions.unsubscribed(answer),
+        let at = self.open.iter().position(|request| request.filter == filter).unwrap();
+        let request = self.open.remove(at);
+        let packet_id = request.packet_id;
+        match request.action {
+            SubscriptionAction::Subscribe(_) => {
+                self.subscriptions.subscribed(Suback { packet_id, verdict: verdict(codes) });
+            }
+            SubscriptionAction::Unsubscribe => {
+                let is_done = matches!(verdict(codes), SubscribeVerdict::Granted(_));
+                let result = if is_done { Ok(()) } else { Err("why".to_owned()) };
+                self.subscriptions.unsubscribed(Unsuback { packet_id, result });
+            }
         }
     }
 
     /// Grants everything until nothing more is asked for.
     fn settle(&mut self) {
         loop {
-            self.asks();
-            let Some(filter) = self.open.first().map(|ask| ask.filter.clone()) else {
+            self.requests();
+            let Some(filter) = self.open.first().map(|request| request.filter.clone()) else {
                 return;
             };
             self.answer(&filter, &[1]);
@@ -84,17 +90,31 @@ impl Session {
         self.subscriptions.judge(topic, &identifiers, true)
     }
 
-    /// Seconds from now to the next ask.
-    fn seconds_to_ask(&mut self) -> u32 {
+    /// Seconds from now to the next request.
+    fn seconds_to_request(&mut self) -> u32 {
         (0..100)
             .find(|_| {
-                let asked = !self.asks().is_empty();
-                if !asked {
+                let requested = !self.requests().is_empty();
+                if !requested {
                     self.seconds(1);
                 }
-                asked
+                requested
             })
             .unwrap()
+    }
+}
+
+const IDENTIFIERS_NOT_SUPPORTED: u8 = 0xA1;
+
+/// As the codec of MQTT 5 takes the codes of an answer.
+fn verdict(codes: &[u8]) -> SubscribeVerdict {
+    let why = "why".to_owned();
+    match *codes {
+        [0] => SubscribeVerdict::Granted(Qos::AtMostOnce),
+        [code] if code < 0x80 => SubscribeVerdict::Granted(Qos::AtLeastOnce),
+        [IDENTIFIERS_NOT_SUPPORTED] => SubscribeVerdict::IdentifiersNotSupported(why),
+        [_] => SubscribeVerdict::Refused(why),
+        _ => SubscribeVerdict::Unclear(why),
     }
 }
 
@@ -106,11 +126,11 @@ const BOTH: &str = "room/message/1";
 fn what_is_refused_is_asked_for_again_with_growing_pauses_until_it_is_granted() {
     for code in 0x80..=0xffu8 {
         let mut session = Session::of(&["room/#"]);
-        assert_eq!(session.asks(), ["room/#"]);
+        assert_eq!(session.requests(), ["room/#"]);
         let mut pauses = Vec::new();
         for _ in 0..5 {
             session.answer("room/#", &[code]);
-            pauses.push(session.seconds_to_ask());
+            pauses.push(session.seconds_to_request());
         }
         // a broker without identifiers is asked at once, and without
         let expected = if code == IDENTIFIERS_NOT_SUPPORTED { [0, 1, 2, 4, 5] } else { [1, 2, 4, 5, 5] };
@@ -124,28 +144,28 @@ fn what_is_refused_is_asked_for_again_with_growing_pauses_until_it_is_granted() 
 #[test]
 fn a_wish_ends_the_pause_and_each_ask_has_an_identifier_of_its_own() {
     let mut session = Session::of(&["room/#"]);
-    session.asks();
+    session.requests();
     session.answer("room/#", &[0x91]);
-    assert!(session.asks().is_empty());
+    assert!(session.requests().is_empty());
     let complaints = session.subscriptions.complaints();
     assert!(complaints[0].contains("room/#") && complaints[0].contains("why"), "{complaints:?}");
-    session.subscriptions.ask_now();
-    assert_eq!(session.asks(), ["room/#"]);
+    session.subscriptions.retry_now();
+    assert_eq!(session.requests(), ["room/#"]);
     assert_eq!(session.open[0].packet_id, 2);
 }
 
 #[test]
 fn no_answer_and_an_answer_of_another_size_are_refusals() {
     let mut session = Session::of(&["room/#"]);
-    session.asks();
+    session.requests();
     session.seconds(ANSWER_S);
     assert!(session.subscriptions.complaints()[0].contains("no answer"));
-    assert_eq!(session.seconds_to_ask(), 1);
+    assert_eq!(session.seconds_to_request(), 1);
     session.open.remove(0);
     for codes in [&[][..], &[1, 1]] {
         session.answer("room/#", codes);
         assert!(!session.subscriptions.are_complete());
-        session.seconds_to_ask();
+        session.seconds_to_request();
     }
     session.answer("room/#", &[0]);
     assert!(session.subscriptions.are_complete());
@@ -156,52 +176,52 @@ fn no_answer_and_an_answer_of_another_size_are_refusals() {
 #[test]
 fn a_late_answer_counts() {
     let mut session = Session::of(&["room/#"]);
-    session.asks();
+    session.requests();
     session.seconds(ANSWER_S);
     session.answer("room/#", &[1]);
-    assert!(session.subscriptions.are_complete() && session.asks().is_empty());
+    assert!(session.subscriptions.are_complete() && session.requests().is_empty());
 }
 
 #[test]
 fn a_covered_filter_is_asked_for_only_while_the_wider_one_is_refused() {
     let mut session = Session::of(&["room/command/#", "room/#", "roomSend/#"]);
-    assert_eq!(session.asks(), ["room/#", "roomSend/#"]);
+    assert_eq!(session.requests(), ["room/#", "roomSend/#"]);
     session.answer("room/#", &[0x87]);
     session.answer("roomSend/#", &[1]);
-    assert_eq!(session.asks(), ["room/command/#"]);
+    assert_eq!(session.requests(), ["room/command/#"]);
     session.answer("room/command/#", &[1]);
     assert!(!session.subscriptions.are_complete(), "the rest of room/# is lost");
 
     // when the wider one is granted, the narrow one is given up, and stays the one that counts until it is gone
     session.seconds(1);
-    assert_eq!(session.asks(), ["room/#"]);
+    assert_eq!(session.requests(), ["room/#"]);
     session.answer("room/#", &[1]);
     assert!(session.subscriptions.are_complete());
     let topic = "room/command/1";
     assert_eq!(session.judge(topic, &["room/#"]), Overlap::Copy);
     assert_eq!(session.judge(topic, &["room/command/#"]), Overlap::None);
-    assert_eq!(session.asks(), ["-room/command/#"]);
+    assert_eq!(session.requests(), ["-room/command/#"]);
     assert_eq!(session.judge(topic, &["room/#"]), Overlap::Copy);
     let held_back = session.subscriptions.judge(topic, &[session.identifier("room/#")], false);
     assert_eq!(held_back, Overlap::Doubt, "the narrow one may be thrown away at the broker");
     session.answer("room/command/#", &[0]);
     assert_eq!(session.judge(topic, &["room/#"]), Overlap::Doubt, "it may have waited at the broker");
     assert_eq!(session.judge("room/x", &["room/#"]), Overlap::None);
-    assert!(session.asks().is_empty());
+    assert!(session.requests().is_empty());
 }
 
 #[test]
 fn of_two_that_match_the_same_the_first_is_asked_for() {
-    assert_eq!(Session::of(&["+/#", "#"]).asks(), ["+/#"]);
-    assert_eq!(Session::of(&["#", "+/#", "$SYS/#"]).asks(), ["#", "$SYS/#"]);
+    assert_eq!(Session::of(&["+/#", "#"]).requests(), ["+/#"]);
+    assert_eq!(Session::of(&["#", "+/#", "$SYS/#"]).requests(), ["#", "$SYS/#"]);
 }
 
 #[test]
 fn of_two_that_overlap_the_first_granted_counts_whatever_the_order_of_the_bindings() {
     let mut session = Session::of(&[ONE, ALL]);
-    assert_eq!(session.asks(), [ONE], "one after the other");
+    assert_eq!(session.requests(), [ONE], "one after the other");
     session.answer(ONE, &[1]);
-    assert_eq!(session.asks(), [ALL]);
+    assert_eq!(session.requests(), [ALL]);
     assert_eq!(session.judge(BOTH, &[ALL]), Overlap::Copy, "the first one was granted before");
     session.answer(ALL, &[1]);
     for mut session in [session.restarted(&[ONE, ALL]), session.restarted(&[ALL, ONE])] {
@@ -232,7 +252,7 @@ fn while_the_one_that_counts_is_refused_or_granted_with_qos_0_nothing_is_left_ou
         let mut session = Session::of(&[ONE, ALL]);
         session.settle();
         let mut session = session.restarted(&[ONE, ALL]);
-        session.asks();
+        session.requests();
         session.answer(ONE, &[code]);
         session.settle();
         assert_eq!(session.judge(BOTH, &[ALL]), Overlap::Doubt);
@@ -245,22 +265,22 @@ fn a_filter_that_left_the_bindings_is_unsubscribed_when_all_that_take_its_place_
     let mut session = Session::of(&["room/#", "other/#"]);
     session.settle();
     let mut session = session.restarted(&[ONE, ALL]);
-    assert_eq!(session.asks(), [ONE, "-other/#"]);
+    assert_eq!(session.requests(), [ONE, "-other/#"]);
     session.answer(ONE, &[1]);
-    assert_eq!(session.asks(), [ALL]);
+    assert_eq!(session.requests(), [ALL]);
     session.answer(ALL, &[0x87]);
-    assert!(session.asks().is_empty(), "room/# still brings what is refused");
+    assert!(session.requests().is_empty(), "room/# still brings what is refused");
     session.seconds(1);
-    assert_eq!(session.asks(), [ALL]);
+    assert_eq!(session.requests(), [ALL]);
     session.answer(ALL, &[1]);
-    assert_eq!(session.asks(), ["-room/#"]);
+    assert_eq!(session.requests(), ["-room/#"]);
     session.answer("room/#", &[0x91]);
     assert!(session.subscriptions.complaints()[0].contains("room/#"));
     session.seconds(1);
-    assert_eq!(session.asks(), ["-room/#"]);
+    assert_eq!(session.requests(), ["-room/#"]);
     session.answer("room/#", &[0x11]);
     session.answer("other/#", &[0]);
-    assert!(session.subscriptions.complaints().is_empty() && session.asks().is_empty());
+    assert!(session.subscriptions.complaints().is_empty() && session.requests().is_empty());
 }
 
 /// The file of version 0.1 names filters and no identifiers.
@@ -269,10 +289,10 @@ fn overlapping_filters_of_a_session_without_identifiers_are_in_doubt() {
     let older = ["room/command/#".to_owned(), "room/#".to_owned()];
     let mut session = Session::with(&["room/command/#", "room/#"], Vec::new(), &older);
     session.subscriptions.connected(true, true, |_| false);
-    assert_eq!(session.asks(), ["room/#"]);
+    assert_eq!(session.requests(), ["room/#"]);
     assert_eq!(session.judge("room/command/1", &[]), Overlap::Doubt);
     session.answer("room/#", &[1]);
-    assert_eq!(session.asks(), ["-room/command/#"]);
+    assert_eq!(session.requests(), ["-room/command/#"]);
 }
 
 #[test]
@@ -294,7 +314,7 @@ fn an_identifier_belongs_to_its_filter_for_ever() {
 fn a_broker_without_identifiers_is_asked_without_and_complained_of_where_filters_overlap() {
     let mut session = Session::with(&[ONE, ALL], Vec::new(), &[]);
     session.subscriptions.connected(false, false, |_| false);
-    session.asks();
+    session.requests();
     assert_eq!(session.open[0].action, SubscriptionAction::Subscribe(None));
     session.answer(ONE, &[1]);
     session.settle();
@@ -311,7 +331,7 @@ fn what_the_broker_would_hang_up_for_is_not_asked_for() {
     session.subscriptions.connected(false, true, |filter| filter.contains('#'));
     session.settle();
     session.seconds(60);
-    assert!(session.asks().is_empty() && !session.subscriptions.are_complete());
+    assert!(session.requests().is_empty() && !session.subscriptions.are_complete());
     assert_eq!(session.judge("room/1", &["room/1"]), Overlap::None);
 }
 
@@ -347,12 +367,12 @@ proptest! {
         // What the broker's session has: filter and identifier.
         let mut has: Vec<(String, usize)> = Vec::new();
         for step in steps {
-            session.asks();
+            session.requests();
             match step {
                 Step::Answer(code) => {
-                    let Some(ask) = session.open.first().cloned() else { continue };
-                    let filter = ask.filter.clone();
-                    match ask.action {
+                    let Some(request) = session.open.first().cloned() else { continue };
+                    let filter = request.filter.clone();
+                    match request.action {
                         SubscriptionAction::Subscribe(identifier) if code < 0x80 => {
                             has.retain(|(has, _)| *has != filter);
                             has.push((filter.clone(), identifier.unwrap() as usize));

@@ -9,7 +9,7 @@ use roombridge::testing::binding::{BindingSettings, RuleSet};
 use roombridge::testing::config::Config;
 use roombridge::testing::data_dir::{DataDir, QueueTables, SessionState};
 use roombridge::testing::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, SystemClock};
-use roombridge::testing::mqtt::{SessionParts, Subscriber};
+use roombridge::testing::mqtt::{SessionParts, Subscriber, SubscriberParts};
 use roombridge::testing::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
 use roombridge::testing::pipeline::{
     Accepted, Alarm, BatchLimits, DeadLetters, LinkState, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
@@ -192,21 +192,26 @@ impl UplinkUnderTest {
             filters: vec![],
             subscriptions: Vec::new(),
         };
-        let parts = SessionParts {
+        let session = SessionParts {
             filters: rules.filters().map(str::to_owned).collect(),
             receive_maximum: config.mqtt.receive_maximum,
-            data_dir,
             state,
             ledger: ReceiptLedger::new(usize::from(config.mqtt.receive_maximum)),
             ids: MessageIds::new(1),
             clock,
             metrics: metrics.clone(),
             readiness: readiness.clone(),
-            link,
         };
         let come_back = Arc::new(Notify::new());
-        let subscriber =
-            Subscriber::new(&config.mqtt, parts, intake, settled_receiver, come_back.clone()).unwrap();
+        let parts = SubscriberParts {
+            session,
+            data_dir,
+            link,
+            intake,
+            settled: settled_receiver,
+            come_back: come_back.clone(),
+        };
+        let subscriber = Subscriber::new(&config.mqtt, parts).unwrap();
         let stop_now = CancellationToken::new();
         let tasks =
             vec![tokio::spawn(uplink.run(stop_now.clone())), tokio::spawn(subscriber.run(drain.clone()))];

@@ -13,7 +13,6 @@ pub(crate) const SERVER_KEEP_ALIVE: u8 = 0x13;
 pub(crate) const SERVER_REFERENCE: u8 = 0x1c;
 pub(crate) const REASON_STRING: u8 = 0x1f;
 pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
-pub(crate) const TOPIC_ALIAS: u8 = 0x23;
 pub(crate) const MAXIMUM_QOS: u8 = 0x24;
 pub(crate) const RETAIN_AVAILABLE: u8 = 0x25;
 pub(crate) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
@@ -34,15 +33,27 @@ pub(crate) enum Property {
     User(String, String),
 }
 
-/// Takes the properties off the front of `packet`; their length tells where they end. One that cannot be read is left out,
-/// with what comes behind it. `None` if there is no length, or one beyond the packet.
-pub(crate) fn take(packet: &mut Bytes) -> Option<Vec<Property>> {
-    let length = variable(packet)?;
-    if length > packet.len() {
-        return None;
+/// The properties of one packet. One that cannot be read is left out, with what comes behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Properties(Bytes);
+
+impl Iterator for Properties {
+    type Item = Property;
+
+    fn next(&mut self) -> Option<Property> {
+        let property = next(&mut self.0);
+        if property.is_none() {
+            self.0.clear();
+        }
+        property
     }
-    let mut section = packet.split_to(length);
-    Some(std::iter::from_fn(|| next(&mut section)).collect())
+}
+
+/// Takes the properties off the front of `packet`; their length tells where they end. `None` if there is no length, or one
+/// beyond the packet.
+pub(crate) fn take(packet: &mut Bytes) -> Option<Properties> {
+    let length = variable(packet)?;
+    (length <= packet.len()).then(|| Properties(packet.split_to(length)))
 }
 
 fn next(section: &mut Bytes) -> Option<Property> {
@@ -56,7 +67,7 @@ fn next(section: &mut Bytes) -> Option<Property> {
         | WILDCARD_AVAILABLE
         | IDENTIFIERS_AVAILABLE
         | SHARED_AVAILABLE => Property::Byte(identifier, section.try_get_u8().ok()?),
-        SERVER_KEEP_ALIVE | RECEIVE_MAXIMUM | 0x22 | TOPIC_ALIAS => {
+        SERVER_KEEP_ALIVE | RECEIVE_MAXIMUM | 0x22 | 0x23 => {
             Property::Word(identifier, section.try_get_u16().ok()?)
         }
         MESSAGE_EXPIRY | SESSION_EXPIRY | 0x18 | MAXIMUM_PACKET_SIZE => {
