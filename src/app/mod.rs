@@ -214,18 +214,14 @@ impl BridgeParts {
         others.extend(
             self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners).await?,
         );
-        let parts = SubscriberParts {
+        let subscriber = self.subscriber(SubscriberParts {
             session: self.session_parts(remembered)?,
             data_dir: self.data_dir.clone(),
             link,
             intake,
             settled: settled_receiver,
             come_back: lifecycle.come_back.clone(),
-        };
-        let mut subscriber = Subscriber::new(&self.config.mqtt, parts)?;
-        if let Some(largest_bytes) = self.config.goes_down_bytes() {
-            subscriber = subscriber.beside_a_downlink(largest_bytes);
-        }
+        })?;
 
         let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
         let subscriber = lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone()));
@@ -300,6 +296,14 @@ impl BridgeParts {
             drain_batches: self.config.spool.drain_batches,
             lifecycle,
         }
+    }
+
+    fn subscriber(&self, parts: SubscriberParts) -> anyhow::Result<Subscriber> {
+        let subscriber = Subscriber::new(&self.config.mqtt, parts)?;
+        Ok(match self.config.goes_down_bytes() {
+            Some(largest_bytes) => subscriber.beside_a_downlink(largest_bytes),
+            None => subscriber,
+        })
     }
 
     fn session_parts(&self, remembered: Vec<Remembered>) -> anyhow::Result<SessionParts> {

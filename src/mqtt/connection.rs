@@ -1,4 +1,4 @@
-//! One connection to the MQTT broker: each connection of ours is one of these, whatever it is for.
+//! One connection to the MQTT broker. Every connection of the bridge is one of these, whatever it is for.
 //!
 //! It is not rumqttc's event loop, which was measured: that one writes each PUBACK by a system call of its own; it chooses at
 //! random between ten packets to read and one PUBACK to write, so that a broker which sends beyond the receive maximum starves
@@ -22,7 +22,7 @@ use super::mqtt5;
 use super::target::Target;
 use super::wire::{Connack, FromBroker, Goodbye, ReadPacketError, Refusal, ToBroker, WritePacketError};
 
-/// Name lookup, TCP, TLS and CONNACK together.
+/// The time that name lookup, TCP, TLS and CONNACK may take together.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Small, because a message that waits in the bridge keeps the whole block in memory in which it was read.
 const READ_AT_ONCE_BYTES: usize = 16 * 1024;
@@ -130,7 +130,7 @@ impl Connection {
         }
     }
 
-    /// Lets a packet wait to be written by [`Self::serve`].
+    /// Puts a packet into the outbox; [`Self::serve`] writes it.
     pub(crate) fn push(&mut self, packet: &ToBroker<'_>) -> Result<(), WritePacketError> {
         mqtt5::write(packet, &mut self.outbox, self.broker_max_packet_bytes)
     }
@@ -165,9 +165,9 @@ impl Connection {
         .await
     }
 
-    /// Ends the connection: writes everything, says that nothing follows, and reads to the end, because a socket that is closed with unread bytes
-    /// takes back what the broker has not read yet. `Ok` when the broker has read all and closed. Without a deadline
-    /// of its own.
+    /// Ends the connection: writes everything, says that nothing follows, and reads until the broker closes, because closing a
+    /// socket with unread bytes takes back what the broker has not read yet. `Ok` when the broker has read all and closed. It has
+    /// no deadline of its own.
     pub(crate) async fn finish(&mut self) -> Result<(), LinkError> {
         poll_fn(|context| self.poll_write(context)).await?;
         self.stream.shutdown().await?;

@@ -1,8 +1,8 @@
-//! Notices a broker that hangs up again and again right after it has let us in: so it looks when two clients of one name
-//! throw each other out.
+//! Notices a broker that hangs up again and again right after it has let us in. That is what one of two clients sees that have
+//! the same client id and throw each other out.
 //!
-//! Not every broker tells the loser that its session was taken: Mosquitto 2.0.11 only hangs up. A proof it is not, so we
-//! stay: slower, and said.
+//! Some brokers do not tell the loser that its session was taken: Mosquitto 2.0.11 only hangs up. A hang-up may have other causes,
+//! so the bridge does not stay away: it connects again, after longer pauses, and `/readyz` and the log say so.
 
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 /// A connection that lived so long was not cut off at its beginning. Longer than the longest pause of a reconnect.
 const LASTING: Duration = Duration::from_secs(5);
+/// After so many short connections in a row, another client may be using our client id.
 const SUSPICIOUS: u32 = 5;
 
-/// The short connections in a row.
+/// Since when there is a connection, and how many short ones in a row came before it.
 #[derive(Debug, Default)]
 pub(crate) struct HangUps {
     connected: Option<Instant>,

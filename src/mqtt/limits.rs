@@ -6,9 +6,9 @@ use crate::telemetry::{BrokerLimit, Severity};
 /// What a broker allows on one connection. The default is what it allows where its CONNACK says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// `None`: as long as we asked.
+    /// How long the broker keeps the session; `None`: as long as we asked.
     pub session_expiry_s: Option<u32>,
-    /// PUBLISHes that may be on their way to the broker.
+    /// How many PUBLISHes we may send before we have their PUBACKs.
     pub receive_maximum: u16,
     pub maximum_qos: Qos,
     pub retain_available: bool,
@@ -17,7 +17,7 @@ pub struct Limits {
     pub wildcards_available: bool,
     pub identifiers_available: bool,
     pub shared_available: bool,
-    /// `None`: ours counts.
+    /// The keep-alive time that the broker asks for; `None`: ours counts.
     pub server_keep_alive_s: Option<u16>,
 }
 

@@ -36,7 +36,7 @@ impl Link {
         &self.limits
     }
 
-    /// Lets a PUBLISH wait to be written: with QoS 1, or with QoS 0 if the packet identifier is 0.
+    /// Puts a PUBLISH into the outbox: with QoS 1, or with QoS 0 if the packet identifier is 0.
     pub(crate) fn publish(
         &mut self,
         message: &MqttMessage,

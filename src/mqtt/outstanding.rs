@@ -1,7 +1,7 @@
-//! What was given to the publisher and has no end yet, in order, and what of it is on its way on this connection.
+//! The messages that the publisher was given and that have no end yet, in order, and which of them were sent on this connection.
 //!
-//! Promises: messages leave in the order in which they were given; after a lost connection everything without an end
-//! leaves again, in the same order; a message that the broker hangs up for is found and given up, so that it cannot
+//! Promises: messages are sent in the order in which they were given; after a lost connection everything without an end
+//! is sent again, in the same order; a message for which the broker ends the connection is found and given up, so that it cannot
 //! hold the others for ever (MQTT gives no other sign for it).
 
 use std::collections::VecDeque;
@@ -78,14 +78,14 @@ impl Outstanding {
         Some((&entry.publishing, id))
     }
 
-    /// The one that was just given out by [`Self::next`] cannot be written.
+    /// The message that [`Self::next`] gave out last cannot be written.
     pub(crate) fn refuse_newest(&mut self) -> Option<u64> {
         self.sent = self.sent.checked_sub(1)?;
         let entry = self.messages.remove(self.sent)?;
         Some(entry.publishing.number)
     }
 
-    /// Everything is written: QoS 0 has ended.
+    /// Everything that was sent is written, so messages with QoS 0 have ended: these.
     pub(crate) fn written(&mut self) -> Vec<u64> {
         let mut ended = Vec::new();
         let mut index = 0;
@@ -122,13 +122,14 @@ impl Outstanding {
         }
     }
 
-    /// To a broker that allows that QoS at most.
+    /// There is a connection to a broker that allows that QoS at most.
     pub(crate) fn connected(&mut self, maximum_qos: Qos) {
         self.qos_0_only = maximum_qos == Qos::AtMostOnce;
         self.ended_on_this_connection = false;
     }
 
-    /// The connection is gone; everything is to be sent again. Gives the message that is to blame, if that is clear.
+    /// The connection is gone, and everything is to be sent again. Returns the message for which the broker hangs up, if one was
+    /// found.
     pub(crate) fn disconnected(&mut self) -> Option<u64> {
         let had_sent = std::mem::take(&mut self.sent) > 0;
         if self.ended_on_this_connection {

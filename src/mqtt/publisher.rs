@@ -1,10 +1,11 @@
-//! The downlink's connection: publishes what it is given, in order, and tells what became of each message.
+//! The downlink's connection: publishes the messages that it is given, in order, and tells what became of each.
 //!
-//! A connection of its own beside the subscriber's, so that PUBACKs of either side never wait for the other's messages.
+//! The downlink has a connection of its own beside the subscriber's, so that PUBACKs of either side never wait for the other's
+//! messages.
 //!
-//! Promises: QoS 1 ends with its PUBACK, whose reason is read; what has no end is published again after a reconnect, in
-//! order; at most [`WINDOW`] messages are on their way, and fewer if the broker asks for it; a message leaves with what is
-//! left of its life, or not at all. A broker that allows QoS 0 only gets QoS 0.
+//! Promises: a message with QoS 1 ends with its PUBACK, whose reason is read; a message without an end is published again after
+//! a reconnect, in order; at most [`WINDOW`] messages are on their way, and fewer if the broker asks for it; a message leaves with
+//! what is left of its life, or not at all. A broker that allows QoS 0 only gets QoS 0.
 //! Must never: give a message up because the broker is away; wait for a broker when nothing is left to publish.
 
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl Backlog {
 }
 
 impl DownlinkPublisher {
-    /// `ends` is unbounded because no more can end than was given.
+    /// `ends` is unbounded because no more messages can end than were given.
     pub fn new(
         config: &MqttConfig,
         messages: mpsc::Receiver<Publishing>,
@@ -93,7 +94,7 @@ impl DownlinkPublisher {
         })
     }
 
-    /// Runs until nothing more can come and everything has ended, or until `stop_now`.
+    /// Runs until no more messages can come and all have ended, or until `stop_now`.
     pub async fn run(mut self, stop_now: CancellationToken) {
         tokio::select! {
             () = stop_now.cancelled() => {}
@@ -147,7 +148,7 @@ impl DownlinkPublisher {
         Ok(())
     }
 
-    /// Lets messages wait to be written, as many as the window and the outbox have room for.
+    /// Puts messages into the outbox, as many as it and the window have room for.
     fn send_due(&mut self, link: &mut Link) {
         let window = usize::from(link.limits().receive_maximum).min(WINDOW);
         while link.waiting_bytes() < OUTBOX_BYTES

@@ -1,8 +1,8 @@
 //! Publishes the messages of a replay on a connection of its own.
 //!
-//! One message at a time, each acknowledged before the next: a replay keeps the order of its room, and what it says it
-//! has played has reached the broker. It does not reconnect, since a message sent twice would be heard twice. A task
-//! serves the connection, so that a long pause of the lesson is not taken for our death.
+//! It publishes one message at a time and waits for its PUBACK: a replay keeps the order of its room, and every message that it
+//! counts as played has reached the broker. It does not reconnect, because a message that is sent twice would be heard twice. A
+//! task serves the connection, so that the broker does not take a long pause of the replay for the end of the client.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ impl ReplayPublisher {
 
     async fn publish_and_wait(&mut self, message: MqttMessage) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
-        // Fails only when the connection is gone, and then the task knows why.
+        // This fails only when the connection is gone, and then the task knows why.
         let _ = self.requests.send(Request { message, answer }).await;
         if let Ok(answer) = answered.await {
             return answer;
@@ -95,7 +95,7 @@ impl Publisher for ReplayPublisher {
     }
 }
 
-/// Until no more requests can come, or the connection fails.
+/// Serves requests until no more can come, or the connection fails.
 async fn serve(
     mut link: Link,
     mut requests: mpsc::Receiver<Request>,

@@ -144,7 +144,7 @@ impl Subscriber {
         }
     }
 
-    /// A connection that may be used.
+    /// Connects, and waits until the disk has the number of the connection.
     async fn connect(&mut self, stop: &CancellationToken) -> Event {
         match self.open(stop).await {
             Ok(opened) => Event::Connected(Box::new(opened)),
@@ -162,7 +162,7 @@ impl Subscriber {
         Ok((connection, connack))
     }
 
-    /// Serves settlements and the clock until that is ready.
+    /// Waits until `ready` is, and serves settlements and the clock meanwhile.
     async fn serve_until<T>(
         &mut self,
         ready: impl Future<Output = T>,
@@ -186,8 +186,8 @@ impl Subscriber {
         }
     }
 
-    /// The next packet. The clock comes first, because under load there is always something to read; settlements come
-    /// before reading and writing, so that their PUBACKs leave together.
+    /// Serves the connection until something happens. The clock comes first, because under load there is always something to
+    /// read; settlements come before reading and writing, so that their PUBACKs leave together.
     async fn next(&mut self, stop: &CancellationToken) -> Event {
         while let Some(connection) = &mut self.connection {
             push_outgoing(&mut self.session, connection);
@@ -420,7 +420,7 @@ impl Subscriber {
     }
 }
 
-/// What the session wants to send waits on the connection now.
+/// Puts what the session wants to send into the outbox of the connection.
 fn push_outgoing(session: &mut Session, connection: &mut Connection) {
     for packet in session.take_outgoing() {
         if let Err(error) = connection.push(&packet) {

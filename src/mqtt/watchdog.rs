@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// After so many keep-alive times without a sign of life the connection counts as dead.
+/// A connection on which nothing has moved for so many keep-alive times counts as dead.
 const SILENT_TIMES: u64 = 2;
 
 /// How a connection does, after one more second.
@@ -52,7 +52,7 @@ impl Watchdog {
             return Health::Dead;
         }
         self.since_ping_s += 1;
-        // One second early, since a second may take a little longer.
+        // Pings leave one second early, because a tick may come a little late.
         if self.since_ping_s + 1 >= self.keep_alive_s {
             self.since_ping_s = 0;
             return Health::PingDue;

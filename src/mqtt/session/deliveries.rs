@@ -22,9 +22,8 @@ impl Session {
     pub fn published(
         &mut self,
         publish: Publish,
-        enter: impl FnMut(Arrived) -> Result<(), Full>,
+        mut enter: impl FnMut(Arrived) -> Result<(), Full>,
     ) -> Result<(), MustReconnect> {
-        let mut enter = enter;
         if !self.must_wait() {
             return self.take_in(publish, &mut enter);
         }
@@ -49,7 +48,7 @@ impl Session {
         Ok(())
     }
 
-    /// As [`Self::decide`], while nothing new is taken in.
+    /// As [`Self::decide`], while the bridge drains.
     pub(crate) fn decide_while_draining(&mut self) {
         while let Some(publish) = self.next_decided() {
             self.published_while_draining(publish);
@@ -115,7 +114,7 @@ impl Session {
         overlap
     }
 
-    /// `None`: another delivery of the message is kept, and this one has its end here.
+    /// Gives the message its id and opens its receipt. `None`: another delivery of the message is kept, and this one ends here.
     fn admit(&mut self, publish: &Publish, overlap: Overlap, arrived: Duration) -> Option<Admitted> {
         if publish.qos == Qos::AtMostOnce {
             if overlap == Overlap::Copy {
@@ -200,6 +199,11 @@ impl Session {
             let age = now.saturating_sub(acknowledgement.arrived);
             self.parts.metrics.store_seconds(age.as_secs_f64());
         }
+    }
+
+    /// What is to be sent on the present connection, in order.
+    pub fn take_outgoing(&mut self) -> impl Iterator<Item = ToBroker<'static>> + '_ {
+        self.outgoing.drain(..)
     }
 
     /// Whether the broker may be read: see [`WINDOWS_READ`].

@@ -185,11 +185,6 @@ impl Session {
         self.parts.readiness.set_mqtt_subscribed(false);
     }
 
-    /// What is to be sent on the present connection, in order.
-    pub fn take_outgoing(&mut self) -> impl Iterator<Item = ToBroker<'static>> + '_ {
-        self.outgoing.drain(..)
-    }
-
     fn outgoing_pubacks(&self) -> usize {
         self.outgoing.iter().filter(|packet| matches!(packet, ToBroker::Ack { .. })).count()
     }
