@@ -70,10 +70,6 @@ fn rooms_import_only_what_their_row_allows() {
 
 /// Files of one room that may import each other, each with its reason. `docs/ARCHITECTURE.md` says it, too.
 const MAY_BE_A_CIRCLE: &[(&[&str], &str)] = &[
-    (
-        &["src/mqtt/target.rs", "src/mqtt/tls.rs"],
-        "the configuration has one error for both, and the user meets it as one",
-    ),
     (&["src/pipeline/attempts.rs", "src/pipeline/bisection.rs"], "to go"),
     (&["src/pipeline/lanes.rs", "src/pipeline/spill.rs"], "to go"),
 ];

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::binding::{BindingSettings, RuleSet};
@@ -27,7 +27,7 @@ use crate::live_class::ClientNews;
 use crate::model::{Clock, MessageIds, SystemClock};
 use crate::mqtt::{SessionParts, Subscriber, SubscriberParts};
 use crate::pipeline::ports::Sink;
-use crate::pipeline::{LinkState, ReceiptLedger, Remembered, intake, tail};
+use crate::pipeline::{Intake, LinkState, ReceiptLedger, ReceiptNumber, Remembered, intake, tail};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
@@ -214,15 +214,8 @@ impl BridgeParts {
         others.extend(
             self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners).await?,
         );
-        let subscriber = self.subscriber(SubscriberParts {
-            session: self.session_parts(remembered)?,
-            data_dir: self.data_dir.clone(),
-            link,
-            intake,
-            settled: settled_receiver,
-            come_back: lifecycle.come_back.clone(),
-        })?;
-
+        let come_back = lifecycle.come_back.clone();
+        let subscriber = self.subscriber(remembered, link, intake, settled_receiver, come_back)?;
         let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
         let subscriber = lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone()));
         subscriber.await.context("the MQTT side ended unexpectedly; please report this")?;
@@ -298,7 +291,16 @@ impl BridgeParts {
         }
     }
 
-    fn subscriber(&self, parts: SubscriberParts) -> anyhow::Result<Subscriber> {
+    fn subscriber(
+        &self,
+        remembered: Vec<Remembered>,
+        link: watch::Sender<LinkState>,
+        intake: Intake,
+        settled: mpsc::Receiver<Vec<ReceiptNumber>>,
+        come_back: Arc<Notify>,
+    ) -> anyhow::Result<Subscriber> {
+        let (session, data_dir) = (self.session_parts(remembered)?, self.data_dir.clone());
+        let parts = SubscriberParts { session, data_dir, link, intake, settled, come_back };
         let subscriber = Subscriber::new(&self.config.mqtt, parts)?;
         Ok(match self.config.goes_down_bytes() {
             Some(largest_bytes) => subscriber.beside_a_downlink(largest_bytes),

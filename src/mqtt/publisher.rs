@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::connection::LinkError;
 use super::link::Link;
 use super::outstanding::{Acknowledged, Outstanding};
-use super::target::{Target, TargetError};
+use super::target::Target;
+use super::tls::TlsError;
 use super::wire::{FromBroker, WritePacketError};
 use crate::config::MqttConfig;
 use crate::pipeline::Retry;
@@ -82,7 +83,7 @@ impl DownlinkPublisher {
         messages: mpsc::Receiver<Publishing>,
         ends: mpsc::UnboundedSender<(u64, Published)>,
         metrics: Arc<Metrics>,
-    ) -> Result<Self, TargetError> {
+    ) -> Result<Self, TlsError> {
         let client_id = format!("{}-down", config.client_id);
         Ok(Self {
             target: Target::without_session(config, &client_id)?,

@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::connection::LinkError;
 use super::link::Link;
-use super::target::{Target, TargetError};
+use super::target::Target;
+use super::tls::TlsError;
 use super::wire::{FromBroker, PublishVerdict, WritePacketError};
 use crate::config::MqttConfig;
 use crate::model::{MqttMessage, Qos};
@@ -23,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error(transparent)]
-    Target(#[from] TargetError),
+    Tls(#[from] TlsError),
     #[error("could not connect to {place}: {cause}")]
     Failed { place: String, cause: LinkError },
 }

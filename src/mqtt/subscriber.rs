@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Connection, LinkError};
 use super::hang_ups::HangUps;
 use super::session::{MustReconnect, Session, SessionParts};
-use super::target::{Target, TargetError};
+use super::target::Target;
+use super::tls::TlsError;
 use super::watchdog::{Health, Watchdog};
 use super::wire::{Connack, FromBroker};
 use crate::config::MqttConfig;
@@ -85,7 +86,7 @@ enum Event {
 }
 
 impl Subscriber {
-    pub fn new(config: &MqttConfig, parts: SubscriberParts) -> Result<Self, TargetError> {
+    pub fn new(config: &MqttConfig, parts: SubscriberParts) -> Result<Self, TlsError> {
         let SubscriberParts { session, data_dir, link, intake, settled, come_back } = parts;
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,25 +1,10 @@
 //! Where a connection goes and with what CONNECT it begins, computed once.
 
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::tls::Tls;
+use super::tls::{Tls, TlsError};
 use super::wire::{Connect, Login};
 use crate::config::MqttConfig;
-
-/// The configuration names nothing that can be connected to: what, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    #[error("mqtt.ca_file {path}: {source}; check the path and that this user may read it")]
-    CaFile { path: PathBuf, source: io::Error },
-    #[error(
-        "mqtt.url: {0:?} is no name that a certificate could hold; give the broker's host name or address"
-    )]
-    HostName(String),
-    #[error("the certificates of this system could not be read; set mqtt.ca_file")]
-    SystemCertificates,
-}
 
 /// The broker of the configuration, and what a connection to it asks for.
 pub(crate) struct Target {
@@ -32,14 +17,14 @@ pub(crate) struct Target {
 
 impl Target {
     /// A session that the broker keeps, under that client id.
-    pub(crate) fn new(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
+    pub(crate) fn new(config: &MqttConfig, client_id: &str) -> Result<Self, TlsError> {
         let mut target = Self::with_new_session(config, client_id)?;
         target.connect.clean_start = false;
         Ok(target)
     }
 
     /// As [`Self::new`], but begun anew: shows how long the broker would keep a session.
-    pub(crate) fn with_new_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
+    pub(crate) fn with_new_session(config: &MqttConfig, client_id: &str) -> Result<Self, TlsError> {
         let expiry_s = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
         let mut target = Self::without_session(config, client_id)?;
         target.connect.session_expiry_s = Some(expiry_s);
@@ -47,7 +32,7 @@ impl Target {
     }
 
     /// A session that ends with its connection.
-    pub(crate) fn without_session(config: &MqttConfig, client_id: &str) -> Result<Self, TargetError> {
+    pub(crate) fn without_session(config: &MqttConfig, client_id: &str) -> Result<Self, TlsError> {
         let login = config
             .username
             .as_ref()

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rumqttc::TlsConfiguration;
@@ -13,8 +14,20 @@ use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 
-use super::target::TargetError;
 use crate::config::TlsConfig;
+
+/// TLS cannot be set up as configured: what is wrong, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("mqtt.ca_file {path}: {source}; check the path and that this user may read it")]
+    CaFile { path: PathBuf, source: io::Error },
+    #[error(
+        "mqtt.url: {0:?} is no name that a certificate could hold; give the broker's host name or address"
+    )]
+    HostName(String),
+    #[error("the certificates of this system could not be read; set mqtt.ca_file")]
+    SystemCertificates,
+}
 
 /// How connections to one host are secured.
 pub(crate) struct Tls {
@@ -23,9 +36,9 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(crate) fn new(config: &TlsConfig, host: &str) -> Result<Self, TargetError> {
+    pub(crate) fn new(config: &TlsConfig, host: &str) -> Result<Self, TlsError> {
         let server_name =
-            ServerName::try_from(host.to_owned()).map_err(|_| TargetError::HostName(host.to_owned()))?;
+            ServerName::try_from(host.to_owned()).map_err(|_| TlsError::HostName(host.to_owned()))?;
         Ok(Self { connector: TlsConnector::from(trust(config)?), server_name })
     }
 
@@ -35,15 +48,15 @@ impl Tls {
 }
 
 /// Trusts the certificates of the CA file, or those of this system.
-fn trust(tls: &TlsConfig) -> Result<Arc<ClientConfig>, TargetError> {
+fn trust(tls: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
     choose_cryptography();
     let Some(path) = &tls.ca_file else {
         return match TlsConfiguration::default() {
             TlsConfiguration::Rustls(config) => Ok(config),
-            TlsConfiguration::Simple { .. } => Err(TargetError::SystemCertificates),
+            TlsConfiguration::Simple { .. } => Err(TlsError::SystemCertificates),
         };
     };
-    let wrong = |source| TargetError::CaFile { path: path.clone(), source };
+    let wrong = |source| TlsError::CaFile { path: path.clone(), source };
     let pem = fs::read(path).map_err(wrong)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
     let mut roots = RootCertStore::empty();
