@@ -28,7 +28,7 @@ const LOOK_BUSY: Duration = Duration::from_millis(20);
 const LOOK_SILENT: Duration = Duration::from_millis(500);
 const LOOK_AFTER_FAILURE: Duration = Duration::from_millis(500);
 const SAVE_EVERY: Duration = Duration::from_millis(500);
-/// A queue that is silent is compared so often. Where it failed to answer, and wherever something is found, at once.
+/// A silent queue is compared so often. A queue that did not answer, or in which something is found, is compared at once.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// A message that RocketMQ counts is handed out some milliseconds later.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
@@ -60,13 +60,13 @@ pub(crate) struct FollowerParts {
     pub wakes: Wakes,
 }
 
-/// See the module's words.
+/// Reads all queues of its topics and keeps their positions.
 pub(crate) struct Follower {
     parts: FollowerParts,
     positions: Positions,
     /// Wall time at which [`StartAt::Latest`] is now, milliseconds since 1970-01-01 UTC.
     started_ms: u64,
-    /// Nobody has stored anything through us yet.
+    /// Until this process may have stored something itself.
     beginning: bool,
     unsaved: bool,
     /// A save that the disk has not answered; what ends meanwhile is in the next one.
@@ -82,9 +82,9 @@ struct Queue {
     due: Instant,
     silent_since: Instant,
     reading: bool,
-    /// When it was last known to be the same; `None` = it may have been away since.
+    /// When it was last seen to be the same queue; `None` = its broker may have been away since.
     compared: Option<Instant>,
-    /// Messages that should lie there were not shown.
+    /// The offset of a message that RocketMQ counts and did not hand out.
     gap_at: Option<u64>,
 }
 

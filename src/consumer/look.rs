@@ -1,4 +1,4 @@
-//! One look at a queue: what follows the place that was reached, and whether that is still the same place.
+//! One look at a queue: which messages follow the offset that was reached, and whether the queue is still the same one.
 //!
 //! Promises: nothing is found behind an offset before the message in front of it was seen again, in an answer that came
 //! later; a queue that is silent is compared now and then, because one that was made anew may have grown to just the
@@ -13,15 +13,15 @@ use crate::pipeline::same_queue::{Change, Compared, compare};
 /// RocketMQ's answers hold 32 messages as it comes from the factory.
 const PAGE_MESSAGES: u32 = 32;
 
-/// See the module's words.
+/// One question to a queue: what comes after this offset?
 pub(super) struct Look {
     pub reader: Arc<dyn Reader>,
     pub topic: Arc<str>,
     pub queue: QueueName,
     pub next: u64,
-    /// Who lies just before `next`, if that is known.
+    /// The name of the message just before `next`, if it is known.
     pub last: Option<String>,
-    /// Compare even if nothing is found.
+    /// Compare the queue even if nothing is found.
     pub compare: bool,
 }
 
@@ -29,9 +29,9 @@ pub(super) struct Look {
 pub(super) enum Seen {
     Page {
         page: Page,
-        /// The place is known to be the same.
+        /// The queue was seen to be the same.
         compared: bool,
-        /// Who lies just before it, where that was asked for.
+        /// The name of the message just before the offset, where that was asked for.
         last: Option<String>,
     },
     Changed(Change),

@@ -6,17 +6,17 @@ use crate::data_dir::Position;
 use crate::model::StoredMessage;
 use crate::pipeline::same_queue::name_of;
 
-/// See the module's words.
+/// How far one queue was read, handed on and ended.
 #[derive(Debug)]
 pub(super) struct QueueProgress {
-    /// Grows when the queue is begun anew: then its offsets stand for other messages.
+    /// Grows when the queue is read from its beginning again, because its offsets then stand for other messages.
     generation: u32,
     next: u64,
-    /// Who lies just before `next`, if that is known.
+    /// The name of the message just before `next`, if it is known.
     last: Option<String>,
     /// In order of their offsets.
     open: VecDeque<OpenMessage>,
-    /// Of earlier generations, with their bytes: open, and nothing to the position.
+    /// Messages of earlier generations that are still open, with their bytes. Their ends do not move the position.
     left_over: BTreeMap<(u32, u64), usize>,
     open_bytes: usize,
     position: Position,
@@ -52,7 +52,7 @@ impl QueueProgress {
         self.next
     }
 
-    /// Who lies just before [`Self::next`], if that is known.
+    /// The name of the message just before [`Self::next`], if it is known.
     pub(crate) fn last(&self) -> Option<&str> {
         self.last.as_deref()
     }
@@ -88,7 +88,7 @@ impl QueueProgress {
         }
     }
 
-    /// Found just before [`Self::next`].
+    /// A message of that name was found just before [`Self::next`].
     pub(crate) fn knows_last(&mut self, name: String) {
         if self.open.is_empty() && self.position.last.is_none() {
             self.position.last = Some(name.clone());
@@ -96,7 +96,8 @@ impl QueueProgress {
         self.last.get_or_insert(name);
     }
 
-    /// The queue is another one. What is open stays so until it ends, and moves nothing.
+    /// The queue is not the one that was read, so it is read from its beginning. Open messages stay open until they end, and
+    /// their ends do not move the new position.
     pub(crate) fn begin_anew(&mut self, first: u64) {
         let generation = self.generation;
         let open = self.open.drain(..).filter(|open| !open.ended);
@@ -108,7 +109,7 @@ impl QueueProgress {
         self.position = Position { offset: first, last: None };
     }
 
-    /// Whether the position has moved.
+    /// Notes the end of one message; true if the position has moved.
     pub(crate) fn ended(&mut self, generation: u32, offset: u64) -> bool {
         if generation != self.generation {
             let bytes = self.left_over.remove(&(generation, offset));

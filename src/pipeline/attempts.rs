@@ -4,14 +4,15 @@
 //! so that one illegal message condemns only itself; a message that only it is refused again and again steps aside with its
 //! room, and becomes a dead letter if its broker takes others; only SEND_OK counts as stored, unless the user accepts less.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::alarm::Alarm;
+use super::batch::{BatchProgress, End, Ends};
 use super::bisection::{Bisection, Part, Verdict};
 use super::ports::{Batch, Sink};
 use super::retry::Retry;
@@ -42,71 +43,6 @@ pub struct Sending {
     pub stopping: CancellationToken,
 }
 
-/// What the uplink and the attempts of one batch tell each other.
-#[derive(Debug, Default)]
-pub struct BatchProgress {
-    /// The batch is safe in the spool: it belongs to us, whoever has the session.
-    spooled: CancellationToken,
-    from_spool: bool,
-    cause: Mutex<Option<FailureKind>>,
-    /// What is not stored yet becomes dead letters.
-    give_up: CancellationToken,
-}
-
-impl BatchProgress {
-    /// Of a batch that was read from the spool.
-    pub fn from_spool() -> Self {
-        let progress = Self { from_spool: true, ..Self::default() };
-        progress.set_spooled();
-        progress
-    }
-
-    /// Of messages that go on by themselves; safe already, or not.
-    pub fn aside(is_spooled: bool) -> Self {
-        let progress = Self::default();
-        if is_spooled {
-            progress.set_spooled();
-        }
-        progress
-    }
-
-    pub fn set_spooled(&self) {
-        self.spooled.cancel();
-    }
-
-    pub fn is_spooled(&self) -> bool {
-        self.spooled.is_cancelled()
-    }
-
-    /// Why the last attempt failed, if one did.
-    pub fn cause(&self) -> Option<FailureKind> {
-        *self.cause.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_cause(&self, kind: FailureKind) {
-        *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
-    }
-
-    pub fn give_up(&self) {
-        self.give_up.cancel();
-    }
-}
-
-/// What became of one message of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// Not stored, and kept in the spool for the next process.
-    Kept,
-    /// RocketMQ keeps refusing it, or it is behind such a message of its slot: it goes on in a lane of its own.
-    Aside,
-    Reached(Outcome),
-    /// It can never be stored; with RocketMQ's words, if it said any.
-    Dead(DeadReason, Option<Refusal>),
-}
-
-/// The ends of a batch, by place.
-pub(crate) type Ends = Vec<End>;
-
 /// Why an attempt did not store a part.
 struct Failure {
     kind: FailureKind,
@@ -129,7 +65,8 @@ impl Sending {
         let mut retry = Retry::send();
         let mut forbidden_since: Option<tokio::time::Instant> = None;
         // Held until the first failure only: a lane that cannot send must not keep others from draining.
-        let mut permit = if progress.from_spool { self.drain_permits.acquire().await.ok() } else { None };
+        let mut permit =
+            if progress.is_from_spool() { self.drain_permits.acquire().await.ok() } else { None };
         while let Some(mut part) = course.next() {
             let taken_over = || self.taken_over.load(Ordering::Relaxed) && !progress.is_spooled();
             if taken_over() {
@@ -158,7 +95,7 @@ impl Sending {
             let forbidden = kind == FailureKind::NoPermission;
             forbidden_since = forbidden.then(|| forbidden_since.unwrap_or_else(tokio::time::Instant::now));
             let over = forbidden_since.is_some_and(|since| since.elapsed() >= self.give_up_after);
-            if over || progress.give_up.is_cancelled() {
+            if over || progress.is_given_up() {
                 rest.end_all(&mut ends, &End::Dead(dead_reason(kind), failure.answer));
                 continue;
             }
@@ -178,7 +115,7 @@ impl Sending {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(pause) => {}
-                () = progress.give_up.cancelled() => {}
+                () = progress.given_up() => {}
                 () = self.stopped_and(progress) => break,
             }
         }
@@ -188,7 +125,7 @@ impl Sending {
     /// The bridge stops, and the batch is safe.
     async fn stopped_and(&self, progress: &BatchProgress) {
         self.stopping.cancelled().await;
-        progress.spooled.cancelled().await;
+        progress.spooled().await;
     }
 
     async fn attempt(&self, batch: &Arc<Batch>) -> Vec<Sent> {

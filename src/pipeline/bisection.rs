@@ -1,11 +1,12 @@
-//! What is left of a batch on its way: parts that may be sent, and single messages that are refused.
+//! Divides a frozen batch until the message that RocketMQ refuses is alone: parts that may be sent next, and single messages
+//! that are refused and wait.
 //!
 //! Promises: a message is sent only when every older one of its slot in the batch has ended.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::attempts::{End, Ends};
+use super::batch::{End, Ends};
 use super::ports::{Batch, OutgoingMessage};
 use super::trial::{Accepted, Trial};
 use crate::model::{FailureKind, Refusal};

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::ports::{Batch, Sink};
 use super::retry::Retry;
+use super::ticket::Ticket;
 use crate::binding;
-use crate::model::{DeadLetter, QueueName, Sent};
-use crate::spool::{DeadLetterStore, SpoolError};
+use crate::model::{DeadLetter, DeadReason, Kind, OutgoingMessage, QueueName, Refusal, Sent};
+use crate::spool::{DeadLetterStore, RowKey, SpoolError};
 
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// For the queues of the topic and for the send, each. RocketMQ being slow must not hold the acknowledgements.
@@ -21,7 +22,7 @@ const ATTEMPT_DEADLINE: Duration = Duration::from_secs(1);
 /// A disk that has not answered for so long is asked again behind another attempt at RocketMQ.
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// See the module's words.
+/// Stores messages that can never be stored where they belong.
 pub struct DeadLetters {
     pub sink: Arc<dyn Sink>,
     /// `None`: the local store only.
@@ -99,4 +100,77 @@ impl DeadLetters {
         let next = self.next_queue.fetch_add(1, Ordering::Relaxed);
         queues.get(next % queues.len().max(1)).cloned()
     }
+}
+
+/// A message on its way to the dead letters.
+pub(super) struct PendingDeadLetter {
+    pub letter: DeadLetter,
+    pub kind: Kind,
+    pub ticket: Option<Ticket>,
+    pub row: Option<RowKey>,
+}
+
+impl PendingDeadLetter {
+    pub(crate) fn new(letter: DeadLetter, kind: Kind, ticket: Option<Ticket>, row: Option<RowKey>) -> Self {
+        Self { letter, kind, ticket, row }
+    }
+
+    /// For a message that was bound for that topic. `answer`: RocketMQ's, if it said why.
+    pub(crate) fn of(
+        topic: &str,
+        message: &OutgoingMessage,
+        (reason, answer): (DeadReason, Option<Refusal>),
+        ticket: Option<Ticket>,
+        row: Option<RowKey>,
+    ) -> Self {
+        let detail = match answer {
+            Some(answer) => format!("{}: {answer}", detail(reason)),
+            None => detail(reason).to_owned(),
+        };
+        let letter = binding::letter_of_message(topic, message, reason, detail);
+        let kind = ticket.as_ref().map_or(Kind::Other, |ticket| ticket.kind);
+        Self::new(letter, kind, ticket, row)
+    }
+}
+
+fn detail(reason: DeadReason) -> &'static str {
+    match reason {
+        DeadReason::IllegalTopic => "the rule gives no legal RocketMQ topic",
+        DeadReason::PropertiesTooLarge => "the properties are too large for RocketMQ",
+        DeadReason::TooLarge => "the message is too large for RocketMQ",
+        DeadReason::RefusedByRocketmq => "RocketMQ refused the message, alone in its batch",
+        DeadReason::NoPermission => {
+            "RocketMQ did not permit it for longer than dead_letter.give_up_after_s, or beyond spool.topic_bytes"
+        }
+        DeadReason::TopicMissing => {
+            "the RocketMQ topic does not exist, and its messages filled spool.topic_bytes"
+        }
+        DeadReason::IllegalMqttTopic => "its MQTT topic cannot be published to",
+        DeadReason::RefusedByMqtt => "the MQTT broker refuses it",
+        DeadReason::TooLargeForMqtt => "it is over the MQTT broker's limit for packets",
+        DeadReason::RefusedByClassroom => "the classroom's rules refuse it",
+    }
+}
+
+/// Each cause is logged once; the metric counts all.
+pub(super) fn report_dead(logged: &mut [bool; DeadReason::ALL.len()], letter: &DeadLetter) {
+    let place = DeadReason::ALL.iter().position(|each| *each == letter.reason);
+    if let Some(logged) = place.and_then(|place| logged.get_mut(place))
+        && !std::mem::replace(logged, true)
+    {
+        tracing::warn!(
+            reason = letter.reason.as_str(),
+            id = letter.id,
+            mqtt_topic = %beginning(&letter.mqtt_topic).escape_debug(),
+            "a message cannot be stored and becomes a dead letter ({}); see `roombridge deadletter list`; this cause is \
+             logged once",
+            letter.detail
+        );
+    }
+}
+
+/// A topic can have 64 KiB; a log line should not.
+fn beginning(mqtt_topic: &str) -> &str {
+    const SHOWN_BYTES: usize = 200;
+    mqtt_topic.get(..mqtt_topic.floor_char_boundary(SHOWN_BYTES)).unwrap_or(mqtt_topic)
 }

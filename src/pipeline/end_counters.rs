@@ -1,4 +1,4 @@
-//! The books of the uplink: every end is counted here, once, and the receipts that have ended are told to the subscriber.
+//! Counts every end of the uplink, once, and tells the subscriber which receipts have ended.
 //!
 //! Promises, at any quiet moment:
 //! `received + derived + spool_depth_at_start = stored + spool_depth + dead_lettered + filtered + dropped + in_flight`
@@ -13,7 +13,7 @@ use super::ticket::{DerivedOutcome, Receipt, Ticket};
 use crate::model::{DropReason, FilterReason, Kind, Outcome};
 use crate::telemetry::Metrics;
 
-/// See the module's words.
+/// Counts ends, frees their places in the intake and tells the subscriber which receipts have ended.
 pub(super) struct EndCounters {
     pub metrics: Arc<Metrics>,
     pub exit: IntakeExit,

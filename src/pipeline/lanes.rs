@@ -1,112 +1,51 @@
-//! The lanes of one topic: each slot of order keys belongs to one message queue, each queue sends one batch at a
-//! time, and whatever gathers meanwhile is the next batch. A queue that is stuck writes to the spool, oldest first and the
-//! batch in flight included; while it may have rows there, everything newer goes behind them.
+//! The lanes of one topic: each slot of order keys belongs to one message queue, and each queue has one lane. A slot whose
+//! message RocketMQ keeps refusing leaves its queue's lane for a lane of its own, so that the queue's other rooms go on; it
+//! comes back when nothing of it waits behind a refusal any more.
 //!
-//! Bounds: what waits here is counted by the intake.
-//! Must never: let a message overtake an older one of its slot, in memory or on the disk.
+//! Promises: a slot belongs to one lane at a time; within the slot nothing overtakes anything, neither on the way out nor on
+//! the way back.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempts::{BatchProgress, End, Ends};
-use super::ports::{Batch, OutgoingMessage};
+use super::attempts::is_of_one_topic;
+use super::batch::{BatchLimits, Ends, InFlightBatch, ReadyBatch, WaitingMessage};
+use super::lane::{QueueLane, WriteResult};
 use super::retry::Retry;
-use super::spill::SpoolWrite;
 use super::ticket::Ticket;
 use crate::data_dir::{SLOTS, TopicQueues};
-use crate::model::{FailureKind, Kind, QueueName};
-use crate::spool::{RowKey, SpoolMessage};
+use crate::model::FailureKind;
+use crate::spool::{Appended, SpoolError, SpoolMessage, Taken};
 
-/// When a batch leaves.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchLimits {
-    pub messages: usize,
-    /// Bodies and properties together; a single larger message still leaves, alone.
-    pub bytes: usize,
-    /// How long a batch that is not full waits for more.
-    pub linger: Duration,
+/// What to write.
+#[derive(Debug)]
+pub(super) struct SpoolWriteJob {
+    pub lane_index: usize,
+    pub messages: Vec<SpoolMessage>,
+    /// So many of the first are in the batch in flight.
+    pub lent: usize,
+    pub share_of_topic: bool,
 }
 
-/// One message in its lane.
+/// What to read.
 #[derive(Debug)]
-pub(crate) struct WaitingMessage {
-    pub message: OutgoingMessage,
-    pub ticket: Ticket,
-    pub slot: u8,
-    /// Monotonic time at which it came into the lane.
-    pub since: Duration,
-}
-
-/// What is known of one message of a batch in flight, beside its bytes.
-#[derive(Debug)]
-pub(crate) struct InFlightMessage {
-    pub slot: u8,
-    pub kind: Kind,
-    /// Taken when its receipt has ended.
-    pub ticket: Option<Ticket>,
-    /// Its place in the spool, to be removed when the message has ended.
-    pub row: Option<RowKey>,
-}
-
-/// One frozen batch on its way.
-#[derive(Debug)]
-pub(crate) struct InFlightBatch {
-    pub batch: Arc<Batch>,
-    pub messages: Vec<InFlightMessage>,
-    pub progress: Arc<BatchProgress>,
-    /// When its oldest message came into the lane.
-    pub(super) since: Duration,
-    /// The ends, while a write to the spool is not answered yet that holds this batch, or what goes with it.
-    pub(super) ends: Option<Ends>,
-    /// It stepped aside and has a lane of its own now, but nobody sends it yet.
-    pub(super) rests: bool,
-}
-
-/// A batch that is ready to leave.
-#[derive(Debug)]
-pub(crate) struct ReadyBatch {
-    pub queue_index: usize,
-    pub batch: Arc<Batch>,
-    /// Of its messages.
+pub(super) struct SpoolReadJob {
+    pub lane_index: usize,
     pub slots: Vec<u8>,
-    /// The lane has one slot only.
-    pub alone: bool,
-    pub progress: Arc<BatchProgress>,
-}
-
-/// One queue of the topic and the slots that lead to it; or all slots, while the topic's queues are not known.
-#[derive(Debug)]
-pub(super) struct QueueLane {
-    pub queue: Option<QueueName>,
-    pub slots: Vec<u8>,
-    pub waiting: VecDeque<WaitingMessage>,
-    pub in_flight: Option<InFlightBatch>,
-    /// There may be rows of ours in the spool, so everything goes behind them.
-    pub spills: bool,
-    /// There may be rows that were not read yet.
-    pub unread: bool,
-    /// A write is on its way, with the batch in flight or without.
-    pub write: Option<SpoolWrite>,
-    pub reads: bool,
-    /// A write was answered while a read was on its way, which may not have seen its rows.
-    pub wrote_while_reading: bool,
-    /// After a refused write, or a failed read: not before this time.
-    pub write_at: Duration,
-    pub read_at: Duration,
 }
 
 /// All lanes of one topic.
 #[derive(Debug)]
 pub(crate) struct TopicLanes {
     pub topic: Arc<str>,
-    pub(super) lanes: Vec<QueueLane>,
-    is_known: bool,
+    /// First those of the topic's queues, then those of slots that stepped aside; one for all slots while the queues are not known.
+    lanes: Vec<QueueLane>,
+    /// Slots to queues, once it is known.
+    table: Option<TopicQueues>,
     /// Became known while a write was on its way.
     next_table: Option<TopicQueues>,
-    pub(super) table: Option<TopicQueues>,
-    /// How many of the lanes belong to queues; what is behind them stepped aside. 0 while the queues are not known.
-    pub(super) queues: usize,
+    /// How many of the lanes belong to queues. 0 while the queues are not known.
+    queues: usize,
     pub lookup_running: bool,
     pub(super) lookup_retry: Option<Retry>,
     /// Why the queues are not known, if they are not.
@@ -114,15 +53,14 @@ pub(crate) struct TopicLanes {
 }
 
 impl TopicLanes {
-    /// `spills`: the spool may have rows of this topic.
-    pub(crate) fn new(topic: Arc<str>, table: Option<TopicQueues>, spills: bool) -> Self {
+    /// `has_rows`: the spool may have rows of this topic.
+    pub(crate) fn new(topic: Arc<str>, table: Option<TopicQueues>, has_rows: bool) -> Self {
         let all = (0..SLOTS).filter_map(|slot| u8::try_from(slot).ok()).collect();
         let mut lanes = Self {
             topic,
-            lanes: vec![QueueLane::new(None, all, spills)],
-            is_known: false,
-            next_table: None,
+            lanes: vec![QueueLane::new(None, all, has_rows)],
             table: None,
+            next_table: None,
             queues: 0,
             lookup_running: false,
             lookup_retry: None,
@@ -135,20 +73,19 @@ impl TopicLanes {
     }
 
     pub(crate) fn is_known(&self) -> bool {
-        self.is_known || self.next_table.is_some()
+        self.table.is_some() || self.next_table.is_some()
     }
 
     /// The topic's queues became known: what waited goes to its lanes, in order.
     pub(crate) fn assign_queues(&mut self, table: TopicQueues) {
-        let Some(unknown) = self.lanes.first_mut().filter(|_| !self.is_known) else {
+        let Some(unknown) = self.lanes.first_mut().filter(|_| self.table.is_none()) else {
             return;
         };
-        if unknown.write.is_some() {
+        if unknown.is_writing() {
             self.next_table = Some(table);
             return;
         }
-        let waiting = std::mem::take(&mut unknown.waiting);
-        let spills = unknown.spills;
+        let (waiting, has_rows) = (unknown.take_waiting(), unknown.has_rows());
         let queues = table.queues();
         let mut slots = vec![Vec::new(); queues.len()];
         for slot in 0..=u8::MAX {
@@ -156,176 +93,167 @@ impl TopicLanes {
                 slots.push(slot);
             }
         }
-        self.lanes = queues
-            .into_iter()
-            .zip(slots)
-            .map(|(queue, slots)| QueueLane::new(Some(queue), slots, spills))
-            .collect();
-        self.table = Some(table);
+        let lanes = queues.into_iter().zip(slots);
+        self.lanes = lanes.map(|(queue, slots)| QueueLane::new(Some(queue), slots, has_rows)).collect();
         self.queues = self.lanes.len();
-        self.is_known = true;
+        self.table = Some(table);
         for waiting in waiting {
             self.push(waiting);
-        }
-    }
-
-    /// After a write has been answered.
-    pub(super) fn assign_queues_if_due(&mut self) {
-        if let Some(table) = self.next_table.take() {
-            self.assign_queues(table);
         }
     }
 
     pub(crate) fn push(&mut self, waiting: WaitingMessage) {
         let index = self.lane_of_slot(waiting.slot);
         if let Some(lane) = self.lanes.get_mut(index) {
-            lane.waiting.push_back(waiting);
+            lane.push(waiting);
         }
-    }
-
-    /// The batch of that queue has ended, unless a write to the spool that holds it is still on its way.
-    pub(crate) fn finish_batch(&mut self, queue_index: usize, ends: Ends) -> Option<(InFlightBatch, Ends)> {
-        let lane = self.lanes.get_mut(queue_index)?;
-        let steps_aside = ends.contains(&End::Aside);
-        if lane.write.as_ref().is_some_and(|write| write.of_batch > 0 || steps_aside) {
-            if let Some(flight) = &mut lane.in_flight {
-                flight.ends = Some(ends);
-            }
-            return None;
-        }
-        self.end_batch(queue_index, ends)
-    }
-
-    /// The next batch that may leave now, and its queue is busy until [`Self::land`].
-    pub(crate) fn next_ready(&mut self, limits: BatchLimits, now: Duration) -> Option<ReadyBatch> {
-        let topic = self.topic.clone();
-        let (queue_index, lane) = self
-            .lanes
-            .iter_mut()
-            .enumerate()
-            .find(|(_, lane)| lane.in_flight.is_none() && !lane.spills && lane.is_due(limits, now))?;
-        let queue = lane.queue.clone()?;
-        lane.in_flight = Some(lane_batch(topic, queue, &mut lane.waiting, limits));
-        lane.ready(queue_index)
-    }
-
-    /// Rows came back from the spool.
-    pub(super) fn begin_batch(
-        &mut self,
-        queue_index: usize,
-        rows: Vec<(RowKey, SpoolMessage)>,
-    ) -> Option<ReadyBatch> {
-        let topic = self.topic.clone();
-        let lane = self.lanes.get_mut(queue_index)?;
-        let queue = lane.queue.clone()?;
-        let (mut messages, mut held) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-        for (row, spooled) in rows {
-            messages.push(spooled.message);
-            held.push(InFlightMessage {
-                slot: spooled.slot,
-                kind: spooled.kind,
-                ticket: None,
-                row: Some(row),
-            });
-        }
-        let batch = Arc::new(Batch { topic, queue, messages });
-        lane.in_flight = Some(InFlightBatch {
-            batch,
-            messages: held,
-            progress: Arc::new(BatchProgress::from_spool()),
-            since: Duration::ZERO,
-            ends: None,
-            rests: false,
-        });
-        lane.ready(queue_index)
     }
 
     /// Takes everything that waits and is not in flight.
     pub(crate) fn abandon(&mut self) -> Vec<Ticket> {
-        let waiting = self.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..));
+        let waiting = self.lanes.iter_mut().flat_map(QueueLane::take_waiting);
         waiting.map(|waiting| waiting.ticket).collect()
     }
 
     /// Waiting counts from now: while the link was down nothing was meant to leave.
     pub(crate) fn restart_timers(&mut self, now: Duration) {
-        for waiting in self.lanes.iter_mut().flat_map(|lane| &mut lane.waiting) {
-            waiting.since = now;
-        }
+        self.lanes.iter_mut().for_each(|lane| lane.restart_timers(now));
     }
 
     /// Nothing of it waits for its end, in memory or on its way to the disk.
     pub(crate) fn is_idle(&self) -> bool {
-        self.lanes.iter().all(|lane| {
-            lane.in_flight.is_none() && lane.waiting.is_empty() && lane.write.is_none() && !lane.reads
-        })
+        self.lanes.iter().all(QueueLane::is_idle)
     }
-}
 
-impl QueueLane {
-    pub(super) fn new(queue: Option<QueueName>, slots: Vec<u8>, spills: bool) -> Self {
-        Self {
-            queue,
-            slots,
-            waiting: VecDeque::new(),
-            in_flight: None,
-            spills,
-            unread: spills,
-            write: None,
-            reads: false,
-            wrote_while_reading: false,
-            write_at: Duration::ZERO,
-            read_at: Duration::ZERO,
+    /// When something of this topic becomes due that no event announces.
+    pub(super) fn next_due(
+        &self,
+        limits: BatchLimits,
+        spool_after: Option<Duration>,
+        reading: bool,
+    ) -> Option<Duration> {
+        self.lanes.iter().filter_map(|lane| lane.next_due(limits, spool_after, reading)).min()
+    }
+
+    // === Sending ===
+
+    /// Lanes that have nothing in the spool any more send directly again, and slots that stepped aside go back to the lane of
+    /// their queue when nothing of them is in flight or on the disk.
+    pub(super) fn settle_down(&mut self) {
+        self.lanes.iter_mut().for_each(QueueLane::resume_direct_sends);
+        let Some(table) = &self.table else { return };
+        for index in self.queues..self.lanes.len() {
+            let Some(aside) = self.lanes.get_mut(index).filter(|lane| lane.is_at_rest()) else {
+                continue;
+            };
+            let Some(slot) = aside.slots.pop() else { continue };
+            let waiting = aside.take_waiting();
+            if let Some(main) = self.lanes.get_mut(table.queue_of_slot(slot)) {
+                main.slots.push(slot);
+                waiting.into_iter().for_each(|waiting| main.push(waiting));
+            }
         }
     }
 
-    /// Its batch in flight, to be sent.
-    pub(super) fn ready(&mut self, queue_index: usize) -> Option<ReadyBatch> {
-        let alone = self.slots.len() == 1;
-        let flight = self.in_flight.as_mut()?;
-        flight.rests = false;
-        Some(ReadyBatch {
-            queue_index,
-            batch: flight.batch.clone(),
-            slots: flight.messages.iter().map(|held| held.slot).collect(),
-            alone,
-            progress: flight.progress.clone(),
-        })
+    /// The next batch that may leave now; its lane is busy until [`Self::finish_batch`].
+    pub(crate) fn next_ready(&mut self, limits: BatchLimits, now: Duration) -> Option<ReadyBatch> {
+        let mut lanes = self.lanes.iter_mut().enumerate();
+        lanes.find_map(|(index, lane)| lane.next_direct(index, &self.topic, limits, now))
     }
 
-    fn is_due(&self, limits: BatchLimits, now: Duration) -> bool {
-        self.waiting.front().is_some_and(|oldest| {
-            self.waiting.len() >= limits.messages || now >= oldest.since + limits.linger
-        })
+    /// What stepped aside and is to be sent again.
+    pub(super) fn next_aside(&mut self) -> Option<ReadyBatch> {
+        self.lanes.iter_mut().enumerate().find_map(|(index, lane)| lane.next_aside(index))
     }
-}
 
-fn lane_batch(
-    topic: Arc<str>,
-    queue: QueueName,
-    waiting: &mut VecDeque<WaitingMessage>,
-    limits: BatchLimits,
-) -> InFlightBatch {
-    let count = waiting.len().min(limits.messages);
-    let (mut messages, mut held) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let since = waiting.front().map_or(Duration::ZERO, |oldest| oldest.since);
-    let mut bytes = 0;
-    while messages.len() < limits.messages {
-        let Some(next) = waiting.front() else { break };
-        bytes += next.message.encoded_bytes();
-        if bytes > limits.bytes && !messages.is_empty() {
-            break;
+    /// The attempts for that lane's batch are over. Gives back what has ended of it, unless a write to the spool that holds it is
+    /// still on its way.
+    pub(crate) fn finish_batch(&mut self, lane_index: usize, ends: Ends) -> Option<(InFlightBatch, Ends)> {
+        let (flight, ends) = self.lanes.get_mut(lane_index)?.finish_batch(ends)?;
+        Some(self.set_aside_what_is_refused(lane_index, flight, ends))
+    }
+
+    fn set_aside_what_is_refused(
+        &mut self,
+        lane_index: usize,
+        flight: InFlightBatch,
+        ends: Ends,
+    ) -> (InFlightBatch, Ends) {
+        let (ended, ends, aside) = flight.split_aside(ends);
+        for (slot, flight) in aside {
+            self.set_aside(lane_index, slot, flight);
         }
-        let Some(next) = waiting.pop_front() else { break };
-        messages.push(next.message);
-        held.push(InFlightMessage {
-            slot: next.slot,
-            kind: next.ticket.kind,
-            ticket: Some(next.ticket),
-            row: None,
-        });
+        (ended, ends)
     }
-    let batch = Arc::new(Batch { topic, queue, messages });
-    InFlightBatch { batch, messages: held, progress: Arc::default(), since, ends: None, rests: false }
+
+    fn set_aside(&mut self, lane_index: usize, slot: u8, flight: InFlightBatch) {
+        let Some(lane) = self.lanes.get_mut(lane_index) else {
+            return;
+        };
+        let aside = lane.give_slot(slot, flight);
+        tracing::debug!(topic = %self.topic, slot, "a slot waits by itself, because RocketMQ refuses a message of it");
+        match self.lanes.iter_mut().skip(self.queues).find(|lane| lane.slots.is_empty()) {
+            Some(free) => *free = aside,
+            None => self.lanes.push(aside),
+        }
+    }
+
+    fn lane_of_slot(&self, slot: u8) -> usize {
+        let Some(table) = &self.table else { return 0 };
+        let asides = self.lanes.iter().enumerate().skip(self.queues);
+        let mut aside = asides.filter(|(_, lane)| lane.slots.contains(&slot)).map(|(index, _)| index);
+        aside.next().unwrap_or_else(|| table.queue_of_slot(slot))
+    }
+
+    // === The spool ===
+
+    /// The next write that is due. `after`: how long a message may wait in memory.
+    pub(super) fn next_write(&mut self, now: Duration, after: Duration) -> Option<SpoolWriteJob> {
+        let mut lanes = self.lanes.iter_mut().enumerate();
+        let (lane_index, lane) =
+            lanes.find(|(_, lane)| lane.write_due(after).is_some_and(|due| due <= now))?;
+        let cause = lane.in_flight().map_or(self.lookup_cause, |flight| flight.progress.cause());
+        let (messages, lent) = lane.begin_write();
+        let share_of_topic = cause.is_some_and(is_of_one_topic);
+        Some(SpoolWriteJob { lane_index, messages, lent, share_of_topic })
+    }
+
+    pub(super) fn written(
+        &mut self,
+        lane_index: usize,
+        answer: Result<&Appended, &SpoolError>,
+        now: Duration,
+    ) -> WriteResult {
+        let Some(lane) = self.lanes.get_mut(lane_index) else {
+            return WriteResult::default();
+        };
+        let mut result = lane.end_write(answer, now);
+        let finished = result.finished_batch.take();
+        result.finished_batch =
+            finished.map(|(flight, ends)| self.set_aside_what_is_refused(lane_index, flight, ends));
+        if let Some(table) = self.next_table.take() {
+            self.assign_queues(table);
+        }
+        result
+    }
+
+    /// The next read that is due.
+    pub(super) fn next_read(&mut self, now: Duration) -> Option<SpoolReadJob> {
+        let mut lanes = self.lanes.iter_mut().enumerate();
+        let (lane_index, lane) = lanes.find(|(_, lane)| lane.read_due().is_some_and(|due| due <= now))?;
+        lane.begin_read();
+        Some(SpoolReadJob { lane_index, slots: lane.slots.clone() })
+    }
+
+    /// Rows came back, or nothing; a batch of them may leave.
+    pub(super) fn read(
+        &mut self,
+        lane_index: usize,
+        answer: Result<Taken, SpoolError>,
+        now: Duration,
+    ) -> Option<ReadyBatch> {
+        self.lanes.get_mut(lane_index)?.end_read(lane_index, &self.topic, answer, now)
+    }
 }
 
 #[cfg(test)]

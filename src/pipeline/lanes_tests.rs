@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Kind;
+use crate::model::{Kind, OutgoingMessage, QueueName};
 use bytes::Bytes;
 
 const LIMITS: BatchLimits = BatchLimits { messages: 4, bytes: 1000, linger: Duration::ZERO };
@@ -29,7 +29,7 @@ fn one_batch_is_in_flight_per_queue_and_the_rest_gathers() {
         lanes.push(waiting(0, body));
     }
     assert!(lanes.next_ready(LIMITS, Duration::ZERO).is_none(), "the queue is busy");
-    lanes.finish_batch(first.queue_index, vec![]);
+    lanes.finish_batch(first.lane_index, vec![]);
     let second = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
     assert_eq!(bodies(&second), [b"b", b"c", b"d", b"e"]);
 }

@@ -83,7 +83,7 @@ struct OpenReceipt {
     orphaned: bool,
 }
 
-/// See the module's words. Bounds: open receipts by the intake, remembered ones by two receive windows, `seen` by both.
+/// Every delivery whose PUBACK is owed, and those that were acknowledged last. Bounds: open receipts by the intake, remembered ones by two receive windows, `seen` by both.
 #[derive(Debug)]
 pub struct ReceiptLedger {
     receive_window: usize,

@@ -5,19 +5,21 @@
 
 mod alarm;
 mod attempts;
+mod batch;
 mod bisection;
 mod dead_letters;
+mod due;
 mod end_counters;
 mod intake;
 mod jobs;
+mod lane;
 mod lanes;
 mod ledger;
 mod parts;
 pub(crate) mod ports;
 mod retry;
 pub(crate) mod same_queue;
-mod set_aside;
-mod spill;
+mod settlement;
 mod spool_state;
 pub mod tail;
 mod ticket;
@@ -26,13 +28,13 @@ mod uplink;
 
 pub use alarm::Alarm;
 pub use attempts::Sending;
+pub use batch::BatchLimits;
 pub use dead_letters::DeadLetters;
 #[cfg(test)]
 pub(crate) use intake::Arriving;
 pub use intake::{Arrived, Intake, IntakeReceiver, intake};
 pub(crate) use intake::{Derived, Full};
 pub(crate) use jobs::die_with;
-pub use lanes::BatchLimits;
 
 pub use ledger::{Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ};
 

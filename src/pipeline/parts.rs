@@ -6,9 +6,9 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::attempts::Sending;
+use super::batch::BatchLimits;
 use super::dead_letters::DeadLetters;
 use super::intake::IntakeReceiver;
-use super::lanes::BatchLimits;
 use super::ledger::ReceiptNumber;
 use super::ports::Lease;
 use super::spool_state::SpoolUse;

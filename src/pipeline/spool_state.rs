@@ -17,7 +17,7 @@ pub struct SpoolUse {
     pub after: Duration,
 }
 
-/// How old it gets while nothing is written to the spool.
+/// The state of the spool is asked for so often while nothing is written to it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum State {
     Poisoned,
 }
 
-/// See the module's words.
+/// The last answer of the spool, and the questions to it that nothing else asks.
 pub(super) struct SpoolState {
     overflow: Option<Arc<dyn Overflow>>,
     metrics: Arc<Metrics>,
@@ -52,14 +52,14 @@ impl SpoolState {
         self.state == State::Poisoned
     }
 
-    /// Rows have left, which says nothing of whether others may come.
+    /// Rows were removed. Whether new ones may come is another question.
     pub(crate) fn rows_left(&self) {
         if let Some(overflow) = &self.overflow {
             self.metrics.spool_bytes.set(overflow.depth().bytes as i64);
         }
     }
 
-    /// Returns when it should be asked again.
+    /// Returns when the spool should be asked again.
     pub(crate) async fn is_old(&mut self) {
         self.looks.tick().await;
     }
@@ -67,7 +67,7 @@ impl SpoolState {
     /// A question to the spool, if its last answer may be out of date; [`SpoolState::told`] gets the answer.
     pub(crate) fn ask(&mut self) -> Option<BoxFuture<'static, Result<(), SpoolError>>> {
         let overflow = self.overflow.as_ref()?;
-        // It may have broken where nobody waited for an answer.
+        // The spool may have broken while no caller waited for its answer.
         let has_broken = overflow.poisoned().is_some() && self.state != State::Poisoned;
         let may_have_room = self.state == State::Full;
         if self.asking || !(has_broken || may_have_room) {
@@ -77,7 +77,7 @@ impl SpoolState {
         Some(overflow.room())
     }
 
-    /// What it answered.
+    /// The spool has answered [`SpoolState::ask`].
     pub(crate) fn told(&mut self, answer: Result<(), SpoolError>) {
         self.asking = false;
         self.note(answer);

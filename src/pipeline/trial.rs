@@ -1,4 +1,4 @@
-//! One message that RocketMQ keeps refusing with the same words: when it is the message, and not RocketMQ.
+//! One message that RocketMQ keeps refusing with the same answer: decides whether the message is to blame, or RocketMQ.
 //!
 //! Promises: a message is condemned only while its broker takes others; a broker that refuses everything condemns none.
 

@@ -144,8 +144,8 @@ impl Overflow for SqliteSpool {
     }
 
     fn lanes(&self) -> BoxFuture<'static, Result<Vec<(LaneKey, Depth)>, SpoolError>> {
-        let book = self.shared.book();
-        let filled = book.lanes().filter(|(_, lane)| lane.depth.messages > 0);
+        let index = self.shared.index();
+        let filled = index.lanes().filter(|(_, lane)| lane.depth.messages > 0);
         let lanes = filled.map(|(key, lane)| (key.clone(), lane.depth)).collect();
         futures::future::ready(Ok(lanes)).boxed()
     }
@@ -169,7 +169,7 @@ impl Overflow for SqliteSpool {
     }
 
     fn depth(&self) -> Depth {
-        self.shared.book().depth()
+        self.shared.index().depth()
     }
 
     fn room(&self) -> BoxFuture<'static, Result<(), SpoolError>> {

@@ -24,6 +24,6 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let rows = self.taken.rows.iter().map(|(row, _)| *row);
-        self.shared.book().give_back(&self.topic, rows);
+        self.shared.index().give_back(&self.topic, rows);
     }
 }

@@ -31,7 +31,7 @@ struct Disk {
     faults: Faults,
 }
 
-/// See the module's words.
+/// The handle of one process on the memory that stands for its disk.
 #[derive(Debug, Default)]
 pub struct MemorySpool {
     disk: Arc<Mutex<Disk>>,

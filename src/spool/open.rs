@@ -28,7 +28,7 @@ const SHRINK_PAGES: i64 = 16 * 1024;
 
 struct Opened {
     connection: Connection,
-    book: SpoolIndex,
+    index: SpoolIndex,
     running_ms: i64,
 }
 
@@ -64,7 +64,7 @@ impl SqliteSpool {
                  set data_dir to a disk"
             );
         }
-        let report = OpenReport { depth: opened.book.depth(), salvaged };
+        let report = OpenReport { depth: opened.index.depth(), salvaged };
         let spool = start(settings, clock, opened, before_commit)?;
         Ok((spool, report))
     }
@@ -79,20 +79,20 @@ fn open(file: &LocalFile) -> Result<Opened, OpenError> {
 
 fn load(connection: Connection, file: &LocalFile) -> rusqlite::Result<Opened> {
     storage::checkpoint(&connection)?;
-    let mut book = SpoolIndex::default();
+    let mut index = SpoolIndex::default();
     for (key, lane) in read_lanes(&connection)? {
-        book.found(key, lane);
+        index.found(key, lane);
     }
     probe(&connection)?;
     let running_ms = connection.query_row("SELECT running_ms FROM spool_clock", [], |row| row.get(0))?;
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-    if book.depth() == Depth::default() && pages > SHRINK_PAGES {
+    if index.depth() == Depth::default() && pages > SHRINK_PAGES {
         // Not worth a refusal: it works as well with a large file.
         if let Err(error) = connection.execute_batch("VACUUM") {
             tracing::warn!(path = %file.path.display(), %error, "the empty spool could not give its space back");
         }
     }
-    Ok(Opened { connection, book, running_ms })
+    Ok(Opened { connection, index, running_ms })
 }
 
 /// Looks at both ends of each lane, which finds a broken tree without a scan.
@@ -119,7 +119,7 @@ fn start(
     opened: Opened,
     before_commit: Option<BeforeCommit>,
 ) -> Result<SqliteSpool, SpoolOpenError> {
-    let shared = Arc::new(Shared::new(opened.book));
+    let shared = Arc::new(Shared::new(opened.index));
     let (requests, to_write) = mpsc::channel();
     let (reads, to_read) = mpsc::channel();
     let reader = Reader {

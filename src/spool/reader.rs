@@ -152,10 +152,10 @@ impl Reader {
     }
 
     fn open_lanes(&self, topic: &Arc<str>, slots: &[u8]) -> Vec<LaneScan> {
-        let book = self.shared.book();
+        let index = self.shared.index();
         let keys = slots.iter().map(|slot| LaneKey { topic: topic.clone(), slot: *slot });
         keys.filter_map(|key| {
-            let lane = book.lane(&key).filter(|lane| lane.waiting() > 0)?;
+            let lane = index.lane(&key).filter(|lane| lane.waiting() > 0)?;
             Some(LaneScan { id: lane.id, from: lane.lend_from, next: lane.next, key })
         })
         .collect()
@@ -215,7 +215,7 @@ impl Reader {
             "{} WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT 1",
             row::SELECT
         ))?;
-        let passed = self.shared.book().lane(&lane.key).map_or(lane.from, |known| known.lend_from);
+        let passed = self.shared.index().lane(&lane.key).map_or(lane.from, |known| known.lend_from);
         let mut number = passed;
         let mut met = 0;
         while number < lane.next && met < quota {
@@ -232,7 +232,7 @@ impl Reader {
                 Ok(None) => number = lane.next,
                 Err(error) if self.is_corrupt(&error) => {
                     number += 1;
-                    self.shared.book().pass(&lane.key, number);
+                    self.shared.index().pass(&lane.key, number);
                 }
                 Err(error) => return Err(error),
             }
@@ -245,10 +245,10 @@ impl Reader {
 
     /// Lends the row, or counts it out; false if it would be beyond the limit.
     fn judge(&self, lane: &LaneScan, read: ReadRow, max_bytes: usize, gathered: &mut Gathered) -> bool {
-        let mut book = self.shared.book();
-        let known = book.lane(&lane.key);
+        let mut index = self.shared.index();
+        let known = index.lane(&lane.key);
         if known.is_some_and(|known| known.is_taken(read.number)) {
-            book.pass(&lane.key, read.number + 1);
+            index.pass(&lane.key, read.number + 1);
             return true;
         }
         let average = known.map_or(0, |known| known.depth.bytes / known.depth.messages.max(1));
@@ -256,16 +256,16 @@ impl Reader {
             let lost = Depth { messages: 1, bytes: average };
             gathered.taken.damaged += 1;
             gathered.removal(lane.id, lost).set_aside.push(read.number);
-            book.pass(&lane.key, read.number + 1);
-            book.lost(&lane.key, lost);
+            index.pass(&lane.key, read.number + 1);
+            index.lost(&lane.key, lost);
             return true;
         };
         if self.is_expired(stored.times.age_clock_ms) {
             let lost = Depth { messages: 1, bytes: stored.bytes };
             gathered.taken.expired += 1;
             extend(&mut gathered.removal(lane.id, lost).runs, read.number);
-            book.pass(&lane.key, read.number + 1);
-            book.lost(&lane.key, lost);
+            index.pass(&lane.key, read.number + 1);
+            index.lost(&lane.key, lost);
             return true;
         }
         let size = stored.message.message.encoded_bytes();
@@ -274,8 +274,8 @@ impl Reader {
             return false;
         }
         gathered.bytes += size;
-        book.lend(&lane.key, read.number, stored.bytes);
-        book.pass(&lane.key, read.number + 1);
+        index.lend(&lane.key, read.number, stored.bytes);
+        index.pass(&lane.key, read.number + 1);
         let key = RowKey { slot: lane.key.slot, number: read.number };
         gathered.taken.rows.push((key, stored.message));
         true
@@ -283,9 +283,9 @@ impl Reader {
 
     /// Everything below `next` was met. What the lane still counts beyond the lent rows is not there.
     fn end_of_lane(&self, lane: &LaneScan, gathered: &mut Gathered) {
-        let mut book = self.shared.book();
-        book.pass(&lane.key, lane.next);
-        let Some(known) = book.lane(&lane.key) else {
+        let mut index = self.shared.index();
+        index.pass(&lane.key, lane.next);
+        let Some(known) = index.lane(&lane.key) else {
             return;
         };
         // Rows that were written since the take began are not missing.
@@ -295,7 +295,7 @@ impl Reader {
         let lost = Depth { messages: known.waiting(), bytes: known.waiting_bytes() };
         gathered.taken.damaged += lost.messages;
         gathered.removal(lane.id, lost);
-        book.lost(&lane.key, lost);
+        index.lost(&lane.key, lost);
     }
 
     fn is_expired(&self, age_clock_ms: i64) -> bool {
@@ -304,7 +304,7 @@ impl Reader {
     }
 
     fn newest(&self, lane: &LaneKey, before: Option<u64>, limit: usize) -> rusqlite::Result<Newest> {
-        let Some((id, next)) = self.shared.book().lane(lane).map(|known| (known.id, known.next)) else {
+        let Some((id, next)) = self.shared.index().lane(lane).map(|known| (known.id, known.next)) else {
             return Ok(Vec::new());
         };
         let below = before.map_or(next, |before| before.min(next));

@@ -34,6 +34,6 @@ pub(super) enum WriteRequest {
         reply: oneshot::Sender<Result<(), SpoolError>>,
         _place: OwnedSemaphorePermit,
     },
-    /// The reader met rows that are expired or damaged; the book knows.
+    /// The reader met rows that are expired or damaged; the index knows.
     Discard(DiskRemoval),
 }

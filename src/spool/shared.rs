@@ -7,18 +7,18 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use super::SpoolError;
 use super::index::SpoolIndex;
 
-/// Locks are taken in this order: `lending`, then `book`; the book never for longer than a look.
+/// Locks are taken in this order: `lending`, then `index`; the index never for longer than a look.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     lending: Mutex<()>,
-    book: Mutex<SpoolIndex>,
+    index: Mutex<SpoolIndex>,
     poisoned: OnceLock<String>,
     died: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn new(book: SpoolIndex) -> Self {
-        Self { book: Mutex::new(book), ..Self::default() }
+    pub(super) fn new(index: SpoolIndex) -> Self {
+        Self { index: Mutex::new(index), ..Self::default() }
     }
 
     /// Held while rows are chosen to be lent, or to be dropped, so that no row is both.
@@ -26,8 +26,8 @@ impl Shared {
         self.lending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, SpoolIndex> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn index(&self) -> MutexGuard<'_, SpoolIndex> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn poisoned(&self) -> Option<&str> {

@@ -1,4 +1,4 @@
-//! One transaction on its way: what it does in the file, and what the book learns when it is committed.
+//! One transaction on its way: what it does in the file, and what the index learns when it is committed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -50,7 +50,7 @@ pub(super) struct Stage<'a> {
     removed: bool,
     /// Free bytes of the disk, if too few; asked once.
     disk_is_low: Option<u64>,
-    /// Kept until the book knows which rows were dropped.
+    /// Kept until the index knows which rows were dropped.
     lending: Option<MutexGuard<'a, ()>>,
     /// Found once, because nothing is lent meanwhile.
     heads: Option<BinaryHeap<Reverse<Head>>>,
@@ -72,7 +72,7 @@ impl<'a> Stage<'a> {
             lanes: BTreeMap::new(),
             gained: Depth::default(),
             dropped: Depth::default(),
-            last_id: shared.book().last_id(),
+            last_id: shared.index().last_id(),
             removed: false,
             disk_is_low: limits.disk_is_low(),
             lending: None,
@@ -84,7 +84,7 @@ impl<'a> Stage<'a> {
         self.lanes.is_empty() && !self.removed
     }
 
-    /// Deletes rows that the book has forgotten already.
+    /// Deletes rows that the index has forgotten already.
     pub(super) fn remove(&mut self, removals: &[DiskRemoval]) -> rusqlite::Result<()> {
         for removal in removals {
             self.removed = true;
@@ -188,7 +188,7 @@ impl<'a> Stage<'a> {
         if self.lanes.contains_key(key) {
             return Ok(());
         }
-        let known = self.shared.book().lane(key).map(|lane| (lane.id, lane.next));
+        let known = self.shared.index().lane(key).map(|lane| (lane.id, lane.next));
         let (id, next) = known.unwrap_or((self.last_id + 1, 0));
         if known.is_none() {
             self.last_id = id;
@@ -240,8 +240,8 @@ impl<'a> Stage<'a> {
     /// The first row of each lane that is not lent: one descent of the tree for each.
     fn find_heads(&self) -> rusqlite::Result<BinaryHeap<Reverse<Head>>> {
         let lanes: Vec<(LaneKey, i64, u64)> = {
-            let book = self.shared.book();
-            let waiting = book.lanes().filter(|(_, lane)| lane.waiting() > 0);
+            let index = self.shared.index();
+            let waiting = index.lanes().filter(|(_, lane)| lane.waiting() > 0);
             waiting.map(|(key, lane)| (key.clone(), lane.id, lane.lend_from)).collect()
         };
         let mut heads = BinaryHeap::with_capacity(lanes.len());
@@ -257,7 +257,7 @@ impl<'a> Stage<'a> {
             "SELECT age_clock_ms, number, bytes FROM messages WHERE position >= ?1 AND position < ?2
              ORDER BY position LIMIT 1",
         )?;
-        let Some(end) = self.shared.book().lane(&key).map(|lane| lane.next) else {
+        let Some(end) = self.shared.index().lane(&key).map(|lane| lane.next) else {
             return Ok(None);
         };
         loop {
@@ -268,7 +268,7 @@ impl<'a> Stage<'a> {
                 return Ok(None);
             };
             let number = number as u64;
-            let is_lent = self.shared.book().lane(&key).is_some_and(|lane| lane.lent.contains_key(&number));
+            let is_lent = self.shared.index().lane(&key).is_some_and(|lane| lane.lent.contains_key(&number));
             if is_lent {
                 from = number + 1;
                 continue;
@@ -285,9 +285,9 @@ impl<'a> Stage<'a> {
 
     fn can_drop(&mut self, excess: Depth) -> bool {
         self.hold_lending();
-        let book = self.shared.book();
+        let index = self.shared.index();
         let mut waiting = Depth::default();
-        for (_, lane) in book.lanes() {
+        for (_, lane) in index.lanes() {
             waiting.messages += lane.waiting();
             waiting.bytes += lane.waiting_bytes();
         }
@@ -300,7 +300,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Ends the transaction on the disk, then tells the book; returns the number of rows that were dropped. `None`: the
+    /// Ends the transaction on the disk, then tells the index; returns the number of rows that were dropped. `None`: the
     /// disk answered too late, and what it has now is for the next process.
     pub(super) fn commit(self) -> rusqlite::Result<Option<u64>> {
         for lane in self.lanes.values() {
@@ -323,18 +323,18 @@ impl<'a> Stage<'a> {
             // It was told to be not written, and is sent from memory: as a row it would be counted and sent twice.
             return Ok(None);
         }
-        let mut book = self.shared.book();
+        let mut index = self.shared.index();
         for (key, lane) in self.lanes {
             if lane.gained != Depth::default() || lane.is_new {
-                book.appended(&key, lane.id, lane.next, lane.gained);
+                index.appended(&key, lane.id, lane.next, lane.gained);
             }
             for (number, bytes) in lane.lent {
-                book.lend(&key, number, bytes);
+                index.lend(&key, number, bytes);
             }
-            book.pass(&key, lane.dropped_below);
-            book.lost(&key, lane.dropped);
+            index.pass(&key, lane.dropped_below);
+            index.lost(&key, lane.dropped);
         }
-        drop(book);
+        drop(index);
         drop(self.lending);
         Ok(Some(self.dropped.messages))
     }
@@ -342,7 +342,7 @@ impl<'a> Stage<'a> {
     fn topic_has_room(&self, topic: &Arc<str>, more_bytes: u64) -> bool {
         let staged = self.lanes.iter().filter(|(key, _)| key.topic == *topic);
         let staged: u64 = staged.map(|(_, lane)| lane.gained.bytes).sum();
-        let now = self.shared.book().topic_bytes(topic).saturating_add(staged);
+        let now = self.shared.index().topic_bytes(topic).saturating_add(staged);
         self.limits.topic_has_room(now, more_bytes)
     }
 
@@ -355,7 +355,7 @@ impl<'a> Stage<'a> {
     }
 
     fn now(&self) -> Depth {
-        let mut now = self.shared.book().depth();
+        let mut now = self.shared.index().depth();
         add(&mut now, self.gained);
         now.messages = now.messages.saturating_sub(self.dropped.messages);
         now.bytes = now.bytes.saturating_sub(self.dropped.bytes);
@@ -375,7 +375,7 @@ fn delete(transaction: &Transaction<'_>, lane: i64, (first, last): (u64, u64)) -
     Ok(())
 }
 
-/// The same arithmetic as the book's.
+/// The same arithmetic as the index's.
 fn count_off(transaction: &Transaction<'_>, lane: i64, lost: Depth) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(

@@ -82,7 +82,7 @@ impl Writer {
                     appends.push(append);
                 }
                 WriteRequest::Remove { topic, rows, reply, .. } => {
-                    self.pending.extend(self.shared.book().remove(&topic, rows));
+                    self.pending.extend(self.shared.index().remove(&topic, rows));
                     removed.push(reply);
                 }
                 WriteRequest::Room { reply, .. } => asked.push(reply),
@@ -114,7 +114,7 @@ impl Writer {
                 StorageError::Io(_) | StorageError::Corrupt(_) => self.poison(&error),
             })?;
         }
-        let reason = self.limits.why_no_room(self.shared.book().depth());
+        let reason = self.limits.why_no_room(self.shared.index().depth());
         reason.map_or(Ok(()), |reason| Err(SpoolError::Full(reason)))
     }
 

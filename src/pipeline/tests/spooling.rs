@@ -1,5 +1,6 @@
 //! Stories of lanes and spool.
 
+mod measure;
 mod refusals;
 mod world;
 

@@ -143,9 +143,9 @@ impl Process {
     }
 
     pub(crate) fn start_with(store: &Arc<Store>, disk: MemorySpool, give_up_after: Duration) -> Self {
-        let binding = BindingConfig {
-            filter: "room/#".into(),
-            topic: "{0}".into(),
+        let binding = |filter: &str, topic: &str| BindingConfig {
+            filter: filter.into(),
+            topic: topic.into(),
             tag: "{sub}".into(),
             room: None,
             kind: None,
@@ -153,6 +153,7 @@ impl Process {
             order_key_field: None,
             sender: None,
         };
+        let bindings = [binding("room/#", "{0}"), binding("many/+/#", "many-{1}")];
         let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
         let disk = Arc::new(disk);
         let (intake, receiver) = intake(10_000, 64 << 20);
@@ -164,7 +165,7 @@ impl Process {
         let died: Arc<Mutex<Vec<String>>> = Arc::default();
         let deaths = died.clone();
         let uplink = Uplink::new(UplinkParts {
-            rules: Arc::new(RuleSet::compile(&[binding], settings).unwrap()),
+            rules: Arc::new(RuleSet::compile(&bindings, settings).unwrap()),
             sending: Arc::new(Sending {
                 sink: store.clone(),
                 metrics: metrics.clone(),
@@ -215,8 +216,11 @@ impl Process {
     }
 
     pub(crate) fn publish(&mut self, room: &str, body: &str) {
+        self.publish_to(format!("room/message/{room}"), body);
+    }
+
+    pub(crate) fn publish_to(&mut self, topic: String, body: &str) {
         self.published += 1;
-        let topic = format!("room/message/{room}");
         let payload = Bytes::copy_from_slice(body.as_bytes());
         let delivery = crate::pipeline::Delivery {
             packet_id: self.published as u16,
