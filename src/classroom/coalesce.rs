@@ -69,7 +69,7 @@ pub(crate) struct Coalescer {
     /// The rooms of `waiting`, longest waiting first.
     order: VecDeque<RoomId>,
     changes: usize,
-    told_ms: u64,
+    last_summary_ms: u64,
 }
 
 impl Coalescer {
@@ -82,7 +82,7 @@ impl Coalescer {
             waiting: BTreeMap::new(),
             order: VecDeque::new(),
             changes: 0,
-            told_ms: 0,
+            last_summary_ms: 0,
         }
     }
 
@@ -91,22 +91,22 @@ impl Coalescer {
     pub(crate) fn offer(
         &mut self,
         notice: Option<Bytes>,
-        movement: &PresenceUpdate,
+        update: &PresenceUpdate,
         presence: &Presence,
         now_ms: u64,
     ) -> Option<Delivery> {
-        let is_news = notice.is_some() || !movement.joined.is_empty() || !movement.left.is_empty();
-        if movement.stale || !is_news {
+        let is_news = notice.is_some() || !update.joined.is_empty() || !update.left.is_empty();
+        if update.stale || !is_news {
             return None;
         }
         if self.order.is_empty() && self.singles.take(self.rate, now_ms) {
             if let Some(notice) = notice {
                 return Some(Delivery::own(ClassTopic::Status, None, notice));
             }
-            self.wait(movement);
+            self.wait(update);
             return self.summary(presence, now_ms);
         }
-        self.wait(movement);
+        self.wait(update);
         None
     }
 
@@ -119,18 +119,18 @@ impl Coalescer {
     /// The summary of the changes that wait, if a second has passed since the last one. Call it several times a second.
     pub(crate) fn tick(&mut self, presence: &Presence, now_ms: u64) -> Option<Delivery> {
         // The absolute difference: a clock that was set back must not silence the rooms.
-        if self.order.is_empty() || now_ms.abs_diff(self.told_ms) < SUMMARY_MS {
+        if self.order.is_empty() || now_ms.abs_diff(self.last_summary_ms) < SUMMARY_MS {
             return None;
         }
         let summary = self.summary(presence, now_ms)?;
-        self.told_ms = now_ms;
+        self.last_summary_ms = now_ms;
         Some(summary)
     }
 
-    fn wait(&mut self, movement: &PresenceUpdate) {
-        let Some(client) = &movement.client else { return };
-        let joined = movement.joined.iter().map(|room| (room, true));
-        let left = movement.left.iter().map(|room| (room, false));
+    fn wait(&mut self, update: &PresenceUpdate) {
+        let Some(client) = &update.client else { return };
+        let joined = update.joined.iter().map(|room| (room, true));
+        let left = update.left.iter().map(|room| (room, false));
         for (room, has_joined) in joined.chain(left) {
             if !self.waiting.contains_key(room) {
                 if self.waiting.len() >= MAX_WAITING_ROOMS {
@@ -165,7 +165,7 @@ impl Coalescer {
                 continue;
             };
             self.changes -= waiting.changes.len();
-            let summary = waiting.summed_up(room, presence, &mut id_bytes);
+            let summary = waiting.into_summary(room, presence, &mut id_bytes);
             if summary.joined_count + summary.left_count > 0 {
                 rooms.push(summary);
             }
@@ -179,7 +179,7 @@ impl Coalescer {
 }
 
 impl PendingSummary {
-    fn summed_up(self, room: RoomId, presence: &Presence, id_bytes: &mut usize) -> RoomSummary {
+    fn into_summary(self, room: RoomId, presence: &Presence, id_bytes: &mut usize) -> RoomSummary {
         let mut summary = RoomSummary {
             online: presence.count(&room),
             room_id: room,

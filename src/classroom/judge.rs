@@ -195,7 +195,7 @@ impl Classroom {
         sender: &ClientId,
         target: &ClientId,
         room: Option<&RoomId>,
-        act: MuteAction,
+        action: MuteAction,
     ) -> Result<Verdict, Refusal> {
         if request.role != SenderRole::Teacher {
             return Err(Refusal::new(Reason::NotTeacher, "only a teacher can mute and unmute"));
@@ -207,7 +207,7 @@ impl Classroom {
         let change = MuteChange {
             client: target.clone(),
             room: room.cloned(),
-            action: act,
+            action,
             by: sender.clone(),
             at_ms: request.arrived_ms,
             source_id: request.source_id.clone(),
@@ -218,14 +218,14 @@ impl Classroom {
                 "too many mutes are in force; lift some, or mute for all rooms",
             ));
         }
-        let (told, did) = match act {
+        let (delivery, audit_action) = match action {
             MuteAction::Mute { until_ms } => (answer::muted(target, room, until_ms), AuditAction::Muted),
             MuteAction::Unmute => (answer::unmuted(target, room), AuditAction::Unmuted),
         };
         Ok(Verdict {
             change: Some(change),
-            deliveries: vec![told],
-            audit: Some(Audit::of(request, room, Some(sender), did, None)),
+            deliveries: vec![delivery],
+            audit: Some(Audit::of(request, room, Some(sender), audit_action, None)),
             ..verdict(End::Accepted)
         })
     }

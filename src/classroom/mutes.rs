@@ -46,6 +46,7 @@ pub(crate) struct MuteChange {
     pub client: ClientId,
     /// `None` = all rooms.
     pub room: Option<RoomId>,
+    /// What the teacher did.
     #[serde(rename = "act")]
     pub action: MuteAction,
     /// The teacher who asked for it.

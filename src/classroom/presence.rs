@@ -165,7 +165,7 @@ impl Presence {
             return PresenceUpdate::default();
         }
         if let Some(client) = self.clients.get_mut(&event.client) {
-            client.heard_ms = now_ms;
+            client.last_event_ms = now_ms;
             take_in(client, event, &self.room_topics);
         }
         self.refresh(&event.client)
@@ -180,19 +180,19 @@ impl Presence {
             self.settings.hello_ttl_ms
         };
         let is_lost = |client: &PresentClient| {
-            !client.has_connection() && now_ms.saturating_sub(client.heard_ms) >= silence_ms
+            !client.has_connection() && now_ms.saturating_sub(client.last_event_ms) >= silence_ms
         };
         let clients = self.clients.iter().filter(|(_, client)| is_lost(client));
         let mut lost: Vec<ClientId> = clients.map(|(id, _)| id.clone()).collect();
         lost.sort();
-        let mut movements = Vec::new();
+        let mut updates = Vec::new();
         for id in lost {
             if let Some(client) = self.clients.get_mut(&id) {
                 client.leave_all();
             }
-            movements.push(self.refresh(&id));
+            updates.push(self.refresh(&id));
         }
-        movements
+        updates
     }
 
     /// The members of a room, sorted by client id.
@@ -243,35 +243,35 @@ impl Presence {
 
     /// Brings the lists of rooms up to date with what is known of this client.
     fn refresh(&mut self, id: &ClientId) -> PresenceUpdate {
-        let mut movement = PresenceUpdate { client: Some(id.clone()), ..PresenceUpdate::default() };
+        let mut update = PresenceUpdate { client: Some(id.clone()), ..PresenceUpdate::default() };
         let Some(client) = self.clients.get_mut(id) else {
-            return movement;
+            return update;
         };
         let online = client.is_online(self.weights);
         if online != client.counted {
             client.counted = online;
-            movement.online = Some(online);
+            update.online = Some(online);
             self.online = if online { self.online + 1 } else { self.online - 1 };
         }
         let rooms = client.rooms(self.weights);
         let left = client.listed.extract_if(.., |room| !rooms.contains_key(room));
-        movement.left = left.collect();
-        for room in &movement.left {
+        update.left = left.collect();
+        for room in &update.left {
             unlist(&mut self.rooms, room, id);
         }
         for room in rooms.into_keys().filter(|room| !client.listed.contains(room)) {
             if self.rooms.len() < self.settings.max_rooms || self.rooms.contains_key(&room) {
                 self.rooms.entry(room.clone()).or_default().insert(id.clone());
-                movement.joined.push(room);
+                update.joined.push(room);
             } else {
                 self.overflowed += 1;
             }
         }
-        client.listed.extend(movement.joined.iter().cloned());
+        client.listed.extend(update.joined.iter().cloned());
         if client.is_empty() {
             self.clients.remove(id);
         }
-        movement
+        update
     }
 }
 

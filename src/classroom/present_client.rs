@@ -45,7 +45,7 @@ pub(super) struct PresentClient {
     /// Whether it is counted as online; `presence` keeps it.
     pub counted: bool,
     /// When its last event came, by our clock, milliseconds since 1970-01-01 UTC.
-    pub heard_ms: u64,
+    pub last_event_ms: u64,
 }
 
 impl PresentClient {

@@ -75,8 +75,8 @@ pub(crate) struct LiveClassHandle {
 }
 
 impl LiveClassHandle {
-    pub(super) fn new(asks: mpsc::Sender<ClassQuestion>) -> Self {
-        Self { questions: asks }
+    pub(super) fn new(questions: mpsc::Sender<ClassQuestion>) -> Self {
+        Self { questions }
     }
 
     /// The members of a room, sorted by client id.
@@ -102,18 +102,18 @@ impl LiveClassHandle {
     /// Waits until the classroom has handled what came before, so the caller sets a deadline.
     async fn ask<T>(
         &self,
-        ask: impl FnOnce(oneshot::Sender<T>) -> ClassQuestion,
+        question: impl FnOnce(oneshot::Sender<T>) -> ClassQuestion,
     ) -> Result<T, ClassNotRunning> {
         let (answer, answered) = oneshot::channel();
-        self.questions.send(ask(answer)).await.map_err(|_| ClassNotRunning)?;
+        self.questions.send(question(answer)).await.map_err(|_| ClassNotRunning)?;
         answered.await.map_err(|_| ClassNotRunning)
     }
 }
 
 impl LiveClass {
-    pub(super) async fn answer(&mut self, ask: ClassQuestion) {
+    pub(super) async fn answer(&mut self, question: ClassQuestion) {
         // The asker may have given up meanwhile, so a failed send is no error.
-        match ask {
+        match question {
             ClassQuestion::Members(room, answer) => _ = answer.send(self.members(&room)),
             ClassQuestion::Mutes(room, answer) => _ = answer.send(self.mutes(&room)),
             ClassQuestion::Notice { room, text, by, answer } => {
@@ -170,8 +170,8 @@ impl LiveClass {
         let source = id.to_string();
         let audit = Audit::of_notice(room, text, by, &source, now_ms);
         let delivered = self.delivery((&source, now_ms), None, &delivery);
-        let made = delivered.into_iter().chain(self.audit(&audit)).collect();
-        self.send(None, made).await;
+        let messages = delivered.into_iter().chain(self.audit(&audit)).collect();
+        self.send(None, messages).await;
         Ok(crate::classroom::derived_id(&source, delivery.ordinal))
     }
 }

@@ -14,26 +14,26 @@ const AUDIT_ORDINAL: u32 = u32::MAX;
 
 impl LiveClass {
     /// Gives all messages to the pipeline. The request at `place` ends when all of them are stored.
-    pub(super) async fn send(&mut self, place: Option<QueuePosition>, made: Vec<Bound>) {
-        self.send_with(place, made, None).await;
+    pub(super) async fn send(&mut self, place: Option<QueuePosition>, messages: Vec<Bound>) {
+        self.send_with(place, messages, None).await;
     }
 
     /// As [`Self::send`]; also stores the request as a dead letter, if the classroom could not understand it.
     pub(super) async fn send_with(
         &mut self,
         place: Option<QueuePosition>,
-        made: Vec<Bound>,
+        messages: Vec<Bound>,
         letter: Option<DeadLetter>,
     ) {
-        if made.is_empty() && letter.is_none() {
+        if messages.is_empty() && letter.is_none() {
             self.end(place);
             return;
         }
-        let (derived, number) = self.open.begin(place, made, letter.is_some());
+        let (derived, number) = self.open.begin(place, messages, letter.is_some());
         if let (Some(letter), Some(number)) = (letter, number) {
             // In a task of its own, so that the class does not wait for the disk.
             let dead_letters = self.parts.dead_letters.clone();
-            self.burying.spawn(async move {
+            self.letter_writes.spawn(async move {
                 dead_letters.put(vec![letter]).await;
                 number
             });
@@ -47,15 +47,15 @@ impl LiveClass {
     }
 
     pub(super) async fn send_again(&mut self) {
-        for derived in self.open.take_again() {
+        for derived in self.open.take_given_back() {
             self.parts.metrics.derived_total.inc();
             self.parts.metrics.in_flight.inc();
             let _ = self.parts.intake.enter_derived(derived).await;
         }
     }
 
-    pub(super) fn told(&mut self, number: u64, told: DerivedOutcome) {
-        let place = self.open.told(number, told);
+    pub(super) fn take_outcome(&mut self, number: u64, outcome: DerivedOutcome) {
+        let place = self.open.take_outcome(number, outcome);
         self.end(place);
     }
 

@@ -47,7 +47,8 @@ const SINGLE_STATUS_PER_S: u32 = 5;
 const TICK: Duration = Duration::from_millis(200);
 /// How often messages that the pipeline gave back are sent again. It gives them back when another bridge takes over.
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
-const ASKS: usize = 64;
+/// Questions that wait; when there are so many, the askers wait.
+const QUESTIONS: usize = 64;
 
 /// Why the live class cannot start.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
@@ -96,9 +97,9 @@ pub(crate) struct LiveClass {
     unwritten: UnwrittenMutes,
     open: OpenRequests,
     /// Dead letters that are being written; each task gives its number in [`OpenRequests`]. Bounded by those.
-    burying: JoinSet<u64>,
-    told: mpsc::UnboundedReceiver<(u64, DerivedOutcome)>,
-    asks: mpsc::Receiver<ClassQuestion>,
+    letter_writes: JoinSet<u64>,
+    outcomes: mpsc::UnboundedReceiver<(u64, DerivedOutcome)>,
+    questions: mpsc::Receiver<ClassQuestion>,
 }
 
 impl LiveClass {
@@ -120,21 +121,21 @@ impl LiveClass {
             broker_events: parts.news.is_some(),
             ..PresenceSettings::default()
         };
-        let (tell, told) = mpsc::unbounded_channel();
-        let (asking, asks) = mpsc::channel(ASKS);
+        let (outcome_sender, outcomes) = mpsc::unbounded_channel();
+        let (question_sender, questions) = mpsc::channel(QUESTIONS);
         let live_class = Self {
             classroom: Classroom::new(settings, mutes),
             presence: Presence::new(presence),
             coalescer: Coalescer::new(SINGLE_STATUS_PER_S),
             seen: Seen::default(),
             unwritten: UnwrittenMutes::default(),
-            open: OpenRequests::new(tell),
-            burying: JoinSet::new(),
-            told,
-            asks,
+            open: OpenRequests::new(outcome_sender),
+            letter_writes: JoinSet::new(),
+            outcomes,
+            questions,
             parts,
         };
-        Ok((live_class, LiveClassHandle::new(asking)))
+        Ok((live_class, LiveClassHandle::new(question_sender)))
     }
 
     /// Runs until the follower is gone and every request has ended, or until `stop_now`, even if requests are open then.
@@ -157,13 +158,13 @@ impl LiveClass {
         while following || !self.open.is_empty() || !self.unwritten.is_empty() {
             tokio::select! {
                 biased;
-                told = self.told.recv() => {
-                    if let Some((number, told)) = told {
-                        self.told(number, told);
+                outcome = self.outcomes.recv() => {
+                    if let Some((number, outcome)) = outcome {
+                        self.take_outcome(number, outcome);
                     }
                 }
-                Some(buried) = self.burying.join_next() => match buried {
-                    Ok(number) => self.told(number, DerivedOutcome::Kept),
+                Some(written) = self.letter_writes.join_next() => match written {
+                    Ok(number) => self.take_outcome(number, DerivedOutcome::Kept),
                     Err(died) => die_with(died),
                 },
                 written = answered(&mut self.unwritten.saving) => self.mutes_written(written).await,
@@ -173,14 +174,14 @@ impl LiveClass {
                 }
                 _ = ticks.tick() => self.tick().await,
                 news = next_news(&mut self.parts.news), if listening => match news {
-                    Some(news) => self.heard(news).await,
+                    Some(news) => self.take_news(news).await,
                     None => listening = false,
                 },
                 item = self.parts.items.recv(), if following => match item {
                     Some(item) => self.take(item).await,
                     None => following = false,
                 },
-                Some(ask) = self.asks.recv() => self.answer(ask).await,
+                Some(question) = self.questions.recv() => self.answer(question).await,
             }
         }
     }
@@ -189,14 +190,14 @@ impl LiveClass {
     async fn tick(&mut self) {
         let now_ms = self.parts.clock.wall_ms();
         self.classroom.forget(now_ms);
-        for movement in self.presence.sweep(now_ms) {
-            let told = self.coalescer.offer(None, &movement, &self.presence, now_ms);
-            self.tell_status(told).await;
+        for update in self.presence.sweep(now_ms) {
+            let status = self.coalescer.offer(None, &update, &self.presence, now_ms);
+            self.send_status(status).await;
         }
-        let counted = &self.parts.metrics.presence_unlisted_total;
-        counted.inc_by(self.presence.overflowed().saturating_sub(counted.get()));
+        let unlisted = &self.parts.metrics.presence_unlisted_total;
+        unlisted.inc_by(self.presence.overflowed().saturating_sub(unlisted.get()));
         let summary = self.coalescer.tick(&self.presence, now_ms);
-        self.tell_status(summary).await;
+        self.send_status(summary).await;
     }
 }
 

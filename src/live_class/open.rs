@@ -12,12 +12,12 @@ use crate::pipeline::{Derived, DerivedOutcome, DerivedReceipt};
 
 /// The open requests, and the messages that follow from each.
 pub(super) struct OpenRequests {
-    tell: mpsc::UnboundedSender<(u64, DerivedOutcome)>,
+    outcomes: mpsc::UnboundedSender<(u64, DerivedOutcome)>,
     next: u64,
     sources: HashMap<u64, Source>,
     derived: HashMap<u64, OpenDerived>,
     /// Messages that the pipeline gave back, to be sent again.
-    again: Vec<u64>,
+    given_back: Vec<u64>,
 }
 
 struct Source {
@@ -33,8 +33,8 @@ struct OpenDerived {
 }
 
 impl OpenRequests {
-    pub(crate) fn new(tell: mpsc::UnboundedSender<(u64, DerivedOutcome)>) -> Self {
-        Self { tell, next: 0, sources: HashMap::new(), derived: HashMap::new(), again: Vec::new() }
+    pub(crate) fn new(outcomes: mpsc::UnboundedSender<(u64, DerivedOutcome)>) -> Self {
+        Self { outcomes, next: 0, sources: HashMap::new(), derived: HashMap::new(), given_back: Vec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -68,14 +68,14 @@ impl OpenRequests {
     }
 
     fn derived_of(&self, number: u64, bound: Bound) -> Derived {
-        Derived { bound, receipt: DerivedReceipt { number, outcomes: self.tell.clone() } }
+        Derived { bound, receipt: DerivedReceipt { number, outcomes: self.outcomes.clone() } }
     }
 
     /// Takes the outcome of one message. Gives the place of the request if this was its last open message.
-    pub(crate) fn told(&mut self, number: u64, told: DerivedOutcome) -> Option<QueuePosition> {
-        match told {
+    pub(crate) fn take_outcome(&mut self, number: u64, outcome: DerivedOutcome) -> Option<QueuePosition> {
+        match outcome {
             DerivedOutcome::GivenUp => {
-                self.again.push(number);
+                self.given_back.push(number);
                 None
             }
             DerivedOutcome::Kept => {
@@ -94,10 +94,10 @@ impl OpenRequests {
     }
 
     /// Takes the messages that the pipeline gave back, in the order in which they were made.
-    pub(crate) fn take_again(&mut self) -> Vec<Derived> {
-        let mut again = std::mem::take(&mut self.again);
-        again.sort_unstable();
-        again
+    pub(crate) fn take_given_back(&mut self) -> Vec<Derived> {
+        let mut given_back = std::mem::take(&mut self.given_back);
+        given_back.sort_unstable();
+        given_back
             .into_iter()
             .filter_map(|number| {
                 let bound = self.derived.get(&number)?.bound.clone()?;

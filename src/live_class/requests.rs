@@ -90,9 +90,9 @@ impl LiveClass {
     pub(super) async fn carry_out(&mut self, item: Item, request: &Request, verdict: Verdict) {
         let Item { place, message } = item;
         if let Some(event) = &verdict.presence {
-            let movement = self.presence.apply(event, request.now_ms);
-            let told = self.coalescer.offer(None, &movement, &self.presence, request.now_ms);
-            self.tell_status(told).await;
+            let update = self.presence.apply(event, request.now_ms);
+            let status = self.coalescer.offer(None, &update, &self.presence, request.now_ms);
+            self.send_status(status).await;
         }
         let letter = match verdict.end {
             End::Refused(reason @ (Reason::Malformed | Reason::Unknown | Reason::Unverified)) => {
@@ -106,14 +106,14 @@ impl LiveClass {
         let deliveries = verdict.deliveries.iter();
         let source = (request.source_id.as_str(), request.arrived_ms);
         let expiry_s = message_expiry_s(&message);
-        let mut made: Vec<_> = deliveries
+        let mut messages: Vec<_> = deliveries
             .filter_map(|delivery| {
                 // A client's line keeps its message expiry; the bridge's answers have none.
                 let expiry_s = delivery.sender.as_ref().and(expiry_s);
                 self.delivery(source, expiry_s, delivery)
             })
             .collect();
-        made.extend(verdict.audit.as_ref().and_then(|audit| self.audit(audit)));
-        self.send_with(Some(place), made, letter).await;
+        messages.extend(verdict.audit.as_ref().and_then(|audit| self.audit(audit)));
+        self.send_with(Some(place), messages, letter).await;
     }
 }

@@ -61,7 +61,7 @@ impl LiveClass {
 
     /// Takes a report of the embedded broker. Connects and ends are stored in the documented topics and act when they come
     /// back from there; subscriptions, which have no documented form, act at once.
-    pub(super) async fn heard(&mut self, news: ClientNews) {
+    pub(super) async fn take_news(&mut self, news: ClientNews) {
         let Some(client) = ClientId::parse(&news.client_id) else {
             return;
         };
@@ -71,12 +71,22 @@ impl LiveClass {
             NewsKind::Gone => "tcpclean",
             NewsKind::Subscribed(filters) => {
                 return self
-                    .moved(&client, &news.channel_id, news.at_ms, PresenceChange::Subscribed(filters))
+                    .change_presence(
+                        &client,
+                        &news.channel_id,
+                        news.at_ms,
+                        PresenceChange::Subscribed(filters),
+                    )
                     .await;
             }
             NewsKind::Unsubscribed(filters) => {
                 return self
-                    .moved(&client, &news.channel_id, news.at_ms, PresenceChange::Unsubscribed(filters))
+                    .change_presence(
+                        &client,
+                        &news.channel_id,
+                        news.at_ms,
+                        PresenceChange::Unsubscribed(filters),
+                    )
                     .await;
             }
         };
@@ -117,27 +127,27 @@ impl LiveClass {
         match status_event(body) {
             Ok(event) => {
                 let now_ms = self.parts.clock.wall_ms();
-                let movement = self.presence.apply(&event, now_ms);
-                let told = self.coalescer.offer(Some(body.clone()), &movement, &self.presence, now_ms);
-                self.tell_status(told).await;
+                let update = self.presence.apply(&event, now_ms);
+                let status = self.coalescer.offer(Some(body.clone()), &update, &self.presence, now_ms);
+                self.send_status(status).await;
             }
             Err(problem) => tracing::debug!(%problem, "a status notice that says nothing"),
         }
     }
 
-    async fn moved(&mut self, client: &ClientId, channel: &str, at_ms: u64, what: PresenceChange) {
+    async fn change_presence(&mut self, client: &ClientId, channel: &str, at_ms: u64, what: PresenceChange) {
         let event = PresenceEvent { client: client.clone(), channel: channel.into(), at_ms, change: what };
         let now_ms = self.parts.clock.wall_ms();
-        let movement = self.presence.apply(&event, now_ms);
-        let told = self.coalescer.offer(None, &movement, &self.presence, now_ms);
-        self.tell_status(told).await;
+        let update = self.presence.apply(&event, now_ms);
+        let status = self.coalescer.offer(None, &update, &self.presence, now_ms);
+        self.send_status(status).await;
     }
 
-    pub(super) async fn tell_status(&mut self, told: Option<Delivery>) {
-        let Some(delivery) = told else { return };
+    pub(super) async fn send_status(&mut self, status: Option<Delivery>) {
+        let Some(delivery) = status else { return };
         let source = self.parts.ids.next_id().to_string();
         let now_ms = self.parts.clock.wall_ms();
-        let made = self.delivery((&source, now_ms), None, &delivery);
-        self.send(None, made.into_iter().collect()).await;
+        let message = self.delivery((&source, now_ms), None, &delivery);
+        self.send(None, message.into_iter().collect()).await;
     }
 }

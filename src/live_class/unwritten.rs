@@ -22,10 +22,10 @@ pub(super) struct UnwrittenMutes {
     /// The write that is running.
     pub saving: Option<Saving>,
     /// Queues whose changes are in the write that is running, in the order in which they were made.
-    on_its_way: Vec<QueueName>,
+    being_written: Vec<QueueName>,
     /// Queues whose changes come with the next write, in the order in which they were made.
-    next: Vec<QueueName>,
-    said: bool,
+    next_write: Vec<QueueName>,
+    failure_logged: bool,
 }
 
 /// A request that changes the mutes, with the requests that came behind it in its queue.
@@ -60,7 +60,7 @@ impl LiveClass {
         let draft = unwritten.draft.get_or_insert_with(|| self.classroom.mutes().clone());
         draft.apply(held.change.clone());
         let queue = held.item.place.queue.clone();
-        unwritten.next.push(queue.clone());
+        unwritten.next_write.push(queue.clone());
         unwritten.queues.insert(queue, held);
         self.write_mutes();
     }
@@ -69,8 +69,8 @@ impl LiveClass {
     pub(super) fn write_mutes(&mut self) {
         let unwritten = &mut self.unwritten;
         let Some(draft) = &unwritten.draft else { return };
-        if unwritten.saving.is_none() && !unwritten.next.is_empty() {
-            unwritten.on_its_way = std::mem::take(&mut unwritten.next);
+        if unwritten.saving.is_none() && !unwritten.next_write.is_empty() {
+            unwritten.being_written = std::mem::take(&mut unwritten.next_write);
             unwritten.saving = Some(self.parts.data_dir.save_mutes(&draft.to_snapshot()));
         }
     }
@@ -78,16 +78,16 @@ impl LiveClass {
     /// The write has ended. If it failed, the same changes are written again. There is no deadline, because nobody may hear of
     /// a mute that is not on the disk.
     pub(super) async fn mutes_written(&mut self, written: Result<(), DataDirError>) {
-        let queues = std::mem::take(&mut self.unwritten.on_its_way);
+        let queues = std::mem::take(&mut self.unwritten.being_written);
         if let Err(error) = written {
-            let later = std::mem::replace(&mut self.unwritten.next, queues);
-            self.unwritten.next.extend(later);
-            if !std::mem::replace(&mut self.unwritten.said, true) {
+            let later = std::mem::replace(&mut self.unwritten.next_write, queues);
+            self.unwritten.next_write.extend(later);
+            if !std::mem::replace(&mut self.unwritten.failure_logged, true) {
                 tracing::error!(%error, "a mute cannot be written down; its room waits until it can");
             }
             return;
         }
-        self.unwritten.said = false;
+        self.unwritten.failure_logged = false;
         let held = queues.iter();
         let held: Vec<HeldRequest> = held.filter_map(|queue| self.unwritten.queues.remove(queue)).collect();
         for held in &held {

@@ -37,8 +37,8 @@ impl Status {
             at_ms: now_ms,
             change: what,
         };
-        let movement = self.presence.apply(&event, now_ms);
-        let told = self.coalescer.offer(notice, &movement, &self.presence, now_ms);
+        let update = self.presence.apply(&event, now_ms);
+        let told = self.coalescer.offer(notice, &update, &self.presence, now_ms);
         self.tell(told);
     }
 

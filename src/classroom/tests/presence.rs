@@ -75,8 +75,8 @@ fn who_listens_with_a_wildcard_is_an_observer_and_no_member() {
         "room/message/",
         "room/message/#",
     ];
-    let movement = presence.apply(&event(LI, "c1", 100, subscribed(&filters)), START_MS);
-    assert_eq!((movement.joined.len(), presence.count(&room("7"))), (0, 0));
+    let update = presence.apply(&event(LI, "c1", 100, subscribed(&filters)), START_MS);
+    assert_eq!((update.joined.len(), presence.count(&room("7"))), (0, 0));
     assert_eq!(presence.online(), 1);
 }
 
@@ -88,8 +88,8 @@ fn an_end_cancels_only_the_connect_of_its_own_channel() {
     presence.apply(&event(LI, "old", 100, subscribed(&["room/message/7"])), START_MS);
     presence.apply(&event(LI, "new", 200, PresenceChange::Connected), START_MS);
     presence.apply(&event(LI, "new", 200, subscribed(&["room/message/7"])), START_MS);
-    let movement = presence.apply(&event(LI, "old", 201, PresenceChange::Ended), START_MS);
-    assert_eq!((movement.online, movement.left.len()), (None, 0), "nobody is told that it left");
+    let update = presence.apply(&event(LI, "old", 201, PresenceChange::Ended), START_MS);
+    assert_eq!((update.online, update.left.len()), (None, 0), "nobody is told that it left");
     assert_eq!(ids(&presence, "7"), [LI]);
     presence.apply(&event(LI, "new", 300, PresenceChange::Ended), START_MS);
     assert!(!presence.is_online(&client(LI)));
@@ -156,8 +156,8 @@ fn a_hello_whose_bye_was_lost_ends_after_a_day() {
     let ttl_ms = PresenceSettings::default().hello_ttl_ms;
     presence.apply(&event(LI, "n1", 100, hello("7", "Li")), START_MS);
     assert_eq!(presence.sweep(START_MS + ttl_ms - 1), []);
-    let movements = presence.sweep(START_MS + ttl_ms);
-    assert_eq!((movements.len(), &movements[0].left), (1, &vec![room("7")]));
+    let updates = presence.sweep(START_MS + ttl_ms);
+    assert_eq!((updates.len(), &updates[0].left), (1, &vec![room("7")]));
     assert_eq!(presence.online(), 0);
 }
 

@@ -59,7 +59,7 @@ fn after(events: &[PresenceEvent], broker_events: bool) -> (Presence, Listed) {
     (presence, told)
 }
 
-/// What somebody knows who only hears the movements.
+/// What somebody knows who only hears the updates.
 #[derive(Debug, Default, PartialEq)]
 struct Listed {
     online: BTreeMap<ClientId, bool>,
@@ -67,15 +67,15 @@ struct Listed {
 }
 
 impl Listed {
-    fn follow(&mut self, movement: &PresenceUpdate) {
-        let Some(client) = &movement.client else { return };
-        if let Some(online) = movement.online {
+    fn follow(&mut self, update: &PresenceUpdate) {
+        let Some(client) = &update.client else { return };
+        if let Some(online) = update.online {
             assert_ne!(self.online.insert(client.clone(), online), Some(online));
         }
-        let joined = movement.joined.iter().map(|room| (room, true));
-        for (room, is_member) in joined.chain(movement.left.iter().map(|room| (room, false))) {
+        let joined = update.joined.iter().map(|room| (room, true));
+        for (room, is_member) in joined.chain(update.left.iter().map(|room| (room, false))) {
             let before = self.members.insert((room.clone(), client.clone()), is_member);
-            assert_eq!(before.unwrap_or_default(), !is_member, "each movement is told once");
+            assert_eq!(before.unwrap_or_default(), !is_member, "each update is told once");
         }
     }
 }
