@@ -14,7 +14,7 @@ const STANDS_STILL_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs until aborted, or until nothing can be written any more.
 pub(crate) async fn watch(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
-    let mut said = false;
+    let mut logged = false;
     let ended = data_dir.writer_ended();
     tokio::pin!(ended);
     loop {
@@ -25,8 +25,8 @@ pub(crate) async fn watch(data_dir: Arc<DataDir>, metrics: Arc<Metrics>, readine
             .filter(|_| waits >= STANDS_STILL_AFTER)
             .map(|unwritten| sentence(&data_dir, &unwritten));
         match &note {
-            Some(note) if !std::mem::replace(&mut said, true) => tracing::error!("{note}"),
-            None if std::mem::take(&mut said) => {
+            Some(note) if !std::mem::replace(&mut logged, true) => tracing::error!("{note}"),
+            None if std::mem::take(&mut logged) => {
                 tracing::info!(data_dir = %data_dir.path().display(), "the disk of the data_dir answers again");
             }
             Some(_) | None => {}

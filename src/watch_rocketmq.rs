@@ -77,24 +77,24 @@ async fn lag(
     if groups.is_empty() {
         return;
     }
-    let mut said = HashSet::new();
+    let mut logged = HashSet::new();
     loop {
         let reader = RocketMqReader::start(connector.clone()).await;
         for LagConfig { group, topic } in groups {
             let known = known_brokers.entry(topic.clone()).or_default();
-            let told = match &reader {
+            let lag = match &reader {
                 Ok(reader) => reader.lag(group, topic, known).await.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
-            match told {
+            match lag {
                 Ok(lag) => {
                     known.extend(lag.brokers().map(str::to_owned));
                     gauge.set(group, topic, Some(lag.messages));
-                    said.remove(&(group, topic));
+                    logged.remove(&(group, topic));
                 }
                 Err(error) => {
                     gauge.set(group, topic, None);
-                    if said.insert((group, topic)) {
+                    if logged.insert((group, topic)) {
                         tracing::warn!(error, "the lag of a consumer group is not known; asking again");
                     }
                 }

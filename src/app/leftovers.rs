@@ -46,7 +46,7 @@ impl Leftovers {
     }
 
     /// Logs it, and gives how the bridge ended.
-    pub(super) fn say(self) -> Ended {
+    pub(super) fn log(self) -> Ended {
         let ended = self.ended();
         match ended {
             Ended::Drained => tracing::info!("{}", self.sentence()),

@@ -79,9 +79,9 @@ impl Bridge {
     /// `accept_new_client_id`: go on although the directory belongs to another client id, whose session stays at the broker.
     pub async fn prepare(config: Config, accept_new_client_id: bool) -> anyhow::Result<Self> {
         // Nothing else runs yet, so the start may wait for a slow disk; but it says so in the log.
-        let telling = tokio::spawn(tell_of_a_slow_disk(config.data_dir.clone()));
+        let warning = tokio::spawn(warn_of_a_slow_disk(config.data_dir.clone()));
         let prepared = Self::prepare_now(config, accept_new_client_id).await;
-        telling.abort();
+        warning.abort();
         prepared
     }
 
@@ -101,7 +101,7 @@ impl Bridge {
         data_dir.save_session(&session).await?;
         let listener = http::bind(config.http.listen, "http.listen").await?;
         let class_listeners = ClassListeners::bind(&config).await?;
-        let carrier = BridgeParts {
+        let parts = BridgeParts {
             metrics: Arc::new(Metrics::new(&topics).context("could not set the metrics up")?),
             readiness: Arc::new(Readiness::new(clock.clone())),
             clock,
@@ -116,11 +116,11 @@ impl Bridge {
             news: None,
             has_foreign_broker: true,
         };
-        Ok(Self { listener, class_listeners, parts: carrier })
+        Ok(Self { listener, class_listeners, parts })
     }
 
     /// Takes the reports of an MQTT broker in this process about its clients.
-    pub fn hear(&mut self, news: mpsc::Receiver<ClientNews>) {
+    pub fn take_news(&mut self, news: mpsc::Receiver<ClientNews>) {
         self.parts.news = Some(news);
         self.parts.has_foreign_broker = false;
     }
@@ -143,15 +143,15 @@ impl Bridge {
     /// Runs until the lifecycle asks it to stop.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<Ended> {
         let stopped = lifecycle.stop_now.clone().cancelled_owned();
-        let Self { listener, class_listeners, parts: mut carrier } = self;
-        let (metrics, readiness) = (carrier.metrics.clone(), carrier.readiness.clone());
+        let Self { listener, class_listeners, mut parts } = self;
+        let (metrics, readiness) = (parts.metrics.clone(), parts.readiness.clone());
         let pages = http::serve(listener, metrics, readiness, stopped);
         let pages = lifecycle.spawn("the listener for operators", until_it_ends(pages));
-        let ended = carrier.run(&lifecycle, class_listeners).await;
+        let ended = parts.run(&lifecycle, class_listeners).await;
         lifecycle.stop_now.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), pages).await;
         // To close the files may need a slow disk. Nothing depends on it, so it gets a second.
-        let closing = tokio::task::spawn_blocking(move || drop(carrier));
+        let closing = tokio::task::spawn_blocking(move || drop(parts));
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
         match lifecycle.failure() {
             Some(what) => {
@@ -190,7 +190,7 @@ impl BridgeParts {
         });
         let remembered = tokio::select! {
             remembered = self.last_receipts(&reader, &written) => remembered?,
-            () = lifecycle.drain.cancelled() => return Ok(self.say_what_is_left()),
+            () = lifecycle.drain.cancelled() => return Ok(self.log_leftovers()),
         };
         let pipeline = &self.config.pipeline;
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
@@ -227,12 +227,12 @@ impl BridgeParts {
         if let Some(watching) = watching_spool {
             watching.abort();
         }
-        Ok(self.say_what_is_left())
+        Ok(self.log_leftovers())
     }
 
-    fn say_what_is_left(&self) -> Ended {
+    fn log_leftovers(&self) -> Ended {
         let spool = self.spool.as_deref();
-        Leftovers::of(&self.metrics, spool.map_or(0, |spool| spool.depth().messages)).say()
+        Leftovers::of(&self.metrics, spool.map_or(0, |spool| spool.depth().messages)).log()
     }
 
     /// Waits until the disk has the last files, the positions above all; but for a disk that does not answer no longer than
@@ -364,7 +364,7 @@ async fn join(tasks: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn tell_of_a_slow_disk(data_dir: PathBuf) {
+async fn warn_of_a_slow_disk(data_dir: PathBuf) {
     tokio::time::sleep(START_PATIENCE).await;
     tracing::warn!(
         data_dir = %data_dir.display(),

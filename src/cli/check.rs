@@ -40,8 +40,11 @@ pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
         let filters = rules.filters().map(str::to_owned).collect();
         all &= mqtt_offers_enough(&mut report, &config, filters).await;
         for topic in rules.literal_topics() {
-            all &=
-                tell(&mut report, &format!("RocketMQ topic {topic}"), topic_is_there(&config, &topic).await);
+            all &= report_result(
+                &mut report,
+                &format!("RocketMQ topic {topic}"),
+                topic_is_there(&config, &topic).await,
+            );
         }
     }
     report.end(if all { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
@@ -54,7 +57,7 @@ async fn mqtt_offers_enough(report: &mut Report, config: &Config, filters: Vec<S
         Ok(offer) => (Ok(offer.text), offer.limits),
         Err(error) => (Err(error), Vec::new()),
     };
-    let mut enough = tell(report, "MQTT", result);
+    let mut enough = report_result(report, "MQTT", result);
     for limit in limits {
         let word = match limit.severity {
             Severity::Remark => "note",
@@ -76,7 +79,7 @@ async fn topic_is_there(config: &Config, topic: &str) -> anyhow::Result<String> 
     Ok(format!("{} queues", queues.len()))
 }
 
-fn tell(report: &mut Report, what: &str, result: anyhow::Result<String>) -> bool {
+fn report_result(report: &mut Report, what: &str, result: anyhow::Result<String>) -> bool {
     match &result {
         Ok(detail) => report.line(format_args!("ok    {what}: {detail}")),
         Err(error) => report.line(format_args!("FAIL  {what}: {error:#}")),

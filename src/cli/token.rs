@@ -1,6 +1,6 @@
 //! `roombridge token`: issues tokens for clients, and shows what a token says. Needs no connection.
 
-mod shown;
+mod printed;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use super::output::{Aside, Stdout};
 use crate::access::{Actions, CheckedClientId, Claims, Nonce, Parents, Role, SigningSecret, Token};
 use crate::archive::visible;
 use crate::model::{Clock, SystemClock};
-use shown::Shown;
+use printed::PrintedClaims;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -149,12 +149,12 @@ fn issue(
     let token = Token::issue(claims, &secret, now_ms)?;
     // The claims are read back, because issuing may have shortened the validity.
     let claims = Token::inspect(&token)?.claims;
-    let mut shown = Shown::of(&claims, now_ms);
+    let mut printed = PrintedClaims::of(&claims, now_ms);
     if json {
-        shown.token = Some(&token);
-        writeln!(out, "{}", shown.json()?)?;
+        printed.token = Some(&token);
+        writeln!(out, "{}", printed.json()?)?;
     } else {
-        shown.write(aside, now_ms, zone)?;
+        printed.write(aside, now_ms, zone)?;
         writeln!(out, "{token}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -197,21 +197,21 @@ fn inspect(
         Ok(unverified) => unverified.claims,
         Err(error) => bail!("{}", visible(&error.to_string())),
     };
-    let mut shown = Shown::of(&claims, now_ms);
-    shown.genuine = secret.map(|secret| Token::is_genuine(token, &secret));
+    let mut printed = PrintedClaims::of(&claims, now_ms);
+    printed.genuine = secret.map(|secret| Token::is_genuine(token, &secret));
     if arguments.json {
-        writeln!(out, "{}", shown.json()?)?;
+        writeln!(out, "{}", printed.json()?)?;
     } else {
-        shown.write(out, now_ms, zone)?;
-        let verdict = match shown.genuine {
+        printed.write(out, now_ms, zone)?;
+        let verdict = match printed.genuine {
             Some(true) => "yes: signed with this secret, and unchanged",
             Some(false) => "NO: not signed with this secret, or changed; nothing above can be believed",
             None => "not verified: anybody could have written this; give the secret to know",
         };
         writeln!(out, "genuine     {verdict}")?;
     }
-    let good = match shown.genuine {
-        Some(genuine) => genuine && !shown.expired,
+    let good = match printed.genuine {
+        Some(genuine) => genuine && !printed.expired,
         None => true,
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })

@@ -49,21 +49,21 @@ pub(crate) struct Downlink {
     parts: DownlinkParts,
     next: u64,
     open: HashMap<u64, Item>,
-    dying: JoinSet<(QueuePosition, DeadReason)>,
+    letter_writes: JoinSet<(QueuePosition, DeadReason)>,
     logged: bool,
 }
 
 impl Downlink {
     /// Starts with no open message.
     pub(crate) fn new(parts: DownlinkParts) -> Self {
-        Self { parts, next: 0, open: HashMap::new(), dying: JoinSet::new(), logged: false }
+        Self { parts, next: 0, open: HashMap::new(), letter_writes: JoinSet::new(), logged: false }
     }
 
     /// Runs until the follower is gone and every message has ended, or until `stop_now`. Open messages come again after the
     /// next start.
     pub(crate) async fn run(mut self, stop_now: CancellationToken) {
         let mut following = true;
-        while following || !self.open.is_empty() || !self.dying.is_empty() {
+        while following || !self.open.is_empty() || !self.letter_writes.is_empty() {
             tokio::select! {
                 biased;
                 () = stop_now.cancelled() => return,
@@ -71,7 +71,7 @@ impl Downlink {
                     Some((number, published)) => self.published(number, published),
                     None => return,
                 },
-                Some(buried) = self.dying.join_next() => match buried {
+                Some(written) = self.letter_writes.join_next() => match written {
                     Ok((place, reason)) => {
                         self.parts.metrics.downlink.dead_lettered(reason);
                         self.end(place);
@@ -109,7 +109,7 @@ impl Downlink {
                 self.parts.metrics.downlink.filtered(reason);
                 self.end(item.place);
             }
-            DownOutcome::Dead { reason, detail } => self.bury(item, reason, detail),
+            DownOutcome::Dead { reason, detail } => self.put_aside(item, reason, detail),
         }
     }
 
@@ -122,13 +122,13 @@ impl Downlink {
                 self.parts.metrics.downlink.published();
                 self.end(item.place);
             }
-            Published::Refused(word) => {
-                let detail = format!("the MQTT broker refuses it: {word}");
-                self.bury(item, DeadReason::RefusedByMqtt, detail);
+            Published::Refused(reason) => {
+                let detail = format!("the MQTT broker refuses it: {reason}");
+                self.put_aside(item, DeadReason::RefusedByMqtt, detail);
             }
             Published::TooLarge => {
                 let detail = "it is larger than the packets that the MQTT broker takes".to_owned();
-                self.bury(item, DeadReason::TooLargeForMqtt, detail);
+                self.put_aside(item, DeadReason::TooLargeForMqtt, detail);
             }
             Published::Expired => {
                 self.parts.metrics.downlink.filtered(FilterReason::Expired);
@@ -137,17 +137,17 @@ impl Downlink {
         }
     }
 
-    fn bury(&mut self, item: Item, reason: DeadReason, detail: String) {
-        self.say(&item.message, reason, &detail);
+    fn put_aside(&mut self, item: Item, reason: DeadReason, detail: String) {
+        self.log_first(&item.message, reason, &detail);
         let letter = letter_of_stored(&item.message, reason, detail);
         let dead_letters = self.parts.dead_letters.clone();
-        self.dying.spawn(async move {
+        self.letter_writes.spawn(async move {
             dead_letters.put(vec![letter]).await;
             (item.place, reason)
         });
     }
 
-    fn say(&mut self, message: &StoredMessage, reason: DeadReason, detail: &str) {
+    fn log_first(&mut self, message: &StoredMessage, reason: DeadReason, detail: &str) {
         if !std::mem::replace(&mut self.logged, true) {
             tracing::warn!(
                 topic = message.topic,

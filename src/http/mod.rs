@@ -47,7 +47,7 @@ pub(crate) enum HttpError {
 }
 
 #[derive(Clone)]
-struct Shown {
+struct OperatorState {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
 }
@@ -64,7 +64,7 @@ pub(crate) async fn serve(
     readiness: Arc<Readiness>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    serve_router(listener, router(Shown { metrics, readiness }), stop).await
+    serve_router(listener, router(OperatorState { metrics, readiness }), stop).await
 }
 
 /// Serves pages and API until `stop` is ready. `hosts`: names under which it may be reached, beside its address.
@@ -114,23 +114,23 @@ async fn grace_is_over(grace_begins: oneshot::Receiver<()>) {
     }
 }
 
-fn router(shown: Shown) -> Router {
+fn router(state: OperatorState) -> Router {
     Router::new()
         .route("/", get(async || Html(INDEX)))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(shown)
+        .with_state(state)
 }
 
-async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
-    let report = shown.readiness.report();
+async fn readyz(State(state): State<OperatorState>) -> impl IntoResponse {
+    let report = state.readiness.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report))
 }
 
-async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], shown.metrics.render())
+async fn metrics(State(state): State<OperatorState>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], state.metrics.render())
 }
 
 #[cfg(test)]

@@ -238,16 +238,16 @@ async fn lines(
     limit: usize,
     before: Option<Before>,
 ) -> Result<HistoryAnswer, HistoryError> {
-    let said_on = ClassTopic::Room(room.clone()).topic(&parts.pages.parent);
-    let noticed_on = ClassTopic::System.topic(&parts.pages.parent);
+    let message_topic = ClassTopic::Room(room.clone()).topic(&parts.pages.parent);
+    let notice_topic = ClassTopic::System.topic(&parts.pages.parent);
     let mut places = parts.rules.room_queries(room.as_str()).unwrap_or_default();
-    if grants.may_read(&noticed_on) {
-        places.extend(parts.rules.notice_query(room.as_str(), &noticed_on));
+    if grants.may_read(&notice_topic) {
+        places.extend(parts.rules.notice_query(room.as_str(), &notice_topic));
     }
     // Compares whole topics, because a message below the send topic was not judged yet and must not be shown.
     let kind_of = |record: &Record| match &record.mqtt_topic {
-        topic if *topic == said_on => Some("message"),
-        topic if *topic == noticed_on => Some("notice"),
+        topic if *topic == message_topic => Some("message"),
+        topic if *topic == notice_topic => Some("notice"),
         _ => None,
     };
     let query =
@@ -322,7 +322,7 @@ struct NoticeBody {
 }
 
 #[derive(Serialize)]
-struct Given {
+struct NoticeAnswer {
     id: String,
 }
 
@@ -343,11 +343,11 @@ async fn notice(
         }
         (room, grants.client_id().and_then(ClientId::parse))
     };
-    let given = in_time(async { Ok(parts.live_class.notice(room, body.text, by).await?) }).await?;
-    match given {
+    let noticed = in_time(async { Ok(parts.live_class.notice(room, body.text, by).await?) }).await?;
+    match noticed {
         Ok(id) => {
-            let given = Given { id: id.to_string() };
-            Ok((StatusCode::ACCEPTED, Json(given)).into_response())
+            let answer = NoticeAnswer { id: id.to_string() };
+            Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
         }
         Err(wrong) => Ok(problem(StatusCode::BAD_REQUEST, &wrong.to_string())),
     }

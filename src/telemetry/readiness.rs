@@ -144,9 +144,9 @@ impl Readiness {
     /// Says what the broker of the present connection does not offer. `true` if that has changed.
     pub fn set_mqtt_limits(&self, limits: Vec<BrokerLimit>) -> bool {
         let mut state = self.lock();
-        let news = state.mqtt_limits != limits;
+        let changed = state.mqtt_limits != limits;
         state.mqtt_limits = limits;
-        news
+        changed
     }
 
     /// Whether the broker has granted all subscriptions.
@@ -162,13 +162,13 @@ impl Readiness {
         let since = |problem: &String| {
             before.iter().find(|(known, _)| known == problem).map(|(_, since_ms)| *since_ms)
         };
-        let news = problems.iter().filter(|problem| since(problem).is_none()).cloned().collect();
+        let new_problems = problems.iter().filter(|problem| since(problem).is_none()).cloned().collect();
         state.subscription_problems = problems
             .into_iter()
             .map(|problem| (since(&problem).unwrap_or(now_ms), problem))
             .map(|(since_ms, problem)| (problem, since_ms))
             .collect();
-        news
+        new_problems
     }
 
     pub fn set_rocketmq_reachable(&self, met: bool) {
@@ -220,8 +220,8 @@ impl Readiness {
             limits.clone().filter(|limit| limit.severity > Severity::Remark).map(|limit| limit.text.clone()),
         );
         let broken = limits.clone().any(|limit| limit.severity == Severity::Fatal);
-        let told = state.subscription_problems.iter().chain(&state.note);
-        missing.extend(told.map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))));
+        let notes = state.subscription_problems.iter().chain(&state.note);
+        missing.extend(notes.map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))));
         missing.extend(state.data_dir_note.clone());
         let spool_accepts = state.spool_accepts.is_some_and(|accepts| accepts.met);
         let subscribed = state.mqtt_connected.met && state.mqtt_subscribed.met;

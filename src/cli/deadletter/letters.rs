@@ -33,7 +33,7 @@ pub(crate) struct RocketMq {
 
 /// One letter, in one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundLetter {
     pub letter: DeadLetter,
     pub place: LetterPlace,
     /// Its number in the local store; `None` if it lies in RocketMQ.
@@ -121,36 +121,36 @@ pub(crate) struct Letters<'a> {
 }
 
 impl Letters<'_> {
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Found>> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<FoundLetter>> {
         match self.next_local()? {
             Some(found) => Ok(Some(found)),
             None => self.next_in_rocketmq().await,
         }
     }
 
-    pub(crate) fn next_local(&mut self) -> anyhow::Result<Option<Found>> {
+    pub(crate) fn next_local(&mut self) -> anyhow::Result<Option<FoundLetter>> {
         let Some(local) = &self.sources.local else {
             return Ok(None);
         };
         if self.page.is_empty() {
             self.page = local.list(PAGE_LETTERS, self.after)?.into();
         }
-        let Some(mut buried) = self.page.pop_front() else {
+        let Some(mut stored) = self.page.pop_front() else {
             return Ok(None);
         };
-        self.after = Some(buried.number);
-        if buried.damaged {
-            buried.letter.detail += " (its payload is damaged on the disk)";
+        self.after = Some(stored.number);
+        if stored.damaged {
+            stored.letter.detail += " (its payload is damaged on the disk)";
         }
-        Ok(Some(Found {
-            letter: buried.letter,
+        Ok(Some(FoundLetter {
+            letter: stored.letter,
             place: LetterPlace::Local,
-            local_number: Some(buried.number),
-            damaged: buried.damaged,
+            local_number: Some(stored.number),
+            damaged: stored.damaged,
         }))
     }
 
-    pub(crate) async fn next_in_rocketmq(&mut self) -> anyhow::Result<Option<Found>> {
+    pub(crate) async fn next_in_rocketmq(&mut self) -> anyhow::Result<Option<FoundLetter>> {
         let (Some(rocketmq), Some(topic)) = (&self.sources.rocketmq, &self.sources.config.dead_letter.topic)
         else {
             return Ok(None);
@@ -167,6 +167,6 @@ impl Letters<'_> {
             }
         };
         let next = reading.next().await?;
-        Ok(next.map(|(letter, place)| Found { letter, place, local_number: None, damaged: false }))
+        Ok(next.map(|(letter, place)| FoundLetter { letter, place, local_number: None, damaged: false }))
     }
 }

@@ -79,7 +79,7 @@ struct ShowArgs {
 
 // No doc comment: clap would show it as the description of each command that flattens this in.
 #[derive(Debug, Args)]
-struct Chosen {
+struct ChosenLetters {
     /// The ids that `list` shows.
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<String>,
@@ -88,7 +88,7 @@ struct Chosen {
     all: bool,
 }
 
-impl Chosen {
+impl ChosenLetters {
     fn has(&self, id: &str) -> bool {
         self.all || self.ids.iter().any(|chosen| chosen == id)
     }

@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::letters::local_store;
 use super::output::{Report, aside};
-use super::{Chosen, FAILED, TargetArgs};
+use super::{ChosenLetters, FAILED, TargetArgs};
 use crate::archive::visible;
 use crate::spool::{LocalDeadLetters, SpoolError};
 
 #[derive(Debug, Args)]
 pub(crate) struct PurgeArgs {
     #[command(flatten)]
-    chosen: Chosen,
+    chosen: ChosenLetters,
     /// One JSON object: purged (a number), not_found (ids).
     #[arg(long)]
     json: bool,
@@ -55,8 +55,8 @@ pub(crate) fn run(arguments: &PurgeArgs) -> anyhow::Result<ExitCode> {
 /// Removes all letters of this id: a message that became a dead letter twice has two.
 fn purge_one(local: &LocalDeadLetters, id: &str) -> Result<u64, SpoolError> {
     let mut purged = 0;
-    while let Some(buried) = local.get(id)? {
-        match local.remove(&[buried.number])? {
+    while let Some(stored) = local.get(id)? {
+        match local.remove(&[stored.number])? {
             0 => break,
             count => purged += count,
         }

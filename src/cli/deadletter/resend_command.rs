@@ -6,16 +6,16 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::letters::{Found, Sources};
+use super::letters::{FoundLetter, Sources};
 use super::output::{Report, aside};
 use super::resend::{Resender, Resent};
-use super::{Chosen, FAILED, TargetArgs};
+use super::{ChosenLetters, FAILED, TargetArgs};
 use crate::archive::visible;
 
 #[derive(Debug, Args)]
 pub(crate) struct ResendArgs {
     #[command(flatten)]
-    chosen: Chosen,
+    chosen: ChosenLetters,
     /// One JSON object for each letter: id, stored (true or false), and topic or reason.
     #[arg(long)]
     json: bool,
@@ -30,24 +30,24 @@ struct ResendCounts {
 }
 
 impl ResendCounts {
-    fn has_all(&self, chosen: &Chosen) -> bool {
+    fn has_all(&self, chosen: &ChosenLetters) -> bool {
         !chosen.all && chosen.ids.iter().all(|id| self.stored.contains(id))
     }
 }
 
 pub(crate) async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
     let sources = Sources::open_both(&arguments.target).await?;
-    let mut told = ResendCounts::default();
+    let mut counts = ResendCounts::default();
     let mut report = Report::default();
-    let ended = resend_chosen(&sources, &arguments, &mut told, &mut report).await;
+    let ended = resend_chosen(&sources, &arguments, &mut counts, &mut report).await;
     sources.close().await;
     if !arguments.json {
-        aside(format_args!("{} sent again, {} still dead", told.stored.len(), told.still_dead.len()));
+        aside(format_args!("{} sent again, {} still dead", counts.stored.len(), counts.still_dead.len()));
     }
     ended?;
-    let mut failed = !told.still_dead.is_empty();
+    let mut failed = !counts.still_dead.is_empty();
     for id in &arguments.chosen.ids {
-        if !told.stored.contains(id) && !told.still_dead.contains(id) {
+        if !counts.stored.contains(id) && !counts.still_dead.contains(id) {
             aside(format_args!("no dead letter {}", visible(id)));
             failed = true;
         }
@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
 async fn resend_chosen(
     sources: &Sources,
     arguments: &ResendArgs,
-    told: &mut ResendCounts,
+    counts: &mut ResendCounts,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let resender = Resender::new(&sources.config, sources.rocketmq()?)?;
@@ -66,23 +66,23 @@ async fn resend_chosen(
     while let Some(found) = match letters.next_local()? {
         Some(found) => Some(found),
         // All chosen letters were found and sent, so RocketMQ need not be searched.
-        None if told.has_all(&arguments.chosen) => None,
+        None if counts.has_all(&arguments.chosen) => None,
         None => letters.next_in_rocketmq().await?,
     } {
         let id = &found.letter.id;
         if !arguments.chosen.has(id) {
             continue;
         }
-        if !told.stored.contains(id) {
+        if !counts.stored.contains(id) {
             match resend_one(&resender, &found).await? {
                 Resent::Stored(topic) => {
-                    report.line(what_came(arguments.json, id, Ok(&topic)));
-                    told.still_dead.remove(id);
-                    told.stored.insert(id.clone());
+                    report.line(outcome_line(arguments.json, id, Ok(&topic)));
+                    counts.still_dead.remove(id);
+                    counts.stored.insert(id.clone());
                 }
                 Resent::StillDead(reason) => {
-                    report.line(what_came(arguments.json, id, Err(&reason)));
-                    told.still_dead.insert(id.clone());
+                    report.line(outcome_line(arguments.json, id, Err(&reason)));
+                    counts.still_dead.insert(id.clone());
                     continue;
                 }
             }
@@ -95,14 +95,14 @@ async fn resend_chosen(
     Ok(())
 }
 
-async fn resend_one(resender: &Resender, found: &Found) -> anyhow::Result<Resent> {
+async fn resend_one(resender: &Resender, found: &FoundLetter) -> anyhow::Result<Resent> {
     if found.damaged {
         return Ok(Resent::StillDead("its payload is damaged on the disk".to_owned()));
     }
     resender.resend(&found.letter).await
 }
 
-fn what_came(json: bool, id: &str, ended: Result<&str, &str>) -> String {
+fn outcome_line(json: bool, id: &str, ended: Result<&str, &str>) -> String {
     match (json, ended) {
         (true, Ok(topic)) => json!({"id": id, "stored": true, "topic": topic}).to_string(),
         (true, Err(reason)) => json!({"id": id, "stored": false, "reason": reason}).to_string(),

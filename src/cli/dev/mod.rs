@@ -87,14 +87,15 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let web_port = chosen_port(arguments.web_port)?;
     // Any page on the internet can open a WebSocket to this machine.
     let own_pages = || vec![format!("http://127.0.0.1:{web_port}"), format!("http://localhost:{web_port}")];
-    let guests = ClientPolicy {
+    let client_policy = ClientPolicy {
         allowed_origins: (arguments.auth == Auth::Required).then(own_pages),
         access: Some(class_access.clone()),
         p2p_parents: config.downlinks.iter().map(|downlink| downlink.mqtt_topic.clone()).collect(),
         events: Some(events),
         ..ClientPolicy::default()
     };
-    let (mqtt, rocketmq) = tokio::join!(mqtt_broker(&arguments, &data, guests), rocketmq(&arguments, &data));
+    let (mqtt, rocketmq) =
+        tokio::join!(mqtt_broker(&arguments, &data, client_policy), rocketmq(&arguments, &data));
     let (mqtt, rocketmq) = (Arc::new(mqtt?), rocketmq?);
     config.data_dir = dev_bridge_dir(&data);
     config.mqtt.port = mqtt.tcp_port();
@@ -106,7 +107,7 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     config.web.websocket_url = Some(format!("ws://127.0.0.1:{}/mqtt", mqtt.websocket_port()));
     let mut bridge = Bridge::prepare(config, false).await?;
     let (news, news_receiver) = mpsc::channel(EVENTS);
-    bridge.hear(news_receiver);
+    bridge.take_news(news_receiver);
     lifecycle.spawn("the embedded MQTT broker", mqtt.ended());
     lifecycle.spawn("the embedded RocketMQ", rocketmq.ended());
     lifecycle.spawn("passing on the news of clients", pass_on(event_receiver, news, own_clients));
@@ -174,12 +175,16 @@ fn authenticator(config: &Config) -> anyhow::Result<(Authenticator, SecretString
     Ok((authenticator, password))
 }
 
-async fn mqtt_broker(arguments: &DevArgs, data: &Path, guests: ClientPolicy) -> anyhow::Result<MqttBroker> {
+async fn mqtt_broker(
+    arguments: &DevArgs,
+    data: &Path,
+    client_policy: ClientPolicy,
+) -> anyhow::Result<MqttBroker> {
     let options = MqttBrokerOptions {
         tcp_port: arguments.mqtt_port,
         websocket_port: arguments.websocket_port,
         data_dir: data.to_owned(),
-        guests,
+        guests: client_policy,
     };
     Ok(start_mqtt_broker(options).await?)
 }

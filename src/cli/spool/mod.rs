@@ -59,7 +59,7 @@ pub(crate) async fn run(arguments: SpoolArgs) -> anyhow::Result<ExitCode> {
     DataDirView::open(&config.data_dir)?;
     let path = config.data_dir.join(SPOOL_FILE);
     let inspection = SpoolInspection::read(&path)?;
-    let shown = Shown {
+    let view = SpoolView {
         path: path.display().to_string(),
         free_bytes: storage::free_bytes(&config.data_dir)?,
         inspection: &inspection,
@@ -67,14 +67,14 @@ pub(crate) async fn run(arguments: SpoolArgs) -> anyhow::Result<ExitCode> {
     };
     let mut out = Stdout;
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string(&shown.report())?)?;
+        writeln!(out, "{}", serde_json::to_string(&view.report())?)?;
     } else {
-        shown.write(&mut out, &TimeZone::system())?;
+        view.write(&mut out, &TimeZone::system())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-struct Shown<'a> {
+struct SpoolView<'a> {
     path: String,
     free_bytes: u64,
     inspection: &'a SpoolInspection,
@@ -118,7 +118,7 @@ struct Topic<'a> {
     oldest_at: Option<String>,
 }
 
-impl Shown<'_> {
+impl SpoolView<'_> {
     fn bytes(&self) -> u64 {
         self.inspection.topics.iter().map(|topic| topic.bytes).sum()
     }
@@ -257,10 +257,10 @@ mod tests {
     }
 
     fn text(inspection: &SpoolInspection, config: &SpoolConfig, free_bytes: u64) -> String {
-        let shown = Shown { path: "/data/spool.sqlite3".to_owned(), free_bytes, inspection, config };
+        let view = SpoolView { path: "/data/spool.sqlite3".to_owned(), free_bytes, inspection, config };
         let mut out = Vec::new();
-        shown.write(&mut out, &TimeZone::UTC).unwrap();
-        String::from_utf8(out).unwrap() + &serde_json::to_string(&shown.report()).unwrap()
+        view.write(&mut out, &TimeZone::UTC).unwrap();
+        String::from_utf8(out).unwrap() + &serde_json::to_string(&view.report()).unwrap()
     }
 
     #[test]

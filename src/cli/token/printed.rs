@@ -14,7 +14,7 @@ use crate::archive::visible;
 
 /// The printed form of claims, which a stranger may have written.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct PrintedClaims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<&'a str>,
     access_key: &'a str,
@@ -36,7 +36,7 @@ pub(crate) struct Shown<'a> {
     expires_at_ms: u64,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> PrintedClaims<'a> {
     pub(crate) fn of(claims: &'a Claims, now_ms: u64) -> Self {
         Self {
             token: None,
