@@ -93,9 +93,9 @@ async fn start(options: MqttBrokerOptions) -> Result<MqttBroker, EmbeddedError> 
     let (tcp, tcp_port) = listener(MQTT_TCP, tcp)?;
     let (websocket, websocket_port) = listener(MQTT_WEBSOCKET, websocket)?;
     let stop = StopOnDrop(broker.stop.clone());
-    let doors = [(Transport::Tcp, tcp), (Transport::WebSocket, websocket)];
+    let listeners = [(Transport::Tcp, tcp), (Transport::WebSocket, websocket)];
     let (running, ended) = watch::channel(());
-    let running = run(Arc::clone(&broker), doors, broker.stop.subscribe(), folder, running);
+    let running = run(Arc::clone(&broker), listeners, broker.stop.subscribe(), folder, running);
     Ok(MqttBroker { tcp_port, websocket_port, run: tokio::spawn(running), ended, broker, stop })
 }
 
@@ -117,26 +117,26 @@ fn listener(listener: Listener, reserved: StdListener) -> Result<(TcpListener, u
 
 async fn run(
     broker: Arc<Broker>,
-    doors: [(Transport, TcpListener); 2],
+    listeners: [(Transport, TcpListener); 2],
     mut stop: broadcast::Receiver<()>,
     folder: DataFolder,
     _running: watch::Sender<()>,
 ) {
     let mut upkeep = broker.upkeep();
     let serving = Serving::default();
-    let mut open_doors = JoinSet::new();
-    for (door, listener) in doors {
-        open_doors.spawn(door.accept_connections(listener, Arc::clone(&broker), Arc::clone(&serving)));
+    let mut accepting = JoinSet::new();
+    for (transport, listener) in listeners {
+        accepting.spawn(transport.accept_connections(listener, Arc::clone(&broker), Arc::clone(&serving)));
     }
     tokio::select! {
         // An error means that nobody can stop the broker any more, so it stops.
         _ = stop.recv() => {}
         // These end only by a panic.
-        Some(_) = open_doors.join_next() => tracing::error!("a listener of the embedded MQTT broker has died"),
+        Some(_) = accepting.join_next() => tracing::error!("a listener of the embedded MQTT broker has died"),
         Some(_) = upkeep.join_next() => tracing::error!("the upkeep of the embedded MQTT broker has died"),
     }
 
-    open_doors.shutdown().await;
+    accepting.shutdown().await;
     broker.connections.cut_silent();
     let mut open = std::mem::take(&mut *serving.lock().unwrap_or_else(PoisonError::into_inner));
     let all_ended = async { while open.join_next().await.is_some() {} };

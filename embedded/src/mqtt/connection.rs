@@ -34,7 +34,7 @@ const GRANTED: [SubAckReasonCode; 3] =
 pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) remote: SocketAddr,
-    pub(super) line: Arc<ConnectionStage>,
+    pub(super) stage: Arc<ConnectionStage>,
     pub(super) broker: Arc<Broker>,
     channel_id: String,
     admitted: OnceLock<Admitted>,
@@ -55,7 +55,7 @@ impl Connection {
         Self {
             number,
             remote,
-            line: Arc::new(ConnectionStage::new()),
+            stage: Arc::new(ConnectionStage::new()),
             broker,
             channel_id,
             admitted: OnceLock::new(),
@@ -79,7 +79,7 @@ impl Connection {
         if will_topic.is_some_and(|topic| validate_topic_name(topic).is_err()) {
             return Err(ReasonCode::TopicNameInvalid);
         }
-        let user_id = self.ask_the_gate(connect, will_topic)?;
+        let user_id = self.ask_access_control(connect, will_topic)?;
         self.admitted.get_or_init(|| Admitted {
             client_id: connect.client_id.clone(),
             protocol_version: connect.protocol_version,
@@ -103,12 +103,12 @@ impl Connection {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
     }
 
-    fn ask_the_gate(
+    fn ask_access_control(
         &self,
         connect: &ConnectPacket,
         will_topic: Option<&str>,
     ) -> Result<Option<String>, ReasonCode> {
-        let Some(gate) = &self.broker.guests.access else {
+        let Some(access) = &self.broker.guests.access else {
             return Ok(None);
         };
         let request = ConnectRequest {
@@ -118,12 +118,12 @@ impl Connection {
             remote: self.remote,
             will_topic,
         };
-        let label = match gate.connect(self.number, &request) {
+        let label = match access.connect(self.number, &request) {
             Admission::Admitted { label } => label,
             Admission::Refused => return Err(ReasonCode::NotAuthorized),
         };
-        if will_topic.is_some_and(|topic| !gate.may_publish(self.number, topic)) {
-            gate.disconnected(self.number);
+        if will_topic.is_some_and(|topic| !access.may_publish(self.number, topic)) {
+            access.disconnected(self.number);
             return Err(ReasonCode::NotAuthorized);
         }
         Ok(Some(format!("{label}#{}", self.number)))
@@ -133,19 +133,19 @@ impl Connection {
         let Some(admitted) = self.admitted.get() else {
             return false;
         };
-        let Some(gate) = &self.broker.guests.access else {
+        let Some(access) = &self.broker.guests.access else {
             return true;
         };
-        if self.line.stage() == Stage::Cut {
+        if self.stage.stage() == Stage::Cut {
             // Only a will can come now, and it was checked at CONNECT.
             return admitted.will_topic.as_deref() == Some(topic);
         }
-        let may = gate.may_publish(self.number, topic);
+        let may = access.may_publish(self.number, topic);
         if !may && admitted.protocol_version == MQTT_3_1_1 {
             // An acknowledgement of 3.1.1 cannot refuse, and the crate would send one that 3.1.1 does not have.
-            self.line.cut();
+            self.stage.cut();
         } else if !may {
-            self.line.refuse();
+            self.stage.refuse();
         }
         may
     }
@@ -154,14 +154,14 @@ impl Connection {
         let Some(client_id) = self.client_id() else {
             return false;
         };
-        let Some(gate) = &self.broker.guests.access else {
+        let Some(access) = &self.broker.guests.access else {
             return true;
         };
         let may = self.broker.is_own_topic(client_id, filter)
-            || gate.may_subscribe(self.number, strip_shared_subscription_prefix(filter));
+            || access.may_subscribe(self.number, strip_shared_subscription_prefix(filter));
         if !may {
             // Has no effect while a session is restored, because the stage is open only after that.
-            self.line.refuse();
+            self.stage.refuse();
         }
         may
     }
@@ -184,10 +184,10 @@ impl Connection {
 
     /// Called after the broker has closed the stream.
     pub(super) async fn ended(&self) {
-        self.line.cut();
+        self.stage.cut();
         self.end_turn();
-        if let (Some(gate), Some(_)) = (&self.broker.guests.access, self.admitted.get()) {
-            gate.disconnected(self.number);
+        if let (Some(access), Some(_)) = (&self.broker.guests.access, self.admitted.get()) {
+            access.disconnected(self.number);
         }
         if self.announced.load(Ordering::Relaxed) {
             self.tell(ClientEventKind::Gone).await;

@@ -23,8 +23,8 @@ struct Taken {
 impl Taken {
     fn cut_oldest_silent(&mut self) -> bool {
         let oldest = self.silent.pop_first();
-        oldest.is_some_and(|(_, line)| {
-            line.cut();
+        oldest.is_some_and(|(_, stage)| {
+            stage.cut();
             true
         })
     }
@@ -40,20 +40,20 @@ impl Connections {
     }
 
     /// `false` if there is no place.
-    pub(super) fn arrived(&self, number: u64, line: &Arc<ConnectionStage>) -> bool {
+    pub(super) fn arrived(&self, number: u64, stage: &Arc<ConnectionStage>) -> bool {
         let mut taken = self.taken();
         let is_full = taken.silent.len() + taken.admitted.len() >= self.places;
         if is_full && !taken.cut_oldest_silent() {
             return false;
         }
-        taken.silent.insert(number, Arc::clone(line));
+        taken.silent.insert(number, Arc::clone(stage));
         true
     }
 
     pub(super) fn admitted(&self, number: u64) {
         let mut taken = self.taken();
-        if let Some(line) = taken.silent.remove(&number) {
-            taken.admitted.insert(number, line);
+        if let Some(stage) = taken.silent.remove(&number) {
+            taken.admitted.insert(number, stage);
         }
     }
 
@@ -73,8 +73,8 @@ impl Connections {
     }
 
     pub(super) fn cut(&self, number: u64) {
-        if let Some(line) = self.taken().admitted.get(&number) {
-            line.cut();
+        if let Some(stage) = self.taken().admitted.get(&number) {
+            stage.cut();
         }
     }
 }

@@ -55,7 +55,7 @@ impl GuardedStream {
                     if let Err(error) = ready!(Pin::new(task).poll(context)) {
                         tracing::error!(%error, "a client's own topics could not be subscribed");
                     }
-                    self.connection.line.open();
+                    self.connection.stage.open();
                     self.connection.end_turn();
                     self.welcome = Welcome::Done;
                 }
@@ -71,7 +71,7 @@ impl AsyncRead for GuardedStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let is_over = match this.connection.line.poll_stage(context) {
+        let is_over = match this.connection.stage.poll_stage(context) {
             Stage::Arriving => this.received > BYTES_BEFORE_CONNACK,
             Stage::Open => false,
             Stage::Refused | Stage::Cut => true,
@@ -89,7 +89,7 @@ impl AsyncRead for GuardedStream {
 impl AsyncWrite for GuardedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.connection.line.poll_stage(context) == Stage::Cut {
+        if this.connection.stage.poll_stage(context) == Stage::Cut {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         ready!(this.poll_welcome(context));

@@ -44,7 +44,7 @@ impl Transport {
             match listener.accept().await {
                 Ok((stream, remote)) => {
                     let connection = Arc::new(Connection::new(Arc::clone(&broker), remote));
-                    if broker.connections.arrived(connection.number, &connection.line) {
+                    if broker.connections.arrived(connection.number, &connection.stage) {
                         let mut serving = serving.lock().unwrap_or_else(PoisonError::into_inner);
                         while serving.try_join_next().is_some() {}
                         serving.spawn(self.serve(connection, stream));
@@ -67,7 +67,7 @@ impl Transport {
         work.spawn(self.work(Arc::clone(&connection), stream));
         if timeout(CONNECT_DEADLINE, work.join_next()).await.is_err() {
             if connection.client_id().is_none() {
-                connection.line.cut();
+                connection.stage.cut();
             }
             work.join_next().await;
         }
