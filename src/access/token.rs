@@ -32,7 +32,7 @@ pub(crate) struct Token {
 /// A token whose signature was not checked: anybody could have written it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unverified {
-    /// As they stand in the text; nothing vouches for them.
+    /// As they stand in the text; nothing proves them.
     pub claims: Claims,
 }
 

@@ -1,4 +1,4 @@
-//! The folder, its lock, and a disk that stands still.
+//! The folder, its lock, and a disk that does not answer.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn a_damaged_file_is_named() {
 
 #[tokio::test]
 async fn a_disk_that_stands_still_holds_only_the_answers_and_keeps_the_newest() {
-    // Given a disk that stands still in the middle of a write
+    // Given a disk that does not answer in the middle of a write
     let folder = tempfile::tempdir().unwrap();
     let gate = WriteGate::default();
     let data_dir = gate.open_data_dir(folder.path());

@@ -1,4 +1,4 @@
-//! A mute, and a disk that stands still.
+//! A mute while the disk does not answer.
 
 use super::*;
 use crate::data_dir::gate::WriteGate;
@@ -10,7 +10,7 @@ fn in_queue(id: i32, mut item: Item) -> Item {
 
 #[tokio::test]
 async fn while_the_disk_stands_still_a_mute_waits_with_what_is_behind_it_and_other_rooms_go_on() {
-    // Given a disk that stands still, and a mute in room 1
+    // Given a disk that does not answer, and a mute in room 1
     let mut story = Story::new();
     let gate = WriteGate::default();
     let mut running = story.start_on(gate.open_data_dir(story.folder.path()));
@@ -26,7 +26,7 @@ async fn while_the_disk_stands_still_a_mute_waits_with_what_is_behind_it_and_oth
         running.items.send(item).await.unwrap();
     }
 
-    // Then the other room goes on, by what is written, and nobody hears of a mute
+    // Then the other room goes on by the mutes on the disk, and nobody hears of the new mute
     let made = running.made().await;
     assert_eq!(made.bound.tag, "message/2");
     running.rests().await;
@@ -34,7 +34,7 @@ async fn while_the_disk_stands_still_a_mute_waits_with_what_is_behind_it_and_oth
     assert_eq!(running.handle.mutes(room()).await.unwrap(), []);
     assert!(!story.folder.path().join("mutes.json").exists());
 
-    // When the disk answers, then the mutes are heard, and the line behind them is refused
+    // When the disk answers, then the mutes are delivered, and the line behind them is refused
     gate.open();
     let mut tags = Vec::new();
     for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! The running classroom between a RocketMQ and a pipeline that the stories play.
+//! The running classroom, between a RocketMQ and a pipeline that the tests play.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ struct Story {
     offset: u64,
 }
 
-/// One process of it.
+/// One process of the classroom.
 struct Running {
     items: mpsc::Sender<Item>,
     ended: mpsc::UnboundedReceiver<QueuePosition>,
@@ -166,7 +166,7 @@ impl Running {
         }
     }
 
-    /// Nothing is made and nothing ends.
+    /// Checks that no message is made and no request ends.
     async fn rests(&mut self) {
         for _ in 0..50 {
             tokio::task::yield_now().await;
@@ -278,7 +278,7 @@ async fn a_mute_is_on_the_disk_before_anybody_hears_of_it_and_survives_a_restart
     assert_eq!((muted.len(), muted[0].client_id.as_str(), muted[0].by.as_str()), (1, STUDENT, TEACHER));
 }
 
-/// Hazard 26: without a proof of where it came from nobody is believed, and nobody is answered.
+/// Hazard 26: without a proof of its origin, a sender is not believed and gets no answer.
 #[tokio::test]
 async fn what_did_not_come_by_this_bridge_is_put_aside_whatever_it_says_of_its_sender() {
     let mut story = Story::new();
@@ -338,14 +338,14 @@ fn news(client: &str, channel: &str, at_ms: u64, what: NewsKind) -> ClientNews {
 
 #[tokio::test]
 async fn the_brokers_news_goes_to_the_documented_topics_and_makes_members() {
-    // Given a broker that tells of a student who connects and subscribes to a room
+    // Given a broker that reports a student who connects and subscribes to a room
     let mut story = Story::new();
     let mut running = story.start();
     let tell = |what| news(STUDENT, "c1", NOON_MS, what);
     running.news.send(tell(NewsKind::Connected)).await.unwrap();
     running.news.send(tell(NewsKind::Subscribed(vec!["room/message/7".to_owned()]))).await.unwrap();
 
-    // Then the notice is stored as ApsaraMQ would
+    // Then the notice is stored as ApsaraMQ would store it
     let notice = running.made().await;
     assert_eq!((&*notice.bound.topic, notice.bound.tag.as_str()), ("GID_student_MQTT", "connect"));
     let expected = BTreeMap::from([
@@ -372,7 +372,7 @@ async fn the_brokers_news_goes_to_the_documented_topics_and_makes_members() {
         (STUDENT, true, "student")
     );
 
-    // A client whose group nobody knows makes no topic of its own
+    // A client of an unknown group creates no topic
     running.news.send(news("GID_any@@@1", "c2", NOON_MS, NewsKind::Connected)).await.unwrap();
     let status = running.made().await;
     assert_eq!(&*status.bound.topic, "room");

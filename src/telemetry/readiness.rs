@@ -287,7 +287,7 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         readiness.set_rocketmq_reachable(false);
 
-        // Then the first moment is told
+        // Then the time of the change is shown
         let report = readiness.report();
         assert!(!report.ready && report.degraded && report.mqtt.connected);
         assert_eq!(report.missing, ["RocketMQ is not reachable since 2026-01-01T12:01:00Z"]);

@@ -126,7 +126,7 @@ fn a_username_of_another_account_is_refused() {
     assert_eq!(admit(STUDENT, "Signature|other|mqtt-1", &signature), Err(Refused::Account("access key")));
 }
 
-/// Hazard 27: a token that is bound to the teacher must not let anybody else in, nor the teacher's name without it.
+/// Hazard 27: a token that is bound to the teacher admits nobody else, and the teacher's name alone admits nobody.
 #[test]
 fn a_bound_token_fits_its_client_only() {
     let teachers = format!("RW|{}", issue(bound(TEACHER, Some(Role::Teacher))));
@@ -174,7 +174,7 @@ fn the_vendors_signature_lets_its_client_in() {
     }
 }
 
-/// Hazard 27: a signature never expires, so one that was overheard must not teach for ever.
+/// Hazard 27: a signature never expires, so whoever overheard one must not be a teacher for ever.
 #[test]
 fn a_signature_makes_a_teacher_over_tls_only() {
     let password = secret("s3cret").signature_password(TEACHER);
@@ -202,7 +202,7 @@ fn anonymous_clients_come_from_this_machine_or_not_at_all() {
     assert_eq!(closed.admit(&anonymous(STUDENT), NOW_MS), Err(Refused::Anonymous));
 }
 
-/// Hazard 24: no login whatever lets in an id that is more than one topic level.
+/// Hazard 24: no login admits a client id that is more than one topic level.
 #[test]
 fn an_unsafe_client_id_is_refused_to_everybody() {
     for id in ["#", "+", "a/b", "", "a\0", "GID_student@@@#"] {
@@ -217,7 +217,7 @@ fn an_unsafe_client_id_is_refused_to_everybody() {
     assert!(matches!(with_token("mqttx_1f", &token), Err(Refused::ClientId(ClientIdError::Form(_)))));
 }
 
-/// Hazard 27: on this machine, too, what is shown is checked and not ignored.
+/// Hazard 27: a username and a password are checked on this machine, too, and never ignored.
 #[test]
 fn whoever_shows_a_username_or_a_password_is_checked_also_on_loopback() {
     let shows = |username, password: Option<&'static str>| {

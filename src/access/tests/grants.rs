@@ -114,7 +114,7 @@ fn a_token_for_all_of_the_class_opens_neither_others_p2p_nor_the_down_parent() {
     assert!(greedy.may_read("$SYS/uptime"), "what is listed and no rule forbids");
 }
 
-/// Hazard 23: below the up parent stands what the checks have not seen yet, the lines of muted students among it.
+/// Hazard 23: below the up parent are messages before the checks, for example the lines of muted students.
 #[test]
 fn nobody_reads_what_was_not_checked_yet() {
     let greedy = with_resources(&["#"]);

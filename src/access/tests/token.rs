@@ -172,7 +172,7 @@ fn what_is_no_token_is_unreadable() {
     }
 }
 
-/// A restriction of a later version must not be read over.
+/// A restriction of a later version must not be ignored.
 #[test]
 fn a_claim_that_is_not_known_makes_a_genuine_token_unreadable() {
     let json = serde_json::to_string(&claims()).unwrap();

@@ -1,8 +1,8 @@
-//! A RocketMQ broker that is away, and what it holds with it.
+//! A RocketMQ broker that is away, and with it a part of the messages.
 
 use super::*;
 
-/// What is missing is never passed over in silence.
+/// Missing messages are always reported.
 #[tokio::test]
 async fn a_broker_that_is_away_is_an_error_or_is_named_with_what_is_there() {
     let mut memory = Memory::default();

@@ -10,7 +10,7 @@ fn drop_reason(result: Result<Bound, NotStored>) -> DeadReason {
     }
 }
 
-/// Hazard 18: all of it from the first day, because stored messages cannot gain it later.
+/// Hazard 18: everything is written from the first version on, because stored messages cannot gain properties later.
 #[test]
 fn a_chat_message_becomes_what_the_documents_say() {
     let bound = rules(&[binding("room/#")]).bind(&message("room/message/123456", b"hi")).unwrap();
@@ -37,7 +37,7 @@ fn a_chat_message_becomes_what_the_documents_say() {
     assert!(origin_is_genuine(KEY, "room", "000000000000feed-1", b"hi", origin));
 }
 
-/// Hazard 17: what a publisher calls its message is its own affair: the bridge gives each its id.
+/// Hazard 17: an id that the publisher chose does not matter: the bridge gives each message its own.
 #[test]
 fn a_publishers_own_id_is_carried_and_never_taken() {
     let rules = rules(&[binding("room/#")]);

@@ -1,4 +1,4 @@
-//! What people are told.
+//! What `explain` says to people.
 
 use super::*;
 

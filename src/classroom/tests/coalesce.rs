@@ -1,10 +1,10 @@
-//! How much is told of who comes and goes.
+//! How many status messages the rooms get while clients come and go.
 
 use super::*;
 
 const SINGLES_PER_S: u32 = 5;
 
-/// A class whose members come and go, and what its status topic carries.
+/// A class whose members come and go, and the messages on its status topic.
 struct Status {
     presence: Presence,
     coalescer: Coalescer,
@@ -97,12 +97,12 @@ fn a_few_events_pass_as_they_are() {
 
 #[test]
 fn a_thousand_joins_are_no_half_a_million_deliveries() {
-    // Given: what it would be if everybody were told of everybody.
+    // Given: the number of deliveries if each event went to everybody.
     let one_by_one: usize = (1..=1_000).sum();
     assert_eq!(one_by_one, 500_500);
 
     for span_ms in [100, 1_000, 10_000] {
-        // When: a thousand come within that time.
+        // When: a thousand clients come within that time.
         let mut status = Status::new();
         for number in 0..1_000 {
             let now_ms = START_MS + number as u64 * span_ms / 1_000;
@@ -168,7 +168,7 @@ fn no_single_event_overtakes_a_change_that_waits() {
     let mut status = Status::new();
     (0..10).for_each(|number| status.joins(&pupil(number), "7", START_MS));
     let before = status.told.len();
-    // The bucket has filled again, but the summary has not been told.
+    // The bucket has filled again, but the summary has not been sent.
     status.event(&pupil(9), PresenceChange::Ended, START_MS + 900);
     assert_eq!(status.told.len(), before);
     assert!(status.coalescer.is_waiting());

@@ -58,7 +58,7 @@ fn the_vendors_page_mutes_in_all_rooms_until_lifted() {
     assert_eq!(class.says(HAN, "1").end, End::Accepted);
 }
 
-/// Hazard 21: a mute and a line of the same millisecond, whichever is read first in its lane, and a line read late.
+/// Hazard 21: a mute and a line of the same millisecond, in both orders of reading, and a line that is read late.
 #[test]
 fn a_mute_is_judged_at_the_time_of_arrival() {
     let mut class = Class::new();
@@ -91,7 +91,7 @@ fn only_a_teacher_mutes_and_nobody_mutes_a_teacher() {
     let verdict = class.commands(TEACHER, r#"{"type":"shutUp","peer":"GID_teacher@@@002"}"#);
     assert_eq!((verdict.end, verdict.change.is_none()), (End::Refused(Reason::Peer), true));
 
-    // A teacher by token, whose id does not show it, can be named, and is heard all the same.
+    // A teacher by token, whose client id does not show it, can be muted, but may speak all the same.
     class.commands(TEACHER, MUTE_HAN);
     let mut line = class.request(HAN, "message", chat(HAN, "1"));
     line.role = SenderRole::Teacher;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Hazard 24: an id that is a wildcard would read, and be sent, what is meant for others.
+/// Hazard 24: a client id that is a wildcard would read, and be sent, messages that are meant for others.
 #[test]
 fn a_client_whose_id_is_no_single_name_is_nobody() {
     let mut class = Class::new();
@@ -33,7 +33,7 @@ fn a_sender_that_nobody_vouches_for_is_refused_whatever_it_says_of_itself() {
     }
 }
 
-/// Hazard 26: whoever is named in a body, and wherever it asks to be answered, only the verified sender is answered.
+/// Hazard 26: whatever name or topic a body gives, only the verified sender gets the answer.
 #[test]
 fn an_answer_goes_to_the_verified_sender_only() {
     let mut class = Class::new();
@@ -131,7 +131,7 @@ fn a_field_that_stands_there_twice_is_refused() {
     assert_eq!(class.hears(LI, "message", unknown_twice).end, End::Accepted);
 }
 
-/// Hazard 29: texts are nobody's business here; who shows them escapes them.
+/// Hazard 29: texts are not changed here; whoever shows them escapes them.
 #[test]
 fn script_passes_as_the_text_that_it_is() {
     let mut class = Class::new();

@@ -73,7 +73,7 @@ fn the_list_of_a_room_names_each_mute_with_its_end() {
 fn a_change_that_comes_again_changes_nothing() {
     let story = [mute(1, None, None, 10), lift(2, None, 20), mute(3, None, Some(50), 30)];
     let once = of(story.clone());
-    // Redelivered after a crash: all of it, also out of the middle.
+    // Delivered again after a crash: all changes, and some from the middle.
     let again = of(story.iter().chain(&story).chain(&story[..1]).cloned());
     assert_eq!(once, again);
     assert!(is_muted(&again, "1", 49) && !is_muted(&again, "1", 50));
@@ -163,7 +163,7 @@ fn the_written_form_never_changes() {
     assert_eq!(snapshot, expected);
 }
 
-/// Where, act and pause before it, by which a story of one student goes on.
+/// One step of a student's story: where, what happens, and the pause before it.
 fn story() -> impl Strategy<Value = Vec<MuteChange>> {
     let place = prop_oneof![Just(None), Just(Some("1")), Just(Some("2"))];
     let act = prop_oneof![Just(None), (1_u64..200).prop_map(Some), Just(Some(u64::MAX))];
@@ -184,7 +184,7 @@ fn story() -> impl Strategy<Value = Vec<MuteChange>> {
     })
 }
 
-/// The rules as they are told: the end of the mute for all rooms and of the one in this room.
+/// The rules, written down directly: the end of the mute for all rooms, and of the one in this room.
 fn reference(story: &[MuteChange], where_: &str, at_ms: u64) -> bool {
     let (mut all_ms, mut room_ms) = (0, 0);
     for change in story.iter().filter(|change| change.at_ms <= at_ms) {

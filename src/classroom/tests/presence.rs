@@ -60,7 +60,7 @@ fn a_member_is_online_and_has_subscribed_the_room() {
     assert_eq!((presence.online(), presence.count(&room("7"))), (0, 0));
 }
 
-/// Hazard 25: a filter that hears every room makes nobody a member of each.
+/// Hazard 25: a filter for all rooms does not make the client a member of each.
 #[test]
 fn who_listens_with_a_wildcard_is_an_observer_and_no_member() {
     let mut presence = with_events();
@@ -197,7 +197,7 @@ fn beyond_the_bounds_nobody_is_listed_and_it_is_counted() {
     let unlisted = presence.apply(&event(HAN, "c2", 101, subscribed(&["room/message/2"])), START_MS);
     assert_eq!((unlisted.joined.len(), presence.count(&room("2")), presence.overflowed()), (0, 0, 2));
 
-    // Places become free, and are taken.
+    // Places become free, and others take them.
     presence.apply(&event(LI, "c1", 102, PresenceChange::Ended), START_MS);
     let listed = presence.apply(&event(HAN, "c2", 103, subscribed(&["room/message/2"])), START_MS);
     assert_eq!(listed.joined, [room("2")]);

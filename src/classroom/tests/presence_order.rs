@@ -59,7 +59,7 @@ fn after(events: &[PresenceEvent], broker_events: bool) -> (Presence, Listed) {
     (presence, told)
 }
 
-/// What somebody knows who only hears the updates.
+/// The members as a reader sees them who gets the updates only.
 #[derive(Debug, Default, PartialEq)]
 struct Listed {
     online: BTreeMap<ClientId, bool>,
@@ -85,7 +85,7 @@ fn state(presence: &Presence) -> (Vec<bool>, Vec<Vec<Member>>) {
     (online, ROOMS.iter().map(|id| presence.members(&room(id))).collect())
 }
 
-/// The vendor's rule as it is told: online = some channel with a connect and no end.
+/// The vendor's rule, written down directly: online = some channel has a connect and no end.
 fn is_online(events: &[PresenceEvent], id: &ClientId) -> bool {
     let mine: Vec<_> = events.iter().filter(|event| event.client == *id).collect();
     let ended = |channel: &str| {
@@ -123,7 +123,7 @@ proptest! {
         for event in &events {
             presence.apply(event, START_MS + 1);
         }
-        // Then: there is no ghost.
+        // Then: nobody who is gone is shown.
         prop_assert!(!presence.is_online(&client(who)));
         for id in ROOMS {
             prop_assert!(presence.members(&room(id)).iter().all(|member| member.client != client(who)));
