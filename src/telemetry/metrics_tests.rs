@@ -20,7 +20,7 @@ fn line<'a>(text: &'a str, name: &str, labels: &[&str]) -> &'a str {
 #[test]
 fn every_closed_label_is_there_from_the_start_with_zero() {
     let text = metrics().render();
-    for kind in Kind::ALL.iter().copied() {
+    for kind in Kind::ALL {
         for topic in ["room", "other"] {
             let labels = [format!("kind=\"{kind}\""), format!("topic=\"{topic}\"")];
             let series = line(&text, "roombridge_stored_total", &labels.each_ref().map(String::as_str));
