@@ -6,6 +6,10 @@ use std::path::PathBuf;
 
 use syn::visit::Visit;
 
+/// Of one message up, as the lists are today; the next one makes them smaller.
+const MOST_FILES: usize = 18;
+const MOST_STAYS: usize = 27;
+
 const PAGE: &str = "docs/ARCHITECTURE.md";
 
 /// The rows of the table below a heading, cell by cell, without the two lines of its head.
@@ -132,6 +136,38 @@ fn the_map_names_files_and_functions_that_exist() {
         wrong.extend(wrong_places(answer).into_iter().map(|wrong| format!("{question}: {wrong}")));
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// The numbered steps below a heading of the third level.
+fn steps(heading: &str) -> Vec<String> {
+    let lines = section("The way of one message, step by step");
+    let below = lines.iter().skip_while(|line| line.trim_start_matches('#').trim() != heading).skip(1);
+    let own = below.take_while(|line| !line.starts_with("### "));
+    own.filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).cloned().collect()
+}
+
+/// One message up: each file is visited at most once on the way in, and at most once on the way back.
+#[test]
+fn the_way_of_one_message_is_short_and_names_what_exists() {
+    let mut wrong = Vec::new();
+    let (mut files, mut stays) = (BTreeSet::new(), 0);
+    for way in ["In", "Back"] {
+        let steps = steps(way);
+        assert!(steps.len() > 3, "{PAGE} has a numbered list below {way:?}");
+        let mut visited = BTreeSet::new();
+        for step in steps {
+            wrong.extend(wrong_places(&step));
+            for place in places(&step) {
+                stays += 1;
+                if !visited.insert(place.file.clone()) {
+                    wrong.push(format!("{way}: {} is visited twice", place.file.display()));
+                }
+            }
+        }
+        files.extend(visited);
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(files.len() <= MOST_FILES && stays <= MOST_STAYS, "{} files, {stays} stays", files.len());
 }
 
 #[test]
