@@ -8,6 +8,7 @@
 #![cfg_attr(not(feature = "embedded"), allow(dead_code, unused_imports))]
 // With `testing` only, which makes reachable what tests use.
 #![cfg_attr(feature = "testing", warn(unreachable_pub))]
+#![warn(clippy::missing_docs_in_private_items)]
 
 mod access;
 mod app;

@@ -40,7 +40,9 @@ const SAY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// One topic to follow.
 #[derive(Debug, Clone)]
 pub(crate) struct Topic {
+    /// The RocketMQ topic.
     pub name: Arc<str>,
+    /// Where to begin if the topic was never followed before.
     pub start: StartAt,
 }
 
@@ -48,15 +50,21 @@ pub(crate) struct Topic {
 pub(crate) struct FollowerParts {
     /// Its file in `data_dir`.
     pub name: &'static str,
+    /// The topics to follow.
     pub topics: Vec<Topic>,
+    /// Reads them.
     pub reader: Arc<dyn Reader>,
+    /// Keeps the positions.
     pub data_dir: Arc<DataDir>,
+    /// The clock of the pauses.
     pub clock: Arc<dyn Clock>,
+    /// Counts lags and lost positions.
     pub metrics: Arc<Metrics>,
     /// Holds [`OPEN_MESSAGES`] and a page, so that it is never full.
     pub items: mpsc::Sender<Item>,
     /// What has ended; unbounded because no more can end than is open.
     pub ended: mpsc::UnboundedReceiver<QueuePosition>,
+    /// Told of what the bridge itself has just stored.
     pub wakes: Wakes,
 }
 

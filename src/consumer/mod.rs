@@ -34,8 +34,11 @@ pub(crate) const OPEN_BYTES: usize = 16 << 20;
 /// Where a message lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueuePosition {
+    /// The RocketMQ topic.
     pub topic: Arc<str>,
+    /// The message queue of the topic.
     pub queue: QueueName,
+    /// The offset in that queue.
     pub offset: u64,
     /// How often the queue was begun anew before.
     pub generation: u32,
@@ -44,6 +47,8 @@ pub(crate) struct QueuePosition {
 /// One message on its way; whoever takes it tells its place when it has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
+    /// Where it lies; the follower is told its end under this.
     pub place: QueuePosition,
+    /// As RocketMQ holds it.
     pub message: StoredMessage,
 }

@@ -21,7 +21,9 @@ pub(crate) fn wakes() -> (mpsc::Sender<(Arc<str>, QueueName)>, Wakes) {
 
 /// A sink that tells followers about what it has stored.
 pub(crate) struct WakingSink {
+    /// Stores the batches.
     pub inner: Arc<dyn Sink>,
+    /// Those who are told which queue of which topic has something new.
     pub followers: Vec<mpsc::Sender<(Arc<str>, QueueName)>>,
 }
 

@@ -28,6 +28,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const READ_AT_ONCE_BYTES: usize = 16 * 1024;
 
 /// Why there is no connection, or no longer.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     #[error("the connection to the MQTT broker failed: {0}; check that it runs at mqtt.url")]

@@ -24,7 +24,9 @@ pub struct Limits {
 /// What the bridge needs of the broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Needs {
+    /// How long the broker must keep the session, in seconds, as CONNECT asks for it.
     pub session_expiry_s: u32,
+    /// The topic filters that are subscribed to.
     pub filters: Vec<String>,
     /// The largest message that may go down, in bytes; `None`: nothing goes down.
     pub publishes_bytes: Option<u64>,

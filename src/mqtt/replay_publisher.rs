@@ -21,6 +21,7 @@ use crate::pipeline::ports::{BoxFuture, PublishError, Publisher};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The replay could not connect.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error(transparent)]

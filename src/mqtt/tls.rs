@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use crate::config::TlsConfig;
 
 /// TLS cannot be set up as configured: what is wrong, and what to do.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("mqtt.ca_file {path}: {source}; check the path and that this user may read it")]

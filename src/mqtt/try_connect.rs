@@ -16,7 +16,9 @@ const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 /// What a broker offers, and what of it is less than the configuration needs.
 #[derive(Debug)]
 pub(crate) struct Offer {
+    /// What the broker allows, in one line for people.
     pub text: String,
+    /// What it allows less of than the bridge needs.
     pub limits: Vec<BrokerLimit>,
 }
 

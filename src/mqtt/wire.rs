@@ -36,6 +36,7 @@ pub struct Connack {
 }
 
 /// Why the broker does not let us in, and what to do about it.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("the MQTT broker refuses us: {answer}; {hint}")]
@@ -158,23 +159,28 @@ pub enum ToBroker<'a> {
 /// What a connection begins with.
 #[derive(Debug, Clone)]
 pub struct Connect {
+    /// Names the session.
     pub client_id: String,
     /// The broker forgets what it had under that client id.
     pub clean_start: bool,
     /// How long the broker is to keep the session after the connection; `None`: not at all.
     pub session_expiry_s: Option<u32>,
+    /// The broker may hang up after one and a half times so many seconds of silence.
     pub keep_alive_s: u16,
     /// How many messages the broker may send before it has our PUBACKs.
     pub receive_maximum: u16,
     /// The largest packet that the broker may send.
     pub max_packet_bytes: u32,
+    /// `None`: no user name.
     pub login: Option<Login>,
 }
 
 /// Name and password for the broker.
 #[derive(Debug, Clone)]
 pub struct Login {
+    /// The user name of CONNECT.
     pub username: String,
+    /// `None`: a user name alone.
     pub password: Option<SecretString>,
 }
 
@@ -188,6 +194,7 @@ pub(crate) enum ReadPacketError {
 }
 
 /// Why a packet cannot be sent to this broker.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub enum WritePacketError {
     #[error("the packet has {packet_bytes} bytes, and the broker takes {max_bytes} at most")]

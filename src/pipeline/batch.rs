@@ -39,6 +39,7 @@ pub enum End {
     Kept,
     /// RocketMQ keeps refusing it, or it is behind such a message of its slot: it goes on in a lane of its own.
     Aside,
+    /// It has this end.
     Reached(Outcome),
     /// It can never be stored; with RocketMQ's words, if it said any.
     Dead(DeadReason, Option<Refusal>),
@@ -75,10 +76,12 @@ impl BatchProgress {
         progress
     }
 
+    /// The spool has all messages of the batch.
     pub fn set_spooled(&self) {
         self.spooled.cancel();
     }
 
+    /// Whether the spool has all messages of the batch.
     pub fn is_spooled(&self) -> bool {
         self.spooled.is_cancelled()
     }
@@ -101,6 +104,7 @@ impl BatchProgress {
         *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
     }
 
+    /// The attempts stop, and what has no end yet becomes a dead letter.
     pub fn give_up(&self) {
         self.give_up.cancel();
     }

@@ -24,7 +24,9 @@ pub struct Arrived {
 /// A message that the bridge made itself, already bound.
 #[derive(Debug)]
 pub struct Derived {
+    /// The message, bound already.
     pub bound: Bound,
+    /// Names it to its maker.
     pub receipt: DerivedReceipt,
 }
 
@@ -50,7 +52,9 @@ impl Derived {
 /// Whoever comes through the door.
 #[derive(Debug)]
 pub enum Arriving {
+    /// From the MQTT broker.
     Mqtt(Arrived),
+    /// Made by the classroom.
     Derived(Derived),
 }
 

@@ -66,6 +66,7 @@ pub enum Admission {
 /// A PUBACK that may leave now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledgement {
+    /// Of the PUBLISH that the PUBACK answers.
     pub packet_id: u16,
     /// Monotonic time at which the message arrived first.
     pub arrived: Duration,

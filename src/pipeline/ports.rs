@@ -145,12 +145,15 @@ pub trait Publisher: Send {
 #[derive(Debug, thiserror::Error)]
 #[error("could not publish to {topic}: {cause}")]
 pub struct PublishError {
+    /// The MQTT topic.
     pub topic: String,
+    /// The broker's words, or those of the connection.
     pub cause: String,
 }
 
 /// Says whether this process may act for the session and its state.
 pub trait Lease: Send + Sync + 'static {
+    /// Asked before anything is sent or written.
     fn is_held(&self) -> bool;
 }
 

@@ -68,6 +68,7 @@ impl Retry {
         self.next_pause()
     }
 
+    /// The next pause is the shortest again.
     pub(crate) fn reset(&mut self) {
         self.pauses.reset();
     }

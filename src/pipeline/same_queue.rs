@@ -14,7 +14,10 @@ use crate::model::{FailureKind, QueueName, StoredMessage};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Compared {
     /// One can read on. The name of the message just before, if it is still there.
-    Same { last: Option<String> },
+    Same {
+        /// Names the message before the offset; `None` = there is none, or it was deleted.
+        last: Option<String>,
+    },
     /// One has to begin anew, with the first message.
     Changed(Change),
 }
@@ -22,6 +25,7 @@ pub(crate) enum Compared {
 /// How a queue is no longer as it was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Change {
+    /// How the change was seen.
     pub cause: Cause,
     /// The first offset that it holds now.
     pub first: u64,
@@ -32,8 +36,11 @@ pub(crate) struct Change {
 /// Why the offset leads nowhere, or elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// The queue ends before the offset.
     Shorter,
+    /// Messages behind the offset were deleted before they were read.
     UnreadDeleted,
+    /// Another message lies before the offset than the one that lay there.
     AnotherBefore,
 }
 

@@ -26,6 +26,7 @@ pub(crate) enum Receipt {
 /// Names a derived message to its maker.
 #[derive(Debug, Clone)]
 pub struct DerivedReceipt {
+    /// The number that the maker gave it.
     pub number: u64,
     /// Holds no more than the maker has open, which the intake bounds.
     pub outcomes: mpsc::UnboundedSender<(u64, DerivedOutcome)>,

@@ -41,7 +41,9 @@ const COLUMNS: &str =
 /// A letter with its number in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredLetter {
+    /// Its number in the local store.
     pub number: u64,
+    /// As it was stored.
     pub letter: DeadLetter,
     /// The payload is not what was written.
     pub damaged: bool,

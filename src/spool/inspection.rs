@@ -10,10 +10,13 @@ use crate::storage::{OpenError, StorageError};
 /// One topic's part of a spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicInspection {
+    /// The RocketMQ topic.
     pub topic: String,
     /// Lanes with rows.
     pub lanes: u64,
+    /// Messages of it in the spool.
     pub messages: u64,
+    /// Bytes of them, as the limits count.
     pub bytes: u64,
     /// Wall time at which the oldest row came, milliseconds since 1970-01-01 UTC.
     pub oldest_spooled_ms: Option<u64>,

@@ -39,4 +39,5 @@ pub(crate) use settings::{OpenReport, Salvage, SpoolOpenError, SpoolSettings};
 
 /// File names in the data directory.
 pub(crate) const SPOOL_FILE: &str = "spool.sqlite3";
+/// The file of the local dead letters in `data_dir`.
 pub(crate) const DEAD_LETTERS_FILE: &str = "dead-letters.sqlite3";

@@ -10,14 +10,17 @@ use crate::storage::{OpenError, StorageError};
 /// How large the spool may grow, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SpoolSettings {
+    /// The file.
     pub path: PathBuf,
     /// Bodies, properties, tags and keys, and a little for each row.
     pub max_bytes: u64,
+    /// How many messages it may hold.
     pub max_messages: u64,
     /// The share of one topic that is refused for a reason of its own.
     pub topic_bytes: u64,
     /// Rows that waited longer, in time that a process held the spool, are deleted instead of lent; `None` = never.
     pub max_age: Option<Duration>,
+    /// What becomes of a message that finds no room.
     pub when_full: WhenFull,
     /// With less free space on the file system nothing is taken in.
     pub min_free_bytes: u64,
@@ -26,6 +29,7 @@ pub(crate) struct SpoolSettings {
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OpenReport {
+    /// What lay in it already.
     pub depth: Depth,
     /// The file was damaged: what could be read is in a new one.
     pub salvaged: Option<Salvage>,
@@ -43,6 +47,7 @@ pub(crate) struct Salvage {
 }
 
 /// Why there is no spool.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SpoolOpenError {
     #[error(transparent)]
