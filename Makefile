@@ -30,7 +30,7 @@ dev: ## build and run everything in one process: both brokers and the bridge (AR
 	@scripts/setup dev
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; \
 	else echo "there is no npm: building without the classroom's pages"; fi
-	cargo build
+	cargo build --features testing
 	@port=; case '$(ARGS)' in *--mqtt-port*) ;; *) \
 		if (exec 3<>/dev/tcp/127.0.0.1/1883) 2>/dev/null; then \
 			echo "port 1883 is taken, perhaps by a Mosquitto service: the MQTT broker of dev takes another one"; \

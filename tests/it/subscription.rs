@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::apache::ApacheRocketMq;
 use crate::support::bridge::Bridge;
@@ -208,7 +207,7 @@ async fn a_session_that_was_taken_over_is_not_fought_for_and_sighup_takes_it_bac
     assert!(came_back.is_err() && !is_ready(&bridge), "no reconnect before SIGHUP");
 
     // and SIGHUP brings it back
-    kill(Pid::from_raw(bridge.pid() as i32), Signal::SIGHUP).unwrap();
+    kill_process(Pid::from_raw(bridge.pid() as i32).unwrap(), Signal::HUP).unwrap();
     let _scene = broker.accept_session(true).await;
     tokio::task::block_in_place(|| {
         wait_until("the bridge is ready again", SOON, || is_ready(&bridge));

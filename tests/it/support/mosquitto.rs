@@ -123,7 +123,7 @@ impl Mosquitto {
 
     /// Saves its sessions as they are now (SIGUSR1).
     pub fn save_now(&mut self) {
-        self.process.signal(nix::sys::signal::Signal::SIGUSR1);
+        self.process.signal(rustix::process::Signal::USR1);
     }
 
     /// After `stop` or `kill`: the same port, the same data.

@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 pub struct Process {
     name: String,
@@ -43,28 +42,28 @@ impl Process {
 
     /// SIGKILL; returns when the process is gone.
     pub fn kill(&mut self) {
-        self.signal(Signal::SIGKILL);
+        self.signal(Signal::KILL);
         self.wait_exit(Duration::from_secs(10));
     }
 
     /// SIGTERM; returns at once.
     pub fn terminate(&mut self) {
-        self.signal(Signal::SIGTERM);
+        self.signal(Signal::TERM);
     }
 
     /// SIGSTOP: the process keeps its connections and answers nothing.
     pub fn pause(&mut self) {
-        self.signal(Signal::SIGSTOP);
+        self.signal(Signal::STOP);
     }
 
     /// SIGCONT.
     pub fn resume(&mut self) {
-        self.signal(Signal::SIGCONT);
+        self.signal(Signal::CONT);
     }
 
     pub fn signal(&mut self, signal: Signal) {
         if self.is_running() {
-            kill(Pid::from_raw(self.child.id() as i32), signal).expect("our own child takes signals");
+            kill_process(Pid::from_child(&self.child), signal).expect("our own child takes signals");
         }
     }
 
