@@ -44,6 +44,9 @@ test: ## check everything: format, tests against the real brokers and in a brows
 	@scripts/setup test
 	$(MAKE) --no-print-directory check
 
+# The tests are built with clippy's lints: `cargo clippy` would check all the large libraries once more.
+WITH_CLIPPY := RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/scripts/rustc-with-clippy
+
 # All of `make test` but the installing.
 check:
 	cargo fmt --all --check
@@ -51,9 +54,9 @@ check:
 	else echo "deny: licences, sources and vulnerabilities NOT checked: cargo-deny is missing"; fi
 	$(MAKE) --no-print-directory web
 	cd web && npm run check && npm test
-	cargo test --workspace
+	$(WITH_CLIPPY) cargo test --workspace --all-targets --no-run
+	$(WITH_CLIPPY) cargo test --workspace
 	cd web && npm run e2e
-	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check --no-default-features --lib --bins
 
 # The known vulnerabilities are a repository on GitHub. Without a way there the rest is checked all the same.

@@ -6,25 +6,11 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  * Creates topics on one broker and returns when the name server knows them. Apache's mqadmin does the same for one
  * topic, and takes 5 seconds longer to end.
  *
- * Usage: CreateTopics NAME_SERVER BROKER TOPIC=QUEUES...
+ * Arguments: NAME_SERVER BROKER TOPIC=QUEUES...
  */
 public final class CreateTopics {
-    public static void main(String[] arguments) {
-        int status = 1;
-        try {
-            create(arguments);
-            status = 0;
-        } catch (Throwable error) {
-            error.printStackTrace();
-        }
-        // The client's threads would hold the process for seconds.
-        Runtime.getRuntime().halt(status);
-    }
-
-    private static void create(String[] arguments) throws Exception {
-        DefaultMQAdminExt admin = new DefaultMQAdminExt();
-        admin.setNamesrvAddr(arguments[0]);
-        admin.start();
+    static void run(String[] arguments) throws Exception {
+        DefaultMQAdminExt admin = Programs.admin(arguments[0]);
         for (int index = 2; index < arguments.length; index++) {
             String[] topic = arguments[index].split("=");
             int queues = Integer.parseInt(topic[1]);

@@ -1,6 +1,3 @@
-import java.io.BufferedOutputStream;
-import java.io.FileDescriptor;
-import java.io.FileOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -17,31 +14,12 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * Prints where every message of a topic lies, and its body, with Apache's own client: broker, queue, offset, rbId and
  * body, tab separated. A body of printable ASCII comes as "t" and itself, another as "b" and base64.
  *
- * Usage: ReadBodies NAME_SERVER TOPIC
+ * Arguments: NAME_SERVER TOPIC
  */
 @SuppressWarnings("deprecation") // The newer client has no plain pull by offset.
 public final class ReadBodies {
-    public static void main(String[] arguments) {
-        int status = 1;
-        try {
-            read(arguments);
-            status = 0;
-        } catch (Throwable error) {
-            error.printStackTrace();
-        }
-        // The client's threads would hold the process for seconds, and there is no offset to save.
-        Runtime.getRuntime().halt(status);
-    }
-
-    private static void read(String[] arguments) throws Exception {
-        // The client's logger prints about itself on System.out; the rows must stand alone.
-        PrintStream out = new PrintStream(
-                new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 20), false, StandardCharsets.US_ASCII);
-        System.setOut(System.err);
-
-        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer("read_bodies_" + ProcessHandle.current().pid());
-        consumer.setNamesrvAddr(arguments[0]);
-        consumer.start();
+    static void run(String[] arguments, PrintStream out) throws Exception {
+        DefaultMQPullConsumer consumer = Programs.consumer(arguments[0]);
         List<MessageQueue> queues = new ArrayList<>();
         try {
             queues.addAll(consumer.fetchSubscribeMessageQueues(arguments[1]));
@@ -52,7 +30,6 @@ public final class ReadBodies {
         for (MessageQueue queue : queues) {
             print(consumer, queue, out);
         }
-        out.flush();
     }
 
     private static void print(DefaultMQPullConsumer consumer, MessageQueue queue, PrintStream out) throws Exception {

@@ -1,10 +1,6 @@
 import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
-import java.io.BufferedOutputStream;
-import java.io.FileDescriptor;
-import java.io.FileOutputStream;
 import java.io.PrintStream;
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.Comparator;
@@ -20,41 +16,21 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * Prints every message of a topic as one line of JSON, queue by queue in the order of the offsets, with Apache's own
  * client. It shares no code with roombridge, so that it can testify about what roombridge stored.
  *
- * Usage: ReadTopic NAME_SERVER TOPIC [TAG_EXPRESSION]
+ * Arguments: NAME_SERVER TOPIC [TAG_EXPRESSION]
  */
 @SuppressWarnings("deprecation") // The newer client has no plain pull by offset.
 public final class ReadTopic {
     private static final Gson GSON = new GsonBuilder().disableHtmlEscaping().serializeNulls().create();
     private static final int MESSAGES_PER_PULL = 1024;
 
-    public static void main(String[] arguments) {
-        int status = 1;
-        try {
-            read(arguments);
-            status = 0;
-        } catch (Throwable error) {
-            error.printStackTrace();
-        }
-        // The client's threads would hold the process for seconds, and there is no offset to save.
-        Runtime.getRuntime().halt(status);
-    }
-
-    private static void read(String[] arguments) throws Exception {
-        // The client's logger prints about itself on System.out; the lines of JSON must stand alone.
-        PrintStream out = new PrintStream(
-                new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 20), false, StandardCharsets.UTF_8);
-        System.setOut(System.err);
-
+    static void run(String[] arguments, PrintStream out) throws Exception {
         String tags = arguments.length > 2 ? arguments[2] : "*";
-        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer("read_topic_" + ProcessHandle.current().pid());
-        consumer.setNamesrvAddr(arguments[0]);
-        consumer.start();
+        DefaultMQPullConsumer consumer = Programs.consumer(arguments[0]);
         List<MessageQueue> queues = new ArrayList<>(consumer.fetchSubscribeMessageQueues(arguments[1]));
         queues.sort(Comparator.comparing(MessageQueue::getBrokerName).thenComparing(MessageQueue::getQueueId));
         for (MessageQueue queue : queues) {
             print(consumer, queue, tags, out);
         }
-        out.flush();
     }
 
     private static void print(DefaultMQPullConsumer consumer, MessageQueue queue, String tags, PrintStream out)

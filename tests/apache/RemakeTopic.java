@@ -7,25 +7,15 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
  * Deletes a topic, as an administrator does, and makes it anew under the same name, as fast as that goes. Its offsets
  * begin with 0 again.
  *
- * Usage: RemakeTopic NAME_SERVER BROKER TOPIC QUEUES
+ * Arguments: NAME_SERVER BROKER TOPIC QUEUES
  */
 public final class RemakeTopic {
-    public static void main(String[] arguments) {
-        int status = 1;
-        try {
-            remake(arguments[0], arguments[1], arguments[2], Integer.parseInt(arguments[3]));
-            status = 0;
-        } catch (Throwable error) {
-            error.printStackTrace();
-        }
-        // The client's threads would hold the process for seconds.
-        Runtime.getRuntime().halt(status);
-    }
-
-    private static void remake(String nameServer, String broker, String topic, int queues) throws Exception {
-        DefaultMQAdminExt admin = new DefaultMQAdminExt();
-        admin.setNamesrvAddr(nameServer);
-        admin.start();
+    static void run(String[] arguments) throws Exception {
+        String nameServer = arguments[0];
+        String broker = arguments[1];
+        String topic = arguments[2];
+        int queues = Integer.parseInt(arguments[3]);
+        DefaultMQAdminExt admin = Programs.admin(nameServer);
         admin.deleteTopicInBroker(Set.of(broker), topic);
         admin.deleteTopicInNameServer(Set.of(nameServer), topic);
         admin.createAndUpdateTopicConfig(broker, new TopicConfig(topic, queues, queues));

@@ -12,7 +12,7 @@ import org.apache.rocketmq.common.message.Message;
  * Stores messages with Apache's own client, one after the other, and fails unless each answer is SEND_OK. These are
  * the messages that did not come from MQTT.
  *
- * Usage: SendMessages NAME_SERVER FILE; each line of the file: {"topic", "tags", "keys", "properties", "bodyBase64"}
+ * Arguments: NAME_SERVER FILE; each line of the file: {"topic", "tags", "keys", "properties", "bodyBase64"}
  */
 public final class SendMessages {
     private static final class Row {
@@ -23,24 +23,8 @@ public final class SendMessages {
         String bodyBase64;
     }
 
-    public static void main(String[] arguments) {
-        int status = 1;
-        try {
-            send(arguments);
-            status = 0;
-        } catch (Throwable error) {
-            error.printStackTrace();
-        }
-        // The client's threads would hold the process for seconds.
-        Runtime.getRuntime().halt(status);
-    }
-
-    private static void send(String[] arguments) throws Exception {
-        DefaultMQProducer producer = new DefaultMQProducer("send_messages");
-        // A busy machine is not what is tried here.
-        producer.setSendMsgTimeout(20_000);
-        producer.setNamesrvAddr(arguments[0]);
-        producer.start();
+    static void run(String[] arguments) throws Exception {
+        DefaultMQProducer producer = Programs.producer(arguments[0]);
         Gson gson = new Gson();
         for (String line : Files.readAllLines(Path.of(arguments[1]))) {
             SendResult result = producer.send(message(gson.fromJson(line, Row.class)));

@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::java_programs;
 use super::process::run_to_end;
 use super::scratch::Scratch;
 
@@ -127,20 +128,15 @@ pub fn mqadmin(name_server: &str, arguments: &[&str]) -> String {
 /// Returns when the name server knows the topics, each with its number of queues.
 #[track_caller]
 pub fn create_topics(name_server: &str, broker: &str, topics: &[(&str, u32)]) {
-    let mut command = java(&SHORT_LIVED, home().path());
-    command.args(["CreateTopics", name_server, broker]);
-    command.args(topics.iter().map(|(name, queues)| format!("{name}={queues}")));
-    let output = run_to_end(command, Duration::from_secs(60));
-    assert!(output.status.success(), "CreateTopics {topics:?}: {}", both_streams(&output));
+    let topics: Vec<String> = topics.iter().map(|(name, queues)| format!("{name}={queues}")).collect();
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    java_programs::run("CreateTopics", &[&[name_server, broker], &topics[..]].concat());
 }
 
 /// Deletes the topic and makes it anew; returns when the name server knows it.
 #[track_caller]
 pub fn remake_topic(name_server: &str, broker: &str, topic: &str, queues: u32) {
-    let mut command = java(&SHORT_LIVED, home().path());
-    command.args(["RemakeTopic", name_server, broker, topic, &queues.to_string()]);
-    let output = run_to_end(command, Duration::from_secs(60));
-    assert!(output.status.success(), "RemakeTopic {topic}: {}", both_streams(&output));
+    java_programs::run("RemakeTopic", &[name_server, broker, topic, &queues.to_string()]);
 }
 
 /// Stores `messages` one after the other; panics unless RocketMQ answers SEND_OK to each.
@@ -149,21 +145,14 @@ pub fn send_messages(name_server: &str, messages: &[NewMessage]) {
     let folder = Scratch::new("send");
     let lines: Vec<String> =
         messages.iter().map(|message| serde_json::to_string(message).expect("a message is JSON")).collect();
-    let mut command = java(&SHORT_LIVED, home().path());
-    command.args(["SendMessages", name_server]).arg(folder.write("messages.jsonl", &lines.join("\n")));
-    let output = run_to_end(command, Duration::from_secs(120));
-    assert!(output.status.success(), "SendMessages: {}", both_streams(&output));
+    let file = folder.write("messages.jsonl", &lines.join("\n"));
+    java_programs::run("SendMessages", &[name_server, file.to_str().expect("a path in UTF-8")]);
 }
 
 /// Every message of `topic` that matches `tag_expression` (`*` = all), queue by queue in the order of the offsets.
 #[track_caller]
 pub fn read_topic(name_server: &str, topic: &str, tag_expression: &str) -> Vec<JavaMessage> {
-    let mut command = java(&SHORT_LIVED, home().path());
-    command.args(["ReadTopic", name_server, topic, tag_expression]);
-    let output = run_to_end(command, Duration::from_secs(120));
-    assert!(output.status.success(), "ReadTopic {topic}: {}", both_streams(&output));
-    let lines = String::from_utf8(output.stdout).expect("ReadTopic prints UTF-8");
-    lines
+    java_programs::run("ReadTopic", &[name_server, topic, tag_expression])
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
         .collect()
@@ -177,7 +166,7 @@ fn both_streams(output: &Output) -> String {
 }
 
 /// The folder for what Java programs write to their home (logs), one for the whole test process.
-fn home() -> &'static Scratch {
+pub fn home() -> &'static Scratch {
     static HOME: OnceLock<Scratch> = OnceLock::new();
     HOME.get_or_init(|| Scratch::new("java-home"))
 }
@@ -193,6 +182,8 @@ fn classes() -> &'static Path {
         command.args(
             [
                 "CreateTopics.java",
+                "Programs.java",
+                "ReadBodies.java",
                 "ReadTopic.java",
                 "RemakeTopic.java",
                 "SendMessages.java",

@@ -1,14 +1,9 @@
 //! Reads a large topic by Apache's client: bodies and places only, which is ten times faster than whole messages.
 
-use std::path::Path;
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::java;
-use super::process::run_to_end;
-use super::scratch::Scratch;
+use super::java_programs;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBody {
@@ -23,16 +18,7 @@ pub struct StoredBody {
 /// Everything in `topic`, by broker, queue and offset. An unknown topic is an empty one.
 #[track_caller]
 pub fn read_bodies(name_server: &str, topic: &str) -> Vec<StoredBody> {
-    let home = Scratch::new("read-bodies");
-    let mut command = java::java(&["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"], home.path());
-    // Java compiles a single source file by itself.
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache/ReadBodies.java");
-    command.arg(source).args([name_server, topic]);
-    let output = run_to_end(command, Duration::from_secs(120));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ReadBodies {topic}: {errors}");
-    let text = String::from_utf8(output.stdout).expect("ReadBodies prints ASCII");
-    text.lines().map(row).collect()
+    java_programs::run("ReadBodies", &[name_server, topic]).lines().map(row).collect()
 }
 
 fn row(line: &str) -> StoredBody {

@@ -17,6 +17,7 @@ pub mod dev;
 pub mod gated_sink;
 pub mod java;
 pub mod java_bodies;
+pub mod java_programs;
 pub mod lesson;
 pub mod lying_rocketmq;
 pub mod metrics;
