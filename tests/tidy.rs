@@ -240,7 +240,7 @@ const BOOKS: &str = "received + derived + spool_depth_at_start = \
 #[test]
 fn the_books_have_one_formula() {
     for file in
-        ["docs/ARCHITECTURE.md", "docs/GUARANTEES.md", "docs/METRICS.md", "src/pipeline/end_counters.rs"]
+        ["docs/ARCHITECTURE.md", "docs/GUARANTEES.md", "docs/METRICS.md", "src/pipeline/settlement.rs"]
     {
         let text = fs::read_to_string(file).unwrap().replace("//!", " ").replace('`', " ");
         let text: Vec<_> = text.split_whitespace().collect();

@@ -22,6 +22,7 @@ use crate::telemetry::{Metrics, Readiness};
 
 /// The message that is to blame is looked for at this pace; a broker that refuses everything is asked no faster.
 const SPLIT_PAUSE: Duration = Duration::from_millis(100);
+const TAKEN_OVER: End = End::Reached(Outcome::Filtered(FilterReason::SessionTakenOver));
 
 /// What all lanes share when they send.
 pub struct Sending {
@@ -43,6 +44,18 @@ pub struct Sending {
     pub stopping: CancellationToken,
 }
 
+/// What the first attempt did not store, until it has ended, too.
+struct Rest<'a> {
+    sending: &'a Sending,
+    course: Bisection,
+    retry: Retry,
+    /// Since when RocketMQ gives no permission, without a pause.
+    forbidden_since: Option<tokio::time::Instant>,
+    alone: bool,
+    progress: &'a BatchProgress,
+    ends: Ends,
+}
+
 /// Why an attempt did not store a part.
 struct Failure {
     kind: FailureKind,
@@ -61,65 +74,33 @@ impl Sending {
         progress: &BatchProgress,
     ) -> Ends {
         let mut ends: Ends = vec![End::Kept; whole.messages.len()];
-        let mut course = Bisection::new(whole, slots);
-        let mut retry = Retry::send();
-        let mut forbidden_since: Option<tokio::time::Instant> = None;
         // Held until the first failure only: a lane that cannot send must not keep others from draining.
-        let mut permit =
-            if progress.is_from_spool() { self.drain_permits.acquire().await.ok() } else { None };
-        while let Some(mut part) = course.next() {
-            let taken_over = || self.taken_over.load(Ordering::Relaxed) && !progress.is_spooled();
-            if taken_over() {
-                part.end_all(&mut ends, &End::Reached(Outcome::Filtered(FilterReason::SessionTakenOver)));
-                continue;
-            }
-            part.look(&self.accepted);
-            let answers = self.attempt(&part.batch).await;
-            let Some((mut rest, failure)) = self.collect(part, answers, &mut ends) else {
-                continue;
-            };
-            permit.take();
-            let kind = failure.kind;
-            if kind == FailureKind::MessageIllegal {
-                match rest.split() {
-                    Ok(halves) => course.put_back_both(halves),
-                    Err(alone) => alone.end_all(&mut ends, &End::Dead(dead_reason(kind), failure.answer)),
-                }
-                continue;
-            }
-            progress.set_cause(kind);
-            if taken_over() {
-                course.put_back(rest);
-                continue;
-            }
-            let forbidden = kind == FailureKind::NoPermission;
-            forbidden_since = forbidden.then(|| forbidden_since.unwrap_or_else(tokio::time::Instant::now));
-            let over = forbidden_since.is_some_and(|since| since.elapsed() >= self.give_up_after);
-            if over || progress.is_given_up() {
-                rest.end_all(&mut ends, &End::Dead(dead_reason(kind), failure.answer));
-                continue;
-            }
-            let verdict = rest.judge(kind, failure.answer.as_ref(), alone);
-            let mut pause = retry.next_pause_after(kind);
-            if verdict == Verdict::Split {
-                pause = pause.min(SPLIT_PAUSE);
-            }
-            self.report(&rest, &failure, pause);
-            match verdict {
-                Verdict::Again => course.put_back(rest),
-                Verdict::Split => course.split(rest),
-                Verdict::Waits => course.stick(rest),
-                Verdict::StepsAside => course.step_aside(rest, &mut ends),
-                Verdict::IsDead => rest.end_all(&mut ends, &End::Dead(dead_reason(kind), failure.answer)),
-            }
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep(pause) => {}
-                () = progress.given_up() => {}
-                () = self.stopped_and(progress) => break,
-            }
+        let permit = if progress.is_from_spool() { self.drain_permits.acquire().await.ok() } else { None };
+        if self.belongs_to_next_holder(progress) {
+            ends.fill(TAKEN_OVER);
+            return ends;
         }
-        ends
+        let answers = self.attempt(&whole).await;
+        let Some((left, failure)) = self.collect(0..whole.messages.len(), answers, &mut ends) else {
+            return ends;
+        };
+        drop(permit);
+        let course = Bisection::new(slots.to_vec());
+        let rest = Rest {
+            sending: self,
+            course,
+            retry: Retry::send(),
+            forbidden_since: None,
+            alone,
+            progress,
+            ends,
+        };
+        rest.until_ended(Part::of_whole(whole).keep(left), failure).await
+    }
+
+    /// Another client has the session and gets these messages, too, because they are not in the spool.
+    fn belongs_to_next_holder(&self, progress: &BatchProgress) -> bool {
+        self.taken_over.load(Ordering::Relaxed) && !progress.is_spooled()
     }
 
     /// The bridge stops, and the batch is safe.
@@ -138,12 +119,17 @@ impl Sending {
         answers
     }
 
-    /// Notes what is stored in `ends`; gives back what is not, in order, with the first cause.
-    fn collect(&self, part: Part, answers: Vec<Sent>, ends: &mut Ends) -> Option<(Part, Failure)> {
+    /// Notes what is stored in `ends`; gives back the index and the place of what is not, in order, with the first cause.
+    fn collect(
+        &self,
+        places: impl Iterator<Item = usize>,
+        answers: Vec<Sent>,
+        ends: &mut Ends,
+    ) -> Option<(Vec<(usize, usize)>, Failure)> {
         let mut first: Option<Failure> = None;
         let mut kept = Vec::new();
         let mut answers = answers.into_iter();
-        for (index, place) in part.places.iter().copied().enumerate() {
+        for (index, place) in places.enumerate() {
             // A sink that answers for too few messages said nothing of the others.
             let answer = answers.next().unwrap_or(Sent::Failed(FailureKind::Unknown));
             let stored = match answer {
@@ -182,7 +168,7 @@ impl Sending {
         ) {
             self.readiness.set_rocketmq_reachable(false);
         }
-        Some((part.keep(kept), failure))
+        Some((kept, failure))
     }
 
     /// The queues of a topic could not be asked for.
@@ -219,9 +205,95 @@ impl Sending {
     }
 }
 
+impl Rest<'_> {
+    async fn until_ended(mut self, left: Part, failure: Failure) -> Ends {
+        let mut failed = Some((left, failure));
+        loop {
+            if let Some((left, failure)) = failed
+                && let Some(pause) = self.decide(left, failure)
+                && self.is_stopped_during(pause).await
+            {
+                return self.ends;
+            }
+            let Some(part) = self.course.next() else { return self.ends };
+            failed = self.attempt(part).await;
+        }
+    }
+
+    /// Gives back what is not stored, with the first cause.
+    async fn attempt(&mut self, mut part: Part) -> Option<(Part, Failure)> {
+        if self.sending.belongs_to_next_holder(self.progress) {
+            part.end_all(&mut self.ends, &TAKEN_OVER);
+            return None;
+        }
+        part.look(&self.sending.accepted);
+        let answers = self.sending.attempt(&part.batch).await;
+        let places = part.places.iter().copied();
+        let (left, failure) = self.sending.collect(places, answers, &mut self.ends)?;
+        Some((part.keep(left), failure))
+    }
+
+    /// What becomes of a part that failed; gives the pause before the next attempt, if one is needed.
+    fn decide(&mut self, mut part: Part, failure: Failure) -> Option<Duration> {
+        let kind = failure.kind;
+        if kind == FailureKind::MessageIllegal {
+            match part.split() {
+                Ok(halves) => self.course.put_back_both(halves),
+                Err(single) => single.end_all(&mut self.ends, &failure.into_end()),
+            }
+            return None;
+        }
+        self.progress.set_cause(kind);
+        if self.sending.belongs_to_next_holder(self.progress) {
+            self.course.put_back(part);
+            return None;
+        }
+        if self.is_forbidden_too_long(kind) || self.progress.is_given_up() {
+            part.end_all(&mut self.ends, &failure.into_end());
+            return None;
+        }
+        let verdict = part.judge(kind, failure.answer.as_ref(), self.alone);
+        let mut pause = self.retry.next_pause_after(kind);
+        if verdict == Verdict::Split {
+            pause = pause.min(SPLIT_PAUSE);
+        }
+        self.sending.report(&part, &failure, pause);
+        match verdict {
+            Verdict::Again => self.course.put_back(part),
+            Verdict::Split => self.course.split(part),
+            Verdict::Waits => self.course.stick(part),
+            Verdict::StepsAside => self.course.step_aside(part, &mut self.ends),
+            Verdict::IsDead => part.end_all(&mut self.ends, &failure.into_end()),
+        }
+        Some(pause)
+    }
+
+    fn is_forbidden_too_long(&mut self, kind: FailureKind) -> bool {
+        let forbidden = kind == FailureKind::NoPermission;
+        self.forbidden_since =
+            forbidden.then(|| self.forbidden_since.unwrap_or_else(tokio::time::Instant::now));
+        self.forbidden_since.is_some_and(|since| since.elapsed() >= self.sending.give_up_after)
+    }
+
+    /// Whether the bridge stops meanwhile with the batch safe in the spool. A batch that is given up waits no longer.
+    async fn is_stopped_during(&self, pause: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(pause) => false,
+            () = self.progress.given_up() => false,
+            () = self.sending.stopped_and(self.progress) => true,
+        }
+    }
+}
+
 impl Failure {
     fn of(kind: FailureKind) -> Self {
         Self { kind, answer: None }
+    }
+
+    /// It can never be stored.
+    fn into_end(self) -> End {
+        End::Dead(dead_reason(self.kind), self.answer)
     }
 }
 

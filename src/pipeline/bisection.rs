@@ -45,13 +45,9 @@ pub(super) struct Bisection {
 }
 
 impl Bisection {
-    pub(crate) fn new(whole: Arc<Batch>, slots: &[u8]) -> Self {
-        let places = (0..whole.messages.len()).collect();
-        Self {
-            slots: slots.to_vec(),
-            parts: VecDeque::from([Part::new(whole, places)]),
-            stuck: VecDeque::new(),
-        }
+    /// Of a batch whose messages have these slots. Its parts are given back to it when they have failed.
+    pub(crate) fn new(slots: Vec<u8>) -> Self {
+        Self { slots, parts: VecDeque::new(), stuck: VecDeque::new() }
     }
 
     /// What is to be sent next; it is given back if it is not stored.
@@ -129,6 +125,12 @@ impl Bisection {
 }
 
 impl Part {
+    /// The batch as it is.
+    pub(crate) fn of_whole(batch: Arc<Batch>) -> Self {
+        let places = (0..batch.messages.len()).collect();
+        Self::new(batch, places)
+    }
+
     fn new(batch: Arc<Batch>, places: Vec<usize>) -> Self {
         Self { batch, places, trial: None, behind: None }
     }

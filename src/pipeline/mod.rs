@@ -9,7 +9,6 @@ mod batch;
 mod bisection;
 mod dead_letters;
 mod due;
-mod end_counters;
 mod intake;
 mod jobs;
 mod lane;

@@ -18,7 +18,6 @@ use super::attempts::{Sending, dead_reason};
 use super::batch::{ReadyBatch, WaitingMessage};
 use super::dead_letters::PendingDeadLetter;
 use super::due::DueTopics;
-use super::end_counters::EndCounters;
 use super::intake::{Arrived, Arriving};
 use super::jobs::{Finished, look_up};
 use super::lanes::TopicLanes;
@@ -69,11 +68,9 @@ impl Uplink {
     pub fn new(parts: UplinkParts) -> Self {
         let overflow = parts.spool.as_ref().map(|spool| spool.overflow.clone());
         let settlement = Settlement {
-            counters: EndCounters {
-                metrics: parts.sending.metrics.clone(),
-                exit: parts.intake.exit(),
-                settled: parts.settled.clone(),
-            },
+            metrics: parts.sending.metrics.clone(),
+            exit: parts.intake.exit(),
+            settled: parts.settled.clone(),
             dead_letters: parts.dead_letters.clone(),
             overflow: overflow.clone(),
             logged_dead: Default::default(),
@@ -334,8 +331,7 @@ impl Uplink {
         let written = lanes.written(lane_index, answer.as_ref(), now);
         let reason = lanes.lookup_cause.map_or(DeadReason::NoPermission, dead_reason);
         if let Ok(appended) = &answer {
-            let counters = &self.settlement.counters;
-            counters.given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
+            self.settlement.given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
         }
         self.spool_state.note(answer.map(|_| ()));
         self.settlement.write_ended(&mut self.running, topic, written, reason).await;
@@ -344,9 +340,8 @@ impl Uplink {
     fn read(&mut self, topic: &Arc<str>, lane_index: usize, answer: Result<Taken, SpoolError>) {
         match &answer {
             Ok(taken) => {
-                let counters = &self.settlement.counters;
-                counters.given_up_in_the_spool(DropReason::SpoolDamaged, taken.damaged);
-                counters.given_up_in_the_spool(DropReason::SpoolExpired, taken.expired);
+                self.settlement.given_up_in_the_spool(DropReason::SpoolDamaged, taken.damaged);
+                self.settlement.given_up_in_the_spool(DropReason::SpoolExpired, taken.expired);
             }
             Err(error) => self.spool_state.note(Err(error.clone())),
         }

@@ -4,7 +4,6 @@
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish as Mqtt5Publish, PublishProperties};
 
-use super::properties::{REASON_STRING, SERVER_REFERENCE};
 use super::*;
 use crate::mqtt::wire::{PublishVerdict, SubscribeVerdict};
 

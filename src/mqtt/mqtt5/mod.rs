@@ -13,7 +13,6 @@
 
 mod incoming;
 mod outgoing;
-mod properties;
 mod reason;
 
 pub(crate) use incoming::read;
