@@ -33,7 +33,7 @@ pub mod mqtt {
 }
 pub mod pipeline {
     pub use crate::pipeline::{
-        Accepted, Admission, Alarm, Arrived, BatchLimits, DeadLetters, Delivery, Fingerprint, Intake,
+        Accepted, Admission, Arrived, BatchLimits, DeadLetters, Delivery, Fingerprint, Intake,
         IntakeReceiver, LinkState, ReceiptLedger, ReceiptNumber, Remembered, Sending, SpoolUse, Uplink,
         UplinkParts, WINDOWS_READ, intake, seed_jitter, tail,
     };

@@ -1,8 +1,8 @@
 //! Builds the uplink: the pipeline with its spool and its dead letters. A running bridge uses it, and `spool drain`, which has
 //! no MQTT side.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -14,8 +14,8 @@ use crate::lifecycle::Lifecycle;
 use crate::model::Clock;
 use crate::pipeline::ports::{Sink, SoleHolder};
 use crate::pipeline::{
-    Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, LinkState, ReceiptNumber, Sending, SpoolUse,
-    Uplink, UplinkParts,
+    Accepted, BatchLimits, DeadLetters, IntakeReceiver, LinkState, ReceiptNumber, Sending, SpoolUse, Uplink,
+    UplinkParts,
 };
 use crate::spool::{LocalDeadLetters, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
@@ -74,7 +74,7 @@ impl UplinkBuilder<'_> {
             sink,
             metrics: self.metrics,
             readiness: self.readiness,
-            alarm: Alarm::new(self.clock.clone()),
+            throttles: Mutex::default(),
             accept_not_durable: config.rocketmq.accept_not_durable,
             give_up_after: config.dead_letter.give_up_after,
             accepted: Accepted::default(),

@@ -18,7 +18,7 @@ use crate::model::{Clock, FailureKind, QueueName, StartAt, StoredMessage};
 use crate::pipeline::die_with;
 use crate::pipeline::ports::{Page, ReadError, Reader};
 use crate::pipeline::same_queue::{Change, Compared, compare};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Throttle};
 
 const READS_AT_ONCE: usize = 4;
 /// A queue is looked at again after a part of the time for which it has been silent, so that many silent queues cost
@@ -35,7 +35,6 @@ const SHOWN_AFTER: Duration = Duration::from_secs(5);
 /// For new queues, and for the lag.
 const ROUTE_EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(1500);
-const SAY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// One topic to follow.
 #[derive(Debug, Clone)]
@@ -81,8 +80,8 @@ pub(crate) struct Follower {
     saving: Option<Saving>,
     queues: BTreeMap<(Arc<str>, QueueName), Queue>,
     reads: JoinSet<QueueRead>,
-    said: Option<Instant>,
-    said_unsaved: Option<Instant>,
+    read_errors: Throttle,
+    save_errors: Throttle,
 }
 
 struct Queue {
@@ -127,8 +126,8 @@ impl Follower {
             saving: None,
             queues: BTreeMap::new(),
             reads: JoinSet::new(),
-            said: None,
-            said_unsaved: None,
+            read_errors: Throttle::default(),
+            save_errors: Throttle::default(),
         })
     }
 
@@ -334,9 +333,7 @@ impl Follower {
     fn saved(&mut self, saved: Result<(), DataDirError>) {
         let Err(error) = saved else { return };
         self.unsaved = true;
-        let now = Instant::now();
-        if self.said_unsaved.is_none_or(|said| now > said + SAY_AGAIN_AFTER) {
-            self.said_unsaved = Some(now);
+        if self.save_errors.is_due() {
             tracing::error!(
                 %error,
                 "the position in RocketMQ could not be written; after a restart messages come again"
@@ -446,9 +443,7 @@ impl Follower {
     }
 
     fn complain(&mut self, error: &ReadError) {
-        let now = Instant::now();
-        if self.said.is_none_or(|said| now > said + SAY_AGAIN_AFTER) {
-            self.said = Some(now);
+        if self.read_errors.is_due() {
             let missing = error.kind == FailureKind::TopicMissing;
             tracing::warn!(%error, missing, "a topic cannot be followed at the moment; trying again");
         }

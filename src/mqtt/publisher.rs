@@ -9,7 +9,6 @@
 //! Must never: give a message up because the broker is away; wait for a broker when nothing is left to publish.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -23,13 +22,12 @@ use super::wire::{FromBroker, WritePacketError};
 use crate::config::MqttConfig;
 use crate::pipeline::Retry;
 use crate::pipeline::ports::{Published, Publishing};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Throttle};
 
 /// Messages that may be sent and not acknowledged.
 const WINDOW: usize = 500;
 /// While more bytes than that wait to be written, no further message is sent.
 const OUTBOX_BYTES: usize = 1 << 20;
-const WARN_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Publishes what the downlink gives it, on one connection after the other.
 pub struct DownlinkPublisher {
@@ -38,8 +36,8 @@ pub struct DownlinkPublisher {
     ends: mpsc::UnboundedSender<(u64, Published)>,
     metrics: Arc<Metrics>,
     has_connected: bool,
-    /// When the log was told last that there is no connection.
-    warned: Option<tokio::time::Instant>,
+    /// For the log line that there is no connection.
+    throttle: Throttle,
 }
 
 /// What is to be published and has no end yet. Who gives the messages bounds how many there are.
@@ -91,7 +89,7 @@ impl DownlinkPublisher {
             ends,
             metrics,
             has_connected: false,
-            warned: None,
+            throttle: Throttle::default(),
         })
     }
 
@@ -192,9 +190,7 @@ impl DownlinkPublisher {
     }
 
     fn warn(&mut self, error: &LinkError) {
-        let now = tokio::time::Instant::now();
-        if self.warned.is_none_or(|warned| now > warned + WARN_AGAIN_AFTER) {
-            self.warned = Some(now);
+        if self.throttle.is_due() {
             tracing::warn!(%error, "the downlink has no connection to the MQTT broker; trying again");
         }
     }

@@ -4,21 +4,21 @@
 //! so that one illegal message condemns only itself; a message that only it is refused again and again steps aside with its
 //! room, and becomes a dead letter if its broker takes others; only SEND_OK counts as stored, unless the user accepts less.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::alarm::Alarm;
 use super::batch::{BatchProgress, End, Ends};
 use super::bisection::{Bisection, Part, Verdict};
 use super::ports::{Batch, Sink};
 use super::retry::Retry;
 use super::trial::Accepted;
 use crate::model::{DeadReason, FailureKind, FilterReason, Outcome, Refusal, Sent};
-use crate::telemetry::{Metrics, Readiness};
+use crate::telemetry::{Metrics, Readiness, Throttle};
 
 /// The message that is to blame is looked for at this pace; a broker that refuses everything is asked no faster.
 const SPLIT_PAUSE: Duration = Duration::from_millis(100);
@@ -29,7 +29,8 @@ pub struct Sending {
     pub sink: Arc<dyn Sink>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub alarm: Alarm,
+    /// For the log lines of each cause.
+    pub throttles: Mutex<HashMap<FailureKind, Throttle>>,
     /// Take FLUSH_DISK_TIMEOUT and its like for stored.
     pub accept_not_durable: bool,
     /// Without permission for so long, a message becomes a dead letter.
@@ -171,13 +172,19 @@ impl Sending {
         Some((kept, failure))
     }
 
+    /// Each cause is logged by itself.
+    fn is_to_be_logged(&self, kind: FailureKind) -> bool {
+        let mut throttles = self.throttles.lock().unwrap_or_else(PoisonError::into_inner);
+        throttles.entry(kind).or_default().is_due()
+    }
+
     /// The queues of a topic could not be asked for.
     pub fn report_lookup(&self, topic: &str, kind: FailureKind, pause: Duration) {
         self.metrics.send_failed(kind);
         if kind != FailureKind::TopicMissing {
             self.readiness.set_rocketmq_reachable(false);
         }
-        if self.alarm.is_due(kind) {
+        if self.is_to_be_logged(kind) {
             tracing::warn!(
                 cause = kind.as_str(),
                 topic,
@@ -190,7 +197,7 @@ impl Sending {
 
     fn report(&self, part: &Part, failure: &Failure, pause: Duration) {
         let kind = failure.kind;
-        if self.alarm.is_due(kind) {
+        if self.is_to_be_logged(kind) {
             tracing::warn!(
                 cause = kind.as_str(),
                 answer = failure.answer.as_ref().map(tracing::field::display),

@@ -2,7 +2,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 
 use super::*;
-use crate::model::{DeadReason, ManualClock, NotDurable, QueueName, StoredAt};
+use crate::model::{DeadReason, NotDurable, QueueName, StoredAt};
 use crate::pipeline::Accepted;
 use crate::pipeline::ports::{BoxFuture, OutgoingMessage};
 use bytes::Bytes;
@@ -78,7 +78,7 @@ fn sending(sink: Arc<ScriptedSink>, accept_not_durable: bool) -> Sending {
         sink,
         metrics: Arc::new(Metrics::new(&[]).unwrap()),
         readiness: Arc::new(Readiness::default()),
-        alarm: Alarm::new(Arc::new(ManualClock::at(0))),
+        throttles: Mutex::default(),
         accept_not_durable,
         give_up_after: Duration::from_secs(3600),
         accepted: Accepted::default(),
@@ -111,6 +111,14 @@ fn is_stored(end: &End) -> bool {
 
 fn stored_ids(sink: &ScriptedSink) -> Vec<usize> {
     sink.stored.lock().unwrap().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_cause_does_not_silence_another_in_the_log() {
+    let sending = sending(Arc::default(), false);
+    assert!(sending.is_to_be_logged(FailureKind::Transport));
+    assert!(!sending.is_to_be_logged(FailureKind::Transport));
+    assert!(sending.is_to_be_logged(FailureKind::Busy));
 }
 
 /// Hazard 6: one bad message of 32 must not bury 31 good ones.

@@ -14,8 +14,8 @@ use super::ticket::Ticket;
 use crate::binding;
 use crate::model::{DeadLetter, DeadReason, Kind, OutgoingMessage, QueueName, Refusal, Sent};
 use crate::spool::{DeadLetterStore, RowKey, SpoolError};
+use crate::telemetry::Throttle;
 
-const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// For the queues of the topic and for the send, each. RocketMQ being slow must not hold the acknowledgements.
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -38,13 +38,12 @@ impl DeadLetters {
     pub async fn put(&self, letters: Vec<DeadLetter>) {
         let mut left = self.send_to_rocketmq(letters).await;
         let mut retry = Retry::reconnect();
-        let mut logged: Option<tokio::time::Instant> = None;
+        let mut throttle = Throttle::default();
         while !left.is_empty() {
             match self.store_locally(left.clone()).await {
                 Ok(()) => left.clear(),
                 Err(error) => {
-                    if logged.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
-                        logged = Some(tokio::time::Instant::now());
+                    if throttle.is_due() {
                         tracing::error!(
                             %error,
                             letters = left.len(),

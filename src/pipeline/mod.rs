@@ -3,7 +3,6 @@
 //! Promises: every queue is bounded; a receipt is settled only after the store's SEND_OK or a counted end.
 //! Must never: name rumqttc or the RocketMQ client.
 
-mod alarm;
 mod attempts;
 mod batch;
 mod bisection;
@@ -25,7 +24,6 @@ mod ticket;
 mod trial;
 mod uplink;
 
-pub use alarm::Alarm;
 pub use attempts::Sending;
 pub use batch::BatchLimits;
 pub use dead_letters::DeadLetters;

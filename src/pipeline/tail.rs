@@ -9,9 +9,9 @@ use crate::binding::{self, read_back};
 use crate::data_dir::SessionState;
 use crate::model::{FailureKind, StoredMessage};
 use crate::spool::{LaneKey, Overflow, SpoolError, SpoolMessage};
+use crate::telemetry::Throttle;
 
 const PAGE_MESSAGES: u32 = 256;
-const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const MISSING_AFTER: Duration = Duration::from_secs(20);
 
 /// A receipt of the session's last connection and the number of its PUBLISH there.
@@ -35,7 +35,7 @@ pub async fn last_receipts(
     for topic in topics {
         let began = tokio::time::Instant::now();
         let mut retry = Retry::reconnect();
-        let mut logged: Option<tokio::time::Instant> = None;
+        let mut throttle = Throttle::default();
         loop {
             match of_topic(reader, topic, session, receive_maximum).await {
                 Ok((receipts, away)) => {
@@ -66,9 +66,8 @@ pub async fn last_receipts(
                     return found;
                 }
                 Err(error) => {
-                    if logged.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
+                    if throttle.is_due() {
                         tracing::warn!(%error, "waiting for RocketMQ, to know what was stored last");
-                        logged = Some(tokio::time::Instant::now());
                     }
                 }
             }

@@ -11,9 +11,11 @@ mod logging;
 mod metrics;
 mod readiness;
 mod register;
+mod throttle;
 
 pub(crate) use logging::{flush, init, write_beside_the_log};
 pub(crate) use metrics::EndCounts;
 pub use metrics::Metrics;
 pub use readiness::Readiness;
 pub(crate) use readiness::{BrokerLimit, Severity};
+pub(crate) use throttle::Throttle;

@@ -12,8 +12,8 @@ use roombridge::testing::model::{Clock, MessageIds};
 use roombridge::testing::mqtt::{Session, SessionParts};
 use roombridge::testing::pipeline::ports::SoleHolder;
 use roombridge::testing::pipeline::{
-    Accepted, Alarm, BatchLimits, DeadLetters, IntakeReceiver, LinkState, ReceiptLedger, ReceiptNumber,
-    Remembered, Sending, SpoolUse, Uplink, UplinkParts, intake, tail,
+    Accepted, BatchLimits, DeadLetters, IntakeReceiver, LinkState, ReceiptLedger, ReceiptNumber, Remembered,
+    Sending, SpoolUse, Uplink, UplinkParts, intake, tail,
 };
 use roombridge::testing::spool::memory::MemorySpool;
 use roombridge::testing::telemetry::{Metrics, Readiness};
@@ -247,7 +247,7 @@ impl Carrier {
                 sink: Arc::new(client.clone()),
                 metrics: self.metrics.clone(),
                 readiness: Arc::new(Readiness::new(clock.clone())),
-                alarm: Alarm::new(clock.clone()),
+                throttles: Mutex::default(),
                 accept_not_durable: false,
                 give_up_after: Duration::from_secs(setup.give_up_after_s),
                 accepted: Accepted::default(),

@@ -17,8 +17,7 @@ use crate::model::{
 };
 use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink, SoleHolder};
 use crate::pipeline::{
-    Accepted, Alarm, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse,
-    intake,
+    Accepted, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse, intake,
 };
 use crate::spool::Overflow;
 use crate::spool::memory::MemorySpool;
@@ -170,7 +169,7 @@ impl Process {
                 sink: store.clone(),
                 metrics: metrics.clone(),
                 readiness: readiness.clone(),
-                alarm: Alarm::new(clock.clone()),
+                throttles: Mutex::default(),
                 accept_not_durable: false,
                 give_up_after,
                 accepted: Accepted::default(),

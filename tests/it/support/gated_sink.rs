@@ -12,7 +12,7 @@ use roombridge::testing::model::{FailureKind, MessageIds, QueueName, Sent, Store
 use roombridge::testing::mqtt::{SessionParts, Subscriber, SubscriberParts};
 use roombridge::testing::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
 use roombridge::testing::pipeline::{
-    Accepted, Alarm, BatchLimits, DeadLetters, LinkState, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
+    Accepted, BatchLimits, DeadLetters, LinkState, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
 };
 use roombridge::testing::telemetry::{Metrics, Readiness};
 use tokio::sync::{Notify, mpsc, watch};
@@ -165,7 +165,7 @@ impl UplinkUnderTest {
         let (settled, settled_receiver) = mpsc::channel(64);
         let uplink = Uplink::new(UplinkParts {
             rules: rules.clone(),
-            sending: sending(&sink, &metrics, &readiness, &clock),
+            sending: sending(&sink, &metrics, &readiness),
             spool: None,
             dead_letters: Arc::new(DeadLetters {
                 sink: sink.clone(),
@@ -241,17 +241,12 @@ impl UplinkUnderTest {
 }
 
 /// Sends that are tried again for an hour, two batches of the spool at once.
-fn sending(
-    sink: &Arc<GatedSink>,
-    metrics: &Arc<Metrics>,
-    readiness: &Arc<Readiness>,
-    clock: &Arc<SystemClock>,
-) -> Arc<Sending> {
+fn sending(sink: &Arc<GatedSink>, metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) -> Arc<Sending> {
     Arc::new(Sending {
         sink: sink.clone(),
         metrics: metrics.clone(),
         readiness: readiness.clone(),
-        alarm: Alarm::new(clock.clone()),
+        throttles: Mutex::default(),
         accept_not_durable: false,
         give_up_after: Duration::from_secs(3600),
         accepted: Accepted::default(),
