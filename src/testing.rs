@@ -39,8 +39,8 @@ pub mod pipeline {
     };
     pub mod ports {
         pub use crate::pipeline::ports::{
-            Batch, BoxFuture, OutgoingMessage, Page, Published, Publisher, Publishing, ReadError, Reader,
-            Sink, SoleHolder,
+            Batch, OutgoingMessage, Page, Published, Publisher, Publishing, ReadError, Reader, Sink,
+            SoleHolder,
         };
     }
 }

@@ -18,7 +18,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rocketmq_model", &["rocketmq"]),
     ("rocketmq_protocol", &["rocketmq"]),
     ("rocketmq_runtime", &["rocketmq"]),
-    ("backoff", &["pipeline"]),
+    ("backoff", &["pipeline/retry"]),
     ("rusqlite", &["storage", "spool"]),
     ("prometheus", &["telemetry"]),
     ("axum", &["http"]),

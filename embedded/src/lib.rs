@@ -19,13 +19,7 @@ mod ports;
 mod rocketmq;
 mod rocketmq_settings;
 
-use std::future::Future;
-use std::pin::Pin;
-
 pub use access::{AccessControl, Admission, ClientEvent, ClientEventKind, ClientPolicy, ConnectRequest};
 pub use error::EmbeddedError;
 pub use mqtt::{MqttBroker, MqttBrokerOptions, SENDER_PROPERTY, start_mqtt_broker};
 pub use rocketmq::{RocketMq, RocketMqOptions, start_rocketmq};
-
-/// A future without a generic type, so that its code is compiled in this package.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -28,11 +29,11 @@ use tokio::time::timeout;
 
 use self::broker::Broker;
 use self::transport::{Serving, Transport};
+use crate::EmbeddedError;
 use crate::access::ClientPolicy;
 use crate::data_folder::DataFolder;
 use crate::error::with_causes;
 use crate::ports::{Listener, MQTT_TCP, MQTT_WEBSOCKET, reserve};
-use crate::{BoxFuture, EmbeddedError};
 
 const FOLDER: &str = "mqtt";
 const START_SECONDS: u64 = 60;
@@ -74,7 +75,9 @@ impl Drop for StopOnDrop {
     }
 }
 
-pub fn start_mqtt_broker(options: MqttBrokerOptions) -> BoxFuture<Result<MqttBroker, EmbeddedError>> {
+pub fn start_mqtt_broker(
+    options: MqttBrokerOptions,
+) -> BoxFuture<'static, Result<MqttBroker, EmbeddedError>> {
     Box::pin(start(options))
 }
 
@@ -170,13 +173,13 @@ impl MqttBroker {
     }
 
     /// Returns when the broker has ended, whether it was asked to or not.
-    pub fn ended(&self) -> BoxFuture<()> {
+    pub fn ended(&self) -> BoxFuture<'static, ()> {
         let mut ended = self.ended.clone();
         Box::pin(async move { while ended.changed().await.is_ok() {} })
     }
 
     /// Stops gracefully. After 5 s the broker is cut off, and what it has not written then is lost, as in a crash.
-    pub fn shutdown(self) -> BoxFuture<()> {
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
         Box::pin(self.stop())
     }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use rocketmq_broker::{BrokerBootstrap, Running};
 use rocketmq_observability::{TelemetryHandle, TelemetryRuntimeGuard};
 use rocketmq_runtime::{ChildServiceContext, RuntimeConfig, RuntimeOwner};
@@ -19,11 +20,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::EmbeddedError;
 use crate::data_folder::DataFolder;
 use crate::error::with_causes;
 use crate::ports::RocketMqPorts;
 use crate::rocketmq_settings::{self as settings, LOCAL_ADDRESS};
-use crate::{BoxFuture, EmbeddedError};
 
 const FOLDER: &str = "rocketmq";
 /// Groups of free ports that are tried, if others take the ports in the meantime.
@@ -55,7 +56,7 @@ pub struct RocketMq {
     ended: watch::Receiver<()>,
 }
 
-pub fn start_rocketmq(options: RocketMqOptions) -> BoxFuture<Result<RocketMq, EmbeddedError>> {
+pub fn start_rocketmq(options: RocketMqOptions) -> BoxFuture<'static, Result<RocketMq, EmbeddedError>> {
     Box::pin(start(options))
 }
 
@@ -258,13 +259,13 @@ impl RocketMq {
     }
 
     /// Returns when it has ended, whether it was asked to or not.
-    pub fn ended(&self) -> BoxFuture<()> {
+    pub fn ended(&self) -> BoxFuture<'static, ()> {
         let mut ended = self.ended.clone();
         Box::pin(async move { while ended.changed().await.is_ok() {} })
     }
 
     /// Stops gracefully. After 15 s this returns, and the stop goes on in the background.
-    pub fn shutdown(self) -> BoxFuture<()> {
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let ended = self.ended();
             drop(self.stop);

@@ -7,12 +7,13 @@ use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::tz::TimeZone;
 
 use super::history::{History, HistoryError};
 use super::record::Record;
 use crate::model::{Clock, MqttMessage, MqttProperties, Qos};
-use crate::pipeline::ports::{BoxFuture, PublishError, Publisher};
+use crate::pipeline::ports::{PublishError, Publisher};
 
 /// A silence longer than this is announced, so that nobody takes it for a hang.
 const LONG_PAUSE: Duration = Duration::from_secs(5);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use jiff::tz::TimeZone;
 
 use super::*;
 use crate::binding::RoomQuery;
 use crate::model::{Clock, FailureKind, Kind, MessageId, MqttMessage, QueueName, StoredMessage};
-use crate::pipeline::ports::{BoxFuture, Page, PublishError, Publisher, ReadError, Reader};
+use crate::pipeline::ports::{Page, PublishError, Publisher, ReadError, Reader};
 
 mod away;
 mod emptied;
@@ -106,7 +107,7 @@ impl Reader for Memory {
 }
 
 fn message_id(number: u64) -> MessageId {
-    format!("00000000000000aa-{number:x}").parse().unwrap()
+    MessageId::from_parts(0xaa, number)
 }
 
 fn room(room: &str) -> HistoryQuery {

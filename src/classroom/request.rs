@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use strum::IntoStaticStr;
 
-use crate::model::{ClientId, RoomId};
-use crate::model::{MessageId, MessageIds};
+use crate::model::{ClientId, MessageId, RoomId};
 
 /// The role of a request's sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,8 +140,5 @@ pub(crate) fn derived_id(source_id: &str, ordinal: u32) -> MessageId {
     hasher.update(ordinal.to_be_bytes());
     let digest = hasher.finalize();
     let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    let (nonce, counter) = (number(&digest[..8]), number(&digest[8..16]));
-    // An id of two given numbers can only be made by parsing. This text always parses, so the fallback is never used.
-    let text = format!("{nonce:016x}-{counter:x}");
-    text.parse().unwrap_or_else(|_| MessageIds::new(nonce).next_id())
+    MessageId::from_parts(number(&digest[..8]), number(&digest[8..16]))
 }

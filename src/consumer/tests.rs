@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::data_dir::DataDir;
 use crate::model::{Clock, FailureKind, ManualClock, StartAt};
-use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
+use crate::pipeline::ports::{Page, ReadError, Reader};
 use crate::telemetry::Metrics;
 
 mod dies;

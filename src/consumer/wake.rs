@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::model::{FailureKind, QueueName, Sent};
-use crate::pipeline::ports::{Batch, BoxFuture, Sink};
+use crate::pipeline::ports::{Batch, Sink};
 
 /// When full, the news is left out: the follower looks by itself, only a little later.
 const NEWS: usize = 1024;

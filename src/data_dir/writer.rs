@@ -17,7 +17,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::DataDirError;
 
-/// Waits for the answer of the disk. The write happens even if nobody waits for it.
+/// Waits for the answer of the disk. The write happens even if nobody waits for it. It is no `BoxFuture`, because that is not
+/// `Sync`, as the follower must be that holds one and reads its queues.
 pub(crate) type Saving = Pin<Box<dyn Future<Output = Result<(), DataDirError>> + Send + Sync>>;
 
 /// Waits for the write and then sets it to `None`. If there is none, it is never ready, so that `select!` can wait for it.

@@ -4,13 +4,14 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::binding::BindingSettings;
 use crate::config::Config;
 use crate::model::{FailureKind, ManualClock, QueueName, Sent};
-use crate::pipeline::ports::{Batch, BoxFuture, Sink};
+use crate::pipeline::ports::{Batch, Sink};
 use crate::spool::memory::MemorySpool;
 
 const NOW_MS: u64 = 100_000;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use crate::model::RoomId;
 use crate::model::{
     Arrival, Envelope, FailureKind, ManualClock, MqttProperties, Qos, QueueName, SessionStamp, StoredMessage,
 };
-use crate::pipeline::ports::{Batch, BoxFuture, Sink};
+use crate::pipeline::ports::{Batch, Sink};
 use crate::pipeline::{Arriving, Derived, IntakeReceiver, intake};
 use crate::spool::memory::MemorySpool;
 

@@ -15,6 +15,13 @@ pub struct MessageId {
     counter: u64,
 }
 
+impl MessageId {
+    /// For an id that follows from something else; [`MessageIds`] gives out all others.
+    pub(crate) fn from_parts(nonce: u64, counter: u64) -> Self {
+        Self { nonce, counter }
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}-{:x}", self.nonce, self.counter)

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -16,7 +17,7 @@ use super::tls::TlsError;
 use super::wire::{FromBroker, PublishVerdict, WritePacketError};
 use crate::config::MqttConfig;
 use crate::model::{MqttMessage, Qos};
-use crate::pipeline::ports::{BoxFuture, PublishError, Publisher};
+use crate::pipeline::ports::{PublishError, Publisher};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 

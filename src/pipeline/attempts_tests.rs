@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use super::*;
 use crate::model::{DeadReason, NotDurable, QueueName, StoredAt};
 use crate::pipeline::Accepted;
-use crate::pipeline::ports::{BoxFuture, OutgoingMessage};
+use crate::pipeline::ports::OutgoingMessage;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
 /// Answers as a test says, and writes down what was sent.
 #[derive(Default)]

@@ -1,16 +1,13 @@
 //! What the pipeline needs of the outside world: traits, so that tests can stand in for either end.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 pub use crate::model::OutgoingMessage;
 use crate::model::{FailureKind, MqttMessage, QueueName, Sent, StoredMessage};
-
-/// A future without a type parameter, so that ports can be trait objects.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A frozen batch: its messages, their ids and their queue never change from one attempt to the next.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::model::FailureKind;
 /// Pauses differ by such a part from bridge to bridge and from queue to queue, so that they do not all knock at one time.
 const JITTER: f64 = 0.3;
 
-/// Makes the pauses of this thread repeatable, for tests in simulated time; the crate's own jitter cannot be seeded.
+/// Makes the pauses of this thread repeatable, for tests in simulated time.
 #[cfg(any(test, feature = "testing"))]
 pub fn seed_jitter(seed: u64) {
     fastrand::seed(seed);
@@ -47,6 +47,7 @@ impl Retry {
             .with_initial_interval(first)
             .with_max_interval(cap)
             .with_multiplier(2.0)
+            // `jittered` adds ours: two kinds of jitter would be one too many, and the crate's own cannot be seeded.
             .with_randomization_factor(0.0)
             .with_max_elapsed_time(None)
             .build();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ports::BoxFuture;
+use futures::future::BoxFuture;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::spool::{Overflow, SpoolError};

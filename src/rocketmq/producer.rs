@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cheetah_string::CheetahString;
+use futures::future::BoxFuture;
 use rocketmq_client_rust::{DefaultMQProducer, SendResult, SendStatus};
 use rocketmq_model::common::message::message_queue::MessageQueue;
 use rocketmq_model::common::message::message_single::Message;
@@ -22,7 +23,7 @@ use super::reader::RocketMqReader;
 use super::remark::{listening, with_remark};
 use crate::config::RocketMqConfig;
 use crate::model::{FailureKind, NotDurable, QueueName, Sent, StoredAt};
-use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink};
+use crate::pipeline::ports::{Batch, OutgoingMessage, Sink};
 
 /// Fixed by RocketMQ's message format.
 const NAME_VALUE_SEPARATOR: char = '\u{1}';

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use rocketmq_model::common::boundary_type::BoundaryType;
 use rocketmq_model::common::message::MessageTrait;
 use rocketmq_model::common::message::message_ext::MessageExt;
@@ -17,7 +18,7 @@ use rocketmq_protocol::rpc::rpc_request_header::RpcRequestHeader;
 
 use super::reader::{Address, RocketMqReader, describe, failed, offset};
 use crate::model::{FailureKind, QueueName, StoredMessage};
-use crate::pipeline::ports::{BoxFuture, Page, ReadError, Reader};
+use crate::pipeline::ports::{Page, ReadError, Reader};
 
 /// RocketMQ's own group for tools. Every broker knows it, so nothing has to be created for reading.
 const GROUP: &str = "TOOLS_CONSUMER";

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use roombridge::testing::binding::{read_back, read_letter, stored_form};
 use roombridge::testing::model::{
     FailureKind, NotDurable, OutgoingMessage, QueueName, Sent, StoredAt, StoredMessage,
 };
-use roombridge::testing::pipeline::ports::{Batch, BoxFuture, Page, ReadError, Reader, Sink};
+use roombridge::testing::pipeline::ports::{Batch, Page, ReadError, Reader, Sink};
 use tokio::sync::oneshot;
 
 use crate::gate::{Gate, Point};

@@ -5,12 +5,12 @@
 //! touched, and hears once when an admitted connection has ended.
 //! Must never decide by a client id.
 
-use std::future::{Future, ready};
+use std::future::ready;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use futures::future::BoxFuture;
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::broker::events::{
     BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientSubscribeEvent,
@@ -24,8 +24,6 @@ use super::broker::Broker;
 use super::stage::{ConnectionStage, Stage};
 use super::turns::Turn;
 use crate::access::{Admission, ClientEvent, ClientEventKind, ConnectRequest};
-
-type HookFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 const MQTT_3_1_1: u8 = 4;
 const GRANTED: [SubAckReasonCode; 3] =
@@ -225,7 +223,7 @@ impl AuthProvider for Connection {
         &'a self,
         connect: &'a ConnectPacket,
         _remote: SocketAddr,
-    ) -> HookFuture<'a, mqtt5::Result<AuthResult>> {
+    ) -> BoxFuture<'a, mqtt5::Result<AuthResult>> {
         Box::pin(async move {
             Ok(match self.admit(connect).await {
                 Ok(Some(user_id)) => AuthResult::success_with_user(user_id),
@@ -240,7 +238,7 @@ impl AuthProvider for Connection {
         _client_id: &str,
         _user_id: Option<&'a str>,
         topic: &'a str,
-    ) -> HookFuture<'a, bool> {
+    ) -> BoxFuture<'a, bool> {
         Box::pin(ready(self.may_publish(topic)))
     }
 
@@ -249,13 +247,13 @@ impl AuthProvider for Connection {
         _client_id: &str,
         _user_id: Option<&'a str>,
         filter: &'a str,
-    ) -> HookFuture<'a, bool> {
+    ) -> BoxFuture<'a, bool> {
         Box::pin(ready(self.may_subscribe(filter)))
     }
 }
 
 impl BrokerEventHandler for Connection {
-    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> HookFuture<'a, ()> {
+    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             self.announced.store(true, Ordering::Relaxed);
             self.tell(ClientEventKind::Connected).await;
@@ -266,7 +264,7 @@ impl BrokerEventHandler for Connection {
         })
     }
 
-    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> HookFuture<'a, ()> {
+    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let granted: Vec<_> = event
                 .subscriptions
@@ -281,7 +279,7 @@ impl BrokerEventHandler for Connection {
         })
     }
 
-    fn on_client_unsubscribe<'a>(&'a self, event: ClientUnsubscribeEvent) -> HookFuture<'a, ()> {
+    fn on_client_unsubscribe<'a>(&'a self, event: ClientUnsubscribeEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let filters: Vec<_> = event.topic_filters.iter().map(|filter| filter.to_string()).collect();
             self.after_change_of(&filters).await;
@@ -289,7 +287,7 @@ impl BrokerEventHandler for Connection {
         })
     }
 
-    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> HookFuture<'a, ()> {
+    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             // A DISCONNECT that asks for the will is a DISCONNECT all the same.
             if !event.unexpected || event.reason == ReasonCode::DisconnectWithWillMessage {

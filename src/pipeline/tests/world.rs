@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -15,7 +16,7 @@ use crate::model::{
     Arrival, Clock, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Refusal, Sent, SessionStamp,
     StoredAt,
 };
-use crate::pipeline::ports::{Batch, BoxFuture, OutgoingMessage, Sink, SoleHolder};
+use crate::pipeline::ports::{Batch, OutgoingMessage, Sink, SoleHolder};
 use crate::pipeline::{
     Accepted, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse, intake,
 };

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use roombridge::testing::binding::{BindingSettings, RuleSet};
 use roombridge::testing::config::Config;
 use roombridge::testing::data_dir::{DataDir, QueueTables, SessionState};
 use roombridge::testing::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, SystemClock};
 use roombridge::testing::mqtt::{SessionParts, Subscriber, SubscriberParts};
-use roombridge::testing::pipeline::ports::{Batch, BoxFuture, Sink, SoleHolder};
+use roombridge::testing::pipeline::ports::{Batch, Sink, SoleHolder};
 use roombridge::testing::pipeline::{
     Accepted, BatchLimits, DeadLetters, LinkState, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
 };
@@ -271,7 +272,7 @@ impl roombridge::testing::spool::DeadLetterStore for NoStore {
     fn store(
         &self,
         _: Vec<roombridge::testing::model::DeadLetter>,
-    ) -> futures::future::BoxFuture<'static, Result<(), roombridge::testing::spool::SpoolError>> {
+    ) -> BoxFuture<'static, Result<(), roombridge::testing::spool::SpoolError>> {
         Box::pin(async { Err(roombridge::testing::spool::SpoolError::Full("no store".to_owned())) })
     }
 }
