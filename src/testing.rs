@@ -10,7 +10,7 @@ pub mod binding {
     pub use crate::binding::{BindingSettings, RuleSet, read_back, read_letter, slot_of, stored_form};
 }
 pub mod config {
-    pub use crate::config::{Config, Environment, ProcessEnvironment, RocketMqConfig};
+    pub use crate::config::{Config, ProcessEnvironment, RocketMqConfig};
 }
 pub mod data_dir {
     pub use crate::data_dir::{DataDir, QueueTables, SessionState, TopicQueues};
@@ -21,8 +21,8 @@ pub mod lifecycle {
 pub mod model {
     pub use crate::model::{
         Arrival, Clock, DeadLetter, Envelope, FailureKind, FilterReason, MessageIds, MqttMessage,
-        MqttProperties, NotDurable, OutgoingMessage, Qos, QueueName, Sent, SessionStamp, StoredAt,
-        StoredMessage, SystemClock,
+        MqttProperties, NotDurable, OutgoingMessage, Qos, QueueName, Sent, SessionStamp, StoredMessage,
+        SystemClock,
     };
 }
 pub mod mqtt {

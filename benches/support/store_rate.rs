@@ -47,7 +47,7 @@ async fn send_all(producer: &Arc<dyn Sink>, batches: &[Arc<Batch>], times: u64) 
                     continue;
                 }
                 sent += 1;
-                if !answers.iter().all(|answer| matches!(answer, Sent::Stored(_))) {
+                if !answers.iter().all(|answer| matches!(answer, Sent::Stored)) {
                     return Err(broken(format!("RocketMQ did not store a batch: {:?}", answers[0])));
                 }
             }

@@ -1,6 +1,6 @@
 //! Environment variables as a source of settings, behind a trait so that tests can use a map.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Where environment variables come from.
 pub trait Environment {
@@ -22,12 +22,6 @@ impl Environment for ProcessEnvironment {
 }
 
 impl Environment for BTreeMap<String, String> {
-    fn vars(&self) -> Vec<(String, String)> {
-        self.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-    }
-}
-
-impl Environment for HashMap<String, String> {
     fn vars(&self) -> Vec<(String, String)> {
         self.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }

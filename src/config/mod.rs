@@ -20,7 +20,8 @@ mod validate;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use environment::{Environment, ProcessEnvironment};
+pub(crate) use environment::Environment;
+pub use environment::ProcessEnvironment;
 pub(crate) use error::ConfigError;
 #[cfg(test)]
 pub(crate) use settings::DeadLetterConfig;

@@ -38,7 +38,7 @@ impl Sink for WakingSink {
         let followers = self.followers.clone();
         Box::pin(async move {
             let sent = sending.await;
-            if sent.iter().any(|sent| matches!(sent, Sent::Stored(_))) {
+            if sent.iter().any(|sent| matches!(sent, Sent::Stored)) {
                 for follower in &followers {
                     let _ = follower.try_send((batch.topic.clone(), batch.queue.clone()));
                 }

@@ -21,8 +21,8 @@ pub struct QueueTables {
 /// The queues of one topic, and the queue of each slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicQueues {
-    /// Grows by one each time the slots are spread over other queues.
-    pub version: u32,
+    /// Always 1, and nobody reads it. It stays because older binaries read no table without it.
+    version: u32,
     queues: Vec<StoredQueue>,
     /// For each slot an index into `queues`.
     slots: Vec<u16>,

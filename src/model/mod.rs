@@ -23,7 +23,7 @@ pub use id::{MessageIds, SessionStamp};
 pub(crate) use kind::Kind;
 pub(crate) use names::{ClientId, MAX_NAME_CHARACTERS, RoomId, display_name};
 pub(crate) use outcome::{DeadReason, DropReason, Outcome};
-pub use outcome::{FailureKind, FilterReason, NotDurable, Sent, StoredAt};
+pub use outcome::{FailureKind, FilterReason, NotDurable, Sent};
 pub(crate) use outgoing::WhenFull;
 pub use outgoing::{DeadLetter, OutgoingMessage};
 pub(crate) use refusal::Refusal;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -6,17 +7,9 @@ use super::*;
 fn publisher(port: u16, messages: mpsc::Receiver<Publishing>) -> DownlinkPublisher {
     let text =
         format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n[rocketmq]\nname_servers = [\"127.0.0.1:9\"]\n");
-    let config = crate::config::Config::from_toml("test", &text, &NoEnvironment).unwrap();
+    let config = crate::config::Config::from_toml("test", &text, &BTreeMap::new()).unwrap();
     let metrics = Arc::new(Metrics::new(&[]).unwrap());
     DownlinkPublisher::new(&config.mqtt, messages, mpsc::unbounded_channel().0, metrics).unwrap()
-}
-
-struct NoEnvironment;
-
-impl crate::config::Environment for NoEnvironment {
-    fn vars(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
 }
 
 async fn ends_soon(publisher: DownlinkPublisher) -> bool {

@@ -114,7 +114,7 @@ impl Sending {
         let started = tokio::time::Instant::now();
         let answers = self.sink.send(batch.clone()).await;
         self.metrics.send_seconds(started.elapsed().as_secs_f64());
-        if answers.iter().any(|answer| matches!(answer, Sent::Stored(_))) {
+        if answers.iter().any(|answer| matches!(answer, Sent::Stored)) {
             self.accepted.note(&batch.queue.broker);
         }
         answers
@@ -133,29 +133,21 @@ impl Sending {
         for (index, place) in places.enumerate() {
             // A sink that answers for too few messages said nothing of the others.
             let answer = answers.next().unwrap_or(Sent::Failed(FailureKind::Unknown));
-            let stored = match answer {
-                Sent::Stored(at) => Some(at),
-                Sent::NotDurable(at, why) if self.accept_not_durable => {
+            let failure = match answer {
+                Sent::Stored => None,
+                Sent::NotDurable(why) if self.accept_not_durable => {
                     self.metrics.send_failed(FailureKind::NotDurable(why));
-                    Some(at)
-                }
-                Sent::NotDurable(_, why) => {
-                    first.get_or_insert(Failure::of(FailureKind::NotDurable(why)));
                     None
                 }
-                Sent::Failed(kind) => {
-                    first.get_or_insert(Failure::of(kind));
-                    None
-                }
-                Sent::Refused(refusal) => {
-                    first.get_or_insert(Failure { kind: refusal.kind, answer: Some(refusal) });
-                    None
-                }
+                Sent::NotDurable(why) => Some(Failure::of(FailureKind::NotDurable(why))),
+                Sent::Failed(kind) => Some(Failure::of(kind)),
+                Sent::Refused(refusal) => Some(Failure { kind: refusal.kind, answer: Some(refusal) }),
             };
-            match (stored, ends.get_mut(place)) {
-                (Some(at), Some(end)) => *end = End::Reached(Outcome::Stored(at)),
-                (Some(_), None) => {}
-                (None, _) => kept.push((index, place)),
+            if let Some(failure) = failure {
+                kept.push((index, place));
+                first.get_or_insert(failure);
+            } else if let Some(end) = ends.get_mut(place) {
+                *end = End::Reached(Outcome::Stored);
             }
         }
         let Some(failure) = first else {

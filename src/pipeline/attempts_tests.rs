@@ -2,7 +2,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 
 use super::*;
-use crate::model::{DeadReason, NotDurable, QueueName, StoredAt};
+use crate::model::{DeadReason, NotDurable, QueueName};
 use crate::pipeline::Accepted;
 use crate::pipeline::ports::OutgoingMessage;
 use bytes::Bytes;
@@ -36,11 +36,11 @@ impl Sink for ScriptedSink {
             } else if one_of(&self.refused) || self.refuses_until.is_some_and(|until| now < until) {
                 refused(&format!("no room at {now:?}"))
             } else {
-                stored(0)
+                Sent::Stored
             };
             vec![answer; ids.len()]
         });
-        if answer.iter().all(|answer| matches!(answer, Sent::Stored(_))) {
+        if answer.iter().all(|answer| matches!(answer, Sent::Stored)) {
             self.stored.lock().unwrap().extend(ids.iter().map(|id| id.parse::<usize>().unwrap()));
         }
         self.sent.lock().unwrap().push(ids);
@@ -53,16 +53,12 @@ fn answering(answers: impl IntoIterator<Item = Vec<Sent>>) -> ScriptedSink {
     ScriptedSink { answers: Mutex::new(answers.into_iter().collect()), ..ScriptedSink::default() }
 }
 
-fn stored(queue_offset: u64) -> Sent {
-    Sent::Stored(StoredAt { queue_id: 0, queue_offset })
-}
-
 fn refused(remark: &str) -> Sent {
     Sent::Refused(Refusal { kind: FailureKind::Refused, code: 1, remark: remark.into() })
 }
 
 fn not_durable() -> Sent {
-    Sent::NotDurable(StoredAt { queue_id: 0, queue_offset: 0 }, NotDurable::FlushDiskTimeout)
+    Sent::NotDurable(NotDurable::FlushDiskTimeout)
 }
 
 async fn settle(
@@ -107,7 +103,7 @@ async fn settle_slots(
 }
 
 fn is_stored(end: &End) -> bool {
-    matches!(end, End::Reached(Outcome::Stored(_)))
+    matches!(end, End::Reached(Outcome::Stored))
 }
 
 fn stored_ids(sink: &ScriptedSink) -> Vec<usize> {
@@ -150,7 +146,8 @@ async fn a_retry_carries_the_same_messages_in_the_same_order() {
 /// Hazard 9: the answer is per message; what is stored is not sent again.
 #[tokio::test(start_paused = true)]
 async fn only_what_failed_is_sent_again() {
-    let mixed = vec![stored(1), Sent::Failed(FailureKind::Busy), stored(2), Sent::Failed(FailureKind::Busy)];
+    let mixed =
+        vec![Sent::Stored, Sent::Failed(FailureKind::Busy), Sent::Stored, Sent::Failed(FailureKind::Busy)];
     let answers = [mixed];
     let (ends, sent) = settle(answering(answers), 4, false).await;
     assert!(ends.iter().all(is_stored));
@@ -171,7 +168,7 @@ async fn what_is_not_durable_is_tried_again_unless_the_user_accepts_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_answers_for_too_few_has_not_stored_the_rest() {
-    let answers = [vec![stored(1)]];
+    let answers = [vec![Sent::Stored]];
     let (ends, sent) = settle(answering(answers), 3, false).await;
     assert!(ends.iter().all(is_stored));
     assert_eq!(sent[1], ["1", "2"]);

@@ -86,8 +86,8 @@ impl DeadLetters {
                 Arc::new(Batch { topic: topic.clone(), queue: queue.clone(), messages: vec![message] });
             let answers = tokio::time::timeout(ATTEMPT_DEADLINE, self.sink.send(batch)).await;
             match answers.unwrap_or_default().first() {
-                Some(Sent::Stored(_)) => {}
-                Some(Sent::NotDurable(..) | Sent::Failed(_) | Sent::Refused(_)) | None => left.push(letter),
+                Some(Sent::Stored) => {}
+                Some(Sent::NotDurable(_) | Sent::Failed(_) | Sent::Refused(_)) | None => left.push(letter),
             }
         }
         left

@@ -154,7 +154,8 @@ pub trait Lease: Send + Sync + 'static {
     fn is_held(&self) -> bool;
 }
 
-/// The lease of a bridge that runs alone on its `data_dir` and client id.
+/// The lease of a bridge that runs alone on its `data_dir` and client id, as each does today. The port stays for two bridges of
+/// which one stands by.
 #[derive(Debug)]
 pub struct SoleHolder;
 

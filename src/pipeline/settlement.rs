@@ -192,7 +192,7 @@ impl Settlement {
         let mut stored = [0; Kind::ALL.len()];
         for (kind, outcome) in ends {
             match outcome {
-                Outcome::Stored(_) => {
+                Outcome::Stored => {
                     let place = Kind::ALL.iter().position(|each| *each == kind);
                     if let Some(count) = place.and_then(|place| stored.get_mut(place)) {
                         *count += 1;

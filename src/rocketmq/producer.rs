@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use cheetah_string::CheetahString;
 use futures::future::BoxFuture;
-use rocketmq_client_rust::{DefaultMQProducer, SendResult, SendStatus};
+use rocketmq_client_rust::{DefaultMQProducer, SendStatus};
 use rocketmq_model::common::message::message_queue::MessageQueue;
 use rocketmq_model::common::message::message_single::Message;
 
@@ -22,7 +22,7 @@ use super::failure::{kind_of, refusal_or_failure, text_of};
 use super::reader::RocketMqReader;
 use super::remark::{listening, with_remark};
 use crate::config::RocketMqConfig;
-use crate::model::{FailureKind, NotDurable, QueueName, Sent, StoredAt};
+use crate::model::{FailureKind, NotDurable, QueueName, Sent};
 use crate::pipeline::ports::{Batch, OutgoingMessage, Sink};
 
 /// Fixed by RocketMQ's message format.
@@ -115,19 +115,21 @@ impl Inner {
         let sent = tokio::time::timeout(deadline, self.send_once(batch))
             .await
             .unwrap_or(Err(Sent::Failed(FailureKind::Timeout)));
-        match sent {
-            Ok(result) => answers(&result, batch),
+        let answer = match sent {
+            Ok(status) => answer_of(status),
             Err(why) => {
                 if why.failure() == Some(FailureKind::TopicMissing) && self.config.create_topics {
                     // Somebody deleted the topic. It is created again for the next attempt; this one has failed.
                     let _ = tokio::time::timeout(deadline, self.queues(&batch.topic)).await;
                 }
-                vec![why; batch.messages.len()]
+                why
             }
-        }
+        };
+        // RocketMQ answers for the whole batch.
+        vec![answer; batch.messages.len()]
     }
 
-    async fn send_once(&self, batch: &Batch) -> Result<SendResult, Sent> {
+    async fn send_once(&self, batch: &Batch) -> Result<SendStatus, Sent> {
         let broker = self.broker(&batch.queue.broker);
         let started = broker.client(self).await.map_err(Sent::Failed)?;
         let topic = CheetahString::from_slice(&batch.topic);
@@ -140,7 +142,7 @@ impl Inner {
         let queue = MessageQueue::from_parts(&*batch.topic, &*batch.queue.broker, batch.queue.id);
         let (sent, remark) = with_remark(started.producer.send_batch_to_queue(messages, queue)).await;
         match sent {
-            Ok(result) => Ok(result),
+            Ok(result) => Ok(result.send_status),
             Err(error) => {
                 let why = refusal_or_failure(&error, remark.as_deref());
                 tracing::debug!(queue = %batch.queue, ?why, error = text_of(&error), "a send failed");
@@ -240,20 +242,13 @@ fn joined(properties: &[(Cow<'static, str>, String)]) -> Option<(CheetahString, 
     Some((first_name, joined))
 }
 
-/// The answer for each message. RocketMQ answers for the whole batch, with the offset of its first message; the others follow
-/// one by one.
-fn answers(result: &SendResult, batch: &Batch) -> Vec<Sent> {
-    (0..batch.messages.len() as u64)
-        .map(|index| {
-            let at = StoredAt { queue_id: batch.queue.id, queue_offset: result.queue_offset + index };
-            match result.send_status {
-                SendStatus::SendOk => Sent::Stored(at),
-                SendStatus::FlushDiskTimeout => Sent::NotDurable(at, NotDurable::FlushDiskTimeout),
-                SendStatus::FlushSlaveTimeout => Sent::NotDurable(at, NotDurable::FlushSlaveTimeout),
-                SendStatus::SlaveNotAvailable => Sent::NotDurable(at, NotDurable::SlaveNotAvailable),
-            }
-        })
-        .collect()
+fn answer_of(status: SendStatus) -> Sent {
+    match status {
+        SendStatus::SendOk => Sent::Stored,
+        SendStatus::FlushDiskTimeout => Sent::NotDurable(NotDurable::FlushDiskTimeout),
+        SendStatus::FlushSlaveTimeout => Sent::NotDurable(NotDurable::FlushSlaveTimeout),
+        SendStatus::SlaveNotAvailable => Sent::NotDurable(NotDurable::SlaveNotAvailable),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What brokers take away or refuse, played by a scripted one: each is said clearly, and costs no more than it must.
 
+use std::collections::BTreeMap;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use roombridge::testing::config::{Config, Environment};
+use roombridge::testing::config::Config;
 use roombridge::testing::model::{MqttMessage, MqttProperties, Qos};
 use roombridge::testing::mqtt::{DownlinkPublisher, ReplayPublisher};
 use roombridge::testing::pipeline::ports::{Published, Publisher, Publishing};
@@ -172,14 +173,6 @@ async fn broker_alone() -> ScriptedBroker {
     ScriptedBroker::start().await
 }
 
-struct NoEnvironment;
-
-impl Environment for NoEnvironment {
-    fn vars(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
-
 /// The publisher of the downlink, and what it is given and tells.
 struct Down {
     messages: mpsc::Sender<Publishing>,
@@ -189,7 +182,7 @@ struct Down {
 
 impl Down {
     fn start(port: u16) -> Self {
-        let config = Config::from_toml("story", &config(port, ""), &NoEnvironment).unwrap();
+        let config = Config::from_toml("story", &config(port, ""), &BTreeMap::new()).unwrap();
         let (messages, taken) = mpsc::channel(8);
         let (ended, ends) = mpsc::unbounded_channel();
         let metrics = Metrics::new(&[]).unwrap().into();
@@ -247,7 +240,7 @@ async fn a_puback_below_0x80_is_success_for_the_downlink_and_for_a_replay() {
     assert_eq!(scene.next_packet().await.map(|(first, _)| first), Some(0xe0), "DISCONNECT");
 
     // And a replay goes on as well
-    let config = Config::from_toml("story", &config(broker.port(), ""), &NoEnvironment).unwrap();
+    let config = Config::from_toml("story", &config(broker.port(), ""), &BTreeMap::new()).unwrap();
     let connecting = tokio::spawn(async move { ReplayPublisher::connect(&config.mqtt).await });
     let mut scene = broker.accept().await;
     scene.write(&connack_with(false, &[])).await;

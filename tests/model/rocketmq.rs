@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use roombridge::testing::binding::{read_back, read_letter, stored_form};
-use roombridge::testing::model::{
-    FailureKind, NotDurable, OutgoingMessage, QueueName, Sent, StoredAt, StoredMessage,
-};
+use roombridge::testing::model::{FailureKind, NotDurable, OutgoingMessage, QueueName, Sent, StoredMessage};
 use roombridge::testing::pipeline::ports::{Batch, Page, ReadError, Reader, Sink};
 use tokio::sync::oneshot;
 
@@ -157,7 +155,7 @@ async fn carry(client: Client, batch: Arc<Batch>, answer: oneshot::Sender<Vec<Se
         Fate::Stored | Fate::NotDurable | Fate::AnswerLost
             if client.lie == Some(Lie::SinkStoresNothing) && attempt % 5 == 0 =>
         {
-            batch.messages.iter().map(|_| Sent::Stored(at(&key, 0))).collect()
+            batch.messages.iter().map(|_| Sent::Stored).collect()
         }
         Fate::Stored | Fate::NotDurable | Fate::AnswerLost => {
             let messages = batch.messages.iter();
@@ -167,11 +165,11 @@ async fn carry(client: Client, batch: Arc<Batch>, answer: oneshot::Sender<Vec<Se
                     if client.lie == Some(Lie::SinkChangesBytes) && attempt % 7 == 0 {
                         message.body = vec![b'!'; message.body.len()].into();
                     }
-                    let offset = append(world, &key, message);
+                    append(world, &key, message);
                     if fate == Fate::NotDurable {
-                        Sent::NotDurable(at(&key, offset), NotDurable::FlushDiskTimeout)
+                        Sent::NotDurable(NotDurable::FlushDiskTimeout)
                     } else {
-                        Sent::Stored(at(&key, offset))
+                        Sent::Stored
                     }
                 })
                 .collect()
@@ -199,10 +197,6 @@ async fn carry(client: Client, batch: Arc<Batch>, answer: oneshot::Sender<Vec<Se
     }
     tokio::time::sleep(Duration::from_millis(dice.between(1, 12))).await;
     let _ = answer.send(answers);
-}
-
-fn at(key: &QueueKey, queue_offset: u64) -> StoredAt {
-    StoredAt { queue_id: key.1.id, queue_offset }
 }
 
 fn fate(world: &World, batch: &Batch, dice: &mut crate::random::Random) -> Fate {
@@ -243,7 +237,7 @@ pub fn number_of(world: &World, message: &OutgoingMessage) -> Option<usize> {
     world.number_of_id(id_of(message))
 }
 
-fn append(world: &Arc<World>, key: &QueueKey, message: OutgoingMessage) -> u64 {
+fn append(world: &Arc<World>, key: &QueueKey, message: OutgoingMessage) {
     let number = number_of(world, &message);
     check_integrity(world, &key.0, &message, number);
     let mut store = world.store.lock().unwrap();
@@ -256,9 +250,7 @@ fn append(world: &Arc<World>, key: &QueueKey, message: OutgoingMessage) -> u64 {
         store.late.remove(id_of(&message));
         tokio::spawn(append_late(world.clone(), key.clone(), message.clone()));
     }
-    let queue = store.queues.entry(key.clone()).or_default();
-    queue.push(Row { message, number });
-    queue.len() as u64 - 1
+    store.queues.entry(key.clone()).or_default().push(Row { message, number });
 }
 
 /// The broker works off an attempt whose answer was given up long ago.

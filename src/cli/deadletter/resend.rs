@@ -90,8 +90,8 @@ impl Resender {
         let mut failure = Sent::Failed(FailureKind::Unknown);
         for attempt in 1..=ATTEMPTS {
             failure = match self.sink.send(batch.clone()).await.into_iter().next() {
-                Some(Sent::Stored(_)) => return Ok(()),
-                Some(Sent::NotDurable(..)) if self.accept_not_durable => return Ok(()),
+                Some(Sent::Stored) => return Ok(()),
+                Some(Sent::NotDurable(_)) if self.accept_not_durable => return Ok(()),
                 Some(other) => other,
                 None => Sent::Failed(FailureKind::Unknown),
             };
@@ -105,7 +105,7 @@ impl Resender {
         let kind = failure.failure().unwrap_or(FailureKind::Unknown);
         Err(match failure {
             Sent::Refused(refusal) => (kind, refusal.to_string()),
-            Sent::Stored(_) | Sent::NotDurable(..) | Sent::Failed(_) => (kind, kind.as_str().to_owned()),
+            Sent::Stored | Sent::NotDurable(_) | Sent::Failed(_) => (kind, kind.as_str().to_owned()),
         })
     }
 

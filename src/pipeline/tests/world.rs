@@ -14,7 +14,6 @@ use crate::config::BindingConfig;
 use crate::data_dir::QueueTables;
 use crate::model::{
     Arrival, Clock, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Refusal, Sent, SessionStamp,
-    StoredAt,
 };
 use crate::pipeline::ports::{Batch, OutgoingMessage, Sink, SoleHolder};
 use crate::pipeline::{
@@ -91,9 +90,7 @@ impl Sink for Store {
             code: 1,
             remark: "java.lang.IllegalStateException: not this one".into(),
         });
-        let answer = failure
-            .filter(|_| !answered)
-            .map_or(Sent::Stored(StoredAt { queue_id: batch.queue.id, queue_offset: 0 }), Sent::Failed);
+        let answer = failure.filter(|_| !answered).map_or(Sent::Stored, Sent::Failed);
         let answer = if answered { refusal } else { answer };
         let time = *self.send_time.lock().unwrap();
         Box::pin(async move {

@@ -1,6 +1,6 @@
 //! A store in memory whose door a story opens and shuts, and the bridge's uplink in front of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use roombridge::testing::binding::{BindingSettings, RuleSet};
 use roombridge::testing::config::Config;
 use roombridge::testing::data_dir::{DataDir, QueueTables, SessionState};
-use roombridge::testing::model::{FailureKind, MessageIds, QueueName, Sent, StoredAt, SystemClock};
+use roombridge::testing::model::{FailureKind, MessageIds, QueueName, Sent, SystemClock};
 use roombridge::testing::mqtt::{SessionParts, Subscriber, SubscriberParts};
 use roombridge::testing::pipeline::ports::{Batch, Sink, SoleHolder};
 use roombridge::testing::pipeline::{
@@ -104,7 +104,7 @@ impl Sink for GatedSink {
             let id = message.keys.rsplit(' ').next().unwrap().to_owned();
             let body = String::from_utf8_lossy(&message.body).into_owned();
             stored.push(Stored { queue_id: batch.queue.id, id, body });
-            Sent::Stored(StoredAt { queue_id: batch.queue.id, queue_offset: stored.len() as u64 })
+            Sent::Stored
         });
         let answers: Vec<_> = answers.collect();
         self.stored_more.notify_waiters();
@@ -153,7 +153,7 @@ impl UplinkUnderTest {
         );
         let file = folder.path().join("roombridge.toml");
         std::fs::write(&file, text).unwrap();
-        let config = Config::load(&file, &NoEnvironment).unwrap();
+        let config = Config::load(&file, &BTreeMap::new()).unwrap();
         let data_dir = Arc::new(DataDir::open(&folder.path().join("data")).unwrap());
         let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
         let rules = Arc::new(RuleSet::compile(&config.bindings, settings).unwrap());
@@ -255,14 +255,6 @@ fn sending(sink: &Arc<GatedSink>, metrics: &Arc<Metrics>, readiness: &Arc<Readin
         taken_over: AtomicBool::new(false),
         stopping: CancellationToken::new(),
     })
-}
-
-struct NoEnvironment;
-
-impl roombridge::testing::config::Environment for NoEnvironment {
-    fn vars(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
 }
 
 /// The sink takes the dead letters of these stories.
