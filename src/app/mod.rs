@@ -253,8 +253,8 @@ impl BridgeParts {
                 data_dir = %self.data_dir.path().display(),
                 files = unwritten.files.join(", "),
                 waited_s = unwritten.waits.as_secs(),
-                "stopped before the disk had these files: what they would have said is found out again by the next start, \
-                 and messages that went down to MQTT since then come again"
+                "stopped before the disk had these files: the next start finds out again what they should say, and messages \
+                 that went down to MQTT since then come again"
             );
         }
     }

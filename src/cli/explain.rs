@@ -17,7 +17,7 @@ Examples:
 pub(crate) struct ExplainArgs {
     /// The MQTT topic, as a client would publish to it.
     topic: String,
-    /// One JSON object instead of text.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

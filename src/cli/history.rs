@@ -26,11 +26,11 @@ Examples:
   roombridge history --tag command                               what belongs to no room
 
 JSON fields: id, room, kind, mqtt_topic, rocketmq_topic, tag, broker, queue_id, queue_offset, received_at, stored_at,
-qos, client_id, properties, payload or payload_base64, duplicates, maybe_copy_of. Unknown ones are left out.
-Copies are folded by id: a message is shown where its first copy is stored, `duplicates` counts the others.
+qos, client_id, properties, payload or payload_base64, duplicates, maybe_copy_of. A field that is not known is absent.
+Copies with one id are shown as one message, where the first copy is stored; `duplicates` counts the others.
 
-A topic of a [[downlink]] is read whole, since other producers choose their tags; with many messages this takes a while,
-and --from shortens it. There --tag also finds what others published on the sub-topic of that tag.";
+A topic of a [[downlink]] is read whole, because other producers choose their tags. With many messages this takes a
+while; --from shortens it. There --tag also finds what others published on the sub-topic of that tag.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -43,10 +43,10 @@ pub(crate) struct HistoryArgs {
     tag: Option<String>,
     #[command(flatten)]
     range: RangeArgs,
-    /// Only the last N messages of the range.
+    /// Show only the last N messages of the range.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// One JSON object per line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -56,16 +56,16 @@ pub(crate) struct HistoryArgs {
 // No doc comment: clap would show it as the description of each command that flattens this in.
 #[derive(Debug, Args)]
 pub(crate) struct RangeArgs {
-    /// Stored at or after: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339.
+    /// Show messages stored at or after this time: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = moment_ms)]
     from: Option<u64>,
-    /// Stored before; written like --from.
+    /// Show messages stored before this time; written like --from.
     #[arg(long, value_name = "TIME", value_parser = moment_ms)]
     to: Option<u64>,
-    /// Only this kind: message, command, status, system, p2p or other.
+    /// Show only this kind: message, command, status, system, p2p or other.
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
-    /// Give what is there although a RocketMQ broker that holds a part of it is away; it is named on standard error.
+    /// Show what is there although a RocketMQ broker that holds a part of it is away. Standard error names the broker.
     #[arg(long)]
     partial: bool,
 }

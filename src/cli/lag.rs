@@ -18,7 +18,7 @@ Examples:
   roombridge lag -c config/roombridge.toml           the groups of [[rocketmq.lag]]
   roombridge lag --group classroom --topic roomSend  one group
 
-A lag is told only if each broker that has the topic answered; one that is not known is an error, and ends with 1.";
+A lag is known only if each broker that has the topic answers. If a lag is not known, the command ends with 1.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -29,7 +29,7 @@ pub(crate) struct LagArgs {
     /// The RocketMQ topic that the group consumes.
     #[arg(long, requires = "group")]
     topic: Option<String>,
-    /// One JSON object per line: group, topic, messages, queues.
+    /// Print one JSON object per line: group, topic, messages, queues.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

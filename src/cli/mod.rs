@@ -35,16 +35,16 @@ const STOPPED_EARLY: u8 = 3;
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done; for `run` and `dev`: everything that came in is acknowledged (what is in the spool is on this disk)
-  1  failed, with the reason on stderr
+  1  failed; stderr says why
   2  wrong usage or configuration
-  3  stopped before all was acknowledged (deadline, second signal, MQTT broker away); the rest comes again;
-     the last line of the log says how much of what is left where
+  3  stopped before everything was acknowledged (deadline, second signal, or MQTT broker away); the rest comes
+     again; the last line of the log says how many messages are left, and where
 
 First steps:
   roombridge dev                                  everything in one process, nothing else needed
   roombridge run --config config/roombridge.toml  the bridge beside your own brokers";
 
-/// Keeps a live classroom's MQTT messages in RocketMQ: nothing that it acknowledged is lost, every room can be replayed.
+/// Keeps a live classroom's MQTT messages in RocketMQ: nothing that it acknowledged is lost, and every room can be replayed.
 #[derive(Debug, Parser)]
 #[command(name = "roombridge", version, about, after_help = AFTER_HELP, max_term_width = 110)]
 struct Arguments {
@@ -59,26 +59,26 @@ enum Command {
     /// Run everything in this process: MQTT broker, RocketMQ and the bridge.
     #[cfg(feature = "embedded")]
     Dev(dev::DevArgs),
-    /// Check a configuration, and with --connect both ends.
+    /// Check a configuration; with --connect also the MQTT broker and RocketMQ.
     Check(check::CheckArgs),
-    /// Show what becomes of an MQTT topic: rule, RocketMQ topic, tag, keys, queue, properties.
+    /// Show what becomes of messages on an MQTT topic: binding, RocketMQ topic, tag, keys, slot, properties.
     Explain(explain::ExplainArgs),
     /// Show what was said in a room.
     History(history::HistoryArgs),
-    /// Play a room again, at its own pace or faster, to the terminal or to MQTT.
+    /// Play a room again, at its own pace or faster, on the terminal or on MQTT.
     Replay(replay::ReplayArgs),
-    /// Show what waits on the local disk for RocketMQ, or send it.
+    /// Show which messages wait for RocketMQ on the local disk, or send them.
     Spool(spool::SpoolArgs),
     /// List, show, send again or throw away messages that could not be stored where they belong.
     #[command(name = "deadletter")]
     DeadLetter(deadletter::DeadLetterArgs),
-    /// Tell everyone in a room something.
+    /// Send a notice to everyone in a room.
     Notice(notice::NoticeArgs),
-    /// Make a token for the classroom, or look into one.
+    /// Make a token for the classroom, or show what a token says.
     Token(token::TokenArgs),
     /// Show how far consumer groups are behind.
     Lag(lag::LagArgs),
-    /// Print a completion script for a shell, to be sourced or installed.
+    /// Print a completion script for a shell; source it, or install it.
     Completion { shell: clap_complete::Shell },
 }
 

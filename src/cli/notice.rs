@@ -18,14 +18,14 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct NoticeArgs {
     /// The room, as in room/message/ROOM.
     room: String,
-    /// What everyone in it is to read.
+    /// The text that everyone in the room reads.
     text: String,
     #[command(flatten)]
     target: TargetArgs,
-    /// Where the bridge's pages are served, if not at web.listen of the configuration.
+    /// Address of the bridge's pages, if it is not web.listen of the configuration.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// The login secret, if it does not stand in the configuration.
+    /// The login secret, if the configuration does not have it.
     #[arg(long, env = "ROOMBRIDGE_LOGIN_SECRET", value_name = "SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     /// Print the answer as JSON.

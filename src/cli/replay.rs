@@ -25,8 +25,8 @@ Examples:
   roombridge replay 123456 --speed x4               four times as fast
   roombridge replay 123456 --to-mqtt replay         to MQTT: room/message/123456 comes on replay/room/message/123456
 
-A message replayed to MQTT keeps its payload, user properties and content type, and carries the user property rbReplay
-with the id of the original; it has no expiry, however short its life was. A prefix whose topics roombridge would store again is refused.";
+A message replayed to MQTT keeps its payload, user properties and content type. It has the user property rbReplay with
+the id of the original, and no message expiry. A prefix is refused if roombridge would store its topics again.";
 
 const QOS_0_ONLY: &str = "the MQTT broker allows QoS 0 only: the replay is published with QoS 0, and what is lost on its way \
                           is not sent again";
@@ -38,15 +38,15 @@ const BAR: &str = "replaying  {bar:40} {pos} of {len}  {elapsed}  {msg}";
 pub(crate) struct ReplayArgs {
     /// The room, as it stands in the MQTT topic.
     room: String,
-    /// 1 is the original pace, 4 or x4 four times as fast, max without pauses.
+    /// 1 is the original pace; 4 or x4 is four times as fast; max makes no pauses.
     #[arg(long, default_value = "1", value_name = "FACTOR")]
     speed: Speed,
     #[command(flatten)]
     range: RangeArgs,
-    /// Publish on MQTT with QoS 1, each message on PREFIX/{its topic}, instead of writing lines.
+    /// Publish on MQTT with QoS 1 instead of writing lines: each message on PREFIX/{its topic}.
     #[arg(long, value_name = "PREFIX")]
     to_mqtt: Option<String>,
-    /// One JSON object per line, with the fields of `roombridge history --json`.
+    /// Print one JSON object per line, with the fields of `roombridge history --json`.
     #[arg(long, conflicts_with = "to_mqtt")]
     json: bool,
     #[command(flatten)]

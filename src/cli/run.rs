@@ -16,7 +16,7 @@ pub(crate) struct RunArgs {
     /// The configuration file; config/roombridge.toml of the source documents every key.
     #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
     config: PathBuf,
-    /// Go on although the data directory belongs to another client id, whose MQTT session stays behind.
+    /// Start although data_dir belongs to another client id. The MQTT session of that client id stays on the broker.
     #[arg(long)]
     accept_new_client_id: bool,
 }

@@ -23,17 +23,18 @@ use printed::PrintedClaims;
 
 const EXAMPLES: &str = "\
 Examples:
-  export ROOMBRIDGE_ACCESS_SECRET=...    what signs the deployment's tokens; for `roombridge dev`: dev
+  export ROOMBRIDGE_ACCESS_SECRET=...    the secret that signs tokens; for `roombridge dev`: dev
   roombridge token issue --client-id GID_teacher@@@001 --role teacher --expires 8h
   roombridge token issue --resource room/message/7 --resource roomSend/message --expires 30m
-  roombridge token inspect TOKEN        with the secret: whether it is genuine, too
+  roombridge token inspect TOKEN        with the secret, also says whether it is genuine
   roombridge token inspect - < FILE
 
-A client logs in with username Token|ACCESS KEY|INSTANCE and password RW|TOKEN (R|TOKEN, W|TOKEN for part of it).
+A client logs in with username Token|ACCESS KEY|INSTANCE and password RW|TOKEN (R|TOKEN to read only, W|TOKEN to
+write only).
 
 JSON fields: token (issue only), access_key, instance, resources, actions, client_id, role, nonce, expires_at,
-expired, genuine (inspect with a secret only). Unknown ones are left out.
-Exit code of inspect: 0; 1 if it is no token, or with a secret, if it is not genuine or has expired.";
+expired, genuine (inspect with a secret only). A field that is not known is absent.
+inspect ends with 1 if the text is no token; with a secret, also if the token is not genuine or has expired.";
 
 /// More bytes than any token has.
 const MAX_INPUT_BYTES: u64 = 64 << 10;
@@ -56,19 +57,19 @@ enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct IssueArgs {
-    /// Only this client may use it.
+    /// Only this client may use the token.
     #[arg(long, value_name = "GROUP@@@DEVICE", value_parser = CheckedClientId::parse)]
     client_id: Option<CheckedClientId>,
-    /// teacher or student. Without it: student for a bound token, else by the group of the client id.
+    /// teacher or student. Without it, a token with --client-id is a student's, and for others the client id's group decides.
     #[arg(long, value_parser = role)]
     role: Option<Role>,
-    /// MQTT filter that it is for, once for each. Without any: what a member of a class needs.
+    /// An MQTT filter that the token permits; give it once for each. Without any: what a member of the class needs.
     #[arg(long = "resource", value_name = "FILTER")]
     resources: Vec<String>,
-    /// R, W or RW.
+    /// What the token permits: R (read), W (write) or RW.
     #[arg(long, default_value = "RW")]
     actions: Actions,
-    /// For how long, from 1 minute to 30 days: 30m, 8h, 7d.
+    /// How long the token is valid, from 1 minute to 30 days: 30m, 8h, 7d.
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = span_ms, allow_hyphen_values = true)]
     expires: u64,
     /// Access key of the deployment.
@@ -77,7 +78,7 @@ struct IssueArgs {
     /// Instance of the deployment.
     #[arg(long, default_value = "dev")]
     instance: String,
-    /// One JSON object instead of the bare token.
+    /// Print one JSON object instead of the bare token.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -89,7 +90,7 @@ struct IssueArgs {
 struct InspectArgs {
     /// The token, with or without RW| before it; - reads it from stdin.
     token: String,
-    /// One JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -99,7 +100,7 @@ struct InspectArgs {
 // No doc comment: clap would show it as the description of each command that flattens this in.
 #[derive(Debug, Args)]
 struct SecretArgs {
-    /// The secret that signs. Others on this machine can read a command line: rather set the variable, or name a file.
+    /// The secret that signs tokens. Others on this machine can read a command line, so better set the variable or name a file.
     #[arg(long, env = "ROOMBRIDGE_ACCESS_SECRET", hide_env_values = true)]
     secret: Option<SecretString>,
     /// Read the secret from this file; wins over --secret.

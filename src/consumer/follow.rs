@@ -271,7 +271,8 @@ impl Follower {
             self.parts.metrics.downlink.position_lost_total.inc();
             tracing::error!(
                 topic = &*key.0, queue = %key.1, offset = next, next = page.next_offset, missing,
-                "messages that were not read yet are gone: RocketMQ counts them and leaves them out; going on behind them"
+                "messages that were not read yet are gone: RocketMQ counts them but does not give them out; reading goes on \
+                 behind them"
             );
         }
         if page.next_offset > next {
@@ -438,7 +439,7 @@ impl Follower {
         self.parts.metrics.downlink.position_lost_total.inc();
         tracing::error!(
             topic = &**topic, queue = %queue, offset, first = change.first, end = change.end,
-            "the queue is not what was read before ({}); beginning with its first message", change.cause
+            "the queue is not what was read before ({}); it is read again from its first message", change.cause
         );
     }
 

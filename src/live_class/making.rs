@@ -98,7 +98,11 @@ impl LiveClass {
                 None
             }
             Err(NotStored::Dead { detail, .. }) => {
-                tracing::error!(mqtt_topic, detail, "what the classroom made cannot be stored");
+                tracing::error!(
+                    mqtt_topic,
+                    detail,
+                    "a message that the classroom made cannot be stored; it is left out"
+                );
                 None
             }
         }

@@ -131,7 +131,7 @@ impl LiveClass {
                 let status = self.coalescer.offer(Some(body.clone()), &update, &self.presence, now_ms);
                 self.send_status(status).await;
             }
-            Err(problem) => tracing::debug!(%problem, "a status notice that says nothing"),
+            Err(problem) => tracing::debug!(%problem, "a status notice cannot be read; it is left out"),
         }
     }
 

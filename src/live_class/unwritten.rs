@@ -83,7 +83,7 @@ impl LiveClass {
             let later = std::mem::replace(&mut self.unwritten.next_write, queues);
             self.unwritten.next_write.extend(later);
             if !std::mem::replace(&mut self.unwritten.failure_logged, true) {
-                tracing::error!(%error, "a mute cannot be written down; its room waits until it can");
+                tracing::error!(%error, "a mute cannot be written to the disk; its queue of the send topic waits until it is written");
             }
             return;
         }

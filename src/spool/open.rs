@@ -60,8 +60,8 @@ impl SqliteSpool {
         if storage::lives_in_memory(&settings.path) {
             tracing::warn!(
                 path = %settings.path.display(),
-                "the spool is on a file system in memory: what it holds, acknowledged messages, ends with the machine; \
-                 set data_dir to a disk"
+                "the spool is on a file system in memory: the acknowledged messages in it are lost when the machine stops; \
+                 set data_dir to a folder on a disk"
             );
         }
         let report = OpenReport { depth: opened.index.depth(), salvaged };

@@ -53,8 +53,8 @@ impl Shared {
         if self.poisoned.set(reason.to_owned()).is_ok() {
             tracing::error!(
                 reason,
-                "the spool is out of use: it takes nothing more in and what is readable is still sent; \
-                 look at the disk, then restart"
+                "the spool is out of use: it takes nothing more in, and the bridge still sends what is readable; \
+                 check the disk, then restart"
             );
         }
         SpoolError::Poisoned(self.poisoned().unwrap_or(reason).to_owned())

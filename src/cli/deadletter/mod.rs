@@ -25,7 +25,7 @@ Examples:
   roombridge deadletter resend --all                  after the cause is gone
   roombridge deadletter purge 0123456789abcdef-1f
 
-Dead letters lie in the RocketMQ topic of [dead_letter], or where that did not take them, in the local store of
+Dead letters lie in the RocketMQ topic of [dead_letter]. Those that RocketMQ did not take lie in the local store in
 data_dir. All commands work while the bridge runs.
 
 JSON fields: id, place (local or rocketmq; then broker, queue_id, queue_offset), reason, detail, mqtt_topic,
@@ -40,26 +40,26 @@ pub(crate) struct DeadLetterArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show all, oldest first, and where each lies.
+    /// List all dead letters, oldest first, and where each lies.
     List(ListArgs),
-    /// Show one with its payload.
+    /// Show one dead letter with its payload.
     Show(ShowArgs),
-    /// Send them to where the bindings of today put them, with their ids.
+    /// Send dead letters again, with their ids, to where the bindings of today put them.
     ///
-    /// A letter of the local store leaves it once RocketMQ has stored the message. RocketMQ deletes no single message:
-    /// letters there stay in the list until its retention ends. Sent twice, a message is shown once, because readers
-    /// fold copies by id. It goes on to the last one also when nobody reads what it writes any more.
+    /// When RocketMQ has stored the message, the letter leaves the local store. RocketMQ deletes no single message, so
+    /// letters there stay in the list until its retention ends. If you send one twice, readers show the message once,
+    /// because they fold copies by id. The command goes on to the last letter even if nobody reads its output any more.
     Resend(resend_command::ResendArgs),
-    /// Throw letters of the local store away; those in RocketMQ leave with its retention.
+    /// Delete dead letters of the local store. Those in RocketMQ stay until its retention ends.
     Purge(purge::PurgeArgs),
 }
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// One JSON object per line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
-    /// The local store only, without asking RocketMQ.
+    /// List the local store only, and do not ask RocketMQ.
     #[arg(long)]
     local: bool,
     #[command(flatten)]
@@ -70,7 +70,7 @@ struct ListArgs {
 struct ShowArgs {
     /// The id that `list` shows.
     id: String,
-    /// One JSON object for each place where it lies.
+    /// Print one JSON object for each place where it lies.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -15,7 +15,7 @@ use crate::spool::{LocalDeadLetters, SpoolError};
 pub(crate) struct PurgeArgs {
     #[command(flatten)]
     chosen: ChosenLetters,
-    /// One JSON object: purged (a number), not_found (ids).
+    /// Print one JSON object: purged (a number), not_found (ids).
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &PurgeArgs) -> anyhow::Result<ExitCode> {
         report.line(format_args!("{purged} purged"));
         for id in &not_found {
             aside(format_args!(
-                "{} is not in the local store; what lies in RocketMQ leaves with its retention",
+                "{} is not in the local store; a letter in RocketMQ stays until its retention ends",
                 visible(id)
             ));
         }

@@ -16,7 +16,7 @@ use crate::archive::visible;
 pub(crate) struct ResendArgs {
     #[command(flatten)]
     chosen: ChosenLetters,
-    /// One JSON object for each letter: id, stored (true or false), and topic or reason.
+    /// Print one JSON object for each letter: id, stored (true or false), and topic or reason.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

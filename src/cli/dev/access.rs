@@ -19,11 +19,11 @@ const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(1);
 /// Who may connect without username and password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Auth {
-    /// Clients on this machine may, as members of the class.
+    /// Clients on this machine may connect, as members of the class.
     Optional,
-    /// Nobody; and browsers only from the classroom's own pages.
+    /// Nobody may connect without a token; browsers only from the classroom's own pages.
     Required,
-    /// Everybody, and may do everything; there is no class then, only brokers and the bridge.
+    /// Everybody may connect and do everything. There is no class then, only the brokers and the bridge.
     None,
 }
 

@@ -33,28 +33,28 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
-    /// Folder for everything that is kept; messages of yesterday are still there tomorrow.
+    /// Folder for everything that dev keeps, so that today's messages are still there tomorrow.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// MQTT over TCP; 0 takes a free port, here and below.
+    /// Port of MQTT over TCP. 0 takes a free port, here and for the ports below.
     #[arg(long, value_name = "PORT", default_value_t = 1883)]
     mqtt_port: u16,
-    /// MQTT over WebSocket, path /mqtt.
+    /// Port of MQTT over WebSocket; the path is /mqtt.
     #[arg(long, value_name = "PORT", default_value_t = 8083)]
     websocket_port: u16,
-    /// RocketMQ's name server.
+    /// Port of RocketMQ's name server.
     #[arg(long, value_name = "PORT", default_value_t = 9876)]
     name_server_port: u16,
-    /// RocketMQ's broker; it also takes PORT-2 and PORT+1.
+    /// Port of RocketMQ's broker, which also takes PORT-2 and PORT+1.
     #[arg(long, value_name = "PORT", default_value_t = 10911)]
     broker_port: u16,
-    /// Metrics and health.
+    /// Port of metrics and health.
     #[arg(long, value_name = "PORT", default_value_t = 9464)]
     http_port: u16,
-    /// The classroom's pages and its API.
+    /// Port of the classroom's pages and API.
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     web_port: u16,
-    /// The login, which gives tokens.
+    /// Port of the login, which gives tokens.
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
     login_port: u16,
     /// Who may connect without a token.

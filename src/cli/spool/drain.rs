@@ -37,7 +37,7 @@ pub(crate) struct DrainArgs {
     /// The configuration file of the bridge that is stopped.
     #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
     config: PathBuf,
-    /// One JSON object at the end: at_start, stored, dead_lettered, dropped, left, seconds.
+    /// Print one JSON object at the end: at_start, stored, dead_lettered, dropped, left, seconds.
     #[arg(long)]
     json: bool,
 }

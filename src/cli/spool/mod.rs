@@ -28,14 +28,15 @@ Examples:
 JSON fields: path, enabled, messages, bytes, damaged, file_bytes, free_bytes, full (absent, or bytes, messages, disk),
 limits (max_bytes, max_messages, topic_bytes, min_free_bytes, max_age_s, when_full), topics (topic, messages, bytes,
 oldest_at).
-Whether a running bridge has put its spool out of use after an error of the disk, /readyz and its log tell.";
+This command cannot tell whether a running bridge has put its spool out of use after an error of the disk;
+/readyz and the log tell.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct SpoolArgs {
     #[command(subcommand)]
     command: Option<Command>,
-    /// One JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -44,9 +45,10 @@ pub(crate) struct SpoolArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Send everything to RocketMQ, in order, while the bridge is stopped; a running bridge does so by itself.
+    /// Send everything to RocketMQ, in order, while the bridge is stopped. A running bridge does this by itself.
     ///
-    /// Waits while RocketMQ is away. Ctrl-C stops it, and nothing is lost: the rest stays in the spool (exit code 3).
+    /// The command waits while RocketMQ is away. Ctrl-C stops it, and nothing is lost: the rest stays in the spool
+    /// (exit code 3).
     Drain(drain::DrainArgs),
 }
 
