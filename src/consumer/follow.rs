@@ -1,4 +1,4 @@
-//! The loop of one follower: look, read, hand on, note ends, save.
+//! The loop of one follower: it looks at the queues, reads, hands messages on, notes their ends, and saves the positions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,18 +21,19 @@ use crate::pipeline::same_queue::{Change, Compared, compare};
 use crate::telemetry::{Metrics, Throttle};
 
 const READS_AT_ONCE: usize = 4;
-/// A queue is looked at again after a part of the time for which it has been silent, so that many silent queues cost
-/// little; what the bridge itself stores wakes us.
+/// The follower looks at a queue again after this part of the time for which the queue has been silent, so that many silent
+/// queues cost little. What the bridge itself stores wakes the follower at once.
 const PART_OF_SILENCE: u32 = 16;
 const LOOK_BUSY: Duration = Duration::from_millis(20);
 const LOOK_SILENT: Duration = Duration::from_millis(500);
 const LOOK_AFTER_FAILURE: Duration = Duration::from_millis(500);
 const SAVE_EVERY: Duration = Duration::from_millis(500);
-/// A silent queue is compared so often. A queue that did not answer, or in which something is found, is compared at once.
+/// How often a silent queue is compared with what was read. A queue that did not answer, or in which something is found, is
+/// compared at once.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// A message that RocketMQ counts is handed out some milliseconds later.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
-/// For new queues, and for the lag.
+/// How often the follower looks for new queues, and at its lag.
 const ROUTE_EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -73,10 +74,10 @@ pub(crate) struct Follower {
     positions: Positions,
     /// Wall time at which [`StartAt::Latest`] is now, milliseconds since 1970-01-01 UTC.
     started_ms: u64,
-    /// Until this process may have stored something itself.
+    /// True until this process may have stored something itself.
     beginning: bool,
     unsaved: bool,
-    /// A save that the disk has not answered; what ends meanwhile is in the next one.
+    /// A save that the disk has not answered yet; the next one holds what ends meanwhile.
     saving: Option<Saving>,
     queues: BTreeMap<(Arc<str>, QueueName), Queue>,
     reads: JoinSet<QueueRead>,
@@ -89,9 +90,9 @@ struct Queue {
     due: Instant,
     silent_since: Instant,
     reading: bool,
-    /// When it was last seen to be the same queue; `None` = its broker may have been away since.
+    /// When the follower last saw that it is the same queue; `None` = its broker may have been away since then.
     compared: Option<Instant>,
-    /// The offset of a message that RocketMQ counts and did not hand out.
+    /// The offset of a message that RocketMQ counts but has not handed out.
     gap_at: Option<u64>,
 }
 
@@ -131,15 +132,15 @@ impl Follower {
         })
     }
 
-    /// Finds its places before anybody stores through this process, so that nothing of that is taken for old. A RocketMQ
-    /// that does not answer is not waited for: then the time of the start must do, by the brokers' clocks.
+    /// Finds the positions before anybody stores through this process, so that nothing that is stored then counts as old.
+    /// Does not wait for a RocketMQ that does not answer: then the time of the start decides, by the brokers' clocks.
     pub(crate) async fn begin(&mut self) {
         let _ = tokio::time::timeout(PATIENCE, self.look_at_routes()).await;
         self.beginning = false;
     }
 
-    /// Runs until `stop`, then waits for what is open until `stop_now`, and asks for a last save, which whoever holds the
-    /// `data_dir` waits for.
+    /// Runs until `stop`, then waits until everything has ended, or until `stop_now`, and asks for a last save. The holder of
+    /// the `data_dir` waits for that save.
     pub(crate) async fn run(mut self, stop: CancellationToken, stop_now: CancellationToken) {
         let mut saves = interval(SAVE_EVERY);
         let mut routes = interval(ROUTE_EVERY);
@@ -192,7 +193,7 @@ impl Follower {
         let now = Instant::now();
         let mut due: Vec<_> =
             self.queues.iter_mut().filter(|(_, queue)| !queue.reading && queue.due <= now).collect();
-        // Where reading is slow, everybody has a turn.
+        // The queue that has waited longest comes first, so that every queue has its turn when reading is slow.
         due.sort_by_key(|(_, queue)| queue.due);
         let free = READS_AT_ONCE.saturating_sub(self.reads.len());
         for (key, queue) in due.into_iter().take(free) {
@@ -288,7 +289,7 @@ impl Follower {
             queue.progress.handed_on(&message);
             let (topic, queue) = key.clone();
             let place = QueuePosition { topic, queue, offset: message.queue_offset, generation };
-            // Whoever takes the items is gone only when the process ends.
+            // The receiver of the items is gone only when the process ends.
             let _ = self.parts.items.send(Item { place, message }).await;
         }
         queue.progress.skip_to(page.next_offset);
@@ -306,7 +307,7 @@ impl Follower {
 
     fn wake(&mut self, topic: Arc<str>, name: QueueName) {
         if let Some(queue) = self.queues.get_mut(&(topic, name)) {
-            // RocketMQ may show it only a little later.
+            // RocketMQ may hand it out only a little later.
             queue.silent_since = Instant::now();
             queue.due = queue.silent_since;
         }
@@ -342,7 +343,7 @@ impl Follower {
         }
     }
 
-    /// Finds the queues of all topics, and how far behind we are.
+    /// Finds the queues of all topics, and how far behind the follower is.
     async fn look_at_routes(&mut self) {
         for topic in self.parts.topics.clone() {
             if let Err(error) = self.look_at(&topic).await {
@@ -360,13 +361,13 @@ impl Follower {
                 let lag = i64::try_from(*lag).unwrap_or(i64::MAX);
                 gauge.with_label_values(&[&*topic.name]).set(lag);
             }
-            // Not known is not 0. There may be none to remove.
+            // A lag that is not known is removed, because it is not 0. There may be no series to remove.
             Ok(None) | Err(_) => _ = gauge.remove_label_values(&[&*topic.name]),
         }
         lag.map(|_| ())
     }
 
-    /// How many messages have not ended; `None` if that is not known of a queue. Begins with the queues that are new.
+    /// How many messages have not ended; `None` if that is not known of one of the queues. First adds the queues that are new.
     async fn lag_of(&mut self, topic: &Topic) -> Result<Option<u64>, ReadError> {
         let queues = self.parts.reader.queues(&topic.name).await?;
         let brokers: BTreeSet<Arc<str>> = queues.iter().map(|queue| queue.broker.clone()).collect();
@@ -375,7 +376,7 @@ impl Follower {
         let mut lag = all_are_there.then_some(0);
         let mut failed: BTreeMap<Arc<str>, ReadError> = BTreeMap::new();
         for queue in queues {
-            // One that does not answer would be waited for again with each of its queues.
+            // A broker that does not answer would make us wait again for each of its queues.
             if failed.contains_key(&queue.broker) {
                 continue;
             }
@@ -420,7 +421,7 @@ impl Follower {
                 }
             });
         }
-        // A queue that is new to a topic that we know holds nothing that we have seen.
+        // A new queue of a topic that was followed before holds nothing that was read.
         let begun = self.positions.topics.contains_key(&*topic.name);
         let offset = match topic.start {
             StartAt::Latest if !begun && self.beginning => max,
@@ -429,7 +430,7 @@ impl Follower {
         };
         let last = match compare(offset, None).await? {
             Compared::Same { last } => last,
-            // That soon: it will be seen at the first look.
+            // It changed between the two questions; the first look will notice it.
             Compared::Changed(_) => None,
         };
         Ok(Position { offset, last })

@@ -1,8 +1,8 @@
 //! One look at a queue: which messages follow the offset that was reached, and whether the queue is still the same one.
 //!
-//! Promises: nothing is found behind an offset before the message in front of it was seen again, in an answer that came
-//! later; a queue that is silent is compared now and then, because one that was made anew may have grown to just the
-//! same length.
+//! Promises: a look gives messages behind an offset only after it has seen the message before the offset in its place again,
+//! in a later answer. A silent queue is compared now and then, because a queue that was made anew may have grown to the same
+//! length.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::model::QueueName;
 use crate::pipeline::ports::{Page, ReadError, Reader};
 use crate::pipeline::same_queue::{Change, Compared, compare};
 
-/// RocketMQ's answers hold 32 messages as it comes from the factory.
+/// By default, an answer of RocketMQ holds 32 messages.
 const PAGE_MESSAGES: u32 = 32;
 
 /// One question to a queue: what comes after this offset?
@@ -29,9 +29,9 @@ pub(super) struct Look {
 pub(super) enum Seen {
     Page {
         page: Page,
-        /// The queue was seen to be the same.
+        /// Whether the look has seen that the queue is the same.
         compared: bool,
-        /// The name of the message just before the offset, where that was asked for.
+        /// The name of the message just before the offset, if the queue was compared.
         last: Option<String>,
     },
     Changed(Change),

@@ -1,11 +1,11 @@
 //! Follows RocketMQ topics: reads every queue in order, hands the messages on, remembers how far everything has ended.
 //!
 //! Promises: the messages of a queue are handed on in order; a position is saved only when everything below it has
-//! ended, so a crash repeats messages and loses none; a queue that was emptied, rolled back or made anew is noticed,
-//! whenever that happens, counted, and read from its beginning; no more than [`OPEN_MESSAGES`] and [`OPEN_BYTES`] are
-//! open at a time.
+//! ended, so a crash repeats messages and loses none. When a queue was emptied, rolled back or made anew, the follower
+//! notices it, whenever that happened, counts it, and reads the queue from its beginning. No more than [`OPEN_MESSAGES`] and
+//! [`OPEN_BYTES`] are open at a time.
 //!
-//! It belongs to no consumer group: the position is a file of `data_dir`, which one process holds. The client's own
+//! A follower belongs to no consumer group: its position is a file of `data_dir`, which one process holds. The client's own
 //! consumers forget the offsets of queues that are missing from a commit, take 5 s per queue to stop, and find a broker
 //! again only seconds after its return.
 //!
@@ -26,9 +26,9 @@ use crate::model::{QueueName, StoredMessage};
 pub(crate) use follow::{Follower, FollowerParts, Topic};
 pub(crate) use wake::{Wakes, WakingSink, wakes};
 
-/// So many messages may be handed on whose end is open; when there are, nothing more is read.
+/// So many messages may be handed on and not ended. When there are so many, nothing more is read.
 pub(crate) const OPEN_MESSAGES: usize = 1000;
-/// Of their bodies; one message is always allowed.
+/// The bytes that their bodies may have together; one message is always allowed.
 pub(crate) const OPEN_BYTES: usize = 16 << 20;
 
 /// Where a message lies.

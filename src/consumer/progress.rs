@@ -1,4 +1,5 @@
-//! The progress of one queue: what is to be read next, what is open, below what everything has ended.
+//! The progress of one queue: what is read next, which messages are open, and the position, below which every message has
+//! ended.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -57,7 +58,7 @@ impl QueueProgress {
         self.last.as_deref()
     }
 
-    /// Everything before it has ended.
+    /// The position: every message before it has ended.
     pub(crate) fn position(&self) -> &Position {
         &self.position
     }
@@ -79,7 +80,7 @@ impl QueueProgress {
         self.open.push_back(OpenMessage { offset: message.queue_offset, bytes, name, ended: false });
     }
 
-    /// The offsets before this one hold nothing.
+    /// No offset before this one holds a message.
     pub(crate) fn skip_to(&mut self, next: u64) {
         if self.next < next {
             self.next = next;
@@ -132,7 +133,7 @@ impl QueueProgress {
             self.position = Position { offset: open.offset + 1, last: Some(open.name) };
         }
         if self.open.is_empty() && self.position.offset < self.next {
-            // Only offsets that hold nothing lie between.
+            // Between the two lie only offsets without a message.
             self.position = Position { offset: self.next, last: self.last.clone() };
         }
     }

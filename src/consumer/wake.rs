@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::model::{FailureKind, QueueName, Sent};
 use crate::pipeline::ports::{Batch, Sink};
 
-/// When full, the news is left out: the follower looks by itself, only a little later.
+/// When full, the news is left out; the follower then looks by itself a little later.
 const NEWS: usize = 1024;
 
 /// The end of a follower.
@@ -24,7 +24,7 @@ pub(crate) fn wakes() -> (mpsc::Sender<(Arc<str>, QueueName)>, Wakes) {
 pub(crate) struct WakingSink {
     /// Stores the batches.
     pub inner: Arc<dyn Sink>,
-    /// Those who are told which queue of which topic has something new.
+    /// The followers, which hear which queue of which topic has something new.
     pub followers: Vec<mpsc::Sender<(Arc<str>, QueueName)>>,
 }
 

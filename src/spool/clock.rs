@@ -1,4 +1,4 @@
-//! The spool's own clock: for how long some process has held the file, in all. A wall clock that jumps moves nothing.
+//! The spool's own clock: for how long processes have held the file, in all. A wall clock that jumps does not move it.
 
 use std::sync::Arc;
 use std::time::Duration;

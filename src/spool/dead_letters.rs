@@ -1,7 +1,7 @@
-//! The dead letters of this machine: what RocketMQ can never take, with all that is needed to try again.
+//! The dead letters of this machine: messages that RocketMQ can never take, with everything that a new try needs.
 //!
-//! Promises: a letter is on the disk when `bury` answers; a second process may list, resend and purge meanwhile; a damaged
-//! file is set aside and what is readable is kept.
+//! Promises: when `bury` answers, the letter is on the disk. A second process may list, resend and purge at the same time. A
+//! damaged file is set aside, and what is readable is kept.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -59,13 +59,13 @@ struct Inner {
     path: PathBuf,
     max_bytes: u64,
     connection: Mutex<Connection>,
-    /// One thread at a time, so that a disk that stands still does not take all threads for blocking work.
+    /// One thread at a time writes, so that a disk that stands still does not take all threads for blocking work.
     burying: Arc<Semaphore>,
     poisoned: OnceLock<String>,
 }
 
 impl LocalDeadLetters {
-    /// Opens the store, makes it if it is not there; a damaged one is set aside and copied as far as it is readable.
+    /// Opens the store, or makes it if it is not there. A damaged file is set aside, and what is readable is copied.
     pub(crate) fn open(path: &Path, max_bytes: u64) -> Result<Self, OpenError> {
         storage::finish_salvage(path).map_err(|error| io_failed(path, &error))?;
         let connection = match open(path) {
@@ -92,7 +92,7 @@ impl LocalDeadLetters {
         self.inner.run(|connection| totals(connection))
     }
 
-    /// Letters in order of their numbers, those above `after` only.
+    /// The letters with numbers above `after`, in order of their numbers.
     pub(crate) fn list(&self, limit: usize, after: Option<u64>) -> Result<Vec<StoredLetter>, SpoolError> {
         self.inner.run(|connection| {
             let mut statement = connection.prepare_cached(&format!(
@@ -104,7 +104,7 @@ impl LocalDeadLetters {
         })
     }
 
-    /// The letter of this message id; the newest, should there be several.
+    /// The letter of this message id; if there are several, the newest.
     pub(crate) fn get(&self, id: &str) -> Result<Option<StoredLetter>, SpoolError> {
         self.inner.run(|connection| {
             let mut statement = connection.prepare_cached(&format!(
@@ -163,7 +163,7 @@ impl LocalDeadLetters {
         let max_bytes = self.inner.max_bytes;
         let written = self.inner.run(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // A second process may have purged, so the file is asked.
+            // A second process may have purged, so only the file knows.
             if totals(&transaction)?.bytes.saturating_add(bytes) > max_bytes {
                 return Ok(false);
             }
@@ -184,7 +184,7 @@ impl LocalDeadLetters {
 }
 
 impl Inner {
-    /// After an I/O error of a write nothing more is buried; reading goes on.
+    /// After an I/O error of a write the store takes nothing more in; it can still be read.
     fn run<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, SpoolError> {
         let mut connection = self.connection();
         let done = work(&mut connection).and_then(|done| {
@@ -373,7 +373,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<StoredLetter> {
         damaged,
         letter: DeadLetter {
             id: row.get(1)?,
-            // A reason of a later version: the detail says it in words.
+            // A later version wrote a reason that this one does not know; the detail says it in words.
             reason: reason.unwrap_or(DeadReason::RefusedByRocketmq),
             detail: row.get(3)?,
             mqtt_topic: row.get(4)?,

@@ -1,4 +1,4 @@
-//! The spool as the pipeline sees it: requests to two threads, answers as futures.
+//! The spool as the pipeline sees it: it sends requests to two threads and gets the answers as futures.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::row::row_bytes;
 use super::shared::Shared;
 use super::{Appended, Depth, LaneKey, Overflow, RowKey, SpoolError, SpoolMessage, Taken};
 
-/// A disk that answers nothing for so long is out of use.
+/// When the disk has not answered for so long, the spool is out of use.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Appends wait for their place in the queue when so much is in it.
+/// When so much is in the queue of writes, the next append waits.
 pub(super) const QUEUE_KIB: u32 = 32 * 1024;
 pub(super) const QUEUED_READS: usize = 256;
 
-/// The spool in a SQLite file. The futures do nothing before they are polled; requests are served in the order of the
-/// first poll. They need tokio's time, and must not run where that is paused: the threads do not pause.
+/// The spool in a SQLite file. A future does nothing before it is polled; requests are served in the order of their first
+/// poll. The futures need tokio's time, and must not run in a test that pauses it, because the threads do not pause.
 pub(crate) struct SqliteSpool {
     pub(super) requests: Sender<WriteRequest>,
     pub(super) reads: Sender<ReadRequest>,
@@ -34,7 +34,7 @@ pub(crate) struct SqliteSpool {
 }
 
 impl SqliteSpool {
-    /// Waits until what was asked is done and the file is closed. Without it that happens soon after the drop.
+    /// Waits until all requests are served and the file is closed. Without this call, that happens soon after the drop.
     pub(crate) fn close(self) {
         let Self { requests, reads, threads, .. } = self;
         drop(requests);

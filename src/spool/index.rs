@@ -1,7 +1,7 @@
 //! What the spool holds, in memory: one entry for each lane, and which rows are lent.
 //!
-//! It follows the disk: an append counts after its commit. A removal counts at once, whatever the disk says, because its
-//! message has ended.
+//! The index follows the disk: it counts an append after the commit. But it counts a removal at once, whatever the disk says,
+//! because the message has ended.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ pub(super) struct Lane {
     pub id: i64,
     /// The number of the next message.
     pub next: u64,
-    /// Rows below were lent, or are gone.
+    /// All rows below this number were lent, or are gone.
     pub lend_from: u64,
     pub depth: Depth,
     /// Rows that the pipeline has now, with their bytes.
     pub lent: BTreeMap<u64, u64>,
-    /// Rows at or above `lend_from` whose messages have ended: lent since they were written, and in the file until their
-    /// removal is committed, where a take would meet them.
+    /// Rows at or above `lend_from` whose messages have ended. They were lent from the start, and they are in the file until
+    /// their removal is committed, so a take would find them there.
     pub ended: BTreeSet<u64>,
 }
 
@@ -30,7 +30,7 @@ impl Lane {
         self.depth.messages.saturating_sub(self.lent.len() as u64)
     }
 
-    /// It is not to be lent, or not again.
+    /// Whether the row must not be lent: it is lent now, or its message has ended.
     pub(super) fn is_taken(&self, number: u64) -> bool {
         self.lent.contains_key(&number) || self.ended.contains(&number)
     }
@@ -40,7 +40,7 @@ impl Lane {
     }
 }
 
-/// Rows to delete in the file, and what the lane's counters lose.
+/// Rows to delete in the file, and by how much the lane's counters become smaller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DiskRemoval {
     pub lane: i64,
@@ -80,7 +80,7 @@ impl SpoolIndex {
         self.lanes.iter()
     }
 
-    /// A lane as it stands in the file.
+    /// A lane as the file has it.
     pub(super) fn found(&mut self, key: LaneKey, lane: Lane) {
         self.last_id = self.last_id.max(lane.id);
         self.gain(&key, lane.depth);
@@ -121,7 +121,7 @@ impl SpoolIndex {
         }
     }
 
-    /// Rows below `number` may be lent no more.
+    /// Rows below `number` must not be lent any more.
     pub(super) fn pass(&mut self, key: &LaneKey, number: u64) {
         if let Some(lane) = self.lanes.get_mut(key) {
             lane.lend_from = lane.lend_from.max(number);
@@ -147,7 +147,7 @@ impl SpoolIndex {
         }
     }
 
-    /// The messages of these rows have ended; rows that are not lent are left alone.
+    /// The messages of these rows have ended. Rows that are not lent stay.
     pub(super) fn remove(&mut self, topic: &Arc<str>, mut rows: Vec<RowKey>) -> Vec<DiskRemoval> {
         rows.sort_unstable_by_key(|row| (row.slot, row.number));
         rows.chunk_by(|one, other| one.slot == other.slot)

@@ -14,27 +14,27 @@ pub struct TopicInspection {
     pub topic: String,
     /// Lanes with rows.
     pub lanes: u64,
-    /// Messages of it in the spool.
+    /// How many messages of the topic are in the spool.
     pub messages: u64,
-    /// Bytes of them, as the limits count.
+    /// Their bytes, as the limits count them.
     pub bytes: u64,
     /// Wall time at which the oldest row came, milliseconds since 1970-01-01 UTC.
     pub oldest_spooled_ms: Option<u64>,
 }
 
-/// A spool as its file says.
+/// What a spool's file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpoolInspection {
     /// Topics that have rows, by name.
     pub topics: Vec<TopicInspection>,
-    /// Rows whose checksum was wrong; kept for people, sent to nobody.
+    /// Rows whose checksum was wrong. They stay in the file for people, and are never sent.
     pub damaged: u64,
     /// Length of the file, its free pages included.
     pub file_bytes: u64,
 }
 
 impl SpoolInspection {
-    /// Reads the file at `path`; a file that is not there is an empty spool.
+    /// Reads the file at `path`. If there is no file, the spool is empty.
     pub fn read(path: &Path) -> Result<Self, OpenError> {
         let Ok(metadata) = std::fs::metadata(path) else {
             return Ok(Self::default());

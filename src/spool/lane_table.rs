@@ -5,10 +5,10 @@ use rusqlite::Connection;
 use super::index::Lane;
 use super::{Depth, LaneKey, schema};
 
-/// No lane of a sound file counts more.
+/// No lane of an undamaged file counts more.
 const MAX_BYTES: i64 = 1 << 50;
 
-/// The lanes of a file, each with sound counters.
+/// The lanes of a file, each with counters that are possible.
 pub(super) fn read_lanes(connection: &Connection) -> rusqlite::Result<Vec<(LaneKey, Lane)>> {
     let mut statement = connection.prepare("SELECT lane, topic, slot, next, messages, bytes FROM lanes")?;
     let lanes = statement.query_map([], |row| {

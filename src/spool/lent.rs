@@ -1,4 +1,4 @@
-//! Rows on their way to the caller of a take. If it goes away meanwhile they are lent to nobody and can be taken again.
+//! Rows on their way to the caller of a take. If the caller goes away meanwhile, nobody has them, and they can be taken again.
 
 use std::sync::Arc;
 

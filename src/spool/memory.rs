@@ -35,7 +35,7 @@ struct Disk {
 #[derive(Debug, Default)]
 pub struct MemorySpool {
     disk: Arc<Mutex<Disk>>,
-    /// Of this process: rows that were lent or removed.
+    /// Rows that this process was lent or has removed.
     lent: Arc<Mutex<HashSet<(LaneKey, u64)>>>,
     poisoned: Arc<Mutex<Option<String>>>,
 }
@@ -57,7 +57,7 @@ impl MemorySpool {
         lanes.flat_map(|(lane, rows)| rows.values().map(|row| (lane.clone(), row.clone()))).collect()
     }
 
-    /// Out of use from now on, without having been asked for anything.
+    /// Puts the spool out of use, although nobody has asked it for anything.
     pub fn break_down(&self) {
         let why = "an error of the model's disk".to_owned();
         *self.poisoned.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);

@@ -1,8 +1,8 @@
-//! The durable overflow: what RocketMQ cannot take now, fsynced in order per lane; and the local dead letters.
+//! The durable overflow holds what RocketMQ cannot take now, fsynced, in order per lane. The local dead letters lie here, too.
 //!
-//! Promises: an append is on the disk when it answers; rows come back in order per slot, byte for byte; after an I/O
-//! error nothing more is taken in.
-//! Must never: know a protocol, or answer for what is not on the disk.
+//! Promises: when an append answers, its messages are on the disk. Rows come back in order per slot, byte for byte. After an
+//! I/O error the spool takes nothing more in.
+//! Must never: know a protocol, or say that something is on the disk which is not.
 
 mod clock;
 mod dead_letters;

@@ -6,7 +6,8 @@ use futures::future::BoxFuture;
 
 use crate::model::{Kind, OutgoingMessage};
 
-/// One lane of the spool: a RocketMQ topic and a slot of order keys. Never a message queue, because rows outlive routes.
+/// One lane of the spool: a RocketMQ topic and a slot of order keys. It names no message queue, because the queues of a topic
+/// may change while rows wait.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneKey {
     pub topic: Arc<str>,
@@ -21,7 +22,7 @@ pub struct SpoolMessage {
     pub message: OutgoingMessage,
 }
 
-/// Names one row. Numbers rise within a lane and are never given again.
+/// Names one row. Numbers rise within a lane and are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RowKey {
     pub slot: u8,
@@ -41,33 +42,33 @@ pub enum Row {
 pub struct Appended {
     /// One for each message, in order.
     pub rows: Vec<Row>,
-    /// So many older rows, of any lane, were deleted to make room, because the user chose to drop the oldest.
+    /// How many older rows, of any lane, were deleted to make room, because the user chose to drop the oldest.
     pub dropped_oldest: u64,
 }
 
 /// Rows that were lent to the caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// In order within each slot. Empty = nothing is left that was not lent before.
+    /// In order within each slot. Empty = every row was lent before.
     pub rows: Vec<(RowKey, SpoolMessage)>,
     /// These slots have more rows that were not lent before.
     pub more: bool,
-    /// Rows whose bytes are not those that were written; set aside in the file, and out of the depth.
+    /// How many rows had other bytes than were written. They are set aside in the file, and the depth does not count them.
     pub damaged: u64,
-    /// Rows deleted because of `max_age`.
+    /// How many rows were deleted because of `max_age`.
     pub expired: u64,
 }
 
 /// Why the spool did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolError {
-    /// Nothing was written; there will be room when rows have left or the disk has space again.
+    /// Nothing was written. There will be room when rows have left or the disk has space again.
     #[error("the spool has no room: {0}")]
     Full(String),
     /// Nothing was written: the messages of this topic have used up its share, `spool.topic_bytes`.
     #[error("the topic has used up its share of the spool")]
     TopicShare,
-    /// An I/O or fsync error: nothing is taken in any more in this process, what is readable may still be read.
+    /// An I/O or fsync error. In this process the spool takes nothing more in; what is readable may still be read.
     #[error("the spool is out of use: {0}")]
     Poisoned(String),
 }
@@ -81,11 +82,11 @@ pub struct Depth {
 
 /// The durable overflow of all lanes.
 ///
-/// Every call ends: the disk answers, or is declared out of use.
+/// Every call ends: the disk answers, or the spool is declared out of use.
 pub trait Overflow: Send + Sync + 'static {
-    /// Writes all messages, or none, and answers when they are fsynced. Within one slot they are taken in order.
-    /// The first `lent` of them are already on their way to RocketMQ: lent to the caller from the start, so that
-    /// [`Overflow::take`] never gives them out and nothing drops them.
+    /// Writes all messages, or none, and answers when they are fsynced. Messages of one slot keep their order.
+    /// The first `lent` of them are already on their way to RocketMQ. They are lent to the caller from the start, so
+    /// [`Overflow::take`] never gives them out, and they are never dropped.
     /// `share_of_topic`: refuse with [`SpoolError::TopicShare`] what goes beyond `spool.topic_bytes`.
     fn append(
         &self,
@@ -95,8 +96,8 @@ pub trait Overflow: Send + Sync + 'static {
         share_of_topic: bool,
     ) -> BoxFuture<'static, Result<Appended, SpoolError>>;
 
-    /// Lends the oldest rows of these slots that were not lent before in this process, without removing them. At least
-    /// one if there is any, then up to both limits.
+    /// Lends the oldest rows of these slots that this process was not lent before. The rows stay in the file. Gives at least
+    /// one row if there is one, and more up to both limits.
     fn take(
         &self,
         topic: Arc<str>,
@@ -105,11 +106,12 @@ pub trait Overflow: Send + Sync + 'static {
         max_bytes: usize,
     ) -> BoxFuture<'static, Result<Taken, SpoolError>>;
 
-    /// Deletes lent rows, whose messages have ended; from the call on they are never lent again. If that fails for lack of room it is tried again inside, because
-    /// the rows are needed no more; poisoned: they are forgotten in memory only, and sent once more after a restart.
+    /// Deletes lent rows, whose messages have ended. From this call on they are never lent again. If there is no room for the
+    /// deletion, the spool itself tries it again, because nobody needs the rows any more. A poisoned spool forgets them in
+    /// memory only, so they are sent once more after a restart.
     fn remove(&self, topic: Arc<str>, rows: Vec<RowKey>) -> BoxFuture<'static, Result<(), SpoolError>>;
 
-    /// Lanes with rows, as found at the start and since.
+    /// The lanes with rows: those found at the start, and those that came since.
     fn lanes(&self) -> BoxFuture<'static, Result<Vec<(LaneKey, Depth)>, SpoolError>>;
 
     /// The newest rows of a lane below `before` (all if `None`), newest first, lent or not.
@@ -123,13 +125,13 @@ pub trait Overflow: Send + Sync + 'static {
     /// Messages and bytes on the disk now; cheap.
     fn depth(&self) -> Depth;
 
-    /// Whether it would take messages now, whatever its last answer was.
+    /// Whether the spool would take messages now, whatever its last answer was.
     fn room(&self) -> BoxFuture<'static, Result<(), SpoolError>>;
 
-    /// The reason why nothing more is taken in, if so.
+    /// Why the spool takes nothing more in; `None` = it does.
     fn poisoned(&self) -> Option<String>;
 
-    /// A thread of it has died, which no wait and no room on the disk can mend.
+    /// Whether a thread of the spool has died, which neither waiting nor room on the disk can mend.
     fn has_died(&self) -> bool {
         false
     }

@@ -1,7 +1,7 @@
-//! The thread that reads, on a connection of its own, so that no read waits for an fsync.
+//! The thread that reads. It has a connection of its own, so that no read waits for an fsync.
 //!
-//! Promises: rows come in order within each slot, proven by their checksum; a row that is damaged, expired or missing is
-//! counted once and never lent; what can be read is read also when the spool takes nothing more in.
+//! Promises: rows come in order within each slot, and their checksums are proven. A row that is damaged, expired or missing is
+//! counted once and never lent. What is readable is still read when the spool takes nothing more in.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::{Depth, LaneKey, RowKey, SpoolError, SpoolMessage, Taken};
 use crate::storage::StorageError;
 
-/// Rows of one lane in a row: they lie side by side in the file, and are deleted together.
+/// So many rows of one lane are taken one after the other, because they lie side by side in the file and are deleted together.
 const RUN: usize = 32;
 
 type Newest = Vec<(RowKey, SpoolMessage)>;
@@ -110,19 +110,19 @@ impl Reader {
         };
         gathered.taken.more = !self.open_lanes(topic, slots).is_empty();
         for removal in gathered.removals.drain(..) {
-            // The writer ends after this thread; if it does not answer, the rows are met again after a restart.
+            // The writer ends after this thread. If it does not take the removal, the rows are found again after a restart.
             let _ = self.writer.send(WriteRequest::Discard(removal));
         }
         let taken = gathered.taken;
         let found_nothing = taken.rows.is_empty() && taken.damaged == 0 && taken.expired == 0;
         match read.map_err(|error| self.failed(&error)) {
             Err(error) if found_nothing => Err(error),
-            // What was counted out or lent is told; the next take meets the error again.
+            // The caller must hear what was lent or counted; the next take meets the error again.
             Err(_) | Ok(()) => Ok(taken),
         }
     }
 
-    /// Goes round the slots, so that no room waits for all rows of another; the next take goes on where this one ended.
+    /// Goes round the slots, so that no room waits for all rows of another one. The next take goes on where this one ended.
     fn gather(
         &mut self,
         topic: &Arc<str>,
@@ -203,7 +203,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Row by row, over pages that cannot be read. What is missing shows at the end of the lane.
+    /// Reads row by row, and passes over pages that cannot be read. The end of the lane shows how many rows are missing.
     fn read_what_is_left(
         &self,
         lane: &LaneScan,
@@ -243,7 +243,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Lends the row, or counts it out; false if it would be beyond the limit.
+    /// Lends the row, or counts it as damaged or expired. Gives `false` if the row would be beyond the limit.
     fn judge(&self, lane: &LaneScan, read: ReadRow, max_bytes: usize, gathered: &mut Gathered) -> bool {
         let mut index = self.shared.index();
         let known = index.lane(&lane.key);
@@ -281,7 +281,7 @@ impl Reader {
         true
     }
 
-    /// Everything below `next` was met. What the lane still counts beyond the lent rows is not there.
+    /// Everything below `next` was read. Rows that the lane counts beyond the lent ones are missing.
     fn end_of_lane(&self, lane: &LaneScan, gathered: &mut Gathered) {
         let mut index = self.shared.index();
         index.pass(&lane.key, lane.next);
@@ -326,7 +326,7 @@ impl Reader {
         matches!(StorageError::of(error, &self.path), StorageError::Corrupt(_))
     }
 
-    /// A reader that another program disturbs says so and goes on; everything else puts the spool out of use.
+    /// If another program keeps the file busy, says so and goes on. Every other error puts the spool out of use.
     fn failed(&self, error: &rusqlite::Error) -> SpoolError {
         match StorageError::of(error, &self.path) {
             StorageError::Busy(reason) | StorageError::Full(reason) => SpoolError::Full(reason),
@@ -338,7 +338,7 @@ impl Reader {
 }
 
 impl Gathered {
-    /// The removal of this lane; one lane after the other, so it is the last or a new one.
+    /// The removal of this lane, or a new one.
     fn removal(&mut self, lane: i64, lost: Depth) -> &mut DiskRemoval {
         let position = self.removals.iter().position(|removal| removal.lane == lane);
         let position = position.unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! What is readable of a damaged file goes into a new one, row by row; `storage` sets the damaged file aside.
+//! Copies what is readable of a damaged file into a new one, row by row. `storage` sets the damaged file aside.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use crate::storage::{self, StorageError, beside};
 /// Rows in one transaction.
 const CHUNK: u64 = 10_000;
 
-/// An empty file with a log was cut to nothing. SQLite would take it for a new one and delete the log.
+/// Refuses an empty file that has a log: somebody cut it to nothing. SQLite would take it for a new one and delete the log.
 pub(super) fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     if path.exists() && length(path) == 0 && length(&beside(path, "-wal")) > 0 {
@@ -46,7 +46,7 @@ pub(super) fn failed(path: &Path, error: &io::Error) -> SpoolOpenError {
     SpoolOpenError::Salvage { path: path.to_owned(), error: StorageError::Io(error.to_string()) }
 }
 
-/// Copies what is readable; returns the number of rows, and of those that should have been there.
+/// Copies what is readable. Gives the number of rows that were copied, and of those that are missing.
 fn copy(from: &Path, to: &Path) -> Result<(u64, Option<u64>), SpoolOpenError> {
     let old = storage::open_to_salvage(from).and_then(|old| Ok((read_lanes(&old)?, old)));
     let target = schema::file_at(to, None).open()?;
@@ -97,7 +97,7 @@ impl Copier<'_> {
         self.target.execute_batch("COMMIT")
     }
 
-    /// The next row from `number` on; over an unreadable place it is tried number by number.
+    /// Copies the rows of a lane in order. At an unreadable place it tries one number after the other.
     fn copy_lane(&mut self, key: &LaneKey, lane: &Lane) -> rusqlite::Result<()> {
         let select =
             format!("{} WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT 1", row::SELECT);
@@ -111,7 +111,7 @@ impl Copier<'_> {
                     self.write(key, lane.id, found)?;
                 }
                 Ok(None) => break,
-                // Its neighbour may be what cannot be read.
+                // Perhaps only the row after it cannot be read.
                 Err(_) => {
                     if let Ok(Some(found)) = self.read(&exact, key, lane, number) {
                         self.write(key, lane.id, found)?;

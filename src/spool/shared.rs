@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use super::SpoolError;
 use super::index::SpoolIndex;
 
-/// Locks are taken in this order: `lending`, then `index`; the index never for longer than a look.
+/// Locks are taken in this order: `lending`, then `index`. The index is never locked for long.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     lending: Mutex<()>,
@@ -21,7 +21,7 @@ impl Shared {
         Self { index: Mutex::new(index), ..Self::default() }
     }
 
-    /// Held while rows are chosen to be lent, or to be dropped, so that no row is both.
+    /// Held while rows are chosen for lending or for dropping, so that no row is chosen for both.
     pub(super) fn lending(&self) -> MutexGuard<'_, ()> {
         self.lending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -34,11 +34,11 @@ impl Shared {
         self.poisoned.get().map(String::as_str)
     }
 
-    /// Serves as a thread; if it dies, the spool is out of use, and only another process can mend that.
+    /// Runs a thread of the spool. If the thread dies, the spool is out of use until the next process opens it.
     pub(super) fn live(&self, serve: impl FnOnce()) {
         if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(serve)) {
             self.died.store(true, Ordering::Relaxed);
-            // Without its words: the panic was logged where it happened.
+            // The panic was logged where it happened, so its text is not needed here.
             drop(panic);
             self.poison("its thread has died");
         }
@@ -48,7 +48,7 @@ impl Shared {
         self.died.load(Ordering::Relaxed)
     }
 
-    /// From now on nothing is taken in. The first reason stays.
+    /// From now on the spool takes nothing in. The first reason stays.
     pub(super) fn poison(&self, reason: &str) -> SpoolError {
         if self.poisoned.set(reason.to_owned()).is_ok() {
             tracing::error!(

@@ -1,4 +1,4 @@
-//! One transaction on its way: what it does in the file, and what the index learns when it is committed.
+//! One transaction: what it does in the file, and what the index learns when it is committed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -24,7 +24,7 @@ struct StagedLane {
     gained: Depth,
     /// Rows that are lent from the start.
     lent: Vec<(u64, u64)>,
-    /// Rows that gave way, and the number below which they all are.
+    /// The rows that were dropped, and the number below which they all are.
     dropped: Depth,
     dropped_below: u64,
 }
@@ -48,7 +48,7 @@ pub(super) struct Stage<'a> {
     dropped: Depth,
     last_id: i64,
     removed: bool,
-    /// Free bytes of the disk, if too few; asked once.
+    /// Free bytes of the disk, if they are too few; asked once for each transaction.
     disk_is_low: Option<u64>,
     /// Kept until the index knows which rows were dropped.
     lending: Option<MutexGuard<'a, ()>>,
@@ -130,7 +130,7 @@ impl<'a> Stage<'a> {
     ) -> rusqlite::Result<Result<Appended, SpoolError>> {
         let mut excess = self.limits.excess(self.now(), more);
         if self.disk_is_low.is_some() {
-            // What leaves makes room inside the file, so that it need not grow.
+            // The rows that leave make room inside the file, so that the file need not grow.
             excess.bytes = excess.bytes.max(more.bytes);
         }
         let mut dropped_oldest = 0;
@@ -209,7 +209,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Deletes at least so much of the oldest rows that are not lent, as far as there are any; returns their number.
+    /// Deletes the oldest rows that are not lent: at least so many messages and bytes, or all such rows. Gives their number.
     pub(super) fn drop_oldest(&mut self, messages: u64, bytes: u64) -> rusqlite::Result<u64> {
         self.hold_lending();
         let mut heads = match self.heads.take() {
@@ -237,7 +237,7 @@ impl<'a> Stage<'a> {
         Ok(freed.messages)
     }
 
-    /// The first row of each lane that is not lent: one descent of the tree for each.
+    /// The first row of each lane that is not lent. This costs one search in the tree for each lane.
     fn find_heads(&self) -> rusqlite::Result<BinaryHeap<Reverse<Head>>> {
         let lanes: Vec<(LaneKey, i64, u64)> = {
             let index = self.shared.index();
@@ -251,7 +251,7 @@ impl<'a> Stage<'a> {
         Ok(heads)
     }
 
-    /// The first row of the lane from this number on that is not lent. What this transaction wrote is no candidate.
+    /// The first row of the lane, from this number on, that is not lent. Rows of this transaction do not count.
     fn head(&self, key: LaneKey, id: i64, mut from: u64) -> rusqlite::Result<Option<Head>> {
         let mut statement = self.transaction.prepare_cached(
             "SELECT age_clock_ms, number, bytes FROM messages WHERE position >= ?1 AND position < ?2
@@ -300,8 +300,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Ends the transaction on the disk, then tells the index; returns the number of rows that were dropped. `None`: the
-    /// disk answered too late, and what it has now is for the next process.
+    /// Commits the transaction, then tells the index. Gives the number of rows that were dropped. `None`: the disk answered too
+    /// late, and only the next process will use what is in the file now.
     pub(super) fn commit(self) -> rusqlite::Result<Option<u64>> {
         for lane in self.lanes.values() {
             self.transaction
@@ -320,7 +320,8 @@ impl<'a> Stage<'a> {
         }
         self.transaction.commit()?;
         if self.shared.poisoned().is_some() {
-            // It was told to be not written, and is sent from memory: as a row it would be counted and sent twice.
+            // The pipeline has heard that nothing was written, and sends the messages from memory. If they counted as rows, too,
+            // they would be counted and sent twice.
             return Ok(None);
         }
         let mut index = self.shared.index();

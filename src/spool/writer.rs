@@ -1,7 +1,7 @@
-//! The thread that writes: it gathers what is queued into one transaction, so that one fsync serves many.
+//! The thread that writes. It gathers what is queued into one transaction, so that one fsync serves many requests.
 //!
-//! Promises: an answer comes after the commit; one request that hits a limit does not fail its neighbours; removals that
-//! found no room are tried again with every group and every second.
+//! Promises: an answer comes after the commit. When one request hits a limit, the others of its group do not fail. Removals
+//! for which there was no room are tried again with every group and every second.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -139,10 +139,11 @@ impl Writer {
         SpoolError::Poisoned(self.shared.poisoned().unwrap_or("not known").to_owned())
     }
 
-    /// Removals first, because they make room; then each append by itself, so that only what does not fit fails.
+    /// Commits the removals first, because they make room, and then each append by itself, so that only those fail that do not
+    /// fit.
     fn commit_one_by_one(&mut self, appends: Vec<Append>) {
         if !self.pending.is_empty() {
-            // What fails here fails again below, where it is judged.
+            // An error comes again with the appends below, and is handled there.
             let _ = self.commit(&[], 0);
         }
         for append in appends {
@@ -178,7 +179,8 @@ impl Writer {
         result
     }
 
-    /// One transaction. `free_bytes`: so much of the oldest is dropped first, because the file itself has no room.
+    /// Commits one transaction. `free_bytes`: so many bytes of the oldest rows are dropped first, because the file itself has no
+    /// room.
     fn commit(&mut self, appends: &[Append], free_bytes: u64) -> Result<Answers, StorageError> {
         let result = self.commit_now(appends, free_bytes);
         self.file_is_full = matches!(result, Err(StorageError::Full(_) | StorageError::Busy(_)));
@@ -221,14 +223,14 @@ impl Writer {
         Ok(answers)
     }
 
-    /// After the answers, so that no acknowledgement waits for it.
+    /// Runs after the answers are sent, so that no acknowledgement waits for it.
     fn checkpoint(&mut self) {
         if self.shared.poisoned().is_some() {
             return;
         }
         if let Err(error) = storage::checkpoint_if_due(&self.connection) {
             match StorageError::of(&error, &self.path) {
-                // The log keeps the rows, and the next checkpoint tries again.
+                // The write-ahead log keeps the rows, and the next checkpoint tries again.
                 StorageError::Full(_) | StorageError::Busy(_) => {}
                 error @ (StorageError::Io(_) | StorageError::Corrupt(_)) => {
                     self.poison(&error);
@@ -246,7 +248,7 @@ impl Writer {
         if self.shared.poisoned().is_some() {
             return;
         }
-        // The age of the rows may lack the last moments; nothing else hangs on it.
+        // If this fails, the rows only seem a moment younger.
         let _ = self.commit(&[], 0);
         let running_ms = self.clock.running_ms();
         let _ = self.connection.execute("UPDATE spool_clock SET running_ms = ?1", [running_ms]);

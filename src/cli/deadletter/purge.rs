@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &PurgeArgs) -> anyhow::Result<ExitCode> {
         report.line(format_args!("{purged} purged"));
         for id in &not_found {
             aside(format_args!(
-                "{} is not in the local store; a letter in RocketMQ stays until its retention ends",
+                "{} is not in the local store; what lies in RocketMQ leaves with its retention",
                 visible(id)
             ));
         }
