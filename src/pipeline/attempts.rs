@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{BatchProgress, End, Ends};
 use super::bisection::{Bisection, Part, Verdict};
+use super::causes::{dead_reason, remedy};
 use super::ports::{Batch, Sink};
 use super::retry::Retry;
 use super::trial::Accepted;
-use crate::model::{DeadReason, FailureKind, FilterReason, Outcome, Refusal, Sent};
+use crate::model::{FailureKind, FilterReason, Outcome, Refusal, Sent};
 use crate::telemetry::{Metrics, Readiness, Throttle};
 
 /// The message that is to blame is looked for at this pace; a broker that refuses everything is asked no faster.
@@ -52,6 +53,7 @@ struct Rest<'a> {
     retry: Retry,
     /// Since when RocketMQ gives no permission, without a pause.
     forbidden_since: Option<tokio::time::Instant>,
+    /// The lane has one slot only.
     alone: bool,
     progress: &'a BatchProgress,
     ends: Ends,
@@ -293,61 +295,6 @@ impl Failure {
     /// It can never be stored.
     fn into_end(self) -> End {
         End::Dead(dead_reason(self.kind), self.answer)
-    }
-}
-
-/// Why a message became a dead letter that RocketMQ kept refusing with that cause.
-pub(super) fn dead_reason(kind: FailureKind) -> DeadReason {
-    match kind {
-        FailureKind::TopicMissing => DeadReason::TopicMissing,
-        FailureKind::NoPermission => DeadReason::NoPermission,
-        FailureKind::Transport
-        | FailureKind::Timeout
-        | FailureKind::Busy
-        | FailureKind::NotDurable(_)
-        | FailureKind::MessageIllegal
-        | FailureKind::Refused
-        | FailureKind::UnsupportedServer
-        | FailureKind::Unknown => DeadReason::RefusedByRocketmq,
-    }
-}
-
-/// Whether that cause is the topic's own, so that other topics are well.
-pub(super) fn is_of_one_topic(kind: FailureKind) -> bool {
-    match kind {
-        FailureKind::TopicMissing | FailureKind::NoPermission => true,
-        FailureKind::Transport
-        | FailureKind::Timeout
-        | FailureKind::Busy
-        | FailureKind::NotDurable(_)
-        | FailureKind::MessageIllegal
-        | FailureKind::Refused
-        | FailureKind::UnsupportedServer
-        | FailureKind::Unknown => false,
-    }
-}
-
-/// What a person can do about it.
-fn remedy(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Transport => {
-            "no connection; check that the broker and the name servers run and are reachable"
-        }
-        FailureKind::Timeout => "no answer within rocketmq.send_timeout_ms; check the broker's load and disk",
-        FailureKind::Busy => "the broker is busy; it is given more time",
-        FailureKind::TopicMissing => "the topic does not exist; create it, or set rocketmq.create_topics",
-        FailureKind::NoPermission => "not permitted; check the topic's permission and the access key",
-        FailureKind::NotDurable(_) => {
-            "stored less safely than configured; check the broker's disk and replicas"
-        }
-        FailureKind::MessageIllegal => "RocketMQ calls a message illegal; it is looked for",
-        FailureKind::Refused => {
-            "if RocketMQ takes other messages and never this one, it becomes a dead letter; see the broker's log"
-        }
-        FailureKind::UnsupportedServer => {
-            "the name server is older than RocketMQ 5; put a 5.x name server in front"
-        }
-        FailureKind::Unknown => "an error that is not known; please report it with the debug log",
     }
 }
 

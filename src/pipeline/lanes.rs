@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempts::is_of_one_topic;
 use super::batch::{BatchLimits, Ends, InFlightBatch, ReadyBatch, WaitingMessage};
+use super::causes::is_of_one_topic;
 use super::lane::{QueueLane, WriteResult};
 use super::retry::Retry;
 use super::ticket::Ticket;

@@ -6,6 +6,7 @@
 mod attempts;
 mod batch;
 mod bisection;
+mod causes;
 mod dead_letters;
 mod due;
 mod intake;

@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::attempts::{Sending, dead_reason};
+use super::attempts::Sending;
 use super::batch::{ReadyBatch, WaitingMessage};
+use super::causes::dead_reason;
 use super::dead_letters::PendingDeadLetter;
 use super::due::DueTopics;
 use super::intake::{Arrived, Arriving};

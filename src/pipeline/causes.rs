@@ -1,0 +1,58 @@
+//! What each cause of a failed send means: for its message, for other topics, and for the person who reads the log.
+
+use crate::model::{DeadReason, FailureKind};
+
+/// Why a message became a dead letter that RocketMQ kept refusing with that cause.
+pub(super) fn dead_reason(kind: FailureKind) -> DeadReason {
+    match kind {
+        FailureKind::TopicMissing => DeadReason::TopicMissing,
+        FailureKind::NoPermission => DeadReason::NoPermission,
+        FailureKind::Transport
+        | FailureKind::Timeout
+        | FailureKind::Busy
+        | FailureKind::NotDurable(_)
+        | FailureKind::MessageIllegal
+        | FailureKind::Refused
+        | FailureKind::UnsupportedServer
+        | FailureKind::Unknown => DeadReason::RefusedByRocketmq,
+    }
+}
+
+/// Whether that cause is the topic's own, so that other topics are well.
+pub(super) fn is_of_one_topic(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::TopicMissing | FailureKind::NoPermission => true,
+        FailureKind::Transport
+        | FailureKind::Timeout
+        | FailureKind::Busy
+        | FailureKind::NotDurable(_)
+        | FailureKind::MessageIllegal
+        | FailureKind::Refused
+        | FailureKind::UnsupportedServer
+        | FailureKind::Unknown => false,
+    }
+}
+
+/// What a person can do about it.
+pub(super) fn remedy(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Transport => {
+            "no connection; check that the broker and the name servers run and are reachable"
+        }
+        FailureKind::Timeout => "no answer within rocketmq.send_timeout_ms; check the broker's load and disk",
+        FailureKind::Busy => "the broker is busy; it is given more time",
+        FailureKind::TopicMissing => "the topic does not exist; create it, or set rocketmq.create_topics",
+        FailureKind::NoPermission => "not permitted; check the topic's permission and the access key",
+        FailureKind::NotDurable(_) => {
+            "stored less safely than configured; check the broker's disk and replicas"
+        }
+        FailureKind::MessageIllegal => "RocketMQ calls a message illegal; it is looked for",
+        FailureKind::Refused => {
+            "if RocketMQ takes other messages and never this one, it becomes a dead letter; see the broker's log"
+        }
+        FailureKind::UnsupportedServer => {
+            "the name server is older than RocketMQ 5; put a 5.x name server in front"
+        }
+        FailureKind::Unknown => "an error that is not known; please report it with the debug log",
+    }
+}
