@@ -46,7 +46,7 @@ async fn mqtt_on(data_dir: &Path) -> MqttBroker {
         tcp_port: 0,
         websocket_port: 0,
         data_dir: data_dir.to_path_buf(),
-        guests: ClientPolicy::default(),
+        client_policy: ClientPolicy::default(),
     };
     let broker = start_mqtt_broker(options).await.unwrap();
     let took = started.elapsed();
@@ -337,7 +337,7 @@ async fn mqtt_error(folder: &TempDir, tcp_port: u16, websocket_port: u16) -> Emb
         tcp_port,
         websocket_port,
         data_dir,
-        guests: ClientPolicy::default(),
+        client_policy: ClientPolicy::default(),
     })
     .await;
     started.err().expect("the MQTT broker must not start")

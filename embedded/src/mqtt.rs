@@ -52,7 +52,7 @@ pub struct MqttBrokerOptions {
     pub websocket_port: u16,
     /// The broker writes into the subfolder `mqtt`.
     pub data_dir: PathBuf,
-    pub guests: ClientPolicy,
+    pub client_policy: ClientPolicy,
 }
 
 /// A running broker. Dropping it starts a graceful stop without waiting for its end.
@@ -85,13 +85,14 @@ async fn start(options: MqttBrokerOptions) -> Result<MqttBroker, EmbeddedError> 
     let tcp = reserve(MQTT_TCP, options.tcp_port)?;
     let websocket = reserve(MQTT_WEBSOCKET, options.websocket_port)?;
     let folder = DataFolder::open(options.data_dir.join(FOLDER))?;
-    let broker = timeout(Duration::from_secs(START_SECONDS), Broker::open(options.guests, folder.path()))
-        .await
-        .map_err(|_| EmbeddedError::NotReady { what: MQTT_TCP.what, seconds: START_SECONDS })?
-        .map_err(|error| EmbeddedError::MqttStart {
-            folder: folder.path().to_path_buf(),
-            reason: with_causes(&error),
-        })?;
+    let broker =
+        timeout(Duration::from_secs(START_SECONDS), Broker::open(options.client_policy, folder.path()))
+            .await
+            .map_err(|_| EmbeddedError::NotReady { what: MQTT_TCP.what, seconds: START_SECONDS })?
+            .map_err(|error| EmbeddedError::MqttStart {
+                folder: folder.path().to_path_buf(),
+                reason: with_causes(&error),
+            })?;
     let broker = Arc::new(broker);
     let (tcp, tcp_port) = listener(MQTT_TCP, tcp)?;
     let (websocket, websocket_port) = listener(MQTT_WEBSOCKET, websocket)?;

@@ -65,8 +65,11 @@ impl RocketMqPorts {
     /// Checks these ports; 0 = chooses free ones.
     pub(crate) fn choose(name_server: u16, broker: u16) -> Result<Self, EmbeddedError> {
         let name_server_reserved = reserve(NAME_SERVER, name_server)?;
-        let group =
-            if broker == 0 { BrokerGroup::free()? } else { BrokerGroup::around(reserve(BROKER, broker)?)? };
+        let group = if broker == 0 {
+            BrokerGroup::free()?
+        } else {
+            BrokerGroup::with_main_listener(reserve(BROKER, broker)?)?
+        };
         Ok(Self {
             name_server: reserved_port(NAME_SERVER, &name_server_reserved)?,
             broker: group.port,
@@ -82,7 +85,7 @@ struct BrokerGroup {
 }
 
 impl BrokerGroup {
-    fn around(main: TcpListener) -> Result<Self, EmbeddedError> {
+    fn with_main_listener(main: TcpListener) -> Result<Self, EmbeddedError> {
         let port = reserved_port(BROKER, &main)?;
         if !(3..u16::MAX).contains(&port) {
             return Err(EmbeddedError::UnusableBrokerPort { port });
@@ -94,7 +97,7 @@ impl BrokerGroup {
 
     fn free() -> Result<Self, EmbeddedError> {
         for _ in 0..FREE_GROUP_ATTEMPTS {
-            if let Ok(group) = Self::around(reserve(BROKER, 0)?) {
+            if let Ok(group) = Self::with_main_listener(reserve(BROKER, 0)?) {
                 return Ok(group);
             }
         }

@@ -10,10 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::client_id::{CheckedClientId, ClientIdError};
+use super::client_id::{ClientIdError, documented_id};
 use super::deployment::is_account_name;
-use super::filter::{Filter, FilterError};
 use super::grants::Role;
+use super::resource::{self, ResourceError};
+use crate::model::TopicFilter;
 
 const MAX_RESOURCES: usize = 100;
 /// The vendor allows topics of 64 characters.
@@ -78,7 +79,7 @@ pub(crate) enum ClaimsError {
     #[error("{0} resources are given, the limit is 100; use wildcards")]
     TooManyResources(usize),
     #[error("the resource {text:?} cannot be used: {cause}")]
-    Resource { text: String, cause: FilterError },
+    Resource { text: String, cause: ResourceError },
     #[error("the resource {0:?} has more than 128 bytes; shorten it")]
     LongResource(String),
     #[error(transparent)]
@@ -155,7 +156,7 @@ impl fmt::Display for Nonce {
 
 impl Claims {
     /// Checks all claims, and gives the resources as filters.
-    pub(super) fn check(&self) -> Result<Vec<Filter>, ClaimsError> {
+    pub(super) fn check(&self) -> Result<Vec<TopicFilter>, ClaimsError> {
         for (what, name) in [("access key", &self.access_key), ("instance", &self.instance)] {
             if !is_account_name(name) {
                 return Err(ClaimsError::Name(what));
@@ -165,20 +166,20 @@ impl Claims {
             return Err(ClaimsError::Nonce);
         }
         if let Some(id) = &self.client_id {
-            CheckedClientId::parse(id)?;
+            documented_id(id)?;
         }
         match self.resources.len() {
             0 => return Err(ClaimsError::NoResource),
             1..=MAX_RESOURCES => {}
             count => return Err(ClaimsError::TooManyResources(count)),
         }
-        self.resources.iter().map(|text| resource(text)).collect()
+        self.resources.iter().map(|text| checked(text)).collect()
     }
 }
 
-fn resource(text: &str) -> Result<Filter, ClaimsError> {
+fn checked(text: &str) -> Result<TopicFilter, ClaimsError> {
     if text.len() > MAX_RESOURCE_BYTES {
         return Err(ClaimsError::LongResource(text.to_owned()));
     }
-    Filter::parse(text).map_err(|cause| ClaimsError::Resource { text: text.to_owned(), cause })
+    resource::parse(text).map_err(|cause| ClaimsError::Resource { text: text.to_owned(), cause })
 }

@@ -1,7 +1,7 @@
 //! Splits the vendor's usernames and passwords into their parts, for Token mode and Signature mode.
 //!
 //! Promises: a password is accepted as a whole or not at all; no error repeats any of it.
-//! Must never: decide whether a password is genuine; the gatekeeper does that.
+//! Must never: decide whether a password is genuine; the authenticator does that.
 
 use std::fmt;
 

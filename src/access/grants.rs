@@ -6,9 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client_id::CheckedClientId;
 use super::deployment::Parents;
-use super::filter::Filter;
+use super::resource::{self, reaches_p2p_of_others, reaches_parent};
+use crate::model::{ClientId, TopicFilter};
 
 /// What a client is in the classroom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,14 +25,14 @@ pub(crate) enum Role {
 pub(crate) struct Grants {
     reach: Reach,
     role: Role,
-    client_id: Option<CheckedClientId>,
+    client_id: Option<ClientId>,
     expires_at_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reach {
     Everything,
-    Class { parents: Parents, read: Vec<Filter>, write: Vec<Filter> },
+    Class { parents: Parents, read: Vec<TopicFilter>, write: Vec<TopicFilter> },
 }
 
 impl Role {
@@ -53,13 +53,13 @@ impl Role {
 impl Grants {
     /// Reads what the bridge publishes to the class, and writes to the bridge.
     #[cfg(test)]
-    pub(crate) fn student(parents: &Parents, client_id: CheckedClientId) -> Self {
+    pub(crate) fn student(parents: &Parents, client_id: ClientId) -> Self {
         Self::of_class(parents, client_id, Role::Student)
     }
 
     /// Reads and writes what a student may; the classroom also obeys its commands.
     #[cfg(test)]
-    pub(crate) fn teacher(parents: &Parents, client_id: CheckedClientId) -> Self {
+    pub(crate) fn teacher(parents: &Parents, client_id: ClientId) -> Self {
         Self::of_class(parents, client_id, Role::Teacher)
     }
 
@@ -68,25 +68,26 @@ impl Grants {
         Self { reach: Reach::Everything, role: Role::Teacher, client_id: None, expires_at_ms: None }
     }
 
-    pub(super) fn of_class(parents: &Parents, client_id: CheckedClientId, role: Role) -> Self {
-        let filters = |texts: Vec<String>| texts.iter().filter_map(|text| Filter::parse(text).ok()).collect();
+    pub(super) fn of_class(parents: &Parents, client_id: ClientId, role: Role) -> Self {
+        let filters =
+            |texts: Vec<String>| texts.iter().filter_map(|text| resource::parse(text).ok()).collect();
         let (read, write) = (filters(parents.readable(None)), filters(parents.writable()));
         Self::limited(parents, Some(client_id), role, read, write, None)
     }
 
     pub(super) fn limited(
         parents: &Parents,
-        client_id: Option<CheckedClientId>,
+        client_id: Option<ClientId>,
         role: Role,
-        read: Vec<Filter>,
-        write: Vec<Filter>,
+        read: Vec<TopicFilter>,
+        write: Vec<TopicFilter>,
         expires_at_ms: Option<u64>,
     ) -> Self {
         let parents = parents.clone();
         Self { reach: Reach::Class { parents, read, write }, role, client_id, expires_at_ms }
     }
 
-    pub(super) fn with_client_id(mut self, client_id: CheckedClientId) -> Self {
+    pub(super) fn with_client_id(mut self, client_id: ClientId) -> Self {
         self.client_id = Some(client_id);
         self
     }
@@ -95,16 +96,16 @@ impl Grants {
     ///
     /// The whole filter must lie within one resource. Behind `$share/GROUP/` the rest of the filter decides.
     pub(crate) fn may_read(&self, filter: &str) -> bool {
-        let Some(filter) = without_share(filter).and_then(|text| Filter::parse(text).ok()) else {
+        let Some(filter) = without_share(filter).and_then(|text| resource::parse(text).ok()) else {
             return false;
         };
         match &self.reach {
             Reach::Everything => true,
             Reach::Class { parents, read, .. } => {
-                let own = self.client_id.as_ref().map(CheckedClientId::as_str);
+                let own = self.client_id.as_ref().map(ClientId::as_str);
                 is_own_p2p(parents, own, &filter)
-                    || (!filter.reaches_parent(parents.up())
-                        && !filter.reaches_p2p_of_others(own)
+                    || (!reaches_parent(&filter, parents.up())
+                        && !reaches_p2p_of_others(&filter, own)
                         && read.iter().any(|resource| resource.covers(&filter)))
             }
         }
@@ -112,14 +113,14 @@ impl Grants {
 
     /// Whether it may publish to this topic. Must be asked for the topic of a last will, too.
     pub(crate) fn may_write(&self, topic: &str) -> bool {
-        let Some(topic) = Filter::parse(topic).ok().filter(Filter::is_topic) else {
+        let Some(topic) = resource::parse(topic).ok().filter(TopicFilter::is_topic) else {
             return false;
         };
         match &self.reach {
             Reach::Everything => true,
             Reach::Class { parents, write, .. } => {
-                !topic.reaches_parent(parents.down())
-                    && !topic.reaches_p2p_of_others(None)
+                !reaches_parent(&topic, parents.down())
+                    && !reaches_p2p_of_others(&topic, None)
                     && write.iter().any(|resource| resource.covers(&topic))
             }
         }
@@ -140,7 +141,7 @@ impl Grants {
 
     /// `None` if the request named no client, as some HTTP requests do.
     pub(crate) fn client_id(&self) -> Option<&str> {
-        self.client_id.as_ref().map(CheckedClientId::as_str)
+        self.client_id.as_ref().map(ClientId::as_str)
     }
 
     /// When the connection must be closed, milliseconds since 1970-01-01 UTC, because rights are checked at SUBSCRIBE only.
@@ -150,7 +151,7 @@ impl Grants {
     }
 }
 
-fn is_own_p2p(parents: &Parents, own: Option<&str>, filter: &Filter) -> bool {
+fn is_own_p2p(parents: &Parents, own: Option<&str>, filter: &TopicFilter) -> bool {
     let Some(own) = own else { return false };
     [parents.down(), parents.up()].iter().any(|parent| filter.as_str() == format!("{parent}/p2p/{own}"))
 }

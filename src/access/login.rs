@@ -9,7 +9,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::claims::{Actions, Claims, NoRandomness, Nonce};
-use super::client_id::{CheckedClientId, ClientIdError};
+use super::client_id::{ClientIdError, documented_id};
 use super::deployment::Deployment;
 use super::grants::Role;
 use super::secret::is_shown;
@@ -81,7 +81,7 @@ impl LoginPolicy {
         if !trusted && !self.open {
             return Err(LoginRefused::Closed);
         }
-        let client_id = request.client_id.map(CheckedClientId::parse).transpose()?;
+        let client_id = request.client_id.map(documented_id).transpose()?;
         let role = request.role.map(role).transpose()?;
         if let Some(room) = request.room
             && RoomId::parse(room).is_none()

@@ -4,14 +4,14 @@
 //! stand in no error, no `Debug` and no token; no token can give more rights than the classroom's own rules.
 //! Must never: do IO, look at a clock, name a protocol library, or trust a client id that was not checked first.
 
+mod authenticator;
 mod claims;
 mod client_id;
 mod credentials;
 mod deployment;
-mod filter;
-mod gatekeeper;
 mod grants;
 mod login;
+mod resource;
 mod secret;
 mod token;
 
@@ -19,19 +19,17 @@ mod token;
 mod tests;
 
 #[cfg(test)]
+pub(crate) use authenticator::Refused;
+pub(crate) use authenticator::{Authenticator, ConnectAttempt, Operator};
+#[cfg(test)]
 pub(crate) use claims::ClaimsError;
 pub(crate) use claims::{Actions, Claims, Nonce};
-pub(crate) use client_id::CheckedClientId;
 #[cfg(test)]
 pub(crate) use client_id::ClientIdError;
+pub(crate) use client_id::{documented_id, group_is_unusually_short};
 #[cfg(test)]
 pub(crate) use credentials::CredentialsError;
 pub(crate) use deployment::{Deployment, Parents};
-#[cfg(test)]
-pub(crate) use filter::Filter;
-#[cfg(test)]
-pub(crate) use gatekeeper::Refused;
-pub(crate) use gatekeeper::{Authenticator, ConnectAttempt, Operator};
 pub(crate) use grants::{Grants, Role};
 pub(crate) use login::{LoginPolicy, LoginRefused, LoginRequest};
 pub(crate) use secret::{SigningSecret, is_shown};

@@ -11,8 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::claims::{Claims, ClaimsError};
-use super::filter::Filter;
 use super::secret::SigningSecret;
+use crate::model::TopicFilter;
 
 /// A later format gets another name, so that neither is taken for the other.
 const VERSION: &str = "rb1";
@@ -26,7 +26,7 @@ const MAX_VALIDITY_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     claims: Claims,
-    resources: Vec<Filter>,
+    resources: Vec<TopicFilter>,
 }
 
 /// A token whose signature was not checked: anybody could have written it.
@@ -120,7 +120,7 @@ impl Token {
         &self.claims
     }
 
-    pub(super) fn resources(&self) -> &[Filter] {
+    pub(super) fn resources(&self) -> &[TopicFilter] {
         &self.resources
     }
 }
@@ -158,7 +158,7 @@ impl<'a> Parts<'a> {
         Ok(Self { signed, claims, mac })
     }
 
-    fn claims(&self) -> Result<(Claims, Vec<Filter>), TokenError> {
+    fn claims(&self) -> Result<(Claims, Vec<TopicFilter>), TokenError> {
         let json = URL_SAFE_NO_PAD
             .decode(self.claims)
             .map_err(|_| TokenError::Unreadable("its claims are damaged".to_owned()))?;

@@ -54,8 +54,8 @@ impl ClassListeners {
     }
 }
 
-/// The gatekeeper that the configuration asks for: it admits no anonymous clients, and knows no operators.
-pub(crate) fn gatekeeper(config: &Config, access: &AccessConfig) -> anyhow::Result<Authenticator> {
+/// The authenticator that the configuration asks for: it admits no anonymous clients, and knows no operators.
+pub(crate) fn authenticator(config: &Config, access: &AccessConfig) -> anyhow::Result<Authenticator> {
     let (down, up, teacher_groups) = match &config.classroom {
         Some(classroom) => {
             (classroom.heard_topic.as_str(), classroom.send_topic.as_str(), classroom.teacher_groups.clone())
@@ -147,7 +147,7 @@ impl BridgeParts {
         let access = self.access()?;
         let parts = PublicParts {
             live_class,
-            gatekeeper: Arc::new(gatekeeper(&self.config, access)?),
+            authenticator: Arc::new(authenticator(&self.config, access)?),
             login_secret: self.config.login.secret.clone(),
             reader: reader.clone(),
             rules: self.rules.clone(),
@@ -176,7 +176,7 @@ impl BridgeParts {
     fn start_login(&self, lifecycle: &Lifecycle, listener: TcpListener) -> anyhow::Result<()> {
         let parts = LoginParts {
             policy: LoginPolicy {
-                deployment: gatekeeper(&self.config, self.access()?)?.deployment,
+                deployment: authenticator(&self.config, self.access()?)?.deployment,
                 open: self.config.login.open,
                 login_secret: self.config.login.secret.clone(),
             },

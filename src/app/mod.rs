@@ -34,7 +34,7 @@ use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
 
 use class::ClassListeners;
-pub(crate) use class::{ClassAddresses, gatekeeper};
+pub(crate) use class::{ClassAddresses, authenticator};
 pub(crate) use leftovers::Ended;
 use leftovers::Leftovers;
 pub(crate) use uplink_builder::UplinkBuilder;
@@ -166,7 +166,7 @@ impl BridgeParts {
     async fn run(&mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
         let known = known_brokers(&self.config.data_dir)?;
         let reader = RocketMqReader::start(self.connector.clone()).await?;
-        let reader = Arc::new(reader.knowing(known.clone()));
+        let reader = Arc::new(reader.with_known_brokers(known.clone()));
         let topics = self.topics();
         let written: Vec<String> = self.tables.topics.keys().cloned().collect();
         let watching = watch_rocketmq::watch(
@@ -312,7 +312,7 @@ impl BridgeParts {
         let mut ledger = ReceiptLedger::new(usize::from(self.config.mqtt.receive_maximum));
         ledger.remember_previous(remembered);
         Ok(SessionParts {
-            filters: self.rules.filters().map(str::to_owned).collect(),
+            filters: self.rules.filters().map(ToString::to_string).collect(),
             receive_maximum: self.config.mqtt.receive_maximum,
             state: self.session.clone(),
             ledger,

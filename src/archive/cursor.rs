@@ -72,7 +72,7 @@ impl Cursor {
             if page.next_offset <= self.next {
                 attempts += 1;
                 if attempts > SETTLE_ATTEMPTS {
-                    return Err(self.stuck());
+                    return Err(self.no_progress());
                 }
                 tokio::time::sleep(SETTLE).await;
                 continue;
@@ -85,7 +85,7 @@ impl Cursor {
         Ok(())
     }
 
-    fn stuck(&self) -> ReadError {
+    fn no_progress(&self) -> ReadError {
         self.failed(
             "the broker counts messages there but does not hand them out; see the broker's log".to_owned(),
         )

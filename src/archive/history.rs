@@ -182,12 +182,14 @@ impl HistoryQuery {
         }
         let mut record = Record::from_stored(message);
         let rules = self.rules.as_ref();
-        let heard = rules.and_then(|rules| rules.heard(message, &record.properties));
+        let destination = rules.and_then(|rules| rules.mqtt_destination(message, &record.properties));
         let is_of = |place: &RoomQuery| {
-            let heard = heard.as_ref().filter(|_| place.shared);
-            let has_tag = |tag: &String| *tag == message.tag || heard.is_some_and(|heard| heard.tag == *tag);
+            let destination = destination.as_ref().filter(|_| place.shared);
+            let has_tag = |tag: &String| {
+                *tag == message.tag || destination.is_some_and(|destination| destination.tag == *tag)
+            };
             let in_room = |room: &String| {
-                let also = heard.and_then(|heard| heard.room.as_ref());
+                let also = destination.and_then(|destination| destination.room.as_ref());
                 record.room.as_ref() == Some(room) || also == Some(room)
             };
             place.topic == message.topic
@@ -195,8 +197,8 @@ impl HistoryQuery {
                 && place.room.as_ref().is_none_or(in_room)
         };
         let is_asked = self.places.iter().any(is_of);
-        if let Some(heard) = heard {
-            record.is_heard(heard);
+        if let Some(destination) = destination {
+            record.set_destination(destination);
         }
         let wanted = is_asked && self.kind.is_none_or(|kind| kind == record.kind);
         wanted.then_some(record)

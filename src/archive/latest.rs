@@ -22,7 +22,7 @@ const GROWTH: u64 = 4;
 pub(crate) struct LatestQuery<'a> {
     /// Where to look; its times and its limit are ignored.
     pub query: HistoryQuery,
-    /// Says which records the asker may see; others are neither given nor counted.
+    /// Says which records the asker may see; others are neither already_shown nor counted.
     pub wanted: &'a (dyn Fn(&Record) -> bool + Sync),
     /// At most so many records.
     pub limit: usize,
@@ -53,12 +53,12 @@ pub(crate) struct Before {
     /// Messages stored at or before this time are older, milliseconds since 1970-01-01 UTC.
     stored_ms: u64,
     /// But so many of exactly this millisecond were on an earlier page.
-    given: usize,
+    already_shown: usize,
 }
 
 impl fmt::Display for Before {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.stored_ms, self.given)
+        write!(f, "{}.{}", self.stored_ms, self.already_shown)
     }
 }
 
@@ -66,8 +66,11 @@ impl FromStr for Before {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (stored_ms, given) = text.split_once('.').ok_or(())?;
-        Ok(Self { stored_ms: stored_ms.parse().map_err(drop)?, given: given.parse().map_err(drop)? })
+        let (stored_ms, already_shown) = text.split_once('.').ok_or(())?;
+        Ok(Self {
+            stored_ms: stored_ms.parse().map_err(drop)?,
+            already_shown: already_shown.parse().map_err(drop)?,
+        })
     }
 }
 
@@ -85,8 +88,10 @@ pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> R
         asked.query.from_ms = Some(from_ms);
         let Ok(read) = timeout_at(deadline, read_span(reader, &asked)).await else {
             // Only whole spans count: in a part of one, newer messages of a queue could still be missing.
-            let reached =
-                asked.query.to_ms.map(|to_ms| Before { stored_ms: to_ms.saturating_sub(1), given: 0 });
+            let reached = asked
+                .query
+                .to_ms
+                .map(|to_ms| Before { stored_ms: to_ms.saturating_sub(1), already_shown: 0 });
             let before = asked.before.or(reached).ok_or(HistoryError::TooSlow)?;
             return Ok(Latest { records: records.into(), before: Some(before), ran_out_of_time: true, away });
         };
@@ -117,7 +122,7 @@ fn cut(mut records: VecDeque<Record>, limit: usize, earlier: Option<Before>) -> 
         let stored_ms = oldest.stored_ms;
         let of_it = records.iter().filter(|record| record.stored_ms == stored_ms);
         let earlier = earlier.filter(|before| before.stored_ms == stored_ms);
-        Before { stored_ms, given: of_it.count() + earlier.map_or(0, |before| before.given) }
+        Before { stored_ms, already_shown: of_it.count() + earlier.map_or(0, |before| before.already_shown) }
     });
     Latest { records, before, ran_out_of_time: false, away: BTreeSet::new() }
 }
@@ -137,7 +142,7 @@ async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span,
     if is_first {
         query.from_ms = None;
     }
-    let given = asked.before.map_or(0, |before| before.given);
+    let already_shown = asked.before.map_or(0, |before| before.already_shown);
     let (mut records, mut more) = (VecDeque::new(), false);
     let mut seen = HashSet::new();
     while let Some(message) = earliest(&mut cursors, reader).await? {
@@ -151,14 +156,14 @@ async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span,
             return Err(HistoryError::TooMany);
         }
         records.push_back(record);
-        if records.len() > asked.limit.saturating_add(given) {
+        if records.len() > asked.limit.saturating_add(already_shown) {
             records.pop_front();
             more = true;
         }
     }
     Ok(Span {
         records: match asked.before {
-            Some(before) => without_given(records, before),
+            Some(before) => without_already_shown(records, before),
             None => records,
         },
         more,
@@ -167,11 +172,11 @@ async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span,
     })
 }
 
-/// Leaves out the records that the last page gave: of its oldest millisecond, the newest `before.given` ones.
-fn without_given(mut records: VecDeque<Record>, before: Before) -> VecDeque<Record> {
+/// Leaves out the records that the last page gave: of its oldest millisecond, the newest `before.already_shown` ones.
+fn without_already_shown(mut records: VecDeque<Record>, before: Before) -> VecDeque<Record> {
     let of_it = |record: &Record| record.stored_ms == before.stored_ms;
     let found = records.iter().filter(|record| of_it(record)).count();
-    let mut left = found.saturating_sub(before.given);
+    let mut left = found.saturating_sub(before.already_shown);
     let keep = |record: &Record| {
         let keep = !of_it(record) || left > 0;
         left -= usize::from(of_it(record) && keep);

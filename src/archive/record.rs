@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
 use super::escape::{visible, visible_json};
-use crate::binding::{HeardAs, read_back};
+use crate::binding::{MqttDestination, read_back};
 use crate::model::{Kind, MessageId, StoredMessage};
 
 /// Properties that RocketMQ and its clients write for themselves; users cannot set most of them.
@@ -148,11 +148,11 @@ impl Record {
     }
 
     /// Gives a message of another program the topic, room and kind under which it is heard.
-    pub(super) fn is_heard(&mut self, heard: HeardAs) {
+    pub(super) fn set_destination(&mut self, destination: MqttDestination) {
         if self.id.is_none() {
-            self.mqtt_topic = heard.mqtt_topic;
-            self.room = heard.room;
-            self.kind = heard.kind;
+            self.mqtt_topic = destination.mqtt_topic;
+            self.room = destination.room;
+            self.kind = destination.kind;
         }
     }
 

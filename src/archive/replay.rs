@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::history::{History, HistoryError};
 use super::record::Record;
-use crate::model::{Clock, MqttMessage, MqttProperties, Qos};
+use crate::model::{Clock, MqttMessage, MqttProperties, Qos, TopicFilter};
 use crate::pipeline::ports::{PublishError, Publisher};
 
 /// A silence longer than this is announced, so that nobody takes it for a hang.
@@ -150,7 +150,10 @@ pub(crate) enum BadPrefix {
 
 impl Prefix {
     /// Refuses a prefix under which a topic could match one of the filters that roombridge subscribes to.
-    pub(crate) fn new<'a>(text: &str, filters: impl IntoIterator<Item = &'a str>) -> Result<Self, BadPrefix> {
+    pub(crate) fn new<'a>(
+        text: &str,
+        filters: impl IntoIterator<Item = &'a TopicFilter>,
+    ) -> Result<Self, BadPrefix> {
         let wrong = text.is_empty()
             || text.starts_with(['/', '$'])
             || text.ends_with('/')
@@ -158,9 +161,12 @@ impl Prefix {
         if wrong {
             return Err(BadPrefix::Syntax(text.to_owned()));
         }
+        // Matches each topic with these first levels and at least one more.
+        let below =
+            TopicFilter::parse(&format!("{text}/+/#")).map_err(|_| BadPrefix::Syntax(text.to_owned()))?;
         for filter in filters {
-            if can_match_below(filter, text) {
-                return Err(BadPrefix::Loop { prefix: text.to_owned(), filter: filter.to_owned() });
+            if filter.overlaps(&below) {
+                return Err(BadPrefix::Loop { prefix: text.to_owned(), filter: filter.to_string() });
             }
         }
         Ok(Self(text.to_owned()))
@@ -169,20 +175,6 @@ impl Prefix {
     fn topic(&self, original: &str) -> String {
         format!("{}/{original}", self.0)
     }
-}
-
-/// Whether the filter can match a topic with these first levels and at least one more.
-fn can_match_below(filter: &str, prefix: &str) -> bool {
-    let mut levels = filter.split('/');
-    for name in prefix.split('/') {
-        match levels.next() {
-            Some("#") => return true,
-            Some("+") => {}
-            Some(level) if level == name => {}
-            Some(_) | None => return false,
-        }
-    }
-    levels.next().is_some()
 }
 
 /// Publishes a replay under a prefix.

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::binding::RoomQuery;
-use crate::model::{Clock, FailureKind, Kind, MessageId, MqttMessage, QueueName, StoredMessage};
+use crate::model::{Clock, FailureKind, Kind, MessageId, MqttMessage, QueueName, StoredMessage, TopicFilter};
 use crate::pipeline::ports::{Page, PublishError, Publisher, ReadError, Reader};
 
 mod away;
@@ -304,7 +304,7 @@ async fn a_replay_keeps_the_pace_divided_by_the_speed() {
         let clock = TokioClock(tokio::time::Instant::now());
         let mut heard = Heard::default();
         let mut output =
-            MqttOutput { publisher: &mut heard, prefix: Prefix::new("replay", ["room/#"]).unwrap() };
+            MqttOutput { publisher: &mut heard, prefix: Prefix::new("replay", [&filter("room/#")]).unwrap() };
         let (mut times, mut pauses) = (Vec::new(), 0);
         let mut watch = |event| match event {
             ReplayEvent::Pause(_) => pauses += 1,
@@ -331,7 +331,7 @@ async fn a_replayed_message_names_its_original_and_leaves_out_what_the_transport
     properties.insert("mqtt5ContentType".to_owned(), "text/plain".to_owned());
     let record = records(&memory, room("1")).await.remove(0);
     let mut heard = Heard::default();
-    let prefix = Prefix::new("replay/one", ["room/#"]).unwrap();
+    let prefix = Prefix::new("replay/one", [&filter("room/#")]).unwrap();
 
     MqttOutput { publisher: &mut heard, prefix }.play(&record).await.unwrap();
 
@@ -348,10 +348,15 @@ async fn a_replayed_message_names_its_original_and_leaves_out_what_the_transport
     );
 }
 
+fn filter(text: &str) -> TopicFilter {
+    TopicFilter::parse(text).unwrap()
+}
+
 #[test]
 fn a_prefix_that_would_loop_is_refused() {
-    let refused =
-        |prefix: &str, filter: &str| matches!(Prefix::new(prefix, [filter]), Err(BadPrefix::Loop { .. }));
+    let refused = |prefix: &str, text: &str| {
+        matches!(Prefix::new(prefix, [&filter(text)]), Err(BadPrefix::Loop { .. }))
+    };
     for (prefix, filter) in [
         ("room", "room/#"),
         ("room/x", "room/#"),

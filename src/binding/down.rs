@@ -7,7 +7,7 @@
 //! Must never: publish outside of the parent topic that the configuration names.
 
 use super::derive::{SENDER, VOUCH};
-use super::heard::{SubTopic, below_parent, sub_topic};
+use super::mqtt_destination::{SubTopic, below_parent, sub_topic};
 use super::origin::MAX_HOPS;
 use super::properties::{EMBEDDED_CLIENT_ID, EMBEDDED_USER, MARK};
 use super::read_back::{Recorded, read_back};

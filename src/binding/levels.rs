@@ -7,8 +7,7 @@ use std::borrow::Cow;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::filter::Filter;
-use crate::model::Kind;
+use crate::model::{Kind, TopicFilter};
 
 /// So many levels can be named, because templates name a level by one digit.
 pub(super) const NAMED_LEVELS: usize = 10;
@@ -87,7 +86,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(crate) fn of(filter: &Filter) -> Self {
+    pub(crate) fn of(filter: &TopicFilter) -> Self {
         Self {
             names: std::array::from_fn(|index| filter.literal(index).map(str::to_owned)),
             count: filter.level_count(),

@@ -11,10 +11,9 @@ mod derive;
 mod down;
 mod escape;
 mod explain;
-mod filter;
-mod heard;
 mod levels;
 mod limits;
+mod mqtt_destination;
 mod origin;
 mod properties;
 mod query;
@@ -31,13 +30,11 @@ pub(crate) use dead_letter::{as_message, letter_of_envelope, letter_of_message};
 pub use dead_letter::{read_letter, stored_form};
 pub(crate) use derive::{Derivation, own_record};
 pub(crate) use down::{DownOutcome, id_of, letter_of_stored};
-
-pub(crate) use filter::Filter;
-pub(crate) use heard::HeardAs;
 #[cfg(any(test, feature = "testing"))]
 pub use levels::slot_of;
 #[cfg(test)]
 pub(crate) use limits::{HEADROOM_BYTES, MAX_PROPERTIES_BYTES};
+pub(crate) use mqtt_destination::MqttDestination;
 #[cfg(test)]
 pub(crate) use origin::origin_is_genuine;
 #[cfg(test)]

@@ -64,16 +64,16 @@ pub(super) fn body_of(payload: &Bytes) -> Bytes {
 
 pub(super) fn write(context: Context<'_>) -> EncodedProperties {
     let mut written = EncodedProperties { list: Vec::with_capacity(26), bytes: 0, encoded: String::new() };
-    documented(&mut written, &context);
+    push_documented(&mut written, &context);
     apache(&mut written, context.envelope);
     mqtt5(&mut written, &context.envelope.properties, context.sender);
-    ours(&mut written, context);
+    push_own(&mut written, context);
     written.close();
     written
 }
 
 /// The names of ApsaraMQ's mapping and of its Java client.
-fn documented(written: &mut EncodedProperties, context: &Context<'_>) {
+fn push_documented(written: &mut EncodedProperties, context: &Context<'_>) {
     let envelope = context.envelope;
     if let Some(sub) = context.levels.below_first() {
         let mut second = String::with_capacity(sub.len() + 1);
@@ -138,7 +138,7 @@ fn mqtt5(written: &mut EncodedProperties, properties: &MqttProperties, sender: O
 }
 
 /// Our own names; they are documented and never renamed.
-fn ours(written: &mut EncodedProperties, context: Context<'_>) {
+fn push_own(written: &mut EncodedProperties, context: Context<'_>) {
     let envelope = context.envelope;
     written.safe("rbId", context.id);
     written.text("rbSession", envelope.arrival.session.as_str().to_owned());

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::escape;
-use super::heard::{below_parent, sub_topic};
 use super::levels::Levels;
+use super::mqtt_destination::{below_parent, sub_topic};
 use super::properties::{ENCODED, MESSAGE_EXPIRY, UserProperty};
 use crate::model::{Kind, MessageId, Qos, StoredMessage};
 

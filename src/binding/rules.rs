@@ -12,14 +12,15 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::escape;
-use super::filter::{Filter, FilterError};
 use super::levels::{Known, Levels, Parts, slot_of};
 use super::limits;
 use super::origin::{MAX_HOPS, Signer};
 use super::properties::{self, MARK};
 use super::template::{Template, TemplateError};
 use crate::config::{BindingConfig, SenderSource};
-use crate::model::{DeadReason, Envelope, FilterReason, Kind, OutgoingMessage};
+use crate::model::{
+    DeadReason, Envelope, FilterReason, Kind, OutgoingMessage, TopicFilter, TopicFilterError,
+};
 
 /// What the bindings need beside their text.
 #[derive(Clone)]
@@ -44,7 +45,7 @@ impl std::fmt::Debug for BindingSettings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     #[error("binding {binding}: filter {filter:?} cannot be used: {cause}")]
-    Filter { binding: usize, filter: String, cause: FilterError },
+    Filter { binding: usize, filter: String, cause: TopicFilterError },
     #[error("binding {binding}: {key} = {template:?} cannot be used: {cause}")]
     Template { binding: usize, key: &'static str, template: String, cause: TemplateError },
     #[error("binding {binding}: {cause}; give the binding another topic")]
@@ -117,7 +118,7 @@ pub struct RuleSet {
 pub(super) struct Rule {
     /// From 1, as people count the bindings of a configuration.
     pub number: usize,
-    pub filter: Filter,
+    pub filter: TopicFilter,
     topic: Template,
     /// The RocketMQ topic, if it is the same for all messages.
     pub fixed_topic: Option<Arc<str>>,
@@ -155,8 +156,8 @@ impl RuleSet {
     }
 
     /// The topic filters to subscribe to, in the order of the bindings.
-    pub fn filters(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|rule| rule.filter.as_str())
+    pub fn filters(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.rules.iter().map(|rule| &rule.filter)
     }
 
     /// A hash of the bindings, 8 hex digits: equal texts, equal version. Written to each message as `rbRules`.
@@ -237,7 +238,7 @@ impl RuleSet {
 
 impl Rule {
     fn compile(number: usize, config: &BindingConfig) -> Result<Self, RuleError> {
-        let filter = Filter::parse(&config.filter).map_err(|cause| RuleError::Filter {
+        let filter = TopicFilter::parse(&config.filter).map_err(|cause| RuleError::Filter {
             binding: number,
             filter: config.filter.clone(),
             cause,

@@ -37,7 +37,7 @@ pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     }
     let mut all = true;
     if arguments.connect {
-        let filters = rules.filters().map(str::to_owned).collect();
+        let filters = rules.filters().map(ToString::to_string).collect();
         all &= mqtt_offers_enough(&mut report, &config, filters).await;
         for topic in rules.literal_topics() {
             all &= report_result(

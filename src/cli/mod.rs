@@ -117,7 +117,7 @@ fn show_answer(answer: &clap::Error) -> ExitCode {
     let shown = answer.print().and_then(|()| output::Stdout.flush());
     match shown {
         Err(error) if !answer.use_stderr() => {
-            output::end_of_writing(&output::ours(error).into()).unwrap_or(ExitCode::from(FAILED))
+            output::end_of_writing(&output::stdout_error(error).into()).unwrap_or(ExitCode::from(FAILED))
         }
         _ if answer.use_stderr() => ExitCode::from(USAGE),
         _ => ExitCode::SUCCESS,

@@ -23,16 +23,16 @@ struct StdoutError(io::Error);
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::stdout().write(bytes).map_err(ours)
+        io::stdout().write(bytes).map_err(stdout_error)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush().map_err(ours)
+        io::stdout().flush().map_err(stdout_error)
     }
 }
 
 /// Marks an error as one of standard output.
-pub(crate) fn ours(error: io::Error) -> io::Error {
+pub(crate) fn stdout_error(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), StdoutError(error))
 }
 
@@ -124,17 +124,17 @@ mod tests {
     #[test]
     fn only_a_broken_pipe_of_standard_output_is_no_failure() {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
-        assert_eq!(ended_by(ours(broken()).into()), Some(ExitCode::SUCCESS));
-        let within = anyhow::Error::from(ours(broken())).context("while it was shown");
+        assert_eq!(ended_by(stdout_error(broken()).into()), Some(ExitCode::SUCCESS));
+        let within = anyhow::Error::from(stdout_error(broken())).context("while it was shown");
         assert_eq!(ended_by(within), Some(ExitCode::SUCCESS));
         assert_eq!(ended_by(broken().into()), None, "that of a broker");
-        let full = ours(io::Error::from(io::ErrorKind::StorageFull));
+        let full = stdout_error(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(ended_by(full.into()), Some(ExitCode::from(FAILED)));
     }
 
     #[test]
     fn a_report_that_nobody_reads_leaves_the_exit_code_of_the_work() {
-        let of = |kind: io::ErrorKind| Report { failed: Some(ours(kind.into())) };
+        let of = |kind: io::ErrorKind| Report { failed: Some(stdout_error(kind.into())) };
         let bad = ExitCode::from(FAILED);
         assert_eq!(of(io::ErrorKind::BrokenPipe).end(bad).unwrap(), bad);
         assert!(of(io::ErrorKind::BrokenPipe).end(ExitCode::SUCCESS).is_err());

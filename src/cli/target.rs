@@ -92,7 +92,7 @@ impl Target {
     /// A reader of stored messages. It knows the brokers that the bridge saw, if the data directory is on this machine.
     pub(crate) async fn reader(&self) -> anyhow::Result<RocketMqReader> {
         let known = known_brokers(&self.config.data_dir)?;
-        Ok(RocketMqReader::start(self.connector()?).await?.knowing(known))
+        Ok(RocketMqReader::start(self.connector()?).await?.with_known_brokers(known))
     }
 
     pub(crate) fn rules(&self) -> anyhow::Result<RuleSet> {

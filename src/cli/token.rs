@@ -16,9 +16,11 @@ use secrecy::SecretString;
 
 use super::FAILED;
 use super::output::{Aside, Stdout};
-use crate::access::{Actions, CheckedClientId, Claims, Nonce, Parents, Role, SigningSecret, Token};
+use crate::access::{
+    Actions, Claims, Nonce, Parents, Role, SigningSecret, Token, documented_id, group_is_unusually_short,
+};
 use crate::archive::visible;
-use crate::model::{Clock, SystemClock};
+use crate::model::{ClientId, Clock, SystemClock};
 use printed::PrintedClaims;
 
 const EXAMPLES: &str = "\
@@ -58,8 +60,8 @@ enum Command {
 #[command(after_help = EXAMPLES)]
 struct IssueArgs {
     /// Only this client may use the token.
-    #[arg(long, value_name = "GROUP@@@DEVICE", value_parser = CheckedClientId::parse)]
-    client_id: Option<CheckedClientId>,
+    #[arg(long, value_name = "GROUP@@@DEVICE", value_parser = documented_id)]
+    client_id: Option<ClientId>,
     /// teacher or student. Without it, a token with --client-id is a student's, and for others the client id's group decides.
     #[arg(long, value_parser = role)]
     role: Option<Role>,
@@ -141,7 +143,7 @@ fn issue(
     zone: &TimeZone,
 ) -> anyhow::Result<ExitCode> {
     let (json, claims) = (arguments.json, arguments.claims(now_ms)?);
-    if arguments.client_id.is_some_and(|id| id.group_is_unusually_short()) {
+    if arguments.client_id.is_some_and(|id| group_is_unusually_short(&id)) {
         writeln!(aside, "note: ApsaraMQ itself wants group ids of 7 to 64 characters")?;
     }
     let secret = arguments.secret.find()?.context(

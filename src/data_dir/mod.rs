@@ -46,7 +46,7 @@ pub enum DataDirError {
     #[error(
         "{path}: another roombridge (or another command that writes) holds this data directory; stop it, or set another data_dir"
     )]
-    Held { path: PathBuf },
+    InUse { path: PathBuf },
     #[error("{path}: {cause}; check that the data_dir exists or can be made, and its owner")]
     Io { path: PathBuf, cause: io::Error },
     #[error(
@@ -101,7 +101,7 @@ impl DataDir {
                     writer: Writer::start(path, lock, before_write).map_err(failed)?,
                 })
             }
-            Err(TryLockError::WouldBlock) => Err(DataDirError::Held { path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }

@@ -63,7 +63,7 @@ pub(crate) struct PublicParts {
     /// Asks the running classroom.
     pub live_class: LiveClassHandle,
     /// Checks tokens.
-    pub gatekeeper: Arc<Authenticator>,
+    pub authenticator: Arc<Authenticator>,
     /// An application's server, which is no client, shows it to give notices; `None` = it cannot.
     pub login_secret: Option<SecretString>,
     /// Reads histories from RocketMQ.
@@ -97,7 +97,7 @@ pub(super) fn router(parts: PublicParts, listen: SocketAddr, hosts: &[String]) -
 }
 
 /// Why a request is refused.
-enum Denied {
+enum RequestError {
     Room,
     Before,
     NoToken,
@@ -107,13 +107,13 @@ enum Denied {
     ClassNotRunning,
 }
 
-impl From<ClassNotRunning> for Denied {
+impl From<ClassNotRunning> for RequestError {
     fn from(_: ClassNotRunning) -> Self {
         Self::ClassNotRunning
     }
 }
 
-impl IntoResponse for Denied {
+impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
         match self {
             Self::Room => problem(StatusCode::BAD_REQUEST, "a room has 1 to 64 letters, digits, - and _"),
@@ -135,8 +135,8 @@ impl IntoResponse for Denied {
     }
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, Denied>>) -> Result<T, Denied> {
-    tokio::time::timeout(DEADLINE, answer).await.unwrap_or(Err(Denied::Late))
+async fn in_time<T>(answer: impl Future<Output = Result<T, RequestError>>) -> Result<T, RequestError> {
+    tokio::time::timeout(DEADLINE, answer).await.unwrap_or(Err(RequestError::Late))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -145,20 +145,20 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl PublicParts {
-    fn grants(&self, headers: &HeaderMap) -> Result<Grants, Denied> {
-        let token = bearer(headers).ok_or(Denied::NoToken)?;
+    fn grants(&self, headers: &HeaderMap) -> Result<Grants, RequestError> {
+        let token = bearer(headers).ok_or(RequestError::NoToken)?;
         let client = headers.get("x-client-id").and_then(|value| value.to_str().ok());
         let now_ms = self.clock.wall_ms();
-        let admitted = self.gatekeeper.admit_bearer(token, client, now_ms);
-        admitted.map_err(|refused| Denied::Token(refused.to_string()))
+        let admitted = self.authenticator.admit_bearer(token, client, now_ms);
+        admitted.map_err(|refused| RequestError::Token(refused.to_string()))
     }
 
-    fn reader_of(&self, room: &str, headers: &HeaderMap) -> Result<(RoomId, Grants), Denied> {
-        let room = RoomId::parse(room).ok_or(Denied::Room)?;
+    fn reader_of(&self, room: &str, headers: &HeaderMap) -> Result<(RoomId, Grants), RequestError> {
+        let room = RoomId::parse(room).ok_or(RequestError::Room)?;
         let grants = self.grants(headers)?;
         let topic = ClassTopic::Room(room.clone()).topic(&self.pages.parent);
         if !grants.may_read(&topic) {
-            return Err(Denied::NotYours);
+            return Err(RequestError::NotYours);
         }
         Ok((room, grants))
     }
@@ -205,10 +205,10 @@ async fn history(
     Path(room): Path<String>,
     Query(arguments): Query<HistoryArguments>,
     headers: HeaderMap,
-) -> Result<Response, Denied> {
+) -> Result<Response, RequestError> {
     let (room, grants) = parts.reader_of(&room, &headers)?;
     let before = arguments.before.as_deref().map(str::parse::<Before>);
-    let before = before.transpose().map_err(|()| Denied::Before)?;
+    let before = before.transpose().map_err(|()| RequestError::Before)?;
     let limit = arguments.limit.unwrap_or(DEFAULT_HISTORY).clamp(1, MAX_HISTORY);
     let read = async { Ok(lines(&parts, &room, &grants, limit, before).await) };
     match in_time(read).await? {
@@ -221,7 +221,7 @@ async fn history(
             before: None,
         })
         .into_response()),
-        Err(HistoryError::TooSlow) => Err(Denied::Late),
+        Err(HistoryError::TooSlow) => Err(RequestError::Late),
         Err(
             error @ (HistoryError::Read(_)
             | HistoryError::Away { .. }
@@ -291,7 +291,7 @@ async fn members(
     State(parts): State<Shared>,
     Path(room): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Denied> {
+) -> Result<Response, RequestError> {
     let (room, _) = parts.reader_of(&room, &headers)?;
     let members = in_time(async { Ok(parts.live_class.members(room).await?) }).await?;
     let online = members.iter().filter(|member| member.online).count();
@@ -307,10 +307,10 @@ async fn mutes(
     State(parts): State<Shared>,
     Path(room): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Denied> {
+) -> Result<Response, RequestError> {
     let (room, grants) = parts.reader_of(&room, &headers)?;
     if grants.role() != Role::Teacher {
-        return Err(Denied::NotYours);
+        return Err(RequestError::NotYours);
     }
     let mutes = in_time(async { Ok(parts.live_class.mutes(room).await?) }).await?;
     Ok(Json(Mutes { mutes }).into_response())
@@ -331,15 +331,15 @@ async fn notice(
     Path(room): Path<String>,
     headers: HeaderMap,
     Json(body): Json<NoticeBody>,
-) -> Result<Response, Denied> {
-    let shown = bearer(&headers).ok_or(Denied::NoToken)?;
+) -> Result<Response, RequestError> {
+    let shown = bearer(&headers).ok_or(RequestError::NoToken)?;
     let by_secret = parts.login_secret.as_ref().is_some_and(|secret| is_shown(secret, shown.as_bytes()));
     let (room, by) = if by_secret {
-        (RoomId::parse(&room).ok_or(Denied::Room)?, None)
+        (RoomId::parse(&room).ok_or(RequestError::Room)?, None)
     } else {
         let (room, grants) = parts.reader_of(&room, &headers)?;
         if grants.role() != Role::Teacher {
-            return Err(Denied::NotYours);
+            return Err(RequestError::NotYours);
         }
         (room, grants.client_id().and_then(ClientId::parse))
     };

@@ -13,6 +13,7 @@ mod outgoing;
 mod refusal;
 mod start_at;
 mod stored;
+mod topic_filter;
 
 #[cfg(test)]
 pub(crate) use clock::ManualClock;
@@ -30,3 +31,4 @@ pub(crate) use refusal::Refusal;
 pub(crate) use start_at::StartAt;
 pub(crate) use stored::KnownBrokers;
 pub use stored::{QueueName, StoredMessage};
+pub(crate) use topic_filter::{TopicFilter, TopicFilterError};

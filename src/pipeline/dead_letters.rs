@@ -60,8 +60,8 @@ impl DeadLetters {
 
     /// What the disk writes after it was given up is there twice, under one id.
     async fn store_locally(&self, letters: Vec<DeadLetter>) -> Result<(), SpoolError> {
-        let buried = tokio::time::timeout(DISK_PATIENCE, self.store.store(letters)).await;
-        buried.unwrap_or_else(|_| {
+        let stored = tokio::time::timeout(DISK_PATIENCE, self.store.store(letters)).await;
+        stored.unwrap_or_else(|_| {
             let waited_s = DISK_PATIENCE.as_secs();
             Err(SpoolError::Full(format!("its disk has not answered for {waited_s} s")))
         })

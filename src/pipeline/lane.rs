@@ -163,7 +163,8 @@ impl QueueLane {
 
     /// What stepped aside into this lane and is not sent yet.
     pub(super) fn next_aside(&mut self, lane_index: usize) -> Option<ReadyBatch> {
-        let rests = self.in_flight.as_ref().is_some_and(|flight| matches!(flight.stage, BatchStage::Rests));
+        let rests =
+            self.in_flight.as_ref().is_some_and(|in_flight| matches!(in_flight.stage, BatchStage::Rests));
         if rests { self.ready(lane_index) } else { None }
     }
 
@@ -177,8 +178,8 @@ impl QueueLane {
         if let WriteState::Writing { of_batch, .. } = self.write
             && (of_batch > 0 || ends.contains(&End::Aside))
         {
-            if let Some(flight) = &mut self.in_flight {
-                flight.stage = BatchStage::Ended(ends);
+            if let Some(in_flight) = &mut self.in_flight {
+                in_flight.stage = BatchStage::Ended(ends);
             }
             return None;
         }
@@ -186,24 +187,24 @@ impl QueueLane {
     }
 
     fn end_batch(&mut self, ends: Ends) -> Option<(InFlightBatch, Ends)> {
-        let flight = self.in_flight.take()?;
+        let in_flight = self.in_flight.take()?;
         // What was kept in the spool for the next process still comes before everything newer.
         if self.state == LaneState::AllRead && ends.contains(&End::Kept) {
             self.state = LaneState::Unread { not_before: Duration::ZERO };
         }
-        Some((flight, ends))
+        Some((in_flight, ends))
     }
 
     /// A lane of its own for one slot, with what waits of it and with its part of the batch that has just ended. No write and no
     /// read of this lane is on its way.
-    pub(super) fn give_slot(&mut self, slot: u8, flight: InFlightBatch) -> Self {
+    pub(super) fn give_slot(&mut self, slot: u8, in_flight: InFlightBatch) -> Self {
         self.slots.retain(|each| *each != slot);
         let (of_slot, others) = self.take_waiting().into_iter().partition(|waiting| waiting.slot == slot);
         self.waiting = others;
         Self {
             waiting: of_slot,
             state: self.state,
-            in_flight: Some(flight),
+            in_flight: Some(in_flight),
             ..Self::new(self.queue.clone(), vec![slot], false)
         }
     }
@@ -216,8 +217,8 @@ impl QueueLane {
         let WriteState::Idle { not_before } = self.write else {
             return None;
         };
-        let flight = self.unwritten_batch().map(|flight| flight.since);
-        let oldest = flight.or_else(|| self.waiting.front().map(|oldest| oldest.since))?;
+        let in_flight = self.unwritten_batch().map(|in_flight| in_flight.since);
+        let oldest = in_flight.or_else(|| self.waiting.front().map(|oldest| oldest.since))?;
         let wait = match self.state {
             LaneState::Direct | LaneState::AllRead => after,
             LaneState::Unread { .. } | LaneState::Reading { .. } => Duration::ZERO,
@@ -226,7 +227,7 @@ impl QueueLane {
     }
 
     fn unwritten_batch(&self) -> Option<&InFlightBatch> {
-        self.in_flight.as_ref().filter(|flight| !flight.progress.is_spooled())
+        self.in_flight.as_ref().filter(|in_flight| !in_flight.progress.is_spooled())
     }
 
     /// What to write, and how many of it are in the batch in flight.
@@ -234,8 +235,8 @@ impl QueueLane {
         if self.state == LaneState::Direct {
             self.state = LaneState::AllRead;
         }
-        let mut messages: Vec<SpoolMessage> = self.unwritten_batch().map_or_else(Vec::new, |flight| {
-            let messages = flight.messages.iter().zip(&flight.batch.messages);
+        let mut messages: Vec<SpoolMessage> = self.unwritten_batch().map_or_else(Vec::new, |in_flight| {
+            let messages = in_flight.messages.iter().zip(&in_flight.batch.messages);
             messages.map(|(known, message)| spooled(known.slot, known.kind, message)).collect()
         });
         let of_batch = messages.len();
@@ -266,8 +267,8 @@ impl QueueLane {
             Ok(appended) => self.note_rows(of_batch, waiting, &appended.rows, &mut result),
             Err(SpoolError::TopicShare) => {
                 result.dead.extend(waiting.into_iter().map(|waiting| (waiting.message, waiting.ticket)));
-                if let Some(flight) = self.in_flight.as_ref().filter(|_| of_batch > 0) {
-                    flight.progress.give_up();
+                if let Some(in_flight) = self.in_flight.as_ref().filter(|_| of_batch > 0) {
+                    in_flight.progress.give_up();
                 }
             }
             Err(SpoolError::Full(_) | SpoolError::Poisoned(_)) => {
@@ -277,8 +278,8 @@ impl QueueLane {
                 }
             }
         }
-        if let Some(flight) = &mut self.in_flight
-            && let BatchStage::Ended(ends) = &mut flight.stage
+        if let Some(in_flight) = &mut self.in_flight
+            && let BatchStage::Ended(ends) = &mut in_flight.stage
         {
             let ends = std::mem::take(ends);
             result.finished_batch = self.end_batch(ends);
@@ -294,8 +295,8 @@ impl QueueLane {
         result: &mut WriteResult,
     ) {
         let (rows_of_batch, rows_of_waiting) = rows.split_at(of_batch.min(rows.len()));
-        if let Some(flight) = self.in_flight.as_mut().filter(|_| of_batch > 0) {
-            for (message, row) in flight.messages.iter_mut().zip(rows_of_batch) {
+        if let Some(in_flight) = self.in_flight.as_mut().filter(|_| of_batch > 0) {
+            for (message, row) in in_flight.messages.iter_mut().zip(rows_of_batch) {
                 match row {
                     Row::Written(row) => {
                         message.row = Some(*row);
@@ -305,7 +306,7 @@ impl QueueLane {
                     Row::Dropped => result.dropped.extend(message.ticket.take()),
                 }
             }
-            flight.progress.set_spooled();
+            in_flight.progress.set_spooled();
         }
         for (waiting, row) in waiting.into_iter().zip(rows_of_waiting) {
             match row {

@@ -78,7 +78,7 @@ impl SpoolState {
     }
 
     /// The spool has answered [`SpoolState::ask`].
-    pub(crate) fn told(&mut self, answer: Result<(), SpoolError>) {
+    pub(crate) fn room_answered(&mut self, answer: Result<(), SpoolError>) {
         self.asking = false;
         self.note(answer);
     }

@@ -288,13 +288,15 @@ impl Uplink {
                 (Err(_), None) => {}
             },
             Ok(Finished::TableWritten { topic, table }) => self.assign_queues(&topic, table),
-            Ok(Finished::Wrote { topic, lane_index, answer }) => self.wrote(topic, lane_index, answer).await,
+            Ok(Finished::Wrote { topic, lane_index, answer }) => {
+                self.finish_spool_write(topic, lane_index, answer).await
+            }
             Ok(Finished::Read { topic, lane_index, answer }) => self.read(&topic, lane_index, answer),
             Ok(Finished::Removed) => {
                 self.spool_state.rows_left();
                 self.ask_for_room();
             }
-            Ok(Finished::Room(answer)) => self.spool_state.told(answer),
+            Ok(Finished::Room(answer)) => self.spool_state.room_answered(answer),
             Ok(Finished::DeadLettersStored { topic, dying }) => {
                 self.settlement.dead_letters_stored(&mut self.running, topic, dying).await;
             }
@@ -326,7 +328,12 @@ impl Uplink {
         }
     }
 
-    async fn wrote(&mut self, topic: Arc<str>, lane_index: usize, answer: Result<Appended, SpoolError>) {
+    async fn finish_spool_write(
+        &mut self,
+        topic: Arc<str>,
+        lane_index: usize,
+        answer: Result<Appended, SpoolError>,
+    ) {
         let now = self.parts.clock.monotonic();
         let Some(lanes) = self.touch(&topic) else { return };
         let written = lanes.written(lane_index, answer.as_ref(), now);

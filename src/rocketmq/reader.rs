@@ -59,7 +59,7 @@ impl RocketMqReader {
     }
 
     /// Adds the brokers that earlier processes saw, so that the reader knows which are away.
-    pub fn knowing(mut self, known: KnownBrokers) -> Self {
+    pub fn with_known_brokers(mut self, known: KnownBrokers) -> Self {
         self.seen = SeenBrokers::new(known);
         self
     }

@@ -114,7 +114,7 @@ impl Reader for RocketMqReader {
                 end: outcome.max_offset(),
             };
             if !address.is_master && !empty.holds(from_offset) {
-                return Err(behind(&what(), &address, &empty));
+                return Err(replica_lacks_offset(&what(), &address, &empty));
             }
             match outcome.pull_status() {
                 PullStatus::Found => {}
@@ -185,7 +185,7 @@ fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
 }
 
 /// The error for a replica that lacks the offset. Reading goes on when the master is back, or when another broker is master.
-fn behind(what: &str, address: &Address, page: &Page) -> ReadError {
+fn replica_lacks_offset(what: &str, address: &Address, page: &Page) -> ReadError {
     let (replica, first, end) = (&address.broker, page.first, page.end);
     let cause = format!(
         "the master is away, and its replica {replica} has only the offsets from {first} up to {end}; start the master"

@@ -60,7 +60,7 @@ struct Inner {
     max_bytes: u64,
     connection: Mutex<Connection>,
     /// One thread at a time writes, so that a disk that stands still does not take all threads for blocking work.
-    burying: Arc<Semaphore>,
+    storing: Arc<Semaphore>,
     poisoned: OnceLock<String>,
 }
 
@@ -80,7 +80,7 @@ impl LocalDeadLetters {
                 path: path.to_owned(),
                 max_bytes,
                 connection: Mutex::new(connection),
-                burying: Arc::new(Semaphore::new(1)),
+                storing: Arc::new(Semaphore::new(1)),
                 poisoned: OnceLock::new(),
             }),
         })
@@ -155,7 +155,7 @@ impl LocalDeadLetters {
     }
 
     /// What [`DeadLetterStore::bury`] does, on this thread.
-    pub(crate) fn bury_now(&self, letters: &[DeadLetter]) -> Result<(), SpoolError> {
+    pub(crate) fn store_now(&self, letters: &[DeadLetter]) -> Result<(), SpoolError> {
         if let Some(reason) = self.inner.poisoned.get() {
             return Err(SpoolError::Poisoned(reason.clone()));
         }
@@ -211,15 +211,15 @@ impl DeadLetterStore for LocalDeadLetters {
         let store = self.clone();
         async move {
             let ended = |reason: String| SpoolError::Poisoned(reason);
-            let turn = store.inner.burying.clone().acquire_owned().await;
+            let turn = store.inner.storing.clone().acquire_owned().await;
             let turn = turn.map_err(|error| ended(error.to_string()))?;
-            let buried = tokio::task::spawn_blocking(move || {
-                let buried = store.bury_now(&letters);
+            let task = tokio::task::spawn_blocking(move || {
+                let stored = store.store_now(&letters);
                 drop(turn);
-                buried
+                stored
             });
-            match buried.await {
-                Ok(buried) => buried,
+            match task.await {
+                Ok(stored) => stored,
                 Err(died) => match died.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
                     Err(error) => Err(ended(error.to_string())),
@@ -291,11 +291,11 @@ fn copy(from: &Path, target: &mut Connection) -> rusqlite::Result<u64> {
     for number in found.into_keys() {
         let select = format!("SELECT {COLUMNS} FROM letters WHERE letter = ?1");
         let letter = old.prepare_cached(&select).and_then(|mut one| one.query_row([number], read));
-        if let Ok(buried) = letter
-            && !buried.damaged
+        if let Ok(stored) = letter
+            && !stored.damaged
         {
-            insert(&transaction, &buried.letter)?;
-            count(&transaction, 1, letter_bytes(&buried.letter) as i64)?;
+            insert(&transaction, &stored.letter)?;
+            count(&transaction, 1, letter_bytes(&stored.letter) as i64)?;
             copied += 1;
         }
     }

@@ -122,7 +122,7 @@ impl SpoolIndex {
     }
 
     /// Rows below `number` must not be lent any more.
-    pub(super) fn pass(&mut self, key: &LaneKey, number: u64) {
+    pub(super) fn skip_below(&mut self, key: &LaneKey, number: u64) {
         if let Some(lane) = self.lanes.get_mut(key) {
             lane.lend_from = lane.lend_from.max(number);
             lane.ended = lane.ended.split_off(&lane.lend_from);

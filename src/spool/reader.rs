@@ -232,7 +232,7 @@ impl Reader {
                 Ok(None) => number = lane.next,
                 Err(error) if self.is_corrupt(&error) => {
                     number += 1;
-                    self.shared.index().pass(&lane.key, number);
+                    self.shared.index().skip_below(&lane.key, number);
                 }
                 Err(error) => return Err(error),
             }
@@ -248,7 +248,7 @@ impl Reader {
         let mut index = self.shared.index();
         let known = index.lane(&lane.key);
         if known.is_some_and(|known| known.is_taken(read.number)) {
-            index.pass(&lane.key, read.number + 1);
+            index.skip_below(&lane.key, read.number + 1);
             return true;
         }
         let average = known.map_or(0, |known| known.depth.bytes / known.depth.messages.max(1));
@@ -256,7 +256,7 @@ impl Reader {
             let lost = Depth { messages: 1, bytes: average };
             gathered.taken.damaged += 1;
             gathered.removal(lane.id, lost).set_aside.push(read.number);
-            index.pass(&lane.key, read.number + 1);
+            index.skip_below(&lane.key, read.number + 1);
             index.lost(&lane.key, lost);
             return true;
         };
@@ -264,7 +264,7 @@ impl Reader {
             let lost = Depth { messages: 1, bytes: stored.bytes };
             gathered.taken.expired += 1;
             extend(&mut gathered.removal(lane.id, lost).runs, read.number);
-            index.pass(&lane.key, read.number + 1);
+            index.skip_below(&lane.key, read.number + 1);
             index.lost(&lane.key, lost);
             return true;
         }
@@ -275,7 +275,7 @@ impl Reader {
         }
         gathered.bytes += size;
         index.lend(&lane.key, read.number, stored.bytes);
-        index.pass(&lane.key, read.number + 1);
+        index.skip_below(&lane.key, read.number + 1);
         let key = RowKey { slot: lane.key.slot, number: read.number };
         gathered.taken.rows.push((key, stored.message));
         true
@@ -284,7 +284,7 @@ impl Reader {
     /// Everything below `next` was read. Rows that the lane counts beyond the lent ones are missing.
     fn end_of_lane(&self, lane: &LaneScan, gathered: &mut Gathered) {
         let mut index = self.shared.index();
-        index.pass(&lane.key, lane.next);
+        index.skip_below(&lane.key, lane.next);
         let Some(known) = index.lane(&lane.key) else {
             return;
         };

@@ -97,7 +97,7 @@ impl<'a> Stage<'a> {
             for run in &removal.runs {
                 delete(&self.transaction, removal.lane, *run)?;
             }
-            count_off(&self.transaction, removal.lane, removal.lost)?;
+            subtract_from_depth(&self.transaction, removal.lane, removal.lost)?;
         }
         Ok(())
     }
@@ -315,7 +315,7 @@ impl<'a> Stage<'a> {
                     lane.gained.bytes as i64
                 ])?;
             if lane.dropped != Depth::default() {
-                count_off(&self.transaction, lane.id, lane.dropped)?;
+                subtract_from_depth(&self.transaction, lane.id, lane.dropped)?;
             }
         }
         self.transaction.commit()?;
@@ -332,7 +332,7 @@ impl<'a> Stage<'a> {
             for (number, bytes) in lane.lent {
                 index.lend(&key, number, bytes);
             }
-            index.pass(&key, lane.dropped_below);
+            index.skip_below(&key, lane.dropped_below);
             index.lost(&key, lane.dropped);
         }
         drop(index);
@@ -377,7 +377,7 @@ fn delete(transaction: &Transaction<'_>, lane: i64, (first, last): (u64, u64)) -
 }
 
 /// The same arithmetic as the index's.
-fn count_off(transaction: &Transaction<'_>, lane: i64, lost: Depth) -> rusqlite::Result<()> {
+fn subtract_from_depth(transaction: &Transaction<'_>, lane: i64, lost: Depth) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "UPDATE lanes SET

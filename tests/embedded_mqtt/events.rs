@@ -18,10 +18,10 @@ async fn told() -> (Running, Events) {
 
 async fn told_with(change: impl FnOnce(&mut ClientPolicy)) -> (Running, Events) {
     let (events, sender) = Events::new(256);
-    let running = Running::with(|guests| {
-        events.listen(guests, sender);
-        guests.p2p_parents = vec!["room".to_owned()];
-        change(guests);
+    let running = Running::with(|client_policy| {
+        events.listen(client_policy, sender);
+        client_policy.p2p_parents = vec!["room".to_owned()];
+        change(client_policy);
     })
     .await;
     (running, events)
@@ -143,7 +143,7 @@ async fn a_restored_session_tells_what_it_listens_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_told_of_one_that_was_not_let_in_or_never_spoke() {
     let gate = TestGate::new().0.connect(|shown| shown.client.id != "unwanted");
-    let (running, mut events) = told_with(|guests| guests.access = Some(Arc::new(gate))).await;
+    let (running, mut events) = told_with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
     drop(Wire::open(running.port).await);
     for id in ["unwanted", "#"] {
         let (mut refused, _) = Wire::try_connect(running.port, &hello(5, id)).await;
@@ -157,7 +157,7 @@ async fn nothing_is_told_of_one_that_was_not_let_in_or_never_spoke() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_subscription_is_not_told() {
     let gate = TestGate::new().0.subscribe(|_, filter| filter != "secret");
-    let (running, mut events) = told_with(|guests| guests.access = Some(Arc::new(gate))).await;
+    let (running, mut events) = told_with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
     let mut student = Wire::connect(running.port, &hello(5, STUDENT)).await;
     events.expect(STUDENT, ClientEventKind::Connected).await;
     student.send_subscribe(&[("open", 1), ("secret", 1)]).await;
@@ -172,7 +172,7 @@ async fn a_refused_subscription_is_not_told() {
 async fn when_the_channel_is_full_the_client_waits_and_is_served_afterwards() {
     const A_WHILE: Duration = Duration::from_millis(300);
     let (mut events, sender) = Events::new(1);
-    let running = Running::with(|guests| events.listen(guests, sender)).await;
+    let running = Running::with(|client_policy| events.listen(client_policy, sender)).await;
     let mut first = Wire::connect(running.port, &hello(5, "first")).await;
     first.ping().await;
     // There is no room for the second one's coming.
@@ -193,7 +193,7 @@ async fn when_the_channel_is_full_the_client_waits_and_is_served_afterwards() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_stops_in_time_although_nobody_takes_its_events() {
     let (events, sender) = Events::new(1);
-    let running = Running::with(|guests| events.listen(guests, sender)).await;
+    let running = Running::with(|client_policy| events.listen(client_policy, sender)).await;
     let _first = Wire::connect(running.port, &hello(5, "first")).await;
     let _second = Wire::connect(running.port, &hello(5, "second")).await;
     timeout(Duration::from_secs(8), running.stop()).await.expect("a stop within its deadline");

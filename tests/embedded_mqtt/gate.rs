@@ -32,7 +32,7 @@ async fn without_a_gate_everybody_may_do_everything() {
 async fn the_gate_sees_what_the_client_shows_and_where_it_comes_from() {
     let gate = Arc::new(TestGate::new().0);
     let asked = Arc::clone(&gate);
-    let running = Running::with(|guests| guests.access = Some(gate)).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(gate)).await;
     let shows = Hello {
         login: Some(("Token|dev|dev", b"RW|\xff\x00")),
         will: Some(("roomSend/command", "bye")),
@@ -62,7 +62,7 @@ async fn the_gate_sees_what_the_client_shows_and_where_it_comes_from() {
 async fn a_refused_client_learns_why_and_is_closed() {
     let (gate, mut ended) = TestGate::new();
     let gate = gate.connect(|shown| shown.client.id == "welcome");
-    let running = Running::with(|guests| guests.access = Some(Arc::new(gate))).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
     for (version, id, code) in [(4, "unwanted", 5), (5, "unwanted", NOT_AUTHORIZED)] {
         let (mut client, answer) = Wire::try_connect(running.port, &hello(version, id)).await;
         assert_eq!(answer, ConnAck { session_present: false, code }, "{id}, version {version}");
@@ -83,9 +83,9 @@ async fn a_wrong_password_with_the_teacher_s_id_does_not_disturb_the_teacher() {
     let (gate, _ended) = TestGate::new();
     let gate = gate.connect(right_password_only);
     let (mut events, sender) = Events::new(64);
-    let running = Running::with(|guests| {
-        guests.access = Some(Arc::new(gate));
-        events.listen(guests, sender);
+    let running = Running::with(|client_policy| {
+        client_policy.access = Some(Arc::new(gate));
+        events.listen(client_policy, sender);
     })
     .await;
     let genuine = Hello { login: Some(("Token|dev|dev", b"right")), ..kept(5, TEACHER) };
@@ -133,7 +133,7 @@ async fn the_end_of_an_old_connection_takes_no_right_from_the_one_that_took_over
             let rights = asked.lock().unwrap();
             rights.get(&client.connection).is_some_and(|right| right == topic)
         });
-    let running = Running::with(|guests| guests.access = Some(Arc::new(gate))).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
     let as_user = |username| Hello { login: Some((username, b"")), ..kept(5, TEACHER) };
     let mut old = Wire::connect(running.port, &as_user("first")).await;
     old.publish("only/first", 1, "x").await;
@@ -159,7 +159,7 @@ async fn the_end_of_an_old_connection_takes_no_right_from_the_one_that_took_over
 async fn a_will_that_the_client_may_not_publish_refuses_the_connection() {
     let (gate, mut ended) = TestGate::new();
     let gate = gate.publish(|_, topic| topic == "roomSend/command");
-    let running = Running::with(|guests| guests.access = Some(Arc::new(gate))).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
     let with_will = |version, id, topic| Hello { will: Some((topic, "bye")), ..hello(version, id) };
     for (version, code) in [(4, 5), (5, NOT_AUTHORIZED)] {
         let (mut client, answer) =
@@ -197,7 +197,7 @@ async fn a_restored_subscription_that_is_no_longer_allowed_is_dropped_without_a_
     let asked = Arc::clone(&may);
     let (gate, _ended) = TestGate::new();
     let gate = gate.subscribe(move |_, filter| filter != "secret" || *asked.lock().unwrap());
-    let running = Running::with(|guests| guests.access = Some(Arc::new(gate))).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
     let mut client = Wire::connect(running.port, &kept(4, "student")).await;
     assert_eq!(client.subscribe(&[("secret", 1), ("open", 1)]).await, [1, 1]);
     client.goodbye().await;
@@ -218,7 +218,7 @@ async fn each_accepted_connection_is_forgotten_once_however_it_ended() {
     let (gate, mut ended) = TestGate::new();
     let gate = Arc::new(gate);
     let asked = Arc::clone(&gate);
-    let running = Running::with(|guests| guests.access = Some(gate)).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(gate)).await;
     Wire::connect(running.port, &hello(5, "polite")).await.goodbye().await;
     drop(Wire::connect(running.port, &hello(4, "lost")).await);
     let mut garbage = Wire::connect(running.port, &hello(5, "garbage")).await;
@@ -241,7 +241,8 @@ async fn each_accepted_connection_is_forgotten_once_however_it_ended() {
 /// The crate gives a stored session to its user only, and the user id names the connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_session_belongs_to_the_client_id_whatever_the_gate_calls_its_connections() {
-    let running = Running::with(|guests| guests.access = Some(Arc::new(TestGate::new().0))).await;
+    let running =
+        Running::with(|client_policy| client_policy.access = Some(Arc::new(TestGate::new().0))).await;
     let mut student = Wire::connect(running.port, &kept(5, "student")).await;
     student.subscribe(&[("room", 1)]).await;
     student.goodbye().await;
@@ -255,7 +256,8 @@ async fn a_kept_session_belongs_to_the_client_id_whatever_the_gate_calls_its_con
     let (student, answer) = Wire::try_connect(running.port, &kept(4, "student")).await;
     assert_eq!((answer.code, answer.session_present), (0, true));
     student.goodbye().await;
-    let running = running.restart(|guests| guests.access = Some(Arc::new(TestGate::new().0))).await;
+    let running =
+        running.restart(|client_policy| client_policy.access = Some(Arc::new(TestGate::new().0))).await;
     let (mut student, answer) = Wire::try_connect(running.port, &kept(4, "student")).await;
     assert_eq!((answer.code, answer.session_present), (0, true));
     let mut teacher = Wire::connect(running.port, &hello(4, "teacher")).await;
@@ -267,7 +269,8 @@ async fn a_kept_session_belongs_to_the_client_id_whatever_the_gate_calls_its_con
 /// A page that reconnects on a bad network may come twice within a moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_that_come_at_once_with_one_kept_session_are_both_let_in_and_the_later_one_stays() {
-    let running = Running::with(|guests| guests.access = Some(Arc::new(TestGate::new().0))).await;
+    let running =
+        Running::with(|client_policy| client_policy.access = Some(Arc::new(TestGate::new().0))).await;
     let mut student = Wire::connect(running.port, &kept(5, "student")).await;
     student.subscribe(&[("room", 1)]).await;
     student.goodbye().await;
@@ -295,7 +298,7 @@ async fn two_that_come_at_once_with_one_kept_session_are_both_let_in_and_the_lat
 async fn receivers_are_shown_who_sent_a_message_and_what_the_gate_calls_it() {
     let gate = Arc::new(TestGate::new().0);
     let asked = Arc::clone(&gate);
-    let running = Running::with(|guests| guests.access = Some(gate)).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(gate)).await;
     let mut listener = Wire::connect(running.port, &hello(5, "listener")).await;
     listener.subscribe(&[("room", 1)]).await;
     let with_will = Hello { will: Some(("room", "bye")), ..hello(4, TEACHER) };

@@ -29,7 +29,7 @@ async fn an_id_that_could_mean_more_than_one_client_is_refused() {
     ];
     let gate = Arc::new(TestGate::new().0);
     let asked = Arc::clone(&gate);
-    let guarded = Running::with(|guests| guests.access = Some(gate)).await;
+    let guarded = Running::with(|client_policy| client_policy.access = Some(gate)).await;
     let open = Running::plain().await;
     for running in [&guarded, &open] {
         for (version, code) in [(4, 2), (5, 0x85)] {
@@ -53,7 +53,7 @@ async fn an_id_that_could_mean_more_than_one_client_is_refused() {
 async fn a_client_without_an_id_gets_one_that_is_its_own() {
     let gate = Arc::new(TestGate::new().0);
     let asked = Arc::clone(&gate);
-    let running = Running::with(|guests| guests.access = Some(gate)).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(gate)).await;
     let _one = Wire::connect(running.port, &hello(5, "")).await;
     let _other = Wire::connect(running.port, &hello(4, "")).await;
     let (_, refused) = Wire::try_connect(running.port, &kept(4, "")).await;

@@ -7,7 +7,7 @@ use crate::wire::{DISCONNECT, Wire, hello, kept};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn overlapping_subscriptions_bring_a_message_once_for_each() {
-    let running = Running::with(|guests| guests.p2p_parents = vec!["room".to_owned()]).await;
+    let running = Running::with(|client_policy| client_policy.p2p_parents = vec!["room".to_owned()]).await;
     let mut client = Wire::connect(running.port, &hello(5, "me")).await;
     client.subscribe(&[("room/#", 1)]).await;
     client.publish("room/p2p/me", 1, "twice").await;

@@ -26,9 +26,9 @@ async fn expect_cut(stream: &mut TcpStream) {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_places_are_taken_the_next_client_is_turned_away() {
     let (mut events, sender) = Events::new(64);
-    let running = Running::with(|guests| {
-        guests.max_connections = 2;
-        events.listen(guests, sender);
+    let running = Running::with(|client_policy| {
+        client_policy.max_connections = 2;
+        events.listen(client_policy, sender);
     })
     .await;
     let first = Wire::connect(running.port, &hello(5, "first")).await;
@@ -48,7 +48,7 @@ async fn when_all_places_are_taken_the_next_client_is_turned_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_takes_the_place_of_the_longest_silent_caller() {
-    let running = Running::with(|guests| guests.max_connections = 3).await;
+    let running = Running::with(|client_policy| client_policy.max_connections = 3).await;
     let _admitted = Wire::connect(running.port, &hello(5, "admitted")).await;
     let mut oldest = Wire::open(running.websocket_port).await;
     // So that the broker has seen it before the other.
@@ -176,7 +176,7 @@ async fn an_oversized_packet_ends_its_own_connection_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_for_later_subscribers_has_a_bound() {
     // The broker's own $SYS topics are among these.
-    let running = Running::with(|guests| guests.max_retained = 60).await;
+    let running = Running::with(|client_policy| client_policy.max_retained = 60).await;
     let mut client = Wire::connect(running.port, &hello(5, "client")).await;
     let too_large = "x".repeat((64 << 10) + 1);
     client.send_publish("large", 1, true, &too_large).await;

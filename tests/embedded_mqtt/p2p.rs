@@ -10,8 +10,8 @@ use crate::wire::{Hello, Message, Wire, hello, kept};
 const STUDENT: &str = "GID_student@@@001";
 const OWN: &str = "room/p2p/GID_student@@@001";
 
-fn with_p2p(guests: &mut ClientPolicy) {
-    guests.p2p_parents = vec!["room".to_owned(), "lesson".to_owned()];
+fn with_p2p(client_policy: &mut ClientPolicy) {
+    client_policy.p2p_parents = vec!["room".to_owned(), "lesson".to_owned()];
 }
 
 async fn classroom() -> (Running, Wire) {
@@ -164,9 +164,9 @@ async fn nobody_gets_what_was_sent_to_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_is_not_asked_for_the_own_topic_but_for_another_s() {
     let gate = TestGate::new().0.subscribe(|_, _| false);
-    let running = Running::with(|guests| {
-        with_p2p(guests);
-        guests.access = Some(Arc::new(gate));
+    let running = Running::with(|client_policy| {
+        with_p2p(client_policy);
+        client_policy.access = Some(Arc::new(gate));
     })
     .await;
     let mut student = Wire::connect(running.port, &kept(5, STUDENT)).await;

@@ -12,7 +12,7 @@ async fn classroom() -> Running {
         .0
         .publish(move |client, topic| is_teacher(&client.id) || topic.starts_with("roomSend/"))
         .subscribe(move |client, filter| is_teacher(&client.id) || filter.starts_with("room/"));
-    Running::with(|guests| guests.access = Some(Arc::new(gate))).await
+    Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await
 }
 
 /// Hazard 23: a student must not speak past the checks.

@@ -59,10 +59,10 @@ impl Running {
 
 async fn start(folder: &Path, change: impl FnOnce(&mut ClientPolicy)) -> MqttBroker {
     show_logs();
-    let mut guests = ClientPolicy::default();
-    change(&mut guests);
+    let mut client_policy = ClientPolicy::default();
+    change(&mut client_policy);
     let options =
-        MqttBrokerOptions { tcp_port: 0, websocket_port: 0, data_dir: folder.to_path_buf(), guests };
+        MqttBrokerOptions { tcp_port: 0, websocket_port: 0, data_dir: folder.to_path_buf(), client_policy };
     start_mqtt_broker(options).await.unwrap()
 }
 
@@ -191,10 +191,10 @@ impl Events {
     }
 
     /// Lets a broker tell its events here.
-    pub fn listen(&self, guests: &mut ClientPolicy, sender: mpsc::Sender<ClientEvent>) {
+    pub fn listen(&self, client_policy: &mut ClientPolicy, sender: mpsc::Sender<ClientEvent>) {
         let clock = Arc::clone(&self.clock);
-        guests.events = Some(sender);
-        guests.now_ms = Arc::new(move || clock.load(Ordering::SeqCst));
+        client_policy.events = Some(sender);
+        client_policy.now_ms = Arc::new(move || clock.load(Ordering::SeqCst));
     }
 
     pub async fn next(&mut self) -> ClientEvent {

@@ -187,7 +187,7 @@ impl Carrier {
         ledger.remember_previous(remembered);
         let stop_now = CancellationToken::new();
         let parts = SessionParts {
-            filters: rules().filters().map(str::to_owned).collect(),
+            filters: rules().filters().map(ToString::to_string).collect(),
             receive_maximum: setup.receive_maximum as u16,
             state: self.session,
             ledger,

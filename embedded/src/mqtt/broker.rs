@@ -45,7 +45,7 @@ pub(super) struct Broker {
     pub(super) monitor: Arc<ResourceMonitor>,
     /// Each connection gets a copy with its own hooks.
     pub(super) config: BrokerConfig,
-    pub(super) guests: ClientPolicy,
+    pub(super) client_policy: ClientPolicy,
     pub(super) connections: Connections,
     pub(super) turns: Turns,
     pub(super) stop: broadcast::Sender<()>,
@@ -55,12 +55,12 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    pub(super) async fn open(guests: ClientPolicy, folder: &Path) -> mqtt5::Result<Self> {
+    pub(super) async fn open(client_policy: ClientPolicy, folder: &Path) -> mqtt5::Result<Self> {
         let storage = FileBackend::with_queue_limits(folder, QUEUE_LIMITS).await?;
         let storage = Arc::new(DynamicStorage::File(storage));
         let router = MessageRouter::with_storage(Arc::clone(&storage))
             .with_fallback_queue_limits(QUEUE_LIMITS)
-            .with_retained_limits(guests.max_retained, RETAINED_BYTES);
+            .with_retained_limits(client_policy.max_retained, RETAINED_BYTES);
         router.recover_sessions(SESSIONS_NEVER_EXPIRE).await?;
         storage.cleanup_expired().await?;
         router.initialize().await?;
@@ -72,9 +72,9 @@ impl Broker {
             config: BrokerConfig::default()
                 .with_max_packet_size(PACKET_BYTES)
                 .with_max_outbound_inflight(OUTBOUND_INFLIGHT),
-            connections: Connections::new(guests.max_connections),
+            connections: Connections::new(client_policy.max_connections),
             turns: Turns::new(),
-            guests,
+            client_policy,
             stop: broadcast::channel(1).0,
             last_connection: AtomicU64::new(0),
             run: RandomState::new().hash_one(()),
@@ -107,7 +107,7 @@ impl Broker {
 
     /// Whether hooks are needed. Without them, the crate does less work for each PUBLISH.
     pub(super) fn has_hooks(&self) -> bool {
-        self.guests.events.is_some() || !self.guests.p2p_parents.is_empty()
+        self.client_policy.events.is_some() || !self.client_policy.p2p_parents.is_empty()
     }
 
     /// A number and a channel id that no other connection has.

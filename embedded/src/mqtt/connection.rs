@@ -106,7 +106,7 @@ impl Connection {
         connect: &ConnectPacket,
         will_topic: Option<&str>,
     ) -> Result<Option<String>, ReasonCode> {
-        let Some(access) = &self.broker.guests.access else {
+        let Some(access) = &self.broker.client_policy.access else {
             return Ok(None);
         };
         let request = ConnectRequest {
@@ -131,7 +131,7 @@ impl Connection {
         let Some(admitted) = self.admitted.get() else {
             return false;
         };
-        let Some(access) = &self.broker.guests.access else {
+        let Some(access) = &self.broker.client_policy.access else {
             return true;
         };
         if self.stage.stage() == Stage::Cut {
@@ -152,7 +152,7 @@ impl Connection {
         let Some(client_id) = self.client_id() else {
             return false;
         };
-        let Some(access) = &self.broker.guests.access else {
+        let Some(access) = &self.broker.client_policy.access else {
             return true;
         };
         let may = self.broker.is_own_topic(client_id, filter)
@@ -184,25 +184,25 @@ impl Connection {
     pub(super) async fn ended(&self) {
         self.stage.cut();
         self.end_turn();
-        if let (Some(access), Some(_)) = (&self.broker.guests.access, self.admitted.get()) {
+        if let (Some(access), Some(_)) = (&self.broker.client_policy.access, self.admitted.get()) {
             access.disconnected(self.number);
         }
         if self.announced.load(Ordering::Relaxed) {
-            self.tell(ClientEventKind::Gone).await;
+            self.send_event(ClientEventKind::Gone).await;
         }
     }
 
     /// Sends an event. While the channel is full, this waits, and only this client is not served.
-    async fn tell(&self, what: ClientEventKind) {
-        let guests = &self.broker.guests;
-        let (Some(events), Some(client_id)) = (&guests.events, self.client_id()) else {
+    async fn send_event(&self, what: ClientEventKind) {
+        let client_policy = &self.broker.client_policy;
+        let (Some(events), Some(client_id)) = (&client_policy.events, self.client_id()) else {
             return;
         };
         let event = ClientEvent {
             client_id: client_id.to_owned(),
             channel_id: self.channel_id.clone(),
             remote: self.remote,
-            at_ms: (guests.now_ms)(),
+            at_ms: (client_policy.now_ms)(),
             what,
         };
         if events.send(event).await.is_err() {
@@ -256,10 +256,10 @@ impl BrokerEventHandler for Connection {
     fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             self.announced.store(true, Ordering::Relaxed);
-            self.tell(ClientEventKind::Connected).await;
+            self.send_event(ClientEventKind::Connected).await;
             let restored = self.broker.restored_filters(&event.client_id).await;
             if !restored.is_empty() {
-                self.tell(ClientEventKind::Subscribed(restored)).await;
+                self.send_event(ClientEventKind::Subscribed(restored)).await;
             }
         })
     }
@@ -274,7 +274,7 @@ impl BrokerEventHandler for Connection {
                 .collect();
             self.after_change_of(&granted).await;
             if !granted.is_empty() {
-                self.tell(ClientEventKind::Subscribed(granted)).await;
+                self.send_event(ClientEventKind::Subscribed(granted)).await;
             }
         })
     }
@@ -283,7 +283,7 @@ impl BrokerEventHandler for Connection {
         Box::pin(async move {
             let filters: Vec<_> = event.topic_filters.iter().map(|filter| filter.to_string()).collect();
             self.after_change_of(&filters).await;
-            self.tell(ClientEventKind::Unsubscribed(filters)).await;
+            self.send_event(ClientEventKind::Unsubscribed(filters)).await;
         })
     }
 
@@ -291,7 +291,7 @@ impl BrokerEventHandler for Connection {
         Box::pin(async move {
             // A DISCONNECT that asks for the will is a DISCONNECT all the same.
             if !event.unexpected || event.reason == ReasonCode::DisconnectWithWillMessage {
-                self.tell(ClientEventKind::Disconnected).await;
+                self.send_event(ClientEventKind::Disconnected).await;
             }
         })
     }

@@ -15,7 +15,7 @@ const NOT_KEPT: Option<u32> = Some(0);
 
 impl Broker {
     fn own_topics(&self, client_id: &str) -> impl Iterator<Item = String> {
-        self.guests.p2p_parents.iter().map(move |parent| format!("{parent}/p2p/{client_id}"))
+        self.client_policy.p2p_parents.iter().map(move |parent| format!("{parent}/p2p/{client_id}"))
     }
 
     pub(super) fn is_own_topic(&self, client_id: &str, filter: &str) -> bool {
@@ -24,7 +24,7 @@ impl Broker {
 
     /// Subscribes the client's own topics that are missing or have QoS 0.
     pub(super) async fn keep_own_topics(&self, client_id: &str, protocol_version: u8) {
-        if self.guests.p2p_parents.is_empty() {
+        if self.client_policy.p2p_parents.is_empty() {
             return;
         }
         // Locked, so that nobody takes the session over or ends it in between.

@@ -85,7 +85,7 @@ impl Transport {
             Self::Tcp => BrokerTransport::WebSocket(Box::new(stream)),
             Self::WebSocket => {
                 let mut config = WebSocketServerConfig::new().with_path(WEBSOCKET_PATH);
-                if let Some(origins) = &connection.broker.guests.allowed_origins {
+                if let Some(origins) = &connection.broker.client_policy.allowed_origins {
                     config = config.with_allowed_origins(origins.clone());
                 }
                 match accept_websocket_connection(stream, &config, remote).await {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::TopicFilter;
 
 const ME: &str = "GID_student@@@001";
 
@@ -10,7 +11,7 @@ fn student() -> Grants {
 
 /// A member whose token lists these resources for reading and writing.
 fn with_resources(resources: &[&str]) -> Grants {
-    let filters = |texts: &[&str]| texts.iter().map(|text| Filter::parse(text).unwrap()).collect();
+    let filters = |texts: &[&str]| texts.iter().map(|text| TopicFilter::parse(text).unwrap()).collect();
     let (read, write) = (filters(resources), filters(resources));
     Grants::limited(&Parents::default(), Some(client(ME)), Role::Student, read, write, None)
 }
@@ -174,11 +175,11 @@ proptest! {
         let resources: Vec<&str> = resources.iter().map(String::as_str).collect();
         let grants = with_resources(&resources);
         if grants.may_read(&filter) {
-            let permitted = Filter::parse(&filter).unwrap();
+            let permitted = TopicFilter::parse(&filter).unwrap();
             for hidden in ["room/p2p/x", "x/p2p/y/z", "room/p2p/p2p", "roomSend", "roomSend/message", "roomSend/x/y"] {
-                prop_assert!(!permitted.covers(&Filter::parse(hidden).unwrap()), "{} matches {}", filter, hidden);
+                prop_assert!(!permitted.covers(&TopicFilter::parse(hidden).unwrap()), "{} matches {}", filter, hidden);
             }
-            let resources: Vec<_> = resources.iter().map(|text| Filter::parse(text).unwrap()).collect();
+            let resources: Vec<_> = resources.iter().map(|text| TopicFilter::parse(text).unwrap()).collect();
             prop_assert!(resources.iter().any(|resource| resource.covers(&permitted)));
         }
     }

@@ -92,7 +92,7 @@ fn nonsense_is_refused_with_its_reason() {
 
 #[test]
 fn what_the_form_gives_lets_its_client_in() {
-    let gatekeeper = Authenticator {
+    let authenticator = Authenticator {
         deployment: deployment(),
         teacher_groups: vec!["GID_teacher".to_owned()],
         anonymous_on_loopback: false,
@@ -107,7 +107,7 @@ fn what_the_form_gives_lets_its_client_in() {
         remote_is_loopback: false,
         tls: false,
     };
-    let grants = gatekeeper.admit(&attempt, NOW_MS).unwrap();
+    let grants = authenticator.admit(&attempt, NOW_MS).unwrap();
     assert!(grants.may_read("room/message/7") && grants.may_write("roomSend/message"));
     assert!(!grants.may_read("roomSend/#") && !grants.may_write("room/message/7"));
 }

@@ -1,13 +1,15 @@
 //! Access as the rest of the program sees it: the attacks of a hostile class, each refused.
 
-mod gatekeeper;
+mod authenticator;
 mod grants;
 mod login;
 mod token;
 
 use std::sync::Arc;
 
+use super::client_id::documented_id;
 use super::*;
+use crate::model::ClientId;
 
 const NOW_MS: u64 = 1_767_268_800_000;
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -21,8 +23,8 @@ fn deployment() -> Arc<Deployment> {
     Arc::new(deployment.unwrap())
 }
 
-fn client(text: &str) -> CheckedClientId {
-    CheckedClientId::parse(text).unwrap()
+fn client(text: &str) -> ClientId {
+    documented_id(text).unwrap()
 }
 
 /// An unbound token's claims, valid for an hour, with the class's resources.

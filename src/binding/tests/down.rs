@@ -150,14 +150,14 @@ fn what_the_bridge_published_does_not_come_up_again_and_nobody_can_pretend_so() 
     let rules = rules(&[binding("room/#")]);
     let down = published(&produced(&[("mqttSecondTopic", "/message/1")], b"hi"));
     let mark = user(&down, "rbOrigin").unwrap().to_owned();
-    let heard = |topic: &str, payload: &[u8]| {
+    let back_from_mqtt = |topic: &str, payload: &[u8]| {
         let mut envelope = message(topic, payload);
         envelope.properties.user = vec![("rbOrigin".to_owned(), mark.clone())];
         rules.bind(&envelope)
     };
-    assert_eq!(heard("room/message/1", b"hi"), Err(NotStored::Filtered(FilterReason::FromRocketmq)));
-    assert!(heard("room/message/1", b"other words").is_ok(), "a forged mark");
-    assert!(heard("room/message/2", b"hi").is_ok(), "copied to another topic by somebody");
+    assert_eq!(back_from_mqtt("room/message/1", b"hi"), Err(NotStored::Filtered(FilterReason::FromRocketmq)));
+    assert!(back_from_mqtt("room/message/1", b"other words").is_ok(), "a forged mark");
+    assert!(back_from_mqtt("room/message/2", b"hi").is_ok(), "copied to another topic by somebody");
 }
 
 /// Hazard 19: two servers that copy properties from topic to topic would go round for ever.

@@ -166,16 +166,16 @@ fn a_room_hears_what_its_history_shows() {
         ("deep", &[("mqttSecondTopic", "message/7")], "school/room/message/7", Some("7"), "message/7"),
     ] {
         let stored = foreign(topic, properties);
-        let heard = rules.heard(&stored, &read_back(&stored).properties).unwrap();
-        assert_eq!(heard.mqtt_topic, mqtt_topic);
-        assert_eq!((heard.room.as_deref(), heard.tag.as_str()), (room, tag), "{mqtt_topic}");
+        let destination = rules.mqtt_destination(&stored, &read_back(&stored).properties).unwrap();
+        assert_eq!(destination.mqtt_topic, mqtt_topic);
+        assert_eq!((destination.room.as_deref(), destination.tag.as_str()), (room, tag), "{mqtt_topic}");
         match rules.to_mqtt(&stored, &rules.parents[topic], 2) {
-            DownOutcome::Publish(published) => assert_eq!(published.topic, heard.mqtt_topic),
+            DownOutcome::Publish(published) => assert_eq!(published.topic, destination.mqtt_topic),
             other => panic!("{other:?}"),
         }
     }
     let elsewhere = foreign("roomSend", &[("mqttSecondTopic", "message/7")]);
-    assert_eq!(rules.heard(&elsewhere, &elsewhere.properties), None);
+    assert_eq!(rules.mqtt_destination(&elsewhere, &elsewhere.properties), None);
 }
 
 fn foreign(topic: &str, properties: &[(&str, &str)]) -> StoredMessage {

@@ -9,7 +9,7 @@ struct Status {
     presence: Presence,
     coalescer: Coalescer,
     /// Messages on the topic, with the number of members who got each.
-    told: Vec<(Delivery, usize)>,
+    delivered: Vec<(Delivery, usize)>,
 }
 
 impl Status {
@@ -17,7 +17,7 @@ impl Status {
         Self {
             presence: Presence::new(PresenceSettings::default()),
             coalescer: Coalescer::new(SINGLES_PER_S),
-            told: Vec::new(),
+            delivered: Vec::new(),
         }
     }
 
@@ -38,18 +38,18 @@ impl Status {
             change: what,
         };
         let update = self.presence.apply(&event, now_ms);
-        let told = self.coalescer.offer(notice, &update, &self.presence, now_ms);
-        self.tell(told);
+        let summary = self.coalescer.offer(notice, &update, &self.presence, now_ms);
+        self.deliver(summary);
     }
 
     fn tick(&mut self, now_ms: u64) {
-        let told = self.coalescer.tick(&self.presence, now_ms);
-        self.tell(told);
+        let summary = self.coalescer.tick(&self.presence, now_ms);
+        self.deliver(summary);
     }
 
-    fn tell(&mut self, told: Option<Delivery>) {
+    fn deliver(&mut self, summary: Option<Delivery>) {
         let listeners = self.presence.online();
-        self.told.extend(told.map(|delivery| (delivery, listeners)));
+        self.delivered.extend(summary.map(|delivery| (delivery, listeners)));
     }
 
     fn joins(&mut self, who: &str, where_: &str, now_ms: u64) {
@@ -58,12 +58,12 @@ impl Status {
     }
 
     fn deliveries(&self) -> usize {
-        self.told.iter().map(|(_, listeners)| listeners).sum()
+        self.delivered.iter().map(|(_, listeners)| listeners).sum()
     }
 
     fn summaries(&self) -> Vec<Value> {
-        let told = self.told.iter().map(|(delivery, _)| json_of(delivery));
-        told.filter(|told| told["eventType"] == "summary").collect()
+        let bodies = self.delivered.iter().map(|(delivery, _)| json_of(delivery));
+        bodies.filter(|body| body["eventType"] == "summary").collect()
     }
 }
 
@@ -81,15 +81,15 @@ fn a_few_events_pass_as_they_are() {
     let mut status = Status::new();
     status.joins(LI, "7", START_MS);
     status.event(LI, PresenceChange::Ended, START_MS + 500);
-    assert_eq!(status.told.len(), 3);
-    assert_eq!(status.told[0].0.body, notice_of(LI, "connect"));
+    assert_eq!(status.delivered.len(), 3);
+    assert_eq!(status.delivered[0].0.body, notice_of(LI, "connect"));
     let joined = format!(
         r#"{{"eventType":"summary","time":{START_MS},"rooms":[{{"roomId":"7","online":1,"joined":["{LI}"],"left":[],"joinedCount":1,"leftCount":0}}]}}"#
     );
-    assert_eq!(status.told[1].0.body, joined.as_bytes(), "a subscription has no notice of its own");
-    assert_eq!(status.told[2].0.body, notice_of(LI, "tcpclean"));
+    assert_eq!(status.delivered[1].0.body, joined.as_bytes(), "a subscription has no notice of its own");
+    assert_eq!(status.delivered[2].0.body, notice_of(LI, "tcpclean"));
     assert_eq!(
-        (&status.told[2].0.topic, status.told[2].0.order_key.as_str()),
+        (&status.delivered[2].0.topic, status.delivered[2].0.order_key.as_str()),
         (&ClassTopic::Status, "status")
     );
     assert!(!status.coalescer.is_waiting());
@@ -114,13 +114,16 @@ fn a_thousand_joins_are_no_half_a_million_deliveries() {
         // Then: few messages a second, and all of them are accounted for.
         let seconds = span_ms.div_ceil(1_000) as usize;
         assert!(
-            status.told.len() <= 2 + SINGLES_PER_S as usize * (seconds + 1) + seconds + 1,
+            status.delivered.len() <= 2 + SINGLES_PER_S as usize * (seconds + 1) + seconds + 1,
             "{}",
-            status.told.len()
+            status.delivered.len()
         );
         assert!(status.deliveries() < 40_000, "{span_ms} ms: {}", status.deliveries());
-        let joined: u64 =
-            status.summaries().iter().map(|told| told["rooms"][0]["joinedCount"].as_u64().unwrap()).sum();
+        let joined: u64 = status
+            .summaries()
+            .iter()
+            .map(|summary| summary["rooms"][0]["joinedCount"].as_u64().unwrap())
+            .sum();
         assert_eq!(joined, 1_000);
         assert_eq!(status.summaries().last().unwrap()["rooms"][0]["online"], 1_000);
         assert!(!status.coalescer.is_waiting());
@@ -148,7 +151,7 @@ fn who_came_and_left_in_between_is_not_mentioned() {
     let mut status = Status::new();
     (0..10).for_each(|number| status.joins(&pupil(number), "7", START_MS));
     status.tick(START_MS + 1_000);
-    status.told.clear();
+    status.delivered.clear();
 
     // Given: the singles of this second are spent. When: one comes and goes, another stays.
     (10..20).for_each(|number| status.joins(&pupil(number), "8", START_MS + 1_000));
@@ -159,7 +162,7 @@ fn who_came_and_left_in_between_is_not_mentioned() {
 
     let last = status.summaries().pop().unwrap();
     let rooms: Vec<_> =
-        last["rooms"].as_array().unwrap().iter().map(|told| told["roomId"].as_str().unwrap()).collect();
+        last["rooms"].as_array().unwrap().iter().map(|summary| summary["roomId"].as_str().unwrap()).collect();
     assert_eq!(rooms, ["8", "10"]);
 }
 
@@ -167,15 +170,15 @@ fn who_came_and_left_in_between_is_not_mentioned() {
 fn no_single_event_overtakes_a_change_that_waits() {
     let mut status = Status::new();
     (0..10).for_each(|number| status.joins(&pupil(number), "7", START_MS));
-    let before = status.told.len();
+    let before = status.delivered.len();
     // The bucket has filled again, but the summary has not been sent.
     status.event(&pupil(9), PresenceChange::Ended, START_MS + 900);
-    assert_eq!(status.told.len(), before);
+    assert_eq!(status.delivered.len(), before);
     assert!(status.coalescer.is_waiting());
     status.tick(START_MS + 1_000);
     assert_eq!(status.summaries().last().unwrap()["rooms"][0]["online"], 9);
     status.event(&pupil(8), PresenceChange::Ended, START_MS + 1_100);
-    assert_eq!(status.told.last().unwrap().0.body, notice_of(&pupil(8), "tcpclean"));
+    assert_eq!(status.delivered.last().unwrap().0.body, notice_of(&pupil(8), "tcpclean"));
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn a_ghost_is_not_told() {
     let mut status = Status::new();
     status.event(LI, PresenceChange::Ended, START_MS);
     status.event(LI, PresenceChange::Connected, START_MS);
-    assert_eq!(status.told.len(), 1, "the end passed, the late connect did not");
+    assert_eq!(status.delivered.len(), 1, "the end passed, the late connect did not");
 }
 
 #[test]
@@ -198,13 +201,13 @@ fn one_summary_is_small_and_the_rest_is_told_by_the_next() {
     (1..=3).for_each(|second| status.tick(START_MS + second * 1_000));
 
     // Then: each message stays below the limit, and no room is left out.
-    assert!(status.told.iter().all(|(delivery, _)| delivery.body.len() < MAX_BODY_BYTES));
+    assert!(status.delivered.iter().all(|(delivery, _)| delivery.body.len() < MAX_BODY_BYTES));
     let rooms: Vec<_> =
-        status.summaries().iter().map(|told| told["rooms"].as_array().unwrap().len()).collect();
+        status.summaries().iter().map(|summary| summary["rooms"].as_array().unwrap().len()).collect();
     assert!(rooms.iter().all(|rooms| *rooms <= MAX_SUMMARY_ROOMS));
     let summaries = status.summaries();
-    let told = summaries.iter().flat_map(|told| told["rooms"].as_array().unwrap());
-    let joined: u64 = told.map(|told| told["joinedCount"].as_u64().unwrap()).sum();
+    let rooms = summaries.iter().flat_map(|summary| summary["rooms"].as_array().unwrap());
+    let joined: u64 = rooms.map(|summary| summary["joinedCount"].as_u64().unwrap()).sum();
     assert_eq!(joined, 2_500);
     assert!(!status.coalescer.is_waiting());
 }

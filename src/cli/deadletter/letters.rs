@@ -97,7 +97,7 @@ impl RocketMq {
             let all = known.values().flatten().cloned().collect();
             known.insert(topic.clone(), all);
         }
-        let reader = RocketMqReader::start(connector.clone()).await?.knowing(known);
+        let reader = RocketMqReader::start(connector.clone()).await?.with_known_brokers(known);
         let reader = Arc::new(reader);
         Ok(Self { connector, reader })
     }

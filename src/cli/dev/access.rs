@@ -1,4 +1,4 @@
-//! Access control of the embedded broker: asks the gatekeeper, and keeps the rights of each connection while it is open.
+//! Access control of the embedded broker: asks the authenticator, and keeps the rights of each connection while it is open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -166,7 +166,7 @@ fn authenticator(config: &Config) -> anyhow::Result<(Authenticator, SecretString
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("could not draw random bytes: {error}"))?;
     let password = SecretString::from(format!("{:032x}", u128::from_be_bytes(random)));
-    let mut authenticator = app::gatekeeper(config, access)?;
+    let mut authenticator = app::authenticator(config, access)?;
     authenticator.operators.push(Operator {
         username: DEV_OPERATOR.to_owned(),
         password: password.clone(),
@@ -184,7 +184,7 @@ async fn mqtt_broker(
         tcp_port: arguments.mqtt_port,
         websocket_port: arguments.websocket_port,
         data_dir: data.to_owned(),
-        guests: client_policy,
+        client_policy,
     };
     Ok(start_mqtt_broker(options).await?)
 }

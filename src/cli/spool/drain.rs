@@ -110,7 +110,7 @@ pub(crate) async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
 
 fn hold(config: &Config) -> anyhow::Result<DataDir> {
     match DataDir::open(&config.data_dir) {
-        Err(DataDirError::Held { path }) => bail!(
+        Err(DataDirError::InUse { path }) => bail!(
             "{} is in use: a bridge that runs drains its spool by itself; stop it first if the spool is to be emptied \
              without it",
             path.display()

@@ -16,9 +16,8 @@ use std::time::Duration;
 use super::limits::{Limits, Needs};
 use super::subscriptions::Subscriptions;
 use super::wire::{Connack, Publish, ToBroker};
-use crate::binding::Filter;
 use crate::data_dir::SessionState;
-use crate::model::{Clock, MessageIds, SessionStamp};
+use crate::model::{Clock, MessageIds, SessionStamp, TopicFilter};
 use crate::pipeline::ReceiptLedger;
 use crate::telemetry::{Metrics, Readiness, Severity};
 
@@ -73,7 +72,8 @@ impl Session {
     /// `session_expiry_s`: what CONNECT asks for. `new_identifier` draws a number for a new subscription.
     pub fn new(parts: SessionParts, session_expiry_s: u32, new_identifier: impl FnMut() -> u32) -> Self {
         let stamp = SessionStamp::new(parts.state.stamp.as_str());
-        let wanted: Vec<Filter> = parts.filters.iter().filter_map(|text| Filter::parse(text).ok()).collect();
+        let wanted: Vec<TopicFilter> =
+            parts.filters.iter().filter_map(|text| TopicFilter::parse(text).ok()).collect();
         let (kept, older) = (parts.state.subscriptions.clone(), &parts.state.filters);
         Self {
             needs: Needs { session_expiry_s, filters: parts.filters.clone(), publishes_bytes: None },

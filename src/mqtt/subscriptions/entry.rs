@@ -1,7 +1,7 @@
 //! One filter: what the data directory keeps of it, how it overlaps with the others, and how far its request has come.
 
-use crate::binding::Filter;
 use crate::data_dir::Subscription;
+use crate::model::TopicFilter;
 
 /// The pause before a request is repeated doubles up to this. It is short, because what is published meanwhile is lost.
 const LONGEST_PAUSE_S: u32 = 5;
@@ -11,7 +11,7 @@ const LONGEST_PAUSE_S: u32 = 5;
 pub(super) struct Entry {
     pub kept: Subscription,
     /// `None` for a text that another version left behind and that is no filter to us.
-    pub filter: Option<Filter>,
+    pub filter: Option<TopicFilter>,
     pub wanted: bool,
     /// Those whose filters have a topic in common with this one.
     pub neighbours: Vec<usize>,

@@ -11,9 +11,8 @@ mod entry;
 use entry::{Entry, RequestState, relate};
 
 use super::wire::{Suback, SubscribeVerdict, Unsuback};
-use crate::binding::Filter;
 use crate::data_dir::Subscription;
-use crate::model::Qos;
+use crate::model::{Qos, TopicFilter};
 
 /// A request without an answer counts as refused after so long. It is longer than any pause, so that a slow broker is not asked
 /// over and over.
@@ -63,13 +62,13 @@ impl Subscriptions {
     /// `wanted` in the order of the bindings; `kept` and `older` (the filters of a file without identifiers) from the last
     /// process. `new_identifier` draws a number, which is drawn again if it is taken.
     pub(crate) fn new(
-        wanted: &[Filter],
+        wanted: &[TopicFilter],
         kept: Vec<Subscription>,
         older: &[String],
         mut new_identifier: impl FnMut() -> u32,
     ) -> Self {
         let mut all = kept;
-        let texts = wanted.iter().map(Filter::as_str);
+        let texts = wanted.iter().map(TopicFilter::as_str);
         for text in texts.clone().chain(older.iter().map(String::as_str)) {
             if all.iter().any(|kept| kept.filter == text) {
                 continue;
@@ -89,7 +88,7 @@ impl Subscriptions {
         let mut entries: Vec<Entry> = all
             .into_iter()
             .map(|kept| Entry {
-                filter: Filter::parse(&kept.filter).ok(),
+                filter: TopicFilter::parse(&kept.filter).ok(),
                 wanted: place(&kept).is_some(),
                 neighbours: Vec::new(),
                 covered_by: Vec::new(),

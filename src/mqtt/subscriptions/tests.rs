@@ -16,7 +16,8 @@ impl Session {
     }
 
     fn with(filters: &[&str], kept: Vec<Subscription>, older: &[String]) -> Self {
-        let filters: Vec<Filter> = filters.iter().map(|text| Filter::parse(text).unwrap()).collect();
+        let filters: Vec<TopicFilter> =
+            filters.iter().map(|text| TopicFilter::parse(text).unwrap()).collect();
         let mut next = 100;
         let subscriptions = Subscriptions::new(&filters, kept, older, || {
             next += 1;
@@ -386,7 +387,7 @@ proptest! {
                     let topic = TOPICS[topic];
                     let copies: Vec<usize> = has
                         .iter()
-                        .filter(|(filter, _)| Filter::parse(filter).unwrap().matches(topic))
+                        .filter(|(filter, _)| TopicFilter::parse(filter).unwrap().matches(topic))
                         .map(|(_, identifier)| *identifier)
                         .collect();
                     let copies: Vec<&[usize]> =

@@ -28,7 +28,7 @@ fn letters(bridge: &Process) -> i64 {
 }
 
 /// Letters that RocketMQ took.
-fn buried(store: &Store) -> Vec<String> {
+fn dead_bodies(store: &Store) -> Vec<String> {
     let stored = store.stored.lock().unwrap();
     let dead = stored.iter().filter(|(topic, ..)| topic == "dead");
     dead.map(|(.., body)| body.clone()).collect()
@@ -57,7 +57,7 @@ async fn one_refused_message_holds_its_room_only_and_not_for_good() {
 
     bridge.publish(&rooms[0], "later");
     bridge.pass(Duration::from_secs(15)).await;
-    assert_eq!(buried(&store), ["bad"]);
+    assert_eq!(dead_bodies(&store), ["bad"]);
     let of_room: Vec<_> = store.bodies().into_iter().filter(|body| body != "flows").collect();
     assert_eq!(of_room, ["before", "neighbour", "after", "later"]);
     assert_eq!(bridge.disk.rows().len(), 0);
@@ -85,7 +85,7 @@ async fn two_in_one_batch_and_one_in_each_of_several_rooms() {
         bridge.publish("77", "something else");
         bridge.pass(Duration::from_secs(1)).await;
     }
-    let mut dead = buried(&store);
+    let mut dead = dead_bodies(&store);
     dead.sort();
     assert_eq!(dead, ["bad 0", "bad 1", "bad 2", "bad 3", "bad again"]);
     let good: Vec<_> = store.bodies().into_iter().filter(|body| body != "something else").collect();
@@ -114,7 +114,7 @@ async fn a_broker_that_refuses_everything_fills_the_spool_and_no_dead_letters() 
         bridge.publish("77", "something else");
         bridge.pass(Duration::from_secs(1)).await;
     }
-    assert_eq!((letters(&bridge), buried(&store)), (1, vec!["bad".to_owned()]));
+    assert_eq!((letters(&bridge), dead_bodies(&store)), (1, vec!["bad".to_owned()]));
     let bodies = store.bodies();
     for room in 0..4 {
         let of_room: Vec<usize> =
@@ -138,7 +138,7 @@ async fn a_restart_finds_the_refused_message_in_the_spool_and_judges_it_anew() {
         bridge.publish(&rooms[1], "something else");
         bridge.pass(Duration::from_secs(1)).await;
     }
-    assert_eq!(buried(&store), ["bad"]);
+    assert_eq!(dead_bodies(&store), ["bad"]);
     assert!(store.bodies().contains(&"after".to_owned()));
     assert_eq!(bridge.disk.rows().len(), 0);
     bridge.assert_books_balance();

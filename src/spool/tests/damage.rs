@@ -13,11 +13,11 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// What a power cut leaves: the files as they are while the spool is open.
-fn crash_image(place: &Place, name: &str) -> Place {
-    let mut image = Place::new();
-    image.settings = SpoolSettings { path: image.beside(name), ..place.settings.clone() };
+fn crash_image(folder: &SpoolFolder, name: &str) -> SpoolFolder {
+    let mut image = SpoolFolder::new();
+    image.settings = SpoolSettings { path: image.beside(name), ..folder.settings.clone() };
     for suffix in ["", "-wal"] {
-        let from = crate::storage::beside(place.path(), suffix);
+        let from = crate::storage::beside(folder.path(), suffix);
         fs::copy(from, crate::storage::beside(image.path(), suffix)).unwrap();
     }
     image
@@ -25,11 +25,11 @@ fn crash_image(place: &Place, name: &str) -> Place {
 
 #[tokio::test]
 async fn nothing_that_was_acknowledged_is_missing_after_a_crash() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     for slot in 0..8 {
         spool.put(messages(slot, 0..50)).await.unwrap();
-        let mut image = crash_image(&place, "image");
+        let mut image = crash_image(&folder, "image");
         let (after, report) = image.open_with_report();
         assert_eq!(report.depth.messages, 50 * (u64::from(slot) + 1));
         let taken = after.take_all(vec![slot]).await;
@@ -38,18 +38,18 @@ async fn nothing_that_was_acknowledged_is_missing_after_a_crash() {
     }
 }
 
-fn in_file(place: &Place, sql: &str) -> usize {
-    Connection::open(place.path()).unwrap().execute(sql, []).unwrap()
+fn in_file(folder: &SpoolFolder, sql: &str) -> usize {
+    Connection::open(folder.path()).unwrap().execute(sql, []).unwrap()
 }
 
 /// Hazard 13: one damaged row is set aside; its neighbours are sent.
 #[tokio::test]
 async fn a_row_with_other_bytes_is_set_aside_and_counted() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..5)).await.unwrap();
-    assert_eq!(in_file(&place, "UPDATE messages SET body = x'66' WHERE number = 2"), 1);
-    assert_eq!(in_file(&place, "UPDATE messages SET tag = 17 WHERE number = 3"), 1);
+    assert_eq!(in_file(&folder, "UPDATE messages SET body = x'66' WHERE number = 2"), 1);
+    assert_eq!(in_file(&folder, "UPDATE messages SET tag = 17 WHERE number = 3"), 1);
     let taken = spool.take_all(vec![1]).await;
     assert_eq!(texts(&taken.rows), ["0", "1", "4"]);
     assert_eq!(taken.damaged, 2);
@@ -57,18 +57,18 @@ async fn a_row_with_other_bytes_is_set_aside_and_counted() {
     spool.remove(topic(), keys(&taken.rows)).await.unwrap();
     spool.close();
     let kept = "SELECT count(*) FROM damaged";
-    let kept: i64 = Connection::open(place.path()).unwrap().query_row(kept, [], |row| row.get(0)).unwrap();
+    let kept: i64 = Connection::open(folder.path()).unwrap().query_row(kept, [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 2);
-    assert_eq!(place.open().depth(), Depth::default());
+    assert_eq!(folder.open().depth(), Depth::default());
 }
 
 /// Rows that an operator deleted with `sqlite3` do not stay in the depth for ever.
 #[tokio::test]
 async fn rows_that_are_gone_are_counted_out() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..5)).await.unwrap();
-    in_file(&place, "DELETE FROM messages WHERE number IN (1, 4)");
+    in_file(&folder, "DELETE FROM messages WHERE number IN (1, 4)");
     let taken = spool.take_all(vec![1]).await;
     assert_eq!((texts(&taken.rows).join(""), taken.damaged), ("023".to_owned(), 2));
     assert_eq!(spool.depth().messages, 3);
@@ -76,47 +76,47 @@ async fn rows_that_are_gone_are_counted_out() {
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_set_aside() {
-    let mut place = Place::new();
-    fs::write(place.path(), "this is not a database, but it is long enough to be read as one".repeat(99))
+    let mut folder = SpoolFolder::new();
+    fs::write(folder.path(), "this is not a database, but it is long enough to be read as one".repeat(99))
         .unwrap();
-    let (spool, report) = place.open_with_report();
+    let (spool, report) = folder.open_with_report();
     let salvage = report.salvaged.unwrap();
     assert_eq!((salvage.rows, salvage.missing), (0, None));
-    assert_eq!(salvage.set_aside, place.beside("spool.sqlite3.corrupt-1"));
+    assert_eq!(salvage.set_aside, folder.beside("spool.sqlite3.corrupt-1"));
     assert!(salvage.set_aside.exists());
     spool.put(messages(1, 0..1)).await.unwrap();
     spool.close();
-    assert_eq!(place.open_with_report().1.salvaged, None);
+    assert_eq!(folder.open_with_report().1.salvaged, None);
 }
 
 #[tokio::test]
 async fn a_salvage_that_was_cut_off_is_finished_or_begun_anew() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..5)).await.unwrap();
     spool.close();
-    // Cut off while it copied: the damaged file is still in its place.
-    fs::write(place.beside("spool.sqlite3.salvage"), "half").unwrap();
-    let (spool, report) = place.open_with_report();
+    // Cut off while it copied: the damaged file is still in its folder.
+    fs::write(folder.beside("spool.sqlite3.salvage"), "half").unwrap();
+    let (spool, report) = folder.open_with_report();
     assert_eq!(report.depth.messages, 5);
-    assert!(!place.beside("spool.sqlite3.salvage").exists());
+    assert!(!folder.beside("spool.sqlite3.salvage").exists());
     spool.close();
     // Cut off before the last rename.
-    fs::rename(place.path(), place.beside("spool.sqlite3.salvage")).unwrap();
-    assert_eq!(place.open_with_report().1.depth.messages, 5);
+    fs::rename(folder.path(), folder.beside("spool.sqlite3.salvage")).unwrap();
+    assert_eq!(folder.open_with_report().1.depth.messages, 5);
 }
 
-struct Written {
-    place: Place,
+struct ClosedSpool {
+    folder: SpoolFolder,
     by_slot: BTreeMap<u8, Vec<SpoolMessage>>,
     total: u64,
 }
 
-fn written_and_closed() -> Written {
-    let mut place = Place::new();
+fn written_and_closed() -> ClosedSpool {
+    let mut folder = SpoolFolder::new();
     let mut by_slot: BTreeMap<u8, Vec<SpoolMessage>> = BTreeMap::new();
     runtime().block_on(async {
-        let spool = place.open();
+        let spool = folder.open();
         for round in 0..20 {
             for slot in 0..6 {
                 let body = "b".repeat(usize::from(slot) * 700 + 10);
@@ -128,13 +128,13 @@ fn written_and_closed() -> Written {
         spool.close();
     });
     let total = by_slot.values().map(|messages| messages.len() as u64).sum();
-    Written { place, by_slot, total }
+    ClosedSpool { folder, by_slot, total }
 }
 
 /// Opens a damaged file, drains it, and checks what came against what was written.
-fn drain_and_check(written: &Written, mut place: Place, missing_is_known: bool) {
+fn drain_and_check(written: &ClosedSpool, mut folder: SpoolFolder, missing_is_known: bool) {
     runtime().block_on(async {
-        let (spool, report) = place.open_with_report();
+        let (spool, report) = folder.open_with_report();
         let mut damaged = 0;
         let mut readable = 0;
         for (slot, expected) in &written.by_slot {
@@ -168,8 +168,8 @@ proptest! {
     #[test]
     fn a_file_cut_off_anywhere_loses_only_what_is_cut_off(cut in 0.0_f64..1.0) {
         let written = written_and_closed();
-        let image = Place::new();
-        let mut bytes = fs::read(written.place.path()).unwrap();
+        let image = SpoolFolder::new();
+        let mut bytes = fs::read(written.folder.path()).unwrap();
         bytes.truncate((bytes.len() as f64 * cut) as usize);
         fs::write(image.path(), &bytes).unwrap();
         // An empty file cannot be told from a new one.
@@ -180,8 +180,8 @@ proptest! {
     #[test]
     fn overwritten_places_lose_only_what_was_there(places in prop::collection::vec((0.0_f64..1.0, 1_usize..6000), 1..4)) {
         let written = written_and_closed();
-        let image = Place::new();
-        let mut bytes = fs::read(written.place.path()).unwrap();
+        let image = SpoolFolder::new();
+        let mut bytes = fs::read(written.folder.path()).unwrap();
         for (at, length) in places {
             let from = (bytes.len() as f64 * at) as usize;
             let to = (from + length).min(bytes.len());
@@ -194,13 +194,13 @@ proptest! {
     /// A log cut off anywhere: each lane keeps a beginning of what was written.
     #[test]
     fn a_log_cut_off_anywhere_loses_only_its_end(cut in 0.0_f64..1.0) {
-        let mut place = Place::new();
+        let mut folder = SpoolFolder::new();
         let image = runtime().block_on(async {
-            let spool = place.open();
+            let spool = folder.open();
             for round in 0..10 {
                 spool.put(messages(1, round * 10..round * 10 + 10)).await.unwrap();
             }
-            let image = crash_image(&place, "image");
+            let image = crash_image(&folder, "image");
             spool.close();
             image
         });

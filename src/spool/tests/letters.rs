@@ -19,13 +19,13 @@ fn letter(id: &str, arrived_ms: u64) -> DeadLetter {
 
 fn ids(store: &LocalDeadLetters) -> Vec<String> {
     let letters = store.list(100, None).unwrap();
-    letters.into_iter().map(|buried| buried.letter.id).collect()
+    letters.into_iter().map(|stored| stored.letter.id).collect()
 }
 
 #[tokio::test]
 async fn a_letter_is_kept_whole_over_a_restart() {
-    let place = Place::new();
-    let path = place.beside("dead-letters.sqlite3");
+    let folder = SpoolFolder::new();
+    let path = folder.beside("dead-letters.sqlite3");
     let store = LocalDeadLetters::open(&path, 1 << 20).unwrap();
     store.store(vec![letter("one", 1), letter("two", 2)]).await.unwrap();
     drop(store);
@@ -38,8 +38,8 @@ async fn a_letter_is_kept_whole_over_a_restart() {
 /// A second process lists, resends and purges while the bridge runs.
 #[tokio::test]
 async fn two_openers_see_each_other() {
-    let place = Place::new();
-    let path = place.beside("dead-letters.sqlite3");
+    let folder = SpoolFolder::new();
+    let path = folder.beside("dead-letters.sqlite3");
     let bridge = LocalDeadLetters::open(&path, 1 << 20).unwrap();
     let command = LocalDeadLetters::open(&path, 1 << 20).unwrap();
     bridge.store(vec![letter("one", 1), letter("two", 2), letter("three", 3)]).await.unwrap();
@@ -56,8 +56,8 @@ async fn two_openers_see_each_other() {
 
 #[tokio::test]
 async fn a_full_store_refuses_and_heals_after_a_purge() {
-    let place = Place::new();
-    let store = LocalDeadLetters::open(&place.beside("dead-letters.sqlite3"), 500).unwrap();
+    let folder = SpoolFolder::new();
+    let store = LocalDeadLetters::open(&folder.beside("dead-letters.sqlite3"), 500).unwrap();
     store.store(vec![letter("one", 1), letter("two", 2)]).await.unwrap();
     let refused = store.store(vec![letter("three", 3)]).await;
     assert!(matches!(refused, Err(SpoolError::Full(_))), "{refused:?}");
@@ -69,13 +69,13 @@ async fn a_full_store_refuses_and_heals_after_a_purge() {
 /// Hazard 13: a damaged file refuses no start, and what is readable is kept.
 #[test]
 fn a_damaged_file_is_set_aside() {
-    let place = Place::new();
-    let path = place.beside("dead-letters.sqlite3");
+    let folder = SpoolFolder::new();
+    let path = folder.beside("dead-letters.sqlite3");
     let store = LocalDeadLetters::open(&path, 1 << 30).unwrap();
     for number in 0..40 {
         let mut letter = letter(&number.to_string(), number);
         letter.payload = Bytes::from(vec![number as u8; 3000]);
-        store.bury_now(&[letter]).unwrap();
+        store.store_now(&[letter]).unwrap();
     }
     drop(store);
     let bytes = std::fs::read(&path).unwrap();
@@ -84,19 +84,19 @@ fn a_damaged_file_is_set_aside() {
     let kept = ids(&store).len();
     assert!(kept > 5 && kept < 40, "{kept}");
     assert_eq!(store.depth().unwrap().messages, kept as u64);
-    assert!(place.beside("dead-letters.sqlite3.corrupt-1").exists());
-    store.bury_now(&[letter("new", 1)]).unwrap();
+    assert!(folder.beside("dead-letters.sqlite3.corrupt-1").exists());
+    store.store_now(&[letter("new", 1)]).unwrap();
 }
 
 #[tokio::test]
 async fn a_spool_is_inspected_while_a_bridge_writes_it_and_after() {
-    let mut place = Place::new();
-    assert_eq!(SpoolInspection::read(place.path()).unwrap(), SpoolInspection::default());
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    assert_eq!(SpoolInspection::read(folder.path()).unwrap(), SpoolInspection::default());
+    let spool = folder.open();
     spool.put(messages(1, 0..3)).await.unwrap();
-    place.clock.advance(Duration::from_secs(5));
+    folder.clock.advance(Duration::from_secs(5));
     spool.put(messages(2, 0..2)).await.unwrap();
-    let seen = SpoolInspection::read(place.path()).unwrap();
+    let seen = SpoolInspection::read(folder.path()).unwrap();
     let expected = TopicInspection {
         topic: "room".to_owned(),
         lanes: 2,
@@ -106,5 +106,5 @@ async fn a_spool_is_inspected_while_a_bridge_writes_it_and_after() {
     };
     assert_eq!(seen.topics, [expected]);
     spool.close();
-    assert_eq!(SpoolInspection::read(place.path()).unwrap().messages(), 5);
+    assert_eq!(SpoolInspection::read(folder.path()).unwrap().messages(), 5);
 }

@@ -37,7 +37,7 @@ async fn a_million_messages() {
     let clock: Arc<dyn crate::model::Clock> = Arc::new(SystemClock::default());
     let folder =
         tempfile::tempdir_in(std::env::var("SPOOL_FOLDER").unwrap_or_else(|_| ".".to_owned())).unwrap();
-    let mut place = Place::new();
+    let mut place = SpoolFolder::new();
     place.settings.path = folder.path().join("spool.sqlite3");
     place.settings.max_bytes = 4 << 30;
     place.settings.max_messages = 10_000_000;

@@ -19,7 +19,7 @@ use super::*;
 use super::{schema, writer::BeforeCommit};
 use crate::model::{Kind, ManualClock, OutgoingMessage, WhenFull};
 
-pub(super) struct Place {
+pub(super) struct SpoolFolder {
     folder: TempDir,
     pub settings: SpoolSettings,
     pub clock: Arc<ManualClock>,
@@ -28,7 +28,7 @@ pub(super) struct Place {
     pub before_commit: Option<BeforeCommit>,
 }
 
-impl Place {
+impl SpoolFolder {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = SpoolSettings {

@@ -11,7 +11,7 @@ enum Step {
     /// Slot, number of messages, how many of them are lent from the start.
     Append(u8, u32, usize),
     Take(Vec<u8>, usize),
-    /// Removes what was lent, from this place on, so many.
+    /// Removes what was lent, from this folder on, so many.
     Remove(usize, usize),
     Reopen,
 }
@@ -96,8 +96,8 @@ proptest! {
     fn the_spool_is_a_queue_for_each_slot(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let mut place = Place::new();
-            let mut spool = place.open();
+            let mut folder = SpoolFolder::new();
+            let mut spool = folder.open();
             let mut model = Model::default();
             for step in steps {
                 match step {
@@ -106,7 +106,7 @@ proptest! {
                     Step::Remove(from, count) => model.remove(&spool, from, count).await,
                     Step::Reopen => {
                         spool.close();
-                        spool = place.open();
+                        spool = folder.open();
                         model.reopen();
                     }
                 }

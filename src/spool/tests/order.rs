@@ -7,8 +7,8 @@ use super::*;
 /// Hazard 11: a lane comes back strictly in the order of its appends, over takes, removals and restarts.
 #[tokio::test]
 async fn a_slot_comes_back_in_order_also_after_a_restart() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(7, 0..10)).await.unwrap();
     let first = spool.take(topic(), vec![7], 4, usize::MAX).await.unwrap();
     assert_eq!(texts(&first.rows), ["0", "1", "2", "3"]);
@@ -16,7 +16,7 @@ async fn a_slot_comes_back_in_order_also_after_a_restart() {
     spool.put(messages(7, 10..12)).await.unwrap();
     spool.close();
 
-    let (spool, report) = place.open_with_report();
+    let (spool, report) = folder.open_with_report();
     assert_eq!(report.depth.messages, 8);
     assert_eq!(report.salvaged, None);
     let rest = spool.take_all(vec![7]).await;
@@ -29,8 +29,8 @@ async fn a_slot_comes_back_in_order_also_after_a_restart() {
 
 #[tokio::test]
 async fn a_message_comes_back_byte_for_byte() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     let mut odd = message(255, "nul \0, quotes \" ' and 中文");
     odd.kind = Kind::P2p;
     odd.message.body = Bytes::from((0..=255).collect::<Vec<u8>>());
@@ -51,34 +51,34 @@ async fn a_message_comes_back_byte_for_byte() {
 
 #[tokio::test]
 async fn numbers_are_never_given_again() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..3)).await.unwrap();
     let taken = spool.take_all(vec![1]).await;
     spool.remove(topic(), keys(&taken.rows)).await.unwrap();
     spool.close();
-    let spool = place.open();
+    let spool = folder.open();
     let appended = spool.put(messages(1, 3..4)).await.unwrap();
     assert_eq!(appended.rows, [Row::Written(RowKey { slot: 1, number: 3 })]);
 }
 
 #[tokio::test]
 async fn a_row_is_lent_once_and_a_restart_lends_it_again() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..3)).await.unwrap();
     assert_eq!(spool.take_all(vec![1]).await.rows.len(), 3);
     assert_eq!(spool.take_all(vec![1]).await, Taken::default());
     assert_eq!(spool.depth().messages, 3, "lent rows are still in the spool");
     spool.close();
-    assert_eq!(place.open().take_all(vec![1]).await.rows.len(), 3);
+    assert_eq!(folder.open().take_all(vec![1]).await.rows.len(), 3);
 }
 
 /// Hazard 11: the batch in flight goes to the disk first, and stays with the one who sends it.
 #[tokio::test]
 async fn rows_that_are_lent_from_the_start_are_not_given_out() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..2)).await.unwrap();
     let appended = spool.append(topic(), messages(1, 2..6), 2, false).await.unwrap();
     let taken = spool.take_all(vec![1]).await;
@@ -94,8 +94,8 @@ async fn rows_that_are_lent_from_the_start_are_not_given_out() {
 /// A take whose caller goes away before the answer is there lends nothing for ever.
 #[tokio::test]
 async fn rows_that_nobody_waits_for_are_lent_again() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..3)).await.unwrap();
     {
         let _the_reader_waits = spool.shared.lending();
@@ -108,8 +108,8 @@ async fn rows_that_nobody_waits_for_are_lent_again() {
 /// The same when the answer is there already and nobody has fetched it.
 #[tokio::test]
 async fn rows_that_nobody_received_are_lent_again() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..3)).await.unwrap();
     let mut gone = spool.take(topic(), vec![1], 2, usize::MAX);
     {
@@ -124,8 +124,8 @@ async fn rows_that_nobody_received_are_lent_again() {
 
 #[tokio::test]
 async fn a_take_keeps_its_limits_and_serves_all_slots() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..100)).await.unwrap();
     spool.put(messages(2, 0..3)).await.unwrap();
     let taken = spool.take(topic(), vec![1, 2, 3], 10, usize::MAX).await.unwrap();
@@ -145,8 +145,8 @@ async fn a_take_keeps_its_limits_and_serves_all_slots() {
 
 #[tokio::test]
 async fn another_topic_is_another_lane() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..1)).await.unwrap();
     let other: Arc<str> = Arc::from("command");
     spool.append(other.clone(), messages(1, 5..6), 0, false).await.unwrap();
@@ -159,8 +159,8 @@ async fn another_topic_is_another_lane() {
 
 #[tokio::test]
 async fn the_newest_rows_are_shown_lent_or_not() {
-    let mut place = Place::new();
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let spool = folder.open();
     spool.put(messages(1, 0..6)).await.unwrap();
     spool.take(topic(), vec![1], 5, usize::MAX).await.unwrap();
     let lane = LaneKey { topic: topic(), slot: 1 };
@@ -173,26 +173,26 @@ async fn the_newest_rows_are_shown_lent_or_not() {
 /// Hazard 12: a wall clock a day ahead, or set back, deletes nothing; time in which the spool runs does.
 #[tokio::test]
 async fn a_wall_clock_that_jumps_deletes_nothing() {
-    let mut place = Place::new();
-    place.settings.max_age = Some(Duration::from_secs(3600));
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    folder.settings.max_age = Some(Duration::from_secs(3600));
+    let spool = folder.open();
     spool.put(messages(1, 0..2)).await.unwrap();
-    place.clock.set_wall_ms(1_700_000_000_000 + 86_400_000);
+    folder.clock.set_wall_ms(1_700_000_000_000 + 86_400_000);
     let taken = spool.take_all(vec![1]).await;
     assert_eq!((taken.rows.len(), taken.expired), (2, 0));
     spool.close();
 
-    place.clock.set_wall_ms(0);
-    let spool = place.open();
-    place.clock.advance(Duration::from_secs(3000));
+    folder.clock.set_wall_ms(0);
+    let spool = folder.open();
+    folder.clock.advance(Duration::from_secs(3000));
     spool.put(messages(2, 0..1)).await.unwrap();
     spool.close();
     // A later process goes on with the age that the file remembers.
-    let spool = place.open();
-    place.clock.advance(Duration::from_secs(700));
+    let spool = folder.open();
+    folder.clock.advance(Duration::from_secs(700));
     let taken = spool.take_all(vec![1, 2]).await;
     assert_eq!((texts(&taken.rows), taken.expired), (vec!["0".to_owned()], 2));
     assert_eq!(spool.depth().messages, 1);
     spool.close();
-    assert_eq!(place.open().depth().messages, 1);
+    assert_eq!(folder.open().depth().messages, 1);
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::storage::StorageError;
 
-fn breakable(place: &mut Place) -> Arc<AtomicBool> {
+fn breakable(folder: &mut SpoolFolder) -> Arc<AtomicBool> {
     let broken = Arc::new(AtomicBool::new(false));
     let seen = broken.clone();
-    place.before_commit = Some(Box::new(move || {
+    folder.before_commit = Some(Box::new(move || {
         if seen.load(Ordering::SeqCst) {
             return Err(StorageError::Io("fsync: input/output error".to_owned()));
         }
@@ -20,9 +20,9 @@ fn breakable(place: &mut Place) -> Arc<AtomicBool> {
 /// Hazard 13: after an fsync error nothing is acknowledged any more, and what is in the file is drained.
 #[tokio::test]
 async fn a_failed_fsync_stops_the_intake_but_not_the_drain() {
-    let mut place = Place::new();
-    let broken = breakable(&mut place);
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let broken = breakable(&mut folder);
+    let spool = folder.open();
     spool.put(messages(1, 0..3)).await.unwrap();
     broken.store(true, Ordering::SeqCst);
     let refused = spool.put(messages(1, 3..4)).await;
@@ -39,7 +39,7 @@ async fn a_failed_fsync_stops_the_intake_but_not_the_drain() {
     assert_eq!(spool.take_all(vec![1]).await, Taken::default());
     spool.close();
 
-    let (spool, report) = place.open_with_report();
+    let (spool, report) = folder.open_with_report();
     assert_eq!(report.depth.messages, 3, "removed in memory only: they are sent once more");
     assert_eq!(spool.poisoned(), None);
     spool.put(messages(1, 3..4)).await.unwrap();
@@ -47,9 +47,9 @@ async fn a_failed_fsync_stops_the_intake_but_not_the_drain() {
 
 #[tokio::test]
 async fn all_of_a_group_are_refused_when_its_commit_fails() {
-    let mut place = Place::new();
-    let broken = breakable(&mut place);
-    let spool = place.open();
+    let mut folder = SpoolFolder::new();
+    let broken = breakable(&mut folder);
+    let spool = folder.open();
     broken.store(true, Ordering::SeqCst);
     let (one, two) = tokio::join!(spool.put(messages(1, 0..1)), spool.put(messages(2, 0..1)));
     assert!(matches!(one, Err(SpoolError::Poisoned(_))));
@@ -61,15 +61,15 @@ async fn all_of_a_group_are_refused_when_its_commit_fails() {
 /// them after all is the next process's business: copies with the same ids.
 #[tokio::test]
 async fn what_a_hung_disk_takes_after_the_deadline_is_no_row_of_this_process() {
-    let mut place = Place::new();
+    let mut folder = SpoolFolder::new();
     let (release, hung) = std::sync::mpsc::channel::<()>();
     let (enter, entered) = std::sync::mpsc::channel();
-    place.before_commit = Some(Box::new(move || {
+    folder.before_commit = Some(Box::new(move || {
         let _ = enter.send(());
         let _ = hung.recv();
         Ok(())
     }));
-    let spool = place.open();
+    let spool = folder.open();
     let mut put = spool.append(topic(), messages(1, 0..3), 0, false);
     assert!(futures::poll!(&mut put).is_pending());
     entered.recv().unwrap();
@@ -85,6 +85,6 @@ async fn what_a_hung_disk_takes_after_the_deadline_is_no_row_of_this_process() {
     assert_eq!(spool.take_all(vec![1]).await, Taken::default());
     spool.close();
 
-    let (_spool, report) = place.open_with_report();
+    let (_spool, report) = folder.open_with_report();
     assert_eq!(report.depth.messages, 3);
 }

@@ -194,7 +194,7 @@ impl UplinkUnderTest {
             subscriptions: Vec::new(),
         };
         let session = SessionParts {
-            filters: rules.filters().map(str::to_owned).collect(),
+            filters: rules.filters().map(ToString::to_string).collect(),
             receive_maximum: config.mqtt.receive_maximum,
             state,
             ledger: ReceiptLedger::new(usize::from(config.mqtt.receive_maximum)),

@@ -13,7 +13,7 @@ use crate::model::{Kind, StoredMessage};
 
 /// Under which topic and in which room a message of another program is heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeardAs {
+pub struct MqttDestination {
     /// The topic that it is published on.
     pub mqtt_topic: String,
     /// The room that hears it; `None` = no room.
@@ -70,7 +70,11 @@ impl RuleSet {
     }
 
     /// Where the message is heard; `None` if no downlink reads its topic. `properties`: those of the message, decoded.
-    pub fn heard(&self, message: &StoredMessage, properties: &BTreeMap<String, String>) -> Option<HeardAs> {
+    pub fn mqtt_destination(
+        &self,
+        message: &StoredMessage,
+        properties: &BTreeMap<String, String>,
+    ) -> Option<MqttDestination> {
         let parent = self.parents.get(&message.topic)?;
         let sub = sub_topic(properties, &message.topic).name;
         let mqtt_topic = below_parent(parent, sub);
@@ -78,7 +82,7 @@ impl RuleSet {
         let documented = below_parent(&message.topic, sub);
         let levels = Levels::of(&documented);
         let (kind, tag) = (levels.default_kind(), levels.below_first().unwrap_or_default());
-        let default = HeardAs {
+        let default = MqttDestination {
             room: levels.default_room(kind).map(str::to_owned),
             kind,
             tag: escape::tag(tag.to_owned()),
@@ -88,7 +92,9 @@ impl RuleSet {
         let place = rule.and_then(|rule| rule.place(&Levels::of(&mqtt_topic)).ok());
         // A binding for this topic may name rooms and tags in another way, and then it decides.
         match place.filter(|place| place.room.is_some() || default.room.is_none()) {
-            Some(place) => Some(HeardAs { room: place.room, kind: place.kind, tag: place.tag, mqtt_topic }),
+            Some(place) => {
+                Some(MqttDestination { room: place.room, kind: place.kind, tag: place.tag, mqtt_topic })
+            }
             None => Some(default),
         }
     }

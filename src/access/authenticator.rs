@@ -1,4 +1,4 @@
-//! The gatekeeper checks the credentials of a client, and says what its connection may do.
+//! The authenticator checks the credentials of a client, and says what its connection may do.
 //!
 //! Promises: a username or a password is always checked, even where clients without one are admitted; of several tokens
 //! each must be valid; a client gets no more than its tokens, the classroom's rules and the security of its connection
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::claims::{Actions, Claims};
-use super::client_id::{CheckedClientId, ClientIdError};
+use super::client_id::{ClientIdError, documented_id, group_and_device, safe_id};
 use super::credentials::{Credentials, CredentialsError};
 use super::deployment::Deployment;
-use super::filter::Filter;
 use super::grants::{Grants, Role};
 use super::secret::is_shown;
 use super::token::{Token, TokenError};
+use crate::model::{ClientId, TopicFilter};
 
 /// Decides about connections and requests.
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ pub(crate) enum Refused {
 impl Authenticator {
     /// What the connection may do, or why it is refused.
     pub(crate) fn admit(&self, attempt: &ConnectAttempt<'_>, now_ms: u64) -> Result<Grants, Refused> {
-        let client_id = CheckedClientId::lenient(attempt.client_id)?;
+        let client_id = safe_id(attempt.client_id)?;
         let operator = self.operator(attempt)?;
         let keeps_id = |operator: &Operator| operator.client_ids.iter().any(|id| id == client_id.as_str());
         if self.operators.iter().any(keeps_id) && !operator.is_some_and(keeps_id) {
@@ -106,7 +106,7 @@ impl Authenticator {
             (None, Some(_)) => Err(Refused::PasswordAlone),
             (Some(_), None) => Err(CredentialsError::NoPassword.into()),
             (Some(username), Some(password)) => {
-                let client_id = CheckedClientId::parse(attempt.client_id)?;
+                let client_id = documented_id(attempt.client_id)?;
                 let password = std::str::from_utf8(password).map_err(|_| Refused::PasswordNoText)?;
                 self.admit_member(client_id, Credentials::parse(username, password)?, attempt.tls, now_ms)
             }
@@ -120,7 +120,7 @@ impl Authenticator {
         client_id: Option<&str>,
         now_ms: u64,
     ) -> Result<Grants, Refused> {
-        let client_id = client_id.map(CheckedClientId::parse).transpose()?;
+        let client_id = client_id.map(documented_id).transpose()?;
         self.admit_tokens(client_id, &[(None, token)], now_ms)
     }
 
@@ -139,11 +139,7 @@ impl Authenticator {
         }
     }
 
-    fn admit_anonymous(
-        &self,
-        client_id: CheckedClientId,
-        remote_is_loopback: bool,
-    ) -> Result<Grants, Refused> {
+    fn admit_anonymous(&self, client_id: ClientId, remote_is_loopback: bool) -> Result<Grants, Refused> {
         if !self.anonymous_on_loopback || !remote_is_loopback {
             return Err(Refused::Anonymous);
         }
@@ -153,7 +149,7 @@ impl Authenticator {
 
     fn admit_member(
         &self,
-        client_id: CheckedClientId,
+        client_id: ClientId,
         credentials: Credentials<'_>,
         tls: bool,
         now_ms: u64,
@@ -181,11 +177,11 @@ impl Authenticator {
     /// Each token comes with the actions that the client shows it for; `None` = all that the token permits.
     fn admit_tokens(
         &self,
-        client_id: Option<CheckedClientId>,
+        client_id: Option<ClientId>,
         tokens: &[(Option<Actions>, &str)],
         now_ms: u64,
     ) -> Result<Grants, Refused> {
-        let (mut read, mut write) = (Vec::<Filter>::new(), Vec::<Filter>::new());
+        let (mut read, mut write) = (Vec::<TopicFilter>::new(), Vec::<TopicFilter>::new());
         let (mut bound, mut roles, mut expires_at_ms) = (None, Vec::new(), u64::MAX);
         for (shown, text) in tokens {
             let token = Token::read(text, &self.deployment.secret, now_ms)?;
@@ -204,7 +200,7 @@ impl Authenticator {
         }
         let role = self.role(&roles, bound.is_some(), client_id.as_ref());
         let client_id = match (client_id, bound) {
-            (None, Some(bound)) => Some(CheckedClientId::parse(&bound)?),
+            (None, Some(bound)) => Some(documented_id(&bound)?),
             (client_id, _) => client_id,
         };
         let parents = self.deployment.parents();
@@ -224,7 +220,7 @@ impl Authenticator {
     fn check_claims(
         &self,
         claims: &Claims,
-        client: Option<&CheckedClientId>,
+        client: Option<&ClientId>,
         shown: Actions,
     ) -> Result<(), Refused> {
         if claims.access_key != self.deployment.access_key() {
@@ -246,7 +242,7 @@ impl Authenticator {
 
     /// The lowest role that a token names. If none names one, the group decides, unless a token is bound to a client: its
     /// issuer knew the client and gave it no role, so it is a student.
-    fn role(&self, said: &[Role], bound: bool, client_id: Option<&CheckedClientId>) -> Role {
+    fn role(&self, said: &[Role], bound: bool, client_id: Option<&ClientId>) -> Role {
         match (said, client_id) {
             ([], Some(client_id)) if !bound => self.role_of_group(client_id),
             ([], _) => Role::Student,
@@ -255,10 +251,10 @@ impl Authenticator {
         }
     }
 
-    fn role_of_group(&self, client_id: &CheckedClientId) -> Role {
+    fn role_of_group(&self, client_id: &ClientId) -> Role {
         let teaches = |group| self.teacher_groups.iter().any(|teacher| teacher == group);
-        match client_id.group() {
-            Some(group) if teaches(group) => Role::Teacher,
+        match group_and_device(client_id) {
+            Some((group, _)) if teaches(group) => Role::Teacher,
             Some(_) | None => Role::Student,
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 const STUDENT: &str = "GID_student@@@001";
 const TEACHER: &str = "GID_teacher@@@001";
 
-fn gatekeeper() -> Authenticator {
+fn authenticator() -> Authenticator {
     Authenticator {
         deployment: deployment(),
         teacher_groups: vec!["GID_teacher".to_owned()],
@@ -34,7 +34,7 @@ fn anonymous(client_id: &str) -> ConnectAttempt<'_> {
 }
 
 fn admit(client_id: &str, username: &str, password: &str) -> Result<Grants, Refused> {
-    gatekeeper().admit(&attempt(client_id, username, password), NOW_MS)
+    authenticator().admit(&attempt(client_id, username, password), NOW_MS)
 }
 
 fn with_token(client_id: &str, password: &str) -> Result<Grants, Refused> {
@@ -179,25 +179,25 @@ fn the_vendors_signature_lets_its_client_in() {
 fn a_signature_makes_a_teacher_over_tls_only() {
     let password = secret("s3cret").signature_password(TEACHER);
     let mut attempt = attempt(TEACHER, "Signature|key|mqtt-1", &password);
-    assert_eq!(gatekeeper().admit(&attempt, NOW_MS).unwrap().role(), Role::Teacher);
+    assert_eq!(authenticator().admit(&attempt, NOW_MS).unwrap().role(), Role::Teacher);
     attempt.tls = false;
-    assert_eq!(gatekeeper().admit(&attempt, NOW_MS).unwrap().role(), Role::Student);
+    assert_eq!(authenticator().admit(&attempt, NOW_MS).unwrap().role(), Role::Student);
     attempt.remote_is_loopback = true;
-    assert_eq!(gatekeeper().admit(&attempt, NOW_MS).unwrap().role(), Role::Student);
+    assert_eq!(authenticator().admit(&attempt, NOW_MS).unwrap().role(), Role::Student);
 }
 
 #[test]
 fn anonymous_clients_come_from_this_machine_or_not_at_all() {
-    let grants = gatekeeper().admit(&anonymous("mqttx_1f"), NOW_MS).unwrap();
+    let grants = authenticator().admit(&anonymous("mqttx_1f"), NOW_MS).unwrap();
     assert_eq!((grants.role(), grants.client_id()), (Role::Student, Some("mqttx_1f")));
     assert_eq!(grants.expires_at_ms(), None);
-    assert_eq!(gatekeeper().admit(&anonymous(TEACHER), NOW_MS).unwrap().role(), Role::Teacher);
+    assert_eq!(authenticator().admit(&anonymous(TEACHER), NOW_MS).unwrap().role(), Role::Teacher);
 
     let mut remote = anonymous(STUDENT);
     remote.remote_is_loopback = false;
-    assert_eq!(gatekeeper().admit(&remote, NOW_MS), Err(Refused::Anonymous));
+    assert_eq!(authenticator().admit(&remote, NOW_MS), Err(Refused::Anonymous));
 
-    let mut closed = gatekeeper();
+    let mut closed = authenticator();
     closed.anonymous_on_loopback = false;
     assert_eq!(closed.admit(&anonymous(STUDENT), NOW_MS), Err(Refused::Anonymous));
 }
@@ -206,7 +206,7 @@ fn anonymous_clients_come_from_this_machine_or_not_at_all() {
 #[test]
 fn an_unsafe_client_id_is_refused_to_everybody() {
     for id in ["#", "+", "a/b", "", "a\0", "GID_student@@@#"] {
-        assert!(matches!(gatekeeper().admit(&anonymous(id), NOW_MS), Err(Refused::ClientId(_))), "{id:?}");
+        assert!(matches!(authenticator().admit(&anonymous(id), NOW_MS), Err(Refused::ClientId(_))), "{id:?}");
         let token = format!("RW|{}", issue(claims()));
         for (username, password) in [("bridge", "bridge-password"), ("Token|key|mqtt-1", token.as_str())] {
             let refused = admit(id, username, password);
@@ -223,7 +223,7 @@ fn whoever_shows_a_username_or_a_password_is_checked_also_on_loopback() {
     let shows = |username, password: Option<&'static str>| {
         let attempt =
             ConnectAttempt { username, password: password.map(str::as_bytes), ..anonymous(TEACHER) };
-        gatekeeper().admit(&attempt, NOW_MS).unwrap_err()
+        authenticator().admit(&attempt, NOW_MS).unwrap_err()
     };
     assert_eq!(shows(Some("Token|key|mqtt-1"), None), CredentialsError::NoPassword.into());
     assert_eq!(shows(Some(""), Some("")), CredentialsError::Username.into());
@@ -236,7 +236,7 @@ fn whoever_shows_a_username_or_a_password_is_checked_also_on_loopback() {
         password: Some(&[0xff, 0xfe]),
         ..anonymous(TEACHER)
     };
-    assert_eq!(gatekeeper().admit(&binary, NOW_MS), Err(Refused::PasswordNoText));
+    assert_eq!(authenticator().admit(&binary, NOW_MS), Err(Refused::PasswordNoText));
 }
 
 #[test]
@@ -248,12 +248,12 @@ fn an_operator_shows_the_whole_password() {
         assert_eq!(admit("roombridge", "bridge", wrong), Err(Refused::Operator), "{wrong:?}");
     }
     let no_password = ConnectAttempt { password: None, ..attempt("roombridge", "bridge", "") };
-    assert_eq!(gatekeeper().admit(&no_password, NOW_MS), Err(Refused::Operator));
+    assert_eq!(authenticator().admit(&no_password, NOW_MS), Err(Refused::Operator));
 }
 
 #[test]
 fn an_operator_without_a_password_is_nobody() {
-    let mut careless = gatekeeper();
+    let mut careless = authenticator();
     careless.operators[0].password = SecretString::from("");
     assert_eq!(careless.admit(&attempt("roombridge", "bridge", ""), NOW_MS), Err(Refused::Operator));
 }
@@ -262,9 +262,9 @@ fn an_operator_without_a_password_is_nobody() {
 #[test]
 fn the_bridges_client_id_is_kept_for_the_bridge() {
     let refused = Err(Refused::Reserved("roombridge".to_owned()));
-    assert_eq!(gatekeeper().admit(&anonymous("roombridge"), NOW_MS), refused);
+    assert_eq!(authenticator().admit(&anonymous("roombridge"), NOW_MS), refused);
     assert_eq!(with_token("roombridge", &format!("RW|{}", issue(claims()))), refused);
-    let mut two = gatekeeper();
+    let mut two = authenticator();
     two.operators.push(Operator {
         username: "monitor".to_owned(),
         password: SecretString::from("m"),
@@ -276,7 +276,7 @@ fn the_bridges_client_id_is_kept_for_the_bridge() {
 
 #[test]
 fn a_request_with_a_token_has_the_rights_and_the_role_of_the_token() {
-    let bearer = |claims, client_id| gatekeeper().admit_bearer(&issue(claims), client_id, NOW_MS);
+    let bearer = |claims, client_id| authenticator().admit_bearer(&issue(claims), client_id, NOW_MS);
 
     let nobody = bearer(claims(), None).unwrap();
     assert_eq!((nobody.role(), nobody.client_id()), (Role::Student, None));
@@ -291,7 +291,7 @@ fn a_request_with_a_token_has_the_rights_and_the_role_of_the_token() {
 
     let write_only = Claims { actions: Actions::Write, ..claims() };
     assert!(!bearer(write_only, None).unwrap().may_read("room/message/7"));
-    let late = gatekeeper().admit_bearer(&issue(claims()), None, NOW_MS + HOUR_MS);
+    let late = authenticator().admit_bearer(&issue(claims()), None, NOW_MS + HOUR_MS);
     assert_eq!(late.unwrap_err().code(), 2);
 }
 
@@ -314,6 +314,6 @@ fn no_refusal_repeats_what_was_shown() {
             "{told}"
         );
     }
-    let debug = format!("{:?}", gatekeeper());
+    let debug = format!("{:?}", authenticator());
     assert!(!debug.contains("bridge-password") && !debug.contains("s3cret"), "{debug}");
 }
