@@ -13,6 +13,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use serde::Deserialize;
 
+use super::bearer::bearer;
 use super::guard::{self, Names};
 use crate::access::{LoginPolicy, LoginRefused, LoginRequest};
 use crate::model::Clock;
@@ -45,12 +46,11 @@ async fn login(
     Query(arguments): Query<Arguments>,
     headers: HeaderMap,
 ) -> Response {
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let request = LoginRequest {
         client_id: arguments.client_id.as_deref(),
         role: arguments.role.as_deref(),
         room: arguments.room.as_deref(),
-        shown_secret: shown.and_then(|shown| shown.strip_prefix("Bearer ")).map(str::trim),
+        shown_secret: bearer(&headers),
     };
     let (status, text) = match parts.policy.login(&request, parts.clock.wall_ms()) {
         Ok(token) => (StatusCode::OK, token),

@@ -6,6 +6,7 @@
 //! Must never: change anything through the operators' listener, which has no authentication and so listens on the loopback
 //! by default; or give a right because a request comes from the loopback.
 
+mod bearer;
 mod guard;
 mod login;
 mod pages;

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::bearer::bearer;
 use super::guard::{self, Names};
 use super::pages::page;
 use super::problem::problem;
@@ -137,11 +138,6 @@ impl IntoResponse for RequestError {
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, RequestError>>) -> Result<T, RequestError> {
     tokio::time::timeout(DEADLINE, answer).await.unwrap_or(Err(RequestError::Late))
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let shown = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    shown.strip_prefix("Bearer ").map(str::trim)
 }
 
 impl PublicParts {

@@ -1,6 +1,6 @@
 //! The dead letters of this machine: messages that RocketMQ can never take, with everything that a new try needs.
 //!
-//! Promises: when `bury` answers, the letter is on the disk. A second process may list, resend and purge at the same time. A
+//! Promises: when `store` answers, the letter is on the disk. A second process may list, resend and purge at the same time. A
 //! damaged file is set aside, and what is readable is kept.
 
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub(crate) struct StoredLetter {
     pub damaged: bool,
 }
 
-/// The store; cheap to clone. All calls but [`DeadLetterStore::bury`] block on the disk.
+/// The store; cheap to clone. All calls but [`DeadLetterStore::store`] block on the disk.
 #[derive(Clone)]
 pub(crate) struct LocalDeadLetters {
     inner: Arc<Inner>,
@@ -154,7 +154,7 @@ impl LocalDeadLetters {
         })
     }
 
-    /// What [`DeadLetterStore::bury`] does, on this thread.
+    /// What [`DeadLetterStore::store`] does, on this thread.
     pub(crate) fn store_now(&self, letters: &[DeadLetter]) -> Result<(), SpoolError> {
         if let Some(reason) = self.inner.poisoned.get() {
             return Err(SpoolError::Poisoned(reason.clone()));
