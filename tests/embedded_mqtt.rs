@@ -3,12 +3,12 @@
 #![recursion_limit = "512"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "embedded_mqtt/access_control.rs"]
+mod access_control;
 #[path = "embedded_mqtt/bytes.rs"]
 mod bytes;
 #[path = "embedded_mqtt/events.rs"]
 mod events;
-#[path = "embedded_mqtt/gate.rs"]
-mod gate;
 #[path = "embedded_mqtt/hello.rs"]
 mod hello;
 #[path = "embedded_mqtt/ids.rs"]

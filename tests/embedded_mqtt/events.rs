@@ -7,16 +7,16 @@ use std::time::Duration;
 use roombridge_embedded::{ClientEvent, ClientEventKind, ClientPolicy};
 use tokio::time::timeout;
 
-use crate::support::{Events, Running, TestGate};
+use crate::support::{Events, Running, TestAccess};
 use crate::wire::{DISCONNECT, Hello, PINGRESP, SUBACK, Wire, hello, kept};
 
 const STUDENT: &str = "GID_student@@@001";
 
-async fn told() -> (Running, Events) {
-    told_with(|_| {}).await
+async fn start() -> (Running, Events) {
+    start_with(|_| {}).await
 }
 
-async fn told_with(change: impl FnOnce(&mut ClientPolicy)) -> (Running, Events) {
+async fn start_with(change: impl FnOnce(&mut ClientPolicy)) -> (Running, Events) {
     let (events, sender) = Events::new(256);
     let running = Running::with(|client_policy| {
         events.listen(client_policy, sender);
@@ -32,8 +32,8 @@ fn subscribed(filters: &[&str]) -> ClientEventKind {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_visit_is_told_from_the_first_to_the_last_step() {
-    let (running, mut events) = told().await;
+async fn a_visit_is_reported_from_the_first_to_the_last_step() {
+    let (running, mut events) = start().await;
     for version in [4, 5] {
         let mut student = Wire::connect(running.port, &hello(version, STUDENT)).await;
         let came = events.expect(STUDENT, ClientEventKind::Connected).await;
@@ -64,7 +64,7 @@ async fn a_visit_is_told_from_the_first_to_the_last_step() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_client_is_gone_without_a_goodbye() {
-    let (running, mut events) = told().await;
+    let (running, mut events) = start().await;
     let student = Wire::connect(running.port, &hello(5, STUDENT)).await;
     let came = events.expect(STUDENT, ClientEventKind::Connected).await;
     drop(student);
@@ -83,7 +83,7 @@ async fn a_lost_client_is_gone_without_a_goodbye() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_goodbye_that_asks_for_the_will_is_a_goodbye() {
-    let (running, mut events) = told().await;
+    let (running, mut events) = start().await;
     let with_will = Hello { will: Some(("roomSend/command", "bye")), ..hello(5, STUDENT) };
     let mut student = Wire::connect(running.port, &with_will).await;
     events.expect(STUDENT, ClientEventKind::Connected).await;
@@ -96,7 +96,7 @@ async fn a_goodbye_that_asks_for_the_will_is_a_goodbye() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_takeover_is_a_coming_of_the_new_channel_and_a_going_of_the_old() {
-    let (running, mut events) = told().await;
+    let (running, mut events) = start().await;
     for hello in [hello(5, STUDENT), kept(5, STUDENT)] {
         let mut old = Wire::connect(running.port, &hello).await;
         let old_came = events.expect(STUDENT, ClientEventKind::Connected).await;
@@ -124,7 +124,7 @@ async fn a_takeover_is_a_coming_of_the_new_channel_and_a_going_of_the_old() {
 /// Who comes back to a kept session does not subscribe again, and is a member of its room all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_session_tells_what_it_listens_to() {
-    let (running, mut events) = told().await;
+    let (running, mut events) = start().await;
     let mut student = Wire::connect(running.port, &kept(4, STUDENT)).await;
     events.expect(STUDENT, ClientEventKind::Connected).await;
     student.subscribe(&[("room/system", 1), ("room/message/1", 1)]).await;
@@ -141,9 +141,10 @@ async fn a_restored_session_tells_what_it_listens_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_told_of_one_that_was_not_let_in_or_never_spoke() {
-    let gate = TestGate::new().0.connect(|shown| shown.client.id != "unwanted");
-    let (running, mut events) = told_with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
+async fn nothing_is_reported_of_one_that_was_not_let_in_or_never_spoke() {
+    let access = TestAccess::new().0.connect(|shown| shown.client.id != "unwanted");
+    let (running, mut events) =
+        start_with(|client_policy| client_policy.access = Some(Arc::new(access))).await;
     drop(Wire::open(running.port).await);
     for id in ["unwanted", "#"] {
         let (mut refused, _) = Wire::try_connect(running.port, &hello(5, id)).await;
@@ -155,9 +156,10 @@ async fn nothing_is_told_of_one_that_was_not_let_in_or_never_spoke() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_subscription_is_not_told() {
-    let gate = TestGate::new().0.subscribe(|_, filter| filter != "secret");
-    let (running, mut events) = told_with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
+async fn a_refused_subscription_is_not_reported() {
+    let access = TestAccess::new().0.subscribe(|_, filter| filter != "secret");
+    let (running, mut events) =
+        start_with(|client_policy| client_policy.access = Some(Arc::new(access))).await;
     let mut student = Wire::connect(running.port, &hello(5, STUDENT)).await;
     events.expect(STUDENT, ClientEventKind::Connected).await;
     student.send_subscribe(&[("open", 1), ("secret", 1)]).await;
@@ -200,14 +202,14 @@ async fn a_broker_stops_in_time_although_nobody_takes_its_events() {
     assert_eq!(events.rest().await.len(), 1);
 }
 
-/// The gate is told this number; it stands in the channel id as well.
+/// The access control is told this number; it stands in the channel id as well.
 fn connection_of(event: &ClientEvent) -> u64 {
     u64::from_str_radix(&event.channel_id[16..], 16).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_an_old_connection_does_not_end_the_one_that_took_over() {
-    let (running, mut events) = told().await;
+    let (running, mut events) = start().await;
     let old = Wire::connect(running.port, &kept(5, STUDENT)).await;
     let came = events.expect(STUDENT, ClientEventKind::Connected).await;
     let mut new = Wire::connect(running.port, &kept(5, STUDENT)).await;
@@ -219,7 +221,7 @@ async fn the_end_of_an_old_connection_does_not_end_the_one_that_took_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_can_be_disconnected_and_its_will_is_sent() {
-    let (running, mut events) = told().await;
+    let (running, mut events) = start().await;
     let mut teacher = Wire::connect(running.port, &hello(5, "teacher")).await;
     events.expect("teacher", ClientEventKind::Connected).await;
     teacher.subscribe(&[("roomSend/#", 1)]).await;
@@ -248,7 +250,7 @@ async fn one_client_can_be_disconnected_and_its_will_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_can_be_disconnected_too() {
-    let (running, mut events) = told().await;
+    let (running, mut events) = start().await;
     let mut deaf = Wire::connect(running.port, &hello(5, "deaf")).await;
     let came = events.expect("deaf", ClientEventKind::Connected).await;
     deaf.subscribe(&[("flood", 1)]).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::support::{Running, TestGate};
+use crate::support::{Running, TestAccess};
 use crate::wire::{Wire, hello, kept};
 
 /// Hazard 24: with the id `#` or `+`, a client's own p2p topic would be everybody's; `.` and `..` are folders.
@@ -27,9 +27,9 @@ async fn an_id_that_could_mean_more_than_one_client_is_refused() {
         "...",
         "../../etc",
     ];
-    let gate = Arc::new(TestGate::new().0);
-    let asked = Arc::clone(&gate);
-    let guarded = Running::with(|client_policy| client_policy.access = Some(gate)).await;
+    let access = Arc::new(TestAccess::new().0);
+    let asked = Arc::clone(&access);
+    let guarded = Running::with(|client_policy| client_policy.access = Some(access)).await;
     let open = Running::plain().await;
     for running in [&guarded, &open] {
         for (version, code) in [(4, 2), (5, 0x85)] {
@@ -40,7 +40,7 @@ async fn an_id_that_could_mean_more_than_one_client_is_refused() {
             }
         }
     }
-    assert_eq!(asked.shown(), [], "the gate never sees them");
+    assert_eq!(asked.shown(), [], "the access control never sees them");
 
     for id in ["GID_student@@@001", "a.b", "..a", "%2F", "学生", "with space", "$share"] {
         Wire::connect(open.port, &hello(5, id)).await.goodbye().await;
@@ -51,9 +51,9 @@ async fn an_id_that_could_mean_more_than_one_client_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_an_id_gets_one_that_is_its_own() {
-    let gate = Arc::new(TestGate::new().0);
-    let asked = Arc::clone(&gate);
-    let running = Running::with(|client_policy| client_policy.access = Some(gate)).await;
+    let access = Arc::new(TestAccess::new().0);
+    let asked = Arc::clone(&access);
+    let running = Running::with(|client_policy| client_policy.access = Some(access)).await;
     let _one = Wire::connect(running.port, &hello(5, "")).await;
     let _other = Wire::connect(running.port, &hello(4, "")).await;
     let (_, refused) = Wire::try_connect(running.port, &kept(4, "")).await;

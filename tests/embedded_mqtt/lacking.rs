@@ -51,7 +51,7 @@ async fn a_websocket_without_the_subprotocol_is_accepted() {
     running.stop().await;
 }
 
-/// Any page on the internet may open the WebSocket of this machine (see hazard 28); only the gate stands in its way.
+/// Any page on the internet may open the WebSocket of this machine (see hazard 28); only the access control stands in its way.
 /// The crate's own list of origins would also shut out clients that are no browsers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_from_any_origin_is_accepted() {
@@ -62,7 +62,7 @@ async fn a_websocket_from_any_origin_is_accepted() {
     running.stop().await;
 }
 
-/// `$SYS` is the broker's own; without a gate anybody may write there.
+/// `$SYS` is the broker's own; without an access control anybody may write there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_may_publish_in_the_broker_s_own_topics() {
     let running = Running::plain().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use roombridge_embedded::ClientPolicy;
 
-use crate::support::{Running, TestGate};
+use crate::support::{Running, TestAccess};
 use crate::wire::{Hello, Message, Wire, hello, kept};
 
 const STUDENT: &str = "GID_student@@@001";
@@ -162,11 +162,11 @@ async fn nobody_gets_what_was_sent_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gate_is_not_asked_for_the_own_topic_but_for_another_s() {
-    let gate = TestGate::new().0.subscribe(|_, _| false);
+async fn the_access_control_is_not_asked_for_the_own_topic_but_for_another_s() {
+    let access = TestAccess::new().0.subscribe(|_, _| false);
     let running = Running::with(|client_policy| {
         with_p2p(client_policy);
-        client_policy.access = Some(Arc::new(gate));
+        client_policy.access = Some(Arc::new(access));
     })
     .await;
     let mut student = Wire::connect(running.port, &kept(5, STUDENT)).await;

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::support::{Running, TestGate};
+use crate::support::{Running, TestAccess};
 use crate::wire::{NOT_AUTHORIZED, PUBACK, PUBREC, SUBACK, Wire, hello, reason};
 
 /// Students speak in `roomSend/` and listen in `room/`.
 async fn classroom() -> Running {
     let is_teacher = |id: &str| id.starts_with("teacher");
-    let gate = TestGate::new()
+    let access = TestAccess::new()
         .0
         .publish(move |client, topic| is_teacher(&client.id) || topic.starts_with("roomSend/"))
         .subscribe(move |client, filter| is_teacher(&client.id) || filter.starts_with("room/"));
-    Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await
+    Running::with(|client_policy| client_policy.access = Some(Arc::new(access))).await
 }
 
 /// Hazard 23: a student must not speak past the checks.
@@ -65,7 +65,7 @@ async fn a_forbidden_subscribe_is_answered_filter_by_filter_and_closed() {
     running.stop().await;
 }
 
-/// Hazard 24: `$share/group/` in front of a filter must not hide it from the gate.
+/// Hazard 24: `$share/group/` in front of a filter must not hide it from the access control.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_subscription_is_judged_by_the_filter_that_it_shares() {
     let running = classroom().await;

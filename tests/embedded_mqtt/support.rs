@@ -1,4 +1,4 @@
-//! A broker of its own for each test, a gate that does what the test says, and the broker's events one by one.
+//! A broker of its own for each test, an access control that does what the test says, and the broker's events one by one.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -89,7 +89,7 @@ type MayDo = Box<dyn Fn(&Client, &str) -> bool + Send + Sync>;
 pub const LABEL: &str = "member";
 
 /// Allows everything until a test says otherwise, and remembers what it was asked.
-pub struct TestGate {
+pub struct TestAccess {
     connect: Judge,
     publish: MayDo,
     subscribe: MayDo,
@@ -100,10 +100,10 @@ pub struct TestGate {
 
 pub type Ended = mpsc::UnboundedReceiver<Client>;
 
-impl TestGate {
+impl TestAccess {
     pub fn new() -> (Self, Ended) {
         let (ended, received) = mpsc::unbounded_channel();
-        let gate = Self {
+        let access = Self {
             connect: Box::new(|_| true),
             publish: Box::new(|_, _| true),
             subscribe: Box::new(|_, _| true),
@@ -111,7 +111,7 @@ impl TestGate {
             admitted: Mutex::default(),
             ended,
         };
-        (gate, received)
+        (access, received)
     }
 
     pub fn connect(mut self, judge: impl Fn(&Shown) -> bool + Send + Sync + 'static) -> Self {
@@ -139,7 +139,7 @@ impl TestGate {
     }
 }
 
-impl AccessControl for TestGate {
+impl AccessControl for TestAccess {
     fn connect(&self, connection: u64, request: &ConnectRequest<'_>) -> Admission {
         let client = Client { id: request.client_id.to_owned(), connection };
         let shown = Shown {
@@ -172,9 +172,9 @@ impl AccessControl for TestGate {
     }
 }
 
-/// The connection that the gate was told to forget.
+/// The connection that the access control was told to forget.
 pub async fn next_ended(ended: &mut Ended) -> Client {
-    timeout(PATIENCE, ended.recv()).await.expect("an end").expect("a gate")
+    timeout(PATIENCE, ended.recv()).await.expect("an end").expect("an access control")
 }
 
 /// The broker's events and the clock that they take their time from.

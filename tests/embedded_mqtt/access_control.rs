@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use roombridge_embedded::{ClientEventKind, SENDER_PROPERTY};
 
-use crate::support::{Client, Events, LABEL, Running, Shown, TestGate, next_ended};
+use crate::support::{Client, Events, LABEL, Running, Shown, TestAccess, next_ended};
 use crate::wire::{ConnAck, DISCONNECT, Hello, NOT_AUTHORIZED, PUBACK, Wire, hello, kept, reason};
 
 const VERSIONS: [u8; 2] = [4, 5];
@@ -16,7 +16,7 @@ fn right_password_only(shown: &Shown) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_gate_everybody_may_do_everything() {
+async fn without_access_control_everybody_may_do_everything() {
     let running = Running::plain().await;
     for version in VERSIONS {
         let mut client = Wire::connect(running.port, &hello(version, "anybody")).await;
@@ -29,10 +29,10 @@ async fn without_a_gate_everybody_may_do_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gate_sees_what_the_client_shows_and_where_it_comes_from() {
-    let gate = Arc::new(TestGate::new().0);
-    let asked = Arc::clone(&gate);
-    let running = Running::with(|client_policy| client_policy.access = Some(gate)).await;
+async fn the_access_control_sees_what_the_client_shows_and_where_it_comes_from() {
+    let access = Arc::new(TestAccess::new().0);
+    let asked = Arc::clone(&access);
+    let running = Running::with(|client_policy| client_policy.access = Some(access)).await;
     let shows = Hello {
         login: Some(("Token|dev|dev", b"RW|\xff\x00")),
         will: Some(("roomSend/command", "bye")),
@@ -60,9 +60,9 @@ async fn the_gate_sees_what_the_client_shows_and_where_it_comes_from() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_client_learns_why_and_is_closed() {
-    let (gate, mut ended) = TestGate::new();
-    let gate = gate.connect(|shown| shown.client.id == "welcome");
-    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
+    let (access, mut ended) = TestAccess::new();
+    let access = access.connect(|shown| shown.client.id == "welcome");
+    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(access))).await;
     for (version, id, code) in [(4, "unwanted", 5), (5, "unwanted", NOT_AUTHORIZED)] {
         let (mut client, answer) = Wire::try_connect(running.port, &hello(version, id)).await;
         assert_eq!(answer, ConnAck { session_present: false, code }, "{id}, version {version}");
@@ -80,11 +80,11 @@ async fn a_refused_client_learns_why_and_is_closed() {
 /// Hazard 27: whoever shows the teacher's id and a wrong password must not throw the teacher out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_with_the_teacher_s_id_does_not_disturb_the_teacher() {
-    let (gate, _ended) = TestGate::new();
-    let gate = gate.connect(right_password_only);
+    let (access, _ended) = TestAccess::new();
+    let access = access.connect(right_password_only);
     let (mut events, sender) = Events::new(64);
     let running = Running::with(|client_policy| {
-        client_policy.access = Some(Arc::new(gate));
+        client_policy.access = Some(Arc::new(access));
         events.listen(client_policy, sender);
     })
     .await;
@@ -117,13 +117,13 @@ async fn a_wrong_password_with_the_teacher_s_id_does_not_disturb_the_teacher() {
     running.stop().await;
 }
 
-/// A gate that gives each connection one topic of its own, under its number, and forgets it at the connection's end.
+/// An access control that gives each connection one topic of its own, under its number, and forgets it at the connection's end.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_an_old_connection_takes_no_right_from_the_one_that_took_over() {
     let rights: Arc<Mutex<HashMap<u64, String>>> = Arc::default();
     let (given, asked) = (Arc::clone(&rights), Arc::clone(&rights));
-    let (gate, mut ended) = TestGate::new();
-    let gate = gate
+    let (access, mut ended) = TestAccess::new();
+    let access = access
         .connect(move |shown| {
             let topic = format!("only/{}", shown.username.as_deref().unwrap());
             given.lock().unwrap().insert(shown.client.connection, topic);
@@ -133,7 +133,7 @@ async fn the_end_of_an_old_connection_takes_no_right_from_the_one_that_took_over
             let rights = asked.lock().unwrap();
             rights.get(&client.connection).is_some_and(|right| right == topic)
         });
-    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
+    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(access))).await;
     let as_user = |username| Hello { login: Some((username, b"")), ..kept(5, TEACHER) };
     let mut old = Wire::connect(running.port, &as_user("first")).await;
     old.publish("only/first", 1, "x").await;
@@ -157,9 +157,9 @@ async fn the_end_of_an_old_connection_takes_no_right_from_the_one_that_took_over
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_will_that_the_client_may_not_publish_refuses_the_connection() {
-    let (gate, mut ended) = TestGate::new();
-    let gate = gate.publish(|_, topic| topic == "roomSend/command");
-    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
+    let (access, mut ended) = TestAccess::new();
+    let access = access.publish(|_, topic| topic == "roomSend/command");
+    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(access))).await;
     let with_will = |version, id, topic| Hello { will: Some((topic, "bye")), ..hello(version, id) };
     for (version, code) in [(4, 5), (5, NOT_AUTHORIZED)] {
         let (mut client, answer) =
@@ -178,7 +178,7 @@ async fn a_will_that_the_client_may_not_publish_refuses_the_connection() {
 
 /// The crate would send it to everybody who subscribed `room/#`, and their clients would close for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_will_on_something_that_is_no_topic_refuses_the_connection_with_or_without_a_gate() {
+async fn a_will_on_something_that_is_no_topic_refuses_the_connection_with_or_without_access_control() {
     let running = Running::plain().await;
     for topic in ["room/#", "room/+", "#", ""] {
         for version in VERSIONS {
@@ -195,9 +195,9 @@ async fn a_will_on_something_that_is_no_topic_refuses_the_connection_with_or_wit
 async fn a_restored_subscription_that_is_no_longer_allowed_is_dropped_without_a_word() {
     let may: Arc<Mutex<bool>> = Arc::new(Mutex::new(true));
     let asked = Arc::clone(&may);
-    let (gate, _ended) = TestGate::new();
-    let gate = gate.subscribe(move |_, filter| filter != "secret" || *asked.lock().unwrap());
-    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(gate))).await;
+    let (access, _ended) = TestAccess::new();
+    let access = access.subscribe(move |_, filter| filter != "secret" || *asked.lock().unwrap());
+    let running = Running::with(|client_policy| client_policy.access = Some(Arc::new(access))).await;
     let mut client = Wire::connect(running.port, &kept(4, "student")).await;
     assert_eq!(client.subscribe(&[("secret", 1), ("open", 1)]).await, [1, 1]);
     client.goodbye().await;
@@ -215,10 +215,10 @@ async fn a_restored_subscription_that_is_no_longer_allowed_is_dropped_without_a_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_accepted_connection_is_forgotten_once_however_it_ended() {
-    let (gate, mut ended) = TestGate::new();
-    let gate = Arc::new(gate);
-    let asked = Arc::clone(&gate);
-    let running = Running::with(|client_policy| client_policy.access = Some(gate)).await;
+    let (access, mut ended) = TestAccess::new();
+    let access = Arc::new(access);
+    let asked = Arc::clone(&access);
+    let running = Running::with(|client_policy| client_policy.access = Some(access)).await;
     Wire::connect(running.port, &hello(5, "polite")).await.goodbye().await;
     drop(Wire::connect(running.port, &hello(4, "lost")).await);
     let mut garbage = Wire::connect(running.port, &hello(5, "garbage")).await;
@@ -240,9 +240,9 @@ async fn each_accepted_connection_is_forgotten_once_however_it_ended() {
 
 /// The crate gives a stored session to its user only, and the user id names the connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_session_belongs_to_the_client_id_whatever_the_gate_calls_its_connections() {
+async fn a_kept_session_belongs_to_the_client_id_whatever_the_access_control_calls_its_connections() {
     let running =
-        Running::with(|client_policy| client_policy.access = Some(Arc::new(TestGate::new().0))).await;
+        Running::with(|client_policy| client_policy.access = Some(Arc::new(TestAccess::new().0))).await;
     let mut student = Wire::connect(running.port, &kept(5, "student")).await;
     student.subscribe(&[("room", 1)]).await;
     student.goodbye().await;
@@ -251,13 +251,13 @@ async fn a_kept_session_belongs_to_the_client_id_whatever_the_gate_calls_its_con
         assert_eq!((answer.code, answer.session_present), (0, true));
         student.goodbye().await;
     }
-    // Now without the gate, and with it again.
+    // Now without the access control, and with it again.
     let running = running.restart(|_| {}).await;
     let (student, answer) = Wire::try_connect(running.port, &kept(4, "student")).await;
     assert_eq!((answer.code, answer.session_present), (0, true));
     student.goodbye().await;
     let running =
-        running.restart(|client_policy| client_policy.access = Some(Arc::new(TestGate::new().0))).await;
+        running.restart(|client_policy| client_policy.access = Some(Arc::new(TestAccess::new().0))).await;
     let (mut student, answer) = Wire::try_connect(running.port, &kept(4, "student")).await;
     assert_eq!((answer.code, answer.session_present), (0, true));
     let mut teacher = Wire::connect(running.port, &hello(4, "teacher")).await;
@@ -270,7 +270,7 @@ async fn a_kept_session_belongs_to_the_client_id_whatever_the_gate_calls_its_con
 #[tokio::test(flavor = "multi_thread")]
 async fn two_that_come_at_once_with_one_kept_session_are_both_let_in_and_the_later_one_stays() {
     let running =
-        Running::with(|client_policy| client_policy.access = Some(Arc::new(TestGate::new().0))).await;
+        Running::with(|client_policy| client_policy.access = Some(Arc::new(TestAccess::new().0))).await;
     let mut student = Wire::connect(running.port, &kept(5, "student")).await;
     student.subscribe(&[("room", 1)]).await;
     student.goodbye().await;
@@ -295,10 +295,10 @@ async fn two_that_come_at_once_with_one_kept_session_are_both_let_in_and_the_lat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn receivers_are_shown_who_sent_a_message_and_what_the_gate_calls_it() {
-    let gate = Arc::new(TestGate::new().0);
-    let asked = Arc::clone(&gate);
-    let running = Running::with(|client_policy| client_policy.access = Some(gate)).await;
+async fn receivers_are_shown_who_sent_a_message_and_what_the_access_control_calls_it() {
+    let access = Arc::new(TestAccess::new().0);
+    let asked = Arc::clone(&access);
+    let running = Running::with(|client_policy| client_policy.access = Some(access)).await;
     let mut listener = Wire::connect(running.port, &hello(5, "listener")).await;
     listener.subscribe(&[("room", 1)]).await;
     let with_will = Hello { will: Some(("room", "bye")), ..hello(4, TEACHER) };
