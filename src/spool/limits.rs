@@ -6,7 +6,7 @@ use super::{Depth, SpoolSettings};
 use crate::model::WhenFull;
 use crate::storage;
 
-/// One part of so many.
+/// A full spool counts as open again when one of so many parts of its limits is free: a twentieth.
 const SOME_ROOM: u64 = 20;
 
 pub(super) struct Limits {
@@ -31,7 +31,7 @@ impl Limits {
         now_bytes.saturating_add(more_bytes) <= self.settings.topic_bytes
     }
 
-    /// What is too much if `more` comes to what is there.
+    /// By how much the spool would be over its limits if `more` came to what is there.
     pub(super) fn excess(&self, now: Depth, more: Depth) -> Depth {
         let over = |now: u64, more: u64, limit: u64| now.saturating_add(more).saturating_sub(limit);
         Depth {
@@ -40,12 +40,13 @@ impl Limits {
         }
     }
 
-    /// True if it would not fit into an empty spool.
+    /// Whether `more` would not even fit into an empty spool.
     pub(super) fn never_fits(&self, more: Depth) -> bool {
         self.excess(Depth::default(), more) != Depth::default()
     }
 
-    /// Why it should not be called open. Some room is asked for, or it would be open and full again with every message.
+    /// Why a full spool must not be called open yet; `None` = it may. It needs some free room, because otherwise it would be
+    /// open and full again with every message.
     pub(super) fn why_no_room(&self, now: Depth) -> Option<String> {
         let some = Depth {
             messages: self.settings.max_messages / SOME_ROOM,
@@ -57,7 +58,7 @@ impl Limits {
         self.disk_is_low().map(|free| self.low_disk_reason(free))
     }
 
-    /// Free bytes, if they are too few. Not known counts as enough: the write itself will tell.
+    /// The free bytes of the disk, if they are too few. If they are not known, they count as enough: the write itself will tell.
     pub(super) fn disk_is_low(&self) -> Option<u64> {
         let free = storage::free_bytes(&self.folder).ok()?;
         (free < self.settings.min_free_bytes).then_some(free)

@@ -12,7 +12,7 @@ pub(super) struct Append {
     pub topic: Arc<str>,
     pub messages: Vec<SpoolMessage>,
     pub bytes: u64,
-    /// So many of the first are lent to the caller from the start.
+    /// How many of them, counted from the first, are lent to the caller from the start.
     pub lent: usize,
     pub share_of_topic: bool,
     pub reply: oneshot::Sender<Result<Appended, SpoolError>>,
@@ -34,6 +34,6 @@ pub(super) enum WriteRequest {
         reply: oneshot::Sender<Result<(), SpoolError>>,
         _place: OwnedSemaphorePermit,
     },
-    /// The reader met rows that are expired or damaged; the index knows.
+    /// The reader has found rows that are expired or damaged; the index has counted them already.
     Discard(DiskRemoval),
 }

@@ -1,4 +1,4 @@
-//! What the user may choose about the spool, and what its opening found.
+//! What the user can configure about the spool, and what was found when it was opened.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) struct SpoolSettings {
     pub max_messages: u64,
     /// The share of one topic that is refused for a reason of its own.
     pub topic_bytes: u64,
-    /// Rows that waited longer, in time that a process held the spool, are deleted instead of lent; `None` = never.
+    /// A row that has waited longer is deleted and not lent; only time in which a process held the spool counts. `None` = never.
     pub max_age: Option<Duration>,
     /// What becomes of a message that finds no room.
     pub when_full: WhenFull,
@@ -26,7 +26,7 @@ pub(crate) struct SpoolSettings {
     pub min_free_bytes: u64,
 }
 
-/// What was found.
+/// What was found when the spool was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OpenReport {
     /// What lay in it already.
