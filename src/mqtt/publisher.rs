@@ -197,5 +197,4 @@ impl DownlinkPublisher {
 }
 
 #[cfg(test)]
-#[path = "publisher_tests.rs"]
 mod tests;

@@ -299,5 +299,4 @@ impl Failure {
 }
 
 #[cfg(test)]
-#[path = "attempts_tests.rs"]
 mod tests;

@@ -257,5 +257,4 @@ impl TopicLanes {
 }
 
 #[cfg(test)]
-#[path = "lanes_tests.rs"]
 mod tests;

@@ -374,5 +374,4 @@ impl ReceiptLedger {
 }
 
 #[cfg(test)]
-#[path = "ledger_tests.rs"]
 mod tests;

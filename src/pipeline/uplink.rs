@@ -423,5 +423,4 @@ fn send(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, topic: &Arc<str
 }
 
 #[cfg(test)]
-#[path = "tests/spooling.rs"]
 mod tests;

@@ -325,5 +325,4 @@ fn register_process(register: &Register) -> Result<(), prometheus::Error> {
 }
 
 #[cfg(test)]
-#[path = "metrics_tests.rs"]
 mod tests;

@@ -298,5 +298,4 @@ fn word(packet: &mut Bytes) -> Result<u16, PacketError> {
 }
 
 #[cfg(test)]
-#[path = "incoming_tests.rs"]
 mod tests;

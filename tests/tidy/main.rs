@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::Visit;
 
-#[path = "tidy/page.rs"]
 mod page;
 
 /// Which rooms, or files of a room, alone may name an outside crate.
@@ -110,7 +109,7 @@ fn reached<'a>(imported: &'a BTreeMap<PathBuf, BTreeSet<PathBuf>>, from: &Path) 
 /// The files of its room that a file imports by their own names. The file that names the room's files, and tests, are left
 /// out: both know all of them.
 fn neighbours(root: &str, file: &Path) -> BTreeSet<PathBuf> {
-    let is_door = |file: &Path| file.ends_with("mod.rs") || file.with_extension("").is_dir();
+    let is_door = |file: &Path| file.ends_with("mod.rs");
     let is_left_out = |file: &Path| is_door(file) || is_test(file);
     let mut found = BTreeSet::new();
     if is_left_out(file) {
@@ -170,6 +169,26 @@ fn files_are_short_and_begin_with_what_they_are_for() {
         let first = text.lines().find(|line| !line.starts_with("#![")).unwrap_or_default();
         if !first.starts_with("//!") && !is_test(&file) {
             wrong.push(format!("{} does not begin with a module doc", file.display()));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// Rust finds each module by its name: a folder has a `mod.rs`, and long tests of `x.rs` are in `x/tests.rs`.
+#[test]
+fn modules_lie_where_their_names_say() {
+    let mut wrong = Vec::new();
+    for file in ["src", "embedded/src", "tests"].into_iter().flat_map(sources) {
+        let path = file.display().to_string();
+        let text = fs::read_to_string(&file).unwrap();
+        if text.lines().any(|line| line.trim_start().starts_with("#[path")) {
+            wrong.push(format!("{path} names the file of a module; let the module's name say it"));
+        }
+        let folder = file.with_extension("");
+        let tests_only =
+            |entry: fs::DirEntry| entry.file_name() == "tests" || entry.file_name() == "tests.rs";
+        if folder.is_dir() && !fs::read_dir(&folder).unwrap().all(|entry| tests_only(entry.unwrap())) {
+            wrong.push(format!("{path} has a folder with more than its tests; make it a mod.rs there"));
         }
     }
     assert_eq!(wrong, Vec::<String>::new());

@@ -22,6 +22,8 @@ use crate::pipeline::ports::{Batch, Sink};
 use crate::pipeline::{Arriving, Derived, IntakeReceiver, intake};
 use crate::spool::memory::MemorySpool;
 
+mod still_disk;
+
 const NOON_MS: u64 = 1_795_456_800_000;
 const TEACHER: &str = "GID_teacher@@@1";
 const STUDENT: &str = "GID_student@@@1";
@@ -400,6 +402,3 @@ async fn a_notice_is_heard_by_the_room_and_written_down() {
     let empty = running.handle.notice(RoomId::parse("7").unwrap(), " ".to_owned(), None).await;
     assert!(empty.unwrap().is_err());
 }
-
-#[path = "still_disk_tests.rs"]
-mod still_disk;
