@@ -23,6 +23,14 @@ async fn bridge_with_rooms(count: usize) -> (Arc<Store>, Process, Vec<String>) {
     (store, bridge, rooms)
 }
 
+/// Returns when that body is stored. Pauses between attempts differ from run to run, so no fixed time is right.
+async fn stored_before_the_spool_takes_it(store: &Store, bridge: &mut Process, body: &str) {
+    while !store.bodies().iter().any(|stored| stored == body) {
+        bridge.pass(Duration::from_millis(1)).await;
+        assert_eq!(bridge.disk.rows().len(), 0, "{body} is stored within a second");
+    }
+}
+
 fn letters(bridge: &Process) -> i64 {
     bridge.value("roombridge_dead_lettered_total")
 }
@@ -150,7 +158,7 @@ async fn a_takeover_ends_what_is_refused_and_not_in_the_spool_and_a_stop_keeps_w
     store.refused.lock().unwrap().push("bad".to_owned());
     bridge.publish(&rooms[0], "bad");
     bridge.publish(&rooms[1], "neighbour");
-    bridge.pass(Duration::from_millis(700)).await;
+    stored_before_the_spool_takes_it(&store, &mut bridge, "neighbour").await;
     bridge.link.send(LinkState::TakenOver).unwrap();
     bridge.pass(Duration::from_secs(3)).await;
     let taken_over = bridge.value("roombridge_filtered_total");
