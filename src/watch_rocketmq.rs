@@ -20,7 +20,7 @@ const ALWAYS_ASKABLE: &str = "TBW102";
 
 /// Runs until aborted.
 pub(crate) async fn watch(
-    connector: Arc<Connector>,
+    connector: Connector,
     reader: Arc<dyn Reader>,
     topics: Vec<String>,
     groups: Vec<LagConfig>,
@@ -29,9 +29,10 @@ pub(crate) async fn watch(
     readiness: Arc<Readiness>,
 ) {
     let topics = if topics.is_empty() { vec![ALWAYS_ASKABLE.to_owned()] } else { topics };
+    let lags = RocketMqReader::new(&connector);
     tokio::join!(
         probe(&*reader, &topics, &metrics, &readiness),
-        lag(connector, &groups, known_brokers, &metrics)
+        lag(&lags, &groups, known_brokers, &metrics)
     );
 }
 
@@ -65,7 +66,7 @@ async fn is_reachable(reader: &dyn Reader, topic: &str) -> bool {
 }
 
 async fn lag(
-    connector: Arc<Connector>,
+    reader: &RocketMqReader,
     groups: &[LagConfig],
     mut known_brokers: KnownBrokers,
     metrics: &Metrics,
@@ -79,14 +80,9 @@ async fn lag(
     }
     let mut logged = HashSet::new();
     loop {
-        let reader = RocketMqReader::start(connector.clone()).await;
         for LagConfig { group, topic } in groups {
             let known = known_brokers.entry(topic.clone()).or_default();
-            let lag = match &reader {
-                Ok(reader) => reader.lag(group, topic, known).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            match lag {
+            match reader.lag(group, topic, known).await {
                 Ok(lag) => {
                     known.extend(lag.brokers().map(str::to_owned));
                     gauge.set(group, topic, Some(lag.messages));
@@ -95,13 +91,10 @@ async fn lag(
                 Err(error) => {
                     gauge.set(group, topic, None);
                     if logged.insert((group, topic)) {
-                        tracing::warn!(error, "the lag of a consumer group is not known; asking again");
+                        tracing::warn!(%error, "the lag of a consumer group is not known; asking again");
                     }
                 }
             }
-        }
-        if let Ok(reader) = reader {
-            reader.stop().await;
         }
         tokio::time::sleep(LAG_EVERY).await;
     }

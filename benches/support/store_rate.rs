@@ -19,9 +19,9 @@ pub fn run(config_file: &str, batch_messages: u64, count: u64) -> Result<f64, Fa
     let config = Config::load(config_file.as_ref(), &ProcessEnvironment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let connector = Arc::new(Connector::new(&config.rocketmq)?);
-        let reader = Arc::new(RocketMqReader::start(connector.clone()).await?);
-        let producer: Arc<dyn Sink> = Arc::new(Producer::new(config.rocketmq.clone(), connector, reader));
+        let connector = Connector::new(&config.rocketmq);
+        let reader = Arc::new(RocketMqReader::new(&connector));
+        let producer: Arc<dyn Sink> = Arc::new(Producer::new(config.rocketmq.clone(), &connector, reader));
         let batches = batches(&config, &*producer, batch_messages).await?;
         let share = count / (batches.len() as u64 * batch_messages);
         // One of each before the clock starts: the client connects with the first.

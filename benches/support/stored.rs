@@ -32,8 +32,7 @@ impl Store {
     pub fn open(name_server: &str, topic: &str) -> Store {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
-        let connector = Connector::to_name_server(name_server).expect("a client can be made");
-        let reader = runtime.block_on(RocketMqReader::start(Arc::new(connector))).expect("RocketMQ answers");
+        let reader = RocketMqReader::new(&Connector::to_name_server(name_server));
         Store { runtime, reader, topic: topic.to_owned() }
     }
 

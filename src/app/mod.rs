@@ -63,7 +63,7 @@ struct BridgeParts {
     readiness: Arc<Readiness>,
     data_dir: Arc<DataDir>,
     clock: Arc<dyn Clock>,
-    connector: Arc<Connector>,
+    connector: Connector,
     session: SessionState,
     tables: QueueTables,
     spool: Option<Arc<SqliteSpool>>,
@@ -105,7 +105,7 @@ impl Bridge {
             metrics: Arc::new(Metrics::new(&topics).context("could not set the metrics up")?),
             readiness: Arc::new(Readiness::new(clock.clone())),
             clock,
-            connector: Arc::new(Connector::new(&config.rocketmq)?),
+            connector: Connector::new(&config.rocketmq),
             config,
             rules,
             data_dir,
@@ -165,7 +165,7 @@ impl Bridge {
 impl BridgeParts {
     async fn run(&mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
         let known = known_brokers(&self.config.data_dir)?;
-        let reader = RocketMqReader::start(self.connector.clone()).await?;
+        let reader = RocketMqReader::new(&self.connector);
         let reader = Arc::new(reader.with_known_brokers(known.clone()));
         let topics = self.topics();
         let written: Vec<String> = self.tables.topics.keys().cloned().collect();
@@ -196,8 +196,7 @@ impl BridgeParts {
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
-        let producer =
-            Arc::new(Producer::new(self.config.rocketmq.clone(), self.connector.clone(), reader.clone()));
+        let producer = Arc::new(Producer::new(self.config.rocketmq.clone(), &self.connector, reader.clone()));
         if self.config.rocketmq.create_topics {
             // Early, so that readers find the topics before the first message. If one fails, its first message tries again.
             for topic in self.topics_to_make() {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -71,8 +70,7 @@ async fn mqtt_offers_enough(report: &mut Report, config: &Config, filters: Vec<S
 }
 
 async fn topic_is_there(config: &Config, topic: &str) -> anyhow::Result<String> {
-    let connector = Arc::new(Connector::new(&config.rocketmq)?);
-    let reader = RocketMqReader::start(connector).await?;
+    let reader = RocketMqReader::new(&Connector::new(&config.rocketmq));
     let queues = reader.queues(topic).await?;
     let first = queues.first().context("no queue of it can be read")?;
     reader.offsets(topic, first).await?;

@@ -113,9 +113,8 @@ pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let (room, tag) = (arguments.room.as_deref(), arguments.tag.as_deref());
     let query = arguments.range.query(&target, room, tag, arguments.limit)?;
-    let reader = target.reader().await?;
+    let reader = target.reader()?;
     let written = write_history(&reader, query, arguments.json).await;
-    reader.stop().await;
     if written? == 0 {
         aside(format_args!("nothing found for {}", room.or(tag).unwrap_or_default()));
     }

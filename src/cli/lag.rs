@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: LagArgs) -> anyhow::Result<ExitCode> {
         bail!("no consumer group to ask for: give --group and --topic, or configure [[rocketmq.lag]]");
     }
     let known = known_brokers(&target.config.data_dir)?;
-    let reader = RocketMqReader::start(target.connector()?).await?;
+    let reader = RocketMqReader::new(&target.connector());
     let (mut lags, mut unknown) = (Vec::new(), Vec::new());
     let nowhere = BTreeSet::new();
     for LagConfig { group, topic } in &groups {
@@ -56,7 +56,6 @@ pub(crate) async fn run(arguments: LagArgs) -> anyhow::Result<ExitCode> {
             Err(error) => unknown.push(error.to_string()),
         }
     }
-    reader.stop().await;
     if !lags.is_empty() {
         write(&mut Stdout, &lags, arguments.json)?;
     }

@@ -57,9 +57,8 @@ pub(crate) async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let query = arguments.range.query(&target, Some(&arguments.room), None, None)?;
     let prefix = arguments.to_mqtt.as_deref().map(|text| prefix(&target, text)).transpose()?;
-    let reader = target.reader().await?;
+    let reader = target.reader()?;
     let played = play(&arguments, &target, &reader, query, prefix).await;
-    reader.stop().await;
     match (played?, &arguments.to_mqtt) {
         (0, _) => aside(format_args!("nothing found for {}", arguments.room)),
         (1, Some(prefix)) => aside(format_args!("1 message published under {prefix}/")),

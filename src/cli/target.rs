@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -85,14 +84,14 @@ impl TargetArgs {
 }
 
 impl Target {
-    pub(crate) fn connector(&self) -> anyhow::Result<Arc<Connector>> {
-        Ok(Arc::new(Connector::new(&self.config.rocketmq)?))
+    pub(crate) fn connector(&self) -> Connector {
+        Connector::new(&self.config.rocketmq)
     }
 
     /// A reader of stored messages. It knows the brokers that the bridge saw, if the data directory is on this machine.
-    pub(crate) async fn reader(&self) -> anyhow::Result<RocketMqReader> {
+    pub(crate) fn reader(&self) -> anyhow::Result<RocketMqReader> {
         let known = known_brokers(&self.config.data_dir)?;
-        Ok(RocketMqReader::start(self.connector()?).await?.with_known_brokers(known))
+        Ok(RocketMqReader::new(&self.connector()).with_known_brokers(known))
     }
 
     pub(crate) fn rules(&self) -> anyhow::Result<RuleSet> {

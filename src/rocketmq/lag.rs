@@ -6,18 +6,16 @@
 
 use std::collections::BTreeSet;
 
-use cheetah_string::CheetahString;
-use rocketmq_protocol::code::request_code::RequestCode;
+use bytes::Bytes;
 use rocketmq_protocol::protocol::admin::consume_stats::ConsumeStats;
-use rocketmq_protocol::protocol::header::get_consume_stats_request_header::GetConsumeStatsRequestHeader;
-use rocketmq_protocol::protocol::remoting_command::RemotingCommand;
-use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
 
 use super::failure::kind_of_answer;
 use super::reader::{MASTER, RocketMqReader, offset};
+use super::remoting::{Answer, Request, Route};
 use crate::model::FailureKind;
 
 const SUCCESS: i32 = 0;
+const GET_CONSUME_STATS: i32 = 208;
 
 /// How far one consumer group is behind on one topic.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -101,37 +99,28 @@ impl RocketMqReader {
     async fn consume_stats(
         &self,
         broker: &str,
-        master: &CheetahString,
+        master: &str,
         group: &str,
         topic: &str,
     ) -> Result<ConsumeStats, String> {
-        let header = GetConsumeStatsRequestHeader {
-            consumer_group: group.into(),
-            topic: topic.into(),
-            topic_list: None,
-            topic_request_header: None,
-        };
-        let request = RemotingCommand::create_request_command(RequestCode::GetConsumeStats, header);
-        let client = self.client(broker).await.map_err(|error| error.cause)?;
-        let timeout_ms = self.timeout_ms();
-        let invoke = client.handle.invoke_remoting(master, request, timeout_ms);
+        let fields = vec![("consumerGroup", group.into()), ("topic", topic.into())];
+        let request = Request { code: GET_CONSUME_STATS, fields, body: Bytes::new() };
         let answer = self
-            .answer(broker, &client, invoke)
+            .ask(broker, master, request)
             .await
             .map_err(|error| format!("broker {broker}: {}", error.cause))?;
-        if answer.code() != SUCCESS {
+        if answer.code != SUCCESS {
             return Err(refusal(broker, group, &answer));
         }
-        let body = answer.body().map(|body| body.as_ref()).unwrap_or_default();
-        ConsumeStats::decode(body)
+        ConsumeStats::decode(&answer.body)
             .map_err(|error| format!("the answer of broker {broker} cannot be understood: {error}"))
     }
 }
 
 /// What the broker answered, and what the user can do about it.
-fn refusal(broker: &str, group: &str, answer: &RemotingCommand) -> String {
-    let code = answer.code();
-    let remark = answer.remark().map_or("no reason", CheetahString::as_str);
+fn refusal(broker: &str, group: &str, answer: &Answer) -> String {
+    let code = answer.code;
+    let remark = if answer.remark.is_empty() { "no reason" } else { &answer.remark };
     let remedy = match kind_of_answer(code, remark) {
         FailureKind::NoPermission => format!(
             "; check rocketmq.access_key and rocketmq.secret_key, which need the right Get on Group:{group}"
@@ -150,12 +139,9 @@ fn refusal(broker: &str, group: &str, answer: &RemotingCommand) -> String {
 }
 
 /// Each broker with the topic, and its number of queues; an error if a known broker is missing.
-fn brokers_of<'a>(
-    route: &'a TopicRouteData,
-    known_brokers: &BTreeSet<String>,
-) -> Result<Vec<(&'a str, u32)>, String> {
+fn brokers_of<'a>(route: &'a Route, known_brokers: &BTreeSet<String>) -> Result<Vec<(&'a str, i32)>, String> {
     let there: Vec<_> =
-        route.queue_datas.iter().map(|data| (data.broker_name().as_str(), data.read_queue_nums())).collect();
+        route.queue_datas.iter().map(|data| (data.broker_name.as_str(), data.read_queue_nums)).collect();
     let is_there = |broker: &String| there.iter().any(|(name, _)| name == broker);
     if let Some(away) = known_brokers.iter().find(|broker| !is_there(broker)) {
         return Err(format!(
@@ -169,9 +155,9 @@ fn brokers_of<'a>(
     Ok(there)
 }
 
-fn master_of<'a>(route: &'a TopicRouteData, broker: &str) -> Option<&'a CheetahString> {
-    let data = route.broker_datas.iter().find(|data| data.broker_name() == broker)?;
-    data.broker_addrs().get(&MASTER)
+fn master_of<'a>(route: &'a Route, broker: &str) -> Option<&'a str> {
+    let data = route.broker_datas.iter().find(|data| data.broker_name == broker)?;
+    data.broker_addrs.get(&MASTER).map(String::as_str)
 }
 
 /// The queues of one broker's answer. An error if some are missing: the broker leaves out a topic to which the connected
@@ -180,7 +166,7 @@ fn queues_of(
     stats: &ConsumeStats,
     topic: &str,
     broker: &str,
-    queue_count: u32,
+    queue_count: i32,
 ) -> Result<Vec<QueueLag>, String> {
     let mut queues: Vec<QueueLag> = stats
         .get_offset_table()
@@ -193,7 +179,7 @@ fn queues_of(
             consumed_offset: offset(offsets.get_consumer_offset()),
         })
         .collect();
-    if (queues.len() as u64) < u64::from(queue_count) {
+    if i32::try_from(queues.len()).is_ok_and(|count| count < queue_count) {
         return Err(format!(
             "broker {broker} told of {} of {queue_count} queues; do the group's consumers subscribe to this topic?",
             queues.len()

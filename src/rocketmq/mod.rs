@@ -1,19 +1,19 @@
-//! The RocketMQ side: the only room that uses the RocketMQ client library.
+//! The RocketMQ side: the only room that knows RocketMQ's protocol.
 //!
-//! Promises: one attempt per call, each with a deadline; the client's errors become entries of our closed list here.
+//! Promises: one attempt per call, each with a deadline; the answers' codes become entries of our closed list here.
 //! Must never: name MQTT, or retry.
 
 mod admin;
-mod client;
+mod connector;
 mod failure;
 mod lag;
 mod producer;
 mod reader;
 mod reader_port;
-mod remark;
+mod remoting;
 mod seen_brokers;
 
-pub use client::Connector;
+pub use connector::Connector;
 
 pub(crate) use lag::GroupLag;
 pub use producer::Producer;

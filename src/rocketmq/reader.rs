@@ -1,61 +1,55 @@
-//! The client that stored messages are read back with, and the brokers that it can ask.
+//! Where the queues of a topic are, and who answers for them; stored messages are read back through it.
 //!
 //! Promises: belongs to no consumer group, commits nothing, creates nothing; each call ends within the timeout of the
-//! connection.
-//! Must never: use a pull consumer of the client (its rebalancing joins a group, and its shutdown takes seconds for
-//! each queue).
+//! connection; an address that failed is asked for again before it is used again.
+//! Must never: retry.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cheetah_string::CheetahString;
-use rocketmq_client_rust::{ClientInstanceHandle, ClientResult};
-use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
-
-use super::client::{Connector, OpenClient, StartError};
-use super::failure::kind_of;
+use super::connector::Connector;
+use super::failure::{kind_of_answer, meaning};
+use super::remoting::{Answer, BrokerAddresses, CallError, Cluster, NameServerError, Request, Route};
 use super::seen_brokers::SeenBrokers;
 use crate::model::{FailureKind, KnownBrokers, QueueName};
 use crate::pipeline::ports::ReadError;
 
 const WRITABLE: u32 = 1 << 1;
 pub(super) const MASTER: u64 = 0;
-const STOP: Duration = Duration::from_secs(2);
+const SUCCESS: i32 = 0;
 
 /// Reads stored messages back from a RocketMQ cluster, queue by queue and offset by offset; see `reader_port`.
 pub struct RocketMqReader {
-    connector: Arc<Connector>,
-    /// Locked while a client is built, so that only one is built.
-    current: tokio::sync::Mutex<Option<Arc<Client>>>,
-    /// By topic and broker name; each call of `queues` reads them again.
-    brokers: Mutex<HashMap<(String, Arc<str>), Address>>,
+    cluster: Arc<Cluster>,
+    name_servers: String,
+    /// By topic and broker name.
+    addresses: Mutex<HashMap<(String, Arc<str>), Known>>,
     seen: SeenBrokers,
 }
 
 /// The server that answers for a broker's name.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Address {
-    pub broker: CheetahString,
+    pub broker: Arc<str>,
     /// `false` = a replica, which can be read while its master is away but may lack the newest messages.
     pub is_master: bool,
 }
 
-pub(super) struct Client {
-    open: OpenClient,
-    pub handle: ClientInstanceHandle,
+struct Known {
+    address: Address,
+    /// It failed, so the name server is asked again. Where that does not answer, this is still the best guess.
+    is_stale: bool,
 }
 
 impl RocketMqReader {
-    /// Starts a client. Only the first call shows whether RocketMQ answers.
-    pub async fn start(connector: Arc<Connector>) -> Result<Self, ReaderStartError> {
-        let client = open(&connector).await?;
-        Ok(Self {
-            connector,
-            current: tokio::sync::Mutex::new(Some(Arc::new(client))),
-            brokers: Mutex::default(),
+    /// Connects to nothing yet: the first call shows whether RocketMQ answers.
+    pub fn new(connector: &Connector) -> Self {
+        Self {
+            cluster: connector.cluster(),
+            name_servers: connector.name_servers(),
+            addresses: Mutex::default(),
             seen: SeenBrokers::default(),
-        })
+        }
     }
 
     /// Adds the brokers that earlier processes saw, so that the reader knows which are away.
@@ -64,82 +58,71 @@ impl RocketMqReader {
         self
     }
 
-    /// Closes the connections; waits two seconds at most.
-    pub async fn stop(self) {
-        if let Some(client) = self.current.lock().await.take() {
-            client.close().await;
-        }
-    }
-
-    pub(super) async fn client(&self, what: &str) -> Result<Arc<Client>, ReadError> {
-        let mut current = self.current.lock().await;
-        if let Some(client) = &*current {
-            return Ok(client.clone());
-        }
-        let client = open(&self.connector)
-            .await
-            .map_err(|error| failed(what, FailureKind::Unknown, error.to_string()))?;
-        let client = Arc::new(client);
-        *current = Some(client.clone());
-        Ok(client)
-    }
-
-    /// Waits for the answer until a deadline, and explains a failure to people.
-    pub(super) async fn answer<T>(
+    /// Asks the server at that address; an answer with another code than success is given, too.
+    pub(super) async fn ask(
         &self,
         what: &str,
-        client: &Arc<Client>,
-        request: impl Future<Output = ClientResult<T>> + Send,
-    ) -> Result<T, ReadError> {
-        // The client's own timeouts do not cover finding the address and connecting.
-        let limit = self.connector.timeout() + Duration::from_secs(1);
-        let (kind, cause, answered) = match tokio::time::timeout(limit, request).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => (
-                kind_of(&error),
-                self.connector.explain(&error).await,
-                error.broker_response_code().is_some(),
-            ),
-            Err(_) => (FailureKind::Timeout, format!("no answer within {} ms", limit.as_millis()), false),
-        };
-        if !answered {
-            self.forget(client).await;
+        address: &str,
+        request: Request<'_>,
+    ) -> Result<Answer, ReadError> {
+        self.cluster.call(address, request).await.map_err(|error| {
+            self.distrust_addresses();
+            let cause = match &error {
+                CallError::Timeout { .. } => {
+                    "the broker did not answer in time; is it overloaded, or stopped?"
+                }
+                CallError::Connect { .. } | CallError::Ended { .. } => {
+                    "there is no connection to the broker; is the RocketMQ broker running?"
+                }
+                CallError::Unwritable(_) => "the request is not legal",
+            };
+            failed(what, error.kind(), format!("{cause} ({error})"))
+        })
+    }
+
+    /// The same, and any other code than success is an error.
+    pub(super) async fn answer(
+        &self,
+        what: &str,
+        address: &str,
+        request: Request<'_>,
+    ) -> Result<Answer, ReadError> {
+        let answer = self.ask(what, address, request).await?;
+        if answer.code == SUCCESS { Ok(answer) } else { Err(refused(what, &answer)) }
+    }
+
+    fn name_server_failed(&self, what: &str, error: &NameServerError) -> ReadError {
+        let names = &self.name_servers;
+        match error {
+            NameServerError::Call(call) => {
+                let cause = format!(
+                    "no name server answers at {names}: is RocketMQ running? Set rocketmq.name_servers ({call})"
+                );
+                failed(what, call.kind(), cause)
+            }
+            NameServerError::Refused(answer) => refused(what, answer),
+            NameServerError::Unreadable(_) => {
+                failed(what, FailureKind::Unknown, format!("{error}; is {names} a RocketMQ name server?"))
+            }
         }
-        Err(failed(what, kind, cause))
     }
 
-    /// Drops a client that got no answer. After an outage an old client needs seconds to find its broker again; a new one finds
-    /// it at once.
-    async fn forget(&self, failed: &Arc<Client>) {
-        let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
-            *current = None;
-            self.brokers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            let failed = failed.clone();
-            tokio::spawn(async move { failed.close().await });
-        }
-    }
-
-    pub(super) fn timeout_ms(&self) -> u64 {
-        self.connector.timeout().as_millis() as u64
-    }
-
-    pub(super) async fn route(&self, topic: &str) -> Result<TopicRouteData, ReadError> {
+    pub(super) async fn route(&self, topic: &str) -> Result<Route, ReadError> {
         let what = format!("topic {topic}");
-        let client = self.client(&what).await?;
-        let route = self.answer(&what, &client, client.handle.topic_route(topic, self.timeout_ms())).await?;
-        let Some(route) = route else {
-            return Err(self.absent(what, &client).await);
+        let route = self.cluster.route(topic).await;
+        let Some(route) = route.map_err(|error| self.name_server_failed(&what, &error))? else {
+            self.lock_addresses().retain(|(of, _), _| of != topic);
+            return Err(self.absent(what).await);
         };
         self.seen.note(topic, &route);
-        let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self.lock_addresses();
+        addresses.retain(|(of, _), _| of != topic);
         for broker in &route.broker_datas {
-            let addresses = broker.broker_addrs();
-            let master = addresses.get(&MASTER);
-            if let Some(address) = master.or_else(|| addresses.values().min()) {
-                let address = Address { broker: address.clone(), is_master: master.is_some() };
-                let name = Arc::from(broker.broker_name().as_str());
-                brokers.insert((topic.to_owned(), name), address);
+            let master = broker.broker_addrs.get(&MASTER);
+            if let Some(address) = master.or_else(|| broker.broker_addrs.values().min()) {
+                let address = Address { broker: address.as_str().into(), is_master: master.is_some() };
+                let key = (topic.to_owned(), Arc::from(broker.broker_name.as_str()));
+                addresses.insert(key, Known { address, is_stale: false });
             }
         }
         Ok(route)
@@ -148,30 +131,22 @@ impl RocketMqReader {
     /// The queues that can be written now, sorted: those of brokers whose master is up.
     pub async fn writable_queues(&self, topic: &str) -> Result<Vec<QueueName>, ReadError> {
         let route = self.route(topic).await?;
-        let writable = route.queue_datas.iter().filter(|data| data.perm() & WRITABLE != 0);
-        let mut queues: Vec<QueueName> = writable
-            .flat_map(|data| {
-                let broker: Arc<str> = Arc::from(data.broker_name().as_str());
-                (0..data.write_queue_nums() as i32)
-                    .map(move |id| QueueName { broker: Arc::clone(&broker), id })
-            })
-            .collect();
+        let writable = route.queue_datas.iter().filter(|data| data.perm & WRITABLE != 0);
+        let mut queues: Vec<QueueName> =
+            writable.flat_map(|data| queue_names(&data.broker_name, data.write_queue_nums)).collect();
         queues.sort();
         Ok(queues)
     }
 
     /// The error for a topic without a route. A name server forgets the topics of brokers that are away, so the topic may still
     /// exist.
-    async fn absent(&self, what: String, client: &Arc<Client>) -> ReadError {
-        let cluster = self.answer(&what, client, client.handle.broker_cluster_info(self.timeout_ms())).await;
-        match cluster {
-            Ok(cluster) if cluster.broker_addr_table.as_ref().is_none_or(|brokers| brokers.is_empty()) => {
-                failed(
-                    &what,
-                    FailureKind::Transport,
-                    "the name server knows no broker; is the RocketMQ broker running?".to_owned(),
-                )
-            }
+    async fn absent(&self, what: String) -> ReadError {
+        match self.brokers(&what).await {
+            Ok(brokers) if brokers.is_empty() => failed(
+                &what,
+                FailureKind::Transport,
+                "the name server knows no broker; is the RocketMQ broker running?".to_owned(),
+            ),
             Ok(_) => ReadError {
                 what,
                 cause: "there is no such topic on the brokers that are there; check its name, or create it"
@@ -185,16 +160,35 @@ impl RocketMqReader {
     /// Who answers for that queue now.
     pub(super) async fn address(&self, topic: &str, queue: &QueueName) -> Result<Address, ReadError> {
         let key = (topic.to_owned(), Arc::clone(&queue.broker));
-        let known = || self.brokers.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(address) = known() {
+        let known = || self.lock_addresses().get(&key).map(|known| (known.address.clone(), known.is_stale));
+        let before = known();
+        if let Some((address, false)) = before {
             return Ok(address);
         }
-        self.route(topic).await?;
-        known().ok_or_else(|| ReadError {
-            what: describe(topic, queue),
-            cause: format!("broker {} is not there at the moment", queue.broker),
-            kind: FailureKind::Transport,
-        })
+        match (self.route(topic).await, before) {
+            (Ok(_), _) => known().map(|(address, _)| address).ok_or_else(|| ReadError {
+                what: describe(topic, queue),
+                cause: format!("broker {} is not there at the moment", queue.broker),
+                kind: FailureKind::Transport,
+            }),
+            // Nobody says where the broker is now, so it is tried where it was.
+            (Err(error), Some((address, _))) if known().is_some() => {
+                tracing::debug!(%error, "the address of a broker is not known anew");
+                Ok(address)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Before an address is used again, the name server is asked for it.
+    pub(super) fn distrust_addresses(&self) {
+        for known in self.lock_addresses().values_mut() {
+            known.is_stale = true;
+        }
+    }
+
+    fn lock_addresses(&self) -> MutexGuard<'_, HashMap<(String, Arc<str>), Known>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Brokers of the topic whose master is away.
@@ -208,54 +202,32 @@ impl RocketMqReader {
         Ok(Vec::from_iter(away))
     }
 
+    /// All brokers that are up, whatever topics they have; none is an answer, too.
+    pub(super) async fn brokers(&self, what: &str) -> Result<Vec<BrokerAddresses>, ReadError> {
+        self.cluster.brokers().await.map_err(|error| self.name_server_failed(what, &error))
+    }
+
     /// The brokers whose master the name server knows, whatever topics they have.
     async fn masters(&self, topic: &str) -> Result<HashSet<String>, ReadError> {
-        let what = format!("topic {topic}");
-        let client = self.client(&what).await?;
-        let asking = client.handle.broker_cluster_info(self.timeout_ms());
-        let table = self.answer(&what, &client, asking).await?.broker_addr_table;
-        let brokers = table.unwrap_or_default().into_iter();
-        let with_master = brokers.filter(|(_, broker)| broker.broker_addrs().contains_key(&MASTER));
-        Ok(with_master.map(|(name, _)| name.to_string()).collect())
+        let brokers = self.brokers(&format!("topic {topic}")).await?;
+        let with_master = brokers.into_iter().filter(|broker| broker.broker_addrs.contains_key(&MASTER));
+        Ok(with_master.map(|broker| broker.broker_name).collect())
     }
 }
 
-/// Why the reader could not start.
-#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
-#[derive(Debug, thiserror::Error)]
-pub enum ReaderStartError {
-    #[error(transparent)]
-    Threads(#[from] StartError),
-    #[error("could not connect to RocketMQ: {0}")]
-    Client(String),
-}
-
-async fn open(connector: &Connector) -> Result<Client, ReaderStartError> {
-    let open = connector.open()?;
-    let (runtime, config) = (open.runtime(), open.client_config());
-    let made = ClientInstanceHandle::get_or_create(&runtime, open.number(), config, connector.rpc_hook());
-    let started = match made {
-        Ok(handle) => handle.start().await.map(|()| handle),
-        Err(error) => Err(error),
-    };
-    match started {
-        Ok(handle) => Ok(Client { open, handle }),
-        Err(error) => {
-            open.close();
-            Err(ReaderStartError::Client(connector.explain(&error).await))
-        }
-    }
-}
-
-impl Client {
-    async fn close(&self) {
-        let _ = tokio::time::timeout(STOP, self.handle.shutdown_owned()).await;
-        self.open.close();
-    }
+pub(super) fn queue_names(broker: &str, count: i32) -> impl Iterator<Item = QueueName> {
+    let broker: Arc<str> = broker.into();
+    (0..count).map(move |id| QueueName { broker: Arc::clone(&broker), id })
 }
 
 pub(super) fn failed(what: &str, kind: FailureKind, cause: String) -> ReadError {
     ReadError { what: what.to_owned(), cause, kind }
+}
+
+/// The server answered, and not with what was asked for.
+pub(super) fn refused(what: &str, answer: &Answer) -> ReadError {
+    let kind = kind_of_answer(answer.code, &answer.remark);
+    failed(what, kind, meaning(kind, answer.code, &answer.remark))
 }
 
 pub(super) fn describe(topic: &str, queue: &QueueName) -> String {

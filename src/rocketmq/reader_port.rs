@@ -3,45 +3,44 @@
 //! Promises: a pull at the end of a queue answers at once; a pull by tag gives messages of exactly this tag.
 //! Must never: skip a stored message without an error.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use rocketmq_model::common::boundary_type::BoundaryType;
 use rocketmq_model::common::message::MessageTrait;
 use rocketmq_model::common::message::message_ext::MessageExt;
-use rocketmq_model::common::message::message_queue::MessageQueue;
-use rocketmq_model::result::PullStatus;
-use rocketmq_protocol::protocol::header::namesrv::topic_operation_header::TopicRequestHeader;
-use rocketmq_protocol::protocol::header::pull_message_request_header::PullMessageRequestHeader;
-use rocketmq_protocol::rpc::rpc_request_header::RpcRequestHeader;
+use rocketmq_protocol::common::message::message_decoder::decodes_batch;
 
-use super::reader::{Address, RocketMqReader, describe, failed, offset};
+use super::reader::{Address, RocketMqReader, describe, failed, offset, queue_names, refused};
+use super::remoting::Request;
 use crate::model::{FailureKind, QueueName, StoredMessage};
 use crate::pipeline::ports::{Page, ReadError, Reader};
 
+const PULL_MESSAGE: i32 = 11;
+const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
+const GET_MAX_OFFSET: i32 = 30;
+const GET_MIN_OFFSET: i32 = 31;
+/// Answers to a pull. Found; no message there; messages there, but none with the tag; an offset that the queue does not hold.
+const FOUND: i32 = 0;
+const PULL_NOT_FOUND: i32 = 19;
+const PULL_RETRY_IMMEDIATELY: i32 = 20;
+const PULL_OFFSET_MOVED: i32 = 21;
 /// RocketMQ's own group for tools. Every broker knows it, so nothing has to be created for reading.
 const GROUP: &str = "TOOLS_CONSUMER";
 /// Says to the broker that the request carries its own filter, and that it must answer at once even without messages.
-const FILTER_WITH_REQUEST: i32 = 1 << 2;
+const FILTER_WITH_REQUEST: &str = "4";
 /// Bound of one answer. Without it the broker logs a warning for each pull; its own limit is 256 KiB by default.
-const PAGE_BYTES: i32 = 16 << 20;
+const PAGE_BYTES: &str = "16777216";
 const READABLE: u32 = 1 << 2;
 
 impl Reader for RocketMqReader {
     fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
         Box::pin(async move {
             let route = self.route(topic).await?;
-            let mut queues: Vec<QueueName> = route
-                .queue_datas
-                .iter()
-                .filter(|data| data.perm() & READABLE != 0)
-                .flat_map(|data| {
-                    let broker: Arc<str> = Arc::from(data.broker_name().as_str());
-                    (0..data.read_queue_nums() as i32)
-                        .map(move |id| QueueName { broker: Arc::clone(&broker), id })
-                })
-                .collect();
+            let readable = route.queue_datas.iter().filter(|data| data.perm & READABLE != 0);
+            let mut queues: Vec<QueueName> =
+                readable.flat_map(|data| queue_names(&data.broker_name, data.read_queue_nums)).collect();
             queues.sort();
             Ok(queues)
         })
@@ -57,15 +56,9 @@ impl Reader for RocketMqReader {
         queue: &'a QueueName,
     ) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
         Box::pin(async move {
-            let Address { broker, .. } = self.address(topic, queue).await?;
-            let name = client_queue(topic, queue);
-            let what = describe(topic, queue);
-            let client = self.client(&what).await?;
-            let min = client.handle.min_offset(&broker, &name, self.timeout_ms());
-            let min = self.answer(&what, &client, min).await?;
-            let max = client.handle.max_offset(&broker, &name, self.timeout_ms());
-            let max = self.answer(&what, &client, max).await?;
-            Ok((offset(min), offset(max)))
+            let min = self.offset_of(topic, queue, GET_MIN_OFFSET, Vec::new()).await?;
+            let max = self.offset_of(topic, queue, GET_MAX_OFFSET, Vec::new()).await?;
+            Ok((min, max))
         })
     }
 
@@ -76,14 +69,10 @@ impl Reader for RocketMqReader {
         stored_ms: u64,
     ) -> BoxFuture<'a, Result<u64, ReadError>> {
         Box::pin(async move {
-            let Address { broker, .. } = self.address(topic, queue).await?;
-            let name = client_queue(topic, queue);
-            let time = i64::try_from(stored_ms).unwrap_or(i64::MAX);
-            let what = describe(topic, queue);
-            let client = self.client(&what).await?;
-            let search =
-                client.handle.search_offset(&broker, &name, time, BoundaryType::Lower, self.timeout_ms());
-            Ok(offset(self.answer(&what, &client, search).await?))
+            let time = ("timestamp", Cow::Owned(i64::try_from(stored_ms).unwrap_or(i64::MAX).to_string()));
+            // Of several messages of one time, the first.
+            let first = ("boundaryType", Cow::Borrowed("LOWER"));
+            self.offset_of(topic, queue, SEARCH_OFFSET_BY_TIMESTAMP, vec![time, first]).await
         })
     }
 
@@ -104,31 +93,36 @@ impl Reader for RocketMqReader {
             }
             let address = self.address(topic, queue).await?;
             let request = pull_request(topic, queue, tag, from_offset, limit);
-            let client = self.client(&what()).await?;
-            let pull = client.handle.pull_outcome_from_broker(&address.broker, request, self.timeout_ms());
-            let outcome = self.answer(&what(), &client, pull).await?;
+            let answer = self.ask(&what(), &address.broker, request).await?;
+            if !matches!(answer.code, FOUND | PULL_NOT_FOUND | PULL_RETRY_IMMEDIATELY | PULL_OFFSET_MOVED) {
+                return Err(refused(&what(), &answer));
+            }
+            let number = |field: &str| {
+                let unsaid = || wrong("the broker's answer does not say where its messages begin and end");
+                answer.number(field).map(offset).ok_or_else(unsaid)
+            };
             let empty = Page {
                 messages: Vec::new(),
                 next_offset: from_offset,
-                first: outcome.min_offset(),
-                end: outcome.max_offset(),
+                first: number("minOffset")?,
+                end: number("maxOffset")?,
             };
             if !address.is_master && !empty.holds(from_offset) {
                 return Err(replica_lacks_offset(&what(), &address, &empty));
             }
-            match outcome.pull_status() {
-                PullStatus::Found => {}
+            match answer.code {
+                FOUND => {}
                 // The next offset counts only if the broker looked at messages and left them out. If it has nothing, or not
                 // this offset, it also names another one; to go on from there would skip messages.
-                PullStatus::NoMatchedMsg => {
-                    let looked_at = outcome.next_begin_offset().min(empty.end);
+                PULL_RETRY_IMMEDIATELY => {
+                    let looked_at = number("nextBeginOffset")?.min(empty.end);
                     let next_offset = looked_at.max(from_offset);
                     return Ok(Page { next_offset, ..empty });
                 }
-                PullStatus::NoNewMsg | PullStatus::OffsetIllegal => return Ok(empty),
+                _ => return Ok(empty),
             }
-            let found = outcome.into_messages().unwrap_or_default();
-            // The client stops without an error at a message that it cannot decode. So the next pull begins right after the
+            let found = decodes_batch(&mut answer.body.clone(), true, true);
+            // The decoder stops without an error at a message that it cannot decode. So the next pull begins right after the
             // last message that we have, and a pull without any message is an error.
             let last = found.last().ok_or_else(|| wrong("the message there cannot be decoded"))?;
             let next_offset = offset(last.queue_offset()) + 1;
@@ -140,32 +134,55 @@ impl Reader for RocketMqReader {
     }
 }
 
-fn pull_request(
-    topic: &str,
-    queue: &QueueName,
-    tag: Option<&str>,
+impl RocketMqReader {
+    /// Asks for one offset of a queue.
+    async fn offset_of(
+        &self,
+        topic: &str,
+        queue: &QueueName,
+        code: i32,
+        more: Vec<(&'static str, Cow<'static, str>)>,
+    ) -> Result<u64, ReadError> {
+        let Address { broker, .. } = self.address(topic, queue).await?;
+        let what = describe(topic, queue);
+        let mut fields = queue_fields(topic, queue);
+        fields.extend(more);
+        let answer = self.answer(&what, &broker, Request { code, fields, body: Bytes::new() }).await?;
+        let unsaid = || failed(&what, FailureKind::Unknown, "the broker's answer has no offset".to_owned());
+        answer.number("offset").map(offset).ok_or_else(unsaid)
+    }
+}
+
+fn queue_fields<'a>(topic: &'a str, queue: &'a QueueName) -> Vec<(&'static str, Cow<'a, str>)> {
+    vec![
+        ("topic", Cow::Borrowed(topic)),
+        ("queueId", Cow::Owned(queue.id.to_string())),
+        ("bname", Cow::Borrowed(&*queue.broker)),
+    ]
+}
+
+fn pull_request<'a>(
+    topic: &'a str,
+    queue: &'a QueueName,
+    tag: Option<&'a str>,
     from_offset: u64,
     limit: u32,
-) -> PullMessageRequestHeader {
-    PullMessageRequestHeader {
-        consumer_group: GROUP.into(),
-        topic: topic.into(),
-        queue_id: queue.id,
-        queue_offset: i64::try_from(from_offset).unwrap_or(i64::MAX),
-        max_msg_nums: i32::try_from(limit).unwrap_or(i32::MAX),
-        sys_flag: FILTER_WITH_REQUEST,
-        subscription: Some(tag.unwrap_or("*").into()),
-        expression_type: Some("TAG".into()),
-        max_msg_bytes: Some(PAGE_BYTES),
-        topic_request: Some(TopicRequestHeader {
-            lo: None,
-            rpc: Some(RpcRequestHeader {
-                broker_name: Some(queue.broker.as_ref().into()),
-                ..RpcRequestHeader::default()
-            }),
-        }),
-        ..PullMessageRequestHeader::default()
-    }
+) -> Request<'a> {
+    let mut fields = queue_fields(topic, queue);
+    let number = |number: i64| Cow::Owned(number.to_string());
+    fields.extend([
+        ("consumerGroup", Cow::Borrowed(GROUP)),
+        ("queueOffset", number(i64::try_from(from_offset).unwrap_or(i64::MAX))),
+        ("maxMsgNums", number(i32::try_from(limit).unwrap_or(i32::MAX).into())),
+        ("sysFlag", Cow::Borrowed(FILTER_WITH_REQUEST)),
+        ("commitOffset", Cow::Borrowed("0")),
+        ("suspendTimeoutMillis", Cow::Borrowed("0")),
+        ("subscription", Cow::Borrowed(tag.unwrap_or("*"))),
+        ("subVersion", Cow::Borrowed("0")),
+        ("expressionType", Cow::Borrowed("TAG")),
+        ("maxMsgBytes", Cow::Borrowed(PAGE_BYTES)),
+    ]);
+    Request { code: PULL_MESSAGE, fields, body: Bytes::new() }
 }
 
 fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
@@ -191,8 +208,4 @@ fn replica_lacks_offset(what: &str, address: &Address, page: &Page) -> ReadError
         "the master is away, and its replica {replica} has only the offsets from {first} up to {end}; start the master"
     );
     failed(what, FailureKind::Transport, cause)
-}
-
-fn client_queue(topic: &str, queue: &QueueName) -> MessageQueue {
-    MessageQueue::from_parts(topic, queue.broker.as_ref(), queue.id)
 }

@@ -5,8 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use rocketmq_protocol::protocol::route::topic_route_data::TopicRouteData;
-
+use super::remoting::Route;
 use crate::model::KnownBrokers;
 
 /// The brokers that earlier processes saw, and those of each route since.
@@ -18,12 +17,12 @@ impl SeenBrokers {
         Self(Mutex::new(known))
     }
 
-    pub(super) fn note(&self, topic: &str, route: &TopicRouteData) {
+    pub(super) fn note(&self, topic: &str, route: &Route) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.entry(topic.to_owned()).or_default();
         for queues in &route.queue_datas {
-            if !known.contains(queues.broker_name().as_str()) {
-                known.insert(queues.broker_name().to_string());
+            if !known.contains(&queues.broker_name) {
+                known.insert(queues.broker_name.clone());
             }
         }
     }

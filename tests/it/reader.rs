@@ -52,12 +52,12 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topic("reader", 2);
     let config = config(rocketmq);
-    let connector = Arc::new(Connector::new(&config).unwrap());
-    let reader = Arc::new(RocketMqReader::start(connector.clone()).await.unwrap());
+    let connector = Connector::new(&config);
+    let reader = Arc::new(RocketMqReader::new(&connector));
     let queues = reader.queues("reader").await.unwrap();
     assert_eq!(queues.len(), 2);
     let queue = &queues[0];
-    let producer = Producer::new(config, connector, reader.clone());
+    let producer = Producer::new(config, &connector, reader.clone());
     // "Aa" and "BB" have one hash in Java: the broker's filter takes the one for the other
     store(&producer, queue, "reader", &[("Aa", "1"), ("BB", "2"), ("Aa", "3"), ("other", "4"), ("Aa", "5")])
         .await;
@@ -95,8 +95,8 @@ async fn a_broker_that_is_away_is_no_missing_topic_and_is_read_again_at_once_whe
     // given a topic, and a reader that knows its broker
     let mut rocketmq = ApacheRocketMq::start_with(ApacheOptions::default());
     rocketmq.create_topic("away", 1);
-    let connector = Arc::new(Connector::new(&config(&rocketmq)).unwrap());
-    let reader = RocketMqReader::start(connector).await.unwrap();
+    let connector = Connector::new(&config(&rocketmq));
+    let reader = RocketMqReader::new(&connector);
     let queue = reader.queues("away").await.unwrap().remove(0);
     reader.offsets("away", &queue).await.unwrap();
 

@@ -27,7 +27,7 @@ pub(crate) struct Sources {
 
 /// The connection to RocketMQ.
 pub(crate) struct RocketMq {
-    pub connector: Arc<Connector>,
+    pub connector: Connector,
     pub reader: Arc<RocketMqReader>,
 }
 
@@ -49,7 +49,7 @@ impl Sources {
         let config = arguments.on_disk()?.config;
         let rocketmq = match ask_rocketmq {
             true => match arguments.find().await {
-                Ok(target) => Some(RocketMq::connect(&target).await?),
+                Ok(target) => Some(RocketMq::connect(&target)?),
                 Err(error) => {
                     aside(format_args!("only the local store is shown: {error:#}"));
                     None
@@ -64,7 +64,7 @@ impl Sources {
     /// Opens both places; an error if there is no RocketMQ.
     pub(crate) async fn open_both(arguments: &TargetArgs) -> anyhow::Result<Self> {
         let target = arguments.find().await?;
-        let rocketmq = Some(RocketMq::connect(&target).await?);
+        let rocketmq = Some(RocketMq::connect(&target)?);
         let local = local_store(&target.config)?;
         Ok(Self { config: target.config, local, rocketmq })
     }
@@ -80,24 +80,18 @@ impl Sources {
     pub(crate) fn letters(&self) -> Letters<'_> {
         Letters { sources: self, page: VecDeque::new(), after: None, reading: None }
     }
-
-    pub(crate) async fn close(self) {
-        if let Some(reader) = self.rocketmq.and_then(|rocketmq| Arc::into_inner(rocketmq.reader)) {
-            reader.stop().await;
-        }
-    }
 }
 
 impl RocketMq {
-    async fn connect(target: &Target) -> anyhow::Result<Self> {
-        let connector = target.connector()?;
+    fn connect(target: &Target) -> anyhow::Result<Self> {
+        let connector = target.connector();
         let mut known = known_brokers(&target.config.data_dir)?;
         if let Some(topic) = &target.config.dead_letter.topic {
             // The queue tables do not hold this topic, so every known broker may have a part of it.
             let all = known.values().flatten().cloned().collect();
             known.insert(topic.clone(), all);
         }
-        let reader = RocketMqReader::start(connector.clone()).await?.with_known_brokers(known);
+        let reader = RocketMqReader::new(&connector).with_known_brokers(known);
         let reader = Arc::new(reader);
         Ok(Self { connector, reader })
     }

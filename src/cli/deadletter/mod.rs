@@ -107,7 +107,6 @@ async fn list(arguments: ListArgs) -> anyhow::Result<ExitCode> {
     let sources = Sources::open(&arguments.target, !arguments.local).await?;
     let mut listed = Vec::new();
     let ended = gather(&sources, &mut listed).await;
-    sources.close().await;
     listed.sort_by_key(|summary| summary.arrived_ms);
     let (mut out, zone) = (Stdout, TimeZone::system());
     match (arguments.json, listed.is_empty()) {
@@ -138,7 +137,6 @@ async fn show(arguments: ShowArgs) -> anyhow::Result<ExitCode> {
     let sources = Sources::open(&arguments.target, true).await?;
     let mut shown = 0;
     let ended = write_all_of(&sources, &arguments, &mut shown).await;
-    sources.close().await;
     match ended {
         Err(error) if shown == 0 => Err(error),
         Ok(()) if shown == 0 => {

@@ -53,7 +53,7 @@ impl Resender {
         Ok(Self {
             rules: RuleSet::compile(&config.bindings, settings)?,
             tables: view.queue_tables()?,
-            sink: Producer::new(config.rocketmq.clone(), rocketmq.connector.clone(), rocketmq.reader.clone()),
+            sink: Producer::new(config.rocketmq.clone(), &rocketmq.connector, rocketmq.reader.clone()),
             accept_not_durable: config.rocketmq.accept_not_durable,
         })
     }

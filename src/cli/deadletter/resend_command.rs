@@ -40,7 +40,6 @@ pub(crate) async fn run(arguments: ResendArgs) -> anyhow::Result<ExitCode> {
     let mut counts = ResendCounts::default();
     let mut report = Report::default();
     let ended = resend_chosen(&sources, &arguments, &mut counts, &mut report).await;
-    sources.close().await;
     if !arguments.json {
         aside(format_args!("{} sent again, {} still dead", counts.stored.len(), counts.still_dead.len()));
     }

@@ -128,9 +128,9 @@ async fn uplink(
     clock: Arc<dyn Clock>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<(OpenIntake, Uplink)> {
-    let connector = Arc::new(Connector::new(&config.rocketmq)?);
-    let reader = Arc::new(RocketMqReader::start(connector.clone()).await?);
-    let sink = Arc::new(Producer::new(config.rocketmq.clone(), connector, reader));
+    let connector = Connector::new(&config.rocketmq);
+    let reader = Arc::new(RocketMqReader::new(&connector));
+    let sink = Arc::new(Producer::new(config.rocketmq.clone(), &connector, reader));
     let local =
         LocalDeadLetters::open(&config.data_dir.join(DEAD_LETTERS_FILE), config.dead_letter.max_bytes)?;
     let (intake, receiver) = intake(1, 1);

@@ -1,0 +1,132 @@
+use super::*;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const NOWHERE: &str = "127.0.0.1:1";
+
+fn cluster(name_servers: &[&str]) -> Cluster {
+    Cluster::new(ClusterOptions {
+        name_servers: name_servers.iter().map(|address| (*address).to_owned()).collect(),
+        keys: None,
+        timeout: Duration::from_secs(5),
+        client: "client".to_owned(),
+        group: "group".to_owned(),
+    })
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// Answers `count` requests with that body.
+async fn serve(server: &mut TcpStream, count: usize, body: &str) {
+    for _ in 0..count {
+        let length = server.read_u32().await.unwrap();
+        let header_bytes = server.read_u32().await.unwrap() as usize;
+        let mut rest = vec![0; length as usize - 4];
+        server.read_exact(&mut rest).await.unwrap();
+        let header: serde_json::Value = serde_json::from_slice(&rest[..header_bytes]).unwrap();
+        let header = json!({ "code": 0, "flag": 1, "opaque": header["opaque"] }).to_string();
+        server.write_u32((4 + header.len() + body.len()) as u32).await.unwrap();
+        server.write_u32(header.len() as u32).await.unwrap();
+        server.write_all(header.as_bytes()).await.unwrap();
+        server.write_all(body.as_bytes()).await.unwrap();
+    }
+}
+
+fn request() -> Request<'static> {
+    Request { code: 1, fields: Vec::new(), body: Bytes::new() }
+}
+
+#[tokio::test]
+async fn the_next_name_server_is_asked_when_one_is_away_and_asked_first_from_then_on() {
+    let (listener, address) = listener().await;
+    let cluster = cluster(&[NOWHERE, &address]);
+    let route = r#"{"brokerDatas":[{"brokerName":"a","brokerAddrs":{0:"127.0.0.1:5"}}]}"#;
+    let (first, ()) = tokio::join!(cluster.route("room"), async {
+        let (mut server, _) = listener.accept().await.unwrap();
+        serve(&mut server, 1, route).await;
+        tokio::spawn(async move { serve(&mut server, 1, "{}").await });
+    });
+    let first = first.unwrap().unwrap();
+    assert_eq!(first.broker_datas[0].broker_addrs[&0], "127.0.0.1:5");
+    assert_eq!(cluster.route("room").await.unwrap(), Some(Route::default()));
+    let asked_nowhere = cluster.server(NOWHERE);
+    let failed_at = asked_nowhere.current.lock().await.failed.as_ref().unwrap().0;
+    assert!(failed_at.elapsed() > Duration::ZERO, "the one that is away was asked once");
+}
+
+#[tokio::test]
+async fn callers_share_a_connection_and_after_its_end_there_is_a_new_one() {
+    let (listener, address) = listener().await;
+    // As a name server, because then no heartbeat comes between.
+    let cluster = cluster(&[&address]);
+    let (calls, mut server) = tokio::join!(
+        async { tokio::join!(cluster.call(&address, request()), cluster.call(&address, request())) },
+        async {
+            let (mut server, _) = listener.accept().await.unwrap();
+            serve(&mut server, 2, "").await;
+            server
+        }
+    );
+    assert!(calls.0.is_ok() && calls.1.is_ok());
+    server.shutdown().await.unwrap();
+    drop(server);
+    let accept = async {
+        let (mut server, _) = listener.accept().await.unwrap();
+        serve(&mut server, 1, "").await;
+    };
+    let again = async {
+        // The end of the old connection may not have been seen yet.
+        while cluster.call(&address, request()).await.is_err() {}
+    };
+    tokio::join!(again, accept);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_asked_once_however_many_lanes_try() {
+    let cluster = cluster(&[]);
+    let first = cluster.call(NOWHERE, request()).await.unwrap_err();
+    let at = cluster.server(NOWHERE).current.lock().await.failed.as_ref().unwrap().0;
+    let second = cluster.call(NOWHERE, request()).await.unwrap_err();
+    assert_eq!(first.to_string(), second.to_string());
+    let still = cluster.server(NOWHERE).current.lock().await.failed.as_ref().unwrap().0;
+    assert_eq!(at, still, "the second call did not connect");
+}
+
+#[tokio::test]
+async fn a_broker_hears_at_once_which_producer_is_there() {
+    let (listener, address) = listener().await;
+    let cluster = cluster(&[]);
+    let (call, codes) = tokio::join!(cluster.call(&address, request()), async {
+        let (mut server, _) = listener.accept().await.unwrap();
+        let mut codes = Vec::new();
+        for _ in 0..2 {
+            let length = server.read_u32().await.unwrap();
+            let header_bytes = server.read_u32().await.unwrap() as usize;
+            let mut rest = vec![0; length as usize - 4];
+            server.read_exact(&mut rest).await.unwrap();
+            let header: serde_json::Value = serde_json::from_slice(&rest[..header_bytes]).unwrap();
+            codes.push((
+                header["code"].as_i64().unwrap(),
+                String::from_utf8_lossy(&rest[header_bytes..]).into_owned(),
+            ));
+            let answer = json!({ "code": 0, "flag": 1, "opaque": header["opaque"] }).to_string();
+            server.write_u32((4 + answer.len()) as u32).await.unwrap();
+            server.write_u32(answer.len() as u32).await.unwrap();
+            server.write_all(answer.as_bytes()).await.unwrap();
+        }
+        codes
+    });
+    call.unwrap();
+    let heartbeat = codes.iter().find(|(code, _)| *code == i64::from(HEARTBEAT)).unwrap();
+    assert!(heartbeat.1.contains(r#""groupName":"group""#), "{heartbeat:?}");
+}
+
+#[tokio::test]
+async fn without_any_name_server_there_is_an_error() {
+    assert!(matches!(cluster(&[]).route("room").await, Err(NameServerError::Call(CallError::Unwritable(_)))));
+}

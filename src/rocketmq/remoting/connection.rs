@@ -1,0 +1,298 @@
+//! One TCP connection to a name server or a broker: many requests in flight, each with a deadline.
+//!
+//! Who calls writes at once, in its own task; the connection's task reads answers, writes what the socket did not take, and
+//! looks after the deadlines with one timer. So a request costs no task and no timer of its own.
+//!
+//! Promises: each call ends with its answer, at its deadline, or with the connection; a connection that failed takes no more
+//! calls; the answer to a call that gave up is thrown away.
+//! Must never: connect again, or send anything twice.
+//!
+//! Queue: requests in flight; their callers wait, so there are as many as there are callers, one for each lane and reader. When
+//! the socket takes no more, their bytes wait in `unsent` until their deadline.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::frame::{Answer, Incoming, Request, head_of, take_frame};
+use super::signature::Keys;
+use crate::model::FailureKind;
+
+/// What one read asks the kernel for.
+const READ_BYTES: usize = 64 << 10;
+/// A buffer that held a large answer is given back when it is empty.
+const KEEP_BUFFER_BYTES: usize = 1 << 20;
+
+/// A request that got no answer.
+#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error("could not connect to {address}: {cause}")]
+    Connect { address: Arc<str>, cause: Arc<str> },
+    #[error("the connection to {address} ended: {cause}")]
+    Ended { address: Arc<str>, cause: Arc<str> },
+    #[error("{address} did not answer within {} ms", waited.as_millis())]
+    Timeout { address: Arc<str>, waited: Duration },
+    #[error("a request cannot be written: {0}")]
+    Unwritable(Arc<str>),
+}
+
+impl CallError {
+    pub(crate) fn kind(&self) -> FailureKind {
+        match self {
+            Self::Connect { .. } | Self::Ended { .. } => FailureKind::Transport,
+            Self::Timeout { .. } => FailureKind::Timeout,
+            Self::Unwritable(_) => FailureKind::MessageIllegal,
+        }
+    }
+}
+
+/// Ends when it is dropped.
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: Arc<str>,
+    stream: TcpStream,
+    keys: Option<Arc<Keys>>,
+    state: Mutex<State>,
+    /// Wakes the connection's task: bytes wait, a deadline came before all others, or nobody needs the connection any more.
+    wake: Notify,
+    is_dropped: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    opaque: i32,
+    pending: HashMap<i32, Pending>,
+    /// What the socket did not take yet, in order.
+    unsent: VecDeque<Bytes>,
+    /// When the task's timer fires. It may fire for nothing; it is never later than the first deadline.
+    timer: Option<Instant>,
+    ended: Option<Arc<str>>,
+}
+
+struct Pending {
+    answer: oneshot::Sender<Result<Answer, CallError>>,
+    deadline: Instant,
+    waited: Duration,
+}
+
+impl Connection {
+    /// Connects, and starts the task that reads. `address`: `host:port`.
+    pub(super) async fn open(
+        address: &Arc<str>,
+        keys: Option<Arc<Keys>>,
+        limit: Duration,
+    ) -> Result<Self, CallError> {
+        let failed = |cause: &dyn ToString| CallError::Connect {
+            address: address.clone(),
+            cause: cause.to_string().into(),
+        };
+        let stream = match tokio::time::timeout(limit, TcpStream::connect(&**address)).await {
+            Ok(connected) => connected.map_err(|error| failed(&error))?,
+            Err(_) => return Err(failed(&format!("no connection within {} ms", limit.as_millis()))),
+        };
+        stream.set_nodelay(true).map_err(|error| failed(&error))?;
+        let shared = Arc::new(Shared {
+            address: address.clone(),
+            stream,
+            keys,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            is_dropped: AtomicBool::new(false),
+        });
+        tokio::spawn(shared.clone().run());
+        Ok(Self { shared })
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.shared.lock().ended.is_some()
+    }
+
+    /// Sends the request and waits for its answer until the deadline.
+    pub(super) async fn call(&self, request: Request<'_>, limit: Duration) -> Result<Answer, CallError> {
+        let answer = self.shared.begin(request, limit)?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.ended_by("the connection's task ended")))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.is_dropped.store(true, Ordering::Release);
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended_by(&self, cause: &str) -> CallError {
+        CallError::Ended { address: self.address.clone(), cause: cause.into() }
+    }
+
+    /// Writes the request, or lets its bytes wait for the socket.
+    fn begin(
+        &self,
+        request: Request<'_>,
+        limit: Duration,
+    ) -> Result<oneshot::Receiver<Result<Answer, CallError>>, CallError> {
+        let mut state = self.lock();
+        if let Some(cause) = &state.ended {
+            return Err(self.ended_by(cause));
+        }
+        let opaque = state.opaque;
+        state.opaque = state.opaque.wrapping_add(1);
+        let body = request.body.clone();
+        let head = head_of(request, opaque, self.keys.as_deref())
+            .map_err(|error| CallError::Unwritable(error.to_string().into()))?;
+        let (sender, answer) = oneshot::channel();
+        let deadline = Instant::now() + limit;
+        state.pending.insert(opaque, Pending { answer: sender, deadline, waited: limit });
+        let was_empty = state.unsent.is_empty();
+        state.unsent.extend([Bytes::from(head), body]);
+        if was_empty && let Err(error) = self.write(&mut state.unsent) {
+            self.end(&mut state, &error.to_string());
+        }
+        // With bytes left, the task must ask to be told when the socket takes more.
+        if !state.unsent.is_empty() || state.timer.is_none_or(|timer| deadline < timer) {
+            self.wake.notify_one();
+        }
+        Ok(answer)
+    }
+
+    /// As much as the socket takes.
+    fn write(&self, unsent: &mut VecDeque<Bytes>) -> io::Result<()> {
+        unsent.retain(|bytes| !bytes.is_empty());
+        while !unsent.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let mut count = 0;
+            for (slice, bytes) in slices.iter_mut().zip(unsent.iter()) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            match self.stream.try_write_vectored(slices.get(..count).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => forget(unsent, written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection takes no more calls, and those in flight have failed.
+    fn end(&self, state: &mut State, cause: &str) {
+        state.ended.get_or_insert_with(|| cause.into());
+        state.unsent.clear();
+        for (_, pending) in state.pending.drain() {
+            let _ = pending.answer.send(Err(self.ended_by(cause)));
+        }
+    }
+
+    /// The connection's task. Ends with the connection; all its waits end when the connection is dropped.
+    async fn run(self: Arc<Self>) {
+        let mut buffer = BytesMut::new();
+        let cause = loop {
+            let (has_unsent, timer) = self.prepare();
+            if self.is_dropped.load(Ordering::Acquire) || self.lock().ended.is_some() {
+                break "it was closed".to_owned();
+            }
+            let timer_fires = async {
+                match timer {
+                    Some(timer) => tokio::time::sleep_until(timer).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let socket = tokio::select! {
+                readable = self.stream.readable() => readable.and_then(|()| self.read(&mut buffer)),
+                writable = self.stream.writable(), if has_unsent => {
+                    writable.and_then(|()| self.write(&mut self.lock().unsent))
+                }
+                () = timer_fires => Ok(()),
+                () = self.wake.notified() => Ok(()),
+            };
+            if let Err(error) = socket {
+                break error.to_string();
+            }
+        };
+        self.end(&mut self.lock(), &cause);
+    }
+
+    /// Ends the calls whose deadline is over, and says whether bytes wait and when the next deadline is.
+    fn prepare(&self) -> (bool, Option<Instant>) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if state.timer.is_some_and(|timer| timer <= now) {
+            for (_, late) in state.pending.extract_if(|_, pending| pending.deadline <= now) {
+                let (address, waited) = (self.address.clone(), late.waited);
+                let _ = late.answer.send(Err(CallError::Timeout { address, waited }));
+            }
+            state.timer = None;
+        }
+        // A timer that is set stays, also if its call has ended: to move it at each call would cost more than to fire for nothing.
+        if state.timer.is_none() {
+            state.timer = state.pending.values().map(|pending| pending.deadline).min();
+        }
+        (!state.unsent.is_empty(), state.timer)
+    }
+
+    /// Everything that has come, and gives the answers to their callers.
+    fn read(&self, buffer: &mut BytesMut) -> io::Result<()> {
+        loop {
+            buffer.reserve(READ_BYTES);
+            match self.stream.try_read_buf(buffer) {
+                Ok(0) => return Err(io::Error::other("the other side closed it")),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+            let answers = take_answers(buffer)?;
+            let mut state = self.lock();
+            for (opaque, answer) in answers {
+                if let Some(pending) = state.pending.remove(&opaque) {
+                    let _ = pending.answer.send(Ok(answer));
+                }
+            }
+        }
+        if buffer.is_empty() && buffer.capacity() > KEEP_BUFFER_BYTES {
+            *buffer = BytesMut::new();
+        }
+        Ok(())
+    }
+}
+
+fn take_answers(buffer: &mut BytesMut) -> io::Result<Vec<(i32, Answer)>> {
+    let mut answers = Vec::new();
+    while let Some(incoming) = take_frame(buffer).map_err(io::Error::other)? {
+        if let Incoming::Answer(opaque, answer) = incoming {
+            answers.push((opaque, answer));
+        }
+    }
+    Ok(answers)
+}
+
+/// Takes so many bytes off the front.
+fn forget(unsent: &mut VecDeque<Bytes>, mut written: usize) {
+    while let Some(front) = unsent.front_mut() {
+        if written < front.len() {
+            front.advance(written);
+            return;
+        }
+        written -= front.len();
+        unsent.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests;
