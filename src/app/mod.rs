@@ -4,6 +4,7 @@
 
 mod class;
 mod leftovers;
+mod message_thread;
 mod uplink_builder;
 mod way_down;
 
@@ -37,6 +38,7 @@ use class::ClassListeners;
 pub(crate) use class::{ClassAddresses, authenticator};
 pub(crate) use leftovers::Ended;
 use leftovers::Leftovers;
+use message_thread::MessageThread;
 pub(crate) use uplink_builder::UplinkBuilder;
 
 /// Bound of the settlements that wait for the subscriber. Each is a whole batch, so this is far more than there are queues.
@@ -196,7 +198,7 @@ impl BridgeParts {
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
-        let producer = Arc::new(Producer::new(self.config.rocketmq.clone(), &self.connector, reader.clone()));
+        let producer = Arc::new(self.producer(&reader));
         if self.config.rocketmq.create_topics {
             // Early, so that readers find the topics before the first message. If one fails, its first message tries again.
             for topic in self.topics_to_make() {
@@ -215,8 +217,11 @@ impl BridgeParts {
         );
         let come_back = lifecycle.come_back.clone();
         let subscriber = self.subscriber(remembered, link, intake, settled_receiver, come_back)?;
-        let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
-        let subscriber = lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone()));
+        let messages = MessageThread::start().context("could not start a thread")?;
+        let (uplink, subscriber) = messages.spawn_here(|| {
+            let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
+            (uplink, lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone())))
+        });
         subscriber.await.context("the MQTT side ended unexpectedly; please report this")?;
         uplink.await.context("the pipeline ended unexpectedly; please report this")?;
         join(others).await?;
@@ -227,6 +232,13 @@ impl BridgeParts {
             watching.abort();
         }
         Ok(self.log_leftovers())
+    }
+
+    /// With connections of its own, whose tasks run where it sends, so that no reader is in its way.
+    fn producer(&self, reader: &RocketMqReader) -> Producer {
+        let connector = Connector::new(&self.config.rocketmq);
+        let reader = reader.beside(&connector);
+        Producer::new(self.config.rocketmq.clone(), &connector, Arc::new(reader))
     }
 
     fn log_leftovers(&self) -> Ended {

@@ -24,7 +24,7 @@ pub struct RocketMqReader {
     name_servers: String,
     /// By topic and broker name.
     addresses: Mutex<HashMap<(String, Arc<str>), Known>>,
-    seen: SeenBrokers,
+    seen: Arc<SeenBrokers>,
 }
 
 /// The server that answers for a broker's name.
@@ -48,14 +48,19 @@ impl RocketMqReader {
             cluster: connector.cluster(),
             name_servers: connector.name_servers(),
             addresses: Mutex::default(),
-            seen: SeenBrokers::default(),
+            seen: Arc::default(),
         }
     }
 
     /// Adds the brokers that earlier processes saw, so that the reader knows which are away.
     pub fn with_known_brokers(mut self, known: KnownBrokers) -> Self {
-        self.seen = SeenBrokers::new(known);
+        self.seen = Arc::new(SeenBrokers::new(known));
         self
+    }
+
+    /// Another one that remembers the same brokers, over the connections of `connector`.
+    pub fn beside(&self, connector: &Connector) -> Self {
+        Self { seen: self.seen.clone(), ..Self::new(connector) }
     }
 
     /// Asks the server at that address; an answer with another code than success is given, too.

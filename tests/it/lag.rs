@@ -1,15 +1,9 @@
 //! How far consumer groups are behind: a number where RocketMQ tells it, and no number where it does not.
 
 use std::process::Output;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rocketmq_client_rust::ClientInstanceHandle;
-use rocketmq_protocol::code::request_code::RequestCode;
-use rocketmq_protocol::protocol::header::update_consumer_offset_header::UpdateConsumerOffsetRequestHeader;
-use rocketmq_protocol::protocol::remoting_command::RemotingCommand;
-use roombridge::testing::rocketmq::Connector;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::apache::{ApacheOptions, ApacheRocketMq};
 use crate::support::bridge::{Bridge, roombridge_cli};
@@ -17,6 +11,7 @@ use crate::support::java::{self, NewMessage};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::wait_until;
+use crate::support::remoting;
 use crate::support::second_broker::SecondBroker;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,28 +19,14 @@ const TOPIC: &str = "lagging";
 const ONLY_ON_B: &str = "elsewhere";
 
 /// What becomes of a group of RocketMQ's gRPC: made by hand, it commits, and has no `%RETRY%` topic.
-async fn commit(rocketmq: &ApacheRocketMq, group: &str, consumed: i64) {
-    let connector = Arc::new(Connector::to_name_server(rocketmq.name_server()).unwrap());
-    let open = connector.open().unwrap();
-    let runtime = open.runtime();
-    let client = ClientInstanceHandle::get_or_create(&runtime, open.number(), open.client_config(), None);
-    let client = client.unwrap();
-    client.start().await.unwrap();
-    let broker = rocketmq.broker().into();
-    let group_config = format!(r#"{{"groupName":"{group}"}}"#);
-    let make_group =
-        RemotingCommand::new_request(RequestCode::UpdateAndCreateSubscriptionGroup, group_config);
-    client.invoke_remoting(&broker, make_group, 3000).await.unwrap();
-    let commit = UpdateConsumerOffsetRequestHeader {
-        consumer_group: group.into(),
-        topic: TOPIC.into(),
-        queue_id: 0,
-        commit_offset: consumed,
-        topic_request_header: None,
-    };
-    client.update_consumer_offset(&broker, commit, 3000).await.unwrap();
-    client.shutdown_owned().await;
-    open.close();
+fn commit(rocketmq: &ApacheRocketMq, group: &str, consumed: i64) {
+    const UPDATE_CONSUMER_OFFSET: i64 = 15;
+    const UPDATE_AND_CREATE_SUBSCRIPTION_GROUP: i64 = 200;
+    let group_config = json!({ "groupName": group }).to_string();
+    remoting::call(&rocketmq.broker(), UPDATE_AND_CREATE_SUBSCRIPTION_GROUP, json!({}), &group_config);
+    let offset = consumed.to_string();
+    let commit = json!({ "consumerGroup": group, "topic": TOPIC, "queueId": "0", "commitOffset": offset });
+    remoting::call(&rocketmq.broker(), UPDATE_CONSUMER_OFFSET, commit, "");
 }
 
 fn config(mosquitto: &Mosquitto, rocketmq: &ApacheRocketMq) -> String {
@@ -127,7 +108,7 @@ async fn a_lag_is_told_where_every_master_answered_and_is_no_number_where_not() 
     assert!(stored.iter().any(|message| message.queue_offset == 1), "broker a has two");
 
     // And one that has committed is two less behind, in the metric as well
-    commit(&rocketmq, "grpc", 2).await;
+    commit(&rocketmq, "grpc", 2);
     told(&bridge, "grpc", 4, false);
     metric_says(&bridge, Some(4.0));
     wait_until("the positions are kept", PATIENCE, || {

@@ -260,7 +260,7 @@ fn a_message_over_the_brokers_own_limit_becomes_a_dead_letter_with_its_words() {
         std::iter::once("before".to_owned()).chain((0..300).map(|n| n.to_string())).collect();
     assert_eq!(bodies, wanted, "in order, each once");
     assert_eq!(border.dead("refused_by_rocketmq"), 2.0);
-    assert_eq!(border.log_lines_with("size exceeded"), 1, "{}", border.bridge.log_text());
+    assert_eq!(border.log_lines_with("msg body length limit 262144B"), 1, "{}", border.bridge.log_text());
 }
 
 #[test]

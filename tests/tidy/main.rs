@@ -13,10 +13,8 @@ mod page;
 /// Which rooms, or files of a room, alone may name an outside crate.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("rumqttc", &["mqtt/mqtt5", "mqtt/tls"]),
-    ("rocketmq_client_rust", &["rocketmq"]),
     ("rocketmq_model", &["rocketmq"]),
     ("rocketmq_protocol", &["rocketmq"]),
-    ("rocketmq_runtime", &["rocketmq"]),
     ("backoff", &["pipeline/retry"]),
     ("rusqlite", &["storage", "spool"]),
     ("prometheus", &["telemetry"]),

@@ -30,6 +30,7 @@ pub mod preload;
 pub mod process;
 pub mod prometheus;
 pub mod publish_engine;
+pub mod remoting;
 pub mod scratch;
 pub mod scripted_broker;
 pub mod second_broker;
