@@ -1,7 +1,6 @@
 //! What RocketMQ says that it holds: how many messages, from when to when, and whether each is there once.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;

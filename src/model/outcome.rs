@@ -116,8 +116,6 @@ pub enum FailureKind {
     MessageIllegal,
     /// The broker answers with an error that says nothing of its own state: perhaps one message is to blame.
     Refused,
-    /// The name server is older than RocketMQ 5.
-    UnsupportedServer,
     /// Not known: retried, and raised as an alarm.
     Unknown,
 }
@@ -184,7 +182,7 @@ impl DeadReason {
 
 impl FailureKind {
     /// Every kind once; metrics make one series of each.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Transport,
         Self::Timeout,
         Self::Busy,
@@ -195,7 +193,6 @@ impl FailureKind {
         Self::NotDurable(NotDurable::SlaveNotAvailable),
         Self::MessageIllegal,
         Self::Refused,
-        Self::UnsupportedServer,
         Self::Unknown,
     ];
 
@@ -212,7 +209,6 @@ impl FailureKind {
             Self::NotDurable(NotDurable::SlaveNotAvailable) => "slave_not_available",
             Self::MessageIllegal => "message_illegal",
             Self::Refused => "refused",
-            Self::UnsupportedServer => "unsupported_server",
             Self::Unknown => "unknown",
         }
     }

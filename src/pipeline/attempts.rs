@@ -157,10 +157,7 @@ impl Sending {
             return None;
         };
         self.metrics.send_failed(failure.kind);
-        if matches!(
-            failure.kind,
-            FailureKind::Transport | FailureKind::Timeout | FailureKind::UnsupportedServer
-        ) {
+        if matches!(failure.kind, FailureKind::Transport | FailureKind::Timeout) {
             self.readiness.set_rocketmq_reachable(false);
         }
         Some((kept, failure))

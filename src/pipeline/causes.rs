@@ -13,7 +13,6 @@ pub(super) fn dead_reason(kind: FailureKind) -> DeadReason {
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
         | FailureKind::Refused
-        | FailureKind::UnsupportedServer
         | FailureKind::Unknown => DeadReason::RefusedByRocketmq,
     }
 }
@@ -28,7 +27,6 @@ pub(super) fn is_of_one_topic(kind: FailureKind) -> bool {
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
         | FailureKind::Refused
-        | FailureKind::UnsupportedServer
         | FailureKind::Unknown => false,
     }
 }
@@ -49,9 +47,6 @@ pub(super) fn remedy(kind: FailureKind) -> &'static str {
         FailureKind::MessageIllegal => "RocketMQ calls a message illegal; it is looked for",
         FailureKind::Refused => {
             "if RocketMQ takes other messages and never this one, it becomes a dead letter; see the broker's log"
-        }
-        FailureKind::UnsupportedServer => {
-            "the name server is older than RocketMQ 5; put a 5.x name server in front"
         }
         FailureKind::Unknown => "an error that is not known; please report it with the debug log",
     }

@@ -83,7 +83,7 @@ fn pauses(kind: FailureKind) -> (Duration, Duration) {
         FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown => milliseconds(20, 200),
         FailureKind::Busy => milliseconds(100, 5_000),
         FailureKind::TopicMissing => milliseconds(200, 5_000),
-        FailureKind::NoPermission | FailureKind::UnsupportedServer => milliseconds(1_000, 30_000),
+        FailureKind::NoPermission => milliseconds(1_000, 30_000),
         // Each attempt appends the batch once more: slow from the start.
         FailureKind::NotDurable(_) => milliseconds(500, 30_000),
         FailureKind::MessageIllegal => milliseconds(100, 400),

@@ -52,7 +52,6 @@ pub(crate) fn meaning(kind: FailureKind, code: i32, remark: &str) -> String {
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
         | FailureKind::Refused
-        | FailureKind::UnsupportedServer
         | FailureKind::Unknown => "see the broker's log",
     };
     let words = if remark.is_empty() { "no reason" } else { remark };

@@ -132,7 +132,6 @@ fn refusal(broker: &str, group: &str, answer: &Answer) -> String {
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
         | FailureKind::Refused
-        | FailureKind::UnsupportedServer
         | FailureKind::Unknown => String::new(),
     };
     format!("broker {broker} answered with code {code}: {remark}{remedy}")

@@ -107,7 +107,7 @@ pub(super) fn head_of(
     keys: Option<&Keys>,
 ) -> Result<Vec<u8>, FrameError> {
     if let Some(keys) = keys {
-        keys.sign(&mut request);
+        keys.sign(&mut request.fields, &request.body);
     }
     let header = RequestHeader {
         code: request.code,

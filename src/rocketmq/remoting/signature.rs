@@ -11,8 +11,6 @@ use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha1::Sha1;
 
-use super::frame::Request;
-
 /// The keys of a RocketMQ user.
 pub(crate) struct Keys {
     access_key: String,
@@ -27,16 +25,16 @@ impl Keys {
     }
 
     /// Adds the access key, and the signature over the values of all fields, in the order of their names, and the body.
-    pub(super) fn sign(&self, request: &mut Request<'_>) {
-        request.fields.push(("AccessKey", Cow::Owned(self.access_key.clone())));
-        request.fields.sort_unstable_by_key(|(name, _)| *name);
+    pub(super) fn sign(&self, fields: &mut Vec<(&'static str, Cow<'_, str>)>, body: &[u8]) {
+        fields.push(("AccessKey", Cow::Owned(self.access_key.clone())));
+        fields.sort_unstable_by_key(|(name, _)| *name);
         let mut mac = self.mac.clone();
-        for (_, value) in &request.fields {
+        for (_, value) in fields.iter() {
             mac.update(value.as_bytes());
         }
-        mac.update(&request.body);
+        mac.update(body);
         let signature = STANDARD.encode(mac.finalize().into_bytes());
-        request.fields.push(("Signature", Cow::Owned(signature)));
+        fields.push(("Signature", Cow::Owned(signature)));
     }
 }
 
@@ -59,12 +57,9 @@ mod tests {
     #[test]
     fn a_signature_is_the_one_of_the_client_library() {
         let secret = SecretString::from("a secret");
-        let mut ours = Request {
-            code: 310,
-            fields: vec![("e", "3".into()), ("b", "room".into()), ("a", "group".into())],
-            body: Bytes::from_static(b"hello"),
-        };
-        Keys::new("user", &secret).unwrap().sign(&mut ours);
+        let mut ours: Vec<(&'static str, Cow<'_, str>)> =
+            vec![("e", "3".into()), ("b", "room".into()), ("a", "group".into())];
+        Keys::new("user", &secret).unwrap().sign(&mut ours, b"hello");
 
         let hook = AclClientRPCHook::new(SessionCredentials::with_keys("user", "a secret"));
         let fields = [("b", "room"), ("a", "group"), ("e", "3")];
@@ -74,8 +69,8 @@ mod tests {
         hook.do_before_request("127.0.0.1:1".parse().unwrap(), &mut theirs).unwrap();
 
         let theirs = theirs.ext_fields().unwrap();
-        assert_eq!(theirs.len(), ours.fields.len());
-        for (name, value) in &ours.fields {
+        assert_eq!(theirs.len(), ours.len());
+        for (name, value) in &ours {
             assert_eq!(theirs.get(*name).map(ToString::to_string).as_deref(), Some(&**value), "{name}");
         }
     }
