@@ -35,7 +35,8 @@ impl Connector {
                 name_servers,
                 keys,
                 timeout,
-                client: format!("roombridge@{}", std::process::id()),
+                // A broker that sees one name on two connections may close the first.
+                client: format!("roombridge@{}-{:08x}", std::process::id(), fastrand::u32(..)),
                 group: group.to_owned(),
             })),
         }
