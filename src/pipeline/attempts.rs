@@ -49,7 +49,7 @@ pub struct Sending {
 /// What the first attempt did not store, until it has ended, too.
 struct Rest<'a> {
     sending: &'a Sending,
-    course: Bisection,
+    bisection: Bisection,
     retry: Retry,
     /// Since when RocketMQ gives no permission, without a pause.
     forbidden_since: Option<tokio::time::Instant>,
@@ -88,10 +88,10 @@ impl Sending {
             return ends;
         };
         drop(permit);
-        let course = Bisection::new(slots.to_vec());
+        let bisection = Bisection::new(slots.to_vec());
         let rest = Rest {
             sending: self,
-            course,
+            bisection,
             retry: Retry::send(),
             forbidden_since: None,
             alone,
@@ -213,7 +213,7 @@ impl Rest<'_> {
             {
                 return self.ends;
             }
-            let Some(part) = self.course.next() else { return self.ends };
+            let Some(part) = self.bisection.next() else { return self.ends };
             failed = self.attempt(part).await;
         }
     }
@@ -236,14 +236,14 @@ impl Rest<'_> {
         let kind = failure.kind;
         if kind == FailureKind::MessageIllegal {
             match part.split() {
-                Ok(halves) => self.course.put_back_both(halves),
+                Ok(halves) => self.bisection.put_back_both(halves),
                 Err(single) => single.end_all(&mut self.ends, &failure.into_end()),
             }
             return None;
         }
         self.progress.set_cause(kind);
         if self.sending.belongs_to_next_holder(self.progress) {
-            self.course.put_back(part);
+            self.bisection.put_back(part);
             return None;
         }
         if self.is_forbidden_too_long(kind) || self.progress.is_given_up() {
@@ -257,10 +257,10 @@ impl Rest<'_> {
         }
         self.sending.report(&part, &failure, pause);
         match verdict {
-            Verdict::Again => self.course.put_back(part),
-            Verdict::Split => self.course.split(part),
-            Verdict::Waits => self.course.stick(part),
-            Verdict::StepsAside => self.course.step_aside(part, &mut self.ends),
+            Verdict::Again => self.bisection.put_back(part),
+            Verdict::Split => self.bisection.split(part),
+            Verdict::Waits => self.bisection.postpone(part),
+            Verdict::StepsAside => self.bisection.step_aside(part, &mut self.ends),
             Verdict::IsDead => part.end_all(&mut self.ends, &failure.into_end()),
         }
         Some(pause)

@@ -38,16 +38,16 @@ pub(super) enum Verdict {
 
 pub(super) struct Bisection {
     slots: Vec<u8>,
-    /// In order, and of other slots than those that are stuck.
+    /// In order, and of other slots than those that are postponed.
     parts: VecDeque<Part>,
     /// Single messages, in the order in which they are tried again; no two of one slot.
-    stuck: VecDeque<Part>,
+    postponed: VecDeque<Part>,
 }
 
 impl Bisection {
     /// Of a batch whose messages have these slots. Its parts are given back to it when they have failed.
     pub(crate) fn new(slots: Vec<u8>) -> Self {
-        Self { slots, parts: VecDeque::new(), stuck: VecDeque::new() }
+        Self { slots, parts: VecDeque::new(), postponed: VecDeque::new() }
     }
 
     /// What is to be sent next; it is given back if it is not stored.
@@ -55,13 +55,13 @@ impl Bisection {
         if let Some(part) = self.parts.pop_front() {
             return Some(part);
         }
-        let mut stuck = self.stuck.pop_front()?;
+        let mut postponed = self.postponed.pop_front()?;
         // Behind it in order, should it be stored or dead.
-        if let Some(behind) = stuck.behind.take().filter(|behind| !behind.is_empty()) {
+        if let Some(behind) = postponed.behind.take().filter(|behind| !behind.is_empty()) {
             let (places, messages) = behind.into_iter().unzip();
-            self.parts.push_front(Part::new(Part::of(&stuck.batch, messages), places));
+            self.parts.push_front(Part::new(Part::of(&postponed.batch, messages), places));
         }
-        Some(stuck)
+        Some(postponed)
     }
 
     pub(crate) fn put_back(&mut self, part: Part) {
@@ -81,9 +81,9 @@ impl Bisection {
     }
 
     /// The others are tried, except those behind it.
-    pub(crate) fn stick(&mut self, mut single: Part) {
+    pub(crate) fn postpone(&mut self, mut single: Part) {
         single.behind = Some(self.take_slot_of(&single));
-        self.stuck.push_back(single);
+        self.postponed.push_back(single);
     }
 
     /// It and what is behind it leave the batch.

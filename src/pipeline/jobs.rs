@@ -44,7 +44,7 @@ pub(super) enum Finished {
     Room(Result<(), SpoolError>),
     DeadLettersStored {
         topic: Arc<str>,
-        dying: Vec<PendingDeadLetter>,
+        pending_letters: Vec<PendingDeadLetter>,
     },
 }
 

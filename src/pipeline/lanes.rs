@@ -169,28 +169,28 @@ impl TopicLanes {
     /// The attempts for that lane's batch are over. Gives back what has ended of it, unless a write to the spool that holds it is
     /// still on its way.
     pub(crate) fn finish_batch(&mut self, lane_index: usize, ends: Ends) -> Option<(InFlightBatch, Ends)> {
-        let (flight, ends) = self.lanes.get_mut(lane_index)?.finish_batch(ends)?;
-        Some(self.set_aside_what_is_refused(lane_index, flight, ends))
+        let (in_flight, ends) = self.lanes.get_mut(lane_index)?.finish_batch(ends)?;
+        Some(self.set_aside_what_is_refused(lane_index, in_flight, ends))
     }
 
     fn set_aside_what_is_refused(
         &mut self,
         lane_index: usize,
-        flight: InFlightBatch,
+        in_flight: InFlightBatch,
         ends: Ends,
     ) -> (InFlightBatch, Ends) {
-        let (ended, ends, aside) = flight.split_aside(ends);
-        for (slot, flight) in aside {
-            self.set_aside(lane_index, slot, flight);
+        let (ended, ends, aside) = in_flight.split_aside(ends);
+        for (slot, in_flight) in aside {
+            self.set_aside(lane_index, slot, in_flight);
         }
         (ended, ends)
     }
 
-    fn set_aside(&mut self, lane_index: usize, slot: u8, flight: InFlightBatch) {
+    fn set_aside(&mut self, lane_index: usize, slot: u8, in_flight: InFlightBatch) {
         let Some(lane) = self.lanes.get_mut(lane_index) else {
             return;
         };
-        let aside = lane.give_slot(slot, flight);
+        let aside = lane.give_slot(slot, in_flight);
         tracing::debug!(topic = %self.topic, slot, "a slot waits by itself, because RocketMQ refuses a message of it");
         match self.lanes.iter_mut().skip(self.queues).find(|lane| lane.slots.is_empty()) {
             Some(free) => *free = aside,
@@ -212,7 +212,7 @@ impl TopicLanes {
         let mut lanes = self.lanes.iter_mut().enumerate();
         let (lane_index, lane) =
             lanes.find(|(_, lane)| lane.write_due(after).is_some_and(|due| due <= now))?;
-        let cause = lane.in_flight().map_or(self.lookup_cause, |flight| flight.progress.cause());
+        let cause = lane.in_flight().map_or(self.lookup_cause, |in_flight| in_flight.progress.cause());
         let (messages, lent) = lane.begin_write();
         let share_of_topic = cause.is_some_and(is_of_one_topic);
         Some(SpoolWriteJob { lane_index, messages, lent, share_of_topic })
@@ -230,7 +230,7 @@ impl TopicLanes {
         let mut result = lane.end_write(answer, now);
         let finished = result.finished_batch.take();
         result.finished_batch =
-            finished.map(|(flight, ends)| self.set_aside_what_is_refused(lane_index, flight, ends));
+            finished.map(|(in_flight, ends)| self.set_aside_what_is_refused(lane_index, in_flight, ends));
         if let Some(table) = self.next_table.take() {
             self.assign_queues(table);
         }

@@ -55,10 +55,10 @@ impl Settlement {
         &mut self,
         running: &mut JoinSet<Finished>,
         topic: Arc<str>,
-        (flight, ends): (InFlightBatch, Ends),
+        (in_flight, ends): (InFlightBatch, Ends),
     ) {
-        let (mut ended, mut dying) = (Vec::new(), Vec::new());
-        for ((known, end), message) in flight.messages.into_iter().zip(ends).zip(&flight.batch.messages) {
+        let (mut ended, mut pending_letters) = (Vec::new(), Vec::new());
+        for ((known, end), message) in flight.messages.into_iter().zip(ends).zip(&in_flight.batch.messages) {
             match end {
                 // They have their end later, in the next process or in another lane.
                 End::Kept | End::Aside => {}
@@ -66,13 +66,19 @@ impl Settlement {
                 End::Reached(_) | End::Dead(..) if known.ticket.is_none() && known.row.is_none() => {}
                 End::Dead(reason, answer) => {
                     let (ticket, row) = (known.ticket, known.row);
-                    dying.push(PendingDeadLetter::of(&topic, message, (reason, answer), ticket, row));
+                    pending_letters.push(PendingDeadLetter::of(
+                        &topic,
+                        message,
+                        (reason, answer),
+                        ticket,
+                        row,
+                    ));
                 }
                 End::Reached(outcome) => ended.push((known.kind, known.ticket, known.row, outcome)),
             }
         }
         self.conclude(running, topic.clone(), ended).await;
-        self.store_dead_letters(running, topic, dying);
+        self.store_dead_letters(running, topic, pending_letters);
     }
 
     /// A write to the spool was answered. `reason`: of what the topic's share has no room for.
@@ -90,11 +96,11 @@ impl Settlement {
             self.settle(&topic, ends.collect()).await;
         }
         let dead = written.dead.into_iter();
-        let dying = dead.map(|(message, ticket)| {
+        let pending_letters = dead.map(|(message, ticket)| {
             PendingDeadLetter::of(&topic, &message, (reason, None), Some(ticket), None)
         });
-        let dying = dying.collect();
-        self.store_dead_letters(running, topic.clone(), dying);
+        let pending_letters = pending_letters.collect();
+        self.store_dead_letters(running, topic.clone(), pending_letters);
         if let Some(finished) = written.finished_batch {
             self.batch_ended(running, topic, finished).await;
         }
@@ -105,19 +111,19 @@ impl Settlement {
         &mut self,
         running: &mut JoinSet<Finished>,
         topic: Arc<str>,
-        dying: Vec<PendingDeadLetter>,
+        pending_letters: Vec<PendingDeadLetter>,
     ) {
-        if dying.is_empty() {
+        if pending_letters.is_empty() {
             return;
         }
-        for each in &dying {
+        for each in &pending_letters {
             report_dead(&mut self.logged_dead, &each.letter);
         }
         let dead_letters = self.dead_letters.clone();
         running.spawn(async move {
-            let letters = dying.iter().map(|each| each.letter.clone()).collect();
+            let letters = pending_letters.iter().map(|each| each.letter.clone()).collect();
             dead_letters.put(letters).await;
-            Finished::DeadLettersStored { topic, dying }
+            Finished::DeadLettersStored { topic, pending_letters }
         });
     }
 
@@ -125,9 +131,9 @@ impl Settlement {
         &self,
         running: &mut JoinSet<Finished>,
         topic: Arc<str>,
-        dying: Vec<PendingDeadLetter>,
+        pending_letters: Vec<PendingDeadLetter>,
     ) {
-        let ended = dying.into_iter().map(|each| {
+        let ended = pending_letters.into_iter().map(|each| {
             let outcome = Outcome::DeadLettered(each.letter.reason);
             (each.kind, each.ticket, each.row, outcome)
         });

@@ -156,7 +156,7 @@ impl Uplink {
     async fn take_in(&mut self, arrived: &mut Vec<Arriving>) {
         // Behind the news of a takeover: what came before it belongs to the next holder, too.
         let taken_over = self.parts.sending.taken_over.load(Ordering::Relaxed);
-        let (mut given_up, mut ended, mut dying) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut given_up, mut ended, mut pending_letters) = (Vec::new(), Vec::new(), Vec::new());
         for arriving in arrived.drain(..) {
             let Arrived { envelope, receipt } = match arriving {
                 Arriving::Mqtt(arrived) => arrived,
@@ -184,13 +184,13 @@ impl Uplink {
                 Err(NotStored::Filtered(reason)) => ended.push((ticket, Outcome::Filtered(reason))),
                 Err(NotStored::Dead { reason, detail }) => {
                     let letter = binding::letter_of_envelope(&envelope, reason, detail);
-                    dying.push(PendingDeadLetter::new(letter, Kind::Other, Some(ticket), None));
+                    pending_letters.push(PendingDeadLetter::new(letter, Kind::Other, Some(ticket), None));
                 }
             }
         }
         self.settlement.give_up(given_up).await;
         self.settlement.end(ended).await;
-        self.settlement.store_dead_letters(&mut self.running, "".into(), dying);
+        self.settlement.store_dead_letters(&mut self.running, "".into(), pending_letters);
     }
 
     fn push(&mut self, bound: Bound, ticket: Ticket) {
@@ -297,8 +297,8 @@ impl Uplink {
                 self.ask_for_room();
             }
             Ok(Finished::Room(answer)) => self.spool_state.room_answered(answer),
-            Ok(Finished::DeadLettersStored { topic, dying }) => {
-                self.settlement.dead_letters_stored(&mut self.running, topic, dying).await;
+            Ok(Finished::DeadLettersStored { topic, pending_letters }) => {
+                self.settlement.dead_letters_stored(&mut self.running, topic, pending_letters).await;
             }
             // Its messages get no end here and its lane stays busy. They are not acknowledged, so they are not lost.
             Err(error) => {

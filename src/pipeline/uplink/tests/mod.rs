@@ -363,8 +363,8 @@ async fn a_job_that_dies_is_told_and_everything_else_still_ends() {
     let mut bridge = Process::start(&store, MemorySpool::default());
     bridge.publish("1", "first");
     bridge.pass(Duration::from_millis(10)).await;
-    let dying = store.stored.lock().unwrap()[0].1;
-    *store.dies.lock().unwrap() = Some(dying);
+    let broken_queue = store.stored.lock().unwrap()[0].1;
+    *store.dies.lock().unwrap() = Some(broken_queue);
 
     // When messages come for both
     for room in 0..40 {
