@@ -129,7 +129,7 @@ impl LiveClass {
             .map(|member| {
                 let mute = self.classroom.mutes().in_force(&member.client, room, now_ms);
                 PresentMember {
-                    role: match self.role_of(Some(member.client.as_str()), false) {
+                    role: match self.role_of(Some(member.client.as_str()), None) {
                         SenderRole::Teacher => "teacher",
                         SenderRole::Student => "student",
                     },

@@ -62,12 +62,11 @@ impl LiveClass {
         let sub_topic = recorded.mqtt_topic.strip_prefix(&parent).unwrap_or_default();
         let is_genuine = self.parts.rules.came_from_mqtt(message, &recorded);
         let sender = recorded.client_id.clone().filter(|_| is_genuine);
-        let says_teacher =
-            is_genuine && recorded.properties.get("rbSenderRole").map(String::as_str) == Some("teacher");
+        let proved_role = recorded.properties.get("rbSenderRole").filter(|_| is_genuine);
         Request {
             source_id: id_of(&recorded, message),
             sub_topic: sub_topic.to_owned(),
-            role: self.role_of(sender.as_deref(), says_teacher),
+            role: self.role_of(sender.as_deref(), proved_role.map(String::as_str)),
             sender,
             payload: recorded.payload,
             arrived_ms: recorded.received_ms.unwrap_or(message.stored_ms),
@@ -75,14 +74,16 @@ impl LiveClass {
         }
     }
 
-    /// A teacher by the proof of the embedded broker, or by the group of the client id; else a student.
-    pub(super) fn role_of(&self, client: Option<&str>, says_teacher: bool) -> SenderRole {
+    /// By the proof of the embedded broker, which knows the token; where it has none, by the group of the client id.
+    pub(super) fn role_of(&self, client: Option<&str>, proved_role: Option<&str>) -> SenderRole {
         let group = client.and_then(ClientId::parse).and_then(|client| client.group().map(str::to_owned));
         let teaches = |group: &String| self.parts.config.teacher_groups.contains(group);
-        if says_teacher || group.as_ref().is_some_and(teaches) {
-            SenderRole::Teacher
-        } else {
-            SenderRole::Student
+        match proved_role {
+            Some("teacher") => SenderRole::Teacher,
+            // Its token says so, or it has shown nothing that only a teacher has; whatever it calls itself.
+            Some("student") => SenderRole::Student,
+            Some(_) | None if group.as_ref().is_some_and(teaches) => SenderRole::Teacher,
+            Some(_) | None => SenderRole::Student,
         }
     }
 

@@ -58,7 +58,8 @@ impl Settlement {
         (in_flight, ends): (InFlightBatch, Ends),
     ) {
         let (mut ended, mut pending_letters) = (Vec::new(), Vec::new());
-        for ((known, end), message) in in_flight.messages.into_iter().zip(ends).zip(&in_flight.batch.messages) {
+        for ((known, end), message) in in_flight.messages.into_iter().zip(ends).zip(&in_flight.batch.messages)
+        {
             match end {
                 // They have their end later, in the next process or in another lane.
                 End::Kept | End::Aside => {}

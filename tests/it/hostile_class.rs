@@ -243,6 +243,26 @@ fn what_is_said_right_after_a_mute_is_not_heard() {
     assert!(heard.iter().all(|body| !body.contains("late")), "{heard:?}");
 }
 
+/// The token decides, not the name that its holder chose: without it each student could call itself GID_teacher.
+#[test]
+fn a_student_with_the_name_of_a_teacher_mutes_nobody() {
+    let class = Class::start();
+    let impostor = "GID_teacher@@@impostor";
+    let token = class.issue(&["--client-id", impostor, "--role", "student", "--expires", "1h"]);
+    let mute = json!({"type": "shutUp", "peer": VICTIM, "roomId": "1"}).to_string();
+    publish_messages(
+        class.login_with(&format!("RW|{token}")),
+        impostor,
+        vec![Message::new("roomSend/command", mute)],
+    );
+    let line = chat(VICTIM, "not muted").to_string();
+    publish_messages(class.login(), VICTIM, vec![Message::new("roomSend/message", line)]);
+    wait_until("the victim is heard", PATIENCE, || {
+        let lines = class.dev.json_lines(&["history", "1"]);
+        lines.iter().any(|line| line["payload"].as_str().is_some_and(|body| body.contains("not muted")))
+    });
+}
+
 /// Hazard 28: requests of foreign pages, by foreign names.
 #[test]
 fn a_page_of_others_changes_nothing_and_a_name_of_others_leads_nowhere() {
