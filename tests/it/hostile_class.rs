@@ -248,7 +248,8 @@ fn what_is_said_right_after_a_mute_is_not_heard() {
 fn a_student_with_the_name_of_a_teacher_mutes_nobody() {
     let class = Class::start();
     let impostor = "GID_teacher@@@impostor";
-    let token = class.issue(&["--client-id", impostor, "--role", "student", "--expires", "1h"]);
+    let token =
+        class.issue(&["--secret", "dev", "--client-id", impostor, "--role", "student", "--expires", "1h"]);
     let mute = json!({"type": "shutUp", "peer": VICTIM, "roomId": "1"}).to_string();
     publish_messages(
         class.login_with(&format!("RW|{token}")),

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use syn::visit::Visit;
 
 /// Of one message up, as the lists are today; the next one makes them smaller.
-const MOST_FILES: usize = 18;
-const MOST_STAYS: usize = 29;
+const MOST_FILES: usize = 15;
+const MOST_STAYS: usize = 24;
 
 const PAGE: &str = "docs/ARCHITECTURE.md";
 
