@@ -5,9 +5,12 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::java::{self, JavaMessage, NewMessage};
-use super::ports::{free_broker_port, free_port};
+use super::ports::{free_broker_port, free_port, wait_until};
 use super::process::Process;
+use super::remoting;
 use super::scratch::Scratch;
 
 /// Some 5 seconds on a quiet machine.
@@ -118,10 +121,18 @@ impl ApacheRocketMq {
         self.broker.as_mut().expect("the broker runs").resume();
     }
 
-    /// A broker that runs registers itself within 10 seconds; until then clients find no route.
+    /// Returns when it knows the broker, if one runs. That registers itself within 10 seconds; until then clients find no route,
+    /// and a reader would take a topic for an empty one.
     pub fn start_name_server(&mut self) {
+        const GET_ROUTE: i64 = 105;
         self.spawn_name_server();
         self.wait_ready();
+        let fields = || json!({ "topic": "DefaultCluster" });
+        if self.broker.is_some() {
+            wait_until("the name server knows the broker", READY, || {
+                remoting::ask(&self.name_server(), GET_ROUTE, fields(), "")["code"] == 0
+            });
+        }
     }
 
     fn spawn_name_server(&mut self) {

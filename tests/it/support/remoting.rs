@@ -9,6 +9,13 @@ use serde_json::{Value, json};
 /// Sends the request and asserts that the answer's code is 0.
 #[track_caller]
 pub fn call(address: &str, code: i64, fields: Value, body: &str) {
+    let answer = ask(address, code, fields, body);
+    assert_eq!(answer["code"], 0, "{answer}");
+}
+
+/// Sends the request; returns the header of the answer.
+#[track_caller]
+pub fn ask(address: &str, code: i64, fields: Value, body: &str) -> Value {
     let header = json!({ "code": code, "flag": 0, "opaque": 1, "language": "RUST", "extFields": fields });
     let header = header.to_string();
     let mut connection = TcpStream::connect(address).expect("the broker listens");
@@ -21,6 +28,5 @@ pub fn call(address: &str, code: i64, fields: Value, body: &str) {
     connection.read_exact(&mut lengths).expect("the broker answers");
     let mut header = vec![0; u32::from_be_bytes([0, lengths[5], lengths[6], lengths[7]]) as usize];
     connection.read_exact(&mut header).expect("the broker answers");
-    let answer: Value = serde_json::from_slice(&header).expect("the header is JSON");
-    assert_eq!(answer["code"], 0, "{answer}");
+    serde_json::from_slice(&header).expect("the header is JSON")
 }
