@@ -198,7 +198,8 @@ impl BridgeParts {
         let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
-        let producer = Arc::new(self.producer(&reader));
+        let messages = MessageThread::start().context("could not start a thread")?;
+        let producer = Arc::new(self.producer(&messages, &reader));
         if self.config.rocketmq.create_topics {
             // Early, so that readers find the topics before the first message. If one fails, its first message tries again.
             for topic in self.topics_to_make() {
@@ -217,7 +218,6 @@ impl BridgeParts {
         );
         let come_back = lifecycle.come_back.clone();
         let subscriber = self.subscriber(remembered, link, intake, settled_receiver, come_back)?;
-        let messages = MessageThread::start().context("could not start a thread")?;
         let (uplink, subscriber) = messages.spawn_here(|| {
             let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
             (uplink, lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone())))
@@ -234,9 +234,9 @@ impl BridgeParts {
         Ok(self.log_leftovers())
     }
 
-    /// With connections of its own, whose tasks run where it sends, so that no reader is in its way.
-    fn producer(&self, reader: &RocketMqReader) -> Producer {
-        let connector = Connector::new(&self.config.rocketmq);
+    /// With connections of its own on the thread that sends, so that no reader is in its way.
+    fn producer(&self, messages: &MessageThread, reader: &RocketMqReader) -> Producer {
+        let connector = Connector::on(messages.runtime(), &self.config.rocketmq);
         let reader = reader.beside(&connector);
         Producer::new(self.config.rocketmq.clone(), &connector, Arc::new(reader))
     }

@@ -101,7 +101,7 @@ fn run_to_its_end(command: Command) -> ExitCode {
         }
     };
     let ended = runtime.block_on(run(command));
-    // RocketMQ's clients may still be closing their connections. Nothing depends on that, so the process ends without them.
+    // A connection to RocketMQ may still wait for an answer. Nothing depends on that, so the process ends without it.
     runtime.shutdown_background();
     ended.unwrap_or_else(|error| {
         output::end_of_writing(&error).unwrap_or_else(|| {

@@ -129,7 +129,7 @@ pub enum Sent {
     NotDurable(NotDurable),
     /// There was no answer, or an error that did not come from the broker.
     Failed(FailureKind),
-    /// The broker refused it, or RocketMQ's client did so in its place.
+    /// The broker refused it, or the message cannot be written in RocketMQ's format.
     Refused(Refusal),
 }
 

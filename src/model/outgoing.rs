@@ -20,8 +20,8 @@ pub struct OutgoingMessage {
 
 /// Bytes around each message of a batch: total size, magic code, checksum, flag, lengths of body and properties.
 const BATCH_FRAME_BYTES: usize = 22;
-/// RocketMQ's client adds UNIQ_KEY (56 hexadecimal digits on an IPv6 machine, 32 on others) and WAIT to each message.
-const CLIENT_PROPERTIES_BYTES: usize = property_bytes("UNIQ_KEY", 56) + property_bytes("WAIT", "true".len());
+/// `rocketmq/remoting` adds UNIQ_KEY (32 hexadecimal digits) and WAIT to each message.
+const ADDED_PROPERTIES_BYTES: usize = property_bytes("UNIQ_KEY", 32) + property_bytes("WAIT", "true".len());
 
 /// Bytes of a property with its two separators.
 const fn property_bytes(name: &str, value_bytes: usize) -> usize {
@@ -36,10 +36,10 @@ impl OutgoingMessage {
         named + properties.map(|(name, value)| property_bytes(name, value.len())).sum::<usize>()
     }
 
-    /// Upper bound of the bytes that it takes in a batch as RocketMQ's client writes it, at most 40 bytes too many. Client
-    /// and broker compare the sum of a batch with the message limit.
+    /// Bytes that it takes in a batch, or a few more than that where it has no tag. A broker compares the sum of a batch with its
+    /// message limit.
     pub fn encoded_bytes(&self) -> usize {
-        BATCH_FRAME_BYTES + self.body.len() + self.properties_bytes() + CLIENT_PROPERTIES_BYTES
+        BATCH_FRAME_BYTES + self.body.len() + self.properties_bytes() + ADDED_PROPERTIES_BYTES
     }
 
     /// The value of our user property of that name, if it is set.

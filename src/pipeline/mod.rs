@@ -1,7 +1,7 @@
 //! The way of a message from its arrival to its receipt: intake, binding, lanes, attempts, settlement.
 //!
 //! Promises: every queue is bounded; a receipt is settled only after the store's SEND_OK or a counted end.
-//! Must never: name rumqttc or the RocketMQ client.
+//! Must never: name rumqttc or RocketMQ's protocol.
 
 mod attempts;
 mod batch;

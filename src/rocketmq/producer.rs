@@ -105,8 +105,8 @@ impl Inner {
     async fn send_once(&self, batch: &Batch) -> Sent {
         let address = match self.reader.address(&batch.topic, &batch.queue).await {
             Ok(address) if address.is_master => address,
-            Ok(_) => {
-                self.reader.distrust_addresses();
+            Ok(replica) => {
+                self.reader.distrust(&replica.broker);
                 return Sent::Failed(FailureKind::Transport);
             }
             Err(error) => {
@@ -128,7 +128,7 @@ impl Inner {
         };
         if sent.failure().is_some() {
             // The broker may have another master now.
-            self.reader.distrust_addresses();
+            self.reader.distrust(&address.broker);
         }
         sent
     }

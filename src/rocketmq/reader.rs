@@ -71,7 +71,7 @@ impl RocketMqReader {
         request: Request<'_>,
     ) -> Result<Answer, ReadError> {
         self.cluster.call(address, request).await.map_err(|error| {
-            self.distrust_addresses();
+            self.distrust(address);
             let cause = match &error {
                 CallError::Timeout { .. } => {
                     "the broker did not answer in time; is it overloaded, or stopped?"
@@ -185,10 +185,10 @@ impl RocketMqReader {
         }
     }
 
-    /// Before an address is used again, the name server is asked for it.
-    pub(super) fn distrust_addresses(&self) {
+    /// Before that address is used again, the name server is asked for it. Other brokers are not disturbed.
+    pub(super) fn distrust(&self, address: &str) {
         for known in self.lock_addresses().values_mut() {
-            known.is_stale = true;
+            known.is_stale |= *known.address.broker == *address;
         }
     }
 
@@ -242,4 +242,22 @@ pub(super) fn describe(topic: &str, queue: &QueueName) -> String {
 /// RocketMQ's numbers are signed; a negative offset means that there is no message.
 pub(super) fn offset(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_fails_does_not_send_the_others_to_the_name_server() {
+        let reader = RocketMqReader::new(&Connector::to_name_server("127.0.0.1:1"));
+        let address = |broker: &str| Address { broker: broker.into(), is_master: true };
+        for (broker, at) in [("a", "10.0.0.1:10911"), ("b", "10.0.0.2:10911")] {
+            let known = Known { address: address(at), is_stale: false };
+            reader.lock_addresses().insert(("room".to_owned(), broker.into()), known);
+        }
+        reader.distrust("10.0.0.1:10911");
+        let stale = |broker: &str| reader.lock_addresses()[&("room".to_owned(), broker.into())].is_stale;
+        assert!(stale("a") && !stale("b"));
+    }
 }

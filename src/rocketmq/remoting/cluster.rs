@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::connection::{CallError, Connection};
@@ -39,6 +41,8 @@ pub(crate) struct ClusterOptions {
     /// Which producer an administrator sees on a broker: the client's name, and its group.
     pub client: String,
     pub group: String,
+    /// Where the connections' tasks run; `None`: on the runtime of whoever opens one.
+    pub runtime: Option<Handle>,
 }
 
 /// A question to the name server was not answered as it should be.
@@ -61,6 +65,7 @@ pub(crate) struct Cluster {
     keys: Option<Arc<Keys>>,
     timeout: Duration,
     heartbeat: Bytes,
+    runtime: Option<Handle>,
     servers: Mutex<HashMap<Arc<str>, Arc<Server>>>,
 }
 
@@ -84,7 +89,7 @@ impl Cluster {
             "consumerDataSet": [],
             "producerDataSet": [{ "groupName": options.group }],
             "heartbeatFingerprint": 0,
-            "isWithoutSub": false,
+            "withoutSub": false,
         });
         Self {
             name_servers: options.name_servers.iter().map(|address| address.as_str().into()).collect(),
@@ -92,6 +97,7 @@ impl Cluster {
             keys: options.keys.map(Arc::new),
             timeout: options.timeout,
             heartbeat: heartbeat.to_string().into(),
+            runtime: options.runtime,
             servers: Mutex::default(),
         }
     }
@@ -101,7 +107,7 @@ impl Cluster {
         let server = self.server(address);
         let connection = server.connection(address, self).await?;
         let answer = connection.call(request, self.timeout).await;
-        if let Err(CallError::Connect { .. } | CallError::Ended { .. } | CallError::Timeout { .. }) = answer {
+        if answer.as_ref().is_err_and(CallError::is_of_the_transport) {
             server.forget(&connection).await;
         }
         answer
@@ -141,7 +147,7 @@ impl Cluster {
     async fn ask_name_server<'a>(&self, request: impl Fn() -> Request<'a>) -> Result<Answer, CallError> {
         let mut failed = CallError::Unwritable("there is no name server to ask".into());
         for _ in &self.name_servers {
-            let at = self.name_server.load(Ordering::Relaxed) % self.name_servers.len().max(1);
+            let at = self.name_server.load(Ordering::Relaxed);
             let Some(address) = self.name_servers.get(at) else { break };
             match self.call(address, request()).await {
                 Ok(answer) => return Ok(answer),
@@ -152,6 +158,14 @@ impl Cluster {
             let _ = self.name_server.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
         }
         Err(failed)
+    }
+
+    async fn open(&self, address: &str) -> Result<Connection, CallError> {
+        let address: Arc<str> = address.into();
+        let opening = Connection::open(address.clone(), self.keys.clone(), self.timeout);
+        let Some(runtime) = &self.runtime else { return opening.await };
+        let ended = |error: JoinError| CallError::Connect { address, cause: error.to_string().into() };
+        runtime.spawn(opening).await.unwrap_or_else(|error| Err(ended(error)))
     }
 
     fn server(&self, address: &str) -> Arc<Server> {
@@ -194,7 +208,7 @@ impl Server {
         {
             return Err(error.clone());
         }
-        match Connection::open(&address.into(), cluster.keys.clone(), cluster.timeout).await {
+        match cluster.open(address).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 *current = Current { connection: Some(connection.clone()), failed: None };

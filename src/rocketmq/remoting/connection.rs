@@ -52,6 +52,14 @@ impl CallError {
             Self::Unwritable(_) => FailureKind::MessageIllegal,
         }
     }
+
+    /// Says something about the connection, and not about the request.
+    pub(super) fn is_of_the_transport(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Ended { .. } | Self::Timeout { .. } => true,
+            Self::Unwritable(_) => false,
+        }
+    }
 }
 
 /// Ends when it is dropped.
@@ -89,7 +97,7 @@ struct Pending {
 impl Connection {
     /// Connects, and starts the task that reads. `address`: `host:port`.
     pub(super) async fn open(
-        address: &Arc<str>,
+        address: Arc<str>,
         keys: Option<Arc<Keys>>,
         limit: Duration,
     ) -> Result<Self, CallError> {
@@ -97,13 +105,13 @@ impl Connection {
             address: address.clone(),
             cause: cause.to_string().into(),
         };
-        let stream = match tokio::time::timeout(limit, TcpStream::connect(&**address)).await {
+        let stream = match tokio::time::timeout(limit, TcpStream::connect(&*address)).await {
             Ok(connected) => connected.map_err(|error| failed(&error))?,
             Err(_) => return Err(failed(&format!("no connection within {} ms", limit.as_millis()))),
         };
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let shared = Arc::new(Shared {
-            address: address.clone(),
+            address,
             stream,
             keys,
             state: Mutex::default(),
@@ -198,6 +206,7 @@ impl Shared {
         for (_, pending) in state.pending.drain() {
             let _ = pending.answer.send(Err(self.ended_by(cause)));
         }
+        self.wake.notify_one();
     }
 
     /// The connection's task. Ends with the connection; all its waits end when the connection is dropped.

@@ -18,6 +18,8 @@ use super::signature::Keys;
 /// One answer holds at most a page of messages (16 MiB) and its header; more is no frame.
 const MAX_FRAME_BYTES: usize = 64 << 20;
 const LENGTH_BYTES: usize = 4;
+/// Its length has three bytes.
+const MAX_HEADER_BYTES: usize = 0x00ff_ffff;
 const JSON: u8 = 0;
 const BINARY: u8 = 1;
 /// Bit of `flag`: this frame answers.
@@ -122,10 +124,10 @@ pub(super) fn head_of(
     serde_json::to_writer(&mut head, &header)?;
     let header_bytes = head.len() - 2 * LENGTH_BYTES;
     let rest_bytes = LENGTH_BYTES + header_bytes + request.body.len();
-    if rest_bytes > MAX_FRAME_BYTES {
+    if rest_bytes > MAX_FRAME_BYTES || header_bytes > MAX_HEADER_BYTES {
         return Err(FrameError::Length(rest_bytes));
     }
-    // Both are below 2^26, so that the kind of the header, JSON = 0, stays in the highest byte.
+    // The highest byte of the header's length is its kind: JSON = 0.
     head[..4].copy_from_slice(&(rest_bytes as u32).to_be_bytes());
     head[4..8].copy_from_slice(&(header_bytes as u32).to_be_bytes());
     Ok(head)
@@ -148,7 +150,7 @@ pub(super) fn take_frame(buffer: &mut BytesMut) -> Result<Option<Incoming>, Fram
     let mut frame = buffer.split_to(LENGTH_BYTES + rest_bytes).freeze();
     frame.advance(LENGTH_BYTES);
     let kind_and_length = frame.get_u32();
-    let header_bytes = (kind_and_length & 0x00ff_ffff) as usize;
+    let header_bytes = kind_and_length as usize & MAX_HEADER_BYTES;
     if frame.len() < header_bytes {
         return Err(FrameError::Short);
     }

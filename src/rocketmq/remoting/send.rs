@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use bytes::{BufMut, Bytes};
 
 use super::frame::Request;
-use super::uniq_key::{UniqKeys, month_ms};
+use super::uniq_key::UniqKeys;
 use crate::model::OutgoingMessage;
 use crate::pipeline::ports::Batch;
 
@@ -42,7 +42,7 @@ pub(crate) fn send_request<'a>(
     ids: &UniqKeys,
     now_ms: u64,
 ) -> Result<Request<'a>, Unwritable> {
-    let mut writer = Writer { ids, month_ms: month_ms(now_ms) };
+    let writer = Writer { ids, month_ms: ids.month_ms(now_ms) };
     let (code, properties, body) = match batch.messages.as_slice() {
         [message] => {
             let mut properties = Vec::with_capacity(message.encoded_bytes());
@@ -80,7 +80,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn messages(&mut self, messages: &[OutgoingMessage]) -> Result<Bytes, Unwritable> {
+    fn messages(&self, messages: &[OutgoingMessage]) -> Result<Bytes, Unwritable> {
         let most_bytes = messages.iter().map(OutgoingMessage::encoded_bytes).sum();
         let mut bytes = Vec::with_capacity(most_bytes);
         for message in messages {
@@ -89,7 +89,7 @@ impl Writer<'_> {
         Ok(bytes.into())
     }
 
-    fn message(&mut self, message: &OutgoingMessage, bytes: &mut Vec<u8>) -> Result<(), Unwritable> {
+    fn message(&self, message: &OutgoingMessage, bytes: &mut Vec<u8>) -> Result<(), Unwritable> {
         if message.body.is_empty() {
             return Err(Unwritable::NoBody);
         }
@@ -107,7 +107,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn properties(&mut self, message: &OutgoingMessage, bytes: &mut Vec<u8>) -> Result<(), Unwritable> {
+    fn properties(&self, message: &OutgoingMessage, bytes: &mut Vec<u8>) -> Result<(), Unwritable> {
         let start = bytes.len();
         let well_known = [("KEYS", message.keys.as_str()), ("TAGS", message.tag.as_str())];
         for (name, value) in well_known.into_iter().filter(|(_, value)| !value.is_empty()) {

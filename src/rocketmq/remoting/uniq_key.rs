@@ -3,28 +3,42 @@
 //! 32 hexadecimal digits: IP address 4 bytes, process 2, a number of the client 4, milliseconds since the month began 4, counter 2.
 //! Source: `MessageClientIDSetter` of Apache RocketMQ 5.5.0.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use jiff::{Timestamp, Unit, Zoned, tz::TimeZone};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 const ID_BYTES: usize = 16;
 
-/// Makes keys for one process; no two processes make the same ones, unless a random number of 64 bits comes twice.
+/// Makes keys for one process; no two processes make the same ones, unless a random number of 80 bits comes twice.
 pub(crate) struct UniqKeys {
     /// The address is not ours: a random number tells more bridges apart than an address in a container does.
     prefix: [u8; 10],
     counter: AtomicU16,
+    /// From its first millisecond to that of the next one; looked up once a month, because zones and calendars take time.
+    month: Mutex<Range<i64>>,
 }
 
 impl UniqKeys {
     pub(crate) fn new() -> Self {
         let mut prefix = [0; 10];
         fastrand::fill(&mut prefix);
-        Self { prefix, counter: AtomicU16::new(fastrand::u16(..)) }
+        Self { prefix, counter: AtomicU16::new(fastrand::u16(..)), month: Mutex::new(0..0) }
     }
 
-    /// `month_ms`: milliseconds since the month began, see [`month_ms`].
+    /// Milliseconds since the month began; wraps as Apache's does (a month has more than 2^31).
+    pub(super) fn month_ms(&self, now_ms: u64) -> u32 {
+        let now_ms = i64::try_from(now_ms).unwrap_or_default();
+        let mut month = self.month.lock().unwrap_or_else(PoisonError::into_inner);
+        if !month.contains(&now_ms) {
+            *month = month_of(now_ms).unwrap_or(now_ms..now_ms);
+        }
+        (now_ms - month.start) as u32
+    }
+
+    /// `month_ms`: see [`UniqKeys::month_ms`].
     pub(super) fn next(&self, month_ms: u32) -> [u8; 2 * ID_BYTES] {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
         let mut id = [0; ID_BYTES];
@@ -43,11 +57,10 @@ impl UniqKeys {
     }
 }
 
-/// Milliseconds since the month began in the zone of this machine; wraps as Apache's does (a month has more than 2^31).
-pub(super) fn month_ms(now_ms: u64) -> u32 {
-    let now = i64::try_from(now_ms).ok().and_then(|now_ms| Timestamp::from_millisecond(now_ms).ok());
-    let now: Zoned = now.unwrap_or_default().to_zoned(TimeZone::system());
-    let began = now.first_of_month().and_then(|first| first.start_of_day());
-    let since = began.and_then(|began| now.since(&began)).and_then(|span| span.total(Unit::Millisecond));
-    since.map_or(0, |ms| ms as u32)
+/// The month of that time in the zone of this machine.
+fn month_of(now_ms: i64) -> Result<Range<i64>, jiff::Error> {
+    let now = Timestamp::from_millisecond(now_ms)?.to_zoned(TimeZone::system());
+    let first = now.first_of_month()?.start_of_day()?;
+    let next = first.checked_add(1.month())?;
+    Ok(first.timestamp().as_millisecond()..next.timestamp().as_millisecond())
 }

@@ -1,18 +1,24 @@
 use super::*;
 
+use rocketmq_protocol::protocol::heartbeat::heartbeat_data::HeartbeatData;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const NOWHERE: &str = "127.0.0.1:1";
 
 fn cluster(name_servers: &[&str]) -> Cluster {
-    Cluster::new(ClusterOptions {
+    Cluster::new(options(name_servers))
+}
+
+fn options(name_servers: &[&str]) -> ClusterOptions {
+    ClusterOptions {
         name_servers: name_servers.iter().map(|address| (*address).to_owned()).collect(),
         keys: None,
         timeout: Duration::from_secs(5),
         client: "client".to_owned(),
         group: "group".to_owned(),
-    })
+        runtime: None,
+    }
 }
 
 async fn listener() -> (TcpListener, String) {
@@ -124,6 +130,42 @@ async fn a_broker_hears_at_once_which_producer_is_there() {
     call.unwrap();
     let heartbeat = codes.iter().find(|(code, _)| *code == i64::from(HEARTBEAT)).unwrap();
     assert!(heartbeat.1.contains(r#""groupName":"group""#), "{heartbeat:?}");
+}
+
+/// As the client library reads and writes it, with no field that nobody knows.
+#[test]
+fn a_heartbeat_is_what_the_client_library_would_send() {
+    let ours: serde_json::Value = serde_json::from_slice(&cluster(&[]).heartbeat).unwrap();
+    let theirs: HeartbeatData = serde_json::from_value(ours.clone()).unwrap();
+    assert_eq!((theirs.client_id.as_str(), theirs.producer_data_set.len()), ("client", 1));
+    assert_eq!(serde_json::to_value(theirs).unwrap(), ours);
+}
+
+/// So that the answers wake who sends without the kernel, whoever opened the connection.
+#[test]
+fn a_connection_lives_on_the_runtime_that_it_was_made_for() {
+    let home = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let opener = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = ClusterOptions { runtime: Some(home.handle().clone()), ..options(&[]) };
+    let cluster = Cluster::new(options);
+    let (call, server, address) = opener.block_on(async {
+        let (listener, address) = listener().await;
+        let (call, server) = tokio::join!(cluster.call(&address, request()), async {
+            let (mut server, _) = listener.accept().await.unwrap();
+            serve(&mut server, 2, "").await;
+            server.into_std().unwrap()
+        });
+        (call, server, address)
+    });
+    call.unwrap();
+    // With the opener gone, the connection still answers.
+    drop(opener);
+    server.set_nonblocking(true).unwrap();
+    home.block_on(async {
+        let mut server = TcpStream::from_std(server).unwrap();
+        let (again, ()) = tokio::join!(cluster.call(&address, request()), serve(&mut server, 1, ""));
+        again.unwrap();
+    });
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ const SHORT: Duration = Duration::from_millis(100);
 async fn connected() -> (Connection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: Arc<str> = listener.local_addr().unwrap().to_string().into();
-    let (connection, accepted) = tokio::join!(Connection::open(&address, None, SOON), listener.accept());
+    let (connection, accepted) = tokio::join!(Connection::open(address, None, SOON), listener.accept());
     (connection.unwrap(), accepted.unwrap().0)
 }
 
@@ -128,6 +128,6 @@ async fn a_dropped_connection_is_closed() {
 #[tokio::test]
 async fn an_address_where_nobody_listens_is_an_error_that_names_it() {
     let address: Arc<str> = "127.0.0.1:1".into();
-    let error = Connection::open(&address, None, SOON).await.err().unwrap();
+    let error = Connection::open(address, None, SOON).await.err().unwrap();
     assert!(error.to_string().starts_with("could not connect to 127.0.0.1:1: "), "{error}");
 }

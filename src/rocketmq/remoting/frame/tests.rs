@@ -123,3 +123,10 @@ fn a_length_that_cannot_be_is_an_error() {
     let mut bytes = BytesMut::from(&[0, 0, 0, 4, 7, 0, 0, 0][..]);
     assert!(matches!(take_frame(&mut bytes), Err(FrameError::Kind(7))));
 }
+
+#[test]
+fn a_header_that_its_length_cannot_say_is_an_error_and_not_another_kind_of_header() {
+    let long = "x".repeat(MAX_HEADER_BYTES + 1);
+    let request = Request { code: 1, fields: vec![("i", long.into())], body: Bytes::new() };
+    assert!(matches!(head_of(request, 1, None), Err(FrameError::Length(_))));
+}

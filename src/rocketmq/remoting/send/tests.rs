@@ -87,7 +87,8 @@ fn what_the_format_cannot_hold_is_an_error() {
 fn the_time_of_a_uniq_key_is_read_by_the_client_library() {
     // The library takes a key of this very millisecond for one of the month before.
     let now_ms = jiff::Timestamp::now().as_millisecond() as u64 - 1_000;
-    let key = String::from_utf8(UniqKeys::new().next(month_ms(now_ms)).to_vec()).unwrap();
+    let keys = UniqKeys::new();
+    let key = String::from_utf8(keys.next(keys.month_ms(now_ms)).to_vec()).unwrap();
     let read = MessageClientIDSetter::get_nearly_time_from_id(&key).unwrap().timestamp_millis();
     assert!(read.abs_diff(now_ms as i64) <= 1, "{read} for {now_ms}");
 }
