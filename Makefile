@@ -25,7 +25,7 @@ web/dist/index.html: $(PAGES) web/node_modules/.package-lock.json
 
 web: web/dist/index.html ## build the classroom's pages
 
-# Installs a C compiler if there is none. The first build takes about 5 minutes, the next ones seconds.
+# Installs a C compiler if there is none. The first build takes about 4 minutes, the next ones seconds.
 dev: ## build and run everything in one process: both brokers and the bridge (ARGS="..." for options)
 	@scripts/setup dev
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; \
