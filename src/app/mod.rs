@@ -396,6 +396,8 @@ fn rules(config: &Config, data_dir: &DataDir) -> anyhow::Result<RuleSet> {
 
 /// Opens the spool of `data_dir`; `None` if the configuration turns it off.
 pub(crate) fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<SqliteSpool>>> {
+    // A spool that is open counts its running time in its file. A start that fails must not change it.
+    LocalDeadLetters::refuse_newer(&config.data_dir.join(DEAD_LETTERS_FILE))?;
     if !config.spool.enabled {
         return Ok(None);
     }

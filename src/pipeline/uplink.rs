@@ -320,7 +320,7 @@ impl Uplink {
     }
 
     fn assign_queues(&mut self, topic: &Arc<str>, table: TopicQueues) {
-        tracing::info!(topic = %topic, queues = table.queues().len(), "the topic's queues are known and written down");
+        tracing::info!(topic = %topic, queues = table.queues().len(), "the topic's queues are known");
         if let Some(lanes) = self.touch(topic) {
             lanes.lookup_running = false;
             lanes.lookup_cause = None;

@@ -19,8 +19,8 @@ use crate::pipeline::ports::{Batch, Sink};
 
 const SUCCESS: i32 = 0;
 const MESSAGE_ILLEGAL: i32 = 13;
-/// A send may take so much longer than the timeout of a request, which does not cover the name server and connecting.
-const BEYOND_SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a send may look for its broker. Connecting and the answer have deadlines of their own.
+const FIND_BROKER: Duration = Duration::from_secs(2);
 
 /// The [`Sink`] of a bridge: sends to all brokers of the cluster.
 pub struct Producer {
@@ -90,12 +90,10 @@ impl Inner {
     }
 
     async fn send(&self, batch: &Batch) -> Vec<Sent> {
-        let deadline = self.config.send_timeout + BEYOND_SEND_TIMEOUT;
-        let answer = tokio::time::timeout(deadline, self.send_once(batch))
-            .await
-            .unwrap_or(Sent::Failed(FailureKind::Timeout));
+        let answer = self.send_once(batch).await;
         if answer.failure() == Some(FailureKind::TopicMissing) && self.config.create_topics {
             // Somebody deleted the topic. It is created again for the next attempt; this one has failed.
+            let deadline = self.config.send_timeout + FIND_BROKER;
             let _ = tokio::time::timeout(deadline, self.queues(&batch.topic)).await;
         }
         // RocketMQ answers for the whole batch.
@@ -103,7 +101,12 @@ impl Inner {
     }
 
     async fn send_once(&self, batch: &Batch) -> Sent {
-        let address = match self.reader.address(&batch.topic, &batch.queue).await {
+        // Only this wait is cut short: a request that is given up in flight would leave a silent connection in use.
+        let finding = self.reader.address(&batch.topic, &batch.queue);
+        let Ok(found) = tokio::time::timeout(FIND_BROKER, finding).await else {
+            return Sent::Failed(FailureKind::Timeout);
+        };
+        let address = match found {
             Ok(address) if address.is_master => address,
             Ok(replica) => {
                 self.reader.distrust(&replica.broker);

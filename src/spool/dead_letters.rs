@@ -86,6 +86,11 @@ impl LocalDeadLetters {
         })
     }
 
+    /// Refuses a store of a newer version, and changes nothing. It is asked before another file is opened for writing.
+    pub(crate) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+        file(path).refuse_newer()
+    }
+
     /// Number and bytes of the letters.
     #[cfg(test)]
     pub(crate) fn depth(&self) -> Result<Depth, SpoolError> {
@@ -230,15 +235,12 @@ impl DeadLetterStore for LocalDeadLetters {
     }
 }
 
+fn file(path: &Path) -> LocalFile {
+    LocalFile { path: path.to_owned(), schema: SCHEMA, page_bytes: 4096, cache_kib: 1024, max_pages: None }
+}
+
 fn open(path: &Path) -> Result<Connection, OpenError> {
-    let file = LocalFile {
-        path: path.to_owned(),
-        schema: SCHEMA,
-        page_bytes: 4096,
-        cache_kib: 1024,
-        max_pages: None,
-    };
-    let connection = file.open()?;
+    let connection = file(path).open()?;
     let checked = storage::checkpoint(&connection).and_then(|()| totals(&connection));
     checked.map_err(|error| failed(path, &error))?;
     Ok(connection)

@@ -71,7 +71,7 @@ impl LocalFile {
     }
 
     /// Checks the version before the file is opened for writing, because the pragmas of that can change the file.
-    fn refuse_newer(&self) -> Result<(), OpenError> {
+    pub(crate) fn refuse_newer(&self) -> Result<(), OpenError> {
         if !self.path.exists() {
             return Ok(());
         }

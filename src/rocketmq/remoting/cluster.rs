@@ -28,6 +28,7 @@ const HEARTBEAT: i32 = 34;
 const SUCCESS: i32 = 0;
 /// While a server is away, all of its lanes try again and again. Together they connect at most once in this time.
 const CONNECT_AT_MOST_EVERY: Duration = Duration::from_millis(100);
+const CONNECT: Duration = Duration::from_secs(2);
 /// A broker closes a connection on which nothing came for 120 s, and a firewall may forget it without a word.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 
@@ -36,7 +37,7 @@ pub(crate) struct ClusterOptions {
     /// `host:port` of each.
     pub name_servers: Vec<String>,
     pub keys: Option<Keys>,
-    /// How long connecting and each request may take.
+    /// How long each request may take; connecting has 2 s.
     pub timeout: Duration,
     /// Which producer an administrator sees on a broker: the client's name, and its group.
     pub client: String,
@@ -162,7 +163,7 @@ impl Cluster {
 
     async fn open(&self, address: &str) -> Result<Connection, CallError> {
         let address: Arc<str> = address.into();
-        let opening = Connection::open(address.clone(), self.keys.clone(), self.timeout);
+        let opening = Connection::open(address.clone(), self.keys.clone(), CONNECT);
         let Some(runtime) = &self.runtime else { return opening.await };
         let ended = |error: JoinError| CallError::Connect { address, cause: error.to_string().into() };
         runtime.spawn(opening).await.unwrap_or_else(|error| Err(ended(error)))
