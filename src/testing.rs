@@ -22,7 +22,7 @@ pub mod model {
     pub use crate::model::{
         Arrival, Clock, DeadLetter, Envelope, FailureKind, FilterReason, MessageIds, MqttMessage,
         MqttProperties, NotDurable, OutgoingMessage, Qos, QueueName, Sent, SessionStamp, StoredMessage,
-        SystemClock,
+        StoredProperties, SystemClock,
     };
 }
 pub mod mqtt {

@@ -1,7 +1,11 @@
 //! Reads message queues forward, page by page, each up to the end that it had when the reading began.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
+
+use futures::future::{BoxFuture, MaybeDone, maybe_done};
 
 use crate::model::{FailureKind, QueueName, StoredMessage};
 use crate::pipeline::ports::{Page, ReadError, Reader};
@@ -11,26 +15,50 @@ const PAGE_MESSAGES: u32 = 256;
 const SETTLE: Duration = Duration::from_millis(20);
 const SETTLE_ATTEMPTS: u32 = 150;
 
-/// The position in one queue; holds at most one page of messages.
-#[derive(Debug)]
-pub(crate) struct Cursor {
-    topic: String,
-    queue: QueueName,
-    tag: Option<String>,
+/// The position in one queue; holds at most two pages of messages.
+pub(crate) struct Cursor<'a> {
+    reader: &'a dyn Reader,
+    place: Arc<Place>,
     next: u64,
     end: u64,
     page: VecDeque<StoredMessage>,
+    /// The page from `next` on, which was asked for while this one is handed out.
+    ahead: Option<MaybeDone<Pull<'a>>>,
 }
 
-impl Cursor {
+struct Place {
+    topic: String,
+    queue: QueueName,
+    tag: Option<String>,
+}
+
+type Pull<'a> = BoxFuture<'a, Result<Page, ReadError>>;
+
+impl<'a> Cursor<'a> {
     /// Reads the offsets from `from` up to, but not including, `end`; `tag`: `None` = messages of all tags.
-    pub(crate) fn new(topic: &str, queue: QueueName, tag: Option<String>, from: u64, end: u64) -> Self {
-        Self { topic: topic.to_owned(), queue, tag, next: from, end, page: VecDeque::new() }
+    pub(crate) fn new(
+        reader: &'a dyn Reader,
+        topic: &str,
+        queue: QueueName,
+        tag: Option<String>,
+        from: u64,
+        end: u64,
+    ) -> Self {
+        let place = Arc::new(Place { topic: topic.to_owned(), queue, tag });
+        Self { reader, place, next: from, end, page: VecDeque::new(), ahead: None }
     }
 
     /// A second cursor for the same range. Only before this one has read anything.
     pub(crate) fn restarted(&self) -> Self {
-        Self::new(&self.topic, self.queue.clone(), self.tag.clone(), self.next, self.end)
+        let place = self.place.clone();
+        Self {
+            reader: self.reader,
+            place,
+            next: self.next,
+            end: self.end,
+            page: VecDeque::new(),
+            ahead: None,
+        }
     }
 
     /// Narrows the range to these offsets, the first and the last included; `None` = to nothing.
@@ -49,23 +77,17 @@ impl Cursor {
         self.end.saturating_sub(self.next)
     }
 
-    /// Whether the next call of [`Self::next`] has to pull a page.
-    pub(crate) fn is_at_page_end(&self) -> bool {
-        self.page.is_empty()
-    }
-
-    /// The next message.
-    pub(crate) async fn next(&mut self, reader: &dyn Reader) -> Result<Option<StoredMessage>, ReadError> {
-        self.fill(reader).await?;
-        Ok(self.page.pop_front())
+    /// All messages of the next page that holds any; empty at the end.
+    pub(crate) async fn next_page(&mut self) -> Result<VecDeque<StoredMessage>, ReadError> {
+        self.fill().await?;
+        Ok(std::mem::take(&mut self.page))
     }
 
     /// Pulls until there is a message or the end is reached.
-    async fn fill(&mut self, reader: &dyn Reader) -> Result<(), ReadError> {
+    async fn fill(&mut self) -> Result<(), ReadError> {
         let mut attempts = 0;
-        while self.page.is_empty() && self.next < self.end {
-            let page =
-                reader.pull(&self.topic, &self.queue, self.tag.as_deref(), self.next, PAGE_MESSAGES).await?;
+        while self.is_without_page() {
+            let mut page = self.pulled().await?;
             if !page.holds(self.next) {
                 return Err(self.cut(&page));
             }
@@ -79,10 +101,45 @@ impl Cursor {
             }
             attempts = 0;
             self.next = page.next_offset;
-            let end = self.end;
-            self.page.extend(page.messages.into_iter().filter(|message| message.queue_offset < end));
+            page.messages.retain(|message| message.queue_offset < self.end);
+            self.page = page.messages.into();
+            self.ask_ahead().await;
         }
         Ok(())
+    }
+
+    fn is_without_page(&self) -> bool {
+        self.page.is_empty() && self.next < self.end
+    }
+
+    /// Asks for the next page, and does not wait for it.
+    pub(crate) async fn ask_ahead(&mut self) {
+        if self.next < self.end && self.ahead.is_none() {
+            let mut ahead = maybe_done(self.pull());
+            // The request is written at once; what has come already is kept.
+            let _ = futures::poll!(&mut ahead);
+            self.ahead = Some(ahead);
+        }
+    }
+
+    /// The page from `next` on.
+    async fn pulled(&mut self) -> Result<Page, ReadError> {
+        if let Some(mut ahead) = self.ahead.take() {
+            (&mut ahead).await;
+            // A failure may be long over: a replay pauses as long as the lesson did.
+            if let Some(Ok(page)) = Pin::new(&mut ahead).take_output() {
+                return Ok(page);
+            }
+        }
+        self.pull().await
+    }
+
+    fn pull(&self) -> Pull<'a> {
+        let (reader, place, from) = (self.reader, self.place.clone(), self.next);
+        Box::pin(async move {
+            let Place { topic, queue, tag } = &*place;
+            reader.pull(topic, queue, tag.as_deref(), from, PAGE_MESSAGES).await
+        })
     }
 
     fn no_progress(&self) -> ReadError {
@@ -102,7 +159,7 @@ impl Cursor {
 
     fn failed(&self, cause: String) -> ReadError {
         ReadError {
-            what: format!("topic {}, queue {} at offset {}", self.topic, self.queue, self.next),
+            what: format!("topic {}, queue {} at offset {}", self.place.topic, self.place.queue, self.next),
             cause,
             kind: FailureKind::Unknown,
         }
@@ -110,12 +167,15 @@ impl Cursor {
 }
 
 /// Takes the message that was stored first among the next messages of all queues.
-pub(crate) async fn earliest(
-    cursors: &mut [Cursor],
-    reader: &dyn Reader,
-) -> Result<Option<StoredMessage>, ReadError> {
-    for cursor in cursors.iter_mut() {
-        cursor.fill(reader).await?;
+pub(crate) async fn earliest(cursors: &mut [Cursor<'_>]) -> Result<Option<StoredMessage>, ReadError> {
+    if cursors.iter().any(Cursor::is_without_page) {
+        // First all are asked, and then waited for.
+        for cursor in cursors.iter_mut().filter(|cursor| cursor.is_without_page()) {
+            cursor.ask_ahead().await;
+        }
+        for cursor in cursors.iter_mut() {
+            cursor.fill().await?;
+        }
     }
     // With equal times the topic, queue and offset decide, so that every reading gives the same order.
     let first = cursors
@@ -125,9 +185,9 @@ pub(crate) async fn earliest(
     Ok(first.and_then(|cursor| cursor.page.pop_front()))
 }
 
-impl Cursor {
+impl Cursor<'_> {
     fn front_order(&self) -> Option<(u64, &str, &QueueName, u64)> {
         let message = self.page.front()?;
-        Some((message.stored_ms, &self.topic, &self.queue, message.queue_offset))
+        Some((message.stored_ms, &self.place.topic, &self.place.queue, message.queue_offset))
     }
 }

@@ -44,8 +44,7 @@ impl LetterPlace {
 
 /// Reads the dead-letter topic, oldest first, up to the end that it had when the reading began.
 pub(crate) struct LetterReading<'a> {
-    reader: &'a dyn Reader,
-    cursors: Vec<Cursor>,
+    cursors: Vec<Cursor<'a>>,
 }
 
 impl<'a> LetterReading<'a> {
@@ -59,14 +58,14 @@ impl<'a> LetterReading<'a> {
         let mut cursors = Vec::with_capacity(queues.len());
         for queue in queues {
             let (first, end) = reader.offsets(topic, &queue).await?;
-            cursors.push(Cursor::new(topic, queue, None, first, end));
+            cursors.push(Cursor::new(reader, topic, queue, None, first, end));
         }
-        Ok(Self { reader, cursors })
+        Ok(Self { cursors })
     }
 
     /// The next dead letter. Messages that other programs wrote into the topic are left out.
     pub(crate) async fn next(&mut self) -> Result<Option<(DeadLetter, LetterPlace)>, ReadError> {
-        while let Some(message) = earliest(&mut self.cursors, self.reader).await? {
+        while let Some(message) = earliest(&mut self.cursors).await? {
             if let Some(letter) = read_letter(&message) {
                 let place = LetterPlace::RocketMq {
                     broker: message.queue.broker.to_string(),

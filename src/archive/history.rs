@@ -5,19 +5,22 @@
 //!
 //! The range is read twice. The first reading keeps ids only, to count the messages and the copies of each. The second one
 //! reads from the first wanted message to the last and gives the records one by one. So a copy that was stored hours later
-//! is still folded, and memory holds one page for each queue and 40 bytes for each message, however large the messages are.
+//! is still folded, and memory holds two pages for each queue that is read at once and 40 bytes for each message, however large
+//! the messages are: the page that is looked at, and the one behind it, which the broker reads meanwhile.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::cursor::{Cursor, earliest};
 use super::record::Record;
-use crate::binding::{RoomQuery, RuleSet};
+use crate::binding::{Identity, MqttDestination, RoomQuery, RuleSet, identity};
 use crate::model::{FailureKind, Kind, MessageId, StoredMessage};
 use crate::pipeline::ports::{ReadError, Reader};
 
 /// At most so many different messages may be in the range of one query.
 pub(crate) const MAX_MESSAGES: usize = 1_000_000;
+/// The first reading asks so many queues at once, which keeps the broker busy and bounds what waits here.
+const QUEUES_AT_ONCE: usize = 8;
 /// Read so many milliseconds more than asked on both sides, because each broker has its own clock; then compare exactly.
 const MARGIN_MS: u64 = 60_000;
 
@@ -80,9 +83,8 @@ pub(crate) enum HistoryError {
 
 /// The messages of one query, oldest first: those that were stored when it was opened.
 pub(crate) struct History<'a> {
-    reader: &'a dyn Reader,
     query: HistoryQuery,
-    cursors: Vec<Cursor>,
+    cursors: Vec<Cursor<'a>>,
     /// By id of each message that [`Self::next`] has not given yet: how many times it is stored.
     copies: HashMap<MessageId, u64>,
     skip: u64,
@@ -99,28 +101,29 @@ impl<'a> History<'a> {
     ) -> Result<History<'a>, HistoryError> {
         let ReadStart { mut cursors, away, .. } = cursors_of(reader, &query).await?;
         let total = cursors.iter().map(Cursor::remaining).sum();
-        let mut copies = HashMap::new();
-        let (mut different, mut done) = (0, 0);
-        // One queue after the other, because the order does not matter for counting.
-        for start in &mut cursors {
-            let mut cursor = start.restarted();
-            let mut found: Option<(u64, u64)> = None;
-            while let Some(message) = cursor.next(reader).await? {
-                if let Some(record) = query.accept(&message) {
-                    different += u64::from(count(&mut copies, record.id)?);
-                    let (first, _) = found.unwrap_or((message.queue_offset, 0));
-                    found = Some((first, message.queue_offset));
-                }
-                if cursor.is_at_page_end() {
-                    progress(ReadProgress { done: done + start.remaining() - cursor.remaining(), total });
+        let mut counted = Counted::default();
+        let mut done = 0;
+        for starts in cursors.chunks_mut(QUEUES_AT_ONCE) {
+            let mut readings: Vec<_> = starts.iter().map(|start| (start.restarted(), None)).collect();
+            for (cursor, _) in &mut readings {
+                cursor.ask_ahead().await;
+            }
+            // A page of each in turn, because the order does not matter for counting.
+            while readings.iter().any(|(cursor, _)| cursor.remaining() > 0) {
+                for (cursor, range) in &mut readings {
+                    let before = cursor.remaining();
+                    counted.add(&query, cursor.next_page().await?, range)?;
+                    done += before - cursor.remaining();
+                    progress(ReadProgress { done, total });
                 }
             }
-            done += start.remaining();
-            progress(ReadProgress { done, total });
-            start.narrow(found);
+            for (start, (_, range)) in starts.iter_mut().zip(readings) {
+                start.narrow(range);
+            }
         }
+        let Counted { copies, different } = counted;
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
-        Ok(Self { reader, query, cursors, copies, skip, len: different - skip, away })
+        Ok(Self { query, cursors, copies, skip, len: different - skip, away })
     }
 
     /// RocketMQ brokers that are away, so that their part is missing; empty unless the query is `partial`.
@@ -136,7 +139,7 @@ impl<'a> History<'a> {
     /// The next record. Of several copies, the first one gives the place in the order.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
         loop {
-            let Some(message) = earliest(&mut self.cursors, self.reader).await? else {
+            let Some(message) = earliest(&mut self.cursors).await? else {
                 return match self.copies.len() {
                     0 => Ok(None),
                     missing => Err(HistoryError::Gone(missing)),
@@ -160,29 +163,57 @@ impl<'a> History<'a> {
     }
 }
 
-/// Counts a copy; `true` for the first one. A message without id has no copies: two equal texts are two messages.
-fn count(copies: &mut HashMap<MessageId, u64>, id: Option<MessageId>) -> Result<bool, HistoryError> {
-    let Some(id) = id else { return Ok(true) };
-    let stored = copies.entry(id).or_insert(0);
-    *stored += 1;
-    let first = *stored == 1;
-    if copies.len() > MAX_MESSAGES {
-        return Err(HistoryError::TooMany);
+/// What the first reading keeps.
+#[derive(Default)]
+struct Counted {
+    /// By id, how many times the message is stored.
+    copies: HashMap<MessageId, u64>,
+    different: u64,
+}
+
+impl Counted {
+    /// `range`: the first and the last offset in the queue that the query asks for.
+    fn add(
+        &mut self,
+        query: &HistoryQuery,
+        page: VecDeque<StoredMessage>,
+        range: &mut Option<(u64, u64)>,
+    ) -> Result<(), HistoryError> {
+        for message in page {
+            let Some(Identity { id, .. }) = query.find(&message) else {
+                continue;
+            };
+            let (first, _) = range.unwrap_or((message.queue_offset, 0));
+            *range = Some((first, message.queue_offset));
+            // A message without id has no copies: two equal texts are two messages.
+            let mut no_copies = 0;
+            let stored = id.map_or(&mut no_copies, |id| self.copies.entry(id).or_insert(0));
+            *stored += 1;
+            self.different += u64::from(*stored == 1);
+            if self.copies.len() > MAX_MESSAGES {
+                return Err(HistoryError::TooMany);
+            }
+        }
+        Ok(())
     }
-    Ok(first)
 }
 
 impl HistoryQuery {
-    /// The record, if the query asks for the message. Tags and times only limit what is read; this decides.
+    /// The record, if the query asks for the message.
     pub(super) fn accept(&self, message: &StoredMessage) -> Option<Record> {
+        Some(Record::of(self.find(message)?, message))
+    }
+
+    /// Which message it is and where it is heard, if the query asks for it. Tags and times only limit what is read; this decides.
+    fn find(&self, message: &StoredMessage) -> Option<Identity> {
         let in_time = self.from_ms.is_none_or(|from| message.stored_ms >= from)
             && self.to_ms.is_none_or(|to| message.stored_ms < to);
         if !in_time {
             return None;
         }
-        let mut record = Record::from_stored(message);
+        let mut found = identity(message);
         let rules = self.rules.as_ref();
-        let destination = rules.and_then(|rules| rules.mqtt_destination(message, &record.properties));
+        let destination = rules.and_then(|rules| rules.mqtt_destination(message, &found.properties));
         let is_of = |place: &RoomQuery| {
             let destination = destination.as_ref().filter(|_| place.shared);
             let has_tag = |tag: &String| {
@@ -190,18 +221,21 @@ impl HistoryQuery {
             };
             let in_room = |room: &String| {
                 let also = destination.and_then(|destination| destination.room.as_ref());
-                record.room.as_ref() == Some(room) || also == Some(room)
+                found.room.as_ref() == Some(room) || also == Some(room)
             };
             place.topic == message.topic
                 && place.tag.as_ref().is_none_or(has_tag)
                 && place.room.as_ref().is_none_or(in_room)
         };
         let is_asked = self.places.iter().any(is_of);
-        if let Some(destination) = destination {
-            record.set_destination(destination);
+        // A message of another program has the topic, room and kind under which it is heard.
+        if let Some(MqttDestination { mqtt_topic, room, kind, .. }) = destination
+            && found.id.is_none()
+        {
+            found = Identity { mqtt_topic, room, kind, ..found };
         }
-        let wanted = is_asked && self.kind.is_none_or(|kind| kind == record.kind);
-        wanted.then_some(record)
+        let wanted = is_asked && self.kind.is_none_or(|kind| kind == found.kind);
+        wanted.then_some(found)
     }
 }
 
@@ -224,15 +258,18 @@ fn distinct_places(places: &[RoomQuery]) -> BTreeSet<(&str, Option<&str>)> {
 }
 
 /// The cursors of a reading.
-pub(super) struct ReadStart {
-    pub cursors: Vec<Cursor>,
+pub(super) struct ReadStart<'a> {
+    pub cursors: Vec<Cursor<'a>>,
     /// Whether no older message lies before them.
     pub is_first: bool,
     /// RocketMQ brokers that hold a part of it and are away.
     pub away: BTreeSet<String>,
 }
 
-pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Result<ReadStart, HistoryError> {
+pub(super) async fn cursors_of<'a>(
+    reader: &'a dyn Reader,
+    query: &HistoryQuery,
+) -> Result<ReadStart<'a>, HistoryError> {
     let (mut cursors, mut is_first, mut away) = (Vec::new(), true, BTreeSet::new());
     for (topic, tag) in distinct_places(&query.places) {
         // Asked first: if the only broker of a topic is away, RocketMQ says that the topic does not exist.
@@ -257,7 +294,7 @@ pub(super) async fn cursors_of(reader: &dyn Reader, query: &HistoryQuery) -> Res
                 None => end,
             };
             is_first &= from == first;
-            cursors.push(Cursor::new(topic, queue, tag.map(str::to_owned), from, end));
+            cursors.push(Cursor::new(reader, topic, queue, tag.map(str::to_owned), from, end));
         }
     }
     if cursors.is_empty() && away.is_empty() {

@@ -145,7 +145,7 @@ async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span,
     let already_shown = asked.before.map_or(0, |before| before.already_shown);
     let (mut records, mut more) = (VecDeque::new(), false);
     let mut seen = HashSet::new();
-    while let Some(message) = earliest(&mut cursors, reader).await? {
+    while let Some(message) = earliest(&mut cursors).await? {
         let Some(record) = query.accept(&message).filter(|record| (asked.wanted)(record)) else {
             continue;
         };

@@ -2,7 +2,6 @@
 //!
 //! Scripts rely on the JSON fields: they are documented here, may grow, and are never renamed.
 
-use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
@@ -14,8 +13,8 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
 use super::escape::{visible, visible_json};
-use crate::binding::{MqttDestination, read_back};
-use crate::model::{Kind, MessageId, StoredMessage};
+use crate::binding::{Identity, the_rest};
+use crate::model::{Kind, MessageId, StoredMessage, StoredProperties};
 
 /// Properties that RocketMQ and its clients write for themselves; users cannot set most of them.
 const SYSTEM_PROPERTIES: [&str; 11] = [
@@ -87,8 +86,9 @@ pub(crate) struct Record {
     /// Client id of the sender; absent where the message does not name one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// All user properties of the RocketMQ message, decoded where `rbEncoded` says so.
-    pub properties: BTreeMap<String, String>,
+    /// All properties of the RocketMQ message, decoded where `rbEncoded` says so; those of users are shown.
+    #[serde(serialize_with = "of_users")]
+    pub properties: StoredProperties,
     /// `payload`, or `payload_base64`.
     #[serde(flatten)]
     pub payload: Payload,
@@ -115,12 +115,10 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Reads a stored message back; `duplicates` is 0.
-    pub(crate) fn from_stored(message: &StoredMessage) -> Self {
-        let recorded = read_back(message);
+    /// Reads the rest of a stored message; `duplicates` is 0.
+    pub(super) fn of(identity: Identity, message: &StoredMessage) -> Self {
+        let recorded = the_rest(identity, message);
         let received_ms = recorded.received_ms;
-        let mut properties = recorded.properties;
-        properties.retain(|name, _| !SYSTEM_PROPERTIES.contains(&name.as_str()));
         Self {
             id: recorded.id,
             room: recorded.room,
@@ -135,7 +133,7 @@ impl Record {
             stored_at: rfc3339(message.stored_ms),
             qos: recorded.qos.and_then(|qos| qos.as_str().parse().ok()),
             client_id: recorded.client_id,
-            properties,
+            properties: recorded.properties,
             payload: Payload::of(&recorded.payload),
             duplicates: 0,
             maybe_copy_of: recorded.maybe_copy_of,
@@ -144,15 +142,6 @@ impl Record {
             bytes: recorded.payload,
             mqtt_user_properties: recorded.user_properties,
             content_type: recorded.content_type,
-        }
-    }
-
-    /// Gives a message of another program the topic, room and kind under which it is heard.
-    pub(super) fn set_destination(&mut self, destination: MqttDestination) {
-        if self.id.is_none() {
-            self.mqtt_topic = destination.mqtt_topic;
-            self.room = destination.room;
-            self.kind = destination.kind;
         }
     }
 
@@ -198,6 +187,11 @@ fn shown<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<
 
 fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(kind.as_str())
+}
+
+fn of_users<S: Serializer>(properties: &StoredProperties, serializer: S) -> Result<S::Ok, S::Error> {
+    let sorted = properties.sorted();
+    serializer.collect_map(sorted.into_iter().filter(|(name, _)| !SYSTEM_PROPERTIES.contains(name)))
 }
 
 fn timestamp(ms: u64) -> Timestamp {

@@ -2,8 +2,6 @@
 //!
 //! Promises: [`read_letter`] gives back what [`as_message`] wrote.
 
-use std::collections::BTreeMap;
-
 use super::limits;
 use super::properties::{EncodedProperties, UserProperty, body_of};
 use super::read_back::read_back;
@@ -56,9 +54,7 @@ pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
         queue_offset: 0,
         stored_ms: 0,
         born_ms: 0,
-        properties: properties
-            .map(|(name, value)| (name.to_string(), value.clone()))
-            .collect::<BTreeMap<_, _>>(),
+        properties: properties.map(|(name, value)| (name, value)).collect(),
         body: message.body.clone(),
     }
 }
@@ -95,7 +91,7 @@ pub(crate) fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Optio
 /// Reads a dead letter back; `None` if the message is none of ours.
 pub fn read_letter(message: &StoredMessage) -> Option<DeadLetter> {
     let recorded = read_back(message);
-    let own = |name: &str| recorded.properties.get(name).cloned();
+    let own = |name: &str| recorded.properties.get(name).map(str::to_owned);
     Some(DeadLetter {
         reason: DeadReason::from_name(&own("rbDeadReason")?)?,
         id: own("rbId")?,

@@ -112,7 +112,7 @@ pub(crate) fn letter_of_stored(message: &StoredMessage, reason: DeadReason, deta
 pub(crate) fn id_of(recorded: &Recorded, message: &StoredMessage) -> String {
     match (recorded.id, message.properties.get("UNIQ_KEY")) {
         (Some(id), _) => id.to_string(),
-        (None, Some(unique)) => unique.clone(),
+        (None, Some(unique)) => unique.to_owned(),
         (None, None) => format!("{}/{}", message.queue, message.queue_offset),
     }
 }
@@ -165,7 +165,7 @@ fn user_properties(recorded: &Recorded, is_p2p: bool) -> Vec<(String, String)> {
         let documented = ["mqttRealTopic", "cleansessionflag"].into_iter();
         user.extend(
             documented
-                .filter_map(|name| Some((name.to_owned(), recorded.properties.get(name)?.clone())))
+                .filter_map(|name| Some((name.to_owned(), recorded.properties.get(name)?.to_owned())))
                 .filter(|(_, value)| fits(value)),
         );
     }

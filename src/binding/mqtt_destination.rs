@@ -3,13 +3,11 @@
 //! Promises: downlink and archive use this same code, so the history of a room holds what the room heard, whatever tag,
 //! keys and queue the producer chose.
 
-use std::collections::BTreeMap;
-
 use super::escape;
 use super::levels::Levels;
 use super::rules::RuleSet;
 use crate::config::DownlinkConfig;
-use crate::model::{Kind, StoredMessage};
+use crate::model::{Kind, StoredMessage, StoredProperties};
 
 /// Under which topic and in which room a message of another program is heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +32,14 @@ pub(super) struct SubTopic<'a> {
 
 /// Reads the sub-topic from the decoded properties: from those of ApsaraMQ, else from that of Apache rocketmq-mqtt, which
 /// names the whole topic.
-pub(super) fn sub_topic<'a>(properties: &'a BTreeMap<String, String>, rocketmq_topic: &str) -> SubTopic<'a> {
-    let own = |name: &str| properties.get(name).map(String::as_str);
-    let second = match own("mqttSecondTopic") {
+pub(super) fn sub_topic<'a>(properties: &'a StoredProperties, rocketmq_topic: &str) -> SubTopic<'a> {
+    let second = match properties.get("mqttSecondTopic") {
         Some(sub) => Some(sub.trim_matches('/')),
-        None => own("originMqttTopic").and_then(|whole| below(whole, rocketmq_topic)),
+        None => properties.get("originMqttTopic").and_then(|whole| below(whole, rocketmq_topic)),
     };
     let second = second.filter(|sub| !sub.is_empty());
     let is_p2p = second.is_some_and(|sub| sub.starts_with("p2p/"));
-    let real = own("mqttRealTopic").map(|real| real.trim_matches('/'));
+    let real = properties.get("mqttRealTopic").map(|real| real.trim_matches('/'));
     let name = if is_p2p { second } else { real.or(second) };
     SubTopic { name, is_p2p }
 }
@@ -73,7 +70,7 @@ impl RuleSet {
     pub fn mqtt_destination(
         &self,
         message: &StoredMessage,
-        properties: &BTreeMap<String, String>,
+        properties: &StoredProperties,
     ) -> Option<MqttDestination> {
         let parent = self.parents.get(&message.topic)?;
         let sub = sub_topic(properties, &message.topic).name;

@@ -14,7 +14,7 @@ use super::escape;
 use super::levels::Levels;
 use super::mqtt_destination::{below_parent, sub_topic};
 use super::properties::{ENCODED, MESSAGE_EXPIRY, UserProperty};
-use crate::model::{Kind, MessageId, Qos, StoredMessage};
+use crate::model::{Kind, MessageId, Qos, StoredMessage, StoredProperties};
 
 /// A stored message, read back. `None` = the message does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,24 +66,50 @@ pub struct Recorded {
     /// Version of the bindings that it was stored under.
     pub rules: Option<String>,
     /// All properties, decoded where `rbEncoded` says so.
-    pub properties: BTreeMap<String, String>,
+    pub properties: StoredProperties,
     /// The MQTT payload; empty if the stored byte only stands for an empty one.
     pub payload: Bytes,
 }
 
+/// Which message it is, and where it belongs: what a search looks at.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    /// As in [`Recorded`].
+    pub id: Option<MessageId>,
+    /// As in [`Recorded`].
+    pub room: Option<String>,
+    /// As in [`Recorded`].
+    pub kind: Kind,
+    /// As in [`Recorded`].
+    pub mqtt_topic: String,
+    /// As in [`Recorded`].
+    pub properties: StoredProperties,
+}
+
+/// Reads no more than a search needs.
+pub(crate) fn identity(message: &StoredMessage) -> Identity {
+    let properties = decoded(&message.properties);
+    let mqtt_topic = topic_of(message, &properties);
+    let levels = Levels::of(&mqtt_topic);
+    let kind = properties.get("rbKind").map_or_else(|| levels.default_kind(), Kind::from_name);
+    let (room, id) = room_and_id(message, &properties, levels.default_room(kind));
+    Identity { id, room, kind, mqtt_topic, properties }
+}
+
 /// Reads everything that the message says.
 pub fn read_back(message: &StoredMessage) -> Recorded {
-    let properties = decoded(&message.properties);
-    let own = |name: &str| properties.get(name).cloned();
+    the_rest(identity(message), message)
+}
+
+/// Reads what [`identity`] did not.
+pub(crate) fn the_rest(identity: Identity, message: &StoredMessage) -> Recorded {
+    let Identity { id, room, kind, mqtt_topic, properties } = identity;
+    let own = |name: &str| properties.get(name).map(str::to_owned);
     let extra = extra_data(&properties);
     let either =
         |name: &str, other: &str| own(name).or_else(|| own(other)).or_else(|| extra.get(other).cloned());
 
-    let mqtt_topic = topic_of(message, &properties);
-    let levels = Levels::of(&mqtt_topic);
-    let kind = own("rbKind").map_or_else(|| levels.default_kind(), |name| Kind::from_name(&name));
-    let (room, id) = room_and_id(message, &properties, levels.default_room(kind));
-    let is_empty = own("IS_EMPTY_MSG").is_some_and(|flag| flag == "true");
+    let is = |name: &str| properties.get(name) == Some("true");
     Recorded {
         id,
         room,
@@ -98,18 +124,18 @@ pub fn read_back(message: &StoredMessage) -> Recorded {
             .map(Bytes::from),
         payload_format: number(&properties, "rbPayloadFormat"),
         message_expiry_s: number(&properties, MESSAGE_EXPIRY),
-        retain: own("mqttRetain").is_some_and(|flag| flag == "true"),
-        duplicate: own("mqttPublishDubFlag").is_some_and(|flag| flag == "true"),
+        retain: is("mqttRetain"),
+        duplicate: is("mqttPublishDubFlag"),
         packet_id: number(&properties, "mqttMessageId"),
         received_ms: number(&properties, "rbArrivedMs"),
         session: own("rbSession"),
         connection: number(&properties, "rbConn"),
         sequence: number(&properties, "rbSeq"),
         generation: number(&properties, "rbGen"),
-        maybe_copy_of: own("rbMaybeCopyOf").and_then(|id| id.parse().ok()),
+        maybe_copy_of: number(&properties, "rbMaybeCopyOf"),
         origin: own("rbOrigin"),
         rules: own("rbRules"),
-        payload: if is_empty { Bytes::new() } else { message.body.clone() },
+        payload: if is("IS_EMPTY_MSG") { Bytes::new() } else { message.body.clone() },
         mqtt_topic,
         properties,
     }
@@ -120,11 +146,11 @@ pub(crate) fn message_expiry_s(message: &StoredMessage) -> Option<u32> {
     number(&message.properties, MESSAGE_EXPIRY)
 }
 
-fn decoded(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn decoded(properties: &StoredProperties) -> StoredProperties {
     let mut decoded = properties.clone();
-    for name in properties.get(ENCODED).map_or("", String::as_str).split(',') {
-        if let Some(value) = decoded.get_mut(name) {
-            *value = escape::decode(value).into_owned();
+    for name in properties.get(ENCODED).unwrap_or_default().split(',') {
+        if let Some(value) = properties.get(name) {
+            decoded.insert(name, escape::decode(value));
         }
     }
     decoded
@@ -132,7 +158,7 @@ fn decoded(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 /// The MQTT topic. The property with the whole topic counts only if it agrees with the sub-topic, because the sub-topic
 /// decides where the message is heard.
-fn topic_of(message: &StoredMessage, properties: &BTreeMap<String, String>) -> String {
+fn topic_of(message: &StoredMessage, properties: &StoredProperties) -> String {
     let whole = properties
         .get("topic")
         .or_else(|| properties.get("originMqttTopic"))
@@ -143,7 +169,7 @@ fn topic_of(message: &StoredMessage, properties: &BTreeMap<String, String>) -> S
         sub.is_none_or(|sub| below_first == Some(sub))
     };
     match whole {
-        Some(whole) if agrees(whole) => whole.clone(),
+        Some(whole) if agrees(whole) => whole.to_owned(),
         Some(_) | None => below_parent(&message.topic, sub),
     }
 }
@@ -151,7 +177,7 @@ fn topic_of(message: &StoredMessage, properties: &BTreeMap<String, String>) -> S
 /// KEYS of our own messages holds the room, if there is one, and the id. Other messages get a room by the default rule.
 fn room_and_id(
     message: &StoredMessage,
-    properties: &BTreeMap<String, String>,
+    properties: &StoredProperties,
     default_room: Option<&str>,
 ) -> (Option<String>, Option<MessageId>) {
     let (room, last) = match message.keys.rsplit_once(' ') {
@@ -165,7 +191,7 @@ fn room_and_id(
 }
 
 /// Apache rocketmq-mqtt keeps its inner properties as one JSON object of texts.
-fn extra_data(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn extra_data(properties: &StoredProperties) -> BTreeMap<String, String> {
     properties.get("extData").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
 
@@ -174,7 +200,7 @@ fn user_properties(json: &str) -> Vec<(String, String)> {
     parsed.into_iter().map(|property| (property.key, property.value)).collect()
 }
 
-fn number<T: std::str::FromStr>(properties: &BTreeMap<String, String>, name: &str) -> Option<T> {
+fn number<T: std::str::FromStr>(properties: &StoredProperties, name: &str) -> Option<T> {
     properties.get(name)?.parse().ok()
 }
 

@@ -83,10 +83,7 @@ impl Story {
             queue_offset: offset,
             stored_ms: NOW_MS - 1000,
             born_ms: 1,
-            properties: properties
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            properties: properties.iter().copied().collect(),
             body: Bytes::from(offset.to_string()),
         };
         let place =

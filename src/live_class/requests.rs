@@ -66,7 +66,7 @@ impl LiveClass {
         Request {
             source_id: id_of(&recorded, message),
             sub_topic: sub_topic.to_owned(),
-            role: self.role_of(sender.as_deref(), proved_role.map(String::as_str)),
+            role: self.role_of(sender.as_deref(), proved_role),
             sender,
             payload: recorded.payload,
             arrived_ms: recorded.received_ms.unwrap_or(message.stored_ms),

@@ -13,6 +13,7 @@ mod outgoing;
 mod refusal;
 mod start_at;
 mod stored;
+mod stored_properties;
 mod topic_filter;
 
 #[cfg(test)]
@@ -31,4 +32,5 @@ pub(crate) use refusal::Refusal;
 pub(crate) use start_at::StartAt;
 pub(crate) use stored::KnownBrokers;
 pub use stored::{QueueName, StoredMessage};
+pub use stored_properties::StoredProperties;
 pub(crate) use topic_filter::{TopicFilter, TopicFilterError};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::stored_properties::StoredProperties;
+
 /// One message queue of a topic: the broker that owns it and its number there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueName {
@@ -36,6 +38,6 @@ pub struct StoredMessage {
     /// Time at which the producer made it, milliseconds since 1970-01-01 UTC.
     pub born_ms: u64,
     /// All properties, RocketMQ's own included.
-    pub properties: BTreeMap<String, String>,
+    pub properties: StoredProperties,
     pub body: Bytes,
 }

@@ -4,16 +4,12 @@
 //! Must never: skip a stored message without an error.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use rocketmq_model::common::message::MessageTrait;
-use rocketmq_model::common::message::message_ext::MessageExt;
-use rocketmq_protocol::common::message::message_decoder::decodes_batch;
 
 use super::reader::{Address, RocketMqReader, describe, failed, offset, queue_names, refused};
-use super::remoting::Request;
+use super::remoting::{Request, Unreadable, take_message};
 use crate::model::{FailureKind, QueueName, StoredMessage};
 use crate::pipeline::ports::{Page, ReadError, Reader};
 
@@ -32,6 +28,8 @@ const GROUP: &str = "TOOLS_CONSUMER";
 const FILTER_WITH_REQUEST: &str = "4";
 /// Bound of one answer. Without it the broker logs a warning for each pull; its own limit is 256 KiB by default.
 const PAGE_BYTES: &str = "16777216";
+/// As many messages as a broker gives at once by default, whatever is asked for.
+const USUAL_PAGE: usize = 32;
 const READABLE: u32 = 1 << 2;
 
 impl Reader for RocketMqReader {
@@ -121,14 +119,15 @@ impl Reader for RocketMqReader {
                 }
                 _ => return Ok(empty),
             }
-            let found = decodes_batch(&mut answer.body.clone(), true, true);
-            // The decoder stops without an error at a message that it cannot decode. So the next pull begins right after the
-            // last message that we have, and a pull without any message is an error.
-            let last = found.last().ok_or_else(|| wrong("the message there cannot be decoded"))?;
-            let next_offset = offset(last.queue_offset()) + 1;
+            let (mut messages, damage) = take_messages(answer.body, queue);
+            // The next pull begins right after the last message that can be read, so that one finds nothing but the damage.
+            let Some(last) = messages.last() else {
+                let damage = damage.map_or_else(|| "there is none".to_owned(), |damage| damage.to_string());
+                return Err(wrong(&format!("the message there cannot be read: {damage}")));
+            };
+            let next_offset = last.queue_offset + 1;
             // The broker filters by a hash of the tag, and different tags can have the same hash.
-            let wanted = |message: &StoredMessage| tag.is_none_or(|tag| message.tag == tag);
-            let messages = found.iter().map(|message| stored(message, queue)).filter(wanted).collect();
+            messages.retain(|message| tag.is_none_or(|tag| message.tag == tag));
             Ok(Page { messages, next_offset, ..empty })
         })
     }
@@ -185,20 +184,16 @@ fn pull_request<'a>(
     Request { code: PULL_MESSAGE, fields, body: Bytes::new() }
 }
 
-fn stored(message: &MessageExt, queue: &QueueName) -> StoredMessage {
-    let properties: BTreeMap<String, String> =
-        message.properties().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    StoredMessage {
-        topic: message.topic().to_string(),
-        tag: message.get_tags().map(|tag| tag.to_string()).unwrap_or_default(),
-        keys: message.get_keys().map(|keys| keys.to_string()).unwrap_or_default(),
-        queue: queue.clone(),
-        queue_offset: offset(message.queue_offset()),
-        stored_ms: offset(message.store_timestamp()),
-        born_ms: offset(message.born_timestamp()),
-        properties,
-        body: message.body().unwrap_or_default(),
+/// All messages up to the first one that cannot be read, and what is wrong with that one.
+fn take_messages(mut body: Bytes, queue: &QueueName) -> (Vec<StoredMessage>, Option<Unreadable>) {
+    let mut messages = Vec::with_capacity(USUAL_PAGE);
+    while !body.is_empty() {
+        match take_message(&mut body, queue) {
+            Ok(message) => messages.push(message),
+            Err(damage) => return (messages, Some(damage)),
+        }
     }
+    (messages, None)
 }
 
 /// The error for a replica that lacks the offset. Reading goes on when the master is back, or when another broker is master.

@@ -6,13 +6,14 @@ import java.util.Map;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.common.compression.CompressionType;
 import org.apache.rocketmq.common.message.Message;
 
 /**
  * Stores messages with Apache's own client, one after the other, and fails unless each answer is SEND_OK. These are
  * the messages that did not come from MQTT.
  *
- * Arguments: NAME_SERVER FILE; each line of the file: {"topic", "tags", "keys", "properties", "bodyBase64"}
+ * Arguments: NAME_SERVER FILE; each line of the file: {"topic", "tags", "keys", "properties", "bodyBase64", "compression"}
  */
 public final class SendMessages {
     private static final class Row {
@@ -21,13 +22,16 @@ public final class SendMessages {
         String keys;
         Map<String, String> properties;
         String bodyBase64;
+        String compression;
     }
 
     static void run(String[] arguments) throws Exception {
         DefaultMQProducer producer = Programs.producer(arguments[0]);
         Gson gson = new Gson();
         for (String line : Files.readAllLines(Path.of(arguments[1]))) {
-            SendResult result = producer.send(message(gson.fromJson(line, Row.class)));
+            Row row = gson.fromJson(line, Row.class);
+            producer.setCompressType(CompressionType.of(row.compression == null ? "ZLIB" : row.compression));
+            SendResult result = producer.send(message(row));
             if (result.getSendStatus() != SendStatus.SEND_OK) {
                 throw new IllegalStateException(result + " for " + line);
             }

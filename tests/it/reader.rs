@@ -10,6 +10,7 @@ use roombridge::testing::pipeline::ports::{Batch, OutgoingMessage, Page, ReadErr
 use roombridge::testing::rocketmq::{Connector, Producer, RocketMqReader};
 
 use crate::support::apache::{ApacheOptions, ApacheRocketMq};
+use crate::support::java::NewMessage;
 
 fn config(rocketmq: &ApacheRocketMq) -> RocketMqConfig {
     let text = format!(
@@ -78,7 +79,7 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
 
     let first = reader.pull("reader", queue, None, 0, 1).await.unwrap().messages.remove(0);
     assert_eq!((first.keys.as_str(), first.tag.as_str(), first.queue_offset), ("room id", "Aa", 0));
-    assert_eq!(first.properties["rbSeq"], "1");
+    assert_eq!(&first.properties["rbSeq"], "1");
     assert_eq!(reader.offset_at("reader", queue, first.stored_ms).await.unwrap(), 0);
     assert_eq!(reader.offset_at("reader", queue, first.stored_ms + 60_000).await.unwrap(), 5);
 
@@ -97,6 +98,44 @@ async fn one_tag_is_read_page_by_page_and_the_end_of_a_queue_answers_at_once() {
     let two_tags = reader.pull("reader", queue, Some("Aa||BB"), 0, 1).await.unwrap_err();
     assert!(two_tags.to_string().contains("one tag"), "{two_tags}");
     drop(reader);
+}
+
+/// Apache's client compresses a body of more than 4096 bytes without being asked to.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_apaches_client_compressed_is_read_as_it_was() {
+    // given large messages of another program, compressed in each way that RocketMQ knows, and a small one
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("compressed", 1);
+    let large = |kind: &str| format!("{kind} ").repeat(20_000).into_bytes();
+    let sent = |kind: &'static str| {
+        NewMessage::new("compressed", large(kind))
+            .tags(kind)
+            .property("who", "Lehrer \u{e4}")
+            .compression(kind)
+    };
+    let small = NewMessage::new("compressed", "small").tags("small");
+    rocketmq.send(&[sent("ZLIB"), sent("LZ4"), sent("ZSTD"), small]);
+
+    // when they are read
+    let reader = RocketMqReader::new(&Connector::new(&config(rocketmq)));
+    let queue = reader.queues("compressed").await.unwrap().remove(0);
+    wait_until_shown(&reader, "compressed", &queue, 4).await;
+    let page = reader.pull("compressed", &queue, None, 0, 32).await.unwrap();
+
+    // then they are what Apache's own client reads
+    let theirs = rocketmq.read("compressed");
+    assert_eq!((page.messages.len(), theirs.len()), (4, 4));
+    for (ours, theirs) in page.messages.iter().zip(&theirs) {
+        assert!(ours.body == theirs.body, "{}", ours.tag);
+        assert_eq!(Some(ours.tag.as_str()), theirs.tags.as_deref());
+        assert_eq!(ours.stored_ms as i64, theirs.store_timestamp);
+        assert_eq!(ours.born_ms as i64, theirs.born_timestamp);
+        for (name, value) in ours.properties.sorted() {
+            assert_eq!(theirs.property(name), Some(value), "{name}");
+        }
+    }
+    assert!(page.messages[1].body == large("LZ4"));
+    assert_eq!(&page.messages[0].properties["who"], "Lehrer \u{e4}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ async fn a_broker_that_is_away_is_an_error_or_is_named_with_what_is_there() {
     assert_eq!(&history.next().await.unwrap().unwrap().bytes[..], b"here");
 
     // nothing at all is there
+    drop(history);
     memory.queues.clear();
     let history = History::open(&memory, query, &mut |_| {}).await.unwrap();
     assert!(history.len() == 0 && history.away().count() == 1);

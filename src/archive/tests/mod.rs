@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::binding::RoomQuery;
-use crate::model::{Clock, FailureKind, Kind, MessageId, MqttMessage, QueueName, StoredMessage, TopicFilter};
+use crate::model::{
+    Clock, FailureKind, Kind, MessageId, MqttMessage, QueueName, StoredMessage, StoredProperties, TopicFilter,
+};
 use crate::pipeline::ports::{Page, PublishError, Publisher, ReadError, Reader};
 
 mod away;
@@ -30,9 +32,11 @@ impl Memory {
         let id = id.map(message_id);
         let keys = id.map_or_else(|| "foreign".to_owned(), |id| format!("{room} {id}"));
         let topic = format!("room/message/{room}");
-        let mut properties = BTreeMap::from([("topic".to_owned(), topic)]);
-        properties.extend(id.map(|id| ("rbId".to_owned(), id.to_string())));
-        properties.insert("rbArrivedMs".to_owned(), (stored_ms - 5).to_string());
+        let mut properties = StoredProperties::from_iter([("topic", topic)]);
+        if let Some(id) = id {
+            properties.insert("rbId", id.to_string());
+        }
+        properties.insert("rbArrivedMs", (stored_ms - 5).to_string());
         queue.push(StoredMessage {
             topic: "room".to_owned(),
             tag: format!("message/{room}"),
@@ -327,8 +331,8 @@ async fn a_replayed_message_names_its_original_and_leaves_out_what_the_transport
     memory.store(0, 1_000, "1", Some(1), "hi");
     let pairs = r#"[{"key":"a","value":"1"},{"key":"x-mqtt-sender","value":"z"},{"key":"a","value":"2"}]"#;
     let properties = &mut memory.queues.get_mut(&0).unwrap()[0].properties;
-    properties.insert("mqtt5UserProperty".to_owned(), pairs.to_owned());
-    properties.insert("mqtt5ContentType".to_owned(), "text/plain".to_owned());
+    properties.insert("mqtt5UserProperty", pairs);
+    properties.insert("mqtt5ContentType", "text/plain");
     let record = records(&memory, room("1")).await.remove(0);
     let mut heard = Heard::default();
     let prefix = Prefix::new("replay/one", [&filter("room/#")]).unwrap();

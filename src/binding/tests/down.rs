@@ -1,7 +1,5 @@
 //! From RocketMQ to MQTT.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::model::{DeadReason, FilterReason, MqttMessage, MqttProperties};
 
@@ -18,10 +16,7 @@ fn produced(properties: &[(&str, &str)], body: &[u8]) -> StoredMessage {
         queue_offset: 7,
         stored_ms: 5,
         born_ms: 4,
-        properties: properties
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect::<BTreeMap<_, _>>(),
+        properties: properties.iter().copied().collect(),
         body: Bytes::copy_from_slice(body),
     }
 }
@@ -138,8 +133,8 @@ fn a_proof_without_its_id_in_keys_is_none() {
     let mut copied = stored(&rules.bind(&message("room/message/1", b"hi")).unwrap());
     let id = read_back(&copied).id.unwrap().to_string();
     copied.keys = "of a server".to_owned();
-    copied.properties.insert("KEYS".to_owned(), "of a server".to_owned());
-    copied.properties.insert("UNIQ_KEY".to_owned(), id);
+    copied.properties.insert("KEYS", "of a server");
+    copied.properties.insert("UNIQ_KEY", id);
     let down = rules.to_mqtt(&copied, "room", NOW_MS);
     assert!(matches!(down, DownOutcome::Publish(_)), "{down:?}");
 }
@@ -280,7 +275,7 @@ fn a_message_goes_down_with_what_is_left_of_its_life_or_not_at_all() {
 
     // A producer cannot say when its message came to the bridge.
     let mut says = message.clone();
-    says.properties.insert("rbArrivedMs".to_owned(), "0".to_owned());
+    says.properties.insert("rbArrivedMs", "0");
     assert_eq!(left_s(&says, says.stored_ms + 30_000), Ok(Some(30)));
 
     let endless = produced(&[("mqttSecondTopic", "/a")], b"hi");

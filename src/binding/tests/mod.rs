@@ -14,6 +14,7 @@ use super::*;
 use crate::config::{BindingConfig, SenderSource};
 use crate::model::{
     Arrival, Envelope, MessageIds, MqttProperties, Qos, QueueName, SessionStamp, StoredMessage,
+    StoredProperties,
 };
 
 const KEY: &[u8] = b"a key of this deployment";
@@ -72,11 +73,11 @@ fn property<'a>(bound: &'a Bound, wanted: &str) -> Option<&'a str> {
 
 /// What RocketMQ gives back: our properties and those that it adds.
 fn stored(bound: &Bound) -> StoredMessage {
-    let mut properties: std::collections::BTreeMap<String, String> =
-        bound.properties.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
-    assert_eq!(properties.len(), bound.properties.len(), "a property was written twice");
-    properties.insert("KEYS".to_owned(), bound.keys.clone());
-    properties.insert("UNIQ_KEY".to_owned(), "7F000001".to_owned());
+    let mut properties: StoredProperties =
+        bound.properties.iter().map(|(name, value)| (name, value)).collect();
+    assert_eq!(properties.sorted().len(), bound.properties.len(), "a property was written twice");
+    properties.insert("KEYS", &bound.keys);
+    properties.insert("UNIQ_KEY", "7F000001");
     StoredMessage {
         topic: bound.topic.to_string(),
         tag: bound.tag.clone(),

@@ -187,10 +187,7 @@ fn foreign(topic: &str, properties: &[(&str, &str)]) -> StoredMessage {
         queue_offset: 0,
         stored_ms: 1,
         born_ms: 1,
-        properties: properties
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
+        properties: properties.iter().copied().collect(),
         body: Bytes::from_static(b"hi"),
     }
 }

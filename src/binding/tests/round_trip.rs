@@ -94,20 +94,19 @@ proptest! {
     ) {
         const NAMES: [&str; 8] =
             ["topic", "mqttSecondTopic", "extData", "mqtt5UserProperty", "rbEncoded", "rbId", "qoslevel", "rbKind"];
-        let properties = values.into_iter().map(|(name, value)| (NAMES[name].to_owned(), value)).collect();
+        let properties = values.into_iter().map(|(name, value)| (NAMES[name], value)).collect();
         let message = foreign(&keys, properties);
         prop_assert_eq!(read_back(&message).payload, message.body);
     }
 }
 
-fn foreign(keys: &str, properties: std::collections::BTreeMap<String, String>) -> StoredMessage {
+fn foreign(keys: &str, properties: StoredProperties) -> StoredMessage {
     let bound = rules(&[binding("room/#")]).bind(&message("room", b"body")).unwrap();
     StoredMessage { keys: keys.to_owned(), properties, ..stored(&bound) }
 }
 
 fn read_foreign(keys: &str, properties: &[(&str, &str)]) -> Recorded {
-    let owned = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    read_back(&foreign(keys, owned))
+    read_back(&foreign(keys, properties.iter().copied().collect()))
 }
 
 #[test]

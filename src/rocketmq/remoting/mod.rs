@@ -1,4 +1,5 @@
-//! RocketMQ's remoting protocol: connections to name servers and brokers, and the requests that carry messages.
+//! RocketMQ's remoting protocol: connections to name servers and brokers, the requests that carry messages, and
+//! the messages that answers carry.
 //!
 //! Promises: several requests share a connection, and each ends with its answer or at its deadline; an answer, whatever its code,
 //! proves the connection, and only a failure of the transport replaces it; nothing is sent twice.
@@ -7,6 +8,7 @@
 mod cluster;
 mod connection;
 mod frame;
+mod message;
 mod route;
 mod send;
 mod signature;
@@ -15,6 +17,7 @@ mod uniq_key;
 pub(super) use cluster::{Cluster, ClusterOptions, NameServerError};
 pub(super) use connection::CallError;
 pub(super) use frame::{Answer, Request};
+pub(super) use message::{Unreadable, take_message};
 pub(super) use route::{BrokerAddresses, Route};
 pub(super) use send::send_request;
 pub(super) use signature::Keys;

@@ -53,6 +53,8 @@ pub struct NewMessage {
     pub properties: BTreeMap<String, String>,
     #[serde(rename = "bodyBase64", serialize_with = "to_base64")]
     pub body: Vec<u8>,
+    /// How a body of more than 4096 bytes is compressed: LZ4, ZSTD or ZLIB, which is the default.
+    pub compression: Option<&'static str>,
 }
 
 impl NewMessage {
@@ -62,6 +64,11 @@ impl NewMessage {
 
     pub fn tags(mut self, tags: &str) -> NewMessage {
         self.tags = Some(tags.to_owned());
+        self
+    }
+
+    pub fn compression(mut self, kind: &'static str) -> NewMessage {
+        self.compression = Some(kind);
         self
     }
 
