@@ -11,10 +11,12 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use super::cursor::{Cursor, earliest};
 use super::record::Record;
 use crate::binding::{Identity, MqttDestination, RoomQuery, RuleSet, identity};
-use crate::model::{FailureKind, Kind, MessageId, StoredMessage};
+use crate::model::{FailureKind, Kind, MessageId, QueueName, StoredMessage};
 use crate::pipeline::ports::{ReadError, Reader};
 
 /// At most so many different messages may be in the range of one query.
@@ -266,6 +268,33 @@ pub(super) struct ReadStart<'a> {
     pub away: BTreeSet<String>,
 }
 
+/// What to read of one queue.
+struct Range {
+    /// Its first message.
+    first: u64,
+    /// The first one to read.
+    from: u64,
+    /// The one after the last to read.
+    end: u64,
+}
+
+async fn range_of(
+    reader: &dyn Reader,
+    query: &HistoryQuery,
+    topic: &str,
+    queue: &QueueName,
+) -> Result<Range, ReadError> {
+    let at = async |ms: Option<u64>| match ms {
+        Some(ms) => reader.offset_at(topic, queue, ms).await.map(Some),
+        None => Ok(None),
+    };
+    let from_ms = query.from_ms.map(|ms| ms.saturating_sub(MARGIN_MS));
+    let to_ms = query.to_ms.map(|ms| ms.saturating_add(MARGIN_MS));
+    let ((first, end), from, to) = tokio::try_join!(reader.offsets(topic, queue), at(from_ms), at(to_ms))?;
+    let from = from.map_or(first, |from| from.max(first));
+    Ok(Range { first, from, end: to.map_or(end, |to| to.min(end)) })
+}
+
 pub(super) async fn cursors_of<'a>(
     reader: &'a dyn Reader,
     query: &HistoryQuery,
@@ -283,16 +312,12 @@ pub(super) async fn cursors_of<'a>(
             Err(error) if error.kind == FailureKind::TopicMissing => continue,
             other => other?,
         };
-        for queue in queues {
-            let (first, end) = reader.offsets(topic, &queue).await?;
-            let from = match query.from_ms {
-                Some(ms) => reader.offset_at(topic, &queue, ms.saturating_sub(MARGIN_MS)).await?.max(first),
-                None => first,
-            };
-            let end = match query.to_ms {
-                Some(ms) => reader.offset_at(topic, &queue, ms.saturating_add(MARGIN_MS)).await?.min(end),
-                None => end,
-            };
+        let mut asked = Vec::with_capacity(queues.len());
+        for queue in &queues {
+            asked.push(range_of(reader, query, topic, queue));
+        }
+        let ranges: Vec<_> = stream::iter(asked).buffered(QUEUES_AT_ONCE).try_collect().await?;
+        for (queue, Range { first, from, end }) in queues.into_iter().zip(ranges) {
             is_first &= from == first;
             cursors.push(Cursor::new(reader, topic, queue, tag.map(str::to_owned), from, end));
         }

@@ -158,7 +158,7 @@ impl Follower {
                 () = stop_now.cancelled() => break,
                 () = stop.cancelled(), if reads_on(&stop) => {}
                 ended = self.parts.ended.recv() => match ended {
-                    Some(place) => self.ended(&place),
+                    Some(place) => self.all_ended(place),
                     None => break,
                 },
                 Some(read) = self.reads.join_next() => match read {
@@ -310,6 +310,15 @@ impl Follower {
             // RocketMQ may hand it out only a little later.
             queue.silent_since = Instant::now();
             queue.due = queue.silent_since;
+        }
+    }
+
+    /// That one and those that have ended meanwhile: each turn of the loop looks at all queues, and there may be thousands.
+    fn all_ended(&mut self, first: QueuePosition) {
+        let mut next = Some(first);
+        while let Some(place) = next {
+            self.ended(&place);
+            next = self.parts.ended.try_recv().ok();
         }
     }
 

@@ -6,13 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-use rocketmq_protocol::protocol::admin::consume_stats::ConsumeStats;
-
 use super::failure::kind_of_answer;
 use super::reader::{MASTER, RocketMqReader, offset};
-use super::remoting::{Answer, Request, Route};
+use super::remoting::{Answer, Request, Route, StatsOffsets, StatsQueue, queues_of_stats};
 use crate::model::FailureKind;
+use bytes::Bytes;
 
 const SUCCESS: i32 = 0;
 const GET_CONSUME_STATS: i32 = 208;
@@ -102,7 +100,7 @@ impl RocketMqReader {
         master: &str,
         group: &str,
         topic: &str,
-    ) -> Result<ConsumeStats, String> {
+    ) -> Result<Vec<(StatsQueue, StatsOffsets)>, String> {
         let fields = vec![("consumerGroup", group.into()), ("topic", topic.into())];
         let request = Request { code: GET_CONSUME_STATS, fields, body: Bytes::new() };
         let answer = self
@@ -112,7 +110,7 @@ impl RocketMqReader {
         if answer.code != SUCCESS {
             return Err(refusal(broker, group, &answer));
         }
-        ConsumeStats::decode(&answer.body)
+        queues_of_stats(&answer.body)
             .map_err(|error| format!("the answer of broker {broker} cannot be understood: {error}"))
     }
 }
@@ -162,20 +160,19 @@ fn master_of<'a>(route: &'a Route, broker: &str) -> Option<&'a str> {
 /// The queues of one broker's answer. An error if some are missing: the broker leaves out a topic to which the connected
 /// consumers of the group do not subscribe.
 fn queues_of(
-    stats: &ConsumeStats,
+    stats: &[(StatsQueue, StatsOffsets)],
     topic: &str,
     broker: &str,
     queue_count: i32,
 ) -> Result<Vec<QueueLag>, String> {
     let mut queues: Vec<QueueLag> = stats
-        .get_offset_table()
         .iter()
-        .filter(|(queue, _)| queue.topic_str() == topic)
+        .filter(|(queue, _)| queue.topic == topic)
         .map(|(queue, offsets)| QueueLag {
             broker: broker.to_owned(),
-            queue_id: queue.queue_id(),
-            stored_offset: offset(offsets.get_broker_offset()),
-            consumed_offset: offset(offsets.get_consumer_offset()),
+            queue_id: queue.queue_id,
+            stored_offset: offset(offsets.broker_offset),
+            consumed_offset: offset(offsets.consumer_offset),
         })
         .collect();
     if i32::try_from(queues.len()).is_ok_and(|count| count < queue_count) {

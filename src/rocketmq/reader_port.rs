@@ -54,9 +54,9 @@ impl Reader for RocketMqReader {
         queue: &'a QueueName,
     ) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
         Box::pin(async move {
-            let min = self.offset_of(topic, queue, GET_MIN_OFFSET, Vec::new()).await?;
-            let max = self.offset_of(topic, queue, GET_MAX_OFFSET, Vec::new()).await?;
-            Ok((min, max))
+            let min = self.offset_of(topic, queue, GET_MIN_OFFSET, Vec::new());
+            let max = self.offset_of(topic, queue, GET_MAX_OFFSET, Vec::new());
+            tokio::try_join!(min, max)
         })
     }
 

@@ -9,12 +9,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::{Buf, Bytes, BytesMut};
-use rocketmq_model::version::CURRENT_VERSION;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::signature::Keys;
 
+/// RocketMQ's own number of 5.3.1, which the client library says, too.
+const VERSION: i32 = 474;
 /// One answer holds at most a page of messages (16 MiB) and its header; more is no frame.
 const MAX_FRAME_BYTES: usize = 64 << 20;
 const LENGTH_BYTES: usize = 4;
@@ -114,7 +115,7 @@ pub(super) fn head_of(
     let header = RequestHeader {
         code: request.code,
         language: "RUST",
-        version: CURRENT_VERSION as i32,
+        version: VERSION,
         opaque,
         flag: 0,
         serialize_type: "JSON",

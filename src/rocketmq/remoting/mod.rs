@@ -7,6 +7,7 @@
 
 mod cluster;
 mod connection;
+mod consume_stats;
 mod frame;
 mod message;
 mod route;
@@ -16,6 +17,7 @@ mod uniq_key;
 
 pub(super) use cluster::{Cluster, ClusterOptions, NameServerError};
 pub(super) use connection::CallError;
+pub(super) use consume_stats::{StatsOffsets, StatsQueue, queues_of_stats};
 pub(super) use frame::{Answer, Request};
 pub(super) use message::{Unreadable, take_message};
 pub(super) use route::{BrokerAddresses, Route};

@@ -3,6 +3,7 @@ use super::*;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use rocketmq_model::version::CURRENT_VERSION;
 use rocketmq_protocol::protocol::SerializeType;
 use rocketmq_protocol::protocol::remoting_command::RemotingCommand;
 
@@ -32,6 +33,11 @@ fn answer_of_the_library(
     command.try_fast_header_encode(&mut bytes).unwrap();
     bytes.extend_from_slice(body);
     bytes
+}
+
+#[test]
+fn our_version_is_that_of_the_client_library() {
+    assert_eq!(VERSION, CURRENT_VERSION as i32);
 }
 
 proptest! {
