@@ -5,8 +5,8 @@
 //!
 //! The range is read twice. The first reading keeps ids only, to count the messages and the copies of each. The second one
 //! reads from the first wanted message to the last and gives the records one by one. So a copy that was stored hours later
-//! is still folded, and memory holds two pages for each queue that is read at once and 40 bytes for each message, however large
-//! the messages are: the page that is looked at, and the one behind it, which the broker reads meanwhile.
+//! is still folded, and memory holds two pages for each queue and 40 bytes for each message, however large the messages are. Of
+//! the two pages one is looked at, and the broker reads the other one meanwhile.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

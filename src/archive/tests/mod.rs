@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::pipeline::ports::{Page, PublishError, Publisher, ReadError, Reader};
 
+mod ahead;
 mod away;
 mod emptied;
 mod latest;

@@ -7,8 +7,8 @@
 //! calls; the answer to a call that gave up is thrown away.
 //! Must never: connect again, or send anything twice.
 //!
-//! Queue: requests in flight; their callers wait, so there are as many as there are callers, one for each lane and reader. When
-//! the socket takes no more, their bytes wait in `unsent` until their deadline.
+//! Queue: requests in flight; their callers wait, so there are as many as there are callers, one for each lane, and one for each
+//! queue that somebody reads. When the socket takes no more, their bytes wait in `unsent` until their deadline.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
