@@ -1,5 +1,5 @@
 # The commands of this project. `make` lists them.
-# Everything is built in ./target and ./target-slim; only `make install` writes outside of this folder.
+# Everything is built in ./target, ./target-slim and ./target-baseline; only `make install` writes outside of this folder.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,10 +7,10 @@ SHELL := /bin/bash
 # rustup puts cargo where a non-interactive shell does not look, and scripts/setup puts cargo-deny into target.
 export PATH := $(PATH):$(HOME)/.cargo/bin:$(CURDIR)/target/cargo-deny/bin
 
-.PHONY: help dev web test check deny faults bench install fmt clean
+.PHONY: help dev web test check deny faults bench bench-quick install fmt clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
 
 PAGES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 
@@ -76,12 +76,34 @@ faults: ## try each fault against the real brokers, and write the table docs/fau
 	cargo test --test it scripted::
 	FAULTS_TABLE=1 cargo test --test it faults:: -- --ignored --test-threads=1 --nocapture
 
-# Installs the same as `make test`. Two optimised builds, without the embedded brokers and with them, take 5 to 15 minutes
-# each at first. The second benchmark writes its part of docs/BENCHMARKS.md itself.
-bench: ## measure the whole way from MQTT to RocketMQ and back, and how large a class holds
-	@scripts/setup test
-	cargo bench --no-default-features --target-dir target-slim --bench end_to_end
-	cargo bench --bench class
+# What `make bench` compares with: the build of this commit, with the features of the benchmark's own build. It is built once;
+# a program at another place is taken where the variable names it.
+BASELINE_COMMIT := ff9f0a4231aa
+BASELINE_ROOMBRIDGE ?= $(CURDIR)/target-baseline/roombridge-$(BASELINE_COMMIT)
+END_TO_END := cargo bench --no-default-features --target-dir target-slim --bench end_to_end --
+
+$(BASELINE_ROOMBRIDGE):
+	@echo "building the commit $(BASELINE_COMMIT) to compare with; 5 to 15 minutes"
+	rm -rf target-baseline/source
+	mkdir -p target-baseline/source
+	git archive $(BASELINE_COMMIT) | tar -x -C target-baseline/source
+	cargo build --release --locked --no-default-features --features testing --bin roombridge \
+		--manifest-path target-baseline/source/Cargo.toml --target-dir target-baseline/target
+	cp target-baseline/target/release/roombridge $@
+
+# Installs the same as `make test`, and the MQTT client of the Java bridge. Three optimised builds take 5 to 15 minutes each
+# at first, then measuring takes 40. Both benchmarks write their part of docs/BENCHMARKS.md.
+# ARGS="--only drain --rounds 2" measures the rows whose name holds that word, and writes nothing there.
+bench: ## measure the way from MQTT to RocketMQ and back beside other bridges, and how large a class holds
+	@scripts/setup bench
+	@$(MAKE) --no-print-directory $(BASELINE_ROOMBRIDGE)
+	BASELINE_ROOMBRIDGE=$(BASELINE_ROOMBRIDGE) $(END_TO_END) $(ARGS)
+	$(if $(ARGS),,cargo bench --bench class)
+
+# After the build. Compares with the baseline, too, if `make bench` has built it.
+bench-quick: ## compare a few figures with the committed ratios, in 3 minutes (ACCEPT=1 writes them anew)
+	@scripts/setup bench
+	BASELINE_ROOMBRIDGE=$(wildcard $(BASELINE_ROOMBRIDGE)) $(END_TO_END) --quick $(if $(ACCEPT),--accept)
 
 # Installs a C compiler if there is none, and one binary in ~/.cargo/bin.
 install: web ## build an optimised roombridge and put it in ~/.cargo/bin
@@ -96,4 +118,4 @@ fmt: ## format the code, and the pages if there is npm
 	else echo "there is no npm: the pages are not formatted"; fi
 
 clean: ## remove everything that was built and downloaded
-	rm -rf target target-slim web/dist web/node_modules
+	rm -rf target target-slim target-baseline web/dist web/node_modules

@@ -14,6 +14,8 @@ mod harness;
 mod heard;
 #[path = "class/machine.rs"]
 mod machine;
+#[path = "support/marked_part.rs"]
+mod marked_part;
 #[path = "class/member.rs"]
 mod member;
 #[path = "class/outcome.rs"]
@@ -50,10 +52,10 @@ fn main() -> ExitCode {
     // Cargo's own word for a benchmark that has no harness.
     let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| *word != "--bench").collect();
     heard::try_the_instrument();
-    page::try_the_marks();
+    marked_part::try_the_marks();
     machine::raise_open_files();
     let held = match words.as_slice() {
-        [] => search(page::write),
+        [] => search(|part| marked_part::write("class", part)),
         ["--search"] => search(|_| ()),
         ["--quick"] => one(QUICK_STUDENTS, QUICK),
         ["--students", students, "--seconds", seconds] => match (students.parse(), seconds.parse()) {

@@ -1,43 +1,40 @@
-//! The way of messages from MQTT to RocketMQ, measured from outside: Mosquitto, the roombridge binary and Apache
-//! RocketMQ on one machine, beside the two yardsticks that bound it, a subscriber that stores nothing and the
-//! producer alone.
+//! The way of messages from MQTT to RocketMQ and back, measured from outside, on one machine: roombridge as it is beside
+//! roombridge as it was, the floor, a bridge written by hand in Java, and subscribers that store nothing.
 //!
-//! Prints one table, or JSON with `--json`, and writes it to target/bench.md or target/bench.json. Figures depend on
-//! the machine; the ratios do not. Promises to end by itself, with all that it started.
+//! Prints tables, keeps every figure in target/bench.json, and writes its part of docs/BENCHMARKS.md when it has
+//! measured all rows in five rounds. `--quick` compares a few ratios with those that are committed in
+//! benches/ratios.toml, and fails when they are worse; with `--accept` it writes them there.
+//! Promises to end by itself, with all that it started.
 
 #![recursion_limit = "512"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod candidates;
 #[path = "../tests/it/support/mod.rs"]
 mod harness;
+mod lean;
+#[allow(dead_code, reason = "shared with the other benchmark, which uses all of it")]
+#[path = "class/machine.rs"]
+mod machine;
 mod stages;
 mod support;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use support::plain_subscriber::Acks;
-use support::report::Report;
-use support::{Failure, plain_subscriber, store_rate};
+use stages::{Bench, Options};
+use support::{Failure, committed, marked_part, page, plain_subscriber, store_rate};
 
-const NOTES: [&str; 6] = [
-    "All programs share one machine. Aims: 0.9 of the drain of the plain subscriber that acknowledges by hand, as the \
-     bridge must; under 60 MB; at most 8 us of processor time for a message in the drain.",
-    "What bounds the drain is the slower of two: the plain subscriber, and RocketMQ alone.",
-    "Drains: the middle of 3 rounds; each subscriber has a session of its own with the same 200,000 messages. From the \
-     first message to the last stored (by RocketMQ's clock) for the bridge, to the last PUBACK for rumqttc, and to the \
-     end of the process for mosquitto_sub.",
-    "Processor time is the kernel's, all threads, in steps of 10 ms. What a start without a backlog costs is subtracted \
-     from the bridge's drain; its answers to our looks at /metrics are not.",
-    "Lost and duplicates: all messages are read back and their bodies compared.",
-    "p50 and p99 lie on a straight line within a bucket of roombridge_store_seconds, from arrival to PUBACK.",
-];
+const ROUNDS: usize = 5;
+const QUICK_ROUNDS: usize = 3;
+const USAGE: &str = "usage: end_to_end [--rounds N] [--only TEXT-IN-THE-NAME-OF-A-ROW] | --quick [--accept]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["child", rest @ ..] => match child(rest) {
+    // Cargo's own word for a benchmark that has no harness.
+    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| *word != "--bench").collect();
+    if let ["child", rest @ ..] = words.as_slice() {
+        return match child(rest) {
             Ok(seconds) => {
                 println!("{seconds}");
                 ExitCode::SUCCESS
@@ -46,37 +43,83 @@ fn main() -> ExitCode {
                 eprintln!("{rest:?}: {error}");
                 ExitCode::FAILURE
             }
+        };
+    }
+    marked_part::try_the_marks();
+    match words.as_slice() {
+        ["--quick"] => quick(committed::are_as_good),
+        ["--quick", "--accept"] => quick(|comparison| {
+            committed::accept(comparison);
+            true
+        }),
+        words => match options(words) {
+            Some(options) => measure(options),
+            None => {
+                eprintln!("{USAGE}");
+                ExitCode::FAILURE
+            }
         },
-        words => {
-            measure(words.contains(&"--json"));
-            ExitCode::SUCCESS
-        }
     }
 }
 
 /// The yardsticks run as processes of their own. Prints the seconds that the work took.
 fn child(words: &[&str]) -> Result<f64, Failure> {
     match words {
-        ["subscriber", port, client_id, count, acks] => {
-            let acks = if *acks == "by-hand" { Acks::ByHand } else { Acks::ByTheClient };
-            plain_subscriber::run(port.parse()?, client_id, acks, count.parse()?)
+        ["subscriber", port, client_id, count] => {
+            plain_subscriber::run(port.parse()?, client_id, count.parse()?)
         }
         ["store", config_file, batch, count] => store_rate::run(config_file, batch.parse()?, count.parse()?),
-        _ => Err("unknown arguments; the benchmark takes --json and nothing else".into()),
+        ["lean", port, broker, topic, queues] => lean::run(port.parse()?, broker, topic, queues.parse()?),
+        _ => Err("no such child".into()),
     }
 }
 
-fn measure(json: bool) {
-    let mut report = Report::default();
-    stages::run(&mut report);
-    let table = report.markdown(&NOTES);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-    std::fs::create_dir_all(&folder).expect("target can be made");
-    std::fs::write(folder.join("bench.md"), &table).expect("target can be written");
-    if json {
-        std::fs::write(folder.join("bench.json"), report.json()).expect("target can be written");
-        println!("{}", report.json());
-    } else {
-        println!("{table}");
+fn options(mut words: &[&str]) -> Option<Options> {
+    let mut options = Options { rounds: ROUNDS, maybe_only: None, quick: false };
+    loop {
+        words = match words {
+            [] => return Some(options),
+            ["--rounds", rounds, rest @ ..] => {
+                options.rounds = rounds.parse().ok().filter(|rounds| *rounds > 0)?;
+                rest
+            }
+            ["--only", text, rest @ ..] => {
+                options.maybe_only = Some((*text).to_owned());
+                rest
+            }
+            _ => return None,
+        };
     }
+}
+
+fn measure(options: Options) -> ExitCode {
+    let whole = options.rounds == ROUNDS && options.maybe_only.is_none();
+    let machine = machine::line();
+    let bench = Bench::run(options);
+    keep(&bench);
+    let part = page::part(&bench, &machine);
+    println!("{part}");
+    if whole && !cfg!(debug_assertions) && candidates::baseline().is_some() {
+        marked_part::write("end_to_end", &part);
+    } else {
+        stages::say(
+            "not all rows, rounds or candidates, or no optimised build: docs/BENCHMARKS.md stays as it is",
+        );
+    }
+    ExitCode::SUCCESS
+}
+
+fn quick(is_good: impl FnOnce(&support::comparison::Comparison) -> bool) -> ExitCode {
+    let bench = Bench::run(Options { rounds: QUICK_ROUNDS, maybe_only: None, quick: true });
+    keep(&bench);
+    println!("{}", bench.comparison.markdown());
+    if is_good(&bench.comparison) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Every single figure.
+fn keep(bench: &Bench) {
+    let figures = serde_json::json!({ "comparison": bench.comparison, "today": bench.report });
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.json");
+    std::fs::write(&file, format!("{figures:#}\n")).expect("target can be written");
+    stages::say(&format!("every figure of every round is in {}", file.display()));
 }

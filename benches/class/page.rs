@@ -1,13 +1,9 @@
-//! The table, and its place in docs/BENCHMARKS.md. Must never touch what stands outside of its marks.
+//! The table of classes, and what stands around it in docs/BENCHMARKS.md.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::outcome::{Outcome, P99_MS, Trial};
-
-const BEGIN: &str = "<!-- written by `cargo bench --bench class`: begin -->";
-const END: &str = "<!-- written by `cargo bench --bench class`: end -->";
 
 /// Processors that other programs may take before the page says so.
 const QUIET: f64 = 0.2;
@@ -77,7 +73,7 @@ fn row(text: &mut String, name: &str, trials: &[Trial], cell: impl Fn(&Trial) ->
     }
 }
 
-/// What stands between the marks. `trials`: smallest class first.
+/// The part of docs/BENCHMARKS.md. `trials`: smallest class first.
 pub fn section(trials: &[Trial], machine: &str) -> String {
     let largest = trials.iter().rev().find(|trial| trial.holds());
     let verdict = largest.map_or_else(
@@ -113,31 +109,6 @@ pub fn section(trials: &[Trial], machine: &str) -> String {
     }
     let _ = writeln!(text, "* {machine}");
     text
-}
-
-/// Into docs/BENCHMARKS.md, between the marks, or at its end where there are none.
-pub fn write(section: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/BENCHMARKS.md");
-    let page = std::fs::read_to_string(&path).expect("docs/BENCHMARKS.md can be read");
-    std::fs::write(&path, placed(&page, section)).expect("docs/BENCHMARKS.md can be written");
-}
-
-fn placed(page: &str, section: &str) -> String {
-    let marked = format!("{BEGIN}\n{section}{END}");
-    match page.find(BEGIN).zip(page.find(END)) {
-        Some((begin, end)) if begin < end => {
-            format!("{}{marked}{}", &page[..begin], &page[end + END.len()..])
-        }
-        _ => format!("{}\n\n{marked}\n", page.trim_end()),
-    }
-}
-
-/// Before ten minutes of measuring, and not after them.
-pub fn try_the_marks() {
-    let first = placed("# Page\n", "old\n");
-    assert_eq!(first, format!("# Page\n\n{BEGIN}\nold\n{END}\n"));
-    let second = placed(&format!("{first}\nWhat others wrote.\n"), "new\n");
-    assert_eq!(second, format!("# Page\n\n{BEGIN}\nnew\n{END}\n\nWhat others wrote.\n"));
 }
 
 fn cores(of: &Outcome, cpu: Duration) -> String {

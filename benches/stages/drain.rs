@@ -1,157 +1,165 @@
-//! A backlog that waits in Mosquitto, taken by the bridge and by subscribers that store nothing.
+//! A backlog that waits in Mosquitto, taken by each candidate out of a session of its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::yardsticks::{Measured, Subscriber, store_rate};
+use super::plain::{PlainSubscribers, Subscriber};
 use super::{
-    CPU_US_PER_MESSAGE, DRAIN_OF_PLAIN_SUBSCRIBER, MESSAGES, NONE_AT_ALL, RSS_MB, config, cpu_us_per_message,
-    mosquitto, process_usage, publish_all, say, stop, wait_until_stored,
+    BATCH, Bench, CPU, MESSAGES, PEAK_MEMORY, QUEUES, STORED, TOPIC, cpu_us_per_message, mosquitto,
+    publish_all, say, store_of,
 };
-use crate::harness::apache::ApacheRocketMq;
-use crate::harness::bridge::Bridge;
-use crate::harness::scratch::Scratch;
-use crate::support::median;
-use crate::support::report::{Aim, Report};
-use crate::support::stored::Store;
+use crate::candidates::{ALL, BRIDGES, Candidate, NATIVE, Program, Site, in_turn};
+use crate::support::flood::{ORDINARY, Shape, parent};
+use crate::support::report::Aim;
+use crate::support::stored::{Found, Store};
+use crate::support::{median, process_usage};
 
-const ROUNDS: usize = 3;
-const STAGE: &str = "drain of a backlog";
-const WARM_UP_MESSAGES: u64 = 600_000;
+pub const MAIN: &str = "drain, 200 B";
 
-/// What the bridge did in one round.
+/// The last PUBACKs leave after the last message is stored.
+const LAST_ACKNOWLEDGEMENTS: Duration = Duration::from_millis(300);
+const STARTS: usize = 3;
+
+pub struct Load {
+    pub row: &'static str,
+    pub is_watched: bool,
+    shape: Shape,
+    messages: u64,
+    queues: u32,
+    candidates: &'static [Candidate],
+}
+
+const USUAL: Load = Load {
+    row: MAIN,
+    is_watched: false,
+    shape: ORDINARY,
+    messages: MESSAGES / 2,
+    queues: QUEUES,
+    candidates: NATIVE,
+};
+const BODIES_1_KB: Shape = Shape { payload_bytes: 1024, ..ORDINARY };
+const BODIES_16_KB: Shape = Shape { payload_bytes: 16_384, ..ORDINARY };
+const MANY_ROOMS: Shape = Shape { rooms: 100_000, ..ORDINARY };
+const MANY_TOPICS: Shape = Shape { parents: 1000, ..ORDINARY };
+const EXACTLY_ONCE: Shape = Shape { qos: 2, ..ORDINARY };
+
+pub const LOADS: &[Load] = &[
+    Load { is_watched: true, messages: MESSAGES, candidates: ALL, ..USUAL },
+    Load { row: "drain, 1 KB", shape: BODIES_1_KB, candidates: ALL, ..USUAL },
+    Load { row: "drain, 16 KB", shape: BODIES_16_KB, messages: 10_000, candidates: ALL, ..USUAL },
+    Load { row: "drain, 100,000 rooms", shape: MANY_ROOMS, ..USUAL },
+    Load { row: "drain, 4 queues", queues: 4, ..USUAL },
+    Load { row: "drain, 16 queues", queues: 16, ..USUAL },
+    // Only those of BRIDGES tell topics apart.
+    Load { row: "drain, 1,000 topics", shape: MANY_TOPICS, queues: 1, candidates: BRIDGES, ..USUAL },
+    // All of them subscribe with QoS 1.
+    Load { row: "drain, published with QoS 2", shape: EXACTLY_ONCE, ..USUAL },
+];
+
+/// What one did in one round.
 struct Drained {
-    per_second: f64,
-    cpu_us: f64,
+    candidate: Candidate,
+    cpu: Duration,
     peak_rss_mb: f64,
-    batch_messages: f64,
-    lost: u64,
-    duplicates: u64,
-    read_back_per_second: f64,
+    maybe_batch_messages: Option<f64>,
+    found: Found,
 }
 
-pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
+pub fn run(bench: &mut Bench, load: &Load) {
+    let (topics, filter, template) = topics(load);
+    say(&format!("{}: {} topics with {} queues", load.row, topics.len(), load.queues));
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let with_queues: Vec<_> = topics.iter().map(|topic| (*topic, load.queues)).collect();
+    bench.rocketmq.create_topics(&with_queues);
+    let store = store_of(&bench.rocketmq, &topics);
     let mosquitto = mosquitto();
-    let scratch = Scratch::new("yardsticks");
-    let mut bridge = Bridge::start(&config(&mosquitto, rocketmq));
-    std::thread::sleep(Duration::from_secs(2));
-    report.add("idle", "resident memory", process_usage::rss_mb(bridge.pid()), "MB", RSS_MB);
-    stop(&mut bridge);
-    say("warming RocketMQ up");
-    let config_file = scratch.write("bench.toml", &config(&mosquitto, rocketmq));
-    store_rate(&config_file, 128, WARM_UP_MESSAGES, &scratch);
-
-    for subscriber in Subscriber::ALL {
-        subscriber.make_session(mosquitto.port());
+    let port = mosquitto.port();
+    let site =
+        Site { mqtt_port: port, rocketmq: &bench.rocketmq, filter, topic: &template, queues: load.queues };
+    let mut programs: BTreeMap<Candidate, Program> = BTreeMap::new();
+    for candidate in in_turn(load.candidates, 0) {
+        programs.entry(candidate).or_insert_with(|| Program::new(candidate, site)).make_session();
     }
-    let mut plain: [Vec<Measured>; 3] = Default::default();
-    let mut drained = Vec::new();
-    for round in 1..=ROUNDS {
-        say(&format!("drain, round {round} of {ROUNDS}"));
-        let start_cpu = cpu_of_a_start(&mut bridge);
-        publish_all(&mosquitto, &format!("drain{round}"));
-        for (subscriber, measured) in Subscriber::ALL.into_iter().zip(&mut plain) {
-            measured.push(subscriber.drain(mosquitto.port(), &scratch));
+    let has_plain = load.row == MAIN && !bench.options.quick;
+    let mut plain = PlainSubscribers::default();
+    if has_plain {
+        Subscriber::ALL.into_iter().for_each(|subscriber| subscriber.make_session(port));
+    }
+    let mut rounds = Vec::new();
+    for round in 0..bench.options.rounds {
+        bench.say_round(load.row, round);
+        publish_all(port, &format!("drain{round}"), load.shape, load.messages);
+        for candidate in in_turn(load.candidates, round) {
+            let program = programs.get_mut(&candidate).expect("each has its program");
+            rounds.push(drain(program, &store, load.messages));
         }
-        drained.push(drain(&mut bridge, store, start_cpu));
+        if has_plain {
+            plain.drain(port, load.messages);
+        }
     }
-    add_rows(report, &plain, &drained);
-    say("RocketMQ alone");
-    let batch = middle(&drained, |round| round.batch_messages).round();
-    let alone = store_rate(&config_file, batch as u64, 2 * MESSAGES, &scratch);
-    let stage = "RocketMQ alone, fed by our producer";
-    let figure = format!("batches of {batch}, one in flight on each of 8 queues");
-    report.add(stage, figure, alone.per_second, "msg/s", Aim::None);
-    let ratio = middle(&drained, |round| round.per_second) / alone.per_second;
-    report.add(stage, "drain of roombridge / RocketMQ alone", ratio, "", Aim::None);
+    let start_cpu: BTreeMap<_, _> =
+        programs.iter_mut().map(|(candidate, program)| (*candidate, cpu_of_a_start(program))).collect();
+    add(bench, load, &rounds, &start_cpu);
+    if has_plain {
+        let ours = rounds.iter().filter(|round| round.candidate == Candidate::Today);
+        let rates: Vec<f64> = ours.map(per_second).collect();
+        plain.add_rows(&mut bench.report, &rates);
+        let read = rounds.iter().map(|round| round.found.stored as f64 / round.found.read_seconds);
+        let figure = "one reader of ours, one pull at a time, after each drain";
+        bench.report.add("read back", figure, median(read.collect()), "msg/s", Aim::None);
+    }
 }
 
-fn middle(drained: &[Drained], figure: fn(&Drained) -> f64) -> f64 {
-    median(drained.iter().map(figure).collect())
+/// The RocketMQ topics, the filter that subscribes to what goes there, and the template that chooses among them.
+fn topics(load: &Load) -> (Vec<String>, &'static str, String) {
+    if load.shape.parents > 1 {
+        return ((0..load.shape.parents).map(parent).collect(), "+/message/#", "{0}".to_owned());
+    }
+    let topic = if load.queues == QUEUES { TOPIC.to_owned() } else { format!("{TOPIC}-{}", load.queues) };
+    (vec![topic.clone()], "room/#", topic)
 }
 
-/// What a start costs without a backlog: most of it is reading back what was stored last.
-fn cpu_of_a_start(bridge: &mut Bridge) -> Duration {
-    bridge.start_again();
-    std::thread::sleep(Duration::from_secs(1));
-    let cpu = process_usage::cpu(bridge.pid());
-    stop(bridge);
-    cpu
-}
-
-fn drain(bridge: &mut Bridge, store: &Store, start_cpu: Duration) -> Drained {
+fn drain(program: &mut Program, store: &Store, messages: u64) -> Drained {
     let mark = store.mark();
-    bridge.start_again_without_waiting();
-    wait_until_stored(bridge, MESSAGES, Duration::from_millis(100), |_| {});
-    let cpu = process_usage::cpu(bridge.pid()).saturating_sub(start_cpu);
-    let peak_rss_mb = process_usage::peak_rss_mb(bridge.pid());
-    let metrics = bridge.metrics();
-    let batches = metrics.value("roombridge_batch_messages_count", &[]);
-    stop(bridge);
+    let mut running = program.start();
+    store.wait(&mark, messages);
+    std::thread::sleep(LAST_ACKNOWLEDGEMENTS);
+    let pid = running.pid();
+    let (cpu, peak_rss_mb) = (process_usage::cpu(pid), process_usage::peak_rss_mb(pid));
+    let maybe_batch_messages = running.maybe_messages_in_a_batch();
+    running.stop();
     let found = store.since(&mark);
-    Drained {
-        per_second: found.stored as f64 / found.seconds,
-        cpu_us: cpu_us_per_message(cpu, MESSAGES),
-        peak_rss_mb,
-        batch_messages: metrics.value("roombridge_batch_messages_sum", &[]) / batches,
-        lost: MESSAGES.saturating_sub(found.different),
-        duplicates: found.stored - found.different,
-        read_back_per_second: found.stored as f64 / found.read_seconds,
-    }
+    Drained { candidate: program.candidate(), cpu, peak_rss_mb, maybe_batch_messages, found }
 }
 
-fn add_rows(report: &mut Report, plain: &[Vec<Measured>; 3], drained: &[Drained]) {
-    let of_bridge = |figure| middle(drained, figure);
-    let rate = of_bridge(|round| round.per_second);
-    report.add(STAGE, "roombridge", rate, "msg/s", Aim::None);
-    report.add(
-        STAGE,
-        "roombridge, processor time for a message",
-        of_bridge(|round| round.cpu_us),
-        "us",
-        CPU_US_PER_MESSAGE,
-    );
-    let peak = drained.iter().map(|round| round.peak_rss_mb).fold(0.0, f64::max);
-    report.add(STAGE, "roombridge, peak resident memory", peak, "MB", RSS_MB);
-    report.add(
-        STAGE,
-        "roombridge, messages in a batch",
-        of_bridge(|round| round.batch_messages),
-        "",
-        Aim::None,
-    );
-    let sum = |figure: fn(&Drained) -> u64| drained.iter().map(figure).sum::<u64>() as f64;
-    report.add(STAGE, "roombridge, lost", sum(|round| round.lost), "messages", NONE_AT_ALL);
-    report.add(STAGE, "roombridge, duplicates", sum(|round| round.duplicates), "messages", NONE_AT_ALL);
-    for (subscriber, rounds) in Subscriber::ALL.into_iter().zip(plain) {
-        let name = subscriber.name();
-        report.add(
-            STAGE,
-            name,
-            median(rounds.iter().map(|round| round.per_second).collect()),
-            "msg/s",
-            Aim::None,
-        );
-        report.add(
-            STAGE,
-            format!("{name}, processor time for a message"),
-            median(rounds.iter().map(|round| round.cpu_us).collect()),
-            "us",
-            Aim::None,
-        );
-        // Within each round, because the machine may be faster in one than in another.
-        let ratios = drained.iter().zip(rounds).map(|(ours, theirs)| ours.per_second / theirs.per_second);
-        let aim = if subscriber == Subscriber::ByHand {
-            Aim::AtLeast(DRAIN_OF_PLAIN_SUBSCRIBER)
-        } else {
-            Aim::None
-        };
-        report.add(STAGE, format!("roombridge / {name}"), median(ratios.collect()), "", aim);
+/// What a start costs without a backlog: for a bridge, most of it is reading back what was stored last.
+fn cpu_of_a_start(program: &mut Program) -> Duration {
+    let starts = (0..STARTS).map(|_| {
+        let mut running = program.start();
+        running.wait_ready();
+        std::thread::sleep(LAST_ACKNOWLEDGEMENTS);
+        let cpu = process_usage::cpu(running.pid());
+        running.stop();
+        cpu.as_secs_f64()
+    });
+    Duration::from_secs_f64(median(starts.collect()))
+}
+
+fn per_second(drained: &Drained) -> f64 {
+    drained.found.stored as f64 / drained.found.seconds
+}
+
+fn add(bench: &mut Bench, load: &Load, rounds: &[Drained], start_cpu: &BTreeMap<Candidate, Duration>) {
+    for drained in rounds {
+        let candidate = drained.candidate;
+        let mut add = |figure, unit, value| bench.comparison.add(load.row, figure, unit, candidate, value);
+        add(STORED, "msg/s", per_second(drained));
+        let cpu = drained.cpu.saturating_sub(start_cpu[&candidate]);
+        add(CPU, "us", cpu_us_per_message(cpu, load.messages));
+        add(PEAK_MEMORY, "MB", drained.peak_rss_mb);
+        if let Some(messages) = drained.maybe_batch_messages {
+            add(BATCH, "", messages);
+        }
+        bench.add_books(load.row, candidate, load.messages, &drained.found);
     }
-    report.add(
-        "read back",
-        "one reader, one pull at a time",
-        of_bridge(|round| round.read_back_per_second),
-        "msg/s",
-        Aim::None,
-    );
 }

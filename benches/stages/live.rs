@@ -1,49 +1,59 @@
-//! Publishers as fast as Mosquitto takes them, beside the bridge.
-
-use std::time::Duration;
+//! Publishers as fast as Mosquitto takes them, beside each candidate.
 
 use super::{
-    MESSAGES, NONE_AT_ALL, RSS_MB, config, cpu_us_per_message, mosquitto, process_usage, publish_all, say,
-    stop, wait_until_stored,
+    BATCH, Bench, CPU, MESSAGES, PEAK_MEMORY, QUEUES, STORED, TOPIC, cpu_us_per_message, mosquitto,
+    publish_all, store_of,
 };
-use crate::harness::apache::ApacheRocketMq;
-use crate::harness::bridge::Bridge;
-use crate::support::report::{Aim, Report};
+use crate::candidates::{ALL, Candidate, Program, Site, in_turn};
+use crate::support::flood::ORDINARY;
+use crate::support::process_usage;
 use crate::support::stored::Store;
 
-const STAGE: &str = "live, 3 publishers flat out";
+pub const ROW: &str = "live, 3 publishers flat out";
+const LIVE_MESSAGES: u64 = MESSAGES / 2;
 
-pub fn run(report: &mut Report, rocketmq: &ApacheRocketMq, store: &Store) {
-    say("live");
+pub fn run(bench: &mut Bench) {
+    let store = store_of(&bench.rocketmq, &[TOPIC]);
+    for round in 0..bench.options.rounds {
+        bench.say_round(ROW, round);
+        for candidate in in_turn(ALL, round) {
+            one(bench, &store, candidate);
+        }
+    }
+}
+
+fn one(bench: &mut Bench, store: &Store, candidate: Candidate) {
     let mosquitto = mosquitto();
-    let mut bridge = Bridge::start(&config(&mosquitto, rocketmq));
-    let (mark, cpu) = (store.mark(), process_usage::cpu(bridge.pid()));
-    let mut peak_in_flight: f64 = 0.0;
-    let published = std::thread::scope(|scope| {
-        let publishing = scope.spawn(|| publish_all(&mosquitto, "live"));
-        wait_until_stored(&bridge, MESSAGES, Duration::from_millis(50), |bridge| {
-            peak_in_flight = peak_in_flight.max(bridge.metrics().value("roombridge_in_flight", &[]));
-        });
-        publishing.join().expect("the publishers end well")
-    });
-    let cpu = process_usage::cpu(bridge.pid()).saturating_sub(cpu);
-    let peak_rss_mb = process_usage::peak_rss_mb(bridge.pid());
-    let metrics = bridge.metrics();
-    bridge.assert_books_balanced();
-    stop(&mut bridge);
+    let site = Site {
+        mqtt_port: mosquitto.port(),
+        rocketmq: &bench.rocketmq,
+        filter: "room/#",
+        topic: TOPIC,
+        queues: QUEUES,
+    };
+    let mut program = Program::new(candidate, site);
+    let mut running = program.start();
+    running.wait_ready();
+    let (mark, cpu) = (store.mark(), process_usage::cpu(running.pid()));
+    let published = publish_all(mosquitto.port(), "live", ORDINARY, LIVE_MESSAGES);
+    store.wait(&mark, LIVE_MESSAGES);
+    let cpu = process_usage::cpu(running.pid()).saturating_sub(cpu);
+    let peak_rss_mb = process_usage::peak_rss_mb(running.pid());
+    let maybe_metrics = running.maybe_metrics();
+    let maybe_batch_messages = running.maybe_messages_in_a_batch();
+    running.stop();
     let found = store.since(&mark);
 
-    report.add(STAGE, "roombridge", found.stored as f64 / found.seconds, "msg/s", Aim::None);
-    report.add(STAGE, "publishers", published, "msg/s", Aim::None);
-    let cpu_us = cpu_us_per_message(cpu, MESSAGES);
-    report.add(STAGE, "roombridge, processor time for a message", cpu_us, "us", Aim::None);
-    let batch = metrics.value("roombridge_batch_messages_sum", &[])
-        / metrics.value("roombridge_batch_messages_count", &[]);
-    report.add(STAGE, "messages in a batch", batch, "", Aim::None);
-    report.add(STAGE, "not yet settled, peak (looked at every 50 ms)", peak_in_flight, "messages", Aim::None);
-    report.add(STAGE, "peak resident memory", peak_rss_mb, "MB", RSS_MB);
-    report.add(STAGE, "reconnects", metrics.value("roombridge_reconnects_total", &[]), "", NONE_AT_ALL);
-    let lost = MESSAGES.saturating_sub(found.different);
-    report.add(STAGE, "lost", lost as f64, "messages", NONE_AT_ALL);
-    report.add(STAGE, "duplicates", (found.stored - found.different) as f64, "messages", NONE_AT_ALL);
+    let mut add = |figure, unit, value| bench.comparison.add(ROW, figure, unit, candidate, value);
+    add("publishers", "msg/s", published);
+    add(STORED, "msg/s", found.stored as f64 / found.seconds);
+    add(CPU, "us", cpu_us_per_message(cpu, LIVE_MESSAGES));
+    add(PEAK_MEMORY, "MB", peak_rss_mb);
+    if let Some(messages) = maybe_batch_messages {
+        add(BATCH, "", messages);
+    }
+    if let Some(metrics) = maybe_metrics {
+        add("reconnects", "", metrics.value("roombridge_reconnects_total", &[]));
+    }
+    bench.add_books(ROW, candidate, LIVE_MESSAGES, &found);
 }

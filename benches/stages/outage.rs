@@ -3,11 +3,13 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::{MESSAGES, NONE_AT_ALL, config, mosquitto, process_usage, publish_all, say, stop};
+use super::{Bench, DEADLINE as STOP, MESSAGES, NONE_AT_ALL, TOPIC, mosquitto, publish_all, say, store_of};
 use crate::harness::apache::ApacheRocketMq;
 use crate::harness::bridge::Bridge;
+use crate::harness::mosquitto::Mosquitto;
 use crate::harness::scratch::Scratch;
-use crate::support::flood::Flood;
+use crate::support::flood::{Flood, ORDINARY};
+use crate::support::process_usage;
 use crate::support::report::{Aim, Report};
 use crate::support::stored::Store;
 
@@ -20,10 +22,14 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 const SPOOL_PER_SECOND: Aim = Aim::AtLeast(20_000.0);
 const DRAIN_PER_SECOND: Aim = Aim::AtLeast(20_000.0);
-const SPOOL_RSS_MB: Aim = Aim::AtMost(100.0);
+const SPOOL_RSS_MB: Aim = Aim::AtMost(60.0);
 const START_S: Aim = Aim::AtMost(3.0);
 
-pub fn run(report: &mut Report, rocketmq: &mut ApacheRocketMq, store: &Store) {
+pub const ROW: &str = "a million spooled";
+
+pub fn run(bench: &mut Bench) {
+    let store = &store_of(&bench.rocketmq, &[TOPIC]);
+    let (report, rocketmq) = (&mut bench.report, &mut bench.rocketmq);
     fsyncs(report);
     let mosquitto = mosquitto();
     let mut bridge = Bridge::start(&config(&mosquitto, rocketmq));
@@ -36,7 +42,7 @@ pub fn run(report: &mut Report, rocketmq: &mut ApacheRocketMq, store: &Store) {
     let before = value(&bridge, "roombridge_spooled_total");
     let started = Instant::now();
     for round in 1..=ROUNDS {
-        publish_all(&mosquitto, &format!("spool{round}"));
+        publish_all(mosquitto.port(), &format!("spool{round}"), ORDINARY, MESSAGES);
     }
     wait(&bridge, "spooled", |bridge| value(bridge, "roombridge_spooled_total") - before >= all);
     let per_second = all / started.elapsed().as_secs_f64();
@@ -81,7 +87,7 @@ fn outage(
     say("an outage of 18 s");
     let mark = store.mark();
     rocketmq.kill_broker();
-    let mut flood = Flood::connect(mqtt_port, "outage").expect("Mosquitto lets us in");
+    let mut flood = Flood::connect(mqtt_port, "outage", ORDINARY).expect("Mosquitto lets us in");
     flood.paced(PER_SECOND, OUTAGE_TIME).expect("Mosquitto acknowledges");
     let messages = u64::from(PER_SECOND) * OUTAGE_TIME.as_secs();
     wait(bridge, "spooled", |bridge| value(bridge, "roombridge_spool_depth") >= messages as f64);
@@ -108,6 +114,24 @@ fn add_found(
     report.add(stage, "lost", lost, "messages", NONE_AT_ALL);
     let copies = (found.stored - found.different) as f64;
     report.add(stage, "copies, folded by their id", copies, "messages", Aim::None);
+}
+
+fn config(mosquitto: &Mosquitto, rocketmq: &ApacheRocketMq) -> String {
+    format!(
+        "[mqtt]\nurl = \"{}\"\nclient_id = \"bridge\"\n[rocketmq]\nname_servers = [\"{}\"]\n\
+         [[binding]]\nfilter = \"room/#\"\ntopic = \"{TOPIC}\"\n",
+        mosquitto.url(),
+        rocketmq.name_server()
+    )
+}
+
+/// SIGTERM, so that everything stored is acknowledged as well. A bridge that cannot is no reason to stop measuring.
+fn stop(bridge: &mut Bridge) {
+    bridge.terminate();
+    let status = bridge.wait_exit(STOP);
+    if !status.success() {
+        say(&format!("the bridge did not drain: {status}"));
+    }
 }
 
 /// What the disk gives: appends of 4 KiB, each with fdatasync. A group commit pays for one of them, or a few.

@@ -1,4 +1,4 @@
-//! A publisher that costs as little as possible: MQTT 5 bytes, written by hand, many packets in one write.
+//! A publisher that costs as little as possible: MQTT 5 bytes, written by hand, many packets in one write. With QoS 1 or 2.
 //!
 //! The client libraries need more processor time to publish than Mosquitto needs to take, and all share one machine.
 
@@ -8,9 +8,42 @@ use std::time::{Duration, Instant};
 
 use super::{Failure, broken};
 
-/// Rooms that the messages are spread over.
-pub const ROOMS: u64 = 100;
-pub const PAYLOAD_BYTES: usize = 200;
+/// What the messages are like.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub payload_bytes: usize,
+    /// That they are spread over, in turn.
+    pub rooms: u64,
+    /// First levels of their MQTT topics, that they are spread over in turn.
+    pub parents: u64,
+    pub qos: u8,
+}
+
+/// 200 bytes, 100 rooms, QoS 1.
+pub const ORDINARY: Shape = Shape { payload_bytes: 200, rooms: 100, parents: 1, qos: 1 };
+
+impl Shape {
+    /// Topic of message `number` of any publisher.
+    pub fn topic(&self, number: u64) -> String {
+        let room = number % self.rooms;
+        match self.parents {
+            1 => format!("room/message/{room}"),
+            parents => format!("{}/message/{room}", parent(number % parents)),
+        }
+    }
+
+    /// No two messages of one stage are equal.
+    pub fn payload(&self, name: &str, number: u64) -> Vec<u8> {
+        let mut payload = format!("{name} {number} ").into_bytes();
+        payload.resize(self.payload_bytes, b'x');
+        payload
+    }
+}
+
+/// One of several first levels.
+pub fn parent(number: u64) -> String {
+    format!("course{number}")
+}
 
 /// Below the receive maximum of Mosquitto as the harness starts it, and of Mosquitto's own default.
 const WINDOW: u64 = 400;
@@ -18,36 +51,29 @@ const AT_ONCE: u64 = 100;
 const SILENCE: Duration = Duration::from_secs(20);
 
 const CONNACK: u8 = 0x20;
-const PUBLISH_QOS_1: u8 = 0x32;
+const PUBLISH: u8 = 0x30;
 const PUBACK: u8 = 0x40;
+const PUBREC: u8 = 0x50;
+const PUBREL: u8 = 0x62;
+const PUBCOMP: u8 = 0x70;
 
 pub struct Flood {
     stream: TcpStream,
     name: String,
+    shape: Shape,
     sent: u64,
     acknowledged: u64,
     unread: Vec<u8>,
 }
 
-/// Topic of message `number` of any publisher.
-pub fn topic(number: u64) -> String {
-    format!("room/message/{}", number % ROOMS)
-}
-
-/// No two messages of one stage are equal.
-pub fn payload(name: &str, number: u64) -> Vec<u8> {
-    let mut payload = format!("{name} {number} ").into_bytes();
-    payload.resize(PAYLOAD_BYTES, b'x');
-    payload
-}
-
 impl Flood {
-    pub fn connect(port: u16, name: &str) -> Result<Flood, Failure> {
+    pub fn connect(port: u16, name: &str, shape: Shape) -> Result<Flood, Failure> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
-        let mut flood = Flood { stream, name: name.to_owned(), sent: 0, acknowledged: 0, unread: Vec::new() };
+        let mut flood =
+            Flood { stream, name: name.to_owned(), shape, sent: 0, acknowledged: 0, unread: Vec::new() };
         // Clean start, keep alive 60 s, no properties.
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0];
         push_text(&mut body, name);
@@ -59,6 +85,12 @@ impl Flood {
             (CONNACK, Some(0)) => Ok(flood),
             _ => Err(broken(format!("the MQTT broker refuses {name}: {body:?}"))),
         }
+    }
+
+    /// Other publishers number theirs from elsewhere, so that together they reach all rooms.
+    pub fn numbering_from(mut self, first: u64) -> Flood {
+        (self.sent, self.acknowledged) = (first, first);
+        self
     }
 
     /// Publishes `count` messages as fast as the broker acknowledges them; returns when it has acknowledged all.
@@ -101,28 +133,31 @@ impl Flood {
     }
 
     fn push_next(&mut self, packets: &mut Vec<u8>) {
-        let mut body = Vec::with_capacity(PAYLOAD_BYTES + 32);
-        push_text(&mut body, &topic(self.sent));
+        let mut body = Vec::with_capacity(self.shape.payload_bytes + 32);
+        push_text(&mut body, &self.shape.topic(self.sent));
         body.extend(((self.sent % 65_535 + 1) as u16).to_be_bytes());
         body.push(0);
-        body.extend(payload(&self.name, self.sent));
-        push_packet(packets, PUBLISH_QOS_1, &body);
+        body.extend(self.shape.payload(&self.name, self.sent));
+        push_packet(packets, PUBLISH | self.shape.qos << 1, &body);
         self.sent += 1;
     }
 
     /// Waits for one and takes all that came with it. They come in order, so counting is enough.
     fn read_acknowledgements(&mut self) -> Result<(), Failure> {
-        loop {
+        let before = self.acknowledged;
+        while self.acknowledged == before || self.unread.len() >= 4 {
             let (kind, body) = self.read_packet()?;
             // Reason codes from 0x80 on are failures; 0x10 says that nobody is subscribed.
-            if kind != PUBACK || body.get(2).is_some_and(|reason| *reason >= 0x80) {
-                return Err(broken(format!("instead of a PUBACK came {kind:#x} {body:?}")));
-            }
-            self.acknowledged += 1;
-            if self.unread.len() < 4 {
-                return Ok(());
+            let refused = body.get(2).is_some_and(|reason| *reason >= 0x80);
+            match (kind, body.as_slice()) {
+                (PUBACK | PUBCOMP, _) if !refused => self.acknowledged += 1,
+                (PUBREC, [high, low, ..]) if !refused => {
+                    self.stream.write_all(&[PUBREL, 2, *high, *low])?;
+                }
+                _ => return Err(broken(format!("instead of a PUBACK came {kind:#x} {body:?}"))),
             }
         }
+        Ok(())
     }
 
     fn read_packet(&mut self) -> Result<(u8, Vec<u8>), Failure> {
@@ -152,7 +187,8 @@ fn push_text(body: &mut Vec<u8>, text: &str) {
     body.extend(text.as_bytes());
 }
 
-fn push_packet(packets: &mut Vec<u8>, kind: u8, body: &[u8]) {
+/// With its kind and its length in front.
+pub fn push_packet(packets: &mut Vec<u8>, kind: u8, body: &[u8]) {
     packets.push(kind);
     let mut rest = body.len();
     loop {

@@ -1,6 +1,11 @@
 //! The parts of the benchmark that the tests' harness does not have.
 
+pub mod clocked_broker;
+pub mod committed;
+pub mod comparison;
 pub mod flood;
+pub mod marked_part;
+pub mod page;
 pub mod plain_subscriber;
 pub mod process_usage;
 pub mod report;
@@ -18,6 +23,6 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn broken(what: impl Into<String>) -> Failure {
+pub fn broken(what: impl Into<String>) -> Failure {
     Box::new(io::Error::other(what.into()))
 }

@@ -35,6 +35,18 @@ pub fn peak_rss_mb(pid: u32) -> f64 {
     status_mb(pid, "VmHWM:")
 }
 
+/// How often the kernel put one of its threads aside, of the threads that live.
+pub fn context_switches(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process has threads");
+    let statuses =
+        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+    let of_thread = |status: String| -> u64 {
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+        lines.filter_map(|line| line.rsplit('\t').next()?.parse::<u64>().ok()).sum()
+    };
+    statuses.map(of_thread).sum()
+}
+
 fn status_mb(pid: u32, name: &str) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process has a status");
     let line =

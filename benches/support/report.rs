@@ -1,6 +1,6 @@
-//! The one table: each figure with the aim beside it.
+//! The table of today's build alone: each figure with the aim beside it.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 #[derive(Clone, Copy, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,25 +35,16 @@ impl Report {
         unit: &'static str,
         aim: Aim,
     ) {
-        let met = match aim {
-            Aim::AtLeast(least) => Some(value >= least),
-            Aim::AtMost(most) => Some(value <= most),
-            Aim::None => None,
-        };
+        let met = met(aim, value);
         self.rows.push(Row { stage, figure: figure.into(), value, unit, aim, met });
     }
 
-    pub fn markdown(&self, notes: &[&str]) -> String {
+    pub fn markdown(&self) -> String {
         let mut text = String::from("| stage | figure | measured | aim | |\n|---|---|---|---|---|\n");
         let mut stage = "";
         for row in &self.rows {
             let shown = if stage == row.stage { "" } else { row.stage };
             stage = row.stage;
-            let aim = match row.aim {
-                Aim::AtLeast(least) => format!("at least {}", number(least)),
-                Aim::AtMost(most) => format!("at most {}", number(most)),
-                Aim::None => String::new(),
-            };
             let met = match row.met {
                 Some(true) => "ok",
                 Some(false) => "MISSED",
@@ -61,26 +52,38 @@ impl Report {
             };
             let _ = writeln!(
                 text,
-                "| {shown} | {} | {} {} | {aim} | {met} |",
+                "| {shown} | {} | {} {} | {} | {met} |",
                 row.figure,
                 number(row.value),
-                row.unit
+                row.unit,
+                row.aim
             );
-        }
-        text.push('\n');
-        for note in notes {
-            let _ = writeln!(text, "* {note}");
         }
         text
     }
+}
 
-    pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a report is JSON")
+impl fmt::Display for Aim {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Aim::AtLeast(least) => write!(out, "at least {}", number(*least)),
+            Aim::AtMost(most) => write!(out, "at most {}", number(*most)),
+            Aim::None => Ok(()),
+        }
+    }
+}
+
+/// Nothing where there is no aim.
+pub fn met(aim: Aim, value: f64) -> Option<bool> {
+    match aim {
+        Aim::AtLeast(least) => Some(value >= least),
+        Aim::AtMost(most) => Some(value <= most),
+        Aim::None => None,
     }
 }
 
 /// Three digits are all that such measurements are worth.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if value.abs() >= 1000.0 {
         let digits = format!("{value:.0}");
         let mut grouped = String::new();
@@ -95,6 +98,8 @@ fn number(value: f64) -> String {
         format!("{value:.0}")
     } else if value.abs() >= 10.0 {
         format!("{value:.1}")
+    } else if value.abs() < 0.1 {
+        format!("{value:.3}")
     } else {
         format!("{value:.2}")
     }

@@ -1,21 +1,30 @@
 //! What RocketMQ says that it holds: how many messages, from when to when, and whether each is there once.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use roombridge::testing::model::QueueName;
 use roombridge::testing::pipeline::ports::Reader;
 use roombridge::testing::rocketmq::{Connector, RocketMqReader};
 
+/// Longer than the slowest candidate takes to start.
+const SILENCE: Duration = Duration::from_secs(20);
+
 pub struct Store {
     runtime: tokio::runtime::Runtime,
     reader: RocketMqReader,
-    topic: String,
+    topics: Vec<String>,
 }
 
-/// A moment in the life of a topic: the next offset of each of its queues.
-pub struct Mark(Vec<(QueueName, u64)>);
+/// A moment in the life of topics: the next offset of each of their queues.
+pub struct Mark(Vec<Place>);
+
+struct Place {
+    topic: String,
+    queue: QueueName,
+    next: u64,
+}
 
 /// What was stored between a mark and now.
 pub struct Found {
@@ -28,23 +37,51 @@ pub struct Found {
 }
 
 impl Store {
-    pub fn open(name_server: &str, topic: &str) -> Store {
+    pub fn open(name_server: &str, topics: Vec<String>) -> Store {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
         let reader = RocketMqReader::new(&Connector::to_name_server(name_server));
-        Store { runtime, reader, topic: topic.to_owned() }
+        Store { runtime, reader, topics }
     }
 
     pub fn mark(&self) -> Mark {
         self.runtime.block_on(async {
-            let queues = Reader::queues(&self.reader, &self.topic).await.expect("the topic has queues");
-            let mut next = Vec::new();
-            for queue in queues {
-                let (_, end) =
-                    self.reader.offsets(&self.topic, &queue).await.expect("RocketMQ tells its offsets");
-                next.push((queue, end));
+            let mut places = Vec::new();
+            for topic in &self.topics {
+                for queue in Reader::queues(&self.reader, topic).await.expect("the topic has queues") {
+                    places.push(self.place(topic, queue).await);
+                }
             }
-            Mark(next)
+            Mark(places)
+        })
+    }
+
+    async fn place(&self, topic: &str, queue: QueueName) -> Place {
+        let (_, next) = self.reader.offsets(topic, &queue).await.expect("RocketMQ tells its offsets");
+        Place { topic: topic.to_owned(), queue, next }
+    }
+
+    /// Looks until so many are stored since the mark, or nothing more comes; `since` then says what is missing.
+    pub fn wait(&self, mark: &Mark, messages: u64) {
+        // A look asks for each queue, so it costs more where there are many.
+        let pause = Duration::from_millis(20).max(Duration::from_millis(1) * mark.0.len() as u32);
+        let (mut stored, mut grown) = (0, Instant::now());
+        while stored < messages && grown.elapsed() < SILENCE {
+            std::thread::sleep(pause);
+            let now = self.stored_since(mark);
+            if now > stored {
+                (stored, grown) = (now, Instant::now());
+            }
+        }
+    }
+
+    fn stored_since(&self, mark: &Mark) -> u64 {
+        self.runtime.block_on(async {
+            let mut stored = 0;
+            for before in &mark.0 {
+                stored += self.place(&before.topic, before.queue.clone()).await.next - before.next;
+            }
+            stored
         })
     }
 
@@ -54,12 +91,16 @@ impl Store {
         let started = Instant::now();
         let (mut stored, mut bodies) = (0, HashSet::<Bytes>::new());
         let (mut first_ms, mut last_ms) = (u64::MAX, 0);
-        for ((queue, from), (_, end)) in mark.0.iter().zip(&until.0) {
-            let mut offset = *from;
-            while offset < *end {
-                let pull = self.reader.pull(&self.topic, queue, None, offset, 32);
+        for (from, until) in mark.0.iter().zip(&until.0) {
+            let mut offset = from.next;
+            while offset < until.next {
+                let pull = self.reader.pull(&from.topic, &from.queue, None, offset, 32);
                 let page = self.runtime.block_on(pull).expect("RocketMQ can be read");
-                assert!(page.next_offset > offset, "the reader stands still at {queue} offset {offset}");
+                assert!(
+                    page.next_offset > offset,
+                    "the reader stands still at {} offset {offset}",
+                    from.queue
+                );
                 for message in page.messages {
                     stored += 1;
                     first_ms = first_ms.min(message.stored_ms);
