@@ -19,7 +19,6 @@ mod machine;
 mod stages;
 mod support;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use stages::{Bench, Options};
@@ -96,7 +95,6 @@ fn measure(options: Options) -> ExitCode {
     let whole = options.rounds == ROUNDS && options.maybe_only.is_none();
     let machine = machine::line();
     let bench = Bench::run(options);
-    keep(&bench);
     let part = page::part(&bench, &machine);
     println!("{part}");
     if whole && !cfg!(debug_assertions) && candidates::baseline().is_some() {
@@ -111,15 +109,6 @@ fn measure(options: Options) -> ExitCode {
 
 fn quick(is_good: impl FnOnce(&support::comparison::Comparison) -> bool) -> ExitCode {
     let bench = Bench::run(Options { rounds: QUICK_ROUNDS, maybe_only: None, quick: true });
-    keep(&bench);
     println!("{}", bench.comparison.markdown());
     if is_good(&bench.comparison) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Every single figure.
-fn keep(bench: &Bench) {
-    let figures = serde_json::json!({ "comparison": bench.comparison, "today": bench.report });
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.json");
-    std::fs::write(&file, format!("{figures:#}\n")).expect("target can be written");
-    stages::say(&format!("every figure of every round is in {}", file.display()));
 }

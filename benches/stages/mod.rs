@@ -11,6 +11,7 @@ mod reading;
 mod spool;
 mod steady;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::candidates::Candidate;
@@ -74,11 +75,13 @@ impl Bench {
         for load in drain::LOADS {
             if self.wants(load.row) && (load.is_watched || !self.options.quick) {
                 drain::run(self, load);
+                self.keep();
             }
         }
         for pace in steady::PACES {
             if self.wants(pace.row) && (pace.is_watched || !self.options.quick) {
                 steady::run(self, pace);
+                self.keep();
             }
         }
         let rest: [Stage; 6] = [
@@ -92,8 +95,16 @@ impl Bench {
         for (row, run) in rest {
             if self.wants(row) && !self.options.quick {
                 run(self);
+                self.keep();
             }
         }
+    }
+
+    /// Every single figure so far, because a later row may fail.
+    fn keep(&self) {
+        let figures = serde_json::json!({ "comparison": self.comparison, "today": self.report });
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.json");
+        std::fs::write(file, format!("{figures:#}\n")).expect("target can be written");
     }
 
     fn wants(&self, row: &str) -> bool {
