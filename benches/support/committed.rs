@@ -83,7 +83,10 @@ pub fn are_as_good(comparison: &Comparison) -> bool {
         );
     }
     println!("{text}");
-    assert!(compared > 0, "benches/ratios.toml holds a ratio that can be measured");
+    assert!(
+        compared > 0,
+        "benches/ratios.toml holds no ratio that can be measured here; `make bench-quick ACCEPT=1` writes them"
+    );
     if !all_good {
         println!(
             "Ratios are worse than benches/ratios.toml lets them be. Run it once more on a quiet machine. If the change \

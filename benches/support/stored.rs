@@ -8,6 +8,7 @@ use roombridge::testing::model::QueueName;
 use roombridge::testing::pipeline::ports::Reader;
 use roombridge::testing::rocketmq::{Connector, RocketMqReader};
 
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than the slowest candidate takes to start.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -48,7 +49,7 @@ impl Store {
         self.runtime.block_on(async {
             let mut places = Vec::new();
             for topic in &self.topics {
-                for queue in Reader::queues(&self.reader, topic).await.expect("the topic has queues") {
+                for queue in patiently(|| Reader::queues(&self.reader, topic)).await {
                     places.push(self.place(topic, queue).await);
                 }
             }
@@ -57,7 +58,7 @@ impl Store {
     }
 
     async fn place(&self, topic: &str, queue: QueueName) -> Place {
-        let (_, next) = self.reader.offsets(topic, &queue).await.expect("RocketMQ tells its offsets");
+        let (_, next) = patiently(|| self.reader.offsets(topic, &queue)).await;
         Place { topic: topic.to_owned(), queue, next }
     }
 
@@ -94,8 +95,8 @@ impl Store {
         for (from, until) in mark.0.iter().zip(&until.0) {
             let mut offset = from.next;
             while offset < until.next {
-                let pull = self.reader.pull(&from.topic, &from.queue, None, offset, 32);
-                let page = self.runtime.block_on(pull).expect("RocketMQ can be read");
+                let pull = || self.reader.pull(&from.topic, &from.queue, None, offset, 32);
+                let page = self.runtime.block_on(patiently(pull));
                 assert!(
                     page.next_offset > offset,
                     "the reader stands still at {} offset {offset}",
@@ -116,5 +117,17 @@ impl Store {
             seconds: last_ms.saturating_sub(first_ms) as f64 / 1000.0,
             read_seconds: started.elapsed().as_secs_f64(),
         }
+    }
+}
+
+/// Asks again for a minute: a RocketMQ that answers late on a busy machine must not end the run.
+async fn patiently<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>(ask: impl Fn() -> F) -> T {
+    let started = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "RocketMQ cannot be read: {error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
