@@ -21,8 +21,8 @@ pub mod lifecycle {
 pub mod model {
     pub use crate::model::{
         Arrival, Clock, DeadLetter, Envelope, FailureKind, FilterReason, MessageIds, MqttMessage,
-        MqttProperties, NotDurable, OutgoingMessage, Qos, QueueName, Sent, SessionStamp, StoredMessage,
-        StoredProperties, SystemClock,
+        MqttProperties, NotDurable, OutgoingMessage, OutgoingProperties, Qos, QueueName, Sent, SessionStamp,
+        StoredMessage, StoredProperties, SystemClock,
     };
 }
 pub mod mqtt {

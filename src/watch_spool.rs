@@ -49,7 +49,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{Kind, ManualClock, OutgoingMessage, WhenFull};
+    use crate::model::{Kind, ManualClock, OutgoingMessage, OutgoingProperties, WhenFull};
     use crate::spool::{SpoolMessage, SpoolSettings, SqliteSpool};
 
     const SERIES: &str = "roombridge_spool_oldest_age_seconds{direction=\"uplink\"}";
@@ -71,12 +71,8 @@ mod tests {
             min_free_bytes: 0,
         };
         let (spool, _) = SqliteSpool::open(settings, clock.clone()).unwrap();
-        let message = OutgoingMessage {
-            tag: String::new(),
-            keys: String::new(),
-            properties: Vec::new(),
-            body: Bytes::from_static(b"hi"),
-        };
+        let message =
+            OutgoingMessage { properties: OutgoingProperties::default(), body: Bytes::from_static(b"hi") };
         let spooled = SpoolMessage { slot: 0, kind: Kind::Message, message };
         spool.append("room".into(), vec![spooled], 0, false).await.unwrap();
         clock.advance(Duration::from_secs(60));

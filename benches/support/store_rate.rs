@@ -104,7 +104,6 @@ fn outgoing(rules: &RuleSet, number: u64) -> Result<OutgoingMessage, Failure> {
         packet_id: 1,
         properties: MqttProperties::default(),
     };
-    let bound =
-        rules.bind(&envelope).map_err(|unbound| broken(format!("a message is not bound: {unbound:?}")))?;
-    Ok(OutgoingMessage { tag: bound.tag, keys: bound.keys, properties: bound.properties, body: bound.body })
+    let bound = rules.bind(&envelope);
+    bound.map(|bound| bound.message).map_err(|unbound| broken(format!("a message is not bound: {unbound:?}")))
 }

@@ -5,7 +5,9 @@
 use super::limits;
 use super::properties::{EncodedProperties, UserProperty, body_of};
 use super::read_back::read_back;
-use crate::model::{DeadLetter, DeadReason, Envelope, OutgoingMessage, Qos, QueueName, StoredMessage};
+use crate::model::{
+    DeadLetter, DeadReason, Envelope, OutgoingMessage, OutgoingProperties, Qos, QueueName, StoredMessage,
+};
 
 /// The dead letter of an MQTT message that the rules cannot place.
 pub(crate) fn letter_of_envelope(envelope: &Envelope, reason: DeadReason, detail: String) -> DeadLetter {
@@ -31,7 +33,7 @@ pub(crate) fn letter_of_message(
 ) -> DeadLetter {
     let recorded = read_back(&stored_form(topic, message));
     DeadLetter {
-        id: recorded.id.map_or_else(|| message.keys.clone(), |id| id.to_string()),
+        id: recorded.id.map_or_else(|| message.keys().to_owned(), |id| id.to_string()),
         reason,
         detail,
         mqtt_topic: recorded.mqtt_topic,
@@ -45,45 +47,39 @@ pub(crate) fn letter_of_message(
 
 /// The form that a message would have once it is stored; queue, offset and times are 0.
 pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
-    let properties = message.properties.iter();
     StoredMessage {
         topic: topic.to_owned(),
-        tag: message.tag.clone(),
-        keys: message.keys.clone(),
+        tag: message.tag().to_owned(),
+        keys: message.keys().to_owned(),
         queue: QueueName { broker: "".into(), id: 0 },
         queue_offset: 0,
         stored_ms: 0,
         born_ms: 0,
-        properties: properties.map(|(name, value)| (name, value)).collect(),
+        properties: message.properties.user().collect(),
         body: message.body.clone(),
     }
 }
 
 /// The RocketMQ message for a dead letter; `None` if it would be too large.
 pub(crate) fn as_message(letter: &DeadLetter, max_message_bytes: usize) -> Option<OutgoingMessage> {
-    let mut written = EncodedProperties::default();
-    written.safe("rbDeadReason", letter.reason.as_str().to_owned());
-    written.text("rbDeadDetail", letter.detail.clone());
-    written.text("topic", letter.mqtt_topic.clone());
-    written.safe("rbDeadTopic", letter.rocketmq_topic.clone());
-    written.safe("rbId", letter.id.clone());
-    written.safe("rbArrivedMs", letter.arrived_ms.to_string());
-    written.safe("qoslevel", letter.qos.to_string());
+    let named = OutgoingProperties::new(&letter.id, letter.reason.as_str(), letter.mqtt_topic.len());
+    let mut written = EncodedProperties::after(named);
+    written.safe("rbDeadReason", letter.reason.as_str());
+    written.text("rbDeadDetail", &letter.detail);
+    written.text("topic", &letter.mqtt_topic);
+    written.safe("rbDeadTopic", &letter.rocketmq_topic);
+    written.safe("rbId", &letter.id);
+    written.number("rbArrivedMs", letter.arrived_ms);
+    written.number("qoslevel", letter.qos.into());
     let user: Vec<_> =
         letter.user_properties.iter().map(|(key, value)| UserProperty { key, value }).collect();
     if !user.is_empty() {
-        written.safe("mqtt5UserProperty", serde_json::to_string(&user).unwrap_or_default());
+        written.safe("mqtt5UserProperty", &serde_json::to_string(&user).unwrap_or_default());
     }
     if letter.payload.is_empty() {
-        written.safe("IS_EMPTY_MSG", "true".to_owned());
+        written.safe("IS_EMPTY_MSG", "true");
     }
-    written.close();
-    let message = OutgoingMessage {
-        tag: letter.reason.as_str().to_owned(),
-        keys: letter.id.clone(),
-        properties: written.list,
-        body: body_of(&letter.payload),
-    };
+    let message = OutgoingMessage { properties: written.close(), body: body_of(&letter.payload) };
     let sizes = limits::check_sizes(message.properties_bytes(), message.body.len(), max_message_bytes);
     sizes.is_ok().then_some(message)
 }

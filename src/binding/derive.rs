@@ -9,8 +9,11 @@ use bytes::Bytes;
 use super::levels::{Levels, slot_of};
 use super::limits;
 use super::properties::{EncodedProperties, MESSAGE_EXPIRY, body_of};
-use super::rules::{Bound, NotStored, RuleSet, keys_of};
-use crate::model::{FilterReason, Kind, MessageId};
+use super::rules::{Bound, NotStored, RuleSet, id_of_keys, keys_of};
+use crate::model::{FilterReason, Kind, MessageId, OutgoingMessage, OutgoingProperties};
+
+/// About as many bytes as the properties take.
+const MORE_BYTES: usize = 256;
 
 /// Client id of the sender. Others see it only if the message also has a genuine `rbVouch`.
 pub(super) const SENDER: &str = "clientId";
@@ -45,48 +48,38 @@ impl RuleSet {
         let levels = Levels::of(derivation.mqtt_topic);
         let rule = self.rule_for(derivation.mqtt_topic).ok_or(NotStored::Filtered(FilterReason::NoRule))?;
         let place = rule.place(&levels)?;
-        let id = derivation.id.to_string();
         let body = body_of(&derivation.payload);
+        let room = place.room.as_deref().or(derivation.room);
+        let keys = keys_of(room, derivation.id);
+        let id = id_of_keys(&keys);
 
-        let mut written = EncodedProperties::default();
-        if let Some(sub) = levels.below_first() {
-            written.text("mqttSecondTopic", format!("/{sub}"));
+        let mut written = EncodedProperties::after(OutgoingProperties::new(&keys, &place.tag, MORE_BYTES));
+        if let Some(sub) = levels.below_first_with_slash() {
+            written.text("mqttSecondTopic", sub);
         }
-        written.text("originMqttTopic", derivation.mqtt_topic.to_owned());
-        written.safe("qoslevel", "1".to_owned());
+        written.text("originMqttTopic", derivation.mqtt_topic);
+        written.safe("qoslevel", "1");
         if derivation.payload.is_empty() {
-            written.safe("IS_EMPTY_MSG", "true".to_owned());
+            written.safe("IS_EMPTY_MSG", "true");
         }
         if let Some(sender) = derivation.sender {
-            written.text(SENDER, sender.to_owned());
-            written.safe(VOUCH, self.signer.vouch(&place.topic, &id, sender, &body));
+            written.text(SENDER, sender);
+            written.safe(VOUCH, &self.signer.vouch(&place.topic, id, sender, &body));
         }
-        written.safe("rbId", id.clone());
-        written.safe("rbSource", derivation.source.to_owned());
-        written.safe("rbArrivedMs", derivation.arrived_ms.to_string());
+        written.safe("rbId", id);
+        written.safe("rbSource", derivation.source);
+        written.number("rbArrivedMs", derivation.arrived_ms);
         if let Some(expiry_s) = derivation.message_expiry_s {
-            written.safe(MESSAGE_EXPIRY, expiry_s.to_string());
+            written.number(MESSAGE_EXPIRY, expiry_s.into());
         }
         if place.kind != levels.default_kind() {
-            written.safe("rbKind", place.kind.as_str().to_owned());
+            written.safe("rbKind", place.kind.as_str());
         }
-        written.close();
-
-        let room = place.room.or_else(|| derivation.room.map(str::to_owned));
-        let keys = keys_of(room.as_deref(), &id);
-        let named_bytes = place.tag.len() + keys.len() + limits::HEADROOM_BYTES;
-        limits::check_sizes(written.bytes + named_bytes, body.len(), self.max_message_bytes)
+        let message = OutgoingMessage { properties: written.close(), body };
+        limits::check_sizes(message.properties_bytes(), message.body.len(), self.max_message_bytes)
             .map_err(|(reason, detail)| NotStored::Dead { reason, detail })?;
-        Ok(Bound {
-            topic: place.topic,
-            kind: place.kind,
-            room,
-            slot: derivation.order_key.map_or(place.slot, slot_of),
-            tag: place.tag,
-            keys,
-            properties: written.list,
-            body,
-        })
+        let slot = derivation.order_key.map_or(place.slot, slot_of);
+        Ok(Bound { topic: place.topic, kind: place.kind, slot, message })
     }
 }
 
@@ -99,18 +92,9 @@ pub(crate) fn own_record(
     id: MessageId,
     body: Bytes,
 ) -> Bound {
-    let id = id.to_string();
-    let keys = keys_of(room, &id);
-    let mut written = EncodedProperties::default();
-    written.safe("rbId", id);
-    Bound {
-        topic: topic.into(),
-        kind: Kind::Other,
-        room: room.map(str::to_owned),
-        slot: slot_of(order_key),
-        tag: tag.to_owned(),
-        keys,
-        properties: written.list,
-        body: body_of(&body),
-    }
+    let keys = keys_of(room, id);
+    let mut written = EncodedProperties::after(OutgoingProperties::new(&keys, tag, MORE_BYTES));
+    written.safe("rbId", id_of_keys(&keys));
+    let message = OutgoingMessage { properties: written.close(), body: body_of(&body) };
+    Bound { topic: topic.into(), kind: Kind::Other, slot: slot_of(order_key), message }
 }

@@ -4,7 +4,6 @@
 //! Must never: send anything, or need a message.
 
 use std::borrow::Cow;
-
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use bytes::Bytes;
 
 use super::levels::Levels;
 use super::properties::EMBEDDED_CLIENT_ID;
-use super::rules::{NotStored, Rule, RuleSet, keys_of};
+use super::rules::{NotStored, Rule, RuleSet, id_of_keys};
 use crate::config::SenderSource;
 use crate::model::{Arrival, Envelope, FilterReason, MessageIds, MqttProperties, Qos, SessionStamp};
 
@@ -49,7 +48,7 @@ pub struct Explanation {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ExplainedProperty {
     /// As it is stored.
-    pub name: Cow<'static, str>,
+    pub name: String,
     /// The value, if it is the same for all messages on the topic; else a description in angle brackets.
     pub value: String,
 }
@@ -75,21 +74,23 @@ impl RuleSet {
         let Some(rule) = rule.filter(|_| explanation.not_stored.is_none()) else {
             return explanation;
         };
-        let Ok(place) = rule.place(&Levels::of(topic)) else {
+        let levels = Levels::of(topic);
+        let Ok(place) = rule.place(&levels) else {
             return explanation;
         };
         let Ok(bound) = self.bind(&sample(topic, Some(rule))) else {
             return explanation;
         };
         explanation.rocketmq_topic = Some(place.topic.to_string());
-        explanation.tag = Some(place.tag).filter(|tag| !tag.is_empty());
-        explanation.keys = Some(keys_of(place.room.as_deref(), "<id>"));
-        explanation.room = place.room;
+        explanation.tag = Some(place.tag.into_owned()).filter(|tag| !tag.is_empty());
+        let keys = bound.message.keys();
+        explanation.keys = Some(format!("{}<id>", keys.strip_suffix(id_of_keys(keys)).unwrap_or(keys)));
+        explanation.room = place.room.map(Cow::into_owned);
         explanation.kind = Some(place.kind.as_str());
-        explanation.order_key = Some(place.order_key);
+        explanation.order_key = Some(place.order_key.into_owned());
         explanation.slot = Some(place.slot);
-        let shown =
-            bound.properties.into_iter().map(|(name, value)| explained(name, value, rule.sender.as_ref()));
+        let shown = bound.message.properties.user();
+        let shown = shown.map(|(name, value)| explained(name, value, rule.sender.as_ref()));
         explanation.properties = shown.collect();
         explanation
     }
@@ -164,7 +165,8 @@ fn sample(topic: &str, full: Option<&Rule>) -> Envelope {
     }
 }
 
-fn explained(name: Cow<'static, str>, value: String, sender: Option<&SenderSource>) -> ExplainedProperty {
+fn explained(name: &str, value: &str, sender: Option<&SenderSource>) -> ExplainedProperty {
+    let (name, value) = (name.to_owned(), value.to_owned());
     let pattern = match &*name {
         "qoslevel" | "qosLevel" => "<QoS of the delivery>",
         "mqttMessageId" => "<packet identifier of the delivery, with QoS above 0>",

@@ -44,6 +44,11 @@ impl<'a> Levels<'a> {
         self.topic.split_once('/').map(|(_, sub)| sub)
     }
 
+    /// As [`Self::below_first`], with the slash between.
+    pub(crate) fn below_first_with_slash(&self) -> Option<&'a str> {
+        self.topic.find('/').and_then(|slash| self.topic.get(slash..))
+    }
+
     /// The kind by the default rule: the second level, if it names a kind; else [`Kind::Other`].
     pub(crate) fn default_kind(&self) -> Kind {
         if self.count < 2 { Kind::Other } else { Kind::from_name(self.names[1]) }
@@ -55,12 +60,9 @@ impl<'a> Levels<'a> {
         (kind == Kind::Message && self.count == 3 && !self.names[2].is_empty()).then_some(self.names[2])
     }
 
-    /// The order key by the default rule: the room, else the sub-topic, else the topic.
-    pub(crate) fn default_order_key<'b>(&self, room: Option<&'b str>) -> &'b str
-    where
-        'a: 'b,
-    {
-        room.or_else(|| self.below_first().filter(|sub| !sub.is_empty())).unwrap_or(self.topic)
+    /// The order key of a message without a room by the default rule: the sub-topic, else the topic.
+    pub(crate) fn default_order_key(&self) -> &'a str {
+        self.below_first().filter(|sub| !sub.is_empty()).unwrap_or(self.topic)
     }
 }
 

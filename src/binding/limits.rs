@@ -14,9 +14,6 @@ pub(crate) const HEADROOM_BYTES: usize = 512;
 /// Bytes of the fixed fields and of the topic name of one message in RocketMQ's log.
 pub(super) const FRAME_BYTES: usize = 256;
 
-/// Bytes of the two separators of each property.
-pub(super) const SEPARATORS_BYTES: usize = 2;
-
 const MAX_TOPIC_BYTES: usize = 127;
 
 /// Topics that RocketMQ keeps for itself, beside all that begin with `rmq_sys_` in upper or lower case.

@@ -3,6 +3,8 @@
 //! Promises: downlink and archive use this same code, so the history of a room holds what the room heard, whatever tag,
 //! keys and queue the producer chose.
 
+use std::borrow::Cow;
+
 use super::escape;
 use super::levels::Levels;
 use super::rules::RuleSet;
@@ -82,15 +84,18 @@ impl RuleSet {
         let default = MqttDestination {
             room: levels.default_room(kind).map(str::to_owned),
             kind,
-            tag: escape::tag(tag.to_owned()),
+            tag: escape::tag(tag.into()).into_owned(),
             mqtt_topic: mqtt_topic.clone(),
         };
         let rule = self.rule_for(&mqtt_topic);
-        let place = rule.and_then(|rule| rule.place(&Levels::of(&mqtt_topic)).ok());
+        let levels = Levels::of(&mqtt_topic);
+        let place = rule.and_then(|rule| rule.place(&levels).ok());
         // A binding for this topic may name rooms and tags in another way, and then it decides.
         match place.filter(|place| place.room.is_some() || default.room.is_none()) {
             Some(place) => {
-                Some(MqttDestination { room: place.room, kind: place.kind, tag: place.tag, mqtt_topic })
+                let (room, tag) = (place.room.map(Cow::into_owned), place.tag.into_owned());
+                let kind = place.kind;
+                Some(MqttDestination { room, kind, tag, mqtt_topic: mqtt_topic.clone() })
             }
             None => Some(default),
         }

@@ -13,9 +13,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::escape;
 use super::levels::Levels;
-use super::limits::SEPARATORS_BYTES;
+use super::origin::Signer;
 use crate::config::SenderSource;
-use crate::model::{Envelope, Kind, MqttProperties, Qos, RoomId};
+use crate::model::{Envelope, Kind, MqttProperties, OutgoingProperties, Qos, RoomId};
 
 /// Set by the embedded broker on every delivery, after removing what the publisher had put there.
 pub(super) const EMBEDDED_CLIENT_ID: &str = "x-mqtt-client-id";
@@ -43,17 +43,20 @@ pub(super) struct Context<'a> {
     pub levels: &'a Levels<'a>,
     pub kind: Kind,
     pub sender: Option<&'a SenderSource>,
-    pub id: String,
-    pub origin: String,
+    pub id: &'a str,
+    pub hop: u8,
     pub rules: &'a str,
+    /// Where the message is stored, and with which body.
+    pub topic: &'a str,
+    pub body: &'a [u8],
+    pub signer: &'a Signer,
 }
 
-/// The properties, with their size in RocketMQ.
+/// The properties while they are written.
 #[derive(Default)]
 pub(super) struct EncodedProperties {
-    pub list: Vec<(Cow<'static, str>, String)>,
-    /// Of names, values and separators.
-    pub bytes: usize,
+    pub properties: OutgoingProperties,
+    /// Names of those whose values are percent-encoded.
     encoded: String,
 }
 
@@ -62,29 +65,26 @@ pub(super) fn body_of(payload: &Bytes) -> Bytes {
     if payload.is_empty() { Bytes::from_static(&[0]) } else { payload.clone() }
 }
 
-pub(super) fn write(context: Context<'_>) -> EncodedProperties {
-    let mut written = EncodedProperties { list: Vec::with_capacity(26), bytes: 0, encoded: String::new() };
-    push_documented(&mut written, &context);
+/// Adds the properties of the message to its KEYS and TAGS.
+pub(super) fn write(named: OutgoingProperties, context: &Context<'_>) -> OutgoingProperties {
+    let mut written = EncodedProperties::after(named);
+    push_documented(&mut written, context);
     apache(&mut written, context.envelope);
     mqtt5(&mut written, &context.envelope.properties, context.sender);
     push_own(&mut written, context);
-    written.close();
-    written
+    written.close()
 }
 
 /// The names of ApsaraMQ's mapping and of its Java client.
 fn push_documented(written: &mut EncodedProperties, context: &Context<'_>) {
     let envelope = context.envelope;
-    if let Some(sub) = context.levels.below_first() {
-        let mut second = String::with_capacity(sub.len() + 1);
-        second.push('/');
-        second.push_str(sub);
-        written.text("mqttSecondTopic", second);
+    if let Some(sub) = context.levels.below_first_with_slash() {
+        written.text("mqttSecondTopic", sub);
     }
-    written.text("topic", envelope.topic.clone());
-    written.safe("qoslevel", envelope.qos.as_str().to_owned());
+    written.text("topic", &envelope.topic);
+    written.safe("qoslevel", envelope.qos.as_str());
     if let Some(sender) = context.sender.and_then(|source| sender_of(source, envelope)) {
-        written.text("clientId", sender);
+        written.text("clientId", &sender);
     }
     if let Some(SenderSource::EmbeddedBroker) = context.sender
         && let Some(role) = role_of(envelope)
@@ -92,7 +92,7 @@ fn push_documented(written: &mut EncodedProperties, context: &Context<'_>) {
         written.safe("rbSenderRole", role);
     }
     if envelope.qos != Qos::AtMostOnce {
-        written.safe("mqttMessageId", envelope.packet_id.to_string());
+        written.number("mqttMessageId", envelope.packet_id.into());
     }
     written.safe("mqttPublishDubFlag", flag(envelope.duplicate));
     written.safe("mqttRetain", flag(envelope.retain));
@@ -100,8 +100,8 @@ fn push_documented(written: &mut EncodedProperties, context: &Context<'_>) {
 
 /// The names of Apache rocketmq-mqtt.
 fn apache(written: &mut EncodedProperties, envelope: &Envelope) {
-    written.text("originMqttTopic", envelope.topic.clone());
-    written.safe("qosLevel", envelope.qos.as_str().to_owned());
+    written.text("originMqttTopic", &envelope.topic);
+    written.safe("qosLevel", envelope.qos.as_str());
     if envelope.payload.is_empty() {
         written.safe("IS_EMPTY_MSG", flag(true));
     }
@@ -118,97 +118,108 @@ fn mqtt5(written: &mut EncodedProperties, properties: &MqttProperties, sender: O
         .collect();
     // JSON writes control characters as \u0001; texts cannot fail to serialize.
     if !user.is_empty() {
-        written.safe("mqtt5UserProperty", serde_json::to_string(&user).unwrap_or_default());
+        written.safe("mqtt5UserProperty", &serde_json::to_string(&user).unwrap_or_default());
     }
     if let Some(expiry_s) = properties.message_expiry_s {
-        written.safe(MESSAGE_EXPIRY, expiry_s.to_string());
+        written.number(MESSAGE_EXPIRY, expiry_s.into());
     }
     if let Some(content_type) = &properties.content_type {
-        written.text("mqtt5ContentType", content_type.clone());
+        written.text("mqtt5ContentType", content_type);
     }
     if let Some(topic) = &properties.response_topic {
-        written.text("rbResponseTopic", topic.clone());
+        written.text("rbResponseTopic", topic);
     }
-    if let Some(data) = &properties.correlation_data {
-        written.safe("rbCorrelationData", STANDARD.encode(data));
+    if let Some(data) = properties.correlation_data.as_ref().filter(|data| !data.is_empty()) {
+        written.properties.push_with("rbCorrelationData", |text| STANDARD.encode_string(data, text));
     }
     if let Some(format) = properties.payload_format {
-        written.safe("rbPayloadFormat", format.to_string());
+        written.number("rbPayloadFormat", format.into());
     }
 }
 
 /// Our own names; they are documented and never renamed.
-fn push_own(written: &mut EncodedProperties, context: Context<'_>) {
-    let envelope = context.envelope;
-    written.safe("rbId", context.id);
-    written.text("rbSession", envelope.arrival.session.as_str().to_owned());
-    written.safe("rbConn", envelope.arrival.connection.to_string());
-    written.safe("rbSeq", envelope.arrival.sequence.to_string());
-    written.safe("rbGen", envelope.arrival.generation.to_string());
-    written.safe("rbArrivedMs", envelope.arrival.wall_ms.to_string());
-    written.safe("rbOrigin", context.origin);
-    written.safe("rbRules", context.rules.to_owned());
+fn push_own(written: &mut EncodedProperties, context: &Context<'_>) {
+    let (envelope, id) = (context.envelope, context.id);
+    written.safe("rbId", id);
+    written.text("rbSession", envelope.arrival.session.as_str());
+    written.number("rbConn", envelope.arrival.connection);
+    written.number("rbSeq", envelope.arrival.sequence);
+    written.number("rbGen", envelope.arrival.generation);
+    written.number("rbArrivedMs", envelope.arrival.wall_ms);
+    written.properties.push_with(MARK, |text| {
+        context.signer.sign(text, context.topic, id, context.hop, context.body);
+    });
+    written.safe("rbRules", context.rules);
     // Readers know the default kind from the topic, so only another kind is written.
     if context.kind != context.levels.default_kind() {
-        written.safe("rbKind", context.kind.as_str().to_owned());
+        written.safe("rbKind", context.kind.as_str());
     }
     if let Some(original) = envelope.maybe_copy_of {
-        written.safe("rbMaybeCopyOf", original.to_string());
+        written.properties.push_with("rbMaybeCopyOf", |text| original.push_to(text));
     }
 }
 
 impl EncodedProperties {
+    /// Goes on behind these.
+    pub(crate) fn after(properties: OutgoingProperties) -> Self {
+        Self { properties, encoded: String::new() }
+    }
+
     /// Writes `rbEncoded`; must be the last call.
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(mut self) -> OutgoingProperties {
         let encoded = std::mem::take(&mut self.encoded);
-        self.safe(ENCODED, encoded);
+        self.safe(ENCODED, &encoded);
+        self.properties
     }
 
     /// Adds a value from outside, and encodes it if RocketMQ cannot hold it.
-    pub(crate) fn text(&mut self, name: &'static str, value: String) {
-        if !escape::is_unstorable(&value) {
+    pub(crate) fn text(&mut self, name: &'static str, value: &str) {
+        if !escape::is_unstorable(value) {
             return self.safe(name, value);
         }
         if !self.encoded.is_empty() {
             self.encoded.push(',');
         }
         self.encoded.push_str(name);
-        self.safe(name, escape::value(&value));
+        self.safe(name, &escape::value(value));
     }
 
     /// Adds a value of our own, which has no control characters; an empty one is left out.
-    pub(crate) fn safe(&mut self, name: &'static str, value: String) {
-        if value.is_empty() {
-            return;
+    pub(crate) fn safe(&mut self, name: &'static str, value: &str) {
+        if !value.is_empty() {
+            self.properties.push(name, value);
         }
-        self.bytes += name.len() + value.len() + SEPARATORS_BYTES;
-        self.list.push((name.into(), value));
+    }
+
+    /// Adds a number.
+    pub(crate) fn number(&mut self, name: &'static str, value: u64) {
+        self.properties.push(name, itoa::Buffer::new().format(value));
     }
 }
 
-fn flag(set: bool) -> String {
-    if set { "true" } else { "false" }.to_owned()
+fn flag(set: bool) -> &'static str {
+    if set { "true" } else { "false" }
 }
 
-fn sender_of(source: &SenderSource, envelope: &Envelope) -> Option<String> {
+fn sender_of<'a>(source: &SenderSource, envelope: &'a Envelope) -> Option<Cow<'a, str>> {
     let user = |wanted: &str| {
         let mut properties = envelope.properties.user.iter();
-        properties.find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
+        properties.find(|(name, _)| name == wanted).map(|(_, value)| Cow::Borrowed(value.as_str()))
     };
     match source {
-        SenderSource::TopicLevel(level) => envelope.topic.split('/').nth(*level).map(str::to_owned),
+        SenderSource::TopicLevel(level) => envelope.topic.split('/').nth(*level).map(Cow::Borrowed),
         SenderSource::UserProperty(name) => user(name),
-        SenderSource::JsonField(name) => json_text(&envelope.payload, name),
+        SenderSource::JsonField(name) => json_text(&envelope.payload, name).map(Cow::Owned),
         SenderSource::EmbeddedBroker => user(EMBEDDED_CLIENT_ID),
     }
 }
 
 /// The role of the sender, which the embedded broker writes as `ROLE#CONNECTION`.
-fn role_of(envelope: &Envelope) -> Option<String> {
+fn role_of(envelope: &Envelope) -> Option<&str> {
     let mut properties = envelope.properties.user.iter();
     let (_, value) = properties.find(|(name, _)| name == EMBEDDED_USER)?;
     let (label, _) = value.split_once('#')?;
-    ["teacher", "student", "operator"].contains(&label).then(|| label.to_owned())
+    ["teacher", "student", "operator"].contains(&label).then_some(label)
 }
 
 /// The text in that field of a JSON object.

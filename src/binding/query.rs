@@ -5,6 +5,8 @@
 //! write is always read whole.
 //! Must never: accept a name that asks for more than one room: `*` and `a||b` mean several tags to RocketMQ.
 
+use std::borrow::Cow;
+
 use super::levels::{Known, Levels};
 use super::rules::{Rule, RuleSet};
 use super::template::Piece;
@@ -92,10 +94,11 @@ impl RuleSet {
 
     /// Where the notices to one room lie. All rooms share one MQTT topic for notices.
     pub fn notice_query(&self, room: &str, mqtt_topic: &str) -> Option<RoomQuery> {
-        let place = self.rule_for(mqtt_topic)?.place(&Levels::of(mqtt_topic)).ok()?;
+        let levels = Levels::of(mqtt_topic);
+        let place = self.rule_for(mqtt_topic)?.place(&levels).ok()?;
         Some(RoomQuery {
             topic: place.topic.to_string(),
-            tag: Some(place.tag),
+            tag: Some(place.tag.into_owned()),
             shared: self.parents.contains_key(&*place.topic),
             room: Some(room.to_owned()),
             kind: Some(place.kind),
@@ -177,7 +180,7 @@ impl Rule {
     }
 
     fn fixed_tag(&self, known: &Known) -> Option<String> {
-        self.tag_of(known).filter(|tag| !tag.is_empty())
+        self.tag_of(known).map(Cow::into_owned).filter(|tag| !tag.is_empty())
     }
 
     fn fixed_kind(&self, known: &Known) -> Option<Kind> {

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::escape;
@@ -19,8 +18,12 @@ use super::properties::{self, MARK};
 use super::template::{Template, TemplateError};
 use crate::config::{BindingConfig, SenderSource};
 use crate::model::{
-    DeadReason, Envelope, FilterReason, Kind, OutgoingMessage, TopicFilter, TopicFilterError,
+    DeadReason, Envelope, FilterReason, Kind, MessageId, OutgoingMessage, OutgoingProperties, TopicFilter,
+    TopicFilterError,
 };
+
+/// What the properties of a message take, beside topic, tag and session, and without MQTT 5 properties of the publisher.
+const MORE_BYTES: usize = 512;
 
 /// What the bindings need beside their text.
 #[derive(Clone)]
@@ -67,25 +70,11 @@ pub struct Bound {
     pub topic: Arc<str>,
     /// What it is for; a label of metrics.
     pub kind: Kind,
-    /// The room that it belongs to; `None` = no room.
-    pub room: Option<String>,
     /// Slot of its order key, 0 to 255.
     pub slot: u8,
-    /// Empty = no tag.
-    pub tag: String,
-    /// KEYS, separated by spaces: the room if there is one, and the message id.
-    pub keys: String,
-    /// User properties, encoded for RocketMQ.
-    pub properties: Vec<(Cow<'static, str>, String)>,
-    /// The payload, or one byte that stands for an empty one.
-    pub body: Bytes,
-}
-
-impl Bound {
-    /// The message without topic, kind, room and slot.
-    pub fn into_message(self) -> OutgoingMessage {
-        OutgoingMessage { tag: self.tag, keys: self.keys, properties: self.properties, body: self.body }
-    }
+    /// KEYS holds the room, if there is one, and the message id. The body is the payload, or one byte that stands for an empty
+    /// one.
+    pub message: OutgoingMessage,
 }
 
 /// Why a message is not stored.
@@ -132,13 +121,13 @@ pub(super) struct Rule {
 
 /// Where a message belongs by its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Destination {
+pub(super) struct Destination<'a> {
     pub topic: Arc<str>,
     pub kind: Kind,
-    pub room: Option<String>,
-    pub order_key: String,
+    pub room: Option<Cow<'a, str>>,
+    pub order_key: Cow<'a, str>,
     pub slot: u8,
-    pub tag: String,
+    pub tag: Cow<'a, str>,
 }
 
 impl RuleSet {
@@ -186,32 +175,28 @@ impl RuleSet {
         // Checked before the body is hashed, so that a message that is much too large costs little.
         limits::check_sizes(0, envelope.payload.len(), self.max_message_bytes).map_err(dead)?;
 
-        let id = envelope.id.to_string();
-        let keys = keys_of(place.room.as_deref(), &id);
+        let keys = keys_of(place.room.as_deref(), envelope.id);
         let body = properties::body_of(&envelope.payload);
         let context = properties::Context {
             envelope,
             levels: &levels,
             kind: place.kind,
             sender: rule.sender.as_ref(),
-            origin: self.signer.sign(&place.topic, &id, hop, &body),
-            id,
+            id: id_of_keys(&keys),
+            hop,
             rules: &self.version,
+            topic: &place.topic,
+            body: &body,
+            signer: &self.signer,
         };
-        let written = properties::write(context);
-        let named_bytes =
-            "TAGS".len() + place.tag.len() + "KEYS".len() + keys.len() + 2 * limits::SEPARATORS_BYTES;
-        limits::check_sizes(written.bytes + named_bytes, body.len(), self.max_message_bytes).map_err(dead)?;
-        Ok(Bound {
-            topic: place.topic,
-            kind: place.kind,
-            room: place.room,
-            slot: rule.slot_in(&envelope.payload).unwrap_or(place.slot),
-            tag: place.tag,
-            keys,
-            properties: written.list,
-            body,
-        })
+        // Topic, tag and session stand in it several times; the rest is about as long for each message.
+        let more_bytes = MORE_BYTES + 3 * envelope.topic.len() + envelope.arrival.session.as_str().len();
+        let named = OutgoingProperties::new(&keys, &place.tag, more_bytes);
+        let message = OutgoingMessage { properties: properties::write(named, &context), body };
+        limits::check_sizes(message.properties_bytes(), message.body.len(), self.max_message_bytes)
+            .map_err(dead)?;
+        let slot = rule.slot_in(&envelope.payload).unwrap_or(place.slot);
+        Ok(Bound { topic: place.topic, kind: place.kind, slot, message })
     }
 
     /// 1; more if the message went through the bridge before and another program copied it to this topic.
@@ -283,25 +268,26 @@ impl Rule {
         })
     }
 
-    pub(crate) fn place(&self, levels: &Levels<'_>) -> Result<Destination, NotStored> {
+    pub(crate) fn place<'a>(&'a self, levels: &'a Levels<'_>) -> Result<Destination<'a>, NotStored> {
         let topic = match &self.fixed_topic {
             Some(topic) => Arc::clone(topic),
             None => {
                 let name = self.topic.render(levels).ok_or(NotStored::Filtered(FilterReason::NoRule))?;
                 limits::check_topic(&name)
                     .map_err(|detail| NotStored::Dead { reason: DeadReason::IllegalTopic, detail })?;
-                Arc::from(name)
+                Arc::from(&*name)
             }
         };
         let kind = self.kind_of(levels);
         let room = match &self.room {
             Some(template) => template.render(levels).filter(|room| !room.is_empty()),
-            None => levels.default_room(kind).map(str::to_owned),
+            None => levels.default_room(kind).map(Cow::Borrowed),
         };
         let own_order_key = self.order_key.as_ref().and_then(|template| template.render(levels));
         let order_key = own_order_key
             .filter(|key| !key.is_empty())
-            .unwrap_or_else(|| levels.default_order_key(room.as_deref()).to_owned());
+            .or_else(|| room.clone())
+            .unwrap_or_else(|| levels.default_order_key().into());
         Ok(Destination {
             topic,
             kind,
@@ -318,7 +304,7 @@ impl Rule {
         properties::json_room(payload, field).map(|room| slot_of(room.as_str()))
     }
 
-    pub(crate) fn tag_of(&self, parts: &impl Parts) -> Option<String> {
+    pub(crate) fn tag_of<'a>(&'a self, parts: &'a impl Parts) -> Option<Cow<'a, str>> {
         self.tag.render(parts).map(escape::tag)
     }
 
@@ -331,14 +317,20 @@ impl Rule {
 }
 
 /// `{room} {id}` or `{id}`.
-pub(super) fn keys_of(room: Option<&str>, id: &str) -> String {
-    let mut keys = String::with_capacity(room.map_or(0, |room| room.len() + 1) + id.len());
+pub(super) fn keys_of(room: Option<&str>, id: MessageId) -> String {
+    const ID_BYTES: usize = 33;
+    let mut keys = String::with_capacity(room.map_or(0, |room| room.len() + 1) + ID_BYTES);
     if let Some(room) = room {
         escape::push_key(&mut keys, room);
         keys.push(' ');
     }
-    keys.push_str(id);
+    id.push_to(&mut keys);
     keys
+}
+
+/// The last of KEYS.
+pub(super) fn id_of_keys(keys: &str) -> &str {
+    keys.rsplit(' ').next().unwrap_or_default()
 }
 
 fn dead((reason, detail): (DeadReason, String)) -> NotStored {

@@ -6,6 +6,8 @@
 //! Promises: a typing error is found when the configuration is read, never when a message comes.
 //! Must never: fill in anything for a part that the topic does not have; then the whole template gives nothing.
 
+use std::borrow::Cow;
+
 use super::levels::{NAMED_LEVELS, Parts};
 
 /// A parsed template.
@@ -98,7 +100,17 @@ impl Template {
     }
 
     /// The filled template; `None` if the topic lacks a part, or the part is not known.
-    pub(crate) fn render(&self, parts: &impl Parts) -> Option<String> {
+    pub(crate) fn render<'a>(&'a self, parts: &'a impl Parts) -> Option<Cow<'a, str>> {
+        match self.pieces.as_slice() {
+            [Piece::Text(text)] => Some(text.into()),
+            [Piece::Level(index)] => parts.level(*index).map(Cow::Borrowed),
+            [Piece::Sub] => parts.sub(),
+            [Piece::Topic] => parts.topic(),
+            _ => self.joined(parts).map(Cow::Owned),
+        }
+    }
+
+    fn joined(&self, parts: &impl Parts) -> Option<String> {
         let mut rendered = String::new();
         for piece in &self.pieces {
             match piece {
@@ -130,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rendered(template: &str, topic: &str) -> Option<String> {
-        Template::parse(template).unwrap().render(&Levels::of(topic))
+        Template::parse(template).unwrap().render(&Levels::of(topic)).map(Cow::into_owned)
     }
 
     proptest! {

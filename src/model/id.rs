@@ -20,6 +20,16 @@ impl MessageId {
     pub(crate) fn from_parts(nonce: u64, counter: u64) -> Self {
         Self { nonce, counter }
     }
+
+    /// As [`fmt::Display`], at the end of that text; the formatter takes three times as long, and each message has its id.
+    pub(crate) fn push_to(self, text: &mut String) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let digit = |number: u64, place: u32| char::from(HEX[(number >> (4 * place)) as usize & 15]);
+        text.extend((0..16).rev().map(|place| digit(self.nonce, place)));
+        text.push('-');
+        let digits = (u64::BITS - self.counter.leading_zeros()).div_ceil(4).max(1);
+        text.extend((0..digits).rev().map(|place| digit(self.counter, place)));
+    }
 }
 
 impl fmt::Display for MessageId {
@@ -115,6 +125,9 @@ mod tests {
             let id = MessageIds { nonce, next: counter }.next_id();
             prop_assert_eq!(id.to_string().parse::<MessageId>(), Ok(id));
             prop_assert!(!id.to_string().contains(' '));
+            let mut pushed = String::new();
+            id.push_to(&mut pushed);
+            prop_assert_eq!(pushed, id.to_string());
         }
 
         #[test]

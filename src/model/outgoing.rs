@@ -1,20 +1,15 @@
 //! A message for RocketMQ, a message that can never be stored there, and what to do when the spool is full.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use super::DeadReason;
+use super::outgoing_properties::{OutgoingProperties, property_bytes};
 
 /// One message ready for RocketMQ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutgoingMessage {
-    /// RocketMQ's TAGS property, by which readers filter.
-    pub tag: String,
-    /// KEYS, separated by spaces.
-    pub keys: String,
-    /// User properties; names and values are legal for RocketMQ, values are not empty.
-    pub properties: Vec<(Cow<'static, str>, String)>,
+    /// KEYS, TAGS and ours.
+    pub properties: OutgoingProperties,
     pub body: Bytes,
 }
 
@@ -23,29 +18,30 @@ const BATCH_FRAME_BYTES: usize = 22;
 /// `rocketmq/remoting` adds UNIQ_KEY (32 hexadecimal digits) and WAIT to each message.
 const ADDED_PROPERTIES_BYTES: usize = property_bytes("UNIQ_KEY", 32) + property_bytes("WAIT", "true".len());
 
-/// Bytes of a property with its two separators.
-const fn property_bytes(name: &str, value_bytes: usize) -> usize {
-    name.len() + value_bytes + 2
-}
-
 impl OutgoingMessage {
-    /// Bytes of the names, values and separators of all properties that we set, TAGS and KEYS included.
-    pub fn properties_bytes(&self) -> usize {
-        let named = property_bytes("TAGS", self.tag.len()) + property_bytes("KEYS", self.keys.len());
-        let properties = self.properties.iter();
-        named + properties.map(|(name, value)| property_bytes(name, value.len())).sum::<usize>()
+    /// RocketMQ's TAGS property, by which readers filter; empty = none.
+    pub fn tag(&self) -> &str {
+        self.properties.tag()
     }
 
-    /// Bytes that it takes in a batch, or a few more than that where it has no tag. A broker compares the sum of a batch with its
-    /// message limit.
+    /// KEYS, separated by spaces; empty = none.
+    pub fn keys(&self) -> &str {
+        self.properties.keys()
+    }
+
+    /// Bytes of the names, values and separators of all properties that we set, TAGS and KEYS included.
+    pub fn properties_bytes(&self) -> usize {
+        self.properties.as_str().len()
+    }
+
+    /// Bytes that it takes in a batch. A broker compares the sum of a batch with its message limit.
     pub fn encoded_bytes(&self) -> usize {
         BATCH_FRAME_BYTES + self.body.len() + self.properties_bytes() + ADDED_PROPERTIES_BYTES
     }
 
     /// The value of our user property of that name, if it is set.
     pub fn property(&self, name: &str) -> Option<&str> {
-        let found = self.properties.iter().find(|(candidate, _)| candidate == name);
-        found.map(|(_, value)| value.as_str())
+        self.properties.user().find(|(candidate, _)| *candidate == name).map(|(_, value)| value)
     }
 }
 

@@ -3,7 +3,6 @@
 //! Bounds: messages and bytes on their way, from arrival to their end. When full: QoS 0 is dropped and counted; for
 //! QoS 1 the caller drops its connection without acknowledging and comes back below half; the classroom waits.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,12 +39,7 @@ impl Derived {
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
-        let bound = &self.bound;
-        let properties = bound.properties.iter();
-        let properties: usize = properties
-            .map(|(name, value)| size_of::<(Cow<'static, str>, String)>() + name.len() + value.len())
-            .sum();
-        512 + bound.body.len() + bound.tag.len() + bound.keys.len() + properties
+        512 + self.bound.message.body.len() + self.bound.message.properties_bytes()
     }
 }
 

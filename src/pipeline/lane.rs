@@ -7,7 +7,6 @@
 //! Bounds: what waits here is counted by the intake.
 //! Must never: let a message overtake an older one of its slot, in memory or on the disk.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -386,7 +385,7 @@ fn spooled(slot: u8, kind: Kind, message: &OutgoingMessage) -> SpoolMessage {
     let mut message = message.clone();
     let (name, value) = SPOOLED;
     if message.property(name).is_none() {
-        message.properties.push((Cow::Borrowed(name), value.to_owned()));
+        message.properties.push(name, value);
     }
     SpoolMessage { slot, kind, message }
 }

@@ -196,7 +196,7 @@ impl Uplink {
     fn push(&mut self, bound: Bound, ticket: Ticket) {
         let topic = bound.topic.clone();
         let (slot, since) = (bound.slot, self.parts.clock.monotonic());
-        let waiting = WaitingMessage { ticket, slot, message: bound.into_message(), since };
+        let waiting = WaitingMessage { ticket, slot, message: bound.message, since };
         self.due.mark(&topic);
         let table = || self.parts.tables.topics.get(&*topic).cloned();
         let lanes = self.topics.entry(topic.clone());

@@ -1,14 +1,12 @@
 //! One row as bytes and back: the columns, the checksum over them, and what a row counts for.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Row, params};
 
 use super::schema::position;
 use super::{LaneKey, SpoolMessage};
-use crate::model::{Kind, OutgoingMessage};
+use crate::model::{Kind, OutgoingMessage, OutgoingProperties};
 
 /// What a row costs beside its texts and its body: the numbers, and SQLite's own header.
 const ROW_OVERHEAD_BYTES: usize = 96;
@@ -44,10 +42,10 @@ pub(super) struct StoredRow {
 pub(super) fn row_bytes(message: &OutgoingMessage) -> u64 {
     // The JSON of a property: brackets, quotes and commas.
     const JSON_BYTES: usize = 8;
-    let properties = message.properties.iter();
+    let properties = message.properties.user();
     let properties: usize =
         properties.map(|(name, value)| JSON_BYTES + json_bytes(name) + json_bytes(value)).sum();
-    (ROW_OVERHEAD_BYTES + message.tag.len() + message.keys.len() + properties + message.body.len()) as u64
+    (ROW_OVERHEAD_BYTES + message.tag().len() + message.keys().len() + properties + message.body.len()) as u64
 }
 
 /// A text inside the quotes of JSON.
@@ -76,8 +74,8 @@ pub(super) fn insert(
     let bytes = row_bytes(message) as i64;
     let columns = Columns {
         kind: spooled.kind.as_str(),
-        tag: &message.tag,
-        keys: &message.keys,
+        tag: message.tag(),
+        keys: message.keys(),
         properties: &properties,
         body: &message.body,
         bytes,
@@ -168,17 +166,14 @@ impl Columns<'_> {
     }
 
     fn message(&self, slot: u8) -> Option<SpoolMessage> {
-        let properties: Vec<(String, String)> = serde_json::from_str(self.properties).ok()?;
-        let properties = properties.into_iter().map(|(name, value)| (Cow::Owned(name), value));
+        let mut properties = OutgoingProperties::new(self.keys, self.tag, self.properties.len());
+        for (name, value) in serde_json::from_str::<Vec<(String, String)>>(self.properties).ok()? {
+            properties.push(&name, &value);
+        }
         Some(SpoolMessage {
             slot,
             kind: Kind::from_name(self.kind),
-            message: OutgoingMessage {
-                tag: self.tag.to_owned(),
-                keys: self.keys.to_owned(),
-                properties: properties.collect(),
-                body: Bytes::copy_from_slice(self.body),
-            },
+            message: OutgoingMessage { properties, body: Bytes::copy_from_slice(self.body) },
         })
     }
 }
@@ -197,16 +192,15 @@ mod tests {
             properties in prop::collection::vec(("[a-zA-Z\"\\\\\u{1}]{0,20}", ".{0,60}|[\u{0}-\u{1f}\"]{0,60}"), 0..30),
             body in prop::collection::vec(any::<u8>(), 0..300),
         ) {
-            let message = OutgoingMessage {
-                tag,
-                keys,
-                properties: properties.into_iter().map(|(name, value)| (name.into(), value)).collect(),
-                body: body.into(),
-            };
+            let mut stored = OutgoingProperties::new(&keys, &tag, 0);
+            for (name, value) in properties {
+                stored.push(&name, &value);
+            }
+            let message = OutgoingMessage { properties: stored, body: body.into() };
             let json = serde_json::to_string(&message.properties).unwrap();
             // Six numbers of at most nine bytes each, kind, and a byte of header for each column.
             let numbers_and_kind = 6 * 9 + 8 + 11;
-            let written = message.tag.len() + message.keys.len() + json.len() + message.body.len() + numbers_and_kind;
+            let written = message.tag().len() + message.keys().len() + json.len() + message.body.len() + numbers_and_kind;
             let counted = row_bytes(&message) as usize;
             prop_assert!(written <= counted, "{written} bytes count for {counted}");
             prop_assert!(counted <= written + 64, "{written} bytes count for {counted}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use roombridge::testing::config::{Config, RocketMqConfig};
-use roombridge::testing::model::{FailureKind, QueueName, Sent};
+use roombridge::testing::model::{FailureKind, OutgoingProperties, QueueName, Sent};
 use roombridge::testing::pipeline::ports::{Batch, OutgoingMessage, Page, ReadError, Reader, Sink};
 use roombridge::testing::rocketmq::{Connector, Producer, RocketMqReader};
 
@@ -22,11 +22,10 @@ fn config(rocketmq: &ApacheRocketMq) -> RocketMqConfig {
 
 /// Stores `body` under `tag`, to queue 0 of the topic.
 async fn store(producer: &Producer, queue: &QueueName, topic: &str, messages: &[(&str, &str)]) {
-    let outgoing = |(tag, body): &(&str, &str)| OutgoingMessage {
-        tag: (*tag).to_owned(),
-        keys: "room id".to_owned(),
-        properties: vec![("rbSeq".into(), "1".to_owned())],
-        body: Bytes::copy_from_slice(body.as_bytes()),
+    let outgoing = |(tag, body): &(&str, &str)| {
+        let mut properties = OutgoingProperties::new("room id", tag, 0);
+        properties.push("rbSeq", "1");
+        OutgoingMessage { properties, body: Bytes::copy_from_slice(body.as_bytes()) }
     };
     let messages = messages.iter().map(outgoing).collect();
     let sent =

@@ -230,7 +230,7 @@ fn fate(world: &World, batch: &Batch, dice: &mut crate::random::Random) -> Fate 
 }
 
 pub fn id_of(message: &OutgoingMessage) -> &str {
-    message.keys.rsplit(' ').next().unwrap_or_default()
+    message.keys().rsplit(' ').next().unwrap_or_default()
 }
 
 pub fn number_of(world: &World, message: &OutgoingMessage) -> Option<usize> {
@@ -265,7 +265,7 @@ async fn append_late(world: Arc<World>, key: QueueKey, message: OutgoingMessage)
 
 fn check_integrity(world: &World, topic: &str, message: &OutgoingMessage, number: Option<usize>) {
     let Some(number) = number else {
-        return world.violation(format!("integrity: {:?} was never given that id", message.keys));
+        return world.violation(format!("integrity: {:?} was never given that id", message.keys()));
     };
     let published = world.facts.lock().unwrap().published[number].clone();
     let stored = stored_form(topic, message);

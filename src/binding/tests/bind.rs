@@ -16,12 +16,12 @@ fn a_chat_message_becomes_what_the_documents_say() {
     let bound = rules(&[binding("room/#")]).bind(&message("room/message/123456", b"hi")).unwrap();
 
     assert_eq!(&*bound.topic, "room");
-    assert_eq!(bound.tag, "message/123456");
-    assert_eq!((bound.kind, bound.room.as_deref()), (Kind::Message, Some("123456")));
+    assert_eq!(bound.message.tag(), "message/123456");
+    assert_eq!((bound.kind, room_of(&bound).as_deref()), (Kind::Message, Some("123456")));
     assert_eq!(bound.slot, slot_of("123456"));
-    assert_eq!(bound.keys, "123456 000000000000feed-1");
-    assert_eq!(&*bound.body, b"hi");
-    let names: Vec<&str> = bound.properties.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(bound.message.keys(), "123456 000000000000feed-1");
+    assert_eq!(&*bound.message.body, b"hi");
+    let names: Vec<&str> = bound.message.properties.user().map(|(name, _)| name).collect();
     assert_eq!(
         names.join(" "),
         "mqttSecondTopic topic qoslevel mqttMessageId mqttPublishDubFlag mqttRetain originMqttTopic qosLevel \
@@ -71,7 +71,11 @@ fn rooms_and_kinds_by_the_default_rule() {
         ("room/quiz/7", Kind::Other, None, "quiz/7", "quiz/7"),
     ] {
         let bound = rules.bind(&message(topic, b"x")).unwrap();
-        assert_eq!((bound.kind, bound.room.as_deref(), bound.tag.as_str()), (kind, room, tag), "{topic}");
+        assert_eq!(
+            (bound.kind, room_of(&bound).as_deref(), bound.message.tag()),
+            (kind, room, tag),
+            "{topic}"
+        );
         assert_eq!(bound.slot, slot_of(order_key), "{topic}");
     }
 }
@@ -101,11 +105,11 @@ fn a_binding_chooses_topic_tag_room_kind_and_order_key() {
     let rules = rules(&[own]);
 
     let bound = rules.bind(&message("school/5b/command/teacher", b"x")).unwrap();
-    assert_eq!((&*bound.topic, bound.tag.as_str(), bound.kind), ("lessons-5b", "command", Kind::Command));
-    assert_eq!((bound.room.as_deref(), bound.slot), (Some("class-5b"), slot_of("teacher")));
+    assert_eq!((&*bound.topic, bound.message.tag(), bound.kind), ("lessons-5b", "command", Kind::Command));
+    assert_eq!((room_of(&bound).as_deref(), bound.slot), (Some("class-5b"), slot_of("teacher")));
     assert_eq!(property(&bound, "rbKind"), Some("command"), "readers could not derive it from the topic");
     let short = rules.bind(&message("school/5b", b"x")).unwrap();
-    assert_eq!((short.tag.as_str(), short.kind, short.slot), ("", Kind::Other, slot_of("class-5b")));
+    assert_eq!((short.message.tag(), short.kind, short.slot), ("", Kind::Other, slot_of("class-5b")));
 }
 
 #[test]
@@ -115,10 +119,10 @@ fn what_the_topic_alphabet_forbids_is_dropped_or_encoded() {
         assert_eq!(drop_reason(rules.bind(&message(topic, b"x"))), DeadReason::IllegalTopic, "{topic}");
     }
     let bound = rules.bind(&message("room/message/a||b c%", b"x")).unwrap();
-    assert_eq!(bound.tag, "message/a%7C%7Cb c%25");
-    assert_eq!(bound.keys, "a||b%20c%25 000000000000feed-1");
-    assert_eq!(bound.room.as_deref(), Some("a||b c%"));
-    assert_eq!(rules.bind(&message("room/*", b"x")).unwrap().tag, "%2A");
+    assert_eq!(bound.message.tag(), "message/a%7C%7Cb c%25");
+    assert_eq!(bound.message.keys(), "a||b%20c%25 000000000000feed-1");
+    assert_eq!(room_of(&bound).as_deref(), Some("a||b c%"));
+    assert_eq!(rules.bind(&message("room/*", b"x")).unwrap().message.tag(), "%2A");
 }
 
 #[test]
@@ -163,10 +167,7 @@ fn the_embedded_brokers_marks_become_the_client_id_and_go() {
 fn sizes_are_refused_one_byte_over_the_border() {
     let mut envelope = message("room/message/7", b"x");
     let rules = rules(&[binding("room/#")]);
-    let written = |bound: &Bound| -> usize {
-        let own: usize = bound.properties.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        own + "TAGS".len() + bound.tag.len() + 2 + "KEYS".len() + bound.keys.len() + 2
-    };
+    let written = |bound: &Bound| bound.message.properties_bytes();
     envelope.properties.content_type = Some("c".to_owned());
     let without = written(&rules.bind(&envelope).unwrap()) - 1;
 
@@ -242,5 +243,5 @@ fn the_room_that_the_payload_names_gives_the_lane() {
     // Chat of a room and a mute in it are in one lane; neither has a room in history, which reads `room/message/...`.
     let command = message("roomSend/command", br#"{"type":"shutUp","roomId":"123456"}"#);
     let bound = rules.bind(&command).unwrap();
-    assert_eq!((bound.slot, bound.room), (slot_of("123456"), None));
+    assert_eq!((bound.slot, room_of(&bound)), (slot_of("123456"), None));
 }

@@ -212,7 +212,7 @@ fn a_derived_message_names_its_sender_and_a_producer_cannot() {
         payload: Bytes::from_static(b"hi"),
     };
     let bound = rules.derive(&derivation).unwrap();
-    assert_eq!((bound.tag.as_str(), bound.room.as_deref()), ("message/7", Some("7")));
+    assert_eq!((bound.message.tag(), room_of(&bound).as_deref()), ("message/7", Some("7")));
     assert_eq!(bound.slot, slot_of("7"));
     let down = published(&stored(&bound));
     assert_eq!(user(&down, "clientId"), Some("GID_student@@@001"));

@@ -67,26 +67,31 @@ fn message(topic: &str, payload: &[u8]) -> Envelope {
     }
 }
 
+/// The room that it is stored with.
+fn room_of(bound: &Bound) -> Option<String> {
+    read_back(&stored(bound)).room
+}
+
 fn property<'a>(bound: &'a Bound, wanted: &str) -> Option<&'a str> {
-    bound.properties.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
+    bound.message.property(wanted)
 }
 
 /// What RocketMQ gives back: our properties and those that it adds.
 fn stored(bound: &Bound) -> StoredMessage {
-    let mut properties: StoredProperties =
-        bound.properties.iter().map(|(name, value)| (name, value)).collect();
-    assert_eq!(properties.sorted().len(), bound.properties.len(), "a property was written twice");
-    properties.insert("KEYS", &bound.keys);
+    let mut properties: StoredProperties = bound.message.properties.user().collect();
+    let count = bound.message.properties.user().count();
+    assert_eq!(properties.sorted().len(), count, "a property was written twice");
+    properties.insert("KEYS", bound.message.keys());
     properties.insert("UNIQ_KEY", "7F000001");
     StoredMessage {
         topic: bound.topic.to_string(),
-        tag: bound.tag.clone(),
-        keys: bound.keys.clone(),
+        tag: bound.message.tag().to_owned(),
+        keys: bound.message.keys().to_owned(),
         queue: QueueName { broker: "broker-a".into(), id: 3 },
         queue_offset: 9,
         stored_ms: 0,
         born_ms: 0,
         properties,
-        body: bound.body.clone(),
+        body: bound.message.body.clone(),
     }
 }

@@ -46,7 +46,7 @@ fn the_notices_of_a_room_lie_under_one_tag_and_carry_the_room() {
         payload: Bytes::from_static(b"{}"),
     };
     let bound = rules.derive(&notice).unwrap();
-    assert_eq!((&*bound.topic, bound.tag.as_str()), ("room", "system"));
+    assert_eq!((&*bound.topic, bound.message.tag()), ("room", "system"));
     assert_eq!(read_back(&stored(&bound)).room.as_deref(), Some("7"));
     assert_eq!(rules.notice_query("7", "elsewhere/system"), None);
 }
@@ -62,12 +62,12 @@ fn the_tag_that_is_asked_for_is_the_tag_that_was_written() {
     for room in ["7", "a|b", " x ", "100%", "\u{6559}\u{5ba4}", "a b"] {
         for topic in ["room/message/@", "class/@/chat", "deep/@/a/b", "scan/@/a"] {
             let bound = rules.bind(&message(&topic.replace('@', room), b"x")).unwrap();
-            assert_eq!(bound.room.as_deref(), Some(room));
+            assert_eq!(room_of(&bound).as_deref(), Some(room));
             let queries = rules.room_queries(room).unwrap();
             let asked = queries.iter().find(|query| query.topic == *bound.topic).unwrap();
             match topic {
                 "scan/@/a" => assert_eq!(asked, &query("scan", None, room, Some(Kind::Message))),
-                _ => assert_eq!(asked.tag.as_deref(), Some(bound.tag.as_str()), "{topic} {room}"),
+                _ => assert_eq!(asked.tag.as_deref(), Some(bound.message.tag()), "{topic} {room}"),
             }
         }
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::binding::levels::Levels;
 use crate::model::Kind;
 
 fn text() -> impl Strategy<Value = String> {
@@ -58,7 +59,8 @@ proptest! {
     #[test]
     fn every_message_comes_back_as_it_was(envelope in envelope()) {
         let bound = rules(&[binding("room/#")]).bind(&envelope).unwrap();
-        for (name, value) in &bound.properties {
+        prop_assert!(bound.message.properties.is_storable());
+        for (name, value) in bound.message.properties.user() {
             prop_assert!(!value.is_empty() && !value.contains(['\0', '\u{1}', '\u{2}']), "{} = {:?}", name, value);
         }
         let message = stored(&bound);
@@ -68,7 +70,7 @@ proptest! {
         prop_assert_eq!(&back.payload, &envelope.payload);
         prop_assert!(!message.body.is_empty());
         prop_assert_eq!((back.id, back.kind), (Some(envelope.id), bound.kind));
-        prop_assert_eq!(&back.room, &bound.room);
+        prop_assert_eq!(back.room.as_deref(), Levels::of(&envelope.topic).default_room(bound.kind));
         prop_assert_eq!((back.qos, back.retain, back.duplicate), (Some(envelope.qos), envelope.retain, envelope.duplicate));
         prop_assert_eq!(back.packet_id.unwrap_or(0), envelope.packet_id);
         prop_assert_eq!(back.maybe_copy_of, envelope.maybe_copy_of);
@@ -112,7 +114,7 @@ fn read_foreign(keys: &str, properties: &[(&str, &str)]) -> Recorded {
 #[test]
 fn an_empty_payload_is_marked_and_restored() {
     let bound = rules(&[binding("room/#")]).bind(&message("room/status", b"")).unwrap();
-    assert_eq!((&*bound.body, property(&bound, "IS_EMPTY_MSG")), (&[0_u8][..], Some("true")));
+    assert_eq!((&*bound.message.body, property(&bound, "IS_EMPTY_MSG")), (&[0_u8][..], Some("true")));
     assert!(read_back(&stored(&bound)).payload.is_empty());
 
     let zero = rules(&[binding("room/#")]).bind(&message("room/status", &[0])).unwrap();

@@ -72,7 +72,7 @@ impl Resender {
         };
         let (topic, slot) = (bound.topic.clone(), bound.slot);
         let queue = self.queue(&topic, slot).await?;
-        let batch = Arc::new(Batch { topic: topic.clone(), queue, messages: vec![bound.into_message()] });
+        let batch = Arc::new(Batch { topic: topic.clone(), queue, messages: vec![bound.message] });
         match self.send(batch).await {
             Ok(()) => Ok(Resent::Stored(topic)),
             Err((FailureKind::MessageIllegal, words)) => {

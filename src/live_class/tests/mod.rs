@@ -140,7 +140,7 @@ impl Story {
         };
         let bound = self.rules.bind(&envelope).unwrap();
         let topic = bound.topic.to_string();
-        self.item(stored_form(&topic, &bound.into_message()))
+        self.item(stored_form(&topic, &bound.message))
     }
 
     fn item(&mut self, mut message: StoredMessage) -> Item {
@@ -195,12 +195,11 @@ fn keep(derived: &Derived) {
 }
 
 fn property<'a>(derived: &'a Derived, wanted: &str) -> Option<&'a str> {
-    let mut properties = derived.bound.properties.iter();
-    properties.find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    derived.bound.message.property(wanted)
 }
 
 fn body(derived: &Derived) -> serde_json::Value {
-    serde_json::from_slice(&derived.bound.body).unwrap()
+    serde_json::from_slice(&derived.bound.message.body).unwrap()
 }
 
 fn chat(room: &str, text: &str) -> String {
@@ -215,8 +214,8 @@ async fn what_a_student_says_reaches_the_room_and_ends_when_it_is_stored() {
     running.items.send(story.sent(STUDENT, "message", &said)).await.unwrap();
 
     let made = running.made().await;
-    assert_eq!((&*made.bound.topic, made.bound.tag.as_str()), ("room", "message/123456"));
-    assert_eq!(made.bound.body, said.as_bytes(), "the same bytes");
+    assert_eq!((&*made.bound.topic, made.bound.message.tag()), ("room", "message/123456"));
+    assert_eq!(made.bound.message.body, said.as_bytes(), "the same bytes");
     assert_eq!(property(&made, "clientId"), Some(STUDENT));
     assert_eq!(made.bound.slot, crate::binding::slot_of("123456"));
     running.rests().await;
@@ -264,10 +263,10 @@ async fn a_mute_is_on_the_disk_before_anybody_hears_of_it_and_survives_a_restart
     let told = running.made().await;
     let written = std::fs::read_to_string(story.folder.path().join("mutes.json")).unwrap();
     assert!(written.contains(STUDENT), "{written}");
-    assert_eq!(told.bound.tag, format!("p2p/{STUDENT}"));
+    assert_eq!(told.bound.message.tag(), format!("p2p/{STUDENT}"));
     assert_eq!(body(&told)["type"], "shutUp");
     let audit = running.made().await;
-    assert_eq!((&*audit.bound.topic, audit.bound.tag.as_str()), ("roombridge_audit", "muted"));
+    assert_eq!((&*audit.bound.topic, audit.bound.message.tag()), ("roombridge_audit", "muted"));
     running.die().await;
 
     // After the crash the command comes again, and then the student speaks
@@ -275,7 +274,7 @@ async fn a_mute_is_on_the_disk_before_anybody_hears_of_it_and_survives_a_restart
     let mut running = story.start();
     running.items.send(story.sent(STUDENT, "message", &chat("1", "hi"))).await.unwrap();
     let answer = running.made().await;
-    assert_eq!(answer.bound.tag, format!("p2p/{STUDENT}"));
+    assert_eq!(answer.bound.message.tag(), format!("p2p/{STUDENT}"));
     assert_eq!((&body(&answer)["type"], &body(&answer)["reason"]), (&"refused".into(), &"muted".into()));
     let muted = running.handle.mutes(RoomId::parse("1").unwrap()).await.unwrap();
     assert_eq!((muted.len(), muted[0].client_id.as_str(), muted[0].by.as_str()), (1, STUDENT, TEACHER));
@@ -291,7 +290,7 @@ async fn what_did_not_come_by_this_bridge_is_put_aside_whatever_it_says_of_its_s
     let forged = story.item(forged);
     running.items.send(forged).await.unwrap();
     let audit = running.made().await;
-    assert_eq!(audit.bound.tag, "refused");
+    assert_eq!(audit.bound.message.tag(), "refused");
     assert_eq!(body(&audit)["reason"], "unverified");
     keep(&audit);
     running.ended().await;
@@ -350,7 +349,7 @@ async fn the_brokers_news_goes_to_the_documented_topics_and_makes_members() {
 
     // Then the notice is stored as ApsaraMQ would store it
     let notice = running.made().await;
-    assert_eq!((&*notice.bound.topic, notice.bound.tag.as_str()), ("GID_student_MQTT", "connect"));
+    assert_eq!((&*notice.bound.topic, notice.bound.message.tag()), ("GID_student_MQTT", "connect"));
     let expected = BTreeMap::from([
         ("clientId", serde_json::json!(STUDENT)),
         ("time", serde_json::json!(NOON_MS)),
@@ -362,10 +361,13 @@ async fn the_brokers_news_goes_to_the_documented_topics_and_makes_members() {
     keep(&notice);
 
     // When it comes back from there, then the rooms hear the same bytes, and the student is a member
-    let stored = stored_form(&notice.bound.topic, &notice.bound.clone().into_message());
+    let stored = stored_form(&notice.bound.topic, &notice.bound.message);
     running.items.send(story.item(stored)).await.unwrap();
     let status = running.made().await;
-    assert_eq!((status.bound.tag.as_str(), &status.bound.body), ("status", &notice.bound.body));
+    assert_eq!(
+        (status.bound.message.tag(), &status.bound.message.body),
+        ("status", &notice.bound.message.body)
+    );
     keep(&status);
     running.ended().await;
     let members = running.handle.members(RoomId::parse("7").unwrap()).await.unwrap();
@@ -391,14 +393,14 @@ async fn a_notice_is_heard_by_the_room_and_written_down() {
         tokio::spawn(async move { handle.notice(room, "five more minutes".to_owned(), None).await })
     };
     let notice = running.made().await;
-    assert_eq!(notice.bound.tag, "system");
+    assert_eq!(notice.bound.message.tag(), "system");
     assert_eq!(
         (&body(&notice)["roomId"], &body(&notice)["text"]),
         (&"7".into(), &"five more minutes".into())
     );
     let id = asked.await.unwrap().unwrap().unwrap();
     assert_eq!(property(&notice, "rbId"), Some(id.to_string().as_str()));
-    assert_eq!(running.made().await.bound.tag, "noticed");
+    assert_eq!(running.made().await.bound.message.tag(), "noticed");
     let empty = running.handle.notice(RoomId::parse("7").unwrap(), " ".to_owned(), None).await;
     assert!(empty.unwrap().is_err());
 }

@@ -28,7 +28,7 @@ async fn while_the_disk_stands_still_a_mute_waits_with_what_is_behind_it_and_oth
 
     // Then the other room goes on by the mutes on the disk, and nobody hears of the new mute
     let made = running.made().await;
-    assert_eq!(made.bound.tag, "message/2");
+    assert_eq!(made.bound.message.tag(), "message/2");
     running.rests().await;
     let room = || RoomId::parse("1").unwrap();
     assert_eq!(running.handle.mutes(room()).await.unwrap(), []);
@@ -40,7 +40,7 @@ async fn while_the_disk_stands_still_a_mute_waits_with_what_is_behind_it_and_oth
     for _ in 0..6 {
         let made = running.made().await;
         let reason = body(&made)["reason"].as_str().map(str::to_owned);
-        tags.push((made.bound.tag.clone(), reason));
+        tags.push((made.bound.message.tag().to_owned(), reason));
     }
     let p2p = format!("p2p/{STUDENT}");
     let refused = tags.iter().position(|(tag, reason)| *tag == p2p && reason.as_deref() == Some("muted"));

@@ -2,7 +2,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 
 use super::*;
-use crate::model::{DeadReason, NotDurable, QueueName};
+use crate::model::{DeadReason, NotDurable, OutgoingProperties, QueueName};
 use crate::pipeline::Accepted;
 use crate::pipeline::ports::OutgoingMessage;
 use bytes::Bytes;
@@ -27,7 +27,7 @@ impl Sink for ScriptedSink {
     }
 
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
-        let ids: Vec<String> = batch.messages.iter().map(|message| message.keys.clone()).collect();
+        let ids: Vec<String> = batch.messages.iter().map(|message| message.keys().to_owned()).collect();
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or_else(|| {
             let one_of = |marked: &HashSet<String>| ids.iter().any(|id| marked.contains(id));
             let now = tokio::time::Instant::now();
@@ -289,9 +289,7 @@ fn batch_of(messages: usize) -> Arc<Batch> {
 
 fn batch_with(numbers: impl Iterator<Item = usize>) -> Arc<Batch> {
     let message = |number: usize| OutgoingMessage {
-        tag: String::new(),
-        keys: number.to_string(),
-        properties: vec![],
+        properties: OutgoingProperties::new(&number.to_string(), "", 0),
         body: Bytes::from_static(b"x"),
     };
     let queue = QueueName { broker: "a".into(), id: 0 };

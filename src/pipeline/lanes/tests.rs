@@ -1,12 +1,12 @@
 use super::*;
-use crate::model::{Kind, OutgoingMessage, QueueName};
+use crate::model::{Kind, OutgoingMessage, OutgoingProperties, QueueName};
 use bytes::Bytes;
 
 const LIMITS: BatchLimits = BatchLimits { messages: 4, bytes: 1000, linger: Duration::ZERO };
 
 fn waiting(slot: u8, body: &str) -> WaitingMessage {
     let body = Bytes::copy_from_slice(body.as_bytes());
-    let message = OutgoingMessage { tag: String::new(), keys: String::new(), properties: vec![], body };
+    let message = OutgoingMessage { properties: OutgoingProperties::default(), body };
     let ticket = Ticket { receipt: None, weight_bytes: 0, kind: Kind::Message };
     WaitingMessage { message, ticket, slot, since: Duration::ZERO }
 }

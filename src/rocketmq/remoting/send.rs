@@ -17,9 +17,9 @@ use crate::pipeline::ports::Batch;
 
 const SEND_MESSAGE_V2: i32 = 310;
 const SEND_BATCH_MESSAGE: i32 = 320;
-/// Separators of RocketMQ's message format: name, U+0001, value, U+0002.
-const NAME_END: u8 = 1;
-const VALUE_END: u8 = 2;
+/// The two properties that a client adds: name, U+0001, value, U+0002.
+const UNIQ_KEY: &[u8] = b"UNIQ_KEY\x01";
+const END_AND_WAIT: &[u8] = b"\x02WAIT\x01true\x02";
 /// Total size, magic code, checksum, flag and length of the body, before the body.
 const FRAME_BYTES: usize = 20;
 
@@ -108,35 +108,20 @@ impl Writer<'_> {
     }
 
     fn properties(&self, message: &OutgoingMessage, bytes: &mut Vec<u8>) -> Result<(), Unwritable> {
+        if !message.properties.is_storable() {
+            return Err(Unwritable::Property);
+        }
         let start = bytes.len();
-        let well_known = [("KEYS", message.keys.as_str()), ("TAGS", message.tag.as_str())];
-        for (name, value) in well_known.into_iter().filter(|(_, value)| !value.is_empty()) {
-            property(name, value.as_bytes(), bytes)?;
-        }
-        for (name, value) in &message.properties {
-            property(name, value.as_bytes(), bytes)?;
-        }
-        property("UNIQ_KEY", &self.ids.next(self.month_ms), bytes)?;
-        property("WAIT", b"true", bytes)?;
+        bytes.put_slice(message.properties.as_str().as_bytes());
+        bytes.put_slice(UNIQ_KEY);
+        bytes.put_slice(&self.ids.next(self.month_ms));
+        bytes.put_slice(END_AND_WAIT);
         let properties_bytes = bytes.len() - start;
         if properties_bytes > i16::MAX as usize {
             return Err(Unwritable::Properties(properties_bytes));
         }
         Ok(())
     }
-}
-
-fn property(name: &str, value: &[u8], bytes: &mut Vec<u8>) -> Result<(), Unwritable> {
-    let is_writable =
-        |text: &[u8]| !text.is_empty() && !text.iter().any(|byte| *byte == NAME_END || *byte == VALUE_END);
-    if !is_writable(name.as_bytes()) || !is_writable(value) {
-        return Err(Unwritable::Property);
-    }
-    bytes.put_slice(name.as_bytes());
-    bytes.put_u8(NAME_END);
-    bytes.put_slice(value);
-    bytes.put_u8(VALUE_END);
-    Ok(())
 }
 
 fn set(bytes: &mut [u8], at: usize, value: &[u8]) {

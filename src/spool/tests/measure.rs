@@ -26,8 +26,9 @@ fn batch(slot: u8, count: usize) -> Vec<SpoolMessage> {
         "mqttMessageId",
         "clientId",
     ];
-    let properties = properties.map(|name| (name.into(), "0123456789abcdef0123".to_owned()));
-    message.message.properties.extend(properties);
+    for name in properties {
+        message.message.properties.push(name, "0123456789abcdef0123");
+    }
     vec![message; count]
 }
 

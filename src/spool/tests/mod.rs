@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 use super::{schema, writer::BeforeCommit};
-use crate::model::{Kind, ManualClock, OutgoingMessage, WhenFull};
+use crate::model::{Kind, ManualClock, OutgoingMessage, OutgoingProperties, WhenFull};
 
 pub(super) struct SpoolFolder {
     folder: TempDir,
@@ -74,18 +74,13 @@ pub(super) fn topic() -> Arc<str> {
 }
 
 pub(super) fn message(slot: u8, text: &str) -> SpoolMessage {
+    let mut properties = OutgoingProperties::new(&format!("{slot} id-{text}"), &format!("message/{slot}"), 0);
+    properties.push("mqttSecondTopic", &format!("/message/{slot}"));
+    properties.push("quote\"\\\u{3}", "line\nend");
     SpoolMessage {
         slot,
         kind: Kind::Message,
-        message: OutgoingMessage {
-            tag: format!("message/{slot}"),
-            keys: format!("{slot} id-{text}"),
-            properties: vec![
-                ("mqttSecondTopic".into(), format!("/message/{slot}")),
-                ("quote\"\\\u{1}".into(), "line\nend".to_owned()),
-            ],
-            body: Bytes::copy_from_slice(text.as_bytes()),
-        },
+        message: OutgoingMessage { properties, body: Bytes::copy_from_slice(text.as_bytes()) },
     }
 }
 

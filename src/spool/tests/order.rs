@@ -3,6 +3,7 @@
 use futures::FutureExt;
 
 use super::*;
+use crate::model::OutgoingProperties;
 
 /// Hazard 11: a lane comes back strictly in the order of its appends, over takes, removals and restarts.
 #[tokio::test]
@@ -34,12 +35,12 @@ async fn a_message_comes_back_byte_for_byte() {
     let mut odd = message(255, "nul \0, quotes \" ' and 中文");
     odd.kind = Kind::P2p;
     odd.message.body = Bytes::from((0..=255).collect::<Vec<u8>>());
-    odd.message.tag = "%7C\0".to_owned();
+    odd.message.properties = OutgoingProperties::new(odd.message.keys(), "%7C\0", 0);
+    odd.message.properties.push("quote\"\\", "line\nend");
     let large = SpoolMessage {
         message: OutgoingMessage {
             body: Bytes::from(vec![9; 1 << 20]),
-            properties: Vec::new(),
-            ..odd.message.clone()
+            properties: OutgoingProperties::new("key", "", 0),
         },
         ..odd.clone()
     };

@@ -101,7 +101,7 @@ impl Sink for GatedSink {
                 return Sent::Failed(FailureKind::Transport);
             }
             let mut stored = self.stored.lock().unwrap();
-            let id = message.keys.rsplit(' ').next().unwrap().to_owned();
+            let id = message.keys().rsplit(' ').next().unwrap().to_owned();
             let body = String::from_utf8_lossy(&message.body).into_owned();
             stored.push(Stored { queue_id: batch.queue.id, id, body });
             Sent::Stored
