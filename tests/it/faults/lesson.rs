@@ -14,7 +14,7 @@ pub struct Key {
     pub number: u32,
 }
 
-const PAYLOAD_BYTES: usize = 200;
+pub const PAYLOAD_BYTES: usize = 200;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Lesson {
@@ -22,6 +22,7 @@ pub struct Lesson {
     pub rooms: u32,
     /// Of all publishers together.
     pub per_second: u32,
+    pub payload_bytes: usize,
 }
 
 impl Lesson {
@@ -29,11 +30,11 @@ impl Lesson {
         key.number % self.rooms
     }
 
-    /// `{publisher}-{room}-{number}`, filled up to 200 bytes.
+    /// `{publisher}-{room}-{number}`, filled up to `payload_bytes`.
     pub fn payload(self, key: Key) -> Vec<u8> {
         let text = format!("p{}-{}-{} ", key.publisher, self.room(key), key.number);
         let mut payload = text.into_bytes();
-        payload.resize(PAYLOAD_BYTES, b'x');
+        payload.resize(self.payload_bytes, b'x');
         payload
     }
 
@@ -129,7 +130,7 @@ impl Found {
 
 #[test]
 fn a_lesson_finds_copies_and_disorder() {
-    let lesson = Lesson { publishers: 1, rooms: 2, per_second: 1 };
+    let lesson = Lesson { publishers: 1, rooms: 2, per_second: 1, payload_bytes: PAYLOAD_BYTES };
     let at = |queue_offset, number| StoredBody {
         broker: "a".into(),
         queue_id: 0,

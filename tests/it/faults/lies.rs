@@ -70,6 +70,48 @@ fn full_answers_late() {
     lied_to(setup("12_answers_late", title, true), Lie::Delay(Duration::from_secs(30)), 20.0);
 }
 
+/// One thread holds the MQTT connection and the connections to RocketMQ. A socket that is full must not hold it: PINGs leave
+/// within the keep-alive of 5 s, what the spool has is acknowledged, and sends end at their deadline.
+fn takes_nothing(full: bool) {
+    let seconds = if full { 30.0 } else { 12.0 };
+    let title = format!("RocketMQ's socket accepts nothing for {seconds} s");
+    let mut setup = setup("11_takes_nothing", title, full).per_second(16);
+    // Larger than what the kernel keeps for a connection, with one batch in each of eight queues.
+    setup.lesson.payload_bytes = 1_000_000;
+    setup.mqtt_lines = "keep_alive_s = 5".to_owned();
+    setup.more_config = "[spool]\nafter_ms = 500\n".to_owned();
+    let (mut story, lying) = open(setup);
+    story.talk_until_acknowledged(30);
+    lying.lie(Lie::TakesNothing);
+    story.talk(2.0);
+    let (before, acknowledged) = (story.bridge.metrics(), story.stage.witness.acknowledged_count());
+    story.talk(seconds - 2.0);
+    let (after, still) = (story.bridge.metrics(), story.stage.witness.acknowledged_count());
+    lying.tell_the_truth();
+    story.fault_ends();
+    story.talk(2.0);
+    story.end().check(Allowed::default());
+
+    let more = |name: &str, labels: &[(&str, &str)]| after.value(name, labels) - before.value(name, labels);
+    assert!(still - acknowledged > 8 * (seconds as usize - 4), "{acknowledged} PUBACKs, then {still}");
+    assert!(
+        more("roombridge_send_failures_total", &[("reason", "timeout")]) > 4.0,
+        "sends end at their deadline"
+    );
+    assert_eq!(after.value("roombridge_reconnects_total", &[]), 0.0, "PINGs left in time");
+}
+
+#[test]
+fn short_takes_nothing() {
+    takes_nothing(false);
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_takes_nothing() {
+    takes_nothing(true);
+}
+
 /// Hazard 8: the master has the batch already, and each retry appends it again: a few, then the spool at a slow pace.
 fn not_durable(name: &'static str, what: &str, code: i64) {
     let title = format!("RocketMQ answers {what} for 20 s, though all is stored");

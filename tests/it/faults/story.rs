@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lesson::{Key, Lesson, key_of};
+use super::lesson::{Key, Lesson, PAYLOAD_BYTES, key_of};
 use super::row::{Row, Victim, commit};
 use super::verdict::Verdict;
 use super::watch::Watch;
@@ -49,7 +49,7 @@ impl Setup {
             title: title.into(),
             victim,
             full,
-            lesson: Lesson { publishers: 4, rooms: 40, per_second: 500 },
+            lesson: Lesson { publishers: 4, rooms: 40, per_second: 500, payload_bytes: PAYLOAD_BYTES },
             queues: 8,
             mosquitto: MosquittoOptions::default(),
             apache: ApacheOptions::default(),

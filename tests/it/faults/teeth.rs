@@ -2,7 +2,7 @@
 
 use rumqttc::v5::mqttbytes::QoS;
 
-use super::lesson::{Key, Lesson};
+use super::lesson::{Key, Lesson, PAYLOAD_BYTES};
 use super::row::{Allowed, Victim};
 use super::story::{Setup, Stage, TOPIC};
 use crate::support::java::NewMessage;
@@ -11,7 +11,7 @@ use crate::support::scratch::Scratch;
 
 #[test]
 fn what_is_lost_doubled_damaged_or_out_of_order_is_counted_and_dead_letters_are_found_on_another_disk() {
-    let lesson = Lesson { publishers: 2, rooms: 2, per_second: 100 };
+    let lesson = Lesson { publishers: 2, rooms: 2, per_second: 100, payload_bytes: PAYLOAD_BYTES };
     let says = |publisher, number| lesson.payload(Key { publisher, number });
     let other_disk = Scratch::new("other-disk");
     let mut setup = Setup::new(Victim::Bridge, "00_teeth", "spoiled on purpose", false);

@@ -48,6 +48,8 @@ pub enum Lie {
     RefusedWith(Vec<u8>, i64),
     /// Sends come through at this pace, in bytes of a second.
     Slow(u64),
+    /// Nothing more is read from the connection, so that its socket is soon full; what waits there is stored when the lie ends.
+    TakesNothing,
 }
 
 /// Which sends are lied about.
@@ -154,6 +156,10 @@ impl Drop for LyingRocketMq {
 impl Shared {
     fn plan(&self) -> MutexGuard<'_, Option<Plan>> {
         self.plan.lock().expect("nobody panics while holding the plan")
+    }
+
+    fn takes_nothing(&self) -> bool {
+        self.plan().as_ref().is_some_and(|plan| plan.lie == Lie::TakesNothing)
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -288,6 +294,12 @@ async fn requests(
                 pending.lock().expect("nobody panics while holding it").insert(opaque, lie);
                 to.write_all(&frame.bytes()).await?;
             }
+            Some(Lie::TakesNothing) => {
+                while shared.takes_nothing() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                to.write_all(&frame.bytes()).await?;
+            }
             None => to.write_all(&frame.bytes()).await?,
         }
     }
@@ -321,7 +333,14 @@ async fn replies(
                 frame.header = header.to_string().into_bytes();
                 drop(answers.send(frame.bytes()).await);
             }
-            Some(Lie::Refused(_) | Lie::RefusedWith(..) | Lie::IllegalWith(_) | Lie::Slow(_)) | None => {
+            Some(
+                Lie::Refused(_)
+                | Lie::RefusedWith(..)
+                | Lie::IllegalWith(_)
+                | Lie::Slow(_)
+                | Lie::TakesNothing,
+            )
+            | None => {
                 drop(answers.send(frame.bytes()).await);
             }
         }
