@@ -101,7 +101,7 @@ bench: ## measure the way from MQTT to RocketMQ and back beside other bridges, a
 	$(if $(ARGS),,cargo bench --bench class)
 
 # After the build. Compares with the baseline, too, if `make bench` has built it.
-bench-quick: ## compare a few figures with the committed ratios, in 3 minutes (ACCEPT=1 writes them anew)
+bench-quick: ## compare a few figures with the committed ratios, in 5 minutes (ACCEPT=1 writes them anew)
 	@scripts/setup bench
 	BASELINE_ROOMBRIDGE=$(wildcard $(BASELINE_ROOMBRIDGE)) $(END_TO_END) --quick $(if $(ACCEPT),--accept)
 
