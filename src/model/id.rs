@@ -21,7 +21,7 @@ impl MessageId {
         Self { nonce, counter }
     }
 
-    /// As [`fmt::Display`], at the end of that text; the formatter takes three times as long, and each message has its id.
+    /// As [`fmt::Display`], at the end of that text, without the formatter, because each message has its id.
     pub(crate) fn push_to(self, text: &mut String) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let digit = |number: u64, place: u32| char::from(HEX[(number >> (4 * place)) as usize & 15]);
