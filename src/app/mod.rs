@@ -447,3 +447,15 @@ fn next_generation(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hazard 14: the ids of two processes are told apart by nothing but this number.
+    #[test]
+    fn each_process_draws_a_number_of_its_own_for_its_ids() {
+        let ids: std::collections::HashSet<_> = (0..100).map(|_| new_ids().unwrap().next_id()).collect();
+        assert_eq!(ids.len(), 100);
+    }
+}

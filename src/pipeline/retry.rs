@@ -94,6 +94,7 @@ fn pauses(kind: FailureKind) -> (Duration, Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NotDurable;
 
     #[test]
     fn pauses_grow_up_to_their_cap_and_never_end() {
@@ -111,5 +112,14 @@ mod tests {
             retry.next_pause_after(FailureKind::Transport);
         }
         assert!(retry.next_pause_after(FailureKind::NoPermission) >= Duration::from_millis(700));
+    }
+
+    /// Hazard 8: the master has the batch already, and each attempt appends it once more.
+    #[test]
+    fn what_is_not_durable_is_tried_again_slowly() {
+        let mut retry = Retry::send();
+        let why = FailureKind::NotDurable(NotDurable::FlushDiskTimeout);
+        let waited: Duration = (0..8).map(|_| retry.next_pause_after(why)).sum();
+        assert!(waited > Duration::from_secs(40), "{waited:?} for eight attempts");
     }
 }

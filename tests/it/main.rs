@@ -23,6 +23,7 @@ mod limits;
 mod nobody_reads;
 mod operator;
 mod overlap;
+mod producer;
 mod reader;
 mod remade_topic;
 mod scripted;

@@ -1,4 +1,4 @@
-//! What `docs/ARCHITECTURE.md` says in tables and lists that the code must keep to.
+//! What `docs/ARCHITECTURE.md` and `docs/HAZARDS.md` say in tables and lists that the code must keep to.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,22 +11,26 @@ const MOST_FILES: usize = 15;
 const MOST_STAYS: usize = 24;
 
 const PAGE: &str = "docs/ARCHITECTURE.md";
+const HAZARDS: &str = "docs/HAZARDS.md";
+
+/// So many hazards name their tests one by one.
+const HAZARDS_WITH_TESTS: usize = 16;
 
 /// The rows of the table below a heading, cell by cell, without the two lines of its head.
-fn rows(heading: &str) -> Vec<Vec<String>> {
-    let rows: Vec<_> = section(heading)
+fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let rows: Vec<_> = section(page, heading)
         .iter()
         .filter(|line| line.starts_with('|'))
         .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect())
         .skip(2)
         .collect();
-    assert!(!rows.is_empty(), "{PAGE} has a table below {heading:?}");
+    assert!(!rows.is_empty(), "{page} has a table below {heading:?}");
     rows
 }
 
 /// The lines between a heading and the next one.
-fn section(heading: &str) -> Vec<String> {
-    let page = fs::read_to_string(PAGE).unwrap();
+fn section(page: &str, heading: &str) -> Vec<String> {
+    let page = fs::read_to_string(page).unwrap();
     let lines = page.lines().skip_while(|line| line.trim_start_matches('#').trim() != heading).skip(1);
     lines.take_while(|line| !line.starts_with("## ")).map(str::to_owned).collect()
 }
@@ -34,7 +38,7 @@ fn section(heading: &str) -> Vec<String> {
 /// Each room, and the rooms that it may import.
 pub fn rooms() -> Vec<(String, BTreeSet<String>)> {
     let mut rooms: Vec<(String, BTreeSet<String>)> = Vec::new();
-    for row in rows("Rooms") {
+    for row in rows(PAGE, "Rooms") {
         let [room, _, imports] = row.as_slice() else { panic!("{row:?} has not three cells") };
         let imports = match imports.as_str() {
             "-" => BTreeSet::new(),
@@ -60,7 +64,8 @@ fn places(text: &str) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     for quoted in text.split('`').skip(1).step_by(2) {
         if quoted.ends_with(".rs") {
-            let folder = if quoted.starts_with("embedded/") { "" } else { "src" };
+            let is_outside = ["embedded/", "tests/"].iter().any(|folder| quoted.starts_with(folder));
+            let folder = if is_outside { "" } else { "src" };
             places.push(Place { file: PathBuf::from(folder).join(quoted), names: Vec::new() });
         } else if let Some(place) = places.last_mut() {
             place.names.extend(quoted.split("::").map(str::to_owned));
@@ -128,7 +133,7 @@ impl<'ast> Visit<'ast> for Defined {
 
 #[test]
 fn the_map_names_files_and_functions_that_exist() {
-    let rows = rows("Where is it decided?");
+    let rows = rows(PAGE, "Where is it decided?");
     assert!(rows.len() >= 30, "only {} questions", rows.len());
     let mut wrong = Vec::new();
     for row in rows {
@@ -138,9 +143,24 @@ fn the_map_names_files_and_functions_that_exist() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// A rule whose test was renamed or removed would look held.
+#[test]
+fn the_page_of_hazards_names_tests_that_exist() {
+    let (mut wrong, mut with_tests) = (Vec::new(), 0);
+    for row in rows(HAZARDS, "Hazards") {
+        let [number, _, _, tests] = row.as_slice() else { panic!("{row:?} has not four cells") };
+        if !places(tests).is_empty() {
+            with_tests += 1;
+            wrong.extend(wrong_places(tests).into_iter().map(|wrong| format!("hazard {number}: {wrong}")));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(with_tests >= HAZARDS_WITH_TESTS, "only {with_tests}");
+}
+
 /// The numbered steps below a heading of the third level.
 fn steps(heading: &str) -> Vec<String> {
-    let lines = section("The way of one message, step by step");
+    let lines = section(PAGE, "The way of one message, step by step");
     let below = lines.iter().skip_while(|line| line.trim_start_matches('#').trim() != heading).skip(1);
     let own = below.take_while(|line| !line.starts_with("### "));
     own.filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).cloned().collect()
@@ -174,6 +194,7 @@ fn the_way_of_one_message_is_short_and_names_what_exists() {
 fn a_place_that_does_not_exist_is_found() {
     assert!(wrong_places("`lifecycle.rs` `Lifecycle::spawn`").is_empty());
     assert!(wrong_places("`embedded/src/mqtt/connection.rs` `Connection::admit`").is_empty());
+    assert!(wrong_places("`tests/tidy/page.rs` `a_place_that_does_not_exist_is_found`").is_empty());
     for wrong in ["`lifecycle.rs` `Lifecycle::swim`", "`nowhere.rs` `spawn`", "`lifecycle.rs`", "nothing"] {
         assert_eq!(wrong_places(wrong).len(), 1, "{wrong}");
     }

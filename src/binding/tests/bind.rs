@@ -1,6 +1,7 @@
 //! From MQTT to RocketMQ.
 
 use super::*;
+use crate::binding::origin::{MAX_HOPS, Signer};
 use crate::model::{DeadReason, FilterReason, Kind, TopicFilter};
 
 fn drop_reason(result: Result<Bound, NotStored>) -> DeadReason {
@@ -244,4 +245,18 @@ fn the_room_that_the_payload_names_gives_the_lane() {
     let command = message("roomSend/command", br#"{"type":"shutUp","roomId":"123456"}"#);
     let bound = rules.bind(&command).unwrap();
     assert_eq!((bound.slot, room_of(&bound)), (slot_of("123456"), None));
+}
+
+/// Hazard 19: what went through the bridge so often is in a circle of other programs.
+#[test]
+fn what_came_up_too_often_is_filtered() {
+    let rules = rules(&[binding("room/#")]);
+    let after_hops = |hops| {
+        let mut envelope = message("room/message/1", b"hi");
+        let mark = Signer::new(KEY).unwrap().mark("room/message/2", "1-1", hops, b"hi");
+        envelope.properties.user = vec![("rbOrigin".to_owned(), mark)];
+        rules.bind(&envelope).map(|_| ())
+    };
+    assert_eq!(after_hops(MAX_HOPS - 1), Ok(()));
+    assert_eq!(after_hops(MAX_HOPS), Err(NotStored::Filtered(FilterReason::HopLimit)));
 }

@@ -226,3 +226,6 @@ impl Session {
         self.parts.metrics.pubacks_unsent.set(unsent as i64);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,3 +77,48 @@ fn linger_holds_a_batch_until_it_is_full_or_due() {
     assert_eq!(lanes.next_due(limits, None, true), Some(Duration::from_millis(5)));
     assert!(lanes.next_ready(limits, Duration::from_millis(5)).is_some());
 }
+
+/// What is to be written to the spool when a batch and a message behind it have waited too long for that cause.
+fn written_because_of(cause: FailureKind) -> (TopicLanes, ReadyBatch, SpoolWriteJob) {
+    let mut lanes = TopicLanes::new("room".into(), Some(table(1)), false);
+    lanes.push(waiting(0, "in flight"));
+    let ready = lanes.next_ready(LIMITS, Duration::ZERO).unwrap();
+    ready.progress.set_cause(cause);
+    lanes.push(waiting(0, "behind it"));
+    let after = Duration::from_secs(1);
+    assert!(lanes.next_write(Duration::from_millis(900), after).is_none(), "it may still be sent");
+    let job = lanes.next_write(after, after).unwrap();
+    (lanes, ready, job)
+}
+
+/// Hazard 3: a topic that takes nothing for a reason of its own has a share of the spool only. What goes beyond it becomes dead
+/// letters, and no PUBACK waits for it.
+#[test]
+fn a_topic_that_is_refused_for_its_own_reason_takes_its_share_of_the_spool() {
+    let (_, _, job) = written_because_of(FailureKind::Transport);
+    assert!(!job.share_of_topic, "RocketMQ is away, which says nothing about the topic");
+
+    let (mut lanes, ready, job) = written_because_of(FailureKind::NoPermission);
+    assert!(job.share_of_topic);
+    let result = lanes.written(job.lane_index, Err(&SpoolError::TopicShare), Duration::from_secs(1));
+    let dead: Vec<_> = result.dead.iter().map(|(message, _)| &message.body[..]).collect();
+    assert_eq!(dead, [b"behind it"]);
+    assert!(ready.progress.is_given_up(), "and so does the batch in flight");
+}
+
+/// Hazard 18: whoever reads it later can see that it was late.
+#[test]
+fn what_goes_to_the_spool_is_marked_and_what_is_sent_directly_is_not() {
+    let (_, ready, job) = written_because_of(FailureKind::Transport);
+    let marks: Vec<_> = job.messages.iter().map(|row| row.message.property("rbSpooled")).collect();
+    assert_eq!(marks, [Some("true"); 2]);
+    assert_eq!(ready.batch.messages[0].property("rbSpooled"), None);
+}
+
+/// Hazard 11: a row must never be on the disk while an older message of its lane is neither ended nor written.
+#[test]
+fn the_batch_in_flight_is_written_before_what_waits_behind_it() {
+    let (_, _, job) = written_because_of(FailureKind::Timeout);
+    let rows: Vec<_> = job.messages.iter().map(|row| &row.message.body[..]).collect();
+    assert_eq!((rows, job.lent), (vec![&b"in flight"[..], b"behind it"], 1));
+}

@@ -336,3 +336,35 @@ fn a_left_out_delivery_that_waits_is_judged_anew_on_the_next_connection() {
     assert!(matches!(story.publish(1, true, "waits").0, Admission::Redelivered));
     assert!(matches!(story.publish(2, true, "b").0, Admission::New { .. }));
 }
+
+/// Hazards 2 and 15: a new session gives identifiers anew, so what came in the old one proves nothing and is acknowledged by nobody.
+#[test]
+fn a_lost_session_proves_no_copy_and_arms_nothing() {
+    let mut story = Story::connected();
+    let (_, stored) = story.publish(1, false, "stored");
+    story.ledger.settle(ReceiptNumber(1));
+    assert_eq!(story.acks(), [1]);
+    let (_, waits) = story.publish(2, false, "waits");
+    story.reconnect(false);
+    for (packet_id, text, old) in [(1, "stored", stored), (2, "waits", waits)] {
+        let (admission, id) = story.publish(packet_id, true, text);
+        assert!(matches!(admission, Admission::New { copy_of: None, .. }), "{text}: {admission:?}");
+        assert_ne!(id, old, "{text}");
+    }
+    story.ledger.settle(ReceiptNumber(2));
+    assert_eq!(story.acks(), [0u16; 0], "the old message confirms none of the new session");
+}
+
+/// Hazard 16: a broker that started from an old snapshot delivers as new what was acknowledged. Nobody can tell it from a second
+/// "hi", so it is a message of its own.
+#[test]
+fn what_is_delivered_again_as_new_is_hidden_behind_nothing() {
+    let mut story = Story::connected();
+    let (_, first) = story.publish(1, false, "hi");
+    story.ledger.settle(ReceiptNumber(1));
+    assert_eq!(story.acks(), [1]);
+    story.reconnect(true);
+    let (admission, again) = story.publish(1, false, "hi");
+    assert_ne!(again, first);
+    assert!(matches!(admission, Admission::New { copy_of: None, maybe_copy_of: None, .. }), "{admission:?}");
+}

@@ -104,30 +104,39 @@ fn full_takes_nothing() {
 }
 
 /// Hazard 8: the master has the batch already, and each retry appends it again: a few, then the spool at a slow pace.
-fn not_durable(name: &'static str, what: &str, code: i64) {
-    let title = format!("RocketMQ answers {what} for 20 s, though all is stored");
-    let setup = setup(name, title, true);
-    let said = u64::from(setup.lesson.per_second) * 20;
-    let (row, _) = lied_to(setup, Lie::StoredBut(code), 20.0);
+fn not_durable(name: &'static str, what: &str, code: i64, full: bool) {
+    let seconds = if full { 20.0 } else { 4.0 };
+    let title = format!("RocketMQ answers {what} for {seconds} s, though all is stored");
+    let setup = setup(name, title, full);
+    let said = u64::from(setup.lesson.per_second) * seconds as u64;
+    let (row, lies) = lied_to(setup, Lie::StoredBut(code), seconds);
     assert!(row.duplicates < said, "fewer copies than messages were said meanwhile: {row:#?}");
+    // One batch of each of eight queues, with pauses that begin at 0.35 s and double: some seven in 20 s. Whoever takes the
+    // answer for stored, or for one that was lost, sends hundreds.
+    assert!(lies <= 8 * 10, "{lies} sends in {seconds} s");
+}
+
+#[test]
+fn short_flush_disk_timeout() {
+    not_durable("13_flush_disk_timeout", "FLUSH_DISK_TIMEOUT", code::FLUSH_DISK_TIMEOUT, false);
 }
 
 #[test]
 #[ignore = "make faults"]
 fn full_flush_disk_timeout() {
-    not_durable("13_flush_disk_timeout", "FLUSH_DISK_TIMEOUT", code::FLUSH_DISK_TIMEOUT);
+    not_durable("13_flush_disk_timeout", "FLUSH_DISK_TIMEOUT", code::FLUSH_DISK_TIMEOUT, true);
 }
 
 #[test]
 #[ignore = "make faults"]
 fn full_slave_not_available() {
-    not_durable("14_slave_not_available", "SLAVE_NOT_AVAILABLE", code::SLAVE_NOT_AVAILABLE);
+    not_durable("14_slave_not_available", "SLAVE_NOT_AVAILABLE", code::SLAVE_NOT_AVAILABLE, true);
 }
 
 #[test]
 #[ignore = "make faults"]
 fn full_flush_slave_timeout() {
-    not_durable("15_flush_slave_timeout", "FLUSH_SLAVE_TIMEOUT", code::FLUSH_SLAVE_TIMEOUT);
+    not_durable("15_flush_slave_timeout", "FLUSH_SLAVE_TIMEOUT", code::FLUSH_SLAVE_TIMEOUT, true);
 }
 
 fn refused(name: &'static str, what: &str, code: i64) {

@@ -286,6 +286,41 @@ async fn a_takeover_gives_up_memory_and_keeps_the_disk() {
     bridge.assert_books_balance();
 }
 
+/// Hazard 4: while nobody knows who has the session, what its next holder would get, too, is neither sent nor written.
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_between_the_loss_of_the_link_and_the_news_of_the_session() {
+    let store = Arc::new(Store::default());
+    let mut bridge = Process::start(&store, MemorySpool::default());
+    bridge.publish("1", "0");
+    bridge.pass(Duration::from_millis(10)).await;
+
+    // Given a lost link, when the session turns out to be ours, then it is sent
+    bridge.link.send_replace(LinkState::Down);
+    bridge.publish("1", "1");
+    bridge.pass(Duration::from_secs(9)).await;
+    assert_eq!((bridge.store.bodies(), bridge.disk.rows().len()), (numbers(0..1), 0));
+    bridge.link.send_replace(LinkState::Up);
+    bridge.pass(Duration::from_millis(10)).await;
+    assert_eq!(bridge.store.bodies(), numbers(0..2));
+
+    // When another has it, then it is never sent, also if the session comes back
+    bridge.link.send_replace(LinkState::Down);
+    bridge.publish("1", "2");
+    bridge.pass(Duration::from_secs(1)).await;
+    bridge.link.send_replace(LinkState::TakenOver);
+    bridge.pass(Duration::from_secs(1)).await;
+    bridge.link.send_replace(LinkState::Up);
+    bridge.pass(Duration::from_secs(5)).await;
+    assert_eq!((bridge.store.bodies(), bridge.ended), (numbers(0..2), 3));
+
+    // When the broker itself is away for long, then nobody else can have it
+    bridge.link.send_replace(LinkState::Down);
+    bridge.publish("1", "3");
+    bridge.pass(Duration::from_secs(11)).await;
+    assert_eq!(bridge.store.bodies(), ["0", "1", "3"]);
+    bridge.assert_books_balance();
+}
+
 /// A stop leaves on the disk what RocketMQ does not take, and does not wait for it.
 #[tokio::test(start_paused = true)]
 async fn a_stop_spools_the_rest_and_ends() {
