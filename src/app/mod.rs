@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::binding::{BindingSettings, RuleSet};
 use crate::config::Config;
-use crate::consumer::{WakingSink, wakes};
+use crate::consumer::{wakes, waking};
 use crate::data_dir::{DataDir, QueueTables, SessionState, known_brokers};
 use crate::lifecycle::Lifecycle;
 use crate::live_class::ClientNews;
@@ -195,7 +195,7 @@ impl BridgeParts {
             () = lifecycle.drain.cancelled() => return Ok(self.log_leftovers()),
         };
         let pipeline = &self.config.pipeline;
-        let (intake, receiver) = intake(pipeline.intake_messages, pipeline.intake_bytes);
+        let (intake, receiver) = intake(self.rules.clone(), pipeline.intake_messages, pipeline.intake_bytes);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
         let messages = MessageThread::start().context("could not start a thread")?;
@@ -207,8 +207,11 @@ impl BridgeParts {
             }
         }
         let ((down_news, down_wakes), (class_news, class_wakes)) = (wakes(), wakes());
-        let sink: Arc<dyn Sink> =
-            Arc::new(WakingSink { inner: producer, followers: vec![down_news, class_news] });
+        let followers = [
+            (!self.config.downlinks.is_empty()).then_some(down_news),
+            self.config.classroom.is_some().then_some(class_news),
+        ];
+        let sink = waking(producer, followers.into_iter().flatten().collect());
         let dead_letters = self.uplink_builder(lifecycle).dead_letters(sink.clone());
         let uplink =
             self.uplink_builder(lifecycle).uplink(sink, dead_letters.clone(), receiver, settled, link_seen);
@@ -289,7 +292,6 @@ impl BridgeParts {
     fn uplink_builder<'a>(&'a self, lifecycle: &'a Lifecycle) -> UplinkBuilder<'a> {
         UplinkBuilder {
             config: &self.config,
-            rules: self.rules.clone(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             clock: self.clock.clone(),

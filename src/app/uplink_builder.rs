@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::binding::RuleSet;
 use crate::config::Config;
 use crate::data_dir::{DataDir, QueueTables};
 use crate::lifecycle::Lifecycle;
@@ -24,8 +23,6 @@ use crate::telemetry::{Metrics, Readiness};
 pub(crate) struct UplinkBuilder<'a> {
     /// Limits of the pipeline, the spool and the dead letters.
     pub config: &'a Config,
-    /// The compiled bindings.
-    pub rules: Arc<RuleSet>,
     /// Counts the messages.
     pub metrics: Arc<Metrics>,
     /// Learns whether RocketMQ and the spool take messages.
@@ -83,7 +80,6 @@ impl UplinkBuilder<'_> {
             stopping: CancellationToken::new(),
         };
         Uplink::new(UplinkParts {
-            rules: self.rules,
             sending: Arc::new(sending),
             spool: self.spool.map(|spool| SpoolUse { overflow: spool, after: config.spool.after }),
             dead_letters,

@@ -187,13 +187,13 @@ impl EncodedProperties {
     /// Adds a value of our own, which has no control characters; an empty one is left out.
     pub(crate) fn safe(&mut self, name: &'static str, value: &str) {
         if !value.is_empty() {
-            self.properties.push(name, value);
+            self.properties.push_with(name, |text| text.push_str(value));
         }
     }
 
     /// Adds a number.
     pub(crate) fn number(&mut self, name: &'static str, value: u64) {
-        self.properties.push(name, itoa::Buffer::new().format(value));
+        self.safe(name, itoa::Buffer::new().format(value));
     }
 }
 

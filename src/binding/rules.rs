@@ -166,8 +166,13 @@ impl RuleSet {
         topics
     }
 
-    /// What the message becomes in RocketMQ, or why it is not stored. Runs for every message.
+    /// What the message becomes in RocketMQ, or why it is not stored.
     pub fn bind(&self, envelope: &Envelope) -> Result<Bound, NotStored> {
+        self.bind_into(envelope, String::new())
+    }
+
+    /// The same, with the properties in a buffer that was used before. Runs for every message.
+    pub(crate) fn bind_into(&self, envelope: &Envelope, buffer: String) -> Result<Bound, NotStored> {
         let levels = Levels::of(&envelope.topic);
         let rule = self.rule_for(&envelope.topic).ok_or(NotStored::Filtered(FilterReason::NoRule))?;
         let hop = self.next_hop(envelope)?;
@@ -191,7 +196,7 @@ impl RuleSet {
         };
         // Topic, tag and session stand in it several times; the rest is about as long for each message.
         let more_bytes = MORE_BYTES + 3 * envelope.topic.len() + envelope.arrival.session.as_str().len();
-        let named = OutgoingProperties::new(&keys, &place.tag, more_bytes);
+        let named = OutgoingProperties::new_in(buffer, &keys, &place.tag, more_bytes);
         let message = OutgoingMessage { properties: properties::write(named, &context), body };
         limits::check_sizes(message.properties_bytes(), message.body.len(), self.max_message_bytes)
             .map_err(dead)?;

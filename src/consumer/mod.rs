@@ -24,7 +24,7 @@ use std::sync::Arc;
 use crate::model::{QueueName, StoredMessage};
 
 pub(crate) use follow::{Follower, FollowerParts, Topic};
-pub(crate) use wake::{Wakes, WakingSink, wakes};
+pub(crate) use wake::{Wakes, wakes, waking};
 
 /// So many messages may be handed on and not ended. When there are so many, nothing more is read.
 pub(crate) const OPEN_MESSAGES: usize = 1000;

@@ -21,11 +21,19 @@ pub(crate) fn wakes() -> (mpsc::Sender<(Arc<str>, QueueName)>, Wakes) {
 }
 
 /// A sink that tells followers about what it has stored.
-pub(crate) struct WakingSink {
+struct WakingSink {
     /// Stores the batches.
-    pub inner: Arc<dyn Sink>,
+    inner: Arc<dyn Sink>,
     /// The followers, which hear which queue of which topic has something new.
-    pub followers: Vec<mpsc::Sender<(Arc<str>, QueueName)>>,
+    followers: Arc<[mpsc::Sender<(Arc<str>, QueueName)>]>,
+}
+
+/// A sink that stores as `inner` does, and tells these followers.
+pub(crate) fn waking(
+    inner: Arc<dyn Sink>,
+    followers: Vec<mpsc::Sender<(Arc<str>, QueueName)>>,
+) -> Arc<dyn Sink> {
+    if followers.is_empty() { inner } else { Arc::new(WakingSink { inner, followers: followers.into() }) }
 }
 
 impl Sink for WakingSink {
@@ -39,7 +47,7 @@ impl Sink for WakingSink {
         Box::pin(async move {
             let sent = sending.await;
             if sent.iter().any(|sent| matches!(sent, Sent::Stored)) {
-                for follower in &followers {
+                for follower in followers.iter() {
                     let _ = follower.try_send((batch.topic.clone(), batch.queue.clone()));
                 }
             }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr2};
 use serde::ser::{Serialize, Serializer};
 
 /// Ends a name.
@@ -30,15 +30,22 @@ pub struct OutgoingProperties {
     /// Bytes of the values of KEYS and TAGS; 0 = the message has none.
     keys_bytes: usize,
     tag_bytes: usize,
-    /// How many properties were written. Each has one end of a name and one of a value.
-    count: usize,
+    /// Something was written that the form cannot hold.
+    is_broken: bool,
 }
 
 impl OutgoingProperties {
     /// Only KEYS and TAGS, if they are not empty. `more_bytes`: of what will be written behind them, about.
     pub fn new(keys: &str, tag: &str, more_bytes: usize) -> Self {
+        Self::new_in(String::new(), keys, tag, more_bytes)
+    }
+
+    /// As [`Self::new`], in a buffer that was used before, so that no memory has to be found for each message.
+    pub(crate) fn new_in(mut buffer: String, keys: &str, tag: &str, more_bytes: usize) -> Self {
         let head_bytes = property_bytes(KEYS, keys.len()) + property_bytes(TAGS, tag.len());
-        let mut properties = Self { text: String::with_capacity(head_bytes + more_bytes), ..Self::default() };
+        buffer.clear();
+        buffer.reserve(head_bytes + more_bytes);
+        let mut properties = Self { text: buffer, ..Self::default() };
         if !keys.is_empty() {
             properties.push(KEYS, keys);
         }
@@ -49,30 +56,34 @@ impl OutgoingProperties {
         properties
     }
 
+    /// For [`Self::new_in`].
+    pub(crate) fn into_buffer(self) -> String {
+        self.text
+    }
+
     /// Writes one more property. The form cannot hold an empty name or value.
     pub fn push(&mut self, name: &str, value: &str) {
+        self.is_broken |= holds_a_separator(name) || holds_a_separator(value);
         self.push_with(name, |text| text.push_str(value));
     }
 
-    /// As [`Self::push`]; `write` writes the value at the end of the text.
+    /// As [`Self::push`]; `write` writes the value at the end of the text, and never a separator.
     pub(crate) fn push_with(&mut self, name: &str, write: impl FnOnce(&mut String)) {
-        self.count += 1;
         self.text.push_str(name);
         self.text.push(NAME_END);
         let value_from = self.text.len();
         write(&mut self.text);
-        let is_empty = name.is_empty() || self.text.len() == value_from;
+        self.is_broken |= name.is_empty() || self.text.len() == value_from;
+        debug_assert!(
+            self.is_broken || !self.text.get(value_from..).is_some_and(holds_a_separator),
+            "{name} holds a separator"
+        );
         self.text.push(VALUE_END);
-        if is_empty {
-            // The counts no longer agree, whatever else is written.
-            self.count = usize::MAX / 2;
-        }
     }
 
     /// RocketMQ's format holds each of them as it was written.
     pub(crate) fn is_storable(&self) -> bool {
-        let count = |end: char| memchr_iter(end as u8, self.text.as_bytes()).count();
-        count(NAME_END) == self.count && count(VALUE_END) == self.count
+        !self.is_broken
     }
 
     /// In stored form.
@@ -102,6 +113,10 @@ impl OutgoingProperties {
         let text = self.text.get(self.after_keys() + tag_bytes..).unwrap_or_default();
         User(text)
     }
+}
+
+fn holds_a_separator(text: &str) -> bool {
+    memchr2(NAME_END as u8, VALUE_END as u8, text.as_bytes()).is_some()
 }
 
 /// What is left of the text.

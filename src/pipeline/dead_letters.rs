@@ -102,7 +102,8 @@ impl DeadLetters {
 }
 
 /// A message on its way to the dead letters.
-pub(super) struct PendingDeadLetter {
+#[derive(Debug)]
+pub(crate) struct PendingDeadLetter {
     pub letter: DeadLetter,
     pub kind: Kind,
     pub ticket: Option<Ticket>,

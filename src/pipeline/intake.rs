@@ -1,17 +1,24 @@
-//! The bounded door into the pipeline.
+//! The bounded door into the pipeline. A message is bound as it comes in, so that what waits behind the door is small and in the
+//! form in which it leaves.
 //!
 //! Bounds: messages and bytes on their way, from arrival to their end. When full: QoS 0 is dropped and counted; for
 //! QoS 1 the caller drops its connection without acknowledging and comes back below half; the classroom waits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-use super::ledger::ReceiptNumber;
+use super::dead_letters::PendingDeadLetter;
+use super::open_receipts::ReceiptNumber;
+use super::ports::Batch;
 use super::ticket::{DerivedReceipt, Receipt, Ticket};
-use crate::binding::Bound;
-use crate::model::Envelope;
+use crate::binding::{Bound, NotStored, RuleSet, letter_of_envelope};
+use crate::model::{Envelope, FilterReason, Kind, OutgoingProperties};
+
+/// Buffers that are kept for the properties of the next messages, and how large one may be.
+const SPARE_BUFFERS: usize = 256;
+const SPARE_BUFFER_BYTES: usize = 4096;
 
 /// A message at the door. Without a receipt (QoS 0) nobody waits for its end.
 #[derive(Debug)]
@@ -30,26 +37,29 @@ pub struct Derived {
 }
 
 impl Derived {
-    pub(super) fn ticket(&self) -> Ticket {
-        Ticket {
-            receipt: Some(Receipt::Derived(self.receipt.clone())),
-            weight_bytes: self.weight_bytes(),
-            kind: self.bound.kind,
-        }
-    }
-
-    pub(super) fn weight_bytes(&self) -> usize {
+    fn weight_bytes(&self) -> usize {
         512 + self.bound.message.body.len() + self.bound.message.properties_bytes()
     }
 }
 
-/// Whoever comes through the door.
+/// Whoever came through the door.
 #[derive(Debug)]
-pub enum Arriving {
-    /// From the MQTT broker.
-    Mqtt(Arrived),
-    /// Made by the classroom.
-    Derived(Derived),
+pub(crate) enum Arriving {
+    /// It is on its way to RocketMQ.
+    Bound(Bound, Ticket),
+    /// It is not meant to be stored.
+    Filtered(FilterReason, Ticket),
+    /// It can never be stored.
+    Dead(Box<PendingDeadLetter>),
+}
+
+impl Arriving {
+    pub(super) fn into_ticket(self) -> Option<Ticket> {
+        match self {
+            Self::Bound(_, ticket) | Self::Filtered(_, ticket) => Some(ticket),
+            Self::Dead(pending_letter) => pending_letter.ticket,
+        }
+    }
 }
 
 /// The door is shut; the message is given back.
@@ -63,11 +73,14 @@ struct Load {
     messages_limit: usize,
     bytes_limit: usize,
     relieved: Notify,
+    /// Buffers of messages that have ended.
+    spare: Mutex<Vec<String>>,
 }
 
 /// The outside of the door.
 #[derive(Debug, Clone)]
 pub struct Intake {
+    rules: Arc<RuleSet>,
     sender: mpsc::Sender<Arriving>,
     load: Arc<Load>,
 }
@@ -75,12 +88,12 @@ pub struct Intake {
 /// The inside of the door.
 #[derive(Debug)]
 pub struct IntakeReceiver {
-    pub receiver: mpsc::Receiver<Arriving>,
+    pub(crate) receiver: mpsc::Receiver<Arriving>,
     load: Arc<Load>,
 }
 
 /// A door for so many messages and bytes at once.
-pub fn intake(messages_limit: usize, bytes_limit: usize) -> (Intake, IntakeReceiver) {
+pub fn intake(rules: Arc<RuleSet>, messages_limit: usize, bytes_limit: usize) -> (Intake, IntakeReceiver) {
     let (sender, receiver) = mpsc::channel(messages_limit.max(1));
     let load = Arc::new(Load {
         messages: AtomicUsize::new(0),
@@ -88,8 +101,9 @@ pub fn intake(messages_limit: usize, bytes_limit: usize) -> (Intake, IntakeRecei
         messages_limit,
         bytes_limit,
         relieved: Notify::new(),
+        spare: Mutex::default(),
     });
-    (Intake { sender, load: load.clone() }, IntakeReceiver { receiver, load })
+    (Intake { rules, sender, load: load.clone() }, IntakeReceiver { receiver, load })
 }
 
 impl Intake {
@@ -102,16 +116,26 @@ impl Intake {
         if over && messages > 0 {
             return Err(Full(Box::new(arrived)));
         }
-        self.load.messages.fetch_add(1, Ordering::Relaxed);
-        self.load.bytes.fetch_add(weight_bytes, Ordering::Relaxed);
-        match self.sender.try_reserve() {
-            Ok(place) => {
-                place.send(Arriving::Mqtt(arrived));
-                Ok(())
+        let Ok(place) = self.sender.try_reserve() else {
+            return Err(Full(Box::new(arrived)));
+        };
+        self.load.enter(weight_bytes);
+        place.send(self.bind(arrived, weight_bytes));
+        Ok(())
+    }
+
+    fn bind(&self, arrived: Arrived, weight_bytes: usize) -> Arriving {
+        let Arrived { envelope, receipt } = arrived;
+        let mut ticket = Ticket { receipt: receipt.map(Receipt::Mqtt), weight_bytes, kind: Kind::Other };
+        match self.rules.bind_into(&envelope, self.load.spare_buffer()) {
+            Ok(bound) => {
+                ticket.kind = bound.kind;
+                Arriving::Bound(bound, ticket)
             }
-            Err(_) => {
-                self.load.leave(1, weight_bytes);
-                Err(Full(Box::new(arrived)))
+            Err(NotStored::Filtered(reason)) => Arriving::Filtered(reason, ticket),
+            Err(NotStored::Dead { reason, detail }) => {
+                let letter = letter_of_envelope(&envelope, reason, detail);
+                Arriving::Dead(Box::new(PendingDeadLetter::new(letter, Kind::Other, Some(ticket), None)))
             }
         }
     }
@@ -124,9 +148,10 @@ impl Intake {
         let Ok(place) = self.sender.reserve().await else {
             return false;
         };
-        self.load.messages.fetch_add(1, Ordering::Relaxed);
-        self.load.bytes.fetch_add(weight_bytes, Ordering::Relaxed);
-        place.send(Arriving::Derived(derived));
+        self.load.enter(weight_bytes);
+        let (bound, receipt) = (derived.bound, Some(Receipt::Derived(derived.receipt)));
+        let ticket = Ticket { receipt, weight_bytes, kind: bound.kind };
+        place.send(Arriving::Bound(bound, ticket));
         true
     }
 
@@ -159,9 +184,33 @@ impl IntakeExit {
     pub(crate) fn leave(&self, messages: usize, weight_bytes: usize) {
         self.load.leave(messages, weight_bytes);
     }
+
+    /// The messages of the batch have ended.
+    pub(crate) fn give_back(&self, batch: Arc<Batch>) {
+        // A job that has not dropped it yet frees the buffers itself.
+        if let Some(batch) = Arc::into_inner(batch) {
+            let properties = batch.messages.into_iter().map(|message| message.properties);
+            self.load.keep_spare(properties.map(OutgoingProperties::into_buffer));
+        }
+    }
 }
 
 impl Load {
+    fn enter(&self, weight_bytes: usize) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(weight_bytes, Ordering::Relaxed);
+    }
+
+    fn spare_buffer(&self) -> String {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn keep_spare(&self, buffers: impl Iterator<Item = String>) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = SPARE_BUFFERS.saturating_sub(spare.len());
+        spare.extend(buffers.filter(|buffer| buffer.capacity() <= SPARE_BUFFER_BYTES).take(room));
+    }
+
     fn leave(&self, messages: usize, weight_bytes: usize) {
         self.messages.fetch_sub(messages, Ordering::Relaxed);
         self.bytes.fetch_sub(weight_bytes, Ordering::Relaxed);

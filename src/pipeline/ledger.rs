@@ -10,42 +10,15 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use xxhash_rust::xxh3::Xxh3;
 
+use super::delivery::{Delivery, Fingerprint};
+use super::open_receipts::{OpenReceipt, OpenReceipts, ReceiptNumber};
 use crate::model::MessageId;
 
 /// A broker that has sent so many receive windows is read no further until some of it is acknowledged, and so much of
 /// what was stored last is read back at a start: Mosquitto 2.0.11 with MQTT 5 releases a whole window of a backlog for each
 /// PUBACK, and would put all of it into our memory.
 pub const WINDOWS_READ: usize = 4;
-
-/// Names one receipt within this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReceiptNumber(u64);
-
-/// Topic and payload of a message, as 128 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(u128);
-
-impl Fingerprint {
-    pub fn of(topic: &str, payload: &[u8]) -> Self {
-        let mut hasher = Xxh3::new();
-        hasher.update(&(topic.len() as u64).to_le_bytes());
-        hasher.update(topic.as_bytes());
-        hasher.update(payload);
-        Self(hasher.digest128())
-    }
-}
-
-/// One delivery with QoS 1 or 2, as the ledger needs it.
-#[derive(Debug, Clone, Copy)]
-pub struct Delivery {
-    pub packet_id: u16,
-    pub duplicate: bool,
-    pub fingerprint: Fingerprint,
-    /// Monotonic time of arrival.
-    pub arrived: Duration,
-}
 
 /// A settled receipt that is remembered, because its PUBACK may not have reached the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,18 +46,6 @@ pub struct Acknowledgement {
     pub arrived: Duration,
 }
 
-#[derive(Debug)]
-struct OpenReceipt {
-    delivery: Delivery,
-    /// `None`: left out, because another subscription brought the same message.
-    id: Option<MessageId>,
-    settled: bool,
-    /// Stands in `order`, thus may be acknowledged on the present connection.
-    armed: bool,
-    /// Another message got its packet identifier, or its session is gone: stored, but never acknowledged.
-    orphaned: bool,
-}
-
 /// Every delivery whose PUBACK is owed, and those that were acknowledged last. Bounds: open receipts by the intake, remembered ones by two receive windows, `seen` by both.
 // Numbers that nobody outside chooses have the fast hash; fingerprints follow from what publishers send, and have the safe one.
 #[derive(Debug)]
@@ -94,8 +55,7 @@ pub struct ReceiptLedger {
     /// send beyond the receive maximum, and may then deliver as many again.
     window_seen: usize,
     connected: bool,
-    next: u64,
-    open: FxHashMap<ReceiptNumber, OpenReceipt>,
+    open: OpenReceipts,
     by_packet_id: FxHashMap<u16, ReceiptNumber>,
     order: VecDeque<ReceiptNumber>,
     previous_connection: Memory,
@@ -131,8 +91,7 @@ impl ReceiptLedger {
             receive_window,
             window_seen: receive_window,
             connected: false,
-            next: 0,
-            open: FxHashMap::default(),
+            open: OpenReceipts::default(),
             by_packet_id: FxHashMap::default(),
             order: VecDeque::new(),
             previous_connection: Memory::default(),
@@ -151,14 +110,14 @@ impl ReceiptLedger {
     pub fn disconnected(&mut self) {
         self.connected = false;
         for number in self.order.drain(..) {
-            if let Some(receipt) = self.open.get_mut(&number) {
+            if let Some(receipt) = self.open.get_mut(number) {
                 receipt.armed = false;
             }
         }
         // What was left out is judged anew when it comes again.
-        self.open.retain(|_, receipt| receipt.id.is_some() && !(receipt.orphaned && receipt.settled));
+        self.open.retain(|receipt| receipt.id.is_some() && !(receipt.orphaned && receipt.settled));
         let open = &self.open;
-        self.by_packet_id.retain(|_, number| open.contains_key(number));
+        self.by_packet_id.retain(|_, number| open.get(*number).is_some());
     }
 
     /// Another client took the session: what has not ended belongs to it, and nothing here may acknowledge it. If
@@ -168,7 +127,7 @@ impl ReceiptLedger {
             receipt.orphaned = true;
         }
         let open = &self.open;
-        self.by_packet_id.retain(|_, number| open.get(number).is_some_and(|receipt| !receipt.orphaned));
+        self.by_packet_id.retain(|_, number| open.get(*number).is_some_and(|receipt| !receipt.orphaned));
     }
 
     /// The CONNACK was seen. With `session_present` the broker sends the open deliveries again, which arms
@@ -181,7 +140,7 @@ impl ReceiptLedger {
         if !session_present {
             self.previous_connection = Memory::default();
             self.by_packet_id.clear();
-            self.open.retain(|_, receipt| !receipt.settled);
+            self.open.retain(|receipt| !receipt.settled);
             for receipt in self.open.values_mut() {
                 receipt.orphaned = true;
             }
@@ -191,7 +150,7 @@ impl ReceiptLedger {
     /// While nothing new is taken in: true if this is a copy of an open delivery, which may be acknowledged here then.
     pub fn rearm(&mut self, delivery: Delivery) -> bool {
         let number = self.by_packet_id.get(&delivery.packet_id).copied();
-        let open = number.and_then(|number| Some((number, self.open.get_mut(&number)?)));
+        let open = number.and_then(|number| Some((number, self.open.get_mut(number)?)));
         let copy = open.filter(|(_, receipt)| {
             delivery.duplicate && receipt.delivery.fingerprint == delivery.fingerprint
         });
@@ -213,7 +172,7 @@ impl ReceiptLedger {
     ) -> (Admission, MessageId) {
         if self.rearm(delivery) {
             let open = self.by_packet_id.get(&delivery.packet_id);
-            let open = open.and_then(|number| self.open.get(number));
+            let open = open.and_then(|number| self.open.get(*number));
             return (Admission::Redelivered, open.and_then(|open| open.id).unwrap_or_else(new_id));
         }
         let copy_of = self.proven_copy(delivery);
@@ -246,17 +205,15 @@ impl ReceiptLedger {
     /// Another message that had its packet identifier is orphaned.
     fn open(&mut self, delivery: Delivery, id: Option<MessageId>) -> ReceiptNumber {
         if let Some(number) = self.by_packet_id.get(&delivery.packet_id).copied()
-            && let Some(receipt) = self.open.get_mut(&number)
+            && let Some(receipt) = self.open.get_mut(number)
         {
             receipt.orphaned = true;
             if receipt.settled && !receipt.armed {
-                self.open.remove(&number);
+                self.open.remove(number);
             }
         }
-        self.next += 1;
-        let receipt = ReceiptNumber(self.next);
         let armed = self.connected;
-        self.open.insert(receipt, OpenReceipt { delivery, id, settled: false, armed, orphaned: false });
+        let receipt = self.open.insert(OpenReceipt { delivery, id, settled: false, armed, orphaned: false });
         self.by_packet_id.insert(delivery.packet_id, receipt);
         if armed {
             self.order.push_back(receipt);
@@ -268,7 +225,7 @@ impl ReceiptLedger {
     /// The intake had no room: the delivery is as if it had never come. The caller must drop the connection, so that
     /// the broker sends it again.
     pub fn forget(&mut self, number: ReceiptNumber) {
-        if let Some(receipt) = self.open.remove(&number) {
+        if let Some(receipt) = self.open.remove(number) {
             self.by_packet_id.remove(&receipt.delivery.packet_id);
         }
         if self.order.back() == Some(&number) {
@@ -278,27 +235,23 @@ impl ReceiptLedger {
 
     /// The receipt has reached its end.
     pub fn settle(&mut self, number: ReceiptNumber) {
-        let Some(receipt) = self.open.get_mut(&number) else {
+        let Some(receipt) = self.open.get_mut(number) else {
             return;
         };
         receipt.settled = true;
         if receipt.orphaned && !receipt.armed {
-            self.open.remove(&number);
+            self.open.remove(number);
         }
     }
 
     /// The next PUBACK that may leave, in receive order; `None` while the oldest delivery is not settled.
     pub fn next_acknowledgement(&mut self) -> Option<Acknowledgement> {
         while let Some(number) = self.order.front().copied() {
-            let Some(receipt) = self.open.get(&number) else {
-                self.order.pop_front();
-                continue;
-            };
-            if !receipt.settled {
+            if self.open.get(number).is_some_and(|receipt| !receipt.settled) {
                 return None;
             }
             self.order.pop_front();
-            let Some(receipt) = self.open.remove(&number) else {
+            let Some(receipt) = self.open.remove(number) else {
                 continue;
             };
             if receipt.orphaned {
@@ -327,8 +280,7 @@ impl ReceiptLedger {
 
     /// The arrival of the oldest receipt that has not reached its end.
     pub fn oldest_unsettled(&self) -> Option<Duration> {
-        let unsettled = self.open.values().filter(|receipt| !receipt.settled);
-        unsettled.map(|receipt| receipt.delivery.arrived).min()
+        self.open.oldest_unsettled()
     }
 
     /// Proven only within the connection just before, with the same identifier and content: identifiers are given
@@ -360,9 +312,7 @@ impl ReceiptLedger {
         self.seen.get_or_insert_with(|| {
             let settled = self.this_connection.iter().map(|settled| (settled.fingerprint, settled.id));
             // Of equal contents a settled one counts, else the newest, so that two runs doubt the same one.
-            let mut open: Vec<_> = self.open.iter().collect();
-            open.sort_unstable_by_key(|(number, _)| **number);
-            let open = open.into_iter().filter_map(|(_, open)| Some((open.delivery.fingerprint, open.id?)));
+            let open = self.open.by_age().filter_map(|open| Some((open.delivery.fingerprint, open.id?)));
             open.chain(settled).collect()
         })
     }

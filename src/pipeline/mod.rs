@@ -8,12 +8,14 @@ mod batch;
 mod bisection;
 mod causes;
 mod dead_letters;
+mod delivery;
 mod due;
 mod intake;
 mod jobs;
 mod lane;
 mod lanes;
 mod ledger;
+mod open_receipts;
 mod parts;
 pub(crate) mod ports;
 mod retry;
@@ -34,7 +36,9 @@ pub use intake::{Arrived, Intake, IntakeReceiver, intake};
 pub(crate) use intake::{Derived, Full};
 pub(crate) use jobs::die_with;
 
-pub use ledger::{Admission, Delivery, Fingerprint, ReceiptLedger, ReceiptNumber, Remembered, WINDOWS_READ};
+pub use delivery::{Delivery, Fingerprint};
+pub use ledger::{Admission, ReceiptLedger, Remembered, WINDOWS_READ};
+pub use open_receipts::ReceiptNumber;
 
 pub use parts::{LinkState, UplinkParts};
 pub(crate) use retry::Retry;
@@ -42,5 +46,7 @@ pub(crate) use retry::Retry;
 pub use retry::seed_jitter;
 pub use spool_state::SpoolUse;
 pub(crate) use ticket::{DerivedOutcome, DerivedReceipt};
+#[cfg(test)]
+pub(crate) use ticket::{Receipt, Ticket};
 pub use trial::Accepted;
 pub use uplink::Uplink;

@@ -9,10 +9,9 @@ use super::attempts::Sending;
 use super::batch::BatchLimits;
 use super::dead_letters::DeadLetters;
 use super::intake::IntakeReceiver;
-use super::ledger::ReceiptNumber;
+use super::open_receipts::ReceiptNumber;
 use super::ports::Lease;
 use super::spool_state::SpoolUse;
-use crate::binding::RuleSet;
 use crate::data_dir::QueueTables;
 use crate::model::Clock;
 
@@ -33,7 +32,6 @@ pub(crate) type JobDied = Box<dyn Fn(&str) + Send>;
 
 /// Everything the uplink is made of.
 pub struct UplinkParts {
-    pub rules: Arc<RuleSet>,
     pub sending: Arc<Sending>,
     pub spool: Option<SpoolUse>,
     pub dead_letters: Arc<DeadLetters>,

@@ -15,7 +15,7 @@ use super::dead_letters::{DeadLetters, PendingDeadLetter, report_dead};
 use super::intake::IntakeExit;
 use super::jobs::Finished;
 use super::lane::WriteResult;
-use super::ledger::ReceiptNumber;
+use super::open_receipts::ReceiptNumber;
 use super::ticket::{DerivedOutcome, Receipt, Ticket};
 use crate::model::{DeadReason, DropReason, FilterReason, Kind, Outcome};
 use crate::spool::{Overflow, RowKey};
@@ -57,7 +57,7 @@ impl Settlement {
         topic: Arc<str>,
         (in_flight, ends): (InFlightBatch, Ends),
     ) {
-        let (mut ended, mut pending_letters) = (Vec::new(), Vec::new());
+        let (mut ended, mut pending_letters) = (Vec::with_capacity(ends.len()), Vec::new());
         for ((known, end), message) in in_flight.messages.into_iter().zip(ends).zip(&in_flight.batch.messages)
         {
             match end {
@@ -78,6 +78,7 @@ impl Settlement {
                 End::Reached(outcome) => ended.push((known.kind, known.ticket, known.row, outcome)),
             }
         }
+        self.exit.give_back(in_flight.batch);
         self.conclude(running, topic.clone(), ended).await;
         self.store_dead_letters(running, topic, pending_letters);
     }
@@ -143,7 +144,7 @@ impl Settlement {
 
     /// Receipts end, and rows leave the spool.
     async fn conclude(&self, running: &mut JoinSet<Finished>, topic: Arc<str>, ended: Vec<Ended>) {
-        let (mut settled, mut left, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut settled, mut left, mut rows) = (Vec::with_capacity(ended.len()), Vec::new(), Vec::new());
         for (kind, ticket, row, outcome) in ended {
             match ticket {
                 Some(ticket) => settled.push((ticket, outcome)),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::ledger::{Fingerprint, Remembered, WINDOWS_READ};
+use super::delivery::Fingerprint;
+use super::ledger::{Remembered, WINDOWS_READ};
 use super::ports::{ReadError, Reader};
 use super::retry::Retry;
 use crate::binding::{self, read_back};

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::ledger::ReceiptNumber;
+use super::open_receipts::ReceiptNumber;
 use crate::model::Kind;
 
 /// Settled together with its message.

@@ -1,4 +1,4 @@
-//! The loop of the uplink. It takes messages from the intake, binds them and puts them into their lanes; it starts what the lanes
+//! The loop of the uplink. It takes messages from the intake and puts them into their lanes; it starts what the lanes
 //! have to do (sends, writes to the spool, reads) and hands what comes of it to the settlement.
 //!
 //! Promises: every message that came in has exactly one end, counted once; first occurrences of one order key reach
@@ -17,18 +17,17 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::Sending;
 use super::batch::{ReadyBatch, WaitingMessage};
 use super::causes::dead_reason;
-use super::dead_letters::PendingDeadLetter;
 use super::due::DueTopics;
-use super::intake::{Arrived, Arriving};
+use super::intake::Arriving;
 use super::jobs::{Finished, look_up};
 use super::lanes::TopicLanes;
 use super::parts::{LinkState, UplinkParts};
 use super::settlement::Settlement;
 use super::spool_state::SpoolState;
-use super::ticket::{Receipt, Ticket};
-use crate::binding::{self, Bound, NotStored};
+use super::ticket::Ticket;
+use crate::binding::Bound;
 use crate::data_dir::TopicQueues;
-use crate::model::{DeadReason, DropReason, Kind, Outcome, QueueName};
+use crate::model::{DeadReason, DropReason, Outcome, QueueName};
 use crate::spool::{Appended, SpoolError, Taken};
 
 /// How long no send starts after the loss of the MQTT link: the session's next holder would get the same messages,
@@ -152,43 +151,21 @@ impl Uplink {
         }
     }
 
-    /// Binds what came in. It goes into its lane, or it has ended already.
+    /// What came in goes into its lane, or it has ended already.
     async fn take_in(&mut self, arrived: &mut Vec<Arriving>) {
-        // Behind the news of a takeover: what came before it belongs to the next holder, too.
-        let taken_over = self.parts.sending.taken_over.load(Ordering::Relaxed);
-        let (mut given_up, mut ended, mut pending_letters) = (Vec::new(), Vec::new(), Vec::new());
+        if self.parts.sending.taken_over.load(Ordering::Relaxed) {
+            // Behind the news of a takeover: what came before it belongs to the next holder, too.
+            let tickets = arrived.drain(..).filter_map(Arriving::into_ticket).collect();
+            return self.settlement.give_up(tickets).await;
+        }
+        let (mut ended, mut pending_letters) = (Vec::new(), Vec::new());
         for arriving in arrived.drain(..) {
-            let Arrived { envelope, receipt } = match arriving {
-                Arriving::Mqtt(arrived) => arrived,
-                Arriving::Derived(derived) => {
-                    let ticket = derived.ticket();
-                    if taken_over {
-                        given_up.push(ticket);
-                    } else {
-                        self.push(derived.bound, ticket);
-                    }
-                    continue;
-                }
-            };
-            let (receipt, weight_bytes) = (receipt.map(Receipt::Mqtt), envelope.weight_bytes());
-            let mut ticket = Ticket { receipt, weight_bytes, kind: Kind::Other };
-            if taken_over {
-                given_up.push(ticket);
-                continue;
-            }
-            match self.parts.rules.bind(&envelope) {
-                Ok(bound) => {
-                    ticket.kind = bound.kind;
-                    self.push(bound, ticket);
-                }
-                Err(NotStored::Filtered(reason)) => ended.push((ticket, Outcome::Filtered(reason))),
-                Err(NotStored::Dead { reason, detail }) => {
-                    let letter = binding::letter_of_envelope(&envelope, reason, detail);
-                    pending_letters.push(PendingDeadLetter::new(letter, Kind::Other, Some(ticket), None));
-                }
+            match arriving {
+                Arriving::Bound(bound, ticket) => self.push(bound, ticket),
+                Arriving::Filtered(reason, ticket) => ended.push((ticket, Outcome::Filtered(reason))),
+                Arriving::Dead(pending_letter) => pending_letters.push(*pending_letter),
             }
         }
-        self.settlement.give_up(given_up).await;
         self.settlement.end(ended).await;
         self.settlement.store_dead_letters(&mut self.running, "".into(), pending_letters);
     }

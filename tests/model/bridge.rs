@@ -179,7 +179,7 @@ impl Carrier {
             () = self.drain.cancelled() => return,
             remembered = self.last_receipts(&client, &tables) => remembered,
         };
-        let (intake, receiver) = intake(setup.intake_messages, 1 << 20);
+        let (intake, receiver) = intake(rules(), setup.intake_messages, 1 << 20);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(setup.settlements);
         let uplink = self.uplink(client, clock.clone(), tables, receiver, settled, link_seen);
@@ -242,7 +242,6 @@ impl Carrier {
         let setup = &self.world.setup;
         let saved = self.saved.clone();
         Uplink::new(UplinkParts {
-            rules: rules(),
             sending: Arc::new(Sending {
                 sink: Arc::new(client.clone()),
                 metrics: self.metrics.clone(),

@@ -133,12 +133,11 @@ async fn uplink(
     let sink = Arc::new(Producer::new(config.rocketmq.clone(), &connector, reader));
     let local =
         LocalDeadLetters::open(&config.data_dir.join(DEAD_LETTERS_FILE), config.dead_letter.max_bytes)?;
-    let (intake, receiver) = intake(1, 1);
+    let (intake, receiver) = intake(Arc::new(rules_to_read_by(config)?), 1, 1);
     let (settled, nothing_settled) = mpsc::channel(1);
     let (link, link_seen) = watch::channel(LinkState::Up);
     let builder = UplinkBuilder {
         config,
-        rules: Arc::new(rules_to_read_by(config)?),
         metrics: metrics.clone(),
         readiness: Arc::new(Readiness::default()),
         clock,

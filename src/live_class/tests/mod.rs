@@ -19,7 +19,7 @@ use crate::model::{
     Arrival, Envelope, FailureKind, ManualClock, MqttProperties, Qos, QueueName, SessionStamp, StoredMessage,
 };
 use crate::pipeline::ports::{Batch, Sink};
-use crate::pipeline::{Arriving, Derived, IntakeReceiver, intake};
+use crate::pipeline::{Arriving, Derived, IntakeReceiver, Receipt, Ticket, intake};
 use crate::spool::memory::MemorySpool;
 
 mod still_disk;
@@ -87,7 +87,7 @@ impl Story {
     fn start_on(&self, data_dir: DataDir) -> Running {
         let (items, taken) = mpsc::channel(64);
         let (ending, ended) = mpsc::unbounded_channel();
-        let (intake, pipeline) = intake(1000, 1 << 20);
+        let (intake, pipeline) = intake(self.rules.clone(), 1000, 1 << 20);
         let (news, heard) = mpsc::channel(64);
         let (live_class, handle) = LiveClass::new(LiveClassParts {
             config: self.config.clone(),
@@ -164,8 +164,10 @@ impl Running {
     async fn made(&mut self) -> Derived {
         let arriving = tokio::time::timeout(Duration::from_secs(5), self.pipeline.receiver.recv()).await;
         match arriving.expect("something is made").unwrap() {
-            Arriving::Derived(derived) => derived,
-            Arriving::Mqtt(arrived) => panic!("{arrived:?}"),
+            Arriving::Bound(bound, Ticket { receipt: Some(Receipt::Derived(receipt)), .. }) => {
+                Derived { bound, receipt }
+            }
+            other => panic!("{other:?}"),
         }
     }
 

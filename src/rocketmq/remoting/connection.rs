@@ -1,7 +1,8 @@
 //! One TCP connection to a name server or a broker: many requests in flight, each with a deadline.
 //!
-//! Who calls writes at once, in its own task; the connection's task reads answers, writes what the socket did not take, and
-//! looks after the deadlines with one timer. So a request costs no task and no timer of its own.
+//! The connection's task owns the socket: it writes what callers have put into `unsent` since it ran last, reads answers, and looks
+//! after the deadlines with one timer. So a request costs no task and no timer of its own, and requests that are made together leave
+//! together: a system call for each would cost more than all the rest of a small batch.
 //!
 //! Promises: each call ends with its answer, at its deadline, or with the connection; a connection that failed takes no more
 //! calls; the answer to a call that gave up is thrown away.
@@ -11,12 +12,16 @@
 //! queue that somebody reads. When the socket takes no more, their bytes wait in `unsent` until their deadline.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -29,6 +34,8 @@ use crate::model::FailureKind;
 const READ_BYTES: usize = 64 << 10;
 /// A buffer that held a large answer is given back when it is empty.
 const KEEP_BUFFER_BYTES: usize = 1 << 20;
+/// Heads and bodies that leave in one system call; Linux takes 1,024.
+const WRITE_AT_ONCE: usize = 64;
 
 /// A request that got no answer.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
@@ -69,10 +76,9 @@ pub(crate) struct Connection {
 
 struct Shared {
     address: Arc<str>,
-    stream: TcpStream,
     keys: Option<Arc<Keys>>,
     state: Mutex<State>,
-    /// Wakes the connection's task: bytes wait, a deadline came before all others, or nobody needs the connection any more.
+    /// Wakes the connection's task: bytes wait, or nobody needs the connection any more.
     wake: Notify,
     is_dropped: AtomicBool,
 }
@@ -81,7 +87,7 @@ struct Shared {
 struct State {
     opaque: i32,
     pending: HashMap<i32, Pending>,
-    /// What the socket did not take yet, in order.
+    /// What the connection's task has not written yet, in order.
     unsent: VecDeque<Bytes>,
     /// When the task's timer fires. It may fire for nothing; it is never later than the first deadline.
     timer: Option<Instant>,
@@ -112,13 +118,12 @@ impl Connection {
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let shared = Arc::new(Shared {
             address,
-            stream,
             keys,
             state: Mutex::default(),
             wake: Notify::new(),
             is_dropped: AtomicBool::new(false),
         });
-        tokio::spawn(shared.clone().run());
+        tokio::spawn(shared.clone().run(stream));
         Ok(Self { shared })
     }
 
@@ -149,7 +154,7 @@ impl Shared {
         CallError::Ended { address: self.address.clone(), cause: cause.into() }
     }
 
-    /// Writes the request, or lets its bytes wait for the socket.
+    /// Puts the request behind those that wait to be written.
     fn begin(
         &self,
         request: Request<'_>,
@@ -167,36 +172,10 @@ impl Shared {
         let (sender, answer) = oneshot::channel();
         let deadline = Instant::now() + limit;
         state.pending.insert(opaque, Pending { answer: sender, deadline, waited: limit });
-        let was_empty = state.unsent.is_empty();
+        state.timer = Some(state.timer.map_or(deadline, |timer| timer.min(deadline)));
         state.unsent.extend([Bytes::from(head), body]);
-        if was_empty && let Err(error) = self.write(&mut state.unsent) {
-            self.end(&mut state, &error.to_string());
-        }
-        // With bytes left, the task must ask to be told when the socket takes more.
-        if !state.unsent.is_empty() || state.timer.is_none_or(|timer| deadline < timer) {
-            self.wake.notify_one();
-        }
+        self.wake.notify_one();
         Ok(answer)
-    }
-
-    /// As much as the socket takes.
-    fn write(&self, unsent: &mut VecDeque<Bytes>) -> io::Result<()> {
-        unsent.retain(|bytes| !bytes.is_empty());
-        while !unsent.is_empty() {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(unsent.iter()) {
-                *slice = IoSlice::new(bytes);
-                count += 1;
-            }
-            match self.stream.try_write_vectored(slices.get(..count).unwrap_or_default()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => forget(unsent, written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// The connection takes no more calls, and those in flight have failed.
@@ -210,36 +189,28 @@ impl Shared {
     }
 
     /// The connection's task. Ends with the connection; all its waits end when the connection is dropped.
-    async fn run(self: Arc<Self>) {
-        let mut buffer = BytesMut::new();
+    async fn run(self: Arc<Self>, stream: TcpStream) {
+        let mut socket = Socket { stream, unsent: VecDeque::new(), received: BytesMut::new() };
+        let mut timer = pin!(tokio::time::sleep_until(Instant::now()));
         let cause = loop {
-            let (has_unsent, timer) = self.prepare();
+            let deadline = self.prepare(&mut socket.unsent);
             if self.is_dropped.load(Ordering::Acquire) || self.lock().ended.is_some() {
                 break "it was closed".to_owned();
             }
-            let timer_fires = async {
-                match timer {
-                    Some(timer) => tokio::time::sleep_until(timer).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let socket = tokio::select! {
-                readable = self.stream.readable() => readable.and_then(|()| self.read(&mut buffer)),
-                writable = self.stream.writable(), if has_unsent => {
-                    writable.and_then(|()| self.write(&mut self.lock().unsent))
-                }
-                () = timer_fires => Ok(()),
-                () = self.wake.notified() => Ok(()),
-            };
-            if let Err(error) = socket {
-                break error.to_string();
+            if let Some(deadline) = deadline.filter(|deadline| *deadline != timer.deadline()) {
+                timer.as_mut().reset(deadline);
+            }
+            tokio::select! {
+                error = poll_fn(|context| socket.poll_failure(context, &self)) => break error.to_string(),
+                () = &mut timer, if deadline.is_some() => {}
+                () = self.wake.notified() => {}
             }
         };
         self.end(&mut self.lock(), &cause);
     }
 
-    /// Ends the calls whose deadline is over, and says whether bytes wait and when the next deadline is.
-    fn prepare(&self) -> (bool, Option<Instant>) {
+    /// Ends the calls whose deadline is over, takes what waits to be written, and says when the next deadline is.
+    fn prepare(&self, unsent: &mut VecDeque<Bytes>) -> Option<Instant> {
         let mut state = self.lock();
         let now = Instant::now();
         if state.timer.is_some_and(|timer| timer <= now) {
@@ -247,37 +218,75 @@ impl Shared {
                 let (address, waited) = (self.address.clone(), late.waited);
                 let _ = late.answer.send(Err(CallError::Timeout { address, waited }));
             }
-            state.timer = None;
-        }
-        // A timer that is set stays, also if its call has ended: to move it at each call would cost more than to fire for nothing.
-        if state.timer.is_none() {
+            // Until then it stays, also if its call has ended: to move it at each call would cost more than to fire for nothing.
             state.timer = state.pending.values().map(|pending| pending.deadline).min();
         }
-        (!state.unsent.is_empty(), state.timer)
+        unsent.extend(state.unsent.drain(..).filter(|bytes| !bytes.is_empty()));
+        state.timer
     }
 
-    /// Everything that has come, and gives the answers to their callers.
-    fn read(&self, buffer: &mut BytesMut) -> io::Result<()> {
+    fn answered(&self, answers: Vec<(i32, Answer)>) {
+        let mut state = self.lock();
+        for (opaque, answer) in answers {
+            if let Some(pending) = state.pending.remove(&opaque) {
+                let _ = pending.answer.send(Ok(answer));
+            }
+        }
+    }
+}
+
+/// What the connection's task owns.
+struct Socket {
+    stream: TcpStream,
+    /// Heads and bodies in order; none is empty.
+    unsent: VecDeque<Bytes>,
+    /// What was read and is no whole frame yet.
+    received: BytesMut,
+}
+
+impl Socket {
+    /// Writes what waits and reads what comes; ready only when the connection has failed. May be cancelled at any time.
+    fn poll_failure(&mut self, context: &mut Context<'_>, shared: &Shared) -> Poll<io::Error> {
+        if let Poll::Ready(Err(error)) = self.poll_write(context) {
+            return Poll::Ready(error);
+        }
         loop {
-            buffer.reserve(READ_BYTES);
-            match self.stream.try_read_buf(buffer) {
-                Ok(0) => return Err(io::Error::other("the other side closed it")),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+            self.received.reserve(READ_BYTES);
+            let read = pin!(self.stream.read_buf(&mut self.received)).poll(context);
+            let answers = match read {
+                Poll::Ready(Ok(0)) => return Poll::Ready(io::Error::other("the other side closed it")),
+                Poll::Ready(Ok(_)) => take_answers(&mut self.received),
+                Poll::Ready(Err(error)) => return Poll::Ready(error),
+                Poll::Pending => return Poll::Pending,
+            };
+            match answers {
+                Ok(answers) => shared.answered(answers),
+                Err(error) => return Poll::Ready(error),
             }
-            let answers = take_answers(buffer)?;
-            let mut state = self.lock();
-            for (opaque, answer) in answers {
-                if let Some(pending) = state.pending.remove(&opaque) {
-                    let _ = pending.answer.send(Ok(answer));
-                }
+            if self.received.is_empty() && self.received.capacity() > KEEP_BUFFER_BYTES {
+                self.received = BytesMut::new();
             }
         }
-        if buffer.is_empty() && buffer.capacity() > KEEP_BUFFER_BYTES {
-            *buffer = BytesMut::new();
+    }
+
+    /// Ready when all is written.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_AT_ONCE];
+            let mut count = 0;
+            for (slice, bytes) in slices.iter_mut().zip(&self.unsent) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            let slices = slices.get(..count).unwrap_or_default();
+            match Pin::new(&mut self.stream).poll_write_vectored(context, slices) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => forget(&mut self.unsent, written),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -39,8 +39,20 @@ pub(crate) struct Answer {
     pub code: i32,
     /// The server's own words; empty if it said nothing.
     pub remark: String,
-    fields: HashMap<String, Value>,
+    /// Not read before somebody asks for one: nobody does of an answer to a send.
+    fields: Fields,
     pub body: Bytes,
+}
+
+/// The fields of an answer, as they came.
+#[derive(Debug, Clone, Default)]
+enum Fields {
+    #[default]
+    Absent,
+    /// The whole header.
+    Json(Bytes),
+    /// Each a name after 2 bytes and a value after 4 bytes of length.
+    Binary(Bytes),
 }
 
 /// A frame that came in.
@@ -68,11 +80,22 @@ pub(super) enum FrameError {
 
 impl Answer {
     /// The number in that field, if there is one.
-    pub(crate) fn number(&self, field: &str) -> Option<i64> {
-        match self.fields.get(field)? {
+    pub(crate) fn number(&self, name: &str) -> Option<i64> {
+        match self.field(name)? {
             Value::String(text) => text.parse().ok(),
             Value::Number(number) => number.as_i64(),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn field(&self, name: &str) -> Option<Value> {
+        match &self.fields {
+            Fields::Absent => None,
+            Fields::Json(header) => {
+                let JsonFields { ext_fields } = serde_json::from_slice(header).ok()?;
+                ext_fields?.remove(name)
+            }
+            Fields::Binary(fields) => binary_field(fields.clone(), name).ok()?.map(Value::String),
         }
     }
 }
@@ -87,13 +110,13 @@ struct RequestHeader<'a> {
     flag: i32,
     #[serde(rename = "serializeTypeCurrentRPC")]
     serialize_type: &'static str,
-    ext_fields: Fields<'a>,
+    ext_fields: WrittenFields<'a>,
 }
 
 /// A list of names and values, as a JSON object.
-struct Fields<'a>(&'a [(&'static str, Cow<'a, str>)]);
+struct WrittenFields<'a>(&'a [(&'static str, Cow<'a, str>)]);
 
-impl Serialize for Fields<'_> {
+impl Serialize for WrittenFields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, value) in self.0 {
@@ -119,7 +142,7 @@ pub(super) fn head_of(
         opaque,
         flag: 0,
         serialize_type: "JSON",
-        ext_fields: Fields(&request.fields),
+        ext_fields: WrittenFields(&request.fields),
     };
     let mut head = vec![0; 2 * LENGTH_BYTES];
     serde_json::to_writer(&mut head, &header)?;
@@ -157,7 +180,7 @@ pub(super) fn take_frame(buffer: &mut BytesMut) -> Result<Option<Incoming>, Fram
     }
     let header = frame.split_to(header_bytes);
     let (opaque, flag, answer) = match (kind_and_length >> 24) as u8 {
-        JSON => json_header(&header, frame)?,
+        JSON => json_header(header, frame)?,
         BINARY => binary_header(header, frame)?,
         kind => return Err(FrameError::Kind(kind)),
     };
@@ -173,18 +196,21 @@ struct JsonHeader {
     #[serde(default)]
     flag: i32,
     remark: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonFields {
     ext_fields: Option<HashMap<String, Value>>,
 }
 
-fn json_header(header: &[u8], body: Bytes) -> Result<(i32, i32, Answer), FrameError> {
-    let JsonHeader { code, opaque, flag, remark, ext_fields } = serde_json::from_slice(header)?;
-    let answer =
-        Answer { code, remark: remark.unwrap_or_default(), fields: ext_fields.unwrap_or_default(), body };
-    Ok((opaque, flag, answer))
+fn json_header(header: Bytes, body: Bytes) -> Result<(i32, i32, Answer), FrameError> {
+    let JsonHeader { code, opaque, flag, remark } = serde_json::from_slice(&header)?;
+    let (remark, fields) = (remark.unwrap_or_default(), Fields::Json(header));
+    Ok((opaque, flag, Answer { code, remark, fields, body }))
 }
 
-/// code 2, language 1, version 2, opaque 4, flag 4 bytes; remark after 4 bytes of length; fields after 4 bytes of length, each a
-/// name after 2 bytes and a value after 4 bytes of length.
+/// code 2, language 1, version 2, opaque 4, flag 4 bytes; remark after 4 bytes of length; fields after 4 bytes of length.
 fn binary_header(mut header: Bytes, body: Bytes) -> Result<(i32, i32, Answer), FrameError> {
     let short = |_| FrameError::Short;
     let code = i32::from(header.try_get_i16().map_err(short)?);
@@ -194,16 +220,23 @@ fn binary_header(mut header: Bytes, body: Bytes) -> Result<(i32, i32, Answer), F
     let flag = header.try_get_i32().map_err(short)?;
     let length = header.try_get_u32().map_err(short)?;
     let remark = text(&mut header, length)?;
-    let mut fields = HashMap::new();
     let length = header.try_get_u32().map_err(short)?;
-    let mut rest = take(&mut header, length)?;
-    while rest.has_remaining() {
-        let length = u32::from(rest.try_get_u16().map_err(short)?);
-        let name = text(&mut rest, length)?;
-        let length = rest.try_get_u32().map_err(short)?;
-        fields.insert(name, Value::String(text(&mut rest, length)?));
-    }
+    let fields = Fields::Binary(take(&mut header, length)?);
     Ok((opaque, flag, Answer { code, remark, fields, body }))
+}
+
+fn binary_field(mut fields: Bytes, wanted: &str) -> Result<Option<String>, FrameError> {
+    let short = |_| FrameError::Short;
+    while fields.has_remaining() {
+        let length = u32::from(fields.try_get_u16().map_err(short)?);
+        let name = take(&mut fields, length)?;
+        let length = fields.try_get_u32().map_err(short)?;
+        let value = text(&mut fields, length)?;
+        if name == wanted.as_bytes() {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
 }
 
 fn take(bytes: &mut Bytes, length: u32) -> Result<Bytes, FrameError> {

@@ -161,11 +161,11 @@ impl UplinkUnderTest {
         let readiness = Arc::new(Readiness::default());
         let clock = Arc::new(SystemClock::default());
         let sink = Arc::new(GatedSink::default());
-        let (intake, receiver) = intake(config.pipeline.intake_messages, config.pipeline.intake_bytes);
+        let limits = &config.pipeline;
+        let (intake, receiver) = intake(rules.clone(), limits.intake_messages, limits.intake_bytes);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(64);
         let uplink = Uplink::new(UplinkParts {
-            rules: rules.clone(),
             sending: sending(&sink, &metrics, &readiness),
             spool: None,
             dead_letters: Arc::new(DeadLetters {

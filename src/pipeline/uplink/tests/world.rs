@@ -17,7 +17,8 @@ use crate::model::{
 };
 use crate::pipeline::ports::{Batch, OutgoingMessage, Sink, SoleHolder};
 use crate::pipeline::{
-    Accepted, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse, intake,
+    Accepted, Arrived, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse,
+    intake,
 };
 use crate::spool::Overflow;
 use crate::spool::memory::MemorySpool;
@@ -153,7 +154,8 @@ impl Process {
         let bindings = [binding("room/#", "{0}"), binding("many/+/#", "many-{1}")];
         let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
         let disk = Arc::new(disk);
-        let (intake, receiver) = intake(10_000, 64 << 20);
+        let (intake, receiver) =
+            intake(Arc::new(RuleSet::compile(&bindings, settings).unwrap()), 10_000, 64 << 20);
         let (settled, settled_receiver) = mpsc::channel(1024);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let clock = Arc::new(RuntimeClock(tokio::time::Instant::now()));
@@ -162,7 +164,6 @@ impl Process {
         let died: Arc<Mutex<Vec<String>>> = Arc::default();
         let deaths = died.clone();
         let uplink = Uplink::new(UplinkParts {
-            rules: Arc::new(RuleSet::compile(&bindings, settings).unwrap()),
             sending: Arc::new(Sending {
                 sink: store.clone(),
                 metrics: metrics.clone(),

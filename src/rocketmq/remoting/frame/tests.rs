@@ -80,11 +80,11 @@ proptest! {
             panic!("no answer");
         };
         prop_assert_eq!((read_opaque, answer.code), (opaque, 17));
-        prop_assert_eq!(answer.remark, remark.unwrap_or_default());
         for (name, value) in fields {
-            prop_assert_eq!(answer.fields.get(&name), Some(&Value::String(value)));
+            prop_assert_eq!(answer.field(&name), Some(Value::String(value)));
         }
         prop_assert_eq!(&answer.body[..], &body[..]);
+        prop_assert_eq!(answer.remark, remark.unwrap_or_default());
     }
 
     /// Also what is no frame at all: an error or a wait for more, never a panic.
