@@ -1,8 +1,16 @@
-//! The answers of the jobs that the uplink starts: sends, look-ups, reads and writes run in tasks of their own, so that the uplink
-//! waits for none of them.
+//! The jobs that the uplink has started: sends, look-ups, reads and writes. The uplink waits for all of them at once, and thus for
+//! none of them. They run in the uplink's own task: a task for each would cost more than a small batch does.
+//!
+//! Bounds: one send, one write and one read for each lane, one look-up for each topic; removals and dead letters of what the intake
+//! let in.
+//! Must never: wait for a disk or compute for long, because the uplink stands still meanwhile.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::task::JoinError;
 
 use super::attempts::Sending;
@@ -48,6 +56,42 @@ pub(super) enum Finished {
     },
 }
 
+/// A job has panicked, with these words.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Died(pub String);
+
+/// See the head of this file.
+#[derive(Default)]
+pub(super) struct Jobs {
+    running: FuturesUnordered<BoxFuture<'static, Result<Finished, Died>>>,
+}
+
+impl Jobs {
+    /// It begins when the next end is asked for.
+    pub(super) fn start(&mut self, job: impl Future<Output = Finished> + Send + 'static) {
+        let caught = AssertUnwindSafe(job).catch_unwind();
+        let words = |panic: Box<dyn std::any::Any + Send>| {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+        };
+        self.running.push(Box::pin(caught.map(move |ended| ended.map_err(|panic| Died(words(panic))))));
+    }
+
+    /// The next job that ends; `None` if there is none. No deadline: a job that cannot end yet tries again.
+    pub(super) async fn next_end(&mut self) -> Option<Result<Finished, Died>> {
+        self.running.next().await
+    }
+
+    /// A job that has ended already.
+    pub(super) fn take_ended(&mut self) -> Option<Result<Finished, Died>> {
+        self.running.next().now_or_never().flatten()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+}
+
 /// Passes the death of a job on to the task that started it: what the job held would stand still for ever. The panic was
 /// logged where it happened.
 pub(crate) fn die_with(job: JoinError) {
@@ -73,4 +117,22 @@ pub(super) async fn look_up(sending: Arc<Sending>, topic: Arc<str>, retry: Optio
         tokio::time::sleep(pause).await;
     }
     Finished::Lookup { topic, answer, retry }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_dies_says_its_words_and_the_others_go_on() {
+        let mut jobs = Jobs::default();
+        jobs.start(async { panic!("no such lane: {}", 7) });
+        jobs.start(async { Finished::Removed });
+        assert_eq!(jobs.len(), 2);
+        let first = jobs.next_end().await.unwrap();
+        let ends = [first, jobs.take_ended().unwrap()];
+        assert!(ends.iter().any(|end| matches!(end, Ok(Finished::Removed))));
+        assert!(ends.iter().any(|end| matches!(end, Err(Died(words)) if words == "no such lane: 7")));
+        assert!(jobs.next_end().await.is_none() && jobs.take_ended().is_none());
+    }
 }

@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use super::batch::{End, Ends, InFlightBatch};
 use super::dead_letters::{DeadLetters, PendingDeadLetter, report_dead};
 use super::intake::IntakeExit;
-use super::jobs::Finished;
+use super::jobs::{Finished, Jobs};
 use super::lane::WriteResult;
 use super::open_receipts::ReceiptNumber;
 use super::ticket::{DerivedOutcome, Receipt, Ticket};
@@ -53,7 +52,7 @@ impl Settlement {
     /// A batch has ended, but for what steps aside.
     pub(super) async fn batch_ended(
         &mut self,
-        running: &mut JoinSet<Finished>,
+        jobs: &mut Jobs,
         topic: Arc<str>,
         (in_flight, ends): (InFlightBatch, Ends),
     ) {
@@ -79,14 +78,14 @@ impl Settlement {
             }
         }
         self.exit.give_back(in_flight.batch);
-        self.conclude(running, topic.clone(), ended).await;
-        self.store_dead_letters(running, topic, pending_letters);
+        self.conclude(jobs, topic.clone(), ended).await;
+        self.store_dead_letters(jobs, topic, pending_letters);
     }
 
     /// A write to the spool was answered. `reason`: of what the topic's share has no room for.
     pub(super) async fn write_ended(
         &mut self,
-        running: &mut JoinSet<Finished>,
+        jobs: &mut Jobs,
         topic: Arc<str>,
         written: WriteResult,
         reason: DeadReason,
@@ -102,16 +101,16 @@ impl Settlement {
             PendingDeadLetter::of(&topic, &message, (reason, None), Some(ticket), None)
         });
         let pending_letters = pending_letters.collect();
-        self.store_dead_letters(running, topic.clone(), pending_letters);
+        self.store_dead_letters(jobs, topic.clone(), pending_letters);
         if let Some(finished) = written.finished_batch {
-            self.batch_ended(running, topic, finished).await;
+            self.batch_ended(jobs, topic, finished).await;
         }
     }
 
     /// They end when they are safe.
     pub(super) fn store_dead_letters(
         &mut self,
-        running: &mut JoinSet<Finished>,
+        jobs: &mut Jobs,
         topic: Arc<str>,
         pending_letters: Vec<PendingDeadLetter>,
     ) {
@@ -122,7 +121,7 @@ impl Settlement {
             report_dead(&mut self.logged_dead, &each.letter);
         }
         let dead_letters = self.dead_letters.clone();
-        running.spawn(async move {
+        jobs.start(async move {
             let letters = pending_letters.iter().map(|each| each.letter.clone()).collect();
             dead_letters.put(letters).await;
             Finished::DeadLettersStored { topic, pending_letters }
@@ -131,7 +130,7 @@ impl Settlement {
 
     pub(super) async fn dead_letters_stored(
         &self,
-        running: &mut JoinSet<Finished>,
+        jobs: &mut Jobs,
         topic: Arc<str>,
         pending_letters: Vec<PendingDeadLetter>,
     ) {
@@ -139,11 +138,11 @@ impl Settlement {
             let outcome = Outcome::DeadLettered(each.letter.reason);
             (each.kind, each.ticket, each.row, outcome)
         });
-        self.conclude(running, topic, ended.collect()).await;
+        self.conclude(jobs, topic, ended.collect()).await;
     }
 
     /// Receipts end, and rows leave the spool.
-    async fn conclude(&self, running: &mut JoinSet<Finished>, topic: Arc<str>, ended: Vec<Ended>) {
+    async fn conclude(&self, jobs: &mut Jobs, topic: Arc<str>, ended: Vec<Ended>) {
         let (mut settled, mut left, mut rows) = (Vec::with_capacity(ended.len()), Vec::new(), Vec::new());
         for (kind, ticket, row, outcome) in ended {
             match ticket {
@@ -158,7 +157,7 @@ impl Settlement {
             return;
         };
         let removing = overflow.remove(topic, rows);
-        running.spawn(async move {
+        jobs.start(async move {
             // What cannot be removed is sent once more by the next process, with the same id.
             let _ = removing.await;
             Finished::Removed

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::Sending;
@@ -19,7 +18,7 @@ use super::batch::{ReadyBatch, WaitingMessage};
 use super::causes::dead_reason;
 use super::due::DueTopics;
 use super::intake::Arriving;
-use super::jobs::{Finished, look_up};
+use super::jobs::{Died, Finished, Jobs, look_up};
 use super::lanes::TopicLanes;
 use super::parts::{LinkState, UplinkParts};
 use super::settlement::Settlement;
@@ -55,7 +54,7 @@ pub struct Uplink {
     due: DueTopics,
     /// By which it was decided what each topic waits for.
     permitted: Permissions,
-    running: JoinSet<Finished>,
+    jobs: Jobs,
     held_until: Option<Duration>,
     /// The intake is open; when it is shut, nothing is read from the spool any more.
     open: bool,
@@ -83,7 +82,7 @@ impl Uplink {
             topics: BTreeMap::new(),
             due: DueTopics::default(),
             permitted: Permissions::default(),
-            running: JoinSet::new(),
+            jobs: Jobs::default(),
             held_until: None,
             open: true,
             spool_state,
@@ -106,7 +105,7 @@ impl Uplink {
             tokio::select! {
                 biased;
                 () = stop_now.cancelled() => return,
-                Some(finished) = self.running.join_next() => self.finish(finished).await,
+                Some(finished) = self.jobs.next_end() => self.finish(finished).await,
                 changed = self.parts.link.changed(), if subscriber_lives => {
                     subscriber_lives = changed.is_ok();
                     self.link_changed().await;
@@ -121,7 +120,7 @@ impl Uplink {
                 () = tokio::time::sleep(due_in.unwrap_or_default()), if due_in.is_some() => {}
                 () = self.spool_state.is_old() => self.ask_for_room(),
             }
-            while let Some(finished) = self.running.try_join_next() {
+            while let Some(finished) = self.jobs.take_ended() {
                 self.finish(finished).await;
             }
         }
@@ -167,7 +166,7 @@ impl Uplink {
             }
         }
         self.settlement.end(ended).await;
-        self.settlement.store_dead_letters(&mut self.running, "".into(), pending_letters);
+        self.settlement.store_dead_letters(&mut self.jobs, "".into(), pending_letters);
     }
 
     fn push(&mut self, bound: Bound, ticket: Ticket) {
@@ -204,19 +203,19 @@ impl Uplink {
     /// Starts what that topic has to do, and notes when it has to be looked at again.
     fn start_of(&mut self, topic: &Arc<str>, now: Duration) {
         let Some(lanes) = self.topics.get_mut(topic) else { return };
-        let (permitted, running, sending) = (self.permitted, &mut self.running, &self.parts.sending);
+        let (permitted, jobs, sending) = (self.permitted, &mut self.jobs, &self.parts.sending);
         let mut limits = self.parts.limits;
         lanes.settle_down();
         // Also after a takeover: it was on its way before, or it is in the spool and therefore ours.
         while let Some(ready) = lanes.next_aside() {
-            send(running, sending, topic, ready);
+            send(jobs, sending, topic, ready);
         }
         if !lanes.is_known() && !lanes.lookup_running && permitted.ask {
             lanes.lookup_running = true;
-            running.spawn(look_up(sending.clone(), topic.clone(), lanes.lookup_retry.take()));
+            jobs.start(look_up(sending.clone(), topic.clone(), lanes.lookup_retry.take()));
         }
         while let Some(ready) = permitted.send.then(|| lanes.next_ready(limits, now)).flatten() {
-            send(running, sending, topic, ready);
+            send(jobs, sending, topic, ready);
         }
         let spool = self.parts.spool.as_ref();
         while let Some(spool) = spool.filter(|_| permitted.write)
@@ -224,14 +223,14 @@ impl Uplink {
         {
             let (topic, lane_index) = (topic.clone(), job.lane_index);
             let writing = spool.overflow.append(topic.clone(), job.messages, job.lent, job.share_of_topic);
-            running.spawn(async move { Finished::Wrote { topic, lane_index, answer: writing.await } });
+            jobs.start(async move { Finished::Wrote { topic, lane_index, answer: writing.await } });
         }
         while let Some(spool) = spool.filter(|_| permitted.read)
             && let Some(job) = lanes.next_read(now)
         {
             let (topic, lane_index) = (topic.clone(), job.lane_index);
             let reading = spool.overflow.take(topic.clone(), job.slots, limits.messages, limits.bytes);
-            running.spawn(async move { Finished::Read { topic, lane_index, answer: reading.await } });
+            jobs.start(async move { Finished::Read { topic, lane_index, answer: reading.await } });
         }
         // A time at which nothing could be done would end the wait at once, again and again.
         let after = spool.filter(|_| permitted.write).map(|spool| spool.after);
@@ -247,12 +246,12 @@ impl Uplink {
         self.topics.get_mut(topic)
     }
 
-    async fn finish(&mut self, finished: Result<Finished, JoinError>) {
+    async fn finish(&mut self, finished: Result<Finished, Died>) {
         match finished {
             Ok(Finished::Batch { topic, lane_index, ends }) => {
                 let lanes = self.touch(&topic);
                 if let Some(finished) = lanes.and_then(|lanes| lanes.finish_batch(lane_index, ends)) {
-                    self.settlement.batch_ended(&mut self.running, topic, finished).await;
+                    self.settlement.batch_ended(&mut self.jobs, topic, finished).await;
                 }
             }
             Ok(Finished::Lookup { topic, answer, retry }) => match (answer, self.touch(&topic)) {
@@ -275,12 +274,12 @@ impl Uplink {
             }
             Ok(Finished::Room(answer)) => self.spool_state.room_answered(answer),
             Ok(Finished::DeadLettersStored { topic, pending_letters }) => {
-                self.settlement.dead_letters_stored(&mut self.running, topic, pending_letters).await;
+                self.settlement.dead_letters_stored(&mut self.jobs, topic, pending_letters).await;
             }
             // Its messages get no end here and its lane stays busy. They are not acknowledged, so they are not lost.
-            Err(error) => {
+            Err(Died(words)) => {
                 self.crippled = true;
-                (self.parts.job_died)(&format!("a job of the pipeline died: {error}"));
+                (self.parts.job_died)(&format!("a job of the pipeline died: {words}"));
             }
         }
     }
@@ -290,7 +289,7 @@ impl Uplink {
         let table = TopicQueues::first(queues);
         self.parts.tables.topics.insert(topic.to_string(), table.clone());
         let saving = (self.parts.save_tables)(&self.parts.tables);
-        self.running.spawn(async move {
+        self.jobs.start(async move {
             saving.await;
             Finished::TableWritten { topic, table }
         });
@@ -319,7 +318,7 @@ impl Uplink {
             self.settlement.given_up_in_the_spool(DropReason::SpoolFull, appended.dropped_oldest);
         }
         self.spool_state.note(answer.map(|_| ()));
-        self.settlement.write_ended(&mut self.running, topic, written, reason).await;
+        self.settlement.write_ended(&mut self.jobs, topic, written, reason).await;
     }
 
     fn read(&mut self, topic: &Arc<str>, lane_index: usize, answer: Result<Taken, SpoolError>) {
@@ -333,14 +332,14 @@ impl Uplink {
         let now = self.parts.clock.monotonic();
         let lanes = self.touch(topic);
         if let Some(ready) = lanes.and_then(|lanes| lanes.read(lane_index, answer, now)) {
-            send(&mut self.running, &self.parts.sending, topic, ready);
+            send(&mut self.jobs, &self.parts.sending, topic, ready);
         }
     }
 
     /// Where nothing is written any more, no answer would say that the spool has room again.
     fn ask_for_room(&mut self) {
         if let Some(asking) = self.spool_state.ask() {
-            self.running.spawn(async { Finished::Room(asking.await) });
+            self.jobs.start(async { Finished::Room(asking.await) });
         }
     }
 
@@ -379,21 +378,21 @@ impl Uplink {
 
     /// What is left belongs to a job that has died. To wait for the deadline of the stop would end none of it.
     fn nothing_more_can_end(&self, due_in: Option<Duration>) -> bool {
-        self.crippled && !self.open && due_in.is_none() && self.running.is_empty()
+        self.crippled && !self.open && due_in.is_none() && self.jobs.len() == 0
     }
 
     fn is_idle(&self) -> bool {
         // A topic whose queues are still asked for keeps nobody here if nothing waits for it.
         let lookups = self.topics.values().filter(|lanes| lanes.lookup_running).count();
-        self.running.len() == lookups && self.topics.values().all(TopicLanes::is_idle)
+        self.jobs.len() == lookups && self.topics.values().all(TopicLanes::is_idle)
     }
 }
 
 /// Sends a batch until each of its messages has ended.
-fn send(running: &mut JoinSet<Finished>, sending: &Arc<Sending>, topic: &Arc<str>, ready: ReadyBatch) {
+fn send(jobs: &mut Jobs, sending: &Arc<Sending>, topic: &Arc<str>, ready: ReadyBatch) {
     sending.metrics.batch_messages(ready.batch.messages.len());
     let (sending, topic, lane_index) = (sending.clone(), topic.clone(), ready.lane_index);
-    running.spawn(async move {
+    jobs.start(async move {
         let ends = sending.until_ended(ready.batch, &ready.slots, ready.alone, &ready.progress).await;
         Finished::Batch { topic, lane_index, ends }
     });

@@ -46,6 +46,33 @@ async fn a_message_is_acked_after_it_is_stored_and_not_before() {
     bridge.assert_books_balance().await;
 }
 
+/// All tasks of a bridge's messages share one thread, so none may keep it for long.
+#[tokio::test]
+async fn a_flood_leaves_the_other_tasks_of_its_thread_their_turn() {
+    // A turn takes in 256. The other task may look once before one turn and once behind the next.
+    const MOST_BETWEEN_TWO_LOOKS: i64 = 2 * 256;
+    let broker = ScriptedBroker::start().await;
+    let bridge = UplinkUnderTest::start(broker.port());
+    bridge.sink.shut();
+    let mut scene = broker.accept_session(false).await;
+    let flood: Vec<u8> = (1..=3000).flat_map(|id| publish(id, false, ROOM, "hi")).collect();
+    let metrics = bridge.metrics.clone();
+    let other_task = tokio::spawn(async move {
+        let (mut before, mut most) = (0, 0);
+        while before < 3000 {
+            tokio::task::yield_now().await;
+            let taken_in = metrics.in_flight.get();
+            most = most.max(taken_in - before);
+            before = taken_in;
+        }
+        most
+    });
+    scene.write(&flood).await;
+    let most =
+        tokio::time::timeout(Duration::from_secs(10), other_task).await.expect("all are taken in").unwrap();
+    assert!(most <= MOST_BETWEEN_TWO_LOOKS, "{most} messages between two looks");
+}
+
 /// Hazard 1: a burst and the end of the stream in one write; what surfaces after the failure settles at once (no rule
 /// matches it) while the next connection, of a lost session, uses the same identifiers for other messages.
 #[tokio::test(flavor = "multi_thread")]
