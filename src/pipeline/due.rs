@@ -4,8 +4,11 @@
 //! Must never: forget a topic that was marked before it was taken.
 
 use std::collections::{BTreeSet, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Topics that have something to do, each at most once for now and once for later.
 #[derive(Debug, Default)]
@@ -55,6 +58,36 @@ impl DueTopics {
     }
 }
 
+/// Rings at the time that was set last, or for nothing at an earlier one that was set before: to move the timer for each message
+/// would cost more than to look once too often.
+pub(super) struct Alarm {
+    timer: Pin<Box<Sleep>>,
+    /// Monotonic.
+    rings_at: Option<Duration>,
+}
+
+impl Alarm {
+    pub(super) fn new() -> Self {
+        Self { timer: Box::pin(sleep(Duration::ZERO)), rings_at: None }
+    }
+
+    pub(super) fn set(&mut self, now: Duration, due: Duration) {
+        if self.rings_at.is_none_or(|at| due < at || due <= now) {
+            self.timer.as_mut().reset(Instant::now() + due.saturating_sub(now));
+            self.rings_at = Some(due);
+        }
+    }
+
+    /// No deadline while it is not set: then nothing is due.
+    pub(super) async fn rings(&mut self) {
+        if self.rings_at.is_none() {
+            return std::future::pending().await;
+        }
+        self.timer.as_mut().await;
+        self.rings_at = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +110,19 @@ mod tests {
         due.mark(&b);
         assert_eq!(taken(&mut due, 2 * SECOND), ["a", "b"]);
         assert_eq!((due.next(), taken(&mut due, 9 * SECOND)), (None, vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_never_rings_late() {
+        let (started, mut alarm) = (Instant::now(), Alarm::new());
+        alarm.set(Duration::ZERO, 5 * SECOND);
+        alarm.set(SECOND / 2, 7 * SECOND);
+        alarm.set(SECOND, 3 * SECOND);
+        alarm.rings().await;
+        assert_eq!(started.elapsed(), 2 * SECOND, "the clock stood at 1 s when 3 s was set");
+        assert!(tokio::time::timeout(9 * SECOND, alarm.rings()).await.is_err(), "nothing is set");
+        alarm.set(12 * SECOND, 12 * SECOND);
+        assert!(tokio::time::timeout(SECOND / 100, alarm.rings()).await.is_ok());
     }
 
     #[test]

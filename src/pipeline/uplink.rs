@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::Sending;
 use super::batch::{ReadyBatch, WaitingMessage};
 use super::causes::dead_reason;
-use super::due::DueTopics;
+use super::due::{Alarm, DueTopics};
 use super::intake::Arriving;
 use super::jobs::{Died, Finished, Jobs, look_up};
 use super::lanes::TopicLanes;
@@ -95,12 +95,15 @@ impl Uplink {
     pub async fn run(mut self, stop_now: CancellationToken) {
         self.find_lanes_in_the_spool().await;
         let mut arrived = Vec::with_capacity(INTAKE_AT_ONCE);
-        let mut subscriber_lives = true;
+        let (mut subscriber_lives, mut alarm) = (true, Alarm::new());
         while self.open || !self.is_idle() {
             self.start_what_can_start();
-            let due_in = self.next_due_in();
-            if self.nothing_more_can_end(due_in) {
+            let (now, due) = (self.parts.clock.monotonic(), self.next_due());
+            if self.nothing_more_can_end(due) {
                 return;
+            }
+            if let Some(due) = due {
+                alarm.set(now, due);
             }
             tokio::select! {
                 biased;
@@ -117,7 +120,7 @@ impl Uplink {
                         self.parts.sending.stopping.cancel();
                     }
                 }
-                () = tokio::time::sleep(due_in.unwrap_or_default()), if due_in.is_some() => {}
+                () = alarm.rings() => {}
                 () = self.spool_state.is_old() => self.ask_for_room(),
             }
             while let Some(finished) = self.jobs.take_ended() {
@@ -369,16 +372,14 @@ impl Uplink {
         self.held_until.is_some_and(|until| self.parts.clock.monotonic() < until)
     }
 
-    fn next_due_in(&self) -> Option<Duration> {
-        let now = self.parts.clock.monotonic();
-        let held_until = self.held_until.filter(|until| now < *until);
-        let due = [held_until, self.due.next()].into_iter().flatten().min()?;
-        Some(due.saturating_sub(now))
+    fn next_due(&self) -> Option<Duration> {
+        let held_until = self.held_until.filter(|_| self.is_held());
+        [held_until, self.due.next()].into_iter().flatten().min()
     }
 
     /// What is left belongs to a job that has died. To wait for the deadline of the stop would end none of it.
-    fn nothing_more_can_end(&self, due_in: Option<Duration>) -> bool {
-        self.crippled && !self.open && due_in.is_none() && self.jobs.len() == 0
+    fn nothing_more_can_end(&self, due: Option<Duration>) -> bool {
+        self.crippled && !self.open && due.is_none() && self.jobs.len() == 0
     }
 
     fn is_idle(&self) -> bool {

@@ -18,12 +18,14 @@ const WRITABLE: u32 = 1 << 1;
 pub(super) const MASTER: u64 = 0;
 const SUCCESS: i32 = 0;
 
+/// By topic and broker name.
+type Addresses = HashMap<String, HashMap<Arc<str>, Known>>;
+
 /// Reads stored messages back from a RocketMQ cluster, queue by queue and offset by offset; see `reader_port`.
 pub struct RocketMqReader {
     cluster: Arc<Cluster>,
     name_servers: String,
-    /// By topic and broker name.
-    addresses: Mutex<HashMap<(String, Arc<str>), Known>>,
+    addresses: Mutex<Addresses>,
     seen: Arc<SeenBrokers>,
 }
 
@@ -116,20 +118,19 @@ impl RocketMqReader {
         let what = format!("topic {topic}");
         let route = self.cluster.route(topic).await;
         let Some(route) = route.map_err(|error| self.name_server_failed(&what, &error))? else {
-            self.lock_addresses().retain(|(of, _), _| of != topic);
+            self.lock_addresses().remove(topic);
             return Err(self.absent(what).await);
         };
         self.seen.note(topic, &route);
-        let mut addresses = self.lock_addresses();
-        addresses.retain(|(of, _), _| of != topic);
+        let mut addresses = HashMap::new();
         for broker in &route.broker_datas {
             let master = broker.broker_addrs.get(&MASTER);
             if let Some(address) = master.or_else(|| broker.broker_addrs.values().min()) {
                 let address = Address { broker: address.as_str().into(), is_master: master.is_some() };
-                let key = (topic.to_owned(), Arc::from(broker.broker_name.as_str()));
-                addresses.insert(key, Known { address, is_stale: false });
+                addresses.insert(Arc::from(broker.broker_name.as_str()), Known { address, is_stale: false });
             }
         }
+        self.lock_addresses().insert(topic.to_owned(), addresses);
         Ok(route)
     }
 
@@ -164,8 +165,11 @@ impl RocketMqReader {
 
     /// Who answers for that queue now.
     pub(super) async fn address(&self, topic: &str, queue: &QueueName) -> Result<Address, ReadError> {
-        let key = (topic.to_owned(), Arc::clone(&queue.broker));
-        let known = || self.lock_addresses().get(&key).map(|known| (known.address.clone(), known.is_stale));
+        let known = || {
+            let addresses = self.lock_addresses();
+            let known = addresses.get(topic)?.get(&queue.broker)?;
+            Some((known.address.clone(), known.is_stale))
+        };
         let before = known();
         if let Some((address, false)) = before {
             return Ok(address);
@@ -187,12 +191,12 @@ impl RocketMqReader {
 
     /// Before that address is used again, the name server is asked for it. Other brokers are not disturbed.
     pub(super) fn distrust(&self, address: &str) {
-        for known in self.lock_addresses().values_mut() {
+        for known in self.lock_addresses().values_mut().flat_map(HashMap::values_mut) {
             known.is_stale |= *known.address.broker == *address;
         }
     }
 
-    fn lock_addresses(&self) -> MutexGuard<'_, HashMap<(String, Arc<str>), Known>> {
+    fn lock_addresses(&self) -> MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -254,10 +258,10 @@ mod tests {
         let address = |broker: &str| Address { broker: broker.into(), is_master: true };
         for (broker, at) in [("a", "10.0.0.1:10911"), ("b", "10.0.0.2:10911")] {
             let known = Known { address: address(at), is_stale: false };
-            reader.lock_addresses().insert(("room".to_owned(), broker.into()), known);
+            reader.lock_addresses().entry("room".to_owned()).or_default().insert(broker.into(), known);
         }
         reader.distrust("10.0.0.1:10911");
-        let stale = |broker: &str| reader.lock_addresses()[&("room".to_owned(), broker.into())].is_stale;
+        let stale = |broker: &str| reader.lock_addresses()["room"][broker].is_stale;
         assert!(stale("a") && !stale("b"));
     }
 }

@@ -144,7 +144,10 @@ pub(super) fn head_of(
         serialize_type: "JSON",
         ext_fields: WrittenFields(&request.fields),
     };
-    let mut head = vec![0; 2 * LENGTH_BYTES];
+    // Escapes make it longer now and then; the buffer grows then.
+    let fields_bytes: usize = request.fields.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+    let mut head = Vec::with_capacity(256 + fields_bytes + fields_bytes / 8);
+    head.resize(2 * LENGTH_BYTES, 0);
     serde_json::to_writer(&mut head, &header)?;
     let header_bytes = head.len() - 2 * LENGTH_BYTES;
     let rest_bytes = LENGTH_BYTES + header_bytes + request.body.len();
