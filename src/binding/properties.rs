@@ -174,8 +174,11 @@ impl EncodedProperties {
 
     /// Adds a value from outside, and encodes it if RocketMQ cannot hold it.
     pub(crate) fn text(&mut self, name: &'static str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
         if !escape::is_unstorable(value) {
-            return self.safe(name, value);
+            return self.properties.push_with(name, |text| text.push_str(value));
         }
         if !self.encoded.is_empty() {
             self.encoded.push(',');
@@ -187,13 +190,14 @@ impl EncodedProperties {
     /// Adds a value of our own, which has no control characters; an empty one is left out.
     pub(crate) fn safe(&mut self, name: &'static str, value: &str) {
         if !value.is_empty() {
-            self.properties.push_with(name, |text| text.push_str(value));
+            self.properties.push(name, value);
         }
     }
 
     /// Adds a number.
     pub(crate) fn number(&mut self, name: &'static str, value: u64) {
-        self.safe(name, itoa::Buffer::new().format(value));
+        let mut digits = itoa::Buffer::new();
+        self.properties.push_with(name, |text| text.push_str(digits.format(value)));
     }
 }
 
