@@ -21,6 +21,9 @@ use crate::data_dir::TopicQueues;
 use crate::model::{FailureKind, QueueName};
 use crate::spool::{Appended, SpoolError, Taken};
 
+/// Topics whose queues have become known.
+pub(super) type NewTables = Vec<(Arc<str>, TopicQueues)>;
+
 /// One job has ended.
 pub(super) enum Finished {
     Batch {
@@ -33,10 +36,8 @@ pub(super) enum Finished {
         answer: Result<Vec<QueueName>, FailureKind>,
         retry: Retry,
     },
-    TableWritten {
-        topic: Arc<str>,
-        table: TopicQueues,
-    },
+    /// All that were waiting when the write began.
+    TablesWritten(NewTables),
     Wrote {
         topic: Arc<str>,
         lane_index: usize,

@@ -18,7 +18,7 @@ use super::batch::{ReadyBatch, WaitingMessage};
 use super::causes::dead_reason;
 use super::due::{Alarm, DueTopics};
 use super::intake::Arriving;
-use super::jobs::{Died, Finished, Jobs, look_up};
+use super::jobs::{Died, Finished, Jobs, NewTables, look_up};
 use super::lanes::TopicLanes;
 use super::parts::{LinkState, UplinkParts};
 use super::settlement::Settlement;
@@ -55,6 +55,11 @@ pub struct Uplink {
     /// By which it was decided what each topic waits for.
     permitted: Permissions,
     jobs: Jobs,
+    /// How many of the jobs find out about queues or write down what was found.
+    asking: usize,
+    /// Not written yet; at most one for each topic.
+    new_tables: NewTables,
+    is_saving: bool,
     held_until: Option<Duration>,
     /// The intake is open; when it is shut, nothing is read from the spool any more.
     open: bool,
@@ -83,6 +88,9 @@ impl Uplink {
             due: DueTopics::default(),
             permitted: Permissions::default(),
             jobs: Jobs::default(),
+            asking: 0,
+            new_tables: Vec::new(),
+            is_saving: false,
             held_until: None,
             open: true,
             spool_state,
@@ -215,6 +223,7 @@ impl Uplink {
         }
         if !lanes.is_known() && !lanes.lookup_running && permitted.ask {
             lanes.lookup_running = true;
+            self.asking += 1;
             jobs.start(look_up(sending.clone(), topic.clone(), lanes.lookup_retry.take()));
         }
         while let Some(ready) = permitted.send.then(|| lanes.next_ready(limits, now)).flatten() {
@@ -257,16 +266,26 @@ impl Uplink {
                     self.settlement.batch_ended(&mut self.jobs, topic, finished).await;
                 }
             }
-            Ok(Finished::Lookup { topic, answer, retry }) => match (answer, self.touch(&topic)) {
-                (Ok(queues), _) => self.write_down(topic, queues),
-                (Err(cause), Some(lanes)) => {
-                    lanes.lookup_running = false;
-                    lanes.lookup_retry = Some(retry);
-                    lanes.lookup_cause = Some(cause);
+            Ok(Finished::Lookup { topic, answer, retry }) => {
+                self.asking -= 1;
+                match (answer, self.touch(&topic)) {
+                    (Ok(queues), _) => self.write_down(topic, queues),
+                    (Err(cause), Some(lanes)) => {
+                        lanes.lookup_running = false;
+                        lanes.lookup_retry = Some(retry);
+                        lanes.lookup_cause = Some(cause);
+                    }
+                    (Err(_), None) => {}
                 }
-                (Err(_), None) => {}
-            },
-            Ok(Finished::TableWritten { topic, table }) => self.assign_queues(&topic, table),
+            }
+            Ok(Finished::TablesWritten(tables)) => {
+                self.asking -= 1;
+                self.is_saving = false;
+                for (topic, table) in tables {
+                    self.assign_queues(&topic, table);
+                }
+                self.save_new_tables();
+            }
             Ok(Finished::Wrote { topic, lane_index, answer }) => {
                 self.finish_spool_write(topic, lane_index, answer).await
             }
@@ -287,14 +306,26 @@ impl Uplink {
         }
     }
 
-    /// Until the disk has the table, the topic's messages wait, and other topics do not.
+    /// Until the disk has the table, the topic's messages wait, and topics that are known do not.
     fn write_down(&mut self, topic: Arc<str>, queues: Vec<QueueName>) {
         let table = TopicQueues::first(queues);
         self.parts.tables.topics.insert(topic.to_string(), table.clone());
+        self.new_tables.push((topic, table));
+        self.save_new_tables();
+    }
+
+    /// All new tables in one write, one write at a time: each write holds every topic, and a first start may find a thousand.
+    fn save_new_tables(&mut self) {
+        if self.is_saving || self.new_tables.is_empty() {
+            return;
+        }
+        self.is_saving = true;
+        self.asking += 1;
+        let tables = std::mem::take(&mut self.new_tables);
         let saving = (self.parts.save_tables)(&self.parts.tables);
         self.jobs.start(async move {
             saving.await;
-            Finished::TableWritten { topic, table }
+            Finished::TablesWritten(tables)
         });
     }
 
@@ -384,8 +415,7 @@ impl Uplink {
 
     fn is_idle(&self) -> bool {
         // A topic whose queues are still asked for keeps nobody here if nothing waits for it.
-        let lookups = self.topics.values().filter(|lanes| lanes.lookup_running).count();
-        self.jobs.len() == lookups && self.topics.values().all(TopicLanes::is_idle)
+        self.jobs.len() == self.asking && self.topics.values().all(TopicLanes::is_idle)
     }
 }
 

@@ -24,6 +24,20 @@ fn assert_in_order(bodies: &[String], wanted: std::ops::Range<i32>) {
     assert_eq!(seen, numbers(wanted), "first occurrences, in order");
 }
 
+/// Each write of the tables holds all topics, so a write for each of a thousand new topics would take seconds.
+#[tokio::test(start_paused = true)]
+async fn many_new_topics_are_written_down_together() {
+    let mut bridge = Process::start(&Arc::new(Store::default()), MemorySpool::default());
+    for topic in 0..300 {
+        bridge.publish_to(format!("many/{topic}/x"), "first");
+    }
+    bridge.pass(Duration::from_secs(1)).await;
+    bridge.publish_to("many/last/x".to_owned(), "later");
+    bridge.pass(Duration::from_secs(1)).await;
+    assert_eq!(bridge.ended, 301);
+    assert!(bridge.saves.load(Ordering::Relaxed) <= 5, "{} writes", bridge.saves.load(Ordering::Relaxed));
+}
+
 /// Hazard 3: a lane that waits must not hold the PUBACKs of the others.
 #[tokio::test(start_paused = true)]
 async fn what_is_stuck_for_a_second_is_spooled_and_acknowledged() {

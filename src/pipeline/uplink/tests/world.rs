@@ -133,6 +133,8 @@ pub(super) struct Process {
     pub published: u64,
     pub ended: usize,
     pub died: Arc<Mutex<Vec<String>>>,
+    /// How often the queue tables were written.
+    pub saves: Arc<AtomicUsize>,
 }
 
 impl Process {
@@ -163,6 +165,8 @@ impl Process {
         let readiness = Arc::new(Readiness::default());
         let died: Arc<Mutex<Vec<String>>> = Arc::default();
         let deaths = died.clone();
+        let saves: Arc<AtomicUsize> = Arc::default();
+        let count = saves.clone();
         let uplink = Uplink::new(UplinkParts {
             sending: Arc::new(Sending {
                 sink: store.clone(),
@@ -191,7 +195,10 @@ impl Process {
             link: link_seen,
             tables: QueueTables::default(),
             job_died: Box::new(move |what| deaths.lock().unwrap().push(what.to_owned())),
-            save_tables: Box::new(|_| Box::pin(async {})),
+            save_tables: Box::new(move |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Box::pin(tokio::time::sleep(Duration::from_millis(5)))
+            }),
             limits: BatchLimits { messages: 4, bytes: 1 << 20, linger: Duration::ZERO },
         });
         let mut ledger = ReceiptLedger::new(1000);
@@ -210,6 +217,7 @@ impl Process {
             published: 0,
             ended: 0,
             died,
+            saves,
         }
     }
 
