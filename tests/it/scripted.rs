@@ -234,9 +234,10 @@ async fn a_full_intake_drops_the_connection_and_never_a_message() {
     );
     bridge.sink.shut();
     let mut first = broker.accept_session(false).await;
-    for id in 1..=30 {
-        first.publish(id, false, ROOM, &format!("message {id}")).await;
-    }
+    // In one write, because the bridge leaves as soon as it has read eleven.
+    let flood: Vec<u8> =
+        (1..=30).flat_map(|id| first.packet(id, false, ROOM, &format!("message {id}"))).collect();
+    first.write(&flood).await;
     assert_eq!(first.next_puback(Duration::from_secs(5)).await, None, "the bridge leaves without a PUBACK");
     bridge.sink.open();
     let mut unacked: Vec<u16> = (1..=30).collect();

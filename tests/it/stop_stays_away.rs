@@ -99,9 +99,10 @@ async fn a_stop_with_a_full_intake_ends_the_wait_for_room() {
     let bridge = UplinkUnderTest::start_with(broker.port(), "receive_maximum = 10", more);
     bridge.sink.shut();
     let mut scene = broker.accept_session(false).await;
-    for id in 1..=30 {
-        scene.publish(id, false, ROOM, &format!("message {id}")).await;
-    }
+    // In one write, because the bridge leaves as soon as it has read eleven.
+    let flood: Vec<u8> =
+        (1..=30).flat_map(|id| scene.packet(id, false, ROOM, &format!("message {id}"))).collect();
+    scene.write(&flood).await;
     assert_eq!(scene.next_puback(LONG).await, None, "the bridge leaves");
     bridge.drain.cancel();
     bridge.sink.open();
