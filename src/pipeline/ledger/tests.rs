@@ -7,14 +7,15 @@ const WINDOW: usize = 10;
 struct Story {
     ledger: ReceiptLedger,
     ids: MessageIds,
-    first: Option<ReceiptNumber>,
+    /// Of new messages, in order.
+    receipts: Vec<ReceiptNumber>,
 }
 
 impl Story {
     fn connected() -> Self {
         let mut ledger = ReceiptLedger::new(WINDOW);
         ledger.connected(false);
-        Self { ledger, ids: MessageIds::new(7), first: None }
+        Self { ledger, ids: MessageIds::new(7), receipts: Vec::new() }
     }
 
     fn publish(&mut self, packet_id: u16, duplicate: bool, text: &str) -> (Admission, MessageId) {
@@ -22,13 +23,14 @@ impl Story {
         let delivery = Delivery { packet_id, duplicate, fingerprint, arrived: Duration::ZERO };
         let admitted = self.ledger.admit(delivery, || self.ids.next_id());
         if let Admission::New { receipt, .. } = admitted.0 {
-            self.first.get_or_insert(receipt);
+            self.receipts.push(receipt);
         }
         admitted
     }
 
-    fn settle_first(&mut self) {
-        self.ledger.settle(self.first.unwrap());
+    /// The first message is 1.
+    fn settle(&mut self, number: usize) {
+        self.ledger.settle(self.receipts[number - 1]);
     }
 
     fn receipt(&mut self, packet_id: u16, text: &str) -> ReceiptNumber {
@@ -101,7 +103,7 @@ fn a_redelivery_arms_the_open_receipt_once() {
     story.reconnect(true);
     assert_eq!(story.publish(1, true, "a"), (Admission::Redelivered, id));
     assert_eq!(story.publish(1, true, "a"), (Admission::Redelivered, id), "a retry on the live link");
-    story.settle_first();
+    story.settle(1);
     assert_eq!(story.acks(), [1], "one PUBACK for three copies");
 }
 
@@ -145,7 +147,7 @@ fn another_message_with_an_open_identifier_takes_it_over() {
 fn a_copy_is_proven_by_the_connection_just_before_and_takes_the_id() {
     let mut story = Story::connected();
     let (_, id) = story.publish(1, false, "hi");
-    story.settle_first();
+    story.settle(1);
     assert_eq!(story.acks(), [1]);
     story.reconnect(true);
     let (admission, again) = story.publish(1, true, "hi");
@@ -158,7 +160,7 @@ fn a_copy_is_proven_by_the_connection_just_before_and_takes_the_id() {
 fn another_message_with_a_reused_identifier_is_no_copy() {
     let mut story = Story::connected();
     let (_, first) = story.publish(1, false, "hi");
-    story.settle_first();
+    story.settle(1);
     assert_eq!(story.acks(), [1]);
     story.reconnect(true);
     let (admission, second) = story.publish(1, true, "how are you?");
@@ -171,7 +173,7 @@ fn another_message_with_a_reused_identifier_is_no_copy() {
 fn a_second_hi_is_never_hidden_behind_an_older_connection() {
     let mut story = Story::connected();
     let (_, first) = story.publish(1, false, "hi");
-    story.settle_first();
+    story.settle(1);
     story.acks();
     story.reconnect(true);
     story.reconnect(true);
@@ -184,7 +186,7 @@ fn a_second_hi_is_never_hidden_behind_an_older_connection() {
 fn a_doubtful_copy_keeps_its_own_id_and_is_marked() {
     let mut story = Story::connected();
     let (_, first) = story.publish(1, false, "hi");
-    story.settle_first();
+    story.settle(1);
     story.acks();
     story.reconnect(true);
     let (admission, second) = story.publish(2, true, "hi");
@@ -199,7 +201,7 @@ fn a_doubtful_copy_keeps_its_own_id_and_is_marked() {
 fn two_people_who_both_say_hi_are_two_messages() {
     let mut story = Story::connected();
     let (_, first) = story.publish(1, false, "hi");
-    story.settle_first();
+    story.settle(1);
     story.acks();
     let (admission, second) = story.publish(1, false, "hi");
     assert_ne!(first, second);
@@ -351,7 +353,7 @@ fn a_left_out_delivery_that_waits_is_judged_anew_on_the_next_connection() {
 fn a_lost_session_proves_no_copy_and_arms_nothing() {
     let mut story = Story::connected();
     let (_, stored) = story.publish(1, false, "stored");
-    story.ledger.settle(ReceiptNumber(1));
+    story.settle(1);
     assert_eq!(story.acks(), [1]);
     let (_, waits) = story.publish(2, false, "waits");
     story.reconnect(false);
@@ -360,7 +362,7 @@ fn a_lost_session_proves_no_copy_and_arms_nothing() {
         assert!(matches!(admission, Admission::New { copy_of: None, .. }), "{text}: {admission:?}");
         assert_ne!(id, old, "{text}");
     }
-    story.ledger.settle(ReceiptNumber(2));
+    story.settle(2);
     assert_eq!(story.acks(), [0u16; 0], "the old message confirms none of the new session");
 }
 
@@ -370,7 +372,7 @@ fn a_lost_session_proves_no_copy_and_arms_nothing() {
 fn what_is_delivered_again_as_new_is_hidden_behind_nothing() {
     let mut story = Story::connected();
     let (_, first) = story.publish(1, false, "hi");
-    story.ledger.settle(ReceiptNumber(1));
+    story.settle(1);
     assert_eq!(story.acks(), [1]);
     story.reconnect(true);
     let (admission, again) = story.publish(1, false, "hi");
