@@ -12,11 +12,14 @@ use crate::pipeline::ports::{Batch, Sink};
 /// When full, the news is left out; the follower then looks by itself a little later.
 const NEWS: usize = 1024;
 
+/// Which queue of which topic has something new.
+type News = (Arc<str>, QueueName);
+
 /// The end of a follower.
-pub(crate) type Wakes = mpsc::Receiver<(Arc<str>, QueueName)>;
+pub(crate) type Wakes = mpsc::Receiver<News>;
 
 /// Where the news comes in, and where it goes out.
-pub(crate) fn wakes() -> (mpsc::Sender<(Arc<str>, QueueName)>, Wakes) {
+pub(crate) fn wakes() -> (mpsc::Sender<News>, Wakes) {
     mpsc::channel(NEWS)
 }
 
@@ -24,15 +27,11 @@ pub(crate) fn wakes() -> (mpsc::Sender<(Arc<str>, QueueName)>, Wakes) {
 struct WakingSink {
     /// Stores the batches.
     inner: Arc<dyn Sink>,
-    /// The followers, which hear which queue of which topic has something new.
-    followers: Arc<[mpsc::Sender<(Arc<str>, QueueName)>]>,
+    followers: Arc<[mpsc::Sender<News>]>,
 }
 
 /// A sink that stores as `inner` does, and tells these followers.
-pub(crate) fn waking(
-    inner: Arc<dyn Sink>,
-    followers: Vec<mpsc::Sender<(Arc<str>, QueueName)>>,
-) -> Arc<dyn Sink> {
+pub(crate) fn waking(inner: Arc<dyn Sink>, followers: Vec<mpsc::Sender<News>>) -> Arc<dyn Sink> {
     if followers.is_empty() { inner } else { Arc::new(WakingSink { inner, followers: followers.into() }) }
 }
 

@@ -104,13 +104,18 @@ impl DeadLetters {
 /// A message on its way to the dead letters.
 #[derive(Debug)]
 pub(crate) struct PendingDeadLetter {
+    /// What is kept.
     pub letter: DeadLetter,
+    /// Of the message; a label of metrics.
     pub kind: Kind,
+    /// `None`: its receipt has ended.
     pub ticket: Option<Ticket>,
+    /// Its place in the spool, if it is there.
     pub row: Option<RowKey>,
 }
 
 impl PendingDeadLetter {
+    /// For a letter that is made already.
     pub(crate) fn new(letter: DeadLetter, kind: Kind, ticket: Option<Ticket>, row: Option<RowKey>) -> Self {
         Self { letter, kind, ticket, row }
     }

@@ -88,6 +88,7 @@ pub struct Intake {
 /// The inside of the door.
 #[derive(Debug)]
 pub struct IntakeReceiver {
+    /// In order of their arrival.
     pub(crate) receiver: mpsc::Receiver<Arriving>,
     load: Arc<Load>,
 }

@@ -10,7 +10,9 @@ use crate::model::Kind;
 pub(crate) struct Ticket {
     /// `None`: QoS 0, nobody waits for its end.
     pub receipt: Option<Receipt>,
+    /// What it counts in the intake.
     pub weight_bytes: usize,
+    /// A label of metrics.
     pub kind: Kind,
 }
 
