@@ -137,27 +137,30 @@ pub(super) struct Process {
     pub saves: Arc<AtomicUsize>,
 }
 
+fn rules() -> Arc<RuleSet> {
+    let binding = |filter: &str, topic: &str| BindingConfig {
+        filter: filter.into(),
+        topic: topic.into(),
+        tag: "{sub}".into(),
+        room: None,
+        kind: None,
+        order_key: None,
+        order_key_field: None,
+        sender: None,
+    };
+    let bindings = [binding("room/#", "{0}"), binding("many/+/#", "many-{1}")];
+    let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
+    Arc::new(RuleSet::compile(&bindings, settings).unwrap())
+}
+
 impl Process {
     pub(crate) fn start(store: &Arc<Store>, disk: MemorySpool) -> Self {
         Self::start_with(store, disk, Duration::from_secs(3600))
     }
 
     pub(crate) fn start_with(store: &Arc<Store>, disk: MemorySpool, give_up_after: Duration) -> Self {
-        let binding = |filter: &str, topic: &str| BindingConfig {
-            filter: filter.into(),
-            topic: topic.into(),
-            tag: "{sub}".into(),
-            room: None,
-            kind: None,
-            order_key: None,
-            order_key_field: None,
-            sender: None,
-        };
-        let bindings = [binding("room/#", "{0}"), binding("many/+/#", "many-{1}")];
-        let settings = BindingSettings { origin_key: vec![1; 32], max_message_bytes: 4 << 20 };
         let disk = Arc::new(disk);
-        let (intake, receiver) =
-            intake(Arc::new(RuleSet::compile(&bindings, settings).unwrap()), 10_000, 64 << 20);
+        let (intake, receiver) = intake(rules(), 10_000, 64 << 20);
         let (settled, settled_receiver) = mpsc::channel(1024);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let clock = Arc::new(RuntimeClock(tokio::time::Instant::now()));
