@@ -252,6 +252,7 @@ pub fn connect(world: &Arc<World>, owner: &'static str) -> Option<Connection> {
     broker.pump(world);
     if std::mem::take(&mut broker.lose_connack) {
         world.log(format!("mqtt: the CONNACK of connection {number} is lost"));
+        world.facts.lock().unwrap().had_unseen_connection = true;
         broker.disconnect(true);
         return None;
     }

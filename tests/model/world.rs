@@ -10,7 +10,7 @@ use roombridge::testing::model::Clock;
 use roombridge::testing::spool::memory::MemorySpool;
 use tokio::time::Instant;
 
-use crate::mqtt::Broker;
+use crate::mqtt::{Broker, Identifiers};
 use crate::random::Random;
 use crate::rocketmq::Store;
 use crate::scenario::Setup;
@@ -19,7 +19,7 @@ use crate::scenario::Setup;
 const WALL_MS: u64 = 1_767_225_600_000;
 
 /// One message as it was published.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     pub topic: String,
     pub body: Bytes,
@@ -41,6 +41,8 @@ pub struct Facts {
     /// Rooms whose messages lay in the spool of a bridge that lost the session, or were on their way there: their order
     /// is not promised.
     pub unordered_rooms: BTreeSet<String>,
+    /// There was a connection that the bridge knows nothing of.
+    pub had_unseen_connection: bool,
     pub starts: usize,
     pub violations: Vec<String>,
 }
@@ -114,9 +116,17 @@ impl World {
     /// The bridge gave this message that id. One id must never name two messages.
     pub fn named(&self, number: usize, id: &str) {
         let known = self.facts.lock().unwrap().number_of_id.insert(id.to_owned(), number);
-        if let Some(other) = known.filter(|known| *known != number) {
+        if let Some(other) = known.filter(|known| *known != number && !self.may_be_taken_for(*known, number))
+        {
             self.violation(format!("identity: the id {id} names #{other} and #{number}"));
         }
+    }
+
+    /// A broker that begins its identifiers anew on a connection that nobody saw: GUARANTEES names it among what no bridge can tell.
+    fn may_be_taken_for(&self, original: usize, number: usize) -> bool {
+        let facts = self.facts.lock().unwrap();
+        let is_equal = facts.published[original] == facts.published[number];
+        is_equal && facts.had_unseen_connection && self.setup.identifiers == Identifiers::Restarting
     }
 }
 
