@@ -106,14 +106,16 @@ impl Copier<'_> {
         while number < lane.next {
             let next = self.read(&select, key, lane, number);
             match next {
-                Ok(Some(found)) => {
+                Ok(Some(found)) if found.number >= number => {
                     number = found.number + 1;
                     self.write(key, lane.id, found)?;
                 }
                 Ok(None) => break,
-                // Perhaps only the row after it cannot be read.
-                Err(_) => {
-                    if let Ok(Some(found)) = self.read(&exact, key, lane, number) {
+                // Perhaps only the row after it cannot be read. A search through damaged pages may also end at a row before it,
+                // which was copied already.
+                Ok(Some(_)) | Err(_) => {
+                    let found = self.read(&exact, key, lane, number).ok().flatten();
+                    if let Some(found) = found.filter(|found| found.number == number) {
                         self.write(key, lane.id, found)?;
                     }
                     number += 1;
