@@ -108,7 +108,7 @@ bench-quick: ## compare a few figures with the committed ratios, in 5 minutes (A
 # Installs a C compiler if there is none, and one binary in ~/.cargo/bin.
 install: web ## build an optimised roombridge and put it in ~/.cargo/bin
 	@scripts/setup dev
-	@echo "building an optimised roombridge and putting it in ~/.cargo/bin; about 20 minutes on two cores"
+	@echo "building an optimised roombridge and putting it in ~/.cargo/bin; more than 12 minutes on two cores"
 	cargo install --path . --locked
 
 fmt: ## format the code, and the pages if there is npm
