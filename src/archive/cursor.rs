@@ -116,9 +116,11 @@ impl<'a> Cursor<'a> {
     pub(crate) async fn ask_ahead(&mut self) {
         if self.next < self.end && self.ahead.is_none() {
             let mut ahead = maybe_done(self.pull());
-            // The request is written at once; what has come already is kept.
+            // The request waits to be written; what has come already is kept.
             let _ = futures::poll!(&mut ahead);
             self.ahead = Some(ahead);
+            // The connection's task writes it, so that the broker works while this page is looked at.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -93,7 +93,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run_to_its_end(command: Command) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = match &command {
+        // It has one thing to do at a time: a second thread would only have to be woken for each page.
+        Command::History(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::aside(format_args!("error: could not start the runtime: {error}"));

@@ -143,7 +143,8 @@ impl Copier<'_> {
             return Ok(());
         };
         let mut statement = self.target.prepare_cached(row::INSERT)?;
-        row::insert(&mut statement, (key, lane), found.number, &message, times)?;
+        let bytes = row::row_bytes(&message.message);
+        row::insert(&mut statement, (key, lane), found.number, (&message, bytes), times)?;
         self.rows += 1;
         if self.rows.is_multiple_of(CHUNK) {
             self.target.execute_batch("COMMIT; BEGIN")?;

@@ -174,7 +174,7 @@ impl<'a> Stage<'a> {
         };
         let mut statement = self.transaction.prepare_cached(row::INSERT)?;
         let number = lane.next;
-        row::insert(&mut statement, (&key, lane.id), number, message, self.times)?;
+        row::insert(&mut statement, (&key, lane.id), number, (message, more.bytes), self.times)?;
         lane.next += 1;
         if is_lent {
             lane.lent.push((number, more.bytes));

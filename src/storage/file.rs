@@ -61,7 +61,7 @@ impl LocalFile {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.pragma_update(None, "query_only", true)?;
             connection.pragma_update(None, "cache_size", -i64::from(self.cache_kib))?;
-            connection.set_prepared_statement_cache_capacity(64);
+            keep_plans(&connection)?;
             let version = pragma(&connection, "user_version")?;
             Ok((connection, version))
         };
@@ -107,7 +107,7 @@ impl LocalFile {
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "journal_size_limit", LOG_LIMIT_BYTES as i64)?;
         connection.pragma_update(None, "cache_size", -i64::from(self.cache_kib))?;
-        connection.set_prepared_statement_cache_capacity(64);
+        keep_plans(connection)?;
         if let Some(pages) = self.max_pages {
             connection.pragma_update(None, "max_page_count", pages)?;
         }
@@ -128,6 +128,12 @@ impl LocalFile {
     fn failed(&self, error: &rusqlite::Error) -> OpenError {
         OpenError::Failed { path: self.path.clone(), error: StorageError::of(error, &self.path) }
     }
+}
+
+/// Without the second line SQLite 3.54 prepares a statement anew whenever the number behind its LIMIT changes.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(|_| ())
 }
 
 /// Opens a damaged file to read what is left, without changing its bytes.
@@ -188,4 +194,33 @@ fn flags(access: OpenFlags) -> OpenFlags {
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_plan_is_kept_when_its_bounds_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LocalFile {
+            path: folder.path().join("rows.sqlite3"),
+            schema: &["CREATE TABLE rows(position INTEGER PRIMARY KEY)"],
+            page_bytes: 4096,
+            cache_kib: 1024,
+            max_pages: None,
+        };
+        for connection in [file.open().unwrap(), file.open_read_only().unwrap()] {
+            let mut statement = connection
+                .prepare_cached("SELECT position FROM rows WHERE position >= ?1 AND position < ?2 LIMIT ?3")
+                .unwrap();
+            for row in 0..10 {
+                let mut found = statement.query([row, row + 5, row + 3]).unwrap();
+                assert!(found.next().unwrap().is_none());
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! The request that stores messages in one queue.
 //!
-//! One message goes as SEND_MESSAGE_V2: a broker then says with a code of its own that it is too large. More go as
-//! SEND_BATCH_MESSAGE. Source: `SendMessageRequestHeaderV2` and `MessageDecoder.encodeMessages` of Apache RocketMQ 5.5.0.
+//! Messages go as SEND_BATCH_MESSAGE, also a small one that is alone: its properties then lie in the body, and not as JSON in the
+//! header. A large one that is alone goes as SEND_MESSAGE_V2: a broker then says with a code of its own that it is too large.
+//! Source: `SendMessageRequestHeaderV2` and `MessageDecoder.encodeMessages` of Apache RocketMQ 5.5.0.
 //!
 //! Promises: each message is written once, as RocketMQ's own clients write it; a message that RocketMQ's format cannot hold is an
 //! error, never another message.
@@ -22,6 +23,8 @@ const UNIQ_KEY: &[u8] = b"UNIQ_KEY\x01";
 const END_AND_WAIT: &[u8] = b"\x02WAIT\x01true\x02";
 /// Total size, magic code, checksum, flag and length of the body, before the body.
 const FRAME_BYTES: usize = 20;
+/// Smaller than the limit of any broker, which is 4 MiB by default.
+const SMALL_BYTES: usize = 4 << 10;
 
 /// RocketMQ's format cannot hold the message.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
@@ -44,7 +47,7 @@ pub(crate) fn send_request<'a>(
 ) -> Result<Request<'a>, Unwritable> {
     let writer = Writer { ids, month_ms: ids.month_ms(now_ms) };
     let (code, properties, body) = match batch.messages.as_slice() {
-        [message] => {
+        [message] if message.encoded_bytes() > SMALL_BYTES => {
             let mut properties = Vec::with_capacity(message.encoded_bytes());
             writer.properties(message, &mut properties)?;
             // They are UTF-8, because all of their parts are.
