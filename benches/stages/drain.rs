@@ -150,12 +150,15 @@ fn per_second(drained: &Drained) -> f64 {
 }
 
 fn add(bench: &mut Bench, load: &Load, rounds: &[Drained], start_cpu: &BTreeMap<Candidate, Duration>) {
+    // Where a start costs half of a drain or more, as with large messages that are read back, nothing is known of a message.
+    let knows_cpu = rounds.iter().all(|drained| drained.cpu > 2 * start_cpu[&drained.candidate]);
     for drained in rounds {
         let candidate = drained.candidate;
         let mut add = |figure, unit, value| bench.comparison.add(load.row, figure, unit, candidate, value);
         add(STORED, "msg/s", per_second(drained));
-        let cpu = drained.cpu.saturating_sub(start_cpu[&candidate]);
-        add(CPU, "us", cpu_us_per_message(cpu, load.messages));
+        if knows_cpu {
+            add(CPU, "us", cpu_us_per_message(drained.cpu - start_cpu[&candidate], load.messages));
+        }
         add(PEAK_MEMORY, "MB", drained.peak_rss_mb);
         if let Some(messages) = drained.maybe_batch_messages {
             add(BATCH, "", messages);

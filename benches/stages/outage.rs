@@ -110,6 +110,7 @@ fn add_found(
     mark: &crate::support::stored::Mark,
     messages: u64,
 ) {
+    store.wait(mark, messages);
     let found = store.since(mark);
     let lost = messages.saturating_sub(found.different) as f64;
     report.add(stage, "lost", lost, "messages", NONE_AT_ALL);

@@ -50,6 +50,8 @@ fn one(bench: &mut Bench, candidate: Candidate) {
     wait_until("the spool is empty", DEADLINE, || running.value("roombridge_spool_depth") == 0.0);
     let peak_rss_mb = process_usage::peak_rss_mb(running.pid());
     running.stop();
+    // RocketMQ confirms messages before readers find them, and this one has just started.
+    store.wait(&mark, FIRST_MESSAGES + MESSAGES);
     let found = store.since(&mark);
 
     let mut add = |figure, unit, value| bench.comparison.add(ROW, figure, unit, candidate, value);

@@ -9,8 +9,8 @@ use roombridge::testing::pipeline::ports::Reader;
 use roombridge::testing::rocketmq::{Connector, RocketMqReader};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Longer than the slowest candidate takes to start.
-const SILENCE: Duration = Duration::from_secs(20);
+/// Longer than the slowest candidate takes to start: the baseline half a minute, with 1,000 new topics.
+const SILENCE: Duration = Duration::from_secs(90);
 
 pub struct Store {
     runtime: tokio::runtime::Runtime,
