@@ -92,7 +92,7 @@ $(BASELINE_ROOMBRIDGE):
 	cp target-baseline/target/release/roombridge $@
 
 # Installs the same as `make test`, and the MQTT client of the Java bridge. Three optimised builds take 5 to 15 minutes each
-# at first, then measuring takes 40. Both benchmarks write their part of docs/BENCHMARKS.md.
+# at first, then measuring takes 50. Both benchmarks write their part of docs/BENCHMARKS.md.
 # ARGS="--only drain --rounds 2" measures the rows whose name holds that word, and writes nothing there.
 bench: ## measure the way from MQTT to RocketMQ and back beside other bridges, and how large a class holds
 	@scripts/setup bench
