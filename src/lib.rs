@@ -13,6 +13,7 @@
 mod access;
 mod app;
 mod archive;
+mod archiver;
 mod binding;
 mod classroom;
 mod config;
@@ -24,6 +25,8 @@ mod lifecycle;
 mod live_class;
 mod model;
 mod mqtt;
+mod piece;
+mod piece_store;
 mod pipeline;
 mod rocketmq;
 mod spool;

@@ -194,7 +194,7 @@ impl BridgeParts {
     }
 }
 
-fn status_topics(classroom: &ClassroomConfig) -> Vec<String> {
+pub(super) fn status_topics(classroom: &ClassroomConfig) -> Vec<String> {
     let groups = classroom.teacher_groups.iter().chain(&classroom.student_groups);
     LiveClass::status_topics(&groups.cloned().collect::<Vec<_>>())
 }

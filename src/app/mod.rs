@@ -2,6 +2,7 @@
 //!
 //! Must never: look into a message.
 
+mod archive;
 mod class;
 mod leftovers;
 mod message_thread;
@@ -16,8 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::binding::{BindingSettings, RuleSet};
 use crate::config::Config;
@@ -34,6 +36,7 @@ use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SPOOL_FILE, Sp
 use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
 
+pub(crate) use archive::{archived_topics, archiver};
 use class::ClassListeners;
 pub(crate) use class::{ClassAddresses, authenticator};
 pub(crate) use leftovers::Ended;
@@ -219,21 +222,20 @@ impl BridgeParts {
         others.extend(
             self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners).await?,
         );
-        let come_back = lifecycle.come_back.clone();
-        let subscriber = self.subscriber(remembered, link, intake, settled_receiver, come_back)?;
+        let all_stored = CancellationToken::new();
+        others.extend(self.start_archiver(lifecycle, &reader, all_stored.clone())?);
+        let subscriber = self.subscriber(remembered, link, intake, settled_receiver, lifecycle)?;
         let (uplink, subscriber) = messages.spawn_here(|| {
             let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
             (uplink, lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone())))
         });
         subscriber.await.context("the MQTT side ended unexpectedly; please report this")?;
         uplink.await.context("the pipeline ended unexpectedly; please report this")?;
+        all_stored.cancel();
         join(others).await?;
         self.write_the_last(lifecycle).await;
-        watching.abort();
-        watching_data_dir.abort();
-        if let Some(watching) = watching_spool {
-            watching.abort();
-        }
+        let watches = [Some(watching), Some(watching_data_dir), watching_spool];
+        watches.iter().flatten().for_each(JoinHandle::abort);
         Ok(self.log_leftovers())
     }
 
@@ -310,9 +312,10 @@ impl BridgeParts {
         link: watch::Sender<LinkState>,
         intake: Intake,
         settled: mpsc::Receiver<Vec<ReceiptNumber>>,
-        come_back: Arc<Notify>,
+        lifecycle: &Lifecycle,
     ) -> anyhow::Result<Subscriber> {
         let (session, data_dir) = (self.session_parts(remembered)?, self.data_dir.clone());
+        let come_back = lifecycle.come_back.clone();
         let parts = SubscriberParts { session, data_dir, link, intake, settled, come_back };
         let subscriber = Subscriber::new(&self.config.mqtt, parts)?;
         Ok(match self.config.goes_down_bytes() {

@@ -1,4 +1,4 @@
-//! The archive: reads the messages of a room back from RocketMQ, in order, and shows them as lines, as JSON or as a replay.
+//! Reads the messages of a room back from RocketMQ and the archive, in order, and shows them as lines, as JSON or as a replay.
 //!
 //! Promises: every stored copy of a message is read, and copies are folded by id only; within a message queue the offsets
 //! give the order; a shown text cannot control the terminal.
@@ -11,6 +11,7 @@ mod history;
 mod latest;
 mod record;
 mod replay;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -27,3 +28,4 @@ pub(crate) use replay::BadPrefix;
 pub(crate) use replay::{
     LineOutput, MqttOutput, Prefix, ReplayError, ReplayEvent, ReplayOutput, Speed, replay,
 };
+pub(crate) use whole::Whole;

@@ -55,6 +55,7 @@ pub fn stored_form(topic: &str, message: &OutgoingMessage) -> StoredMessage {
         queue_offset: 0,
         stored_ms: 0,
         born_ms: 0,
+        flag: 0,
         properties: message.properties.user().collect(),
         body: message.body.clone(),
     }

@@ -40,7 +40,6 @@ pub(crate) use origin::origin_is_genuine;
 #[cfg(test)]
 pub(crate) use query::QueryError;
 pub(crate) use query::RoomQuery;
-#[cfg(test)]
 pub(crate) use read_back::Recorded;
 pub(crate) use read_back::message_expiry_s;
 pub use read_back::read_back;

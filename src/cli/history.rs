@@ -15,7 +15,7 @@ use super::target::{Target, TargetArgs};
 use crate::archive::{History, HistoryQuery, ReadProgress};
 use crate::classroom::ClassTopic;
 use crate::model::Kind;
-use crate::rocketmq::RocketMqReader;
+use crate::pipeline::ports::Reader;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,15 +113,16 @@ pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let (room, tag) = (arguments.room.as_deref(), arguments.tag.as_deref());
     let query = arguments.range.query(&target, room, tag, arguments.limit)?;
-    let reader = target.reader()?;
-    let written = write_history(&reader, query, arguments.json).await;
+    let sources = target.sources()?;
+    let written = write_history(sources.reader(), query, arguments.json).await;
+    sources.tell_lost().await;
     if written? == 0 {
         aside(format_args!("nothing found for {}", room.or(tag).unwrap_or_default()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn write_history(reader: &RocketMqReader, query: HistoryQuery, json: bool) -> anyhow::Result<u64> {
+async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> anyhow::Result<u64> {
     let mut history = open_history(reader, query).await?;
     let mut out = BufWriter::new(Stdout);
     let zone = TimeZone::system();
@@ -135,10 +136,7 @@ async fn write_history(reader: &RocketMqReader, query: HistoryQuery, json: bool)
 }
 
 /// Opens a history, with a progress bar on stderr if that is a terminal.
-pub(crate) async fn open_history(
-    reader: &RocketMqReader,
-    query: HistoryQuery,
-) -> anyhow::Result<History<'_>> {
+pub(crate) async fn open_history(reader: &dyn Reader, query: HistoryQuery) -> anyhow::Result<History<'_>> {
     let bar = progress_bar("searching  {bar:40} {percent:>3} %  {elapsed}");
     let mut show = |progress: ReadProgress| {
         bar.set_length(progress.total);

@@ -2,6 +2,7 @@
 //!
 //! Must never: decide what becomes of a message, or print a secret.
 
+mod archive;
 mod check;
 mod deadletter;
 #[cfg(feature = "embedded")]
@@ -67,6 +68,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Play a room again, at its own pace or faster, on the terminal or on MQTT.
     Replay(replay::ReplayArgs),
+    /// Keep what RocketMQ holds for years: copy, show and prove the archive.
+    Archive(archive::ArchiveArgs),
     /// Show which messages wait for RocketMQ on the local disk, or send them.
     Spool(spool::SpoolArgs),
     /// List, show, send again or throw away messages that could not be stored where they belong.
@@ -138,6 +141,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::History(arguments) => history::run(arguments).await,
         Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Archive(arguments) => archive::run(arguments).await,
         Command::Spool(arguments) => spool::run(arguments).await,
         Command::DeadLetter(arguments) => deadletter::run(arguments).await,
         Command::Notice(arguments) => notice::run(arguments).await,

@@ -17,7 +17,7 @@ use crate::archive::{
 };
 use crate::model::SystemClock;
 use crate::mqtt::ReplayPublisher;
-use crate::rocketmq::RocketMqReader;
+use crate::pipeline::ports::Reader;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,8 +57,9 @@ pub(crate) async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let query = arguments.range.query(&target, Some(&arguments.room), None, None)?;
     let prefix = arguments.to_mqtt.as_deref().map(|text| prefix(&target, text)).transpose()?;
-    let reader = target.reader()?;
-    let played = play(&arguments, &target, &reader, query, prefix).await;
+    let sources = target.sources()?;
+    let played = play(&arguments, &target, sources.reader(), query, prefix).await;
+    sources.tell_lost().await;
     match (played?, &arguments.to_mqtt) {
         (0, _) => aside(format_args!("nothing found for {}", arguments.room)),
         (1, Some(prefix)) => aside(format_args!("1 message published under {prefix}/")),
@@ -76,7 +77,7 @@ fn prefix(target: &Target, text: &str) -> anyhow::Result<Prefix> {
 async fn play(
     arguments: &ReplayArgs,
     target: &Target,
-    reader: &RocketMqReader,
+    reader: &dyn Reader,
     query: HistoryQuery,
     prefix: Option<Prefix>,
 ) -> anyhow::Result<u64> {

@@ -3,15 +3,20 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::output::aside;
+use crate::archive::Whole;
 use crate::binding::{BindingSettings, RuleError, RuleSet};
 use crate::config::{Config, ProcessEnvironment};
 use crate::data_dir::known_brokers;
+use crate::piece_store::PieceStore;
+use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Connector, RocketMqReader};
 
 const DEV_FILE: &str = "dev.json";
@@ -28,6 +33,34 @@ pub(crate) struct TargetArgs {
     /// Data folder of the running `roombridge dev`, if it was started with --data; wins over --config.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// Where a command reads what was said.
+pub(crate) struct Sources {
+    rocketmq: Arc<dyn Reader>,
+    /// Both as one; `None` = there is no archive.
+    maybe_whole: Option<Arc<Whole>>,
+}
+
+impl Sources {
+    pub(crate) fn reader(&self) -> &dyn Reader {
+        match &self.maybe_whole {
+            Some(whole) => &**whole,
+            None => &*self.rocketmq,
+        }
+    }
+
+    /// Says on standard error what nobody can read any more.
+    pub(crate) async fn tell_lost(&self) {
+        let Some(whole) = &self.maybe_whole else { return };
+        match whole.lost().await {
+            0 => {}
+            lost => aside(format_args!(
+                "{lost} messages of these topics were gone before they were archived; \
+                 `roombridge archive status` shows where"
+            )),
+        }
+    }
 }
 
 /// The configuration that a command uses.
@@ -69,7 +102,7 @@ impl TargetArgs {
         }
         let folder = self.data.clone().map_or_else(default_dev_data_dir, Ok)?;
         let mut config = Config::for_dev()?;
-        config.data_dir = dev_bridge_dir(&folder);
+        in_dev_folder(&mut config, &folder);
         Ok(Target { config })
     }
 
@@ -92,6 +125,19 @@ impl Target {
     pub(crate) fn reader(&self) -> anyhow::Result<RocketMqReader> {
         let known = known_brokers(&self.config.data_dir)?;
         Ok(RocketMqReader::new(&self.connector()).with_known_brokers(known))
+    }
+
+    /// What RocketMQ has, and what the archive has beyond it, if there is one.
+    pub(crate) fn sources(&self) -> anyhow::Result<Sources> {
+        let rocketmq: Arc<dyn Reader> = Arc::new(self.reader()?);
+        let archive = self.config.archive.as_ref().filter(|archive| archive.dir.is_dir());
+        let maybe_whole = match archive {
+            Some(archive) => {
+                Some(Arc::new(Whole::new(rocketmq.clone(), PieceStore::in_folder(&archive.dir)?)))
+            }
+            None => None,
+        };
+        Ok(Sources { rocketmq, maybe_whole })
     }
 
     pub(crate) fn rules(&self) -> anyhow::Result<RuleSet> {
@@ -153,7 +199,7 @@ impl DevInstance {
 
     fn config(&self, folder: &Path) -> anyhow::Result<Config> {
         let mut config = Config::for_dev()?;
-        config.data_dir = dev_bridge_dir(folder);
+        in_dev_folder(&mut config, folder);
         let (host, port) =
             self.mqtt.rsplit_once(':').context("dev.json holds no MQTT address; start dev again")?;
         config.mqtt.host = host.to_owned();
@@ -166,9 +212,12 @@ impl DevInstance {
     }
 }
 
-/// The bridge's own part of the data folder of `roombridge dev`.
-pub(crate) fn dev_bridge_dir(folder: &Path) -> PathBuf {
-    folder.join("bridge")
+/// The bridge's own part of the data folder of `roombridge dev`, and its archive.
+pub(crate) fn in_dev_folder(config: &mut Config, folder: &Path) {
+    config.data_dir = folder.join("bridge");
+    if let Some(archive) = &mut config.archive {
+        archive.dir = folder.join("archive");
+    }
 }
 
 /// Where `roombridge dev` keeps its data unless told otherwise.

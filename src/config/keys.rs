@@ -133,6 +133,12 @@ pub(super) const KEYS: &[Key] = &[
     key("web.websocket_url", Text),
     key("web.login_url", Text),
     key("web.hosts", TextList),
+    file_only("archive", Table),
+    key("archive.dir", Text),
+    key("archive.topics", TextList),
+    key("archive.leave_out", TextList),
+    key("archive.cut_every_s", Integer),
+    key("archive.rocketmq_keeps_h", Integer),
 ];
 
 pub(super) const VARIABLE_PREFIX: &str = "ROOMBRIDGE_";

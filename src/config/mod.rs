@@ -26,8 +26,8 @@ pub(crate) use error::ConfigError;
 #[cfg(test)]
 pub(crate) use settings::DeadLetterConfig;
 pub(crate) use settings::{
-    AccessConfig, BindingConfig, ClassroomConfig, DownlinkConfig, LagConfig, LogConfig, LogFormat,
-    MqttConfig, SenderSource, SpoolConfig, TlsConfig,
+    AccessConfig, ArchiveConfig, BindingConfig, ClassroomConfig, DownlinkConfig, LagConfig, LogConfig,
+    LogFormat, MqttConfig, SenderSource, SpoolConfig, TlsConfig,
 };
 pub use settings::{Config, RocketMqConfig};
 
@@ -77,6 +77,8 @@ order_key_field = "roomId"
 sender = { user_property = "x-mqtt-client-id" }
 [[downlink]]
 topic = "room"
+[archive]
+dir = "archive"
 [classroom]
 [access]
 access_key = "dev"

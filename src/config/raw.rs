@@ -24,6 +24,7 @@ pub(super) struct RawConfig {
     pub access: RawAccess,
     pub login: RawLogin,
     pub web: RawWeb,
+    pub archive: RawArchive,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +78,16 @@ pub(super) struct RawWeb {
     pub websocket_url: Option<String>,
     pub login_url: Option<String>,
     pub hosts: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawArchive {
+    pub dir: Option<PathBuf>,
+    pub topics: Option<Vec<String>>,
+    pub leave_out: Option<Vec<String>>,
+    pub cut_every_s: Option<u64>,
+    pub rocketmq_keeps_h: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

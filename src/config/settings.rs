@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::model::{StartAt, WhenFull};
+use crate::model::{Kind, StartAt, WhenFull};
 
 /// Everything that one process needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub access: Option<AccessConfig>,
     pub login: LoginConfig,
     pub web: WebConfig,
+    /// `None` = nothing is archived.
+    pub archive: Option<ArchiveConfig>,
 }
 
 /// The MQTT broker and our session on it.
@@ -293,4 +295,19 @@ pub struct WebConfig {
     pub login_url: Option<String>,
     /// Names under which browsers may reach us, beside the address itself.
     pub hosts: Vec<String>,
+}
+
+/// The archive of what RocketMQ held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveConfig {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// RocketMQ topics; `None` = those that the bindings and the classroom name.
+    pub topics: Option<Vec<String>>,
+    /// Messages of these kinds are counted and not archived.
+    pub leave_out: Vec<Kind>,
+    /// How long a message may be in RocketMQ only.
+    pub cut_every: Duration,
+    /// How long RocketMQ keeps a message by its own settings.
+    pub rocketmq_keeps: Duration,
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::data_dir::Position;
 use crate::model::StoredMessage;
-use crate::pipeline::same_queue::name_of;
 
 /// How far one queue was read, handed on and ended.
 #[derive(Debug)]
@@ -73,7 +72,7 @@ impl QueueProgress {
 
     pub(crate) fn handed_on(&mut self, message: &StoredMessage) {
         let bytes = message.body.len();
-        let name = name_of(message);
+        let name = message.name();
         self.open_bytes += bytes;
         self.next = message.queue_offset + 1;
         self.last = Some(name.clone());

@@ -83,6 +83,7 @@ impl Story {
             queue_offset: offset,
             stored_ms: NOW_MS - 1000,
             born_ms: 1,
+            flag: 0,
             properties: properties.iter().copied().collect(),
             body: Bytes::from(offset.to_string()),
         };

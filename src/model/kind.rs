@@ -4,9 +4,22 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// What a message is for; a label of metrics and a filter of history, never free text.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr, Display, EnumString,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    VariantArray,
+    IntoStaticStr,
+    Display,
+    EnumString,
+    serde::Serialize,
 )]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// What somebody says in a room.
     Message,

@@ -37,7 +37,17 @@ pub struct StoredMessage {
     pub stored_ms: u64,
     /// Time at which the producer made it, milliseconds since 1970-01-01 UTC.
     pub born_ms: u64,
+    /// A number of the producer's own; 0 unless it sets one.
+    pub flag: i32,
     /// All properties, RocketMQ's own included.
     pub properties: StoredProperties,
     pub body: Bytes,
+}
+
+impl StoredMessage {
+    /// Names it well enough to notice another message in its place.
+    pub(crate) fn name(&self) -> String {
+        let unique = self.properties.get("UNIQ_KEY").unwrap_or(&self.keys);
+        format!("{unique}@{}", self.stored_ms)
+    }
 }

@@ -45,12 +45,17 @@ impl StoredProperties {
         Arc::make_mut(&mut self.0).push(name.as_ref(), value.as_ref());
     }
 
-    /// Sorted by name.
-    pub fn sorted(&self) -> BTreeMap<&str, &str> {
+    /// As they are stored; of two with one name, the last one counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let Pairs { text, places } = &*self.0;
         let pair =
             |place: &Place| Some((text.get(place.name..place.value)?, text.get(place.value..place.end)?));
-        places.iter().filter_map(pair).collect()
+        places.iter().filter_map(pair)
+    }
+
+    /// Sorted by name.
+    pub fn sorted(&self) -> BTreeMap<&str, &str> {
+        self.iter().collect()
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) async fn compare(
         return Ok(Compared::Same { last: None });
     }
     let found = page.messages.first();
-    match (found.filter(|found| found.queue_offset == before).map(name_of), last) {
+    match (found.filter(|found| found.queue_offset == before).map(StoredMessage::name), last) {
         (Some(found), Some(last)) if found != last => changed(Cause::AnotherBefore),
         (None, Some(_)) if page.next_offset <= before => Err(ReadError {
             what: format!("topic {topic}, queue {queue} at offset {before}"),
@@ -92,10 +92,4 @@ pub(crate) async fn compare(
         }),
         (found, _) => Ok(Compared::Same { last: found }),
     }
-}
-
-/// Names a stored message well enough to notice another one in its place.
-pub(crate) fn name_of(message: &StoredMessage) -> String {
-    let unique = message.properties.get("UNIQ_KEY").unwrap_or(&message.keys);
-    format!("{unique}@{}", message.stored_ms)
 }

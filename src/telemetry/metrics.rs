@@ -10,6 +10,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use super::archive_metrics::ArchiveMetrics;
 use super::consumer_lag::ConsumerLag;
 use super::downlink_metrics::DownlinkMetrics;
 use super::log_writer;
@@ -31,6 +32,7 @@ pub struct Metrics {
     pub presence_unlisted_total: IntCounter,
     /// The way from RocketMQ to MQTT.
     pub downlink: DownlinkMetrics,
+    pub archive: ArchiveMetrics,
     pub in_flight: IntGauge,
     /// Messages written to the spool, each once.
     pub spooled_total: IntCounter,
@@ -83,6 +85,7 @@ impl Metrics {
                 "Clients and rooms that the lists of who is there left out because a bound was reached",
             )?,
             downlink: DownlinkMetrics::new(&register.downlink())?,
+            archive: ArchiveMetrics::new(&register)?,
             in_flight: register.way_gauge("roombridge_in_flight", "Messages received whose end is open")?,
             spooled_total: register
                 .counter("roombridge_spooled_total", "Messages that went through the spool")?,

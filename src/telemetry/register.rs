@@ -61,6 +61,11 @@ impl Register {
         Ok(IfKnown(self.add(GaugeVec::new(self.options(name, help), &[])?)?))
     }
 
+    /// A gauge of the process whose value is not always known.
+    pub(crate) fn seconds_if_known(&self, name: &str, help: &str) -> Result<IfKnown, prometheus::Error> {
+        Ok(IfKnown(self.add(GaugeVec::new(Opts::new(name, help), &[])?)?))
+    }
+
     /// A gauge of this direction with labels.
     pub(crate) fn way_gauges(
         &self,
@@ -82,6 +87,15 @@ impl Register {
 
     pub(crate) fn process_counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.add(IntCounter::with_opts(Opts::new(name, help))?)
+    }
+
+    pub(crate) fn process_counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
     pub(crate) fn seconds_gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod alerts;
+mod archive;
 mod broker_limits;
 #[cfg(feature = "embedded")]
 mod classroom;

@@ -12,6 +12,8 @@ mod page;
 
 /// Which rooms, or files of a room, alone may name an outside crate.
 const ONLY_IN: &[(&str, &[&str])] = &[
+    ("object_store", &["piece_store"]),
+    ("zstd", &["piece", "rocketmq"]),
     ("rumqttc", &["mqtt/mqtt5", "mqtt/tls"]),
     ("rocketmq_model", &["rocketmq"]),
     ("rocketmq_protocol", &["rocketmq"]),

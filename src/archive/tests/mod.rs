@@ -19,6 +19,7 @@ mod ahead;
 mod away;
 mod emptied;
 mod latest;
+mod whole;
 
 /// Two queues of topic `room`. Filters by the length of the tag only, as a broker that filters by hash may.
 #[derive(Default)]
@@ -46,6 +47,7 @@ impl Memory {
             queue_offset: queue.len() as u64,
             stored_ms,
             born_ms: stored_ms,
+            flag: 0,
             properties,
             body: Bytes::copy_from_slice(text.as_bytes()),
         });

@@ -16,6 +16,7 @@ fn produced(properties: &[(&str, &str)], body: &[u8]) -> StoredMessage {
         queue_offset: 7,
         stored_ms: 5,
         born_ms: 4,
+        flag: 0,
         properties: properties.iter().copied().collect(),
         body: Bytes::copy_from_slice(body),
     }

@@ -91,6 +91,7 @@ fn stored(bound: &Bound) -> StoredMessage {
         queue_offset: 9,
         stored_ms: 0,
         born_ms: 0,
+        flag: 0,
         properties,
         body: bound.message.body.clone(),
     }

@@ -187,6 +187,7 @@ fn foreign(topic: &str, properties: &[(&str, &str)]) -> StoredMessage {
         queue_offset: 0,
         stored_ms: 1,
         born_ms: 1,
+        flag: 0,
         properties: properties.iter().copied().collect(),
         body: Bytes::from_static(b"hi"),
     }

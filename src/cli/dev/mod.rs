@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::output;
 use super::run::exit_code;
-use super::target::{DEV_OPERATOR, DevInstance, default_dev_data_dir, dev_bridge_dir};
+use super::target::{DEV_OPERATOR, DevInstance, default_dev_data_dir, in_dev_folder};
 use crate::access::{Authenticator, Operator};
 use crate::app::{self, Bridge};
 use crate::config::{Config, LogConfig};
@@ -97,7 +97,7 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let (mqtt, rocketmq) =
         tokio::join!(mqtt_broker(&arguments, &data, client_policy), rocketmq(&arguments, &data));
     let (mqtt, rocketmq) = (Arc::new(mqtt?), rocketmq?);
-    config.data_dir = dev_bridge_dir(&data);
+    in_dev_folder(&mut config, &data);
     config.mqtt.port = mqtt.tcp_port();
     config.rocketmq.name_servers = vec![rocketmq.name_server_address()];
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));

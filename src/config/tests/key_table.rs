@@ -6,8 +6,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
 use crate::config::keys::{KEYS, Kind};
 use crate::config::raw::{
-    RawAccess, RawBinding, RawClassroom, RawConfig, RawDeadLetter, RawDownlink, RawHttp, RawLag, RawLog,
-    RawLogin, RawMqtt, RawOrigin, RawPipeline, RawRocketMq, RawSender, RawShutdown, RawSpool, RawWeb,
+    RawAccess, RawArchive, RawBinding, RawClassroom, RawConfig, RawDeadLetter, RawDownlink, RawHttp, RawLag,
+    RawLog, RawLogin, RawMqtt, RawOrigin, RawPipeline, RawRocketMq, RawSender, RawShutdown, RawSpool, RawWeb,
 };
 
 /// Asks a struct for the names of its fields, and gives it nothing.
@@ -67,6 +67,7 @@ fn the_table_and_the_raw_structs_know_the_same_keys() {
         ("access", fields::<RawAccess>("access")),
         ("login", fields::<RawLogin>("login")),
         ("web", fields::<RawWeb>("web")),
+        ("archive", fields::<RawArchive>("archive")),
     ];
     let listed_tables: BTreeSet<&str> = KEYS
         .iter()

@@ -3,6 +3,7 @@
 //! Promises: every default stands here and nowhere else in the code; every error says what to do.
 //! Must never: check the syntax of filters and templates; `binding` does that.
 
+mod archive;
 mod bindings;
 mod check;
 mod classroom;
@@ -35,6 +36,7 @@ pub(super) fn config(raw: RawConfig, places: &Places) -> Result<Config, ConfigEr
     let downlinks = classroom::downlinks(raw.downlink, dead_letter.topic.as_deref(), places)?;
     let access = classroom::access(raw.access, places)?;
     Ok(Config {
+        archive: archive::archive(raw.archive, places)?,
         data_dir: data_dir(raw.data_dir, places)?,
         pipeline: pipeline(&raw.pipeline, &limits, places)?,
         spool: spool::spool(&raw.spool, limits.max_message_bytes, places)?,

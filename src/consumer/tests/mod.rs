@@ -59,6 +59,7 @@ impl Memory {
             queue_offset,
             stored_ms: self.clock.wall_ms(),
             born_ms: 1,
+            flag: 0,
             properties: Default::default(),
             body: Bytes::copy_from_slice(text.as_bytes()),
         }));

@@ -64,8 +64,9 @@ pub(crate) fn take_message(bytes: &mut Bytes, queue: &QueueName) -> Result<Store
     if magic != MAGIC && magic != MAGIC_LONG_TOPIC {
         return Err(Unreadable::Magic(magic));
     }
-    // Checksum, queue and flag.
-    take(&mut rest, 12)?;
+    // Checksum and queue.
+    take(&mut rest, 8)?;
+    let flag = rest.try_get_i32()?;
     let queue_offset = rest.try_get_i64()?;
     rest.try_get_i64()?;
     let system_flag = rest.try_get_i32()?;
@@ -91,6 +92,7 @@ pub(crate) fn take_message(bytes: &mut Bytes, queue: &QueueName) -> Result<Store
         queue_offset: not_negative(queue_offset),
         stored_ms: not_negative(stored_ms),
         born_ms: not_negative(born_ms),
+        flag,
         properties,
         body: match system_flag & COMPRESSED {
             0 => frame.slice_ref(body),

@@ -9,7 +9,7 @@ struct Counted {
     summary: fn(&str) -> String,
 }
 
-const COUNTED: [Counted; 4] = [
+const COUNTED: [Counted; 5] = [
     Counted {
         alert: "RoombridgeDropping",
         counter: "roombridge_dropped_total",
@@ -38,6 +38,12 @@ const COUNTED: [Counted; 4] = [
                  {count}"
             )
         },
+    },
+    Counted {
+        alert: "RoombridgeArchiveLost",
+        counter: "roombridge_archive_lost_total",
+        labels: &[r#"cause="deleted""#],
+        summary: |count| format!("Messages were gone before 127.0.0.1:9464 archived them: {count} (deleted)"),
     },
 ];
 

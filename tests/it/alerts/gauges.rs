@@ -5,7 +5,7 @@ use super::story::{NORTH, Story, always, between, scrape_fails_at};
 const UPLINK: &str = r#"direction="uplink""#;
 
 pub fn stories() -> Vec<Story> {
-    [messages_that_wait(), the_spool(), the_lag_of_others()].into_iter().flatten().collect()
+    [messages_that_wait(), the_spool(), the_archive(), the_lag_of_others()].into_iter().flatten().collect()
 }
 
 fn messages_that_wait() -> Vec<Story> {
@@ -85,6 +85,25 @@ fn the_spool() -> Vec<Story> {
             .fires(11.0, labels, out_of_use)
             .fires(15.0, labels, out_of_use)
             .silent(21.0),
+    ]
+}
+
+fn the_archive() -> Vec<Story> {
+    let (headroom, keeps) =
+        ("roombridge_archive_headroom_seconds", "roombridge_archive_rocketmq_keeps_seconds");
+    let late = "RocketMQ deletes what 127.0.0.1:9464 has not archived in 16h 40m 0s";
+    let days = |minute: f64| Some(if (10.0..20.0).contains(&minute) { 60_000.0 } else { 259_200.0 });
+    vec![
+        Story::of("RoombridgeArchiveLate", "for ten minutes, and a scrape fails")
+            .scrapes(headroom, &[NORTH], scrape_fails_at(15.0, days))
+            .scrapes(keeps, &[NORTH], scrape_fails_at(15.0, always(259_200.0)))
+            .silent(9.0)
+            .fires(11.0, &[NORTH], late)
+            .fires(15.0, &[NORTH], late)
+            .silent(21.0),
+        Story::of("RoombridgeArchiveLate", "there is no archive")
+            .scrapes(keeps, &[NORTH], always(0.0))
+            .silent(10.0),
     ]
 }
 

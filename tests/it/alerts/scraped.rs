@@ -29,7 +29,7 @@ fn config(mosquitto: &Mosquitto, topic: &str) -> String {
          [[rocketmq.lag]]\ngroup = \"archive\"\ntopic = \"{topic}\"\n\
          [pipeline]\nbatch_bytes = 4096\n\
          [[binding]]\nfilter = \"room/#\"\ntopic = \"{topic}\"\n\
-         [[downlink]]\ntopic = \"{topic}\"\nmqtt_topic = \"down\"\n",
+         [[downlink]]\ntopic = \"{topic}\"\nmqtt_topic = \"down\"\n[archive]\n",
         mosquitto.url(),
         ApacheRocketMq::shared().name_server()
     )

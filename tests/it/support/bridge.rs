@@ -25,8 +25,8 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Runs `roombridge run` and waits until it says that it is ready. `data_dir` and `[http] listen` are filled in
-    /// where the configuration does not say them.
+    /// Runs `roombridge run` and waits until it says that it is ready. `data_dir`, `[http] listen` and, in a table
+    /// `[archive]`, `dir` are filled in where the configuration does not say them.
     #[track_caller]
     pub fn start(config_toml: &str) -> Bridge {
         let mut bridge = Bridge::start_without_waiting(config_toml);
@@ -59,6 +59,10 @@ impl Bridge {
         let data_dir = Value::String(scratch.join("data").display().to_string());
         let data_dir = config.entry("data_dir").or_insert(data_dir).as_str();
         let data_dir = PathBuf::from(data_dir.expect("data_dir is a string"));
+        if let Some(archive) = config.get_mut("archive").and_then(Value::as_table_mut) {
+            let dir = Value::String(scratch.join("archive").display().to_string());
+            archive.entry("dir").or_insert(dir);
+        }
         let http_port = http_port(&mut config);
         scratch.write("roombridge.toml", &config.to_string());
         let process = launch(&scratch, 1, &variables, error);

@@ -23,6 +23,7 @@ fn of_the_library(message: &MessageExt) -> StoredMessage {
         queue_offset: not_negative(message.queue_offset()),
         stored_ms: not_negative(message.store_timestamp()),
         born_ms: not_negative(message.born_timestamp()),
+        flag: message.get_flag(),
         properties: pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         body: message.body().unwrap_or_default(),
     }

@@ -1,0 +1,69 @@
+//! Makes the archiver of a bridge, and of `roombridge archive`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::BridgeParts;
+use super::class::status_topics;
+use crate::archiver::{self, Archiver, ArchiverParts, LeaveOut};
+use crate::binding::RuleSet;
+use crate::config::{ArchiveConfig, Config};
+use crate::lifecycle::Lifecycle;
+use crate::model::{Clock, SystemClock};
+use crate::piece_store::{PieceStore, StoreError};
+use crate::pipeline::ports::Reader;
+use crate::rocketmq::RocketMqReader;
+
+/// The topics that the configuration names, else those where rooms are heard and the classroom's records. What clients send to the
+/// classroom is not among them, because what was heard of it is.
+pub(crate) fn archived_topics(config: &Config, rules: &RuleSet) -> Vec<String> {
+    if let Some(topics) = config.archive.as_ref().and_then(|archive| archive.topics.clone()) {
+        return topics;
+    }
+    let mut topics: BTreeSet<String> = rules.literal_topics().into_iter().collect();
+    topics.extend(config.downlinks.iter().map(|downlink| downlink.topic.clone()));
+    if let Some(classroom) = &config.classroom {
+        topics.remove(&classroom.send_topic);
+        topics.extend(status_topics(classroom));
+        topics.insert(classroom.audit_topic.clone());
+    }
+    topics.into_iter().collect()
+}
+
+/// An archiver for the folder of the configuration.
+pub(crate) fn archiver(
+    archive: &ArchiveConfig,
+    topics: Vec<String>,
+    reader: Arc<dyn Reader>,
+) -> Result<Archiver, StoreError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    Ok(Archiver::new(ArchiverParts {
+        reader,
+        store: PieceStore::in_folder(&archive.dir)?,
+        topics,
+        leave_out: LeaveOut { kinds: archive.leave_out.iter().copied().collect() },
+        cut_every: archive.cut_every,
+        rocketmq_keeps: archive.rocketmq_keeps,
+        clock,
+    }))
+}
+
+impl BridgeParts {
+    /// Starts the archiver, if there is an archive. It copies what is left when `all_stored` says that the bridge stores no more.
+    pub(super) fn start_archiver(
+        &self,
+        lifecycle: &Lifecycle,
+        reader: &Arc<RocketMqReader>,
+        all_stored: CancellationToken,
+    ) -> anyhow::Result<Option<JoinHandle<()>>> {
+        let Some(archive) = &self.config.archive else {
+            return Ok(None);
+        };
+        let archiver = archiver(archive, archived_topics(&self.config, &self.rules), reader.clone())?;
+        let running = archiver::run(archiver, self.metrics.clone(), all_stored, lifecycle.stop_now.clone());
+        Ok(Some(lifecycle.spawn("the archiver", running)))
+    }
+}

@@ -1,0 +1,106 @@
+//! Reads a range of one queue into a piece.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::ArchiveError;
+use super::queue::Queue;
+use crate::binding::identity;
+use crate::model::{FailureKind, Kind, LostCause, StoredMessage};
+use crate::piece::{Lost, PieceWriter};
+use crate::pipeline::ports::{ReadError, Reader};
+
+const PAGE_MESSAGES: u32 = 256;
+/// RocketMQ hands a message out some milliseconds after it confirmed it.
+const SETTLE: Duration = Duration::from_millis(20);
+const SETTLE_ATTEMPTS: u32 = 150;
+
+/// What is read and not archived; it is counted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LeaveOut {
+    /// Messages of these kinds.
+    pub kinds: BTreeSet<Kind>,
+}
+
+impl LeaveOut {
+    /// The reason, if the message is left out.
+    fn reason(&self, message: &StoredMessage) -> Option<&'static str> {
+        let kind = identity(message).kind;
+        self.kinds.contains(&kind).then(|| kind.as_str())
+    }
+}
+
+/// A piece that is read, and not made yet.
+pub(super) struct Gathered {
+    pub writer: PieceWriter,
+    /// The store time at which it begins.
+    pub from_store_ms: u64,
+    /// The offset after its last one.
+    pub next: u64,
+}
+
+/// Reads from the queue's next offset on, until the lines have so many bytes or `end` is reached.
+pub(super) async fn gather(
+    reader: &dyn Reader,
+    leave_out: &LeaveOut,
+    queue: &Queue,
+    end: u64,
+    max_bytes: usize,
+) -> Result<Gathered, ArchiveError> {
+    let place = &queue.place;
+    let mut writer = PieceWriter::new(place.clone(), queue.next, queue.store_time_ms);
+    let (mut next, mut from_store_ms, mut attempts) = (queue.next, None, 0);
+    while next < end && writer.raw_bytes() < max_bytes {
+        let page = reader.pull(&place.topic, &place.queue, None, next, PAGE_MESSAGES).await?;
+        if page.first > next {
+            let to = page.first.min(end);
+            writer.lose(Lost { from: next, to, cause: LostCause::Deleted });
+            next = to;
+            continue;
+        }
+        // A broker may begin with messages that stand before the one that was asked for.
+        let messages: Vec<_> = page.messages.iter().filter(|message| message.queue_offset >= next).collect();
+        let is_whole = messages.first().is_some_and(|message| message.queue_offset == next);
+        if !is_whole {
+            attempts += 1;
+            if attempts <= SETTLE_ATTEMPTS {
+                tokio::time::sleep(SETTLE).await;
+                continue;
+            }
+            let Some(to) = messages.first().map(|message| message.queue_offset) else {
+                return Err(silent(queue, next).into());
+            };
+            let to = to.min(end);
+            writer.lose(Lost { from: next, to, cause: LostCause::NotGivenOut });
+            next = to;
+        }
+        attempts = 0;
+        for message in messages {
+            // What is behind a hole, or beyond the piece, is asked for again.
+            if message.queue_offset != next || next == end || writer.raw_bytes() >= max_bytes {
+                break;
+            }
+            from_store_ms.get_or_insert(queue.store_time_ms.max(message.stored_ms));
+            match leave_out.reason(message) {
+                Some(reason) => writer.skip(message, reason),
+                None => writer.push(message).map_err(|error| unwritable(queue, &error))?,
+            }
+            next += 1;
+        }
+    }
+    let from_store_ms = from_store_ms.unwrap_or(queue.store_time_ms);
+    Ok(Gathered { writer, from_store_ms, next })
+}
+
+fn silent(queue: &Queue, next: u64) -> ReadError {
+    ReadError {
+        what: format!("topic {}, queue {} at offset {next}", queue.place.topic, queue.place.queue),
+        cause: "the broker counts messages there but does not hand them out; see the broker's log".to_owned(),
+        kind: FailureKind::Unknown,
+    }
+}
+
+fn unwritable(queue: &Queue, error: &serde_json::Error) -> ArchiveError {
+    let Queue { place, .. } = queue;
+    ArchiveError::Piece { topic: place.topic.clone(), queue: place.queue.clone(), cause: error.to_string() }
+}

@@ -1,0 +1,242 @@
+//! The archiver against a RocketMQ in memory.
+
+use super::*;
+
+use super::memory::{Memory, STORED_MS, name};
+use crate::model::{Kind, ManualClock};
+use crate::piece::{Directory, Place, verify};
+use crate::piece_store::Listed;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct World {
+    rocketmq: Arc<Memory>,
+    store: PieceStore,
+    clock: Arc<ManualClock>,
+    archiver: Archiver,
+}
+
+impl Round {
+    fn is_nothing(&self) -> bool {
+        *self == Round { headroom: self.headroom, ..Round::default() }
+    }
+}
+
+impl Archiver {
+    async fn done(&mut self, flush: bool) -> Round {
+        let (round, failed) = self.round(flush).await;
+        assert!(failed.is_none(), "{failed:?}");
+        round
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let (rocketmq, store) = (Arc::new(Memory::default()), PieceStore::in_memory());
+        let clock = Arc::new(ManualClock::at(STORED_MS));
+        let archiver = archiver(&rocketmq, &store, &clock);
+        Self { rocketmq, store, clock, archiver }
+    }
+
+    /// A new process.
+    fn restart(&mut self) {
+        self.archiver = archiver(&self.rocketmq, &self.store, &self.clock);
+    }
+
+    async fn pieces(&self) -> Vec<(Listed, Directory)> {
+        let mut pieces = Vec::new();
+        for listed in self.store.pieces("room").await.unwrap() {
+            let directory = verify(&self.store.whole(&listed.key).await.unwrap()).unwrap();
+            pieces.push((listed, directory));
+        }
+        pieces
+    }
+
+    async fn ranges(&self) -> Vec<(u32, u64, u64)> {
+        let pieces = self.pieces().await;
+        pieces
+            .iter()
+            .map(|(piece, directory)| (piece.key.place.generation, directory.from, directory.to))
+            .collect()
+    }
+
+    async fn books(&self, generation: u32) -> PlaceBooks {
+        let place = Place { topic: "room".to_owned(), queue: name(), generation };
+        let mut pieces = self.pieces().await;
+        pieces.retain(|(piece, _)| piece.key.place == place);
+        books_of(place, &pieces)
+    }
+}
+
+fn sum<T>(counts: &BTreeMap<T, u64>) -> u64 {
+    counts.values().sum()
+}
+
+fn archiver(rocketmq: &Arc<Memory>, store: &PieceStore, clock: &Arc<ManualClock>) -> Archiver {
+    Archiver::new(ArchiverParts {
+        reader: rocketmq.clone(),
+        store: store.clone(),
+        topics: vec!["room".to_owned()],
+        leave_out: LeaveOut { kinds: [Kind::P2p].into() },
+        cut_every: HOUR,
+        rocketmq_keeps: 72 * HOUR,
+        clock: clock.clone(),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rocketmq_holds_becomes_pieces_without_a_gap() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(600);
+    let round = world.archiver.done(false).await;
+    assert_eq!((round.pieces, round.lines, sum(&round.lost)), (1, 600, 0));
+    // Nothing new, then something that may wait, then its hour is over.
+    assert!(world.archiver.done(true).await.is_nothing());
+    world.rocketmq.say_so_many(5);
+    assert!(world.archiver.done(false).await.is_nothing());
+    world.clock.advance(HOUR);
+    assert_eq!(world.archiver.done(false).await.lines, 5);
+    assert_eq!(world.ranges().await, [(0, 0, 600), (0, 600, 605)]);
+    let books = world.books(0).await;
+    assert_eq!((books.from, books.to, books.lines), (0, 605, 605));
+    assert_eq!((books.gaps, books.overlaps), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_goes_on_at_the_end_of_the_last_piece() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(10);
+    world.archiver.done(true).await;
+    world.restart();
+    assert!(world.archiver.done(true).await.is_nothing());
+    world.rocketmq.say_so_many(1);
+    world.archiver.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 10), (0, 10, 11)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_the_start_may_wait_and_what_was_there_may_not() {
+    let mut world = World::new();
+    assert!(world.archiver.done(false).await.is_nothing());
+    world.rocketmq.say_so_many(5);
+    assert!(world.archiver.done(false).await.is_nothing());
+    world.restart();
+    assert_eq!(world.archiver.done(false).await.lines, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_piece_is_cut_at_once_and_the_rest_is_the_next_one() {
+    let mut world = World::new();
+    world.archiver.done(false).await;
+    let large = "x".repeat(1 << 20);
+    world.rocketmq.say((0..20).map(|_| large.clone()));
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.pieces, round.lines), (2, 20));
+    assert_eq!(world.ranges().await, [(0, 0, 16), (0, 16, 20)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rocketmq_deleted_first_is_written_down_as_lost() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(10);
+    world.archiver.done(true).await;
+    world.rocketmq.say_so_many(30);
+    world.rocketmq.forget_before(25);
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lines, round.lost), (15, [(LostCause::Deleted, 15)].into()));
+    let books = world.books(0).await;
+    let lost: Vec<_> = books.lost.iter().map(|lost| (lost.from, lost.to)).collect();
+    assert_eq!((lost, books.gaps), (vec![(10, 25)], vec![]));
+    assert_eq!(books.to - books.from, books.lines + 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_was_never_archived_begins_with_what_is_left() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(30);
+    world.rocketmq.forget_before(25);
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lines, sum(&round.lost)), (5, 0));
+    assert_eq!(world.ranges().await, [(0, 25, 30)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_was_made_anew_begins_a_generation() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(10);
+    world.archiver.done(true).await;
+    // Shorter than before.
+    world.rocketmq.make_anew();
+    world.rocketmq.say_so_many(3);
+    world.archiver.done(true).await;
+    // Longer than before: only the message before the position tells.
+    world.rocketmq.make_anew();
+    world.rocketmq.say_so_many(8);
+    world.archiver.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 10), (1, 0, 3), (2, 0, 8)]);
+    world.restart();
+    assert!(world.archiver.done(true).await.is_nothing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_counted_and_not_given_out_holds_nobody_up_for_ever() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(10);
+    world.rocketmq.lock().withheld = vec![4];
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lines, round.lost), (9, [(LostCause::NotGivenOut, 1)].into()));
+    let lost = &world.books(0).await.lost;
+    assert_eq!((lost[0].from, lost[0].to), (4, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_archivers_one_writes_each_piece() {
+    let mut world = World::new();
+    let mut other = archiver(&world.rocketmq, &world.store, &world.clock);
+    world.rocketmq.say_so_many(10);
+    world.archiver.done(true).await;
+    assert!(other.done(true).await.is_nothing());
+    // Both know 10 as the end; the other one was paused while messages came.
+    world.rocketmq.say_so_many(5);
+    world.archiver.done(true).await;
+    world.rocketmq.say_so_many(5);
+    assert_eq!(other.done(true).await.lines, 5);
+    // What it would write is there already, byte for byte.
+    world.archiver.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 10), (0, 10, 15), (0, 15, 20)]);
+    assert!(world.archiver.done(true).await.is_nothing());
+    assert!(world.books(0).await.overlaps.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_settings_leave_out_is_counted() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(3);
+    for message in &mut world.rocketmq.lock().messages[1..] {
+        message.properties.insert("rbKind", "p2p");
+    }
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lines, round.left_out), (1, [(Kind::P2p, 2)].into()));
+    let books = world.books(0).await;
+    assert_eq!((books.to - books.from, books.lines, books.skipped), (3, 1, 2));
+}
+
+#[test]
+fn of_pieces_that_overlap_the_highest_version_counts() {
+    let place = Place { topic: "room".to_owned(), queue: name(), generation: 0 };
+    let piece = |from: u64, to: u64, version: u32| {
+        let writer = crate::piece::PieceWriter::new(place.clone(), from, 0);
+        let (mut directory, _) = writer.finish(from).unwrap();
+        directory.to = to;
+        (Listed { key: PieceKey::new(place.clone(), 0, from, version), bytes: 1 }, directory)
+    };
+    // Two hours, the day that was merged of them, one more hour, and one that a paused archiver wrote late.
+    let pieces = [piece(0, 10, 0), piece(10, 20, 0), piece(0, 20, 1), piece(20, 30, 0), piece(15, 25, 0)];
+    let parts: Vec<_> =
+        effective(&pieces).iter().map(|part| (part.piece.key.version, part.from, part.to)).collect();
+    assert_eq!(parts, [(1, 0, 20), (0, 20, 25), (0, 25, 30)]);
+    let books = books_of(place.clone(), &pieces);
+    assert_eq!(books.gaps, []);
+    assert_eq!(books.overlaps, [(15, 20), (20, 25)]);
+    assert_eq!(books_of(place.clone(), &[piece(0, 5, 0), piece(7, 9, 0)]).gaps, [(5, 7)]);
+}

@@ -1,0 +1,187 @@
+//! `roombridge archive`: copies what RocketMQ holds into the archive, and shows and proves what the archive has.
+
+mod status;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use super::output::Report;
+use super::target::{Target, TargetArgs};
+use super::{FAILED, in_file};
+use crate::app::{archived_topics, archiver};
+use crate::archiver::{self, effective};
+use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
+use crate::lifecycle::Lifecycle;
+use crate::piece::Directory;
+use crate::piece_store::{Listed, PieceStore, StoreError, file_of};
+use crate::rocketmq::RocketMqReader;
+use crate::telemetry::{self, Metrics};
+
+const EXAMPLES: &str = "\
+Examples:
+  roombridge archive status                 what the archive has of each queue, and what RocketMQ has beyond it
+  roombridge archive flush                  copy now what RocketMQ has, and do not wait for the hour
+  roombridge archive verify                 read every piece and prove that nothing is missing or changed
+  roombridge archive files | xargs zstdcat  every archived message as one line of JSON
+  roombridge archive run -c config/roombridge.toml    archive in a process of its own
+
+A bridge with archive.dir, and `roombridge dev`, archive by themselves. Several archivers may work on one folder: one of
+them writes each piece.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ArchiveArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Archive until a signal comes, in a process of its own beside a bridge without archive.dir.
+    Run(RunArgs),
+    /// Copy now what RocketMQ has and the archive has not.
+    Flush(FlushArgs),
+    /// Show for each queue what the archive has, what it left out, what was lost, and how far RocketMQ is ahead.
+    Status(status::StatusArgs),
+    /// Read every piece, compare every checksum, and add up the books of each queue. Ends with 1 if anything is wrong.
+    Verify(verify::VerifyArgs),
+    /// Print the files that count, in order: what was merged or written twice stands there once.
+    Files(FilesArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The configuration file; it must set archive.dir.
+    #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct FlushArgs {
+    /// Print one JSON object: pieces, bytes, lines, left_out, lost.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+struct FilesArgs {
+    /// Only of this RocketMQ topic.
+    #[arg(long)]
+    topic: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+pub(crate) async fn run(arguments: ArchiveArgs) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        Command::Run(arguments) => run_archiver(arguments).await,
+        Command::Flush(arguments) => flush(arguments).await,
+        Command::Status(arguments) => status::run(arguments).await,
+        Command::Verify(arguments) => verify::run(arguments).await,
+        Command::Files(arguments) => files(arguments).await,
+    }
+}
+
+async fn run_archiver(arguments: RunArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&arguments.config, &ProcessEnvironment)?;
+    telemetry::init(&config.log, &[])?;
+    let lifecycle = Lifecycle::new(config.shutdown.drain);
+    lifecycle.listen_for_signals()?;
+    let target = Target { config };
+    let archiver = make_archiver(&target).map_err(|error| in_file(error, &arguments.config))?;
+    let metrics = Arc::new(Metrics::new(&[]).context("could not set the metrics up")?);
+    archiver::run(archiver, metrics, lifecycle.drain.clone(), lifecycle.stop_now.clone()).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_archiver(target: &Target) -> anyhow::Result<archiver::Archiver> {
+    let archive = archive_of(&target.config)?;
+    let topics = archived_topics(&target.config, &target.rules()?);
+    let reader: RocketMqReader = target.reader()?;
+    Ok(archiver(archive, topics, Arc::new(reader))?)
+}
+
+async fn flush(arguments: FlushArgs) -> anyhow::Result<ExitCode> {
+    let target = arguments.target.find().await?;
+    let mut archiver = make_archiver(&target)?;
+    let (round, failed) = archiver.round(true).await;
+    let mut report = Report::default();
+    if arguments.json {
+        report.line(serde_json::to_string(&round)?);
+    } else {
+        report.line(format_args!("{} messages archived in {} pieces", round.lines, round.pieces));
+        for (kind, count) in &round.left_out {
+            report.line(format_args!("{count} messages of kind {kind} left out"));
+        }
+        for (cause, count) in &round.lost {
+            report.line(format_args!("{count} messages were gone already ({cause})"));
+        }
+    }
+    let code = if failed.is_some() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
+    match failed {
+        Some(error) => Err(error.into()),
+        None => report.end(code),
+    }
+}
+
+async fn files(arguments: FilesArgs) -> anyhow::Result<ExitCode> {
+    let target = arguments.target.on_disk()?;
+    let archive = archive_of(&target.config)?;
+    let store = open_existing(archive)?;
+    let mut report = Report::default();
+    for (_, pieces) in places(&store, arguments.topic.as_deref()).await? {
+        let mut before = None;
+        for part in effective(&pieces) {
+            if before.replace(&part.piece.key) != Some(&part.piece.key) {
+                report.line(file_of(&archive.dir, &part.piece.key).display());
+            }
+        }
+    }
+    report.end(ExitCode::SUCCESS)
+}
+
+fn archive_of(config: &Config) -> anyhow::Result<&ArchiveConfig> {
+    match &config.archive {
+        Some(archive) => Ok(archive),
+        None => bail!("there is no archive: set archive.dir in the configuration"),
+    }
+}
+
+/// A folder that is missing is a mistake, and is not made.
+fn open_existing(archive: &ArchiveConfig) -> anyhow::Result<PieceStore> {
+    if !archive.dir.is_dir() {
+        bail!(
+            "there is no archive in {}: nothing was archived yet, or archive.dir is wrong",
+            archive.dir.display()
+        );
+    }
+    Ok(PieceStore::in_folder(&archive.dir)?)
+}
+
+type Pieces = Vec<(Listed, Directory)>;
+
+/// The pieces of each queue and generation, with their directories.
+async fn places(
+    store: &PieceStore,
+    only_topic: Option<&str>,
+) -> Result<Vec<(crate::piece::Place, Pieces)>, StoreError> {
+    let topics = store.topics().await?;
+    let mut places: Vec<(crate::piece::Place, Pieces)> = Vec::new();
+    for topic in topics.iter().filter(|topic| only_topic.is_none_or(|only| only == *topic)) {
+        for listed in store.pieces(topic).await? {
+            let directory = store.directory(&listed).await?;
+            match places.last_mut() {
+                Some((place, pieces)) if *place == listed.key.place => pieces.push((listed, directory)),
+                Some(_) | None => places.push((listed.key.place.clone(), vec![(listed, directory)])),
+            }
+        }
+    }
+    Ok(places)
+}

@@ -1,0 +1,28 @@
+//! A piece of the archive: one immutable file with what a range of offsets of one message queue held.
+//!
+//! `docs/ARCHIVE.md` documents the format for other programs: zstd frames of JSON Lines, and a directory at the end.
+//!
+//! Promises: a message that was written is read back as it was stored; the same messages give the same bytes; each offset of the
+//! range is a line, skipped, erased or lost, and a piece whose books do not balance is not read; no changed byte stays unseen.
+//! Must never: do IO, read a clock, or trust a length that it reads.
+
+mod damage;
+mod directory;
+mod frame;
+mod key;
+mod line;
+mod reader;
+mod writer;
+
+pub(crate) use damage::Damage;
+pub(crate) use directory::{Directory, Lost};
+pub(crate) use frame::TAIL_BYTES;
+pub(crate) use key::{PieceKey, Place};
+pub(crate) use reader::{directory_of, directory_range, messages_of, verify};
+pub(crate) use writer::PieceWriter;
+
+#[cfg(test)]
+use line::at_ms;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Reads a piece: first the tail, then the directory, then the frames of the rooms that are wanted.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::damage::Damage;
+use super::directory::{Directory, FramePart, RoomPart};
+use super::frame::{TAIL_BYTES, Tail, decompress, is_head_of, lines_end};
+use super::line::Line;
+use crate::model::StoredMessage;
+
+/// Where the directory of a piece with so many bytes and that tail lies.
+pub(crate) fn directory_range(tail: &[u8; TAIL_BYTES], piece_bytes: u64) -> Result<Range<u64>, Damage> {
+    let tail = Tail::read(tail, piece_bytes)?;
+    Ok(tail.offset..tail.offset + tail.bytes)
+}
+
+/// Reads a directory out of its bytes.
+pub(crate) fn directory_of(
+    bytes: &[u8],
+    tail: &[u8; TAIL_BYTES],
+    piece_bytes: u64,
+) -> Result<Directory, Damage> {
+    if crc32fast::hash(bytes) != Tail::read(tail, piece_bytes)?.crc {
+        return Err(Damage::DirectoryBytes);
+    }
+    let json = decompress(bytes).map_err(|error| Damage::Directory(error.to_string()))?;
+    let directory: Directory =
+        serde_json::from_slice(&json).map_err(|error| Damage::Directory(error.to_string()))?;
+    directory.check()
+}
+
+/// The messages of one part of a room, in the order of their offsets. `bytes`: of the part's frame, compressed.
+pub(crate) fn messages_of(
+    bytes: &[u8],
+    frame: &FramePart,
+    part: &RoomPart,
+) -> Result<Vec<StoredMessage>, Damage> {
+    let number = part.frame as usize;
+    let raw = lines_of_frame(bytes, frame, number)?;
+    let wanted = part.first_line as usize..part.first_line as usize + part.lines as usize;
+    let lines = raw.split_inclusive(|byte| *byte == b'\n').enumerate();
+    lines
+        .filter(|(line, _)| wanted.contains(line))
+        .map(|(line, json)| message_of(json, number, line))
+        .collect()
+}
+
+fn lines_of_frame(bytes: &[u8], frame: &FramePart, number: usize) -> Result<Vec<u8>, Damage> {
+    if crc32fast::hash(bytes) != frame.crc {
+        return Err(Damage::FrameBytes(number));
+    }
+    decompress(bytes).map_err(|error| Damage::Frame { frame: number, cause: error.to_string() })
+}
+
+fn message_of(json: &[u8], frame: usize, line: usize) -> Result<StoredMessage, Damage> {
+    let wrong = |cause: String| Damage::Line { frame, line, cause };
+    let parsed: Line<'_> = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+    parsed.message().ok_or_else(|| wrong("it has no body, or two".to_owned()))
+}
+
+/// Reads the whole piece and compares every line with the directory. Each byte is under a checksum.
+pub(crate) fn verify(piece: &[u8]) -> Result<Directory, Damage> {
+    let (_, tail_bytes) = piece.split_last_chunk::<TAIL_BYTES>().ok_or(Damage::Tail)?;
+    let piece_bytes = piece.len() as u64;
+    let tail = Tail::read(tail_bytes, piece_bytes)?;
+    let part = |range: Range<u64>| piece.get(range.start as usize..range.end as usize).ok_or(Damage::Tail);
+    let directory = directory_of(part(tail.offset..tail.offset + tail.bytes)?, tail_bytes, piece_bytes)?;
+    let lines_end = lines_end(&tail);
+    if !is_head_of(part(lines_end..tail.offset)?, &tail) {
+        return Err(Damage::DirectoryBytes);
+    }
+    let mut next = 0;
+    let mut offsets = BTreeSet::new();
+    for (number, frame) in directory.frames.iter().enumerate() {
+        if frame.offset != next {
+            return Err(Damage::Frames);
+        }
+        next = frame.offset.checked_add(frame.bytes).filter(|end| *end <= lines_end).ok_or(Damage::Frames)?;
+        verify_frame(part(frame.offset..next)?, number, &directory, &mut offsets)?;
+    }
+    if next != lines_end || offsets.len() as u64 != directory.lines {
+        return Err(Damage::Frames);
+    }
+    let is_lost = |offset: &u64| directory.lost.iter().any(|lost| (lost.from..lost.to).contains(offset));
+    if offsets.iter().any(|offset| !(directory.from..directory.to).contains(offset) || is_lost(offset)) {
+        return Err(Damage::Lines);
+    }
+    Ok(directory)
+}
+
+fn verify_frame(
+    bytes: &[u8],
+    number: usize,
+    directory: &Directory,
+    offsets: &mut BTreeSet<u64>,
+) -> Result<(), Damage> {
+    let frame = directory.frames.get(number).ok_or(Damage::Frames)?;
+    let raw = lines_of_frame(bytes, frame, number)?;
+    let lines: Vec<&[u8]> = raw.split_inclusive(|byte| *byte == b'\n').collect();
+    let parts = directory.rooms.iter().filter(|part| part.frame as usize == number);
+    let mut next = 0;
+    for part in parts {
+        if part.first_line as usize != next {
+            return Err(Damage::Lines);
+        }
+        next += part.lines as usize;
+        let mut before = None;
+        for (line, json) in lines.get(part.first_line as usize..next).ok_or(Damage::Lines)?.iter().enumerate()
+        {
+            let message = message_of(json, number, part.first_line as usize + line)?;
+            let is_of_here = message.topic == directory.topic && message.queue == directory.place().queue;
+            let is_next =
+                before.replace(message.queue_offset).is_none_or(|before| before < message.queue_offset);
+            if !is_of_here || !is_next || !offsets.insert(message.queue_offset) {
+                return Err(Damage::Lines);
+            }
+            let room: Line<'_> = serde_json::from_slice(json).map_err(|_| Damage::Lines)?;
+            if room.room.as_deref() != part.room.as_deref() {
+                return Err(Damage::Lines);
+            }
+        }
+    }
+    if next == lines.len() && lines.len() as u64 == frame.lines { Ok(()) } else { Err(Damage::Lines) }
+}

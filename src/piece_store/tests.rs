@@ -1,0 +1,58 @@
+use super::*;
+
+use crate::model::QueueName;
+use crate::piece::{PieceWriter, Place};
+
+fn place() -> Place {
+    Place { topic: "room%1".to_owned(), queue: QueueName { broker: "broker.a".into(), id: 3 }, generation: 0 }
+}
+
+fn empty_piece(from: u64, store_ms: u64) -> Bytes {
+    PieceWriter::new(place(), from, store_ms).finish(from).unwrap().1.into()
+}
+
+fn key(from: u64) -> PieceKey {
+    PieceKey::new(place(), 0, from, 0)
+}
+
+#[tokio::test]
+async fn of_two_who_create_one_piece_one_wins_and_both_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = PieceStore::in_folder(&folder.path().join("archive")).unwrap();
+    for store in [local, PieceStore::in_memory()] {
+        assert_eq!(store.create(&key(7), empty_piece(7, 1)).await.unwrap(), Created::Ours);
+        // A retry whose first answer was lost.
+        assert_eq!(store.create(&key(7), empty_piece(7, 1)).await.unwrap(), Created::Ours);
+        assert_eq!(store.create(&key(7), empty_piece(7, 2)).await.unwrap(), Created::Another);
+        assert_eq!(store.whole(&key(7)).await.unwrap(), empty_piece(7, 1));
+    }
+}
+
+#[tokio::test]
+async fn pieces_are_listed_in_order_and_strangers_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = PieceStore::in_folder(folder.path()).unwrap();
+    for from in [100, 9, 10] {
+        store.create(&key(from), empty_piece(from, 0)).await.unwrap();
+    }
+    fs::write(file_of(folder.path(), &key(9)).with_file_name("notes.txt"), "mine").unwrap();
+    let listed = store.pieces("room%1").await.unwrap();
+    assert_eq!(listed.iter().map(|piece| piece.key.from).collect::<Vec<_>>(), [9, 10, 100]);
+    assert_eq!(store.topics().await.unwrap(), ["room%1"]);
+    assert!(store.pieces("room").await.unwrap().is_empty());
+    let directory = store.directory(&listed[1]).await.unwrap();
+    assert_eq!((directory.from, directory.place()), (10, place()));
+}
+
+#[tokio::test]
+async fn a_damaged_piece_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = PieceStore::in_folder(folder.path()).unwrap();
+    store.create(&key(9), empty_piece(9, 0)).await.unwrap();
+    fs::write(file_of(folder.path(), &key(9)), "no piece at all, but long enough for a tail").unwrap();
+    let listed = store.pieces("room%1").await.unwrap();
+    let error = store.directory(&listed[0]).await.unwrap_err().to_string();
+    assert!(error.contains(&key(9).to_string()) && error.contains("archive verify"), "{error}");
+    assert!(matches!(store.verify(&key(9)).await, Err(StoreError::Damaged { .. })));
+    assert!(matches!(store.verify(&key(8)).await, Err(StoreError::Missing { .. })));
+}

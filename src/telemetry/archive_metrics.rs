@@ -1,0 +1,73 @@
+//! The metrics of the archiver.
+
+use prometheus::{Gauge, IntCounter};
+
+use super::register::{ByMember, IfKnown, Register};
+use crate::model::{Kind, LostCause};
+
+/// Counts what RocketMQ held and what became of it. The books of each queue are in its pieces; `roombridge archive verify` adds
+/// them up.
+#[derive(Debug)]
+pub struct ArchiveMetrics {
+    /// Messages written to the archive.
+    pub archived_total: IntCounter,
+    left_out: ByMember<Kind>,
+    lost: ByMember<LostCause>,
+    /// `archive.rocketmq_keeps_h`; 0 without an archive.
+    pub rocketmq_keeps_seconds: Gauge,
+    /// Absent while it is not known.
+    pub headroom_seconds: IfKnown,
+    /// Files that were written.
+    pub pieces_total: IntCounter,
+    /// Bytes of these files.
+    pub bytes_total: IntCounter,
+    /// Rounds that RocketMQ or the archive stopped.
+    pub failures_total: IntCounter,
+}
+
+impl ArchiveMetrics {
+    pub(super) fn new(register: &Register) -> Result<Self, prometheus::Error> {
+        let left_out = register.process_counters(
+            "roombridge_archive_left_out_total",
+            "Messages that the archive leaves out by its settings, by kind",
+            &["reason"],
+        )?;
+        let lost = register.process_counters(
+            "roombridge_archive_lost_total",
+            "Messages that RocketMQ no longer had when they were to be archived, by cause",
+            &["cause"],
+        )?;
+        Ok(Self {
+            archived_total: register
+                .process_counter("roombridge_archived_total", "Messages written to the archive")?,
+            left_out: ByMember::new(&left_out, Kind::ALL, |kind| vec![kind.to_string()])?,
+            lost: ByMember::new(&lost, LostCause::ALL, |cause| vec![cause.to_string()])?,
+            rocketmq_keeps_seconds: register.seconds_gauge(
+                "roombridge_archive_rocketmq_keeps_seconds",
+                "How long RocketMQ keeps a message by its settings",
+            )?,
+            headroom_seconds: register.seconds_if_known(
+                "roombridge_archive_headroom_seconds",
+                "How long until RocketMQ deletes something that is not archived",
+            )?,
+            pieces_total: register
+                .process_counter("roombridge_archive_pieces_total", "Pieces written to the archive")?,
+            bytes_total: register
+                .process_counter("roombridge_archive_bytes_total", "Bytes of these pieces")?,
+            failures_total: register.process_counter(
+                "roombridge_archive_failures_total",
+                "Rounds of the archiver that RocketMQ or the archive stopped",
+            )?,
+        })
+    }
+
+    /// So many messages of that kind were left out.
+    pub fn left_out(&self, kind: Kind, messages: u64) {
+        self.left_out.add(kind, messages);
+    }
+
+    /// So many messages were gone.
+    pub(crate) fn lost(&self, cause: LostCause, messages: u64) {
+        self.lost.add(cause, messages);
+    }
+}

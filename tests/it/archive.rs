@@ -1,0 +1,166 @@
+//! What was said outlives RocketMQ: the archiver beside Mosquitto and Apache RocketMQ, as an operator uses it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::apache::ApacheRocketMq;
+use crate::support::bridge::{Bridge, roombridge_cli};
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::mqtt_client::{Message, publish_messages};
+use crate::support::ports::wait_until;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn config(mosquitto: &Mosquitto, rocketmq: &ApacheRocketMq, topic: &str) -> String {
+    format!(
+        "[mqtt]\nurl = \"{}\"\nclient_id = \"bridge-{topic}\"\n[rocketmq]\nname_servers = [\"{}\"]\n\
+         [[binding]]\nfilter = \"room/#\"\ntopic = \"{topic}\"\n[archive]\ncut_every_s = 1\n",
+        mosquitto.url(),
+        rocketmq.name_server()
+    )
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Runs `roombridge archive` with the bridge's configuration; it must end with that code.
+#[track_caller]
+fn archive(bridge: &Bridge, arguments: &[&str], code: i32) -> Output {
+    let file = bridge.config_file();
+    let output = roombridge_cli(&[&["archive"], arguments, &["-c", &file]].concat());
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
+    output
+}
+
+#[track_caller]
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {}", text(output)))
+}
+
+fn say(mosquitto: &Mosquitto, prefix: &str, count: usize) -> BTreeSet<String> {
+    let said: BTreeSet<String> = (0..count).map(|number| format!("{prefix} {number}")).collect();
+    let messages = said
+        .iter()
+        .enumerate()
+        .map(|(n, body)| Message::new(format!("room/message/{}", n % 3), body.as_str()));
+    publish_messages(mosquitto, prefix, messages.collect());
+    said
+}
+
+/// The files that count, as another program reads them.
+#[track_caller]
+fn lines(bridge: &Bridge) -> Vec<Value> {
+    let files = archive(bridge, &["files"], 0);
+    let mut lines = Vec::new();
+    for file in String::from_utf8(files.stdout).unwrap().lines() {
+        let text = zstd::decode_all(&*fs::read(file).unwrap()).unwrap();
+        lines.extend(
+            text.split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .map(|line| serde_json::from_slice::<Value>(line).unwrap()),
+        );
+    }
+    lines
+}
+
+fn bodies(lines: &[Value]) -> BTreeSet<String> {
+    lines.iter().map(|line| line["body"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_was_said_is_still_there_when_its_topic_is_gone() {
+    // given a bridge that archives, and what was said
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("archived", 2);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let bridge = Bridge::start(&config(&mosquitto, rocketmq, "archived"));
+    let said = say(&mosquitto, "first", 60);
+    wait_until("all is archived", SOON, || bridge.metrics().value("roombridge_archived_total", &[]) == 60.0);
+
+    let history = |bridge: &Bridge| {
+        let output = roombridge_cli(&["history", "1", "--json", "-c", &bridge.config_file()]);
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = history(&bridge);
+    assert_eq!(before.lines().count(), 20);
+
+    // when the topic is gone, the history is the same, byte for byte
+    rocketmq.mqadmin(&["deleteTopic", "-t", "archived", "-c", "DefaultCluster"]);
+    assert_eq!(history(&bridge), before);
+
+    // when the topic is made anew, and more is said there
+    rocketmq.remake_topic("archived", 2);
+    let more = say(&mosquitto, "second", 40);
+    wait_until("all is archived", SOON, || bridge.metrics().value("roombridge_archived_total", &[]) == 100.0);
+
+    let both = history(&bridge);
+    assert!(both.starts_with(&before), "{both}");
+    assert_eq!(both.lines().count(), 33);
+
+    // then both are in the archive, each once, and the books balance
+    let found = lines(&bridge);
+    assert_eq!(found.len(), 100);
+    assert_eq!(bodies(&found), said.union(&more).cloned().collect());
+    let verified = json(&archive(&bridge, &["verify", "--json"], 0));
+    assert_eq!(
+        (&verified["lines"], &verified["lost"], &verified["problems"]),
+        (&100.into(), &0.into(), &Value::Array(vec![]))
+    );
+    let status = text(&archive(&bridge, &["status"], 0));
+    assert!(status.contains("BEHIND") && status.contains("archived"), "{status}");
+    assert_eq!(
+        bridge.metrics().value("roombridge_archive_failures_total", &[]),
+        0.0,
+        "{}",
+        bridge.log_text()
+    );
+}
+
+#[test]
+fn a_stop_archives_what_is_left_and_a_changed_byte_is_named() {
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic("archived-at-a-stop", 1);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let hourly =
+        config(&mosquitto, rocketmq, "archived-at-a-stop").replace("cut_every_s = 1", "cut_every_s = 3600");
+    let mut bridge = Bridge::start(&hourly);
+    let said = say(&mosquitto, "line", 30);
+    // RocketMQ confirms messages before it gives them out.
+    rocketmq.read_at_least("archived-at-a-stop", 30, SOON);
+    bridge.terminate();
+    bridge.wait_exit(SOON);
+
+    // What a stop left is there, and another archiver finds nothing more.
+    assert_eq!(bodies(&lines(&bridge)), said);
+    let flushed = json(&archive(&bridge, &["flush", "--json"], 0));
+    assert_eq!((&flushed["pieces"], &flushed["lines"]), (&0.into(), &0.into()));
+
+    let files = archive(&bridge, &["files"], 0);
+    let file = String::from_utf8(files.stdout).unwrap().lines().next().unwrap().to_owned();
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let verified = text(&archive(&bridge, &["verify"], 1));
+    let name = file.rsplit('/').next().unwrap();
+    assert!(verified.contains(name) && verified.contains("damaged"), "{verified}");
+}
+
+#[test]
+fn a_command_without_an_archive_says_what_to_set() {
+    let rocketmq = ApacheRocketMq::shared();
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let bridge = Bridge::start(
+        &config(&mosquitto, rocketmq, "never-archived").replace("[archive]\ncut_every_s = 1\n", ""),
+    );
+    for command in ["status", "verify", "files", "flush"] {
+        let said = text(&archive(&bridge, &[command], 1));
+        assert!(said.contains("archive.dir"), "{said}");
+    }
+}
