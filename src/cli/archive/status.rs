@@ -75,6 +75,11 @@ pub(super) async fn run(arguments: StatusArgs) -> anyhow::Result<ExitCode> {
             ));
         }
     }
+    if rows.is_empty() {
+        aside(
+            "nothing is archived yet: a piece is written after archive.cut_every_s, or now by `roombridge archive flush`",
+        );
+    }
     if rows.iter().any(|row| row.behind.is_none()) {
         aside("RocketMQ does not answer, so it is not known how far the archive is behind");
     }
