@@ -140,16 +140,13 @@ impl Whole {
             return Ok(messages.clone());
         }
         let bytes = self.store.whole(&part.piece.key).await.map_err(|error| store_error(topic, &error))?;
-        let mut messages = Vec::with_capacity(part.directory.lines as usize);
-        for room in &part.directory.rooms {
-            let frame = part.directory.frames.get(room.frame as usize);
-            let range =
-                frame.map(|frame| (frame, frame.offset as usize..(frame.offset + frame.bytes) as usize));
-            let found = range.and_then(|(frame, range)| Some((frame, bytes.get(range)?)));
-            let Some((frame, compressed)) = found else {
+        let mut messages = Vec::new();
+        for (number, frame) in part.directory.frames.iter().enumerate() {
+            let range = frame.range().map(|range| range.start as usize..range.end as usize);
+            let Some(compressed) = range.and_then(|range| bytes.get(range)) else {
                 return Err(unreadable(topic, part, "its directory names bytes that it has not"));
             };
-            let read = messages_of(compressed, frame, room);
+            let read = messages_of(compressed, frame, number);
             messages.extend(read.map_err(|damage| unreadable(topic, part, &damage.to_string()))?);
         }
         messages.sort_by_key(|message| message.queue_offset);

@@ -67,7 +67,8 @@ pub(crate) fn effective<'a>(pieces: &'a [(Listed, Directory)]) -> Vec<Effective<
     parts
 }
 
-/// The books of one place. Pieces that count in part only are counted by their share of the range.
+/// The books of one place. Of a piece that counts in part only, the lost ranges are counted and not the lines, which only a look into
+/// it could tell.
 pub(crate) fn books_of(place: Place, pieces: &[(Listed, Directory)]) -> PlaceBooks {
     let parts = effective(pieces);
     let mut books = PlaceBooks {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::ArchiveError;
 use super::queue::Queue;
-use crate::binding::identity;
-use crate::model::{FailureKind, Kind, LostCause, StoredMessage};
+use crate::binding::read_back;
+use crate::model::{FailureKind, Kind, LostCause};
 use crate::piece::{Lost, PieceWriter};
 use crate::pipeline::ports::{ReadError, Reader};
 
@@ -24,8 +24,7 @@ pub(crate) struct LeaveOut {
 
 impl LeaveOut {
     /// The reason, if the message is left out.
-    fn reason(&self, message: &StoredMessage) -> Option<&'static str> {
-        let kind = identity(message).kind;
+    fn reason(&self, kind: Kind) -> Option<&'static str> {
         self.kinds.contains(&kind).then(|| kind.as_str())
     }
 }
@@ -81,9 +80,10 @@ pub(super) async fn gather(
                 break;
             }
             from_store_ms.get_or_insert(queue.store_time_ms.max(message.stored_ms));
-            match leave_out.reason(message) {
+            let recorded = read_back(message);
+            match leave_out.reason(recorded.kind) {
                 Some(reason) => writer.skip(message, reason),
-                None => writer.push(message).map_err(|error| unwritable(queue, &error))?,
+                None => writer.push(message, &recorded).map_err(|error| unwritable(queue, &error))?,
             }
             next += 1;
         }

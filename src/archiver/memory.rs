@@ -21,6 +21,8 @@ pub(crate) struct Kept {
     /// Counted, and not given out.
     pub(crate) withheld: Vec<u64>,
     epoch: u64,
+    /// It answers nothing about its queues.
+    pub(crate) is_silent: bool,
     /// The topic is deleted.
     is_gone: bool,
     /// Rises with each message, over all epochs.
@@ -108,7 +110,13 @@ impl Reader for Memory {
     fn offsets<'a>(&'a self, _: &'a str, _: &'a QueueName) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
         let kept = self.lock();
         let offsets = (kept.first, kept.first + kept.messages.len() as u64);
-        Box::pin(async move { Ok(offsets) })
+        let silent = ReadError {
+            what: "topic room".to_owned(),
+            cause: "no answer".to_owned(),
+            kind: FailureKind::Timeout,
+        };
+        let answer = if kept.is_silent { Err(silent) } else { Ok(offsets) };
+        Box::pin(async move { answer })
     }
 
     fn offset_at<'a>(

@@ -88,6 +88,9 @@ pub(crate) struct Round {
     /// The least time that any queue has until RocketMQ deletes what is not archived; `None`: not known.
     #[serde(skip)]
     pub headroom: Option<Duration>,
+    /// Queues whose headroom is known.
+    #[serde(skip)]
+    told: usize,
 }
 
 impl Round {
@@ -102,10 +105,6 @@ impl Round {
         }
         for (cause, count) in &self.lost {
             archive.lost(*cause, *count);
-            tracing::error!(
-                messages = count, %cause,
-                "messages are gone that were not archived yet; `roombridge archive status` shows their offsets"
-            );
         }
     }
 }
@@ -126,7 +125,7 @@ impl Archiver {
     /// answer at the end, and does not keep the other queues from their turn.
     pub(crate) async fn round(&mut self, flush: bool) -> (Round, Option<ArchiveError>) {
         let mut round = Round::default();
-        let mut failed = None;
+        let (mut failed, mut asked) = (None, 0);
         for topic in self.parts.topics.clone() {
             let queues = match self.parts.reader.queues(&topic).await {
                 Ok(queues) => queues,
@@ -134,15 +133,19 @@ impl Archiver {
                 Err(error) if error.kind == FailureKind::TopicMissing => continue,
                 Err(error) => {
                     failed.get_or_insert(error.into());
+                    asked += 1;
                     continue;
                 }
             };
-            for queue in queues {
-                if let Err(error) = self.look_at(&topic, queue, flush, &mut round).await {
+            asked += queues.len();
+            for name in queues {
+                if let Err(error) = self.look_at(&topic, name, flush, &mut round).await {
                     failed.get_or_insert(error);
                 }
             }
         }
+        // The least of some is not the least of all.
+        round.headroom = round.headroom.filter(|_| round.told == asked);
         (round, failed)
     }
 
@@ -153,34 +156,47 @@ impl Archiver {
         flush: bool,
         round: &mut Round,
     ) -> Result<(), ArchiveError> {
-        let key = (topic.to_owned(), name.clone());
+        let key = (topic.to_owned(), name);
         let mut queue = match self.queues.remove(&key) {
             Some(queue) => queue,
-            None => Queue::in_store(&self.parts.store, topic, &name).await?,
+            None => Queue::in_store(&self.parts.store, topic, &key.1).await?,
         };
-        let reader = self.parts.reader.clone();
+        // Also after a failure: how fast RocketMQ deletes is seen over several rounds.
+        let looked = self.look_at_queue(topic, &mut queue, flush, round).await;
+        self.queues.insert(key, queue);
+        looked
+    }
+
+    async fn look_at_queue(
+        &self,
+        topic: &str,
+        queue: &mut Queue,
+        flush: bool,
+        round: &mut Round,
+    ) -> Result<(), ArchiveError> {
+        let (reader, name) = (&*self.parts.reader, queue.place.queue.clone());
         let (first, end) = reader.offsets(topic, &name).await?;
         let now_ms = self.parts.clock.wall_ms();
         if !queue.is_begun {
             queue.begin(first);
         } else if queue.is_to_compare(end, now_ms) {
-            if !is_the_same(&*reader, topic, &name, queue.next, queue.last.as_deref()).await? {
+            if !is_the_same(reader, topic, &name, queue.next, queue.last.as_deref()).await? {
                 queue.begin_generation(first);
             }
             queue.compared_ms = now_ms;
         }
-        let headroom = self.headroom(topic, &mut queue, (first, end), now_ms).await?;
+        let headroom = self.headroom(topic, queue, (first, end), now_ms).await?;
         round.headroom = Some(round.headroom.map_or(headroom, |least| least.min(headroom)));
+        round.told += 1;
         let is_urgent = headroom < self.parts.rocketmq_keeps / 4;
         while queue.next < end && (flush || is_urgent || queue.is_due(end, now_ms, self.parts.cut_every)) {
-            self.cut(topic, &mut queue, end, round).await?;
+            self.cut(topic, queue, end, round).await?;
         }
         if queue.next < end {
             queue.waits_since_ms.get_or_insert(now_ms);
         } else {
             queue.waits_since_ms = None;
         }
-        self.queues.insert(key, queue);
         Ok(())
     }
 
@@ -236,6 +252,10 @@ impl Archiver {
                 }
                 for lost in &directory.lost {
                     *round.lost.entry(lost.cause).or_default() += lost.to - lost.from;
+                    tracing::error!(
+                        topic, queue = %queue.place.queue, from = lost.from, to = lost.to, cause = %lost.cause,
+                        "messages were gone before they were archived"
+                    );
                 }
                 queue.archived(&directory);
             }

@@ -58,7 +58,7 @@ impl Queue {
         };
         // Of each version the last one: a merged piece begins earlier than those that it replaces, and may reach as far.
         let mut last_of_version = BTreeMap::new();
-        for piece in pieces.iter().filter(|piece| queue.place.is_of(&piece.key)) {
+        for piece in pieces.iter().filter(|piece| piece.key.place == queue.place) {
             last_of_version.insert(piece.key.version, piece);
         }
         for piece in last_of_version.into_values() {

@@ -18,7 +18,7 @@ struct World {
 
 impl Round {
     fn is_nothing(&self) -> bool {
-        *self == Round { headroom: self.headroom, ..Round::default() }
+        *self == Round { headroom: self.headroom, told: self.told, ..Round::default() }
     }
 }
 
@@ -187,6 +187,30 @@ async fn a_message_that_is_counted_and_not_given_out_holds_nobody_up_for_ever() 
     assert_eq!((round.lines, round.lost), (9, [(LostCause::NotGivenOut, 1)].into()));
     let lost = &world.books(0).await.lost;
     assert_eq!((lost[0].from, lost[0].to), (4, 5));
+}
+
+/// Otherwise the alarm would be silent just when the archiver stands still.
+#[tokio::test(start_paused = true)]
+async fn the_headroom_is_told_while_nothing_can_be_archived_and_not_while_rocketmq_is_silent() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(100);
+    world.archiver.done(true).await;
+    world.rocketmq.say_so_many(20);
+    world.rocketmq.lock().withheld = (100..120).collect();
+    // RocketMQ deletes one message each second, and 100 lie before the position.
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(10));
+        world.rocketmq.forget(10);
+        let (round, failed) = world.archiver.round(true).await;
+        assert!(failed.is_some());
+        told.push(round.headroom.unwrap());
+    }
+    assert_eq!(told[1..], [80, 70].map(Duration::from_secs));
+    world.rocketmq.lock().is_silent = true;
+    let (round, failed) = world.archiver.round(true).await;
+    assert!(failed.is_some());
+    assert_eq!(round.headroom, None);
 }
 
 #[tokio::test(start_paused = true)]

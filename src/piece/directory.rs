@@ -1,6 +1,7 @@
 //! The directory of a piece: which range it holds, its books, and where each room lies.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,13 @@ pub(crate) struct FramePart {
     pub crc: u32,
 }
 
+impl FramePart {
+    /// Its bytes in the piece; `None`: no piece is so long.
+    pub(crate) fn range(&self) -> Option<Range<u64>> {
+        Some(self.offset..self.offset.checked_add(self.bytes)?)
+    }
+}
+
 /// The lines of one room in one frame. In JSON a list, because there may be tens of thousands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "RoomTuple", into = "RoomTuple")]
@@ -133,11 +141,6 @@ impl Directory {
         self.skipped.values().sum()
     }
 
-    /// How many messages RocketMQ no longer had.
-    pub(crate) fn lost(&self) -> u64 {
-        self.lost.iter().map(|lost| lost.to - lost.from).sum()
-    }
-
     /// Whether each offset of the range is a line, skipped, erased or lost, and the parts agree with the sums.
     pub(super) fn check(self) -> Result<Self, Damage> {
         if self.schema != SCHEMA {
@@ -147,13 +150,21 @@ impl Directory {
         if self.from > self.to || !self.lost.iter().all(is_range) {
             return Err(Damage::Books);
         }
-        let sum = [self.lines, self.skipped(), self.erased, self.lost()];
-        let sum = sum.into_iter().try_fold(0_u64, u64::checked_add);
-        let in_frames = self.frames.iter().map(|frame| frame.lines).sum::<u64>();
-        let in_rooms = self.rooms.iter().map(|room| u64::from(room.lines)).sum::<u64>();
-        if sum != Some(self.to - self.from) || in_frames != self.lines || in_rooms != self.lines {
+        let lost = self.lost.iter().map(|lost| lost.to - lost.from);
+        let counted = self.skipped.values().copied().chain(lost).chain([self.lines, self.erased]);
+        let in_frames = self.frames.iter().map(|frame| frame.lines);
+        let in_rooms = self.rooms.iter().map(|room| u64::from(room.lines));
+        let is_balanced = sum(counted) == Some(self.to - self.from)
+            && sum(in_frames) == Some(self.lines)
+            && sum(in_rooms) == Some(self.lines);
+        if !is_balanced {
             return Err(Damage::Books);
         }
         Ok(self)
     }
+}
+
+/// `None`: more than any number of messages.
+fn sum(mut numbers: impl Iterator<Item = u64>) -> Option<u64> {
+    numbers.try_fold(0, u64::checked_add)
 }

@@ -37,13 +37,6 @@ pub(crate) struct PieceKey {
     pub version: u32,
 }
 
-impl Place {
-    /// All pieces of this place have names that begin so.
-    pub(crate) fn is_of(&self, key: &PieceKey) -> bool {
-        key.place == *self
-    }
-}
-
 impl PieceKey {
     /// `from_store_ms`: the store time at which the piece begins, milliseconds since 1970-01-01 UTC.
     pub(crate) fn new(place: Place, from_store_ms: u64, from: u64, version: u32) -> Self {

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::binding::{Recorded, read_back};
-use crate::model::{QueueName, StoredMessage};
+use crate::binding::Recorded;
+use crate::model::{Kind, QueueName, StoredMessage};
 
 /// Of the fields of a line. They may grow with a new number, and are never renamed.
 pub(crate) const SCHEMA: u32 = 1;
@@ -83,11 +83,9 @@ pub(crate) fn at_ms(recorded: &Recorded, stored_ms: u64) -> u64 {
 }
 
 /// Writes the message as a line.
-pub(super) fn write(message: &StoredMessage) -> serde_json::Result<Written> {
-    let recorded = read_back(message);
-    let at_ms = at_ms(&recorded, message.stored_ms);
+pub(super) fn write(message: &StoredMessage, recorded: &Recorded) -> serde_json::Result<Written> {
+    let at_ms = at_ms(recorded, message.stored_ms);
     let (body, body_base64) = body_of(&message.body);
-    let text = |text: &'_ str| Cow::Owned::<str>(text.to_owned());
     let line = Line {
         schema: SCHEMA,
         at: rfc3339(at_ms),
@@ -99,7 +97,7 @@ pub(super) fn write(message: &StoredMessage) -> serde_json::Result<Written> {
         rocketmq_topic: message.topic.as_str().into(),
         tag: message.tag.as_str().into(),
         keys: message.keys.as_str().into(),
-        broker: text(&message.queue.broker),
+        broker: (&*message.queue.broker).into(),
         queue_id: message.queue.id,
         queue_offset: message.queue_offset,
         stored_ms: message.stored_ms,
@@ -111,8 +109,8 @@ pub(super) fn write(message: &StoredMessage) -> serde_json::Result<Written> {
     };
     let mut bytes = serde_json::to_vec(&line)?;
     bytes.push(b'\n');
-    let is_private = recorded.kind == crate::model::Kind::P2p;
-    Ok(Written { room: recorded.room, is_private, at_ms, bytes })
+    let is_private = recorded.kind == Kind::P2p;
+    Ok(Written { room: recorded.room.clone(), is_private, at_ms, bytes })
 }
 
 /// A body of control characters is six times as long in JSON, and a third longer in base64.

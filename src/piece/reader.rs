@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::damage::Damage;
-use super::directory::{Directory, FramePart, RoomPart};
+use super::directory::{Directory, FramePart};
 use super::frame::{TAIL_BYTES, Tail, decompress, is_head_of, lines_end};
 use super::line::Line;
 use crate::model::StoredMessage;
@@ -30,33 +30,35 @@ pub(crate) fn directory_of(
     directory.check()
 }
 
-/// The messages of one part of a room, in the order of their offsets. `bytes`: of the part's frame, compressed.
+/// The messages of one frame, in the order of their lines. `bytes`: the frame, compressed; `number`: its index.
 pub(crate) fn messages_of(
     bytes: &[u8],
     frame: &FramePart,
-    part: &RoomPart,
+    number: usize,
 ) -> Result<Vec<StoredMessage>, Damage> {
-    let number = part.frame as usize;
-    let raw = lines_of_frame(bytes, frame, number)?;
-    let wanted = part.first_line as usize..part.first_line as usize + part.lines as usize;
-    let lines = raw.split_inclusive(|byte| *byte == b'\n').enumerate();
-    lines
-        .filter(|(line, _)| wanted.contains(line))
-        .map(|(line, json)| message_of(json, number, line))
-        .collect()
+    read_lines(bytes, frame, number, |_, message| Ok(message))
 }
 
-fn lines_of_frame(bytes: &[u8], frame: &FramePart, number: usize) -> Result<Vec<u8>, Damage> {
+/// Gives each line of a frame, with its message, to `take`.
+fn read_lines<T>(
+    bytes: &[u8],
+    frame: &FramePart,
+    number: usize,
+    take: impl Fn(&Line<'_>, StoredMessage) -> Result<T, Damage>,
+) -> Result<Vec<T>, Damage> {
     if crc32fast::hash(bytes) != frame.crc {
         return Err(Damage::FrameBytes(number));
     }
-    decompress(bytes).map_err(|error| Damage::Frame { frame: number, cause: error.to_string() })
-}
-
-fn message_of(json: &[u8], frame: usize, line: usize) -> Result<StoredMessage, Damage> {
-    let wrong = |cause: String| Damage::Line { frame, line, cause };
-    let parsed: Line<'_> = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
-    parsed.message().ok_or_else(|| wrong("it has no body, or two".to_owned()))
+    let raw = decompress(bytes).map_err(|error| Damage::Frame { frame: number, cause: error.to_string() })?;
+    let lines = raw.split_inclusive(|byte| *byte == b'\n').enumerate();
+    lines
+        .map(|(line, json)| {
+            let wrong = |cause: String| Damage::Line { frame: number, line, cause };
+            let parsed: Line<'_> = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+            let message = parsed.message().ok_or_else(|| wrong("it has no body, or two".to_owned()))?;
+            take(&parsed, message)
+        })
+        .collect()
 }
 
 /// Reads the whole piece and compares every line with the directory. Each byte is under a checksum.
@@ -76,8 +78,9 @@ pub(crate) fn verify(piece: &[u8]) -> Result<Directory, Damage> {
         if frame.offset != next {
             return Err(Damage::Frames);
         }
-        next = frame.offset.checked_add(frame.bytes).filter(|end| *end <= lines_end).ok_or(Damage::Frames)?;
-        verify_frame(part(frame.offset..next)?, number, &directory, &mut offsets)?;
+        let range = frame.range().filter(|range| range.end <= lines_end).ok_or(Damage::Frames)?;
+        next = range.end;
+        verify_frame(part(range)?, number, &directory, &mut offsets)?;
     }
     if next != lines_end || offsets.len() as u64 != directory.lines {
         return Err(Damage::Frames);
@@ -96,8 +99,12 @@ fn verify_frame(
     offsets: &mut BTreeSet<u64>,
 ) -> Result<(), Damage> {
     let frame = directory.frames.get(number).ok_or(Damage::Frames)?;
-    let raw = lines_of_frame(bytes, frame, number)?;
-    let lines: Vec<&[u8]> = raw.split_inclusive(|byte| *byte == b'\n').collect();
+    let queue = directory.place().queue;
+    let lines = read_lines(bytes, frame, number, |line, message| {
+        let is_of_here = message.topic == directory.topic && message.queue == queue;
+        let room = line.room.as_deref().map(str::to_owned);
+        if is_of_here { Ok((room, message.queue_offset)) } else { Err(Damage::Lines) }
+    })?;
     let parts = directory.rooms.iter().filter(|part| part.frame as usize == number);
     let mut next = 0;
     for part in parts {
@@ -106,17 +113,9 @@ fn verify_frame(
         }
         next += part.lines as usize;
         let mut before = None;
-        for (line, json) in lines.get(part.first_line as usize..next).ok_or(Damage::Lines)?.iter().enumerate()
-        {
-            let message = message_of(json, number, part.first_line as usize + line)?;
-            let is_of_here = message.topic == directory.topic && message.queue == directory.place().queue;
-            let is_next =
-                before.replace(message.queue_offset).is_none_or(|before| before < message.queue_offset);
-            if !is_of_here || !is_next || !offsets.insert(message.queue_offset) {
-                return Err(Damage::Lines);
-            }
-            let room: Line<'_> = serde_json::from_slice(json).map_err(|_| Damage::Lines)?;
-            if room.room.as_deref() != part.room.as_deref() {
+        for (room, offset) in lines.get(part.first_line as usize..next).ok_or(Damage::Lines)? {
+            let is_next = before.replace(*offset).is_none_or(|before| before < *offset);
+            if *room != part.room || !is_next || !offsets.insert(*offset) {
                 return Err(Damage::Lines);
             }
         }

@@ -7,6 +7,7 @@ use super::directory::{Directory, FramePart, Lost, RoomPart};
 use super::frame::{FRAME_BYTES, append_directory, compress};
 use super::key::Place;
 use super::line::{self, SCHEMA, Written};
+use crate::binding::Recorded;
 use crate::model::StoredMessage;
 
 /// Gathers what one range of a queue holds. Memory: the lines as JSON, until [`PieceWriter::finish`].
@@ -61,9 +62,9 @@ impl PieceWriter {
         }
     }
 
-    /// Adds a message; offsets must rise.
-    pub(crate) fn push(&mut self, message: &StoredMessage) -> serde_json::Result<()> {
-        let written = line::write(message)?;
+    /// Adds a message, and what it says; offsets must rise.
+    pub(crate) fn push(&mut self, message: &StoredMessage, recorded: &Recorded) -> serde_json::Result<()> {
+        let written = line::write(message, recorded)?;
         self.saw(message);
         self.raw_bytes += written.bytes.len();
         self.lines += 1;

@@ -90,12 +90,9 @@ impl PieceStore {
         Self { store: Arc::new(object_store::memory::InMemory::new()), place: "memory".to_owned() }
     }
 
-    /// All topics that have pieces, sorted.
-    pub(crate) async fn topics(&self) -> Result<Vec<String>, StoreError> {
-        let mut topics: Vec<String> =
-            self.list("").await?.into_iter().map(|piece| piece.key.place.topic).collect();
-        topics.dedup();
-        Ok(topics)
+    /// All pieces, sorted as those of a topic are.
+    pub(crate) async fn all_pieces(&self) -> Result<Vec<Listed>, StoreError> {
+        self.list("").await
     }
 
     /// All pieces of a topic, sorted by queue, generation, day and offset. What is no piece by its name is left out.

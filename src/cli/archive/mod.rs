@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
-use super::output::Report;
+use super::output::{Report, aside};
 use super::target::{Target, TargetArgs};
 use super::{FAILED, in_file};
 use crate::app::{archived_topics, archiver};
@@ -136,9 +136,13 @@ async fn files(arguments: FilesArgs) -> anyhow::Result<ExitCode> {
     let archive = archive_of(&target.config)?;
     let store = open_existing(archive)?;
     let mut report = Report::default();
-    for (_, pieces) in places(&store, arguments.topic.as_deref()).await? {
+    let pieces = pieces(&store, arguments.topic.as_deref()).await?;
+    if let (Some(topic), true) = (&arguments.topic, pieces.is_empty()) {
+        aside(format_args!("the archive has no piece of topic {topic}"));
+    }
+    for pieces in pieces.chunk_by(are_of_one_place) {
         let mut before = None;
-        for part in effective(&pieces) {
+        for part in effective(pieces) {
             if before.replace(&part.piece.key) != Some(&part.piece.key) {
                 report.line(file_of(&archive.dir, &part.piece.key).display());
             }
@@ -165,23 +169,22 @@ fn open_existing(archive: &ArchiveConfig) -> anyhow::Result<PieceStore> {
     Ok(PieceStore::in_folder(&archive.dir)?)
 }
 
-type Pieces = Vec<(Listed, Directory)>;
+type Piece = (Listed, Directory);
 
-/// The pieces of each queue and generation, with their directories.
-async fn places(
-    store: &PieceStore,
-    only_topic: Option<&str>,
-) -> Result<Vec<(crate::piece::Place, Pieces)>, StoreError> {
-    let topics = store.topics().await?;
-    let mut places: Vec<(crate::piece::Place, Pieces)> = Vec::new();
-    for topic in topics.iter().filter(|topic| only_topic.is_none_or(|only| only == *topic)) {
-        for listed in store.pieces(topic).await? {
-            let directory = store.directory(&listed).await?;
-            match places.last_mut() {
-                Some((place, pieces)) if *place == listed.key.place => pieces.push((listed, directory)),
-                Some(_) | None => places.push((listed.key.place.clone(), vec![(listed, directory)])),
-            }
-        }
+/// All pieces with their directories; those of one queue and generation stand together, see [`are_of_one_place`].
+async fn pieces(store: &PieceStore, only_topic: Option<&str>) -> Result<Vec<Piece>, StoreError> {
+    let listed = match only_topic {
+        Some(topic) => store.pieces(topic).await?,
+        None => store.all_pieces().await?,
+    };
+    let mut pieces = Vec::with_capacity(listed.len());
+    for piece in listed {
+        let directory = store.directory(&piece).await?;
+        pieces.push((piece, directory));
     }
-    Ok(places)
+    Ok(pieces)
+}
+
+fn are_of_one_place((one, _): &Piece, (other, _): &Piece) -> bool {
+    one.key.place == other.key.place
 }

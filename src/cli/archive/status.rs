@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{archive_of, open_existing, places};
+use super::{archive_of, are_of_one_place, open_existing, pieces};
 use crate::archiver::{PlaceBooks, books_of};
 use crate::cli::output::{Report, aside};
 use crate::cli::target::{Target, TargetArgs};
@@ -47,11 +47,13 @@ pub(super) async fn run(arguments: StatusArgs) -> anyhow::Result<ExitCode> {
     };
     let store = open_existing(archive_of(&target.config)?)?;
     let mut rows = Vec::new();
-    let places = places(&store, None).await?;
-    for (index, (place, pieces)) in places.iter().enumerate() {
-        let is_newest = places
-            .get(index + 1)
-            .is_none_or(|(next, _)| (&next.topic, &next.queue) != (&place.topic, &place.queue));
+    let pieces = pieces(&store, None).await?;
+    let mut places = pieces.chunk_by(are_of_one_place).peekable();
+    while let Some(pieces) = places.next() {
+        let Some((piece, _)) = pieces.first() else { continue };
+        let place = &piece.key.place;
+        let next = places.peek().and_then(|next| next.first()).map(|(next, _)| &next.key.place);
+        let is_newest = next.is_none_or(|next| (&next.topic, &next.queue) != (&place.topic, &place.queue));
         let books = books_of(place.clone(), pieces);
         let behind = if is_newest { behind(&target, &books).await } else { Some(0) };
         rows.push(row(&books, behind));

@@ -5,13 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{archive_of, open_existing};
+use super::{Piece, archive_of, are_of_one_place, open_existing};
 use crate::archiver::books_of;
 use crate::cli::FAILED;
 use crate::cli::output::{Report, progress_bar};
 use crate::cli::target::TargetArgs;
-use crate::piece::{Directory, Place};
-use crate::piece_store::Listed;
 
 const BAR: &str = "reading  {bar:40} {bytes} of {total_bytes}  {eta}";
 
@@ -39,14 +37,11 @@ struct Summary {
 pub(super) async fn run(arguments: VerifyArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.on_disk()?;
     let store = open_existing(archive_of(&target.config)?)?;
-    let mut listed = Vec::new();
-    for topic in store.topics().await? {
-        listed.extend(store.pieces(&topic).await?);
-    }
+    let listed = store.all_pieces().await?;
     let bar = progress_bar(BAR);
     bar.set_length(listed.iter().map(|piece| piece.bytes).sum());
     let mut summary = Summary::default();
-    let mut place: Option<(Place, Vec<(Listed, Directory)>)> = None;
+    let mut whole = Vec::new();
     for piece in listed {
         bar.inc(piece.bytes);
         let directory = match store.verify(&piece.key).await {
@@ -60,22 +55,18 @@ pub(super) async fn run(arguments: VerifyArgs) -> anyhow::Result<ExitCode> {
             summary.problems.push(format!("{} holds another range than its name says", piece.key));
             continue;
         }
-        match &mut place {
-            Some((of, pieces)) if *of == piece.key.place => pieces.push((piece, directory)),
-            _ => {
-                let next = (piece.key.place.clone(), vec![(piece, directory)]);
-                add(&mut summary, place.replace(next));
-            }
-        }
+        whole.push((piece, directory));
     }
-    add(&mut summary, place);
+    for pieces in whole.chunk_by(are_of_one_place) {
+        add(&mut summary, pieces);
+    }
     bar.finish_and_clear();
     tell(&summary, arguments.json)
 }
 
-fn add(summary: &mut Summary, place: Option<(Place, Vec<(Listed, Directory)>)>) {
-    let Some((place, pieces)) = place else { return };
-    let books = books_of(place, &pieces);
+fn add(summary: &mut Summary, pieces: &[Piece]) {
+    let Some((piece, _)) = pieces.first() else { return };
+    let books = books_of(piece.key.place.clone(), pieces);
     let of = format!(
         "topic {}, queue {}, generation {}",
         books.place.topic, books.place.queue, books.place.generation

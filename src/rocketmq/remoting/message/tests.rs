@@ -65,6 +65,7 @@ prop_compose! {
         for (name, value) in properties.into_iter().chain(own) {
             message.message.properties_mut().as_map_mut().insert(name.into(), CheetahString::from(value));
         }
+        message.message.set_flag(numbers[0] as i32);
         message.set_queue_offset(numbers[0]);
         message.set_store_timestamp(numbers[1]);
         message.set_born_timestamp(numbers[2]);

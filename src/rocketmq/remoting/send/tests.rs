@@ -46,7 +46,7 @@ fn value(request: &Request<'_>, name: &str) -> String {
     found.map(|(_, value)| value.to_string()).unwrap()
 }
 
-/// Its properties would otherwise take three times the bytes, as JSON in the header.
+/// Its properties would otherwise be JSON in the header, where each separator takes six bytes.
 #[test]
 fn small_messages_are_a_batch_also_when_one_is_alone() {
     let ids = UniqKeys::new();
