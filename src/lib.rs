@@ -21,6 +21,8 @@ mod consumer;
 mod data_dir;
 mod downlink;
 mod http;
+#[allow(dead_code, unused_imports, reason = "the indexer and the readers are to use it")]
+mod index;
 mod lifecycle;
 mod live_class;
 mod model;

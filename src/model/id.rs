@@ -21,6 +21,11 @@ impl MessageId {
         Self { nonce, counter }
     }
 
+    /// The nonce and the counter.
+    pub(crate) fn parts(self) -> (u64, u64) {
+        (self.nonce, self.counter)
+    }
+
     /// As [`fmt::Display`], at the end of that text, without the formatter, because each message has its id.
     pub(crate) fn push_to(self, text: &mut String) {
         const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::{DeadLetterStore, Depth, SpoolError};
 use crate::model::{DeadLetter, DeadReason};
-use crate::storage::{self, LocalFile, OpenError, StorageError};
+use crate::storage::{self, Durability, LocalFile, OpenError, StorageError};
 
 const SCHEMA: &[&str] = &["
     -- One row for each dead letter; numbers are never given again.
@@ -236,7 +236,14 @@ impl DeadLetterStore for LocalDeadLetters {
 }
 
 fn file(path: &Path) -> LocalFile {
-    LocalFile { path: path.to_owned(), schema: SCHEMA, page_bytes: 4096, cache_kib: 1024, max_pages: None }
+    LocalFile {
+        path: path.to_owned(),
+        schema: SCHEMA,
+        page_bytes: 4096,
+        cache_kib: 1024,
+        max_pages: None,
+        durability: Durability::Commit,
+    }
 }
 
 fn open(path: &Path) -> Result<Connection, OpenError> {

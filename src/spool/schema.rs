@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::SpoolSettings;
-use crate::storage::LocalFile;
+use crate::storage::{Durability, LocalFile};
 
 /// One step for each version.
 pub(super) const SCHEMA: &[&str] = &["
@@ -77,5 +77,6 @@ pub(super) fn file_at(path: &Path, max_pages: Option<u32>) -> LocalFile {
         page_bytes: PAGE_BYTES,
         cache_kib: CACHE_KIB,
         max_pages,
+        durability: Durability::Commit,
     }
 }

@@ -32,6 +32,18 @@ pub(crate) struct LocalFile {
     pub cache_kib: u32,
     /// The file never grows beyond so many pages; `None` = no bound.
     pub max_pages: Option<u32>,
+    /// What a commit promises.
+    pub durability: Durability,
+}
+
+/// When what was committed is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// When the commit has answered (synchronous=FULL).
+    Commit,
+    /// With the next checkpoint or [`sync_log`] (synchronous=NORMAL). A power cut takes the newest commits away, and leaves the file
+    /// whole.
+    Checkpoint,
 }
 
 impl LocalFile {
@@ -102,7 +114,11 @@ impl LocalFile {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "page_size", self.page_bytes)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
+        let synchronous = match self.durability {
+            Durability::Commit => "FULL",
+            Durability::Checkpoint => "NORMAL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
         // An automatic checkpoint would hide its errors, and would delay the answer of a commit.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "journal_size_limit", LOG_LIMIT_BYTES as i64)?;
@@ -161,6 +177,16 @@ pub(crate) fn checkpoint_if_due(connection: &Connection) -> rusqlite::Result<()>
     connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
 
+/// Returns when all commits of a file with [`Durability::Checkpoint`] are on the disk, without moving them.
+pub(crate) fn sync_log(path: &Path) -> io::Result<()> {
+    match File::open(beside(path, "-wal")) {
+        Ok(log) => log.sync_all()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    sync_folder(path)
+}
+
 /// The path with a suffix: one of SQLite's, `-wal` or `-shm`, or one of ours.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
@@ -211,6 +237,7 @@ mod tests {
             page_bytes: 4096,
             cache_kib: 1024,
             max_pages: None,
+            durability: Durability::Commit,
         };
         for connection in [file.open().unwrap(), file.open_read_only().unwrap()] {
             let mut statement = connection

@@ -13,12 +13,13 @@ mod page;
 /// Which rooms, or files of a room, alone may name an outside crate.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("object_store", &["piece_store"]),
-    ("zstd", &["piece", "rocketmq"]),
+    ("zstd", &["index", "piece", "rocketmq"]),
+    ("icu_normalizer", &["index"]),
     ("rumqttc", &["mqtt/mqtt5", "mqtt/tls"]),
     ("rocketmq_model", &["rocketmq"]),
     ("rocketmq_protocol", &["rocketmq"]),
     ("backoff", &["pipeline/retry"]),
-    ("rusqlite", &["storage", "spool"]),
+    ("rusqlite", &["index", "storage", "spool"]),
     ("prometheus", &["telemetry"]),
     ("axum", &["http"]),
     ("rust_embed", &["http"]),

@@ -1,0 +1,202 @@
+//! The files of an index, one for each month, and what stands in them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::error::IndexError;
+use super::row::{Month, Position};
+use crate::model::{Kind, MessageId, QueueName};
+use crate::piece::Place;
+use crate::storage::{Durability, LocalFile};
+
+/// One step for each version.
+const SCHEMA: &[&str] = &["
+    -- How far each queue is indexed in this file. The position of a queue is the farthest of all files.
+    CREATE TABLE queues(
+        id INTEGER PRIMARY KEY,
+        topic TEXT NOT NULL,
+        broker TEXT NOT NULL,
+        queue_id INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        next_offset INTEGER NOT NULL,
+        last_name TEXT,
+        eff_ms INTEGER NOT NULL,
+        UNIQUE(topic, broker, queue_id, generation));
+    -- Of rooms and clients.
+    CREATE TABLE names(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    -- Rows are numbered from 1 without a gap; a batch holds those from first_row on, as compressed columns.
+    CREATE TABLE batches(
+        first_row INTEGER PRIMARY KEY,
+        rows INTEGER NOT NULL,
+        at_min INTEGER NOT NULL,
+        at_max INTEGER NOT NULL,
+        columns BLOB NOT NULL);
+    -- The words of each row, by its number. The texts themselves are not here.
+    CREATE VIRTUAL TABLE lines USING fts5(text, content='', detail=none, columnsize=0, tokenize='ascii');
+    -- Deleted words leave the file.
+    INSERT INTO lines(lines, rank) VALUES('secure-delete', 1);
+    "];
+const PREFIX: &str = "index-";
+const SUFFIX: &str = ".sqlite3";
+const LOCK: &str = "index.lock";
+const PAGE_BYTES: u32 = 4096;
+/// Of the writer, and of a reader, which has a connection for each month.
+const CACHE_KIB: u32 = 8192;
+const READER_CACHE_KIB: u32 = 1024;
+
+pub(super) fn path_of(folder: &Path, month: Month) -> PathBuf {
+    folder.join(format!("{PREFIX}{month}{SUFFIX}"))
+}
+
+pub(super) fn lock_path(folder: &Path) -> PathBuf {
+    folder.join(LOCK)
+}
+
+pub(super) fn local_file(folder: &Path, month: Month, max_pages: Option<u32>) -> LocalFile {
+    LocalFile {
+        path: path_of(folder, month),
+        schema: SCHEMA,
+        page_bytes: PAGE_BYTES,
+        cache_kib: CACHE_KIB,
+        max_pages,
+        durability: Durability::Checkpoint,
+    }
+}
+
+/// Opens it for reading only. `None`: it is just being made.
+pub(super) fn open_to_read(folder: &Path, month: Month) -> Result<Option<Connection>, IndexError> {
+    let file = LocalFile { cache_kib: READER_CACHE_KIB, ..local_file(folder, month, None) };
+    let connection = file.open_read_only()?;
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    let version = version.map_err(|error| IndexError::of(&error, &file.path))?;
+    Ok((version > 0).then_some(connection))
+}
+
+/// The months that have a file, the oldest first. A folder that is missing has none.
+pub(super) fn months_in(folder: &Path) -> Result<Vec<Month>, IndexError> {
+    let failed = |cause| IndexError::io(cause, folder);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut months = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let month = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX));
+        months.extend(month.and_then(|month| month.parse::<Month>().ok()));
+    }
+    months.sort();
+    Ok(months)
+}
+
+/// The queues of a file with their numbers, and how far each is indexed there.
+pub(super) fn queues_in(connection: &Connection) -> rusqlite::Result<Vec<(u32, Place, Position)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, topic, broker, queue_id, generation, next_offset, last_name, eff_ms FROM queues",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let broker: String = row.get(2)?;
+        let queue = QueueName { broker: broker.into(), id: row.get(3)? };
+        let place = Place { topic: row.get(1)?, queue, generation: row.get(4)? };
+        let next_offset = row.get::<_, i64>(5)?.max(0) as u64;
+        let eff_ms = row.get::<_, i64>(7)?.max(0) as u64;
+        Ok((row.get(0)?, place, Position { next_offset, last_name: row.get(6)?, eff_ms }))
+    })?;
+    rows.collect()
+}
+
+/// Numbers that SQLite cannot hold become its largest.
+pub(super) fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+// Tokens that no text makes: each begins with a sign, and a text's tokens hold letters and digits only.
+const ROOM: char = '§';
+const CLIENT: char = '¶';
+const KIND: char = '¤';
+const ID: char = '©';
+
+/// The token of a room by its number in the names.
+pub(super) fn room_token(name: u32) -> String {
+    let mut token = String::from(ROOM);
+    push_number(&mut token, name.into(), 1);
+    token
+}
+
+/// The token of a client by its number in the names.
+pub(super) fn client_token(name: u32) -> String {
+    let mut token = String::from(CLIENT);
+    push_number(&mut token, name.into(), 1);
+    token
+}
+
+/// The token of a kind.
+pub(super) fn kind_token(kind: Kind) -> String {
+    format!("{KIND}{}", kind.as_str().replace('_', ""))
+}
+
+/// The token of a message id. It is shorter than the id, so a hit is looked at; ids that a boot counts up are near each other, and need
+/// little room.
+pub(super) fn id_token(id: MessageId) -> String {
+    const NONCE_BITS: u32 = 20;
+    const COUNTERS: u64 = 36_u64.pow(5);
+    let (nonce, counter) = id.parts();
+    let nonce = nonce.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - NONCE_BITS);
+    let mut token = String::from(ID);
+    push_number(&mut token, nonce, 4);
+    push_number(&mut token, counter % COUNTERS, 5);
+    token
+}
+
+/// Appends a number to the base 36.
+fn push_number(text: &mut String, number: u64, least_digits: u32) {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let more = std::iter::successors(Some(number / 36), |rest| Some(rest / 36)).take_while(|rest| *rest > 0);
+    let digits = (1 + more.count() as u32).max(least_digits);
+    let places = (0..digits).rev().map(|place| number / 36_u64.saturating_pow(place) % 36);
+    text.extend(places.map(|digit| char::from(DIGITS[digit as usize])));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::collections::HashSet;
+
+    #[test]
+    fn other_files_of_the_folder_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "index-2026-11.sqlite3",
+            "index-2025-01.sqlite3",
+            "index-2026-11.sqlite3-wal",
+            "index-2026-13.sqlite3",
+            "index.lock",
+            "v1",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let months = months_in(folder.path()).unwrap();
+        assert_eq!(months.iter().map(Month::to_string).collect::<Vec<_>>(), ["2025-01", "2026-11"]);
+        assert_eq!(months_in(&folder.path().join("missing")).unwrap(), []);
+    }
+
+    #[test]
+    fn tokens_of_different_things_differ() {
+        let ids = [(0, 0), (0, 1), (1, 0), (7, 36), (7, 35)]
+            .map(|(nonce, counter)| MessageId::from_parts(nonce, counter));
+        let tokens: Vec<_> = (0..100)
+            .flat_map(|name| [room_token(name), client_token(name)])
+            .chain(Kind::ALL.iter().map(|kind| kind_token(*kind)))
+            .chain(ids.map(id_token))
+            .collect();
+        assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), tokens.len());
+        assert_eq!(room_token(36), "§10");
+        assert_eq!(id_token(MessageId::from_parts(0, 37)), "©000000011");
+        assert_eq!(id_token(MessageId::from_parts(u64::MAX, u64::MAX)).chars().count(), 10);
+    }
+}

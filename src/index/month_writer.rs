@@ -1,0 +1,319 @@
+//! Writes the file of one month: rows, words and positions of one commit in one transaction.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use rustc_hash::FxHashMap;
+
+use super::columns::{BATCH_ROWS, Cells, decode, encode};
+use super::error::IndexError;
+use super::file::{client_token, id_token, kind_token, local_file, queues_in, room_token, stored};
+use super::row::{Month, NewRow, Position};
+use super::words::{fold, push_tokens};
+use crate::piece::Place;
+use crate::storage::{checkpoint, checkpoint_if_due, sync_log};
+
+/// Its first row, and its rows.
+type Batch = (u64, Vec<Cells>);
+
+/// So many names of rooms and clients are remembered; with more, all are looked up again.
+const REMEMBERED_NAMES: usize = 50_000;
+
+pub(super) struct MonthWriter {
+    path: PathBuf,
+    connection: Connection,
+    next_row: u64,
+    /// Rows of this transaction.
+    new: Vec<Cells>,
+    /// The batches at the end of the file that are not full, with their first rows.
+    open: Vec<Batch>,
+    queues: HashMap<Place, Queue>,
+    names: FxHashMap<Box<str>, u32>,
+    is_in_transaction: bool,
+    /// Whether something was committed that a power cut can take away.
+    is_unsynced: bool,
+    folded: String,
+    tokens: String,
+}
+
+struct Queue {
+    id: u32,
+    position: Position,
+    has_moved: bool,
+}
+
+impl MonthWriter {
+    pub(super) fn open(folder: &Path, month: Month, max_pages: Option<u32>) -> Result<Self, IndexError> {
+        let file = local_file(folder, month, max_pages);
+        let connection = file.open()?;
+        let path = file.path;
+        let failed = |error: rusqlite::Error| IndexError::of(&error, &path);
+        let queues = queues_in(&connection).map_err(failed)?;
+        let queue = |(id, place, position)| (place, Queue { id, position, has_moved: false });
+        let (next_row, open) = batches_at_the_end(&connection, &path)?;
+        Ok(Self {
+            queues: queues.into_iter().map(queue).collect(),
+            path,
+            connection,
+            next_row,
+            new: Vec::new(),
+            open,
+            names: FxHashMap::default(),
+            is_in_transaction: false,
+            is_unsynced: false,
+            folded: String::new(),
+            tokens: String::new(),
+        })
+    }
+
+    /// How far a queue is in this file, with what is not committed yet.
+    pub(super) fn position(&self, place: &Place) -> Option<&Position> {
+        self.queues.get(place).map(|queue| &queue.position)
+    }
+
+    pub(super) fn positions(&self) -> impl Iterator<Item = (&Place, &Position)> {
+        self.queues.iter().map(|(place, queue)| (place, &queue.position))
+    }
+
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.is_in_transaction
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.is_unsynced
+    }
+
+    pub(super) fn add(&mut self, row: &NewRow<'_>) -> Result<(), IndexError> {
+        self.move_to(row.place, row.offset.saturating_add(1), Some(row.name), row.eff_ms)?;
+        let cells = self.write_words(row).map_err(|error| IndexError::of(&error, &self.path))?;
+        self.new.push(cells);
+        self.next_row += 1;
+        Ok(())
+    }
+
+    /// Notes that all offsets of a queue before this one were looked at.
+    pub(super) fn move_to(
+        &mut self,
+        place: &Place,
+        next_offset: u64,
+        last_name: Option<&str>,
+        eff_ms: u64,
+    ) -> Result<(), IndexError> {
+        self.begin().map_err(|error| IndexError::of(&error, &self.path))?;
+        if !self.queues.contains_key(place) {
+            let id = self.queues.len() as u32 + 1;
+            let queue = Queue { id, position: Position::default(), has_moved: true };
+            self.queues.insert(place.clone(), queue);
+        }
+        if let Some(Queue { position, has_moved, .. }) = self.queues.get_mut(place) {
+            *has_moved = true;
+            position.next_offset = next_offset;
+            position.eff_ms = position.eff_ms.max(eff_ms);
+            match (&mut position.last_name, last_name) {
+                (Some(old), Some(name)) => name.clone_into(old),
+                (old, name) => *old = name.map(str::to_owned),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> rusqlite::Result<()> {
+        if !self.is_in_transaction {
+            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.is_in_transaction = true;
+        }
+        Ok(())
+    }
+
+    /// Gives a row its number and its tokens.
+    fn write_words(&mut self, row: &NewRow<'_>) -> rusqlite::Result<Cells> {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        tokens.clear();
+        tokens.push_str(&kind_token(row.kind));
+        let mut rooms = [0; 2];
+        for number in 0..rooms.len() {
+            let Some(room) = row.rooms.get(number) else { break };
+            let room = self.name(room)?;
+            // A room that is named twice would be counted twice.
+            if !rooms.contains(&room) {
+                rooms[number] = room;
+                tokens.push(' ');
+                tokens.push_str(&room_token(room));
+            }
+        }
+        let client = row.client_id.map_or(Ok(0), |client| self.name(client))?;
+        if client > 0 {
+            tokens.push(' ');
+            tokens.push_str(&client_token(client));
+        }
+        if let Some(id) = row.id {
+            tokens.push(' ');
+            tokens.push_str(&id_token(id));
+        }
+        let mut words = 0;
+        if let Some(text) = row.text {
+            fold(text, &mut self.folded);
+            words = push_tokens(&self.folded, &mut tokens);
+        }
+        self.connection
+            .prepare_cached("INSERT INTO lines(rowid, text) VALUES(?1, ?2)")?
+            .execute(params![stored(self.next_row), tokens])?;
+        self.tokens = tokens;
+        Ok(Cells {
+            queue: self.queues.get(row.place).map_or(0, |queue| queue.id),
+            offset: row.offset,
+            at_ms: row.at_ms,
+            eff_ms: row.eff_ms,
+            rooms,
+            client,
+            kind: row.kind,
+            is_text: row.text.is_some(),
+            is_line: row.is_line,
+            mark: row.mark,
+            words: u8::try_from(words).unwrap_or(u8::MAX),
+        })
+    }
+
+    /// The number of a name.
+    fn name(&mut self, name: &str) -> rusqlite::Result<u32> {
+        if let Some(id) = self.names.get(name) {
+            return Ok(*id);
+        }
+        let found = self
+            .connection
+            .prepare_cached("SELECT id FROM names WHERE name = ?1")?
+            .query_row([name], |row| row.get(0))
+            .optional()?;
+        let id = match found {
+            Some(id) => id,
+            None => self
+                .connection
+                .prepare_cached("INSERT INTO names(name) VALUES(?1) RETURNING id")?
+                .query_row([name], |row| row.get(0))?,
+        };
+        if self.names.len() >= REMEMBERED_NAMES {
+            self.names.clear();
+        }
+        self.names.insert(name.into(), id);
+        Ok(id)
+    }
+
+    /// Returns when everything so far is in the file; a power cut can still take it away.
+    pub(super) fn commit(&mut self) -> Result<(), IndexError> {
+        if !self.is_in_transaction {
+            return Ok(());
+        }
+        self.write_batches()?;
+        let failed = |error: rusqlite::Error| IndexError::of(&error, &self.path);
+        write_queues(&self.connection, &mut self.queues).map_err(failed)?;
+        self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(failed)?;
+        self.is_in_transaction = false;
+        self.is_unsynced = true;
+        checkpoint_if_due(&self.connection).map_err(failed)
+    }
+
+    /// Returns when a power cut takes nothing away.
+    pub(super) fn sync(&mut self) -> Result<(), IndexError> {
+        if std::mem::take(&mut self.is_unsynced) {
+            sync_log(&self.path).map_err(|error| IndexError::io(error, &self.path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the new rows as batches. Small ones at the end become one with them: with a commit each second there would be as many
+    /// batches as lines, and with one batch for all each line would be written a thousand times. This way it is written ten times.
+    fn write_batches(&mut self) -> Result<(), IndexError> {
+        let mut rows = std::mem::take(&mut self.new);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut first = self.next_row - rows.len() as u64;
+        while let Some((begin, mut last)) = self.open.pop_if(|(_, last)| last.len() <= 2 * rows.len()) {
+            first = begin;
+            last.append(&mut rows);
+            rows = last;
+        }
+        let mut delete = self.statement("DELETE FROM batches WHERE first_row >= ?1")?;
+        delete.execute([stored(first)]).map_err(|error| IndexError::of(&error, &self.path))?;
+        drop(delete);
+        for batch in rows.chunks(BATCH_ROWS) {
+            self.write_batch(first, batch)?;
+            match batch.len() < BATCH_ROWS {
+                true => self.open.push((first, batch.to_vec())),
+                false => self.open.clear(),
+            }
+            first += batch.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn write_batch(&self, first: u64, rows: &[Cells]) -> Result<(), IndexError> {
+        let columns = encode(rows).map_err(|error| IndexError::io(error, &self.path))?;
+        let at_min = rows.iter().map(|row| row.at_ms).min().unwrap_or(0);
+        let at_max = rows.iter().map(|row| row.at_ms).max().unwrap_or(0);
+        let row = params![stored(first), stored(rows.len() as u64), stored(at_min), stored(at_max), columns];
+        self.statement("INSERT INTO batches VALUES(?1, ?2, ?3, ?4, ?5)")?
+            .execute(row)
+            .map_err(|error| IndexError::of(&error, &self.path))?;
+        Ok(())
+    }
+
+    fn statement(&self, sql: &str) -> Result<rusqlite::CachedStatement<'_>, IndexError> {
+        self.connection.prepare_cached(sql).map_err(|error| IndexError::of(&error, &self.path))
+    }
+
+    /// Moves the log into the file, for the next program that opens it. What is not committed is given up.
+    pub(super) fn close(self) -> Result<(), IndexError> {
+        if self.is_in_transaction {
+            return Ok(());
+        }
+        checkpoint(&self.connection).map_err(|error| IndexError::of(&error, &self.path))
+    }
+}
+
+fn write_queues(connection: &Connection, queues: &mut HashMap<Place, Queue>) -> rusqlite::Result<()> {
+    let mut write = connection.prepare_cached(
+        "INSERT INTO queues VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT(id) DO UPDATE SET next_offset = ?6, last_name = ?7, eff_ms = ?8",
+    )?;
+    for (place, queue) in queues.iter_mut().filter(|(_, queue)| queue.has_moved) {
+        let Place { topic, queue: name, generation } = place;
+        let Position { next_offset, last_name, eff_ms } = &queue.position;
+        write.execute(params![
+            queue.id,
+            topic,
+            &*name.broker,
+            name.id,
+            generation,
+            stored(*next_offset),
+            last_name,
+            stored(*eff_ms)
+        ])?;
+        queue.has_moved = false;
+    }
+    Ok(())
+}
+
+/// The number of the next row, and the batches that are not full.
+fn batches_at_the_end(connection: &Connection, path: &Path) -> Result<(u64, Vec<Batch>), IndexError> {
+    let failed = |error: rusqlite::Error| IndexError::of(&error, path);
+    let mut statement = connection
+        .prepare("SELECT first_row, rows, columns FROM batches ORDER BY first_row DESC")
+        .map_err(failed)?;
+    let mut found = statement.query([]).map_err(failed)?;
+    let (mut next_row, mut open) = (1, Vec::new());
+    while let Some(row) = found.next().map_err(failed)? {
+        let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?));
+        let (first, rows, columns) = read().map_err(failed)?;
+        let (first, rows) = (first.max(0) as u64, usize::try_from(rows).unwrap_or(usize::MAX));
+        let cells = decode(&columns, rows).map_err(|error| IndexError::unreadable(&error, path))?;
+        next_row = next_row.max(first.saturating_add(cells.len() as u64));
+        if cells.len() >= BATCH_ROWS {
+            break;
+        }
+        open.insert(0, (first, cells));
+    }
+    Ok((next_row, open))
+}
