@@ -1,14 +1,15 @@
 //! Reads message queues forward, page by page, each up to the end that it had when the reading began.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
 
-use crate::model::{FailureKind, QueueName, StoredMessage};
-use crate::pipeline::ports::{Page, ReadError, Reader};
+use crate::model::{FailureKind, QueueName};
+use crate::pipeline::ports::{InOrder, PageInOrder, ReadError, Reader, Wanted};
 
 const PAGE_MESSAGES: u32 = 256;
 /// RocketMQ hands a message out some milliseconds after it confirmed it.
@@ -18,58 +19,85 @@ const SETTLE_ATTEMPTS: u32 = 150;
 /// The position in one queue; holds at most two pages of messages.
 pub(crate) struct Cursor<'a> {
     reader: &'a dyn Reader,
-    place: Arc<Place>,
+    sought: Arc<Sought>,
     next: u64,
+    /// The highest store time before `next`.
+    before_ms: u64,
     end: u64,
-    page: VecDeque<StoredMessage>,
+    page: VecDeque<InOrder>,
     /// The page from `next` on, which was asked for while this one is handed out.
     ahead: Option<MaybeDone<Pull<'a>>>,
 }
 
-struct Place {
-    topic: String,
-    queue: QueueName,
-    tag: Option<String>,
+/// What a cursor reads.
+pub(crate) struct Sought {
+    /// RocketMQ topic.
+    pub topic: String,
+    /// One of its queues.
+    pub queue: QueueName,
+    /// Only messages of this tag; `None` = of all tags.
+    pub tag: Option<String>,
+    /// Only what says itself that it is of this room is needed; `None` = everything is.
+    pub room: Option<String>,
 }
 
-type Pull<'a> = BoxFuture<'a, Result<Page, ReadError>>;
+/// The part of a range that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Narrow {
+    /// Its first offset.
+    pub first: u64,
+    /// The highest store time up to that offset.
+    pub eff_ms: u64,
+    /// Its last offset.
+    pub last: u64,
+}
+
+type Pull<'a> = BoxFuture<'a, Result<PageInOrder, ReadError>>;
 
 impl<'a> Cursor<'a> {
-    /// Reads the offsets from `from` up to, but not including, `end`; `tag`: `None` = messages of all tags.
+    /// Reads the offsets from `from` up to, but not including, `end`. `before_ms`: the highest store time before `from`.
     pub(crate) fn new(
         reader: &'a dyn Reader,
-        topic: &str,
-        queue: QueueName,
-        tag: Option<String>,
-        from: u64,
+        sought: Sought,
+        (from, before_ms): (u64, u64),
         end: u64,
     ) -> Self {
-        let place = Arc::new(Place { topic: topic.to_owned(), queue, tag });
-        Self { reader, place, next: from, end, page: VecDeque::new(), ahead: None }
+        let sought = Arc::new(sought);
+        Self { reader, sought, next: from, before_ms, end, page: VecDeque::new(), ahead: None }
     }
 
     /// A second cursor for the same range. Only before this one has read anything.
     pub(crate) fn restarted(&self) -> Self {
-        let place = self.place.clone();
         Self {
             reader: self.reader,
-            place,
+            sought: self.sought.clone(),
             next: self.next,
+            before_ms: self.before_ms,
             end: self.end,
             page: VecDeque::new(),
             ahead: None,
         }
     }
 
-    /// Narrows the range to these offsets, the first and the last included; `None` = to nothing.
-    pub(crate) fn narrow(&mut self, offsets: Option<(u64, u64)>) {
-        match offsets {
-            Some((first, last)) => {
-                self.next = self.next.max(first);
+    /// Narrows the range; `None` = to nothing. Only before this one has read anything.
+    pub(crate) fn narrow(&mut self, to: Option<Narrow>) {
+        match to {
+            Some(Narrow { first, eff_ms, last }) => {
+                (self.next, self.before_ms) = (self.next.max(first), eff_ms);
                 self.end = self.end.min(last + 1);
             }
             None => self.next = self.end,
         }
+    }
+
+    /// Which queue it reads.
+    pub(crate) fn sought(&self) -> &Sought {
+        &self.sought
+    }
+
+    /// The offsets that are still to be read.
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.next..self.end.max(self.next)
     }
 
     /// How many offsets are still to be read.
@@ -78,7 +106,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// All messages of the next page that holds any; empty at the end.
-    pub(crate) async fn next_page(&mut self) -> Result<VecDeque<StoredMessage>, ReadError> {
+    pub(crate) async fn next_page(&mut self) -> Result<VecDeque<InOrder>, ReadError> {
         self.fill().await?;
         Ok(std::mem::take(&mut self.page))
     }
@@ -100,8 +128,8 @@ impl<'a> Cursor<'a> {
                 continue;
             }
             attempts = 0;
-            self.next = page.next_offset;
-            page.messages.retain(|message| message.queue_offset < self.end);
+            (self.next, self.before_ms) = (page.next_offset, page.before_ms);
+            page.messages.retain(|message| message.message.queue_offset < self.end);
             self.page = page.messages.into();
             self.ask_ahead().await;
         }
@@ -125,7 +153,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The page from `next` on.
-    async fn pulled(&mut self) -> Result<Page, ReadError> {
+    async fn pulled(&mut self) -> Result<PageInOrder, ReadError> {
         if let Some(mut ahead) = self.ahead.take() {
             (&mut ahead).await;
             // A failure may be long over: a replay pauses as long as the lesson did.
@@ -137,10 +165,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn pull(&self) -> Pull<'a> {
-        let (reader, place, from) = (self.reader, self.place.clone(), self.next);
+        let (reader, sought, at) = (self.reader, self.sought.clone(), (self.next, self.before_ms));
         Box::pin(async move {
-            let Place { topic, queue, tag } = &*place;
-            reader.pull(topic, queue, tag.as_deref(), from, PAGE_MESSAGES).await
+            let Sought { topic, queue, tag, room } = &*sought;
+            let wanted = Wanted { tag: tag.as_deref(), room: room.as_deref() };
+            reader.read_on(topic, queue, wanted, at, PAGE_MESSAGES).await
         })
     }
 
@@ -151,7 +180,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The error for a queue whose next offset is gone: to go on would leave messages out without a word.
-    fn cut(&self, page: &Page) -> ReadError {
+    fn cut(&self, page: &PageInOrder) -> ReadError {
         self.failed(format!(
             "the queue was emptied, or old messages were deleted, while it was read: it holds the offsets from {} up to {} \
              now; read it again",
@@ -161,15 +190,16 @@ impl<'a> Cursor<'a> {
 
     fn failed(&self, cause: String) -> ReadError {
         ReadError {
-            what: format!("topic {}, queue {} at offset {}", self.place.topic, self.place.queue, self.next),
+            what: format!("topic {}, queue {} at offset {}", self.sought.topic, self.sought.queue, self.next),
             cause,
             kind: FailureKind::Unknown,
         }
     }
 }
 
-/// Takes the message that was stored first among the next messages of all queues.
-pub(crate) async fn earliest(cursors: &mut [Cursor<'_>]) -> Result<Option<StoredMessage>, ReadError> {
+/// Takes the first of the next messages of all queues, in the order of readers: by the highest store time of its queue up to it, then
+/// by topic, queue and offset. So every reading gives the same order, from wherever it begins. Says whose it was, too.
+pub(crate) async fn earliest(cursors: &mut [Cursor<'_>]) -> Result<Option<(usize, InOrder)>, ReadError> {
     if cursors.iter().any(Cursor::is_without_page) {
         // First all are asked, and then waited for.
         for cursor in cursors.iter_mut().filter(|cursor| cursor.is_without_page()) {
@@ -179,17 +209,14 @@ pub(crate) async fn earliest(cursors: &mut [Cursor<'_>]) -> Result<Option<Stored
             cursor.fill().await?;
         }
     }
-    // With equal times the topic, queue and offset decide, so that every reading gives the same order.
-    let first = cursors
-        .iter_mut()
-        .filter(|cursor| !cursor.page.is_empty())
-        .min_by(|a, b| a.front_order().cmp(&b.front_order()));
-    Ok(first.and_then(|cursor| cursor.page.pop_front()))
+    let fronts = cursors.iter_mut().enumerate().filter(|(_, cursor)| !cursor.page.is_empty());
+    let first = fronts.min_by(|(_, a), (_, b)| a.front_order().cmp(&b.front_order()));
+    Ok(first.and_then(|(number, cursor)| Some((number, cursor.page.pop_front()?))))
 }
 
 impl Cursor<'_> {
     fn front_order(&self) -> Option<(u64, &str, &QueueName, u64)> {
-        let message = self.page.front()?;
-        Some((message.stored_ms, &self.place.topic, &self.place.queue, message.queue_offset))
+        let InOrder { eff_ms, message } = self.page.front()?;
+        Some((*eff_ms, &self.sought.topic, &self.sought.queue, message.queue_offset))
     }
 }

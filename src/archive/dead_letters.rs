@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::cursor::{Cursor, earliest};
+use super::cursor::{Cursor, Sought, earliest};
 use super::escape::{visible, visible_json};
 use super::record::{Payload, local_time, rfc3339};
 use crate::binding::read_letter;
@@ -58,14 +58,16 @@ impl<'a> LetterReading<'a> {
         let mut cursors = Vec::with_capacity(queues.len());
         for queue in queues {
             let (first, end) = reader.offsets(topic, &queue).await?;
-            cursors.push(Cursor::new(reader, topic, queue, None, first, end));
+            let sought = Sought { topic: topic.to_owned(), queue, tag: None, room: None };
+            cursors.push(Cursor::new(reader, sought, (first, 0), end));
         }
         Ok(Self { cursors })
     }
 
     /// The next dead letter. Messages that other programs wrote into the topic are left out.
     pub(crate) async fn next(&mut self) -> Result<Option<(DeadLetter, LetterPlace)>, ReadError> {
-        while let Some(message) = earliest(&mut self.cursors).await? {
+        while let Some((_, found)) = earliest(&mut self.cursors).await? {
+            let message = found.message;
             if let Some(letter) = read_letter(&message) {
                 let place = LetterPlace::RocketMq {
                     broker: message.queue.broker.to_string(),

@@ -1,7 +1,7 @@
 //! The history of a room: merges all message queues into one order, filters the messages and folds copies.
 //!
-//! Within a queue the offsets give the order, across queues the store times. Every queue of the topic is read, because a
-//! changed number of queues moves rooms to other queues and leaves their old messages behind.
+//! Within a queue the offsets give the order, across queues the highest store times so far. Every queue of the topic is read, because
+//! a changed number of queues moves rooms to other queues and leaves their old messages behind.
 //!
 //! The range is read twice. The first reading keeps ids only, to count the messages and the copies of each. The second one
 //! reads from the first wanted message to the last and gives the records one by one. So a copy that was stored hours later
@@ -13,18 +13,20 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::cursor::{Cursor, earliest};
+use super::cursor::{Cursor, Narrow, Sought, earliest};
+use super::missing::{Missing, missing_of};
 use super::record::Record;
-use crate::binding::{Identity, MqttDestination, RoomQuery, RuleSet, identity};
+use crate::binding::{Identity, MqttDestination, RoomQuery, RuleSet, arrived_ms, identity};
 use crate::model::{FailureKind, Kind, MessageId, QueueName, StoredMessage};
-use crate::pipeline::ports::{ReadError, Reader};
+use crate::piece::{CLOCKS_DIFFER_MS, STORED_LATE_MS, said_ms};
+use crate::pipeline::ports::{InOrder, ReadError, Reader};
 
 /// At most so many different messages may be in the range of one query.
 pub(crate) const MAX_MESSAGES: usize = 1_000_000;
 /// The first reading asks so many queues at once, which keeps the broker busy and bounds what waits here.
 const QUEUES_AT_ONCE: usize = 8;
-/// Read so many milliseconds more than asked on both sides, because each broker has its own clock; then compare exactly.
-const MARGIN_MS: u64 = 60_000;
+/// A broker's clock may be set back by so much: then what was stored late lies behind what was stored later still.
+const SET_BACK_MS: u64 = 24 * 3_600_000;
 
 /// What to read.
 #[derive(Debug, Clone, Default)]
@@ -33,9 +35,9 @@ pub(crate) struct HistoryQuery {
     pub places: Vec<RoomQuery>,
     /// They say where a message of another program is heard; `None` = no downlinks, each message stands under its own topic.
     pub rules: Option<Arc<RuleSet>>,
-    /// Stored at or after this time, milliseconds since 1970-01-01 UTC; `None` = from the beginning.
+    /// Said at or after this time (see [`said_ms`]), milliseconds since 1970-01-01 UTC; `None` = from the beginning.
     pub from_ms: Option<u64>,
-    /// Stored before this time, milliseconds since 1970-01-01 UTC; `None` = up to now.
+    /// Said before this time, milliseconds since 1970-01-01 UTC; `None` = up to now.
     pub to_ms: Option<u64>,
     /// Only messages of this kind; `None` = of every kind.
     pub kind: Option<Kind>,
@@ -92,6 +94,9 @@ pub(crate) struct History<'a> {
     skip: u64,
     len: u64,
     away: BTreeSet<String>,
+    missing: Vec<Missing>,
+    /// How many of the missing were told by [`Record::lost_before`].
+    told: BTreeSet<usize>,
 }
 
 impl<'a> History<'a> {
@@ -101,7 +106,8 @@ impl<'a> History<'a> {
         query: HistoryQuery,
         progress: &mut (dyn FnMut(ReadProgress) + Send),
     ) -> Result<History<'a>, HistoryError> {
-        let ReadStart { mut cursors, away, .. } = cursors_of(reader, &query).await?;
+        let ReadStart { mut cursors, away, .. } = cursors_of(reader, &query, query.stored()).await?;
+        let ranges: Vec<_> = cursors.iter().map(Cursor::range).collect();
         let total = cursors.iter().map(Cursor::remaining).sum();
         let mut counted = Counted::default();
         let mut done = 0;
@@ -125,7 +131,22 @@ impl<'a> History<'a> {
         }
         let Counted { copies, different } = counted;
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
-        Ok(Self { query, cursors, copies, skip, len: different - skip, away })
+        let mut missing = Vec::new();
+        for (cursor, range) in cursors.iter().zip(ranges) {
+            for found in missing_of(reader, cursor.sought(), range, query.from_ms, query.to_ms).await? {
+                // Two places of one topic read the same queue.
+                if !missing.contains(&found) {
+                    missing.push(found);
+                }
+            }
+        }
+        let told = BTreeSet::new();
+        Ok(Self { query, cursors, copies, skip, len: different - skip, away, missing, told })
+    }
+
+    /// What was there once and cannot be read any more, so that this history may not be all.
+    pub(crate) fn missing(&self) -> &[Missing] {
+        &self.missing
     }
 
     /// RocketMQ brokers that are away, so that their part is missing; empty unless the query is `partial`.
@@ -141,7 +162,7 @@ impl<'a> History<'a> {
     /// The next record. Of several copies, the first one gives the place in the order.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
         loop {
-            let Some(message) = earliest(&mut self.cursors).await? else {
+            let Some((cursor, InOrder { message, .. })) = earliest(&mut self.cursors).await? else {
                 return match self.copies.len() {
                     0 => Ok(None),
                     missing => Err(HistoryError::Gone(missing)),
@@ -160,8 +181,32 @@ impl<'a> History<'a> {
                 self.skip -= 1;
                 continue;
             }
+            record.lost_before = self.lost_before(cursor, message.queue_offset);
             return Ok(Some(record));
         }
+    }
+
+    /// How many messages are lost in the queue of that cursor before that offset; each is told once.
+    fn lost_before(&mut self, cursor: usize, offset: u64) -> u64 {
+        let Some(Sought { topic, queue, .. }) = self.cursors.get(cursor).map(Cursor::sought) else {
+            return 0;
+        };
+        let lies_before = |missing: &Missing| match missing {
+            Missing::Lost { topic: of, queue: lost, offsets, .. } => {
+                let is_here = of == topic && lost == queue && offsets.end <= offset;
+                is_here.then(|| offsets.end - offsets.start)
+            }
+            Missing::Older { .. } => None,
+        };
+        let mut lost = 0;
+        for (number, missing) in self.missing.iter().enumerate() {
+            if let Some(count) = lies_before(missing)
+                && self.told.insert(number)
+            {
+                lost += count;
+            }
+        }
+        lost
     }
 }
 
@@ -174,19 +219,19 @@ struct Counted {
 }
 
 impl Counted {
-    /// `range`: the first and the last offset in the queue that the query asks for.
+    /// `range`: from the first to the last message in the queue that the query asks for.
     fn add(
         &mut self,
         query: &HistoryQuery,
-        page: VecDeque<StoredMessage>,
-        range: &mut Option<(u64, u64)>,
+        page: VecDeque<InOrder>,
+        range: &mut Option<Narrow>,
     ) -> Result<(), HistoryError> {
-        for message in page {
+        for InOrder { eff_ms, message } in page {
             let Some(Identity { id, .. }) = query.find(&message) else {
                 continue;
             };
-            let (first, _) = range.unwrap_or((message.queue_offset, 0));
-            *range = Some((first, message.queue_offset));
+            let offset = message.queue_offset;
+            range.get_or_insert(Narrow { first: offset, eff_ms, last: offset }).last = offset;
             // A message without id has no copies: two equal texts are two messages.
             let mut no_copies = 0;
             let stored = id.map_or(&mut no_copies, |id| self.copies.entry(id).or_insert(0));
@@ -206,14 +251,26 @@ impl HistoryQuery {
         Some(Record::of(self.find(message)?, message))
     }
 
+    /// When a message of the range can have been stored: it is stored when it has arrived, by two clocks, or late.
+    fn stored(&self) -> Stored {
+        Stored {
+            from_ms: self.from_ms.map(|ms| ms.saturating_sub(CLOCKS_DIFFER_MS)),
+            to_ms: self.to_ms.map(|ms| ms.saturating_add(STORED_LATE_MS + 1)),
+        }
+    }
+
     /// Which message it is and where it is heard, if the query asks for it. Tags and times only limit what is read; this decides.
     fn find(&self, message: &StoredMessage) -> Option<Identity> {
-        let in_time = self.from_ms.is_none_or(|from| message.stored_ms >= from)
-            && self.to_ms.is_none_or(|to| message.stored_ms < to);
-        if !in_time {
+        // Most messages need not be read for this.
+        if !self.stored().holds(message.stored_ms) {
             return None;
         }
         let mut found = identity(message);
+        let at_ms = said_ms(found.id.is_some(), arrived_ms(&found.properties), message.stored_ms);
+        let in_time = self.from_ms.is_none_or(|from| at_ms >= from) && self.to_ms.is_none_or(|to| at_ms < to);
+        if !in_time {
+            return None;
+        }
         let rules = self.rules.as_ref();
         let destination = rules.and_then(|rules| rules.mqtt_destination(message, &found.properties));
         let is_of = |place: &RoomQuery| {
@@ -241,20 +298,30 @@ impl HistoryQuery {
     }
 }
 
-/// The topics and tags to read, none of them twice, although several bindings can lead to the same place. A topic is read
-/// without a tag, which means whole, if one place asks for that or if other programs may write to it.
-fn distinct_places(places: &[RoomQuery]) -> BTreeSet<(&str, Option<&str>)> {
-    let whole: BTreeSet<&str> = places
-        .iter()
-        .filter(|place| place.tag.is_none() || place.shared)
-        .map(|place| place.topic.as_str())
-        .collect();
+/// What to read of a topic.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Distinct<'a> {
+    topic: &'a str,
+    /// Only messages of this tag.
+    tag: Option<&'a str>,
+    /// Only what says itself that it is of this room.
+    room: Option<&'a str>,
+}
+
+/// The topics to read, each with the tags and the room by which a reader may leave something out; none of them twice, although several
+/// bindings can lead to the same place. A topic is read without a tag, which means whole, if one place asks for that or if other
+/// programs may write to it; then what a message says of its room proves nothing, either.
+fn distinct_places(places: &[RoomQuery]) -> BTreeSet<Distinct<'_>> {
     places
         .iter()
         .map(|place| {
             let topic = place.topic.as_str();
-            let tag = place.tag.as_deref().filter(|_| !whole.contains(topic));
-            (topic, tag)
+            let mut of_topic = places.iter().filter(|place| place.topic == topic);
+            let is_one_room = (of_topic.clone())
+                .all(|other| other.room.is_some() && other.room == place.room && !other.shared);
+            let is_whole = of_topic.any(|place| place.tag.is_none() || place.shared);
+            let tag = place.tag.as_deref().filter(|_| !is_whole);
+            Distinct { topic, tag, room: place.room.as_deref().filter(|_| is_one_room) }
         })
         .collect()
 }
@@ -268,39 +335,59 @@ pub(super) struct ReadStart<'a> {
     pub away: BTreeSet<String>,
 }
 
+/// When messages were stored.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stored {
+    /// At or after this time; `None` = from the beginning.
+    pub from_ms: Option<u64>,
+    /// Before this time; `None` = up to now.
+    pub to_ms: Option<u64>,
+}
+
+impl Stored {
+    pub(super) fn holds(self, stored_ms: u64) -> bool {
+        self.from_ms.is_none_or(|from| stored_ms >= from) && self.to_ms.is_none_or(|to| stored_ms < to)
+    }
+}
+
 /// What to read of one queue.
 struct Range {
     /// Its first message.
     first: u64,
     /// The first one to read.
     from: u64,
+    /// The highest store time before that.
+    before_ms: u64,
     /// The one after the last to read.
     end: u64,
 }
 
+/// What holds all messages of the queue that were stored in that time.
 async fn range_of(
     reader: &dyn Reader,
-    query: &HistoryQuery,
     topic: &str,
     queue: &QueueName,
+    stored: Stored,
 ) -> Result<Range, ReadError> {
     let at = async |ms: Option<u64>| match ms {
         Some(ms) => reader.offset_at(topic, queue, ms).await.map(Some),
         None => Ok(None),
     };
-    let from_ms = query.from_ms.map(|ms| ms.saturating_sub(MARGIN_MS));
-    let to_ms = query.to_ms.map(|ms| ms.saturating_add(MARGIN_MS));
-    let ((first, end), from, to) = tokio::try_join!(reader.offsets(topic, queue), at(from_ms), at(to_ms))?;
+    let to_ms = stored.to_ms.map(|ms| ms.saturating_add(SET_BACK_MS));
+    let ((first, end), from, to) =
+        tokio::try_join!(reader.offsets(topic, queue), at(stored.from_ms), at(to_ms))?;
     let from = from.map_or(first, |from| from.max(first));
-    Ok(Range { first, from, end: to.map_or(end, |to| to.min(end)) })
+    let before_ms = if from > first { reader.store_time_before(topic, queue, from).await? } else { 0 };
+    Ok(Range { first, from, before_ms, end: to.map_or(end, |to| to.min(end)) })
 }
 
 pub(super) async fn cursors_of<'a>(
     reader: &'a dyn Reader,
     query: &HistoryQuery,
+    stored: Stored,
 ) -> Result<ReadStart<'a>, HistoryError> {
     let (mut cursors, mut is_first, mut away) = (Vec::new(), true, BTreeSet::new());
-    for (topic, tag) in distinct_places(&query.places) {
+    for Distinct { topic, tag, room } in distinct_places(&query.places) {
         // Asked first: if the only broker of a topic is away, RocketMQ says that the topic does not exist.
         let away_now = reader.away(topic).await?;
         if !away_now.is_empty() && !query.partial {
@@ -314,12 +401,14 @@ pub(super) async fn cursors_of<'a>(
         };
         let mut asked = Vec::with_capacity(queues.len());
         for queue in &queues {
-            asked.push(range_of(reader, query, topic, queue));
+            asked.push(range_of(reader, topic, queue, stored));
         }
         let ranges: Vec<_> = stream::iter(asked).buffered(QUEUES_AT_ONCE).try_collect().await?;
-        for (queue, Range { first, from, end }) in queues.into_iter().zip(ranges) {
+        for (queue, Range { first, from, before_ms, end }) in queues.into_iter().zip(ranges) {
             is_first &= from == first;
-            cursors.push(Cursor::new(reader, topic, queue, tag.map(str::to_owned), from, end));
+            let (tag, room) = (tag.map(str::to_owned), room.map(str::to_owned));
+            let sought = Sought { topic: topic.to_owned(), queue, tag, room };
+            cursors.push(Cursor::new(reader, sought, (from, before_ms), end));
         }
     }
     if cursors.is_empty() && away.is_empty() {

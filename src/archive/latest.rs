@@ -11,10 +11,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::cursor::earliest;
-use super::history::{HistoryError, HistoryQuery, MAX_MESSAGES, ReadStart, cursors_of};
+use super::history::{HistoryError, HistoryQuery, MAX_MESSAGES, ReadStart, Stored, cursors_of};
 use super::record::Record;
-use crate::pipeline::ports::Reader;
+use crate::pipeline::ports::{InOrder, Reader};
 
+/// Read so many milliseconds more than asked on both sides, because each broker has its own clock; then compare exactly.
+const MARGIN_MS: u64 = 60_000;
 const FIRST_SPAN: Duration = Duration::from_secs(120);
 const GROWTH: u64 = 4;
 
@@ -82,16 +84,14 @@ pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> R
     let mut span_ms = FIRST_SPAN.as_millis() as u64;
     let mut records: VecDeque<Record> = VecDeque::new();
     let mut away = BTreeSet::new();
-    asked.query.to_ms = asked.before.map(|before| before.stored_ms.saturating_add(1));
+    (asked.query.from_ms, asked.query.to_ms) = (None, None);
+    let mut to_ms = asked.before.map(|before| before.stored_ms.saturating_add(1));
     loop {
         let from_ms = newest_ms.saturating_sub(span_ms);
-        asked.query.from_ms = Some(from_ms);
-        let Ok(read) = timeout_at(deadline, read_span(reader, &asked)).await else {
+        let stored = Stored { from_ms: Some(from_ms), to_ms };
+        let Ok(read) = timeout_at(deadline, read_span(reader, &asked, stored)).await else {
             // Only whole spans count: in a part of one, newer messages of a queue could still be missing.
-            let reached = asked
-                .query
-                .to_ms
-                .map(|to_ms| Before { stored_ms: to_ms.saturating_sub(1), already_shown: 0 });
+            let reached = to_ms.map(|to_ms| Before { stored_ms: to_ms.saturating_sub(1), already_shown: 0 });
             let before = asked.before.or(reached).ok_or(HistoryError::TooSlow)?;
             return Ok(Latest { records: records.into(), before: Some(before), ran_out_of_time: true, away });
         };
@@ -108,7 +108,7 @@ pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> R
         if span.is_first {
             return Ok(Latest { records: records.into(), before: None, ran_out_of_time: false, away });
         }
-        asked.query.to_ms = Some(from_ms);
+        to_ms = Some(from_ms);
         asked.before = None;
         span_ms = span_ms.saturating_mul(GROWTH);
     }
@@ -136,17 +136,25 @@ struct Span {
     away: BTreeSet<String>,
 }
 
-async fn read_span(reader: &dyn Reader, asked: &LatestQuery<'_>) -> Result<Span, HistoryError> {
-    let ReadStart { mut cursors, is_first, away } = cursors_of(reader, &asked.query).await?;
-    let mut query = asked.query.clone();
+async fn read_span(
+    reader: &dyn Reader,
+    asked: &LatestQuery<'_>,
+    mut stored: Stored,
+) -> Result<Span, HistoryError> {
+    let wider = Stored {
+        from_ms: stored.from_ms.map(|ms| ms.saturating_sub(MARGIN_MS)),
+        to_ms: stored.to_ms.map(|ms| ms.saturating_add(MARGIN_MS)),
+    };
+    let ReadStart { mut cursors, is_first, away } = cursors_of(reader, &asked.query, wider).await?;
     if is_first {
-        query.from_ms = None;
+        stored.from_ms = None;
     }
     let already_shown = asked.before.map_or(0, |before| before.already_shown);
     let (mut records, mut more) = (VecDeque::new(), false);
     let mut seen = HashSet::new();
-    while let Some(message) = earliest(&mut cursors).await? {
-        let Some(record) = query.accept(&message).filter(|record| (asked.wanted)(record)) else {
+    while let Some((_, InOrder { message, .. })) = earliest(&mut cursors).await? {
+        let found = if stored.holds(message.stored_ms) { asked.query.accept(&message) } else { None };
+        let Some(record) = found.filter(|record| (asked.wanted)(record)) else {
             continue;
         };
         if record.id.is_some_and(|id| !seen.insert(id)) {

@@ -9,6 +9,7 @@ mod dead_letters;
 mod escape;
 mod history;
 mod latest;
+mod missing;
 mod record;
 mod replay;
 mod whole;
@@ -20,6 +21,8 @@ pub(crate) use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSu
 pub(crate) use escape::visible;
 pub(crate) use history::{History, HistoryError, HistoryQuery, ReadProgress};
 pub(crate) use latest::{Before, LatestQuery, latest};
+#[cfg(test)]
+pub(crate) use missing::Missing;
 #[cfg(test)]
 pub(crate) use record::Payload;
 pub(crate) use record::Record;

@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 use super::escape::{visible, visible_json};
 use crate::binding::{Identity, the_rest};
 use crate::model::{Kind, MessageId, StoredMessage, StoredProperties};
+use crate::piece::said_ms;
 
 /// Properties that RocketMQ and its clients write for themselves; users cannot set most of them.
 const SYSTEM_PROPERTIES: [&str; 11] = [
@@ -94,10 +95,13 @@ pub(crate) struct Record {
     pub payload: Payload,
     /// How many more copies with this id the asked range holds; they are not shown.
     pub duplicates: u64,
+    /// So many messages of its queue, between it and what was shown of that queue before, are lost; absent if there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lost_before: u64,
     /// Id of the message that this one may be a copy of. Nothing proves it, so both are shown.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
     pub maybe_copy_of: Option<MessageId>,
-    /// When it was received, or, if that is not known, when it was stored; milliseconds since 1970-01-01 UTC.
+    /// When it was said, see [`said_ms`]; milliseconds since 1970-01-01 UTC.
     #[serde(skip)]
     pub time_ms: u64,
     /// When RocketMQ stored it, milliseconds since 1970-01-01 UTC.
@@ -136,9 +140,10 @@ impl Record {
             properties: recorded.properties,
             payload: Payload::of(&recorded.payload),
             duplicates: 0,
+            lost_before: 0,
             maybe_copy_of: recorded.maybe_copy_of,
             stored_ms: message.stored_ms,
-            time_ms: received_ms.unwrap_or(message.stored_ms),
+            time_ms: said_ms(recorded.id.is_some(), received_ms, message.stored_ms),
             bytes: recorded.payload,
             mqtt_user_properties: recorded.user_properties,
             content_type: recorded.content_type,
@@ -183,6 +188,10 @@ fn shown<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<
         Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {

@@ -43,7 +43,7 @@ pub(crate) use query::RoomQuery;
 pub(crate) use read_back::Recorded;
 pub(crate) use read_back::message_expiry_s;
 pub use read_back::read_back;
-pub(crate) use read_back::{Identity, identity, the_rest};
+pub(crate) use read_back::{Identity, arrived_ms, identity, the_rest};
 pub(crate) use resend::envelope_of_letter;
 pub use rules::{BindingSettings, RuleSet};
 pub(crate) use rules::{Bound, NotStored, RuleError};

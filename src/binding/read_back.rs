@@ -127,7 +127,7 @@ pub(crate) fn the_rest(identity: Identity, message: &StoredMessage) -> Recorded 
         retain: is("mqttRetain"),
         duplicate: is("mqttPublishDubFlag"),
         packet_id: number(&properties, "mqttMessageId"),
-        received_ms: number(&properties, "rbArrivedMs"),
+        received_ms: arrived_ms(&properties),
         session: own("rbSession"),
         connection: number(&properties, "rbConn"),
         sequence: number(&properties, "rbSeq"),
@@ -139,6 +139,11 @@ pub(crate) fn the_rest(identity: Identity, message: &StoredMessage) -> Recorded 
         mqtt_topic,
         properties,
     }
+}
+
+/// When the message came to the bridge, by the bridge's clock; `properties`: decoded.
+pub(crate) fn arrived_ms(properties: &StoredProperties) -> Option<u64> {
+    number(properties, "rbArrivedMs")
 }
 
 /// MQTT 5 message expiry in seconds; `None` = it does not expire.

@@ -10,6 +10,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
+use super::INCOMPLETE;
 use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
 use crate::archive::{History, HistoryQuery, ReadProgress};
@@ -26,8 +27,14 @@ Examples:
   roombridge history --tag command                               what belongs to no room
 
 JSON fields: id, room, kind, mqtt_topic, rocketmq_topic, tag, broker, queue_id, queue_offset, received_at, stored_at,
-qos, client_id, properties, payload or payload_base64, duplicates, maybe_copy_of. A field that is not known is absent.
-Copies with one id are shown as one message, where the first copy is stored; `duplicates` counts the others.
+qos, client_id, properties, payload or payload_base64, duplicates, lost_before, maybe_copy_of. A field that is not known
+is absent. Copies with one id are shown as one message, where the first copy is stored; `duplicates` counts the others.
+
+--from and --to mean when a message was said: its arrival at the bridge, if that lies between 7 days before and 60 s after
+the time at which RocketMQ stored it, else that time. So what waited in the spool counts for when it was said.
+
+What is gone for good is named on standard error, and the exit code is 4: older messages than are kept, and messages that
+RocketMQ gave up before they were archived. `lost_before` counts the latter at the next message of their queue.
 
 A topic of a [[downlink]] is read whole, because other producers choose their tags. With many messages this takes a
 while; --from shortens it. There --tag also finds what others published on the sub-topic of that tag.";
@@ -56,10 +63,10 @@ pub(crate) struct HistoryArgs {
 // No doc comment: clap would show it as the description of each command that flattens this in.
 #[derive(Debug, Args)]
 pub(crate) struct RangeArgs {
-    /// Show messages stored at or after this time: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339.
+    /// Show messages said at or after this time: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = moment_ms)]
     from: Option<u64>,
-    /// Show messages stored before this time; written like --from.
+    /// Show messages said before this time; written like --from.
     #[arg(long, value_name = "TIME", value_parser = moment_ms)]
     to: Option<u64>,
     /// Show only this kind: message, command, status, system, p2p or other.
@@ -114,16 +121,20 @@ pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let (room, tag) = (arguments.room.as_deref(), arguments.tag.as_deref());
     let query = arguments.range.query(&target, room, tag, arguments.limit)?;
     let sources = target.sources()?;
-    let written = write_history(sources.reader(), query, arguments.json).await;
-    sources.tell_lost().await;
-    if written? == 0 {
+    let (written, is_whole) = write_history(sources.reader(), query, arguments.json).await?;
+    if written == 0 {
         aside(format_args!("nothing found for {}", room.or(tag).unwrap_or_default()));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 
-async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> anyhow::Result<u64> {
+/// Says how many lines it wrote, and whether they are all that there ever was.
+async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> anyhow::Result<(u64, bool)> {
     let mut history = open_history(reader, query).await?;
+    let is_whole = history.missing().is_empty() && history.away().next().is_none();
+    for missing in history.missing() {
+        aside(missing);
+    }
     let mut out = BufWriter::new(Stdout);
     let zone = TimeZone::system();
     let mut written = 0;
@@ -132,7 +143,7 @@ async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> 
         written += 1;
     }
     out.flush()?;
-    Ok(written)
+    Ok((written, is_whole))
 }
 
 /// Opens a history, with a progress bar on stderr if that is a terminal.

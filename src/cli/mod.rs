@@ -32,6 +32,7 @@ use crate::telemetry;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const STOPPED_EARLY: u8 = 3;
+const INCOMPLETE: u8 = 4;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -40,6 +41,7 @@ Exit codes:
   2  wrong usage or configuration
   3  stopped before everything was acknowledged (deadline, second signal, or MQTT broker away); the rest comes
      again; the last line of the log says how many messages are left, and where
+  4  shown, but a part is missing: lost, no longer kept, or on a broker that is away; stderr says what
 
 First steps:
   roombridge dev                                  everything in one process, nothing else needed

@@ -53,7 +53,7 @@ impl Sources {
     /// Says on standard error what nobody can read any more.
     pub(crate) async fn tell_lost(&self) {
         let Some(whole) = &self.maybe_whole else { return };
-        match whole.lost().await {
+        match whole.lost_in_all() {
             0 => {}
             lost => aside(format_args!(
                 "{lost} messages of these topics were gone before they were archived; \

@@ -32,6 +32,9 @@ pub(crate) struct Directory {
     pub store_time_before_ms: u64,
     /// The same before `to`.
     pub store_time_ms: u64,
+    /// Whether no message of the range was stored before an earlier one, by the broker's clock. If so, a reader knows the order of
+    /// one room without the others.
+    pub store_time_rises: bool,
     /// Names the message before `to`, so that a queue that was made anew is noticed; null if it is not known.
     pub last: Option<String>,
     /// Messages in the piece.

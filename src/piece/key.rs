@@ -82,7 +82,8 @@ impl fmt::Display for PieceKey {
     }
 }
 
-fn day_of(ms: u64) -> String {
+/// `YYYY-MM-DD`, in UTC.
+pub(crate) fn day_of(ms: u64) -> String {
     let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     time.unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string()
 }

@@ -17,9 +17,9 @@ use crate::model::{Kind, QueueName, StoredMessage};
 /// Of the fields of a line. They may grow with a new number, and are never renamed.
 pub(crate) const SCHEMA: u32 = 1;
 /// A message may wait so long in the spool before RocketMQ stores it.
-const STORED_LATE_MS: u64 = 7 * 24 * 3_600_000;
+pub(crate) const STORED_LATE_MS: u64 = 7 * 24 * 3_600_000;
 /// The clocks of a bridge and a broker may differ by so much.
-const CLOCKS_DIFFER_MS: u64 = 60_000;
+pub(crate) const CLOCKS_DIFFER_MS: u64 = 60_000;
 
 /// Every field stands on every line, as null where a message has none: a reader that guesses columns from the first lines would
 /// drop later ones.
@@ -77,9 +77,13 @@ pub(super) struct Written {
 /// When it was said, milliseconds since 1970-01-01 UTC: the arrival that our own message names, if its store time can be true
 /// beside it; else the store time.
 pub(crate) fn at_ms(recorded: &Recorded, stored_ms: u64) -> u64 {
+    said_ms(recorded.id.is_some(), recorded.received_ms, stored_ms)
+}
+
+/// As [`at_ms`], of a message that was not read back. `is_ours`: it has an id of ours.
+pub(crate) fn said_ms(is_ours: bool, arrived_ms: Option<u64>, stored_ms: u64) -> u64 {
     let possible = stored_ms.saturating_sub(STORED_LATE_MS)..=stored_ms.saturating_add(CLOCKS_DIFFER_MS);
-    let arrived_ms = recorded.received_ms.filter(|arrived| possible.contains(arrived));
-    arrived_ms.filter(|_| recorded.id.is_some()).unwrap_or(stored_ms)
+    arrived_ms.filter(|arrived| is_ours && possible.contains(arrived)).unwrap_or(stored_ms)
 }
 
 /// Writes the message as a line.

@@ -15,14 +15,16 @@ mod reader;
 mod writer;
 
 pub(crate) use damage::Damage;
-pub(crate) use directory::{Directory, Lost};
+pub(crate) use directory::{Directory, FramePart, Lost};
 pub(crate) use frame::TAIL_BYTES;
-pub(crate) use key::{PieceKey, Place};
-pub(crate) use reader::{directory_of, directory_range, messages_of, verify};
-pub(crate) use writer::PieceWriter;
-
+pub(crate) use key::{PieceKey, Place, day_of};
 #[cfg(test)]
 use line::at_ms;
+pub(crate) use line::{CLOCKS_DIFFER_MS, STORED_LATE_MS, said_ms};
+#[cfg(test)]
+pub(crate) use reader::messages_of;
+pub(crate) use reader::{LinePlace, directory_of, directory_range, each_line, message_of, verify};
+pub(crate) use writer::PieceWriter;
 
 #[cfg(test)]
 mod tests;

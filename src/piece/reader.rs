@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use serde::Deserialize;
+
 use super::damage::Damage;
 use super::directory::{Directory, FramePart};
 use super::frame::{TAIL_BYTES, Tail, decompress, is_head_of, lines_end};
@@ -31,12 +33,53 @@ pub(crate) fn directory_of(
 }
 
 /// The messages of one frame, in the order of their lines. `bytes`: the frame, compressed; `number`: its index.
+#[cfg(test)]
 pub(crate) fn messages_of(
     bytes: &[u8],
     frame: &FramePart,
     number: usize,
 ) -> Result<Vec<StoredMessage>, Damage> {
     read_lines(bytes, frame, number, |_, message| Ok(message))
+}
+
+/// What a line says of its place, without the message.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LinePlace {
+    /// Offset in the queue.
+    pub queue_offset: u64,
+    /// Store time, milliseconds since 1970-01-01 UTC.
+    pub stored_ms: u64,
+}
+
+/// Gives place and JSON of each line of a frame to `take`, in the order in which they lie there. `lines`: only these lines, counted
+/// from 0 in the frame. The messages are not made of them, so that to pass over a line costs little.
+pub(crate) fn each_line(
+    bytes: &[u8],
+    frame: &FramePart,
+    number: usize,
+    lines: Range<usize>,
+    take: &mut dyn FnMut(&LinePlace, &[u8]),
+) -> Result<(), Damage> {
+    if crc32fast::hash(bytes) != frame.crc {
+        return Err(Damage::FrameBytes(number));
+    }
+    let raw = decompress(bytes).map_err(|error| Damage::Frame { frame: number, cause: error.to_string() })?;
+    let all = raw.split_inclusive(|byte| *byte == b'\n').enumerate();
+    for (line, json) in all.skip(lines.start).take(lines.len()) {
+        let place = serde_json::from_slice(json).map_err(|error| Damage::Line {
+            frame: number,
+            line,
+            cause: error.to_string(),
+        })?;
+        take(&place, json);
+    }
+    Ok(())
+}
+
+/// The message of one line that [`each_line`] gave. The error is the cause.
+pub(crate) fn message_of(json: &[u8]) -> Result<StoredMessage, String> {
+    let parsed: Line<'_> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    parsed.message().ok_or_else(|| "it has no body, or two".to_owned())
 }
 
 /// Gives each line of a frame, with its message, to `take`.

@@ -186,6 +186,23 @@ fn a_range_without_lines_is_a_piece_too() {
 }
 
 #[test]
+fn a_piece_says_whether_a_message_was_stored_before_an_earlier_one() {
+    let times = |times: [u64; 3], before_ms: u64| {
+        let mut writer = PieceWriter::new(place(), 0, before_ms);
+        for (offset, stored_ms) in times.into_iter().enumerate() {
+            let mut message = message(offset as u64, "room/message/1", b"hello");
+            message.stored_ms = stored_ms;
+            // One that is left out counts like the others.
+            if offset == 1 { writer.skip(&message, "p2p") } else { push(&mut writer, &message) }
+        }
+        writer.finish(3).unwrap().0.store_time_rises
+    };
+    assert!(times([5, 5, 7], 5));
+    assert!(!times([5, 6, 7], 6));
+    assert!(!times([5, 9, 7], 0));
+}
+
+#[test]
 fn the_time_of_a_line_is_its_arrival_where_that_can_be_true() {
     let at = |arrived_ms: u64, is_ours: bool| {
         let mut message = message(0, "room/message/1", b"hello");

@@ -16,6 +16,8 @@ pub(crate) struct PieceWriter {
     from: u64,
     store_time_before_ms: u64,
     store_time_ms: u64,
+    /// Messages that were seen, each stored no earlier than all before it.
+    seen_rising: u64,
     last: Option<String>,
     groups: BTreeMap<Group, Vec<Written>>,
     raw_bytes: usize,
@@ -52,6 +54,7 @@ impl PieceWriter {
             from,
             store_time_before_ms,
             store_time_ms: store_time_before_ms,
+            seen_rising: 0,
             last: None,
             groups: BTreeMap::new(),
             raw_bytes: 0,
@@ -100,6 +103,7 @@ impl PieceWriter {
     }
 
     fn saw(&mut self, message: &StoredMessage) {
+        self.seen_rising += u64::from(message.stored_ms >= self.store_time_ms);
         self.store_time_ms = self.store_time_ms.max(message.stored_ms);
         self.last = Some(message.name());
     }
@@ -121,6 +125,7 @@ impl PieceWriter {
             to,
             store_time_before_ms: self.store_time_before_ms,
             store_time_ms: self.store_time_ms,
+            store_time_rises: self.seen_rising == self.lines + self.skipped.values().sum::<u64>(),
             last: self.last,
             lines: self.lines,
             skipped: self.skipped,

@@ -1,5 +1,6 @@
 //! What the pipeline needs of the outside world: traits, so that tests can stand in for either end.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,57 @@ pub struct ReadError {
     pub kind: FailureKind,
 }
 
+/// A message, and where it stands in the order of readers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InOrder {
+    /// The highest store time of its queue up to it, milliseconds since 1970-01-01 UTC. Queues are merged by it, because a broker's
+    /// clock can be set back.
+    pub eff_ms: u64,
+    /// As it lies there.
+    pub message: StoredMessage,
+}
+
+/// One answer of [`Reader::read_on`]. Where a part of a queue is in the archive, `end` may be where that part ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageInOrder {
+    /// By rising offsets.
+    pub messages: Vec<InOrder>,
+    /// As in [`Page`].
+    pub next_offset: u64,
+    /// The highest store time before `next_offset`, as far as the reader saw.
+    pub before_ms: u64,
+    /// As in [`Page`].
+    pub first: u64,
+    /// As in [`Page`].
+    pub end: u64,
+}
+
+impl PageInOrder {
+    /// In order from messages of one queue, all of them or some.
+    pub(crate) fn of(page: Page, mut before_ms: u64) -> Self {
+        let in_order = |message: StoredMessage| {
+            before_ms = before_ms.max(message.stored_ms);
+            InOrder { eff_ms: before_ms, message }
+        };
+        let messages = page.messages.into_iter().map(in_order).collect();
+        Self { messages, next_offset: page.next_offset, before_ms, first: page.first, end: page.end }
+    }
+
+    /// As [`Page::holds`].
+    pub fn holds(&self, from_offset: u64) -> bool {
+        (self.first..=self.end).contains(&from_offset)
+    }
+}
+
+/// What is wanted of a queue; a reader may give more.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Only messages with this tag; `None` = with any.
+    pub tag: Option<&'a str>,
+    /// Only messages that say themselves that they are of this room; `None` = of any and of none.
+    pub room: Option<&'a str>,
+}
+
 /// Reads stored messages by queue offset; belongs to no consumer group and commits nothing.
 pub trait Reader: Send + Sync {
     /// All readable queues of the topic, sorted.
@@ -92,6 +144,39 @@ pub trait Reader: Send + Sync {
         from_offset: u64,
         limit: u32,
     ) -> BoxFuture<'a, Result<Page, ReadError>>;
+
+    /// As [`Self::pull`], with the place of each message in the order of readers. `before_ms`: the highest store time before
+    /// `from_offset`. Where messages are left out, their store times may be unknown, and count only if the reader says so.
+    fn read_on<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+        wanted: Wanted<'a>,
+        (from_offset, before_ms): (u64, u64),
+        limit: u32,
+    ) -> BoxFuture<'a, Result<PageInOrder, ReadError>> {
+        Box::pin(async move {
+            let page = self.pull(topic, queue, wanted.tag, from_offset, limit).await?;
+            Ok(PageInOrder::of(page, before_ms))
+        })
+    }
+
+    /// The highest store time of the queue before that offset; 0 where nobody wrote it down.
+    fn store_time_before<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+        offset: u64,
+    ) -> BoxFuture<'a, Result<u64, ReadError>> {
+        let _ = (topic, queue, offset);
+        Box::pin(async { Ok(0) })
+    }
+
+    /// Those of the offsets that were found to be gone for good, as far as the reader came by; sorted, none twice.
+    fn lost(&self, topic: &str, queue: &QueueName, offsets: Range<u64>) -> Vec<Range<u64>> {
+        let _ = (topic, queue, offsets);
+        Vec::new()
+    }
 }
 
 /// A message for the MQTT broker, with a number to tell its end by.

@@ -17,9 +17,12 @@ use crate::pipeline::ports::{Page, PublishError, Publisher, ReadError, Reader};
 
 mod ahead;
 mod away;
+mod changed;
 mod emptied;
 mod latest;
+mod order;
 mod whole;
+mod world;
 
 /// Two queues of topic `room`. Filters by the length of the tag only, as a broker that filters by hash may.
 #[derive(Default)]
@@ -228,7 +231,7 @@ async fn from_is_in_and_to_is_out_to_the_millisecond() {
     for minute in 0..10 {
         memory.store(0, 1_000_000 + minute * 60_000, "1", Some(minute), &minute.to_string());
     }
-    let query = HistoryQuery { from_ms: Some(1_180_000), to_ms: Some(1_300_000), ..room("1") };
+    let query = HistoryQuery { from_ms: Some(1_179_995), to_ms: Some(1_299_995), ..room("1") };
     assert_eq!(texts(&memory, query).await, ["3", "4"]);
 
     let other = HistoryQuery { kind: Some(Kind::Command), ..room("1") };

@@ -1,0 +1,108 @@
+//! What is known of a topic: its queues, those of before it was made anew included, and which piece counts for an offset.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::pieces::{Part, Pieces};
+use super::trouble::Trouble;
+use crate::model::QueueName;
+use crate::piece::Place;
+use crate::piece_store::Listed;
+
+/// What is known of a topic, by the names that its queues have here.
+#[derive(Default)]
+pub(super) struct Topic {
+    pub queues: BTreeMap<QueueName, Arc<Queue>>,
+    pub away: Vec<String>,
+}
+
+/// One queue of one generation.
+pub(super) struct Queue {
+    pub place: Place,
+    /// By rising first offsets and versions.
+    pub pieces: Vec<Listed>,
+    /// From this offset on RocketMQ answers.
+    pub seam: u64,
+    /// The highest store time before the seam.
+    pub store_time_ms: u64,
+    /// Names the message before the seam, if it is known.
+    pub last: Option<String>,
+    /// Whether RocketMQ has it too, and from the seam on answers for it.
+    pub is_live: bool,
+}
+
+/// What the archive has at an offset.
+pub(super) enum Found {
+    Part(Part),
+    /// No piece has the offsets before this one.
+    Gap(u64),
+}
+
+impl Queue {
+    /// A queue that was never archived.
+    pub(super) fn live(place: Place) -> Self {
+        Self { place, pieces: Vec::new(), seam: 0, store_time_ms: 0, last: None, is_live: true }
+    }
+
+    /// Asks the last pieces where the queue ends. `pieces`: all of that place.
+    pub(super) async fn archived(
+        place: Place,
+        mut pieces: Vec<Listed>,
+        reader: &Pieces,
+    ) -> Result<Self, Trouble> {
+        pieces.sort_by_key(|piece| (piece.key.from, piece.key.version));
+        // Of each version the last one: a merged piece begins earlier than those that it replaces, and may reach as far.
+        let last_of_version: BTreeMap<u32, &Listed> =
+            pieces.iter().map(|piece| (piece.key.version, piece)).collect();
+        let mut queue =
+            Self { place, pieces: Vec::new(), seam: 0, store_time_ms: 0, last: None, is_live: false };
+        for piece in last_of_version.into_values() {
+            let directory = reader.directory(piece).await;
+            let directory = directory.map_err(|error| Trouble::of_store(&queue.place.topic, &error))?;
+            if directory.to >= queue.seam {
+                queue.seam = directory.to;
+                queue.store_time_ms = directory.store_time_ms;
+                queue.last = directory.last.clone();
+            }
+        }
+        queue.pieces = pieces;
+        Ok(queue)
+    }
+
+    pub(super) fn archived_from(&self) -> Option<u64> {
+        self.pieces.first().map(|piece| piece.key.from)
+    }
+
+    /// The piece that counts for that offset, which is archived: the highest version that has it. Where two of one version overlap,
+    /// both have the same there.
+    pub(super) async fn found_at(&self, offset: u64, reader: &Pieces) -> Result<Found, Trouble> {
+        let begun = self.pieces.iter().filter(|piece| piece.key.from <= offset);
+        let mut last_of_version: BTreeMap<Reverse<u32>, &Listed> = BTreeMap::new();
+        last_of_version.extend(begun.clone().map(|piece| (Reverse(piece.key.version), piece)));
+        // Only where pieces overlap, another one than the last of its version may reach further.
+        let mut others: Vec<&Listed> = begun.collect();
+        others.sort_by_key(|piece| (Reverse(piece.key.version), Reverse(piece.key.from)));
+        for piece in last_of_version.into_values().chain(others) {
+            let directory = reader.directory(piece).await;
+            let directory = directory.map_err(|error| Trouble::of_store(&self.place.topic, &error))?;
+            if offset < directory.to {
+                let replaced = self.after(offset).filter(|next| next.key.version > piece.key.version);
+                let to = replaced.map(|next| next.key.from).fold(directory.to, u64::min);
+                return Ok(Found::Part(Part { piece: piece.clone(), directory, to }));
+            }
+        }
+        Ok(Found::Gap(self.after(offset).map(|next| next.key.from).fold(self.seam, u64::min)))
+    }
+
+    fn after(&self, offset: u64) -> impl Iterator<Item = &Listed> {
+        self.pieces.iter().filter(move |piece| piece.key.from > offset)
+    }
+
+    /// Where to begin for messages that were stored at that time or later: at the first offset of the last piece that begins on an
+    /// earlier day.
+    pub(super) fn begin_for(&self, day: &str) -> u64 {
+        let earlier = self.pieces.iter().filter(|piece| piece.key.day.as_str() < day);
+        earlier.map(|piece| piece.key.from).next_back().or(self.archived_from()).unwrap_or(0)
+    }
+}
