@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::columns::counted_name;
 use super::error::IndexError;
 use super::row::{Month, Position};
 use crate::model::{Kind, MessageId, QueueName};
@@ -25,9 +27,8 @@ const SCHEMA: &[&str] = &["
         last_name TEXT,
         eff_ms INTEGER NOT NULL,
         UNIQUE(topic, broker, queue_id, generation));
-    -- Of rooms and clients.
-    CREATE TABLE names(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-    -- Rows are numbered from 1 without a gap; a batch holds those from first_row on, as compressed columns.
+    -- Rows are numbered from 1 without a gap; a batch holds those from first_row on, as compressed columns
+    -- with the names of rooms and clients that they use.
     CREATE TABLE batches(
         first_row INTEGER PRIMARY KEY,
         rows INTEGER NOT NULL,
@@ -120,35 +121,44 @@ const CLIENT: char = '¶';
 const KIND: char = '¤';
 const ID: char = '©';
 
-/// The token of a room by its number in the names.
-pub(super) fn room_token(name: u32) -> String {
-    let mut token = String::from(ROOM);
-    push_number(&mut token, name.into(), 1);
-    token
+/// Appends the token of a room. Two names may have one token, so a hit is looked at.
+pub(super) fn push_room_token(room: &str, tokens: &mut String) {
+    push_name_token(ROOM, room, tokens);
 }
 
-/// The token of a client by its number in the names.
-pub(super) fn client_token(name: u32) -> String {
-    let mut token = String::from(CLIENT);
-    push_number(&mut token, name.into(), 1);
-    token
+/// Appends the token of a client; as [`push_room_token`].
+pub(super) fn push_client_token(client_id: &str, tokens: &mut String) {
+    push_name_token(CLIENT, client_id, tokens);
 }
 
-/// The token of a kind.
-pub(super) fn kind_token(kind: Kind) -> String {
-    format!("{KIND}{}", kind.as_str().replace('_', ""))
+fn push_name_token(sign: char, name: &str, tokens: &mut String) {
+    const HASHES: u64 = 36_u64.pow(9);
+    tokens.push(sign);
+    push_number(tokens, xxh3_64(counted_name(name).as_bytes()) % HASHES, 1);
 }
 
-/// The token of a message id. It is shorter than the id, so a hit is looked at; ids that a boot counts up are near each other, and need
-/// little room.
-pub(super) fn id_token(id: MessageId) -> String {
-    const NONCE_BITS: u32 = 20;
+/// Appends the token of a kind.
+pub(super) fn push_kind_token(kind: Kind, tokens: &mut String) {
+    tokens.push(KIND);
+    tokens.push_str(kind.as_str());
+}
+
+/// Appends the token of a message id. It is shorter than the id, so a hit is looked at; ids that a boot counts up are near each other,
+/// and need little room.
+pub(super) fn push_id_token(id: MessageId, tokens: &mut String) {
+    const NONCE_BITS: u32 = 15;
     const COUNTERS: u64 = 36_u64.pow(5);
     let (nonce, counter) = id.parts();
     let nonce = nonce.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - NONCE_BITS);
-    let mut token = String::from(ID);
-    push_number(&mut token, nonce, 4);
-    push_number(&mut token, counter % COUNTERS, 5);
+    tokens.push(ID);
+    push_number(tokens, nonce, 3);
+    push_number(tokens, counter % COUNTERS, 5);
+}
+
+/// The token that was appended to nothing.
+pub(super) fn token<T>(push: impl FnOnce(T, &mut String), of: T) -> String {
+    let mut token = String::new();
+    push(of, &mut token);
     token
 }
 
@@ -187,16 +197,18 @@ mod tests {
 
     #[test]
     fn tokens_of_different_things_differ() {
-        let ids = [(0, 0), (0, 1), (1, 0), (7, 36), (7, 35)]
-            .map(|(nonce, counter)| MessageId::from_parts(nonce, counter));
-        let tokens: Vec<_> = (0..100)
-            .flat_map(|name| [room_token(name), client_token(name)])
-            .chain(Kind::ALL.iter().map(|kind| kind_token(*kind)))
-            .chain(ids.map(id_token))
+        let ids = [(0, 0), (0, 1), (1, 0), (7, 36), (7, 35)];
+        let names: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+        let tokens: Vec<_> = names
+            .iter()
+            .flat_map(|name| [token(push_room_token, name), token(push_client_token, name)])
+            .chain(Kind::ALL.iter().map(|kind| token(push_kind_token, *kind)))
+            .chain(ids.map(|(nonce, counter)| token(push_id_token, MessageId::from_parts(nonce, counter))))
             .collect();
         assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), tokens.len());
-        assert_eq!(room_token(36), "§10");
-        assert_eq!(id_token(MessageId::from_parts(0, 37)), "©000000011");
-        assert_eq!(id_token(MessageId::from_parts(u64::MAX, u64::MAX)).chars().count(), 10);
+        // They are in files.
+        assert_eq!(token(push_room_token, "room-1"), "§6k50kgdtz");
+        assert_eq!(token(push_id_token, MessageId::from_parts(0, 37)), "©00000011");
+        assert_eq!(token(push_id_token, MessageId::from_parts(u64::MAX, u64::MAX)).chars().count(), 9);
     }
 }

@@ -3,38 +3,41 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use rustc_hash::FxHashMap;
 
-use super::columns::{BATCH_ROWS, Cells, decode, encode};
+use super::columns::{BATCH_ROWS, Batch, Cells, counted_name, decode, encode};
 use super::error::IndexError;
-use super::file::{client_token, id_token, kind_token, local_file, queues_in, room_token, stored};
+use super::file::{
+    local_file, push_client_token, push_id_token, push_kind_token, push_room_token, queues_in, stored,
+};
 use super::row::{Month, NewRow, Position};
 use super::words::{fold, push_tokens};
 use crate::piece::Place;
 use crate::storage::{checkpoint, checkpoint_if_due, sync_log};
-
-/// Its first row, and its rows.
-type Batch = (u64, Vec<Cells>);
-
-/// So many names of rooms and clients are remembered; with more, all are looked up again.
-const REMEMBERED_NAMES: usize = 50_000;
 
 pub(super) struct MonthWriter {
     path: PathBuf,
     connection: Connection,
     next_row: u64,
     /// Rows of this transaction.
-    new: Vec<Cells>,
-    /// The batches at the end of the file that are not full, with their first rows.
-    open: Vec<Batch>,
+    new: OpenBatch,
+    /// The batches at the end of the file that are not full.
+    open: Vec<OpenBatch>,
     queues: HashMap<Place, Queue>,
-    names: FxHashMap<Box<str>, u32>,
     is_in_transaction: bool,
     /// Whether something was committed that a power cut can take away.
     is_unsynced: bool,
     folded: String,
     tokens: String,
+}
+
+/// Rows that others may be put to.
+#[derive(Default)]
+struct OpenBatch {
+    first: u64,
+    batch: Batch,
+    numbers: FxHashMap<Box<str>, u32>,
 }
 
 struct Queue {
@@ -57,9 +60,8 @@ impl MonthWriter {
             path,
             connection,
             next_row,
-            new: Vec::new(),
+            new: OpenBatch::default(),
             open,
-            names: FxHashMap::default(),
             is_in_transaction: false,
             is_unsynced: false,
             folded: String::new(),
@@ -87,8 +89,12 @@ impl MonthWriter {
 
     pub(super) fn add(&mut self, row: &NewRow<'_>) -> Result<(), IndexError> {
         self.move_to(row.place, row.offset.saturating_add(1), Some(row.name), row.eff_ms)?;
-        let cells = self.write_words(row).map_err(|error| IndexError::of(&error, &self.path))?;
-        self.new.push(cells);
+        let words = self.write_words(row).map_err(|error| IndexError::of(&error, &self.path))?;
+        let queue = self.queues.get(row.place).map_or(0, |queue| queue.id);
+        if self.new.len() == 0 {
+            self.new.first = self.next_row;
+        }
+        self.new.push(row, queue, words);
         self.next_row += 1;
         Ok(())
     }
@@ -127,77 +133,31 @@ impl MonthWriter {
         Ok(())
     }
 
-    /// Gives a row its number and its tokens.
-    fn write_words(&mut self, row: &NewRow<'_>) -> rusqlite::Result<Cells> {
-        let mut tokens = std::mem::take(&mut self.tokens);
+    /// Writes the tokens of the next row. Returns how many words its text has.
+    fn write_words(&mut self, row: &NewRow<'_>) -> rusqlite::Result<u64> {
+        let tokens = &mut self.tokens;
         tokens.clear();
-        tokens.push_str(&kind_token(row.kind));
-        let mut rooms = [0; 2];
-        for number in 0..rooms.len() {
-            let Some(room) = row.rooms.get(number) else { break };
-            let room = self.name(room)?;
-            // A room that is named twice would be counted twice.
-            if !rooms.contains(&room) {
-                rooms[number] = room;
-                tokens.push(' ');
-                tokens.push_str(&room_token(room));
-            }
-        }
-        let client = row.client_id.map_or(Ok(0), |client| self.name(client))?;
-        if client > 0 {
+        push_kind_token(row.kind, tokens);
+        for room in row.rooms.iter().take(2) {
             tokens.push(' ');
-            tokens.push_str(&client_token(client));
+            push_room_token(room, tokens);
+        }
+        if let Some(client_id) = row.client_id {
+            tokens.push(' ');
+            push_client_token(client_id, tokens);
         }
         if let Some(id) = row.id {
             tokens.push(' ');
-            tokens.push_str(&id_token(id));
+            push_id_token(id, tokens);
         }
-        let mut words = 0;
-        if let Some(text) = row.text {
+        let words = row.text.map_or(0, |text| {
             fold(text, &mut self.folded);
-            words = push_tokens(&self.folded, &mut tokens);
-        }
+            push_tokens(&self.folded, tokens)
+        });
         self.connection
             .prepare_cached("INSERT INTO lines(rowid, text) VALUES(?1, ?2)")?
-            .execute(params![stored(self.next_row), tokens])?;
-        self.tokens = tokens;
-        Ok(Cells {
-            queue: self.queues.get(row.place).map_or(0, |queue| queue.id),
-            offset: row.offset,
-            at_ms: row.at_ms,
-            eff_ms: row.eff_ms,
-            rooms,
-            client,
-            kind: row.kind,
-            is_text: row.text.is_some(),
-            is_line: row.is_line,
-            mark: row.mark,
-            words: u8::try_from(words).unwrap_or(u8::MAX),
-        })
-    }
-
-    /// The number of a name.
-    fn name(&mut self, name: &str) -> rusqlite::Result<u32> {
-        if let Some(id) = self.names.get(name) {
-            return Ok(*id);
-        }
-        let found = self
-            .connection
-            .prepare_cached("SELECT id FROM names WHERE name = ?1")?
-            .query_row([name], |row| row.get(0))
-            .optional()?;
-        let id = match found {
-            Some(id) => id,
-            None => self
-                .connection
-                .prepare_cached("INSERT INTO names(name) VALUES(?1) RETURNING id")?
-                .query_row([name], |row| row.get(0))?,
-        };
-        if self.names.len() >= REMEMBERED_NAMES {
-            self.names.clear();
-        }
-        self.names.insert(name.into(), id);
-        Ok(id)
+            .execute(params![stored(self.next_row), *tokens])?;
+        Ok(words)
     }
 
     /// Returns when everything so far is in the file; a power cut can still take it away.
@@ -225,32 +185,34 @@ impl MonthWriter {
     /// Writes the new rows as batches. Small ones at the end become one with them: with a commit each second there would be as many
     /// batches as lines, and with one batch for all each line would be written a thousand times. This way it is written ten times.
     fn write_batches(&mut self) -> Result<(), IndexError> {
-        let mut rows = std::mem::take(&mut self.new);
-        if rows.is_empty() {
+        let mut all = std::mem::take(&mut self.new);
+        if all.len() == 0 {
             return Ok(());
         }
-        let mut first = self.next_row - rows.len() as u64;
-        while let Some((begin, mut last)) = self.open.pop_if(|(_, last)| last.len() <= 2 * rows.len()) {
-            first = begin;
-            last.append(&mut rows);
-            rows = last;
+        while let Some(mut last) = self.open.pop_if(|last| last.len() <= 2 * all.len()) {
+            last.append(&all.batch.rows, &all.batch);
+            all = last;
         }
         let mut delete = self.statement("DELETE FROM batches WHERE first_row >= ?1")?;
-        delete.execute([stored(first)]).map_err(|error| IndexError::of(&error, &self.path))?;
+        delete.execute([stored(all.first)]).map_err(|error| IndexError::of(&error, &self.path))?;
         drop(delete);
-        for batch in rows.chunks(BATCH_ROWS) {
-            self.write_batch(first, batch)?;
-            match batch.len() < BATCH_ROWS {
-                true => self.open.push((first, batch.to_vec())),
-                false => self.open.clear(),
+        let mut first = all.first;
+        for rows in all.batch.rows.chunks(BATCH_ROWS) {
+            self.write_batch(first, rows, &all.batch)?;
+            if rows.len() < BATCH_ROWS {
+                let mut rest = OpenBatch { first, ..OpenBatch::default() };
+                rest.append(rows, &all.batch);
+                self.open.push(rest);
+            } else {
+                self.open.clear();
             }
-            first += batch.len() as u64;
+            first += rows.len() as u64;
         }
         Ok(())
     }
 
-    fn write_batch(&self, first: u64, rows: &[Cells]) -> Result<(), IndexError> {
-        let columns = encode(rows).map_err(|error| IndexError::io(error, &self.path))?;
+    fn write_batch(&self, first: u64, rows: &[Cells], batch: &Batch) -> Result<(), IndexError> {
+        let columns = encode(rows, batch).map_err(|error| IndexError::io(error, &self.path))?;
         let at_min = rows.iter().map(|row| row.at_ms).min().unwrap_or(0);
         let at_max = rows.iter().map(|row| row.at_ms).max().unwrap_or(0);
         let row = params![stored(first), stored(rows.len() as u64), stored(at_min), stored(at_max), columns];
@@ -270,6 +232,53 @@ impl MonthWriter {
             return Ok(());
         }
         checkpoint(&self.connection).map_err(|error| IndexError::of(&error, &self.path))
+    }
+}
+
+impl OpenBatch {
+    fn len(&self) -> usize {
+        self.batch.rows.len()
+    }
+
+    fn push(&mut self, row: &NewRow<'_>, queue: u32, words: u64) {
+        let first_room = row.rooms.first().map_or(0, |room| self.number(room));
+        let other_room = row.rooms.get(1).map_or(0, |room| self.number(room));
+        // A room that is named twice would be counted twice.
+        let rooms = [first_room, if other_room == first_room { 0 } else { other_room }];
+        let client = row.client_id.map_or(0, |client| self.number(client));
+        self.batch.rows.push(Cells {
+            queue,
+            offset: row.offset,
+            at_ms: row.at_ms,
+            eff_ms: row.eff_ms,
+            rooms,
+            client,
+            kind: row.kind,
+            is_text: row.text.is_some(),
+            is_line: row.is_line,
+            mark: row.mark,
+            words: u8::try_from(words).unwrap_or(u8::MAX),
+        });
+    }
+
+    /// Adds some rows of a batch.
+    fn append(&mut self, rows: &[Cells], of: &Batch) {
+        for row in rows {
+            let mut number = |number| of.name(number).map_or(0, |name| self.number(name));
+            let (rooms, client) = (row.rooms.map(&mut number), number(row.client));
+            self.batch.rows.push(Cells { rooms, client, ..row.clone() });
+        }
+    }
+
+    /// The number of a name.
+    fn number(&mut self, name: &str) -> u32 {
+        let name = counted_name(name);
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = self.batch.push_name(name);
+        self.numbers.insert(name.into(), number);
+        number
     }
 }
 
@@ -297,7 +306,7 @@ fn write_queues(connection: &Connection, queues: &mut HashMap<Place, Queue>) -> 
 }
 
 /// The number of the next row, and the batches that are not full.
-fn batches_at_the_end(connection: &Connection, path: &Path) -> Result<(u64, Vec<Batch>), IndexError> {
+fn batches_at_the_end(connection: &Connection, path: &Path) -> Result<(u64, Vec<OpenBatch>), IndexError> {
     let failed = |error: rusqlite::Error| IndexError::of(&error, path);
     let mut statement = connection
         .prepare("SELECT first_row, rows, columns FROM batches ORDER BY first_row DESC")
@@ -308,12 +317,14 @@ fn batches_at_the_end(connection: &Connection, path: &Path) -> Result<(u64, Vec<
         let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?));
         let (first, rows, columns) = read().map_err(failed)?;
         let (first, rows) = (first.max(0) as u64, usize::try_from(rows).unwrap_or(usize::MAX));
-        let cells = decode(&columns, rows).map_err(|error| IndexError::unreadable(&error, path))?;
-        next_row = next_row.max(first.saturating_add(cells.len() as u64));
-        if cells.len() >= BATCH_ROWS {
+        let batch = decode(&columns, rows).map_err(|error| IndexError::unreadable(&error, path))?;
+        next_row = next_row.max(first.saturating_add(batch.rows.len() as u64));
+        if batch.rows.len() >= BATCH_ROWS {
             break;
         }
-        open.insert(0, (first, cells));
+        let mut last = OpenBatch { first, ..OpenBatch::default() };
+        last.append(&batch.rows, &batch);
+        open.insert(0, last);
     }
     Ok((next_row, open))
 }

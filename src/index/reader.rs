@@ -1,6 +1,6 @@
 //! Reads an index beside its writer: finds the rows with some tokens, the newest first, over all months.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::columns::{Cells, decode};
+use super::columns::{Batch, Cells, counted_name, decode};
 use super::error::IndexError;
 use super::file::{
-    client_token, kind_token, months_in, open_to_read, path_of, queues_in, room_token, stored,
+    months_in, open_to_read, path_of, push_client_token, push_kind_token, push_room_token, queues_in, stored,
+    token,
 };
 use super::query::Tokens;
 use super::row::{Month, Position, Row, RowId};
@@ -141,7 +142,7 @@ impl Index {
         }
         let files = self.files()?;
         each(&files, &selection, &mut |reader, row| {
-            if selection.is_in_time(reader.cells(row)?) {
+            if selection.is_meant(reader.hit(row)?) {
                 rows.push(reader.row(row)?);
             }
             Ok(if is_enough(rows.len()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -192,40 +193,39 @@ fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl Selection<'_> {
-    pub(super) fn is_in_time(&self, cells: &Cells) -> bool {
-        self.from_ms.is_none_or(|from| cells.at_ms >= from) && self.to_ms.is_none_or(|to| cells.at_ms < to)
+    /// Whether it is what the tokens say that it is, and was said in time.
+    pub(super) fn is_meant(&self, hit: Hit<'_>) -> bool {
+        let Cells { at_ms, rooms, client, .. } = hit.cells;
+        let is_named = |name: &str, number: u32| hit.batch.name(number) == Some(counted_name(name));
+        self.from_ms.is_none_or(|from| *at_ms >= from)
+            && self.to_ms.is_none_or(|to| *at_ms < to)
+            && self.room.is_none_or(|room| rooms.iter().any(|number| is_named(room, *number)))
+            && self.client_id.is_none_or(|client_id| is_named(client_id, *client))
     }
 
     fn is_out_of_time(&self) -> bool {
         self.deadline.as_ref().is_some_and(Deadline::is_over)
     }
 
-    /// What FTS5 is asked. `None`: the file does not know the room or the client, and so has no such row.
-    fn expression(&self, connection: &Connection) -> rusqlite::Result<Option<String>> {
-        let mut wanted = Vec::new();
-        for (name, token) in [
-            (self.room, room_token as fn(u32) -> String),
-            (self.client_id, client_token as fn(u32) -> String),
-        ] {
-            let Some(name) = name else { continue };
-            let mut find = connection.prepare_cached("SELECT id FROM names WHERE name = ?1")?;
-            let Some(id) = find.query_row([name], |row| row.get(0)).optional()? else { return Ok(None) };
-            wanted.push(token(id));
-        }
-        wanted.extend(self.kind.map(kind_token));
+    /// What FTS5 is asked.
+    fn expression(&self) -> String {
+        let room = self.room.map(|room| token(push_room_token, room));
+        let client = self.client_id.map(|client_id| token(push_client_token, client_id));
+        let kind = self.kind.map(|kind| token(push_kind_token, kind));
+        let mut wanted: Vec<_> = room.into_iter().chain(client).chain(kind).collect();
         wanted.extend(self.tokens.wanted.iter().cloned());
-        let all = |tokens: Vec<String>, between| {
+        let joined = |tokens: Vec<String>, between| {
             tokens.iter().map(|token| format!("\"{token}\"")).collect::<Vec<_>>().join(between)
         };
         let mut expression = match wanted.is_empty() {
             // Each row has a kind.
-            true => all(Kind::ALL.iter().map(|kind| kind_token(*kind)).collect(), " OR "),
-            false => all(wanted, " AND "),
+            true => joined(Kind::ALL.iter().map(|kind| token(push_kind_token, *kind)).collect(), " OR "),
+            false => joined(wanted, " AND "),
         };
         for token in &self.tokens.excluded {
             expression = format!("({expression}) NOT \"{token}\"");
         }
-        Ok(Some(expression))
+        expression
     }
 
     /// The first and the last row of a file that can be meant. `None`: none can.
@@ -279,16 +279,13 @@ fn each_of_file(
     // One moment of the file: the writer puts batches together meanwhile.
     let _moment = file.connection.unchecked_transaction().map_err(failed)?;
     let Some((first, last)) = selection.range(file).map_err(failed)? else { return Ok(Ended::Whole) };
-    let Some(expression) = selection.expression(&file.connection).map_err(failed)? else {
-        return Ok(Ended::Whole);
-    };
     let mut find = file
         .connection
         .prepare_cached(
             "SELECT rowid FROM lines WHERE lines MATCH ?1 AND rowid >= ?2 AND rowid <= ?3 ORDER BY rowid DESC",
         )
         .map_err(failed)?;
-    let mut found = find.query(params![expression, first, last]).map_err(failed)?;
+    let mut found = find.query(params![selection.expression(), first, last]).map_err(failed)?;
     let mut reader = RowReader::new(file)?;
     while let Some(row) = found.next().map_err(failed)? {
         let row = row.get::<_, i64>(0).map_err(failed)?.max(0) as u64;
@@ -303,12 +300,20 @@ fn each_of_file(
     Ok(Ended::Whole)
 }
 
+/// A row as it stands in its batch.
+#[derive(Clone, Copy)]
+pub(super) struct Hit<'a> {
+    pub cells: &'a Cells,
+    pub batch: &'a Batch,
+}
+
 /// Says what stands in a row of one file; remembers the batch that was read last.
 pub(super) struct RowReader<'a> {
     file: &'a OpenFile,
     first: u64,
-    batch: Vec<Cells>,
-    names: HashMap<u32, Arc<str>>,
+    batch: Batch,
+    /// Each once, however many rows have it.
+    names: HashSet<Arc<str>>,
     places: HashMap<u32, Arc<Place>>,
 }
 
@@ -316,25 +321,26 @@ impl<'a> RowReader<'a> {
     pub(super) fn new(file: &'a OpenFile) -> Result<Self, IndexError> {
         let queues = queues_in(&file.connection).map_err(|error| file.failed(&error))?;
         let places = queues.into_iter().map(|(id, place, _)| (id, Arc::new(place))).collect();
-        Ok(Self { file, first: 0, batch: Vec::new(), names: HashMap::new(), places })
+        Ok(Self { file, first: 0, batch: Batch::default(), names: HashSet::new(), places })
     }
 
     pub(super) fn id(&self, row: u64) -> RowId {
         RowId { month: self.file.month, row }
     }
 
-    pub(super) fn cells(&mut self, row: u64) -> Result<&Cells, IndexError> {
+    pub(super) fn hit(&mut self, row: u64) -> Result<Hit<'_>, IndexError> {
         let of = |first: u64| row.checked_sub(first).and_then(|at| usize::try_from(at).ok());
-        if of(self.first).is_none_or(|at| at >= self.batch.len()) {
+        if of(self.first).is_none_or(|at| at >= self.batch.rows.len()) {
             (self.first, self.batch) = self.batch_with(row)?;
         }
-        let file = self.file;
-        of(self.first)
-            .and_then(|at| self.batch.get(at))
-            .ok_or_else(|| file.damaged(format!("row {row} has words and stands in no batch")))
+        let (file, batch) = (self.file, &self.batch);
+        let cells = of(self.first).and_then(|at| batch.rows.get(at));
+        let cells =
+            cells.ok_or_else(|| file.damaged(format!("row {row} has words and stands in no batch")))?;
+        Ok(Hit { cells, batch })
     }
 
-    fn batch_with(&self, row: u64) -> Result<(u64, Vec<Cells>), IndexError> {
+    fn batch_with(&self, row: u64) -> Result<(u64, Batch), IndexError> {
         let failed = |error: rusqlite::Error| self.file.failed(&error);
         let mut find = self
             .file
@@ -351,7 +357,7 @@ impl<'a> RowReader<'a> {
     }
 
     pub(super) fn row(&mut self, row: u64) -> Result<Row, IndexError> {
-        let cells = self.cells(row)?.clone();
+        let cells = self.hit(row)?.cells.clone();
         let place = self.place(cells.queue)?;
         Ok(Row {
             id: self.id(row),
@@ -359,9 +365,9 @@ impl<'a> RowReader<'a> {
             offset: cells.offset,
             at_ms: cells.at_ms,
             eff_ms: cells.eff_ms,
-            room: self.name(cells.rooms[0])?,
-            other_room: self.name(cells.rooms[1])?,
-            client_id: self.name(cells.client)?,
+            room: self.name(cells.rooms[0]),
+            other_room: self.name(cells.rooms[1]),
+            client_id: self.name(cells.client),
             kind: cells.kind,
             is_text: cells.is_text,
             is_line: cells.is_line,
@@ -375,28 +381,20 @@ impl<'a> RowReader<'a> {
         place.ok_or_else(|| self.file.damaged(format!("queue {queue} is not in its list")))
     }
 
-    /// `None`: there is none.
-    pub(super) fn name(&mut self, id: u32) -> Result<Option<Arc<str>>, IndexError> {
-        if id == 0 {
-            return Ok(None);
+    fn name(&mut self, number: u32) -> Option<Arc<str>> {
+        let name = self.batch.name(number)?;
+        if let Some(name) = self.names.get(name) {
+            return Some(name.clone());
         }
-        if let Some(name) = self.names.get(&id) {
-            return Ok(Some(name.clone()));
-        }
-        let failed = |error: rusqlite::Error| self.file.failed(&error);
-        let mut find =
-            self.file.connection.prepare_cached("SELECT name FROM names WHERE id = ?1").map_err(failed)?;
-        let name: Option<String> = find.query_row([id], |row| row.get(0)).optional().map_err(failed)?;
-        let name = name.ok_or_else(|| self.file.damaged(format!("name {id} is not in its list")))?;
         let name: Arc<str> = name.into();
-        self.names.insert(id, name.clone());
-        Ok(Some(name))
+        self.names.insert(name.clone());
+        Some(name)
     }
 }
 
 impl OpenFile {
     /// The first row of a batch and its rows; `found`: its columns `first_row`, `rows` and `columns`.
-    pub(super) fn batch_of(&self, found: &rusqlite::Row<'_>) -> Result<(u64, Vec<Cells>), IndexError> {
+    pub(super) fn batch_of(&self, found: &rusqlite::Row<'_>) -> Result<(u64, Batch), IndexError> {
         let read = || {
             let (first, rows): (i64, i64) = (found.get(0)?, found.get(1)?);
             let cells = found

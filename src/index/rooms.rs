@@ -1,15 +1,14 @@
 //! Lists the rooms of an index, by going through the columns of all rows.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::columns::Cells;
 use super::error::IndexError;
 use super::file::stored;
 use super::lessons::{Step, Steps};
-use super::reader::{Index, OpenFile, RowReader};
+use super::reader::{Hit, Index, OpenFile, RowReader};
 use crate::piece::Place;
 
 /// What is known of a room.
@@ -43,16 +42,16 @@ struct Rooms {
     from_ms: u64,
     gap_ms: u64,
     rooms: Vec<Room>,
-    numbers: HashMap<Arc<str>, u32>,
-    clients: HashMap<Arc<str>, u32>,
+    numbers: FxHashMap<Arc<str>, u32>,
+    clients: FxHashMap<Box<str>, u32>,
     /// Numbers of rooms and clients.
     people: FxHashSet<(u32, u32)>,
 }
 
-/// The numbers that the names of one file have among all; by their number there.
-struct OfFile {
-    rooms: HashMap<u32, u32>,
-    clients: HashMap<u32, u32>,
+/// The numbers that the names of one batch have among all rooms and among all clients, once they are known.
+struct Known {
+    rooms: Vec<Option<u32>>,
+    clients: Vec<Option<u32>>,
 }
 
 impl Index {
@@ -63,8 +62,8 @@ impl Index {
             from_ms: from_ms.unwrap_or(0),
             gap_ms,
             rooms: Vec::new(),
-            numbers: HashMap::new(),
-            clients: HashMap::new(),
+            numbers: FxHashMap::default(),
+            clients: FxHashMap::default(),
             people: FxHashSet::default(),
         };
         for file in self.files()?.values() {
@@ -86,8 +85,7 @@ impl Rooms {
     fn read(&mut self, file: &OpenFile) -> Result<(), IndexError> {
         let failed = |error: rusqlite::Error| file.failed(&error);
         let _moment = file.connection.unchecked_transaction().map_err(failed)?;
-        let mut reader = RowReader::new(file)?;
-        let mut of_file = OfFile { rooms: HashMap::new(), clients: HashMap::new() };
+        let reader = RowReader::new(file)?;
         let mut find = file
             .connection
             .prepare_cached(
@@ -96,67 +94,69 @@ impl Rooms {
             .map_err(failed)?;
         let mut found = find.query([stored(self.from_ms)]).map_err(failed)?;
         while let Some(batch) = found.next().map_err(failed)? {
-            let (_, cells) = file.batch_of(batch)?;
+            let (_, batch) = file.batch_of(batch)?;
+            let unknown = vec![None; batch.names() as usize + 1];
+            let mut known = Known { rooms: unknown.clone(), clients: unknown };
             let from_ms = self.from_ms;
-            for cells in cells.iter().filter(|cells| cells.at_ms >= from_ms) {
-                self.add(cells, &mut of_file, &mut reader)?;
+            for cells in batch.rows.iter().filter(|cells| cells.at_ms >= from_ms) {
+                for room in cells.rooms.into_iter().filter(|room| *room > 0) {
+                    let place = reader.place(cells.queue)?;
+                    self.add(Hit { cells, batch: &batch }, room, &mut known, place);
+                }
             }
         }
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        cells: &Cells,
-        of_file: &mut OfFile,
-        reader: &mut RowReader<'_>,
-    ) -> Result<(), IndexError> {
-        for room in cells.rooms.iter().filter(|room| **room > 0) {
-            let number = match of_file.rooms.get(room) {
-                Some(number) => *number,
-                None => {
-                    let number = self.room(reader.name(*room)?.unwrap_or_default(), cells.at_ms);
-                    of_file.rooms.insert(*room, number);
-                    number
-                }
-            };
-            let is_new_person = cells.is_line && cells.client > 0 && {
-                let client = match of_file.clients.get(&cells.client) {
-                    Some(client) => *client,
-                    None => {
-                        let name = reader.name(cells.client)?.unwrap_or_default();
-                        let next = self.clients.len() as u32;
-                        let client = *self.clients.entry(name).or_insert(next);
-                        of_file.clients.insert(cells.client, client);
-                        client
-                    }
-                };
-                self.people.insert((number, client))
-            };
-            if let Some(room) = self.rooms.get_mut(number as usize) {
-                room.summary.people += u64::from(is_new_person);
-                room.add(cells, reader.place(cells.queue)?);
-            }
+    /// Adds a row to one of its rooms.
+    fn add(&mut self, hit: Hit<'_>, room: u32, known: &mut Known, place: Arc<Place>) {
+        let Hit { cells, batch } = hit;
+        let name = |number| batch.name(number).unwrap_or_default();
+        let Some(room) = known_or(&mut known.rooms, room, || self.room(name(room), cells.at_ms)) else {
+            return;
+        };
+        let mut is_new_person = false;
+        if cells.is_line
+            && cells.client > 0
+            && let Some(client) =
+                known_or(&mut known.clients, cells.client, || self.client(name(cells.client)))
+        {
+            is_new_person = self.people.insert((room, client));
         }
-        Ok(())
+        if let Some(room) = self.rooms.get_mut(room as usize) {
+            room.summary.people += u64::from(is_new_person);
+            room.add(cells, place);
+        }
+    }
+
+    /// The number of a client.
+    fn client(&mut self, client_id: &str) -> u32 {
+        if let Some(number) = self.clients.get(client_id) {
+            return *number;
+        }
+        let number = self.clients.len() as u32;
+        self.clients.insert(client_id.into(), number);
+        number
     }
 
     /// The number of a room.
-    fn room(&mut self, room: Arc<str>, at_ms: u64) -> u32 {
-        let next = self.rooms.len() as u32;
-        let number = *self.numbers.entry(room.clone()).or_insert(next);
-        if number == next {
-            let summary =
-                RoomSummary { room, first_at_ms: at_ms, last_at_ms: at_ms, lines: 0, people: 0, lessons: 0 };
-            self.rooms.push(Room {
-                summary,
-                steps: Steps::new(self.gap_ms),
-                last: None,
-                is_out_of_order: false,
-            });
+    fn room(&mut self, room: &str, at_ms: u64) -> u32 {
+        if let Some(number) = self.numbers.get(room) {
+            return *number;
         }
+        let number = self.rooms.len() as u32;
+        let room: Arc<str> = room.into();
+        self.numbers.insert(room.clone(), number);
+        let (first_at_ms, last_at_ms) = (at_ms, at_ms);
+        let summary = RoomSummary { room, first_at_ms, last_at_ms, lines: 0, people: 0, lessons: 0 };
+        self.rooms.push(Room { summary, steps: Steps::new(self.gap_ms), last: None, is_out_of_order: false });
         number
     }
+}
+
+/// The number of a name, which is found if it is not known yet.
+fn known_or(known: &mut [Option<u32>], name: u32, find: impl FnOnce() -> u32) -> Option<u32> {
+    known.get_mut(name as usize).map(|number| *number.get_or_insert_with(find))
 }
 
 impl Room {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::error::IndexError;
-use super::file::id_token;
+use super::file::{push_id_token, token};
 use super::query::{Query, Tokens};
-use super::reader::{Deadline, Ended, Files, Index, Selection, each};
+use super::reader::{Deadline, Ended, Files, Hit, Index, Selection, each};
 use super::row::{Row, RowId};
 use crate::model::{Kind, MessageId};
 
@@ -106,7 +106,7 @@ impl Index {
         let files = self.files()?;
         let mut copies = Vec::with_capacity(ids.len());
         for id in ids {
-            let tokens = Tokens { wanted: [id_token(*id)].into(), ..Tokens::default() };
+            let tokens = Tokens { wanted: [token(push_id_token, *id)].into(), ..Tokens::default() };
             let mut rows = Vec::new();
             each(&files, &Selection { tokens, ..Selection::default() }, &mut |reader, row| {
                 rows.push(reader.row(row)?);
@@ -120,11 +120,11 @@ impl Index {
 }
 
 fn newest(files: &Files, selection: &Selection<'_>, asked: &SearchAsked<'_>) -> Result<Found, IndexError> {
-    let needs_cells = asked.needs_cells();
+    let needs_hit = asked.needs_hit();
     let (mut rows, mut count) = (Vec::new(), 0);
     let ended = each(files, selection, &mut |reader, row| {
         let is_shown = rows.len() < asked.limit;
-        if (is_shown || needs_cells) && !is_hit(selection, reader.cells(row)?) {
+        if (is_shown || needs_hit) && !is_hit(selection, reader.hit(row)?) {
             return Ok(ControlFlow::Continue(()));
         }
         count += 1;
@@ -147,8 +147,9 @@ fn best(files: &Files, selection: &Selection<'_>, asked: &SearchAsked<'_>) -> Re
     let mut best: BTreeMap<(u8, Reverse<RowId>), Row> = BTreeMap::new();
     let mut count = 0;
     let ended = each(files, selection, &mut |reader, row| {
-        let cells = reader.cells(row)?;
-        if !is_hit(selection, cells) {
+        let hit = reader.hit(row)?;
+        let words = hit.cells.words;
+        if !is_hit(selection, hit) {
             return Ok(ControlFlow::Continue(()));
         }
         if count >= RANKED {
@@ -156,7 +157,7 @@ fn best(files: &Files, selection: &Selection<'_>, asked: &SearchAsked<'_>) -> Re
             return Ok(ControlFlow::Break(()));
         }
         count += 1;
-        let key = (cells.words, Reverse(reader.id(row)));
+        let key = (words, Reverse(reader.id(row)));
         if best.len() < asked.limit || best.last_key_value().is_some_and(|(last, _)| key < *last) {
             best.insert(key, reader.row(row)?);
             if best.len() > asked.limit {
@@ -172,13 +173,13 @@ fn best(files: &Files, selection: &Selection<'_>, asked: &SearchAsked<'_>) -> Re
 }
 
 /// A row without text has the tokens of its room and client.
-fn is_hit(selection: &Selection<'_>, cells: &super::columns::Cells) -> bool {
-    cells.is_text && selection.is_in_time(cells)
+fn is_hit(selection: &Selection<'_>, hit: Hit<'_>) -> bool {
+    hit.cells.is_text && selection.is_meant(hit)
 }
 
 impl SearchAsked<'_> {
     /// Whether the tokens alone do not say what a hit is.
-    fn needs_cells(&self) -> bool {
+    fn needs_hit(&self) -> bool {
         self.query.is_none() || self.from_ms.is_some() || self.to_ms.is_some()
     }
 

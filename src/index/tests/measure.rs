@@ -1,12 +1,11 @@
 //! How fast an index is and how large, printed. `cargo test --release --lib index::tests::measure -- --ignored --nocapture`; the
 //! variables `ROWS` and `ROOMS` say how much.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::index::file::{client_token, id_token, kind_token, room_token};
+use crate::index::file::{push_client_token, push_id_token, push_kind_token, push_room_token, token};
 use crate::index::words::{fold, push_tokens};
 use crate::index::*;
 use crate::model::{Kind, MessageId, QueueName};
@@ -163,16 +162,17 @@ fn fill_bare(folder: &Path, all: u64, rooms: u64) -> Duration {
     let connection = file.open().unwrap();
     let mut lines = Lines::new(all, rooms);
     let (mut took, mut row) = (Duration::ZERO, 0_u64);
-    let (mut folded, mut names) = (String::new(), HashMap::new());
-    let mut name = |name: &str| {
-        let next = names.len() as u32 + 1;
-        *names.entry(name.to_owned()).or_insert(next)
-    };
+    let mut folded = String::new();
     while lines.number < all {
         let mut tokens = Vec::new();
         for line in lines.round() {
-            let (room, client) = (room_token(name(&line.room)), client_token(name(&line.client)));
-            let mut of_line = format!("{} {room} {client} {}", kind_token(Kind::Message), id_token(line.id));
+            let mut of_line = [
+                token(push_kind_token, Kind::Message),
+                token(push_room_token, &line.room),
+                token(push_client_token, &line.client),
+                token(push_id_token, line.id),
+            ]
+            .join(" ");
             fold(&line.text, &mut folded);
             push_tokens(&folded, &mut of_line);
             tokens.push(of_line);

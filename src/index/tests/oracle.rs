@@ -75,6 +75,8 @@ pub(super) struct OracleRow {
 struct State {
     /// In the order in which they were added.
     rows: Vec<Arc<OracleRow>>,
+    /// Rows of each month.
+    counts: HashMap<Month, u64>,
     positions: HashMap<Place, Position>,
 }
 
@@ -136,7 +138,9 @@ impl Oracle {
             let _ = writer.add(&new);
         }
         let month = Month::of(eff_ms);
-        let number = self.now.rows.iter().filter(|row| row.row.id.month == month).count() as u64 + 1;
+        let number = self.now.counts.entry(month).or_default();
+        *number += 1;
+        let number = *number;
         let (mut folded, mut tokens) = (String::new(), String::new());
         fold(said.text.as_deref().unwrap_or_default(), &mut folded);
         let words = push_tokens(&folded, &mut tokens).min(255) as u8;
