@@ -93,10 +93,22 @@ pub(crate) struct History<'a> {
     copies: HashMap<MessageId, u64>,
     skip: u64,
     len: u64,
+    ends: Vec<QueueEnd>,
     away: BTreeSet<String>,
     missing: Vec<Missing>,
     /// How many of the missing were told by [`Record::lost_before`].
     told: BTreeSet<usize>,
+}
+
+/// Where a history ends in one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueueEnd {
+    /// RocketMQ topic.
+    pub topic: String,
+    /// The queue, by the name that the reader has for it.
+    pub queue: QueueName,
+    /// The first offset that is not part of the history.
+    pub end: u64,
 }
 
 impl<'a> History<'a> {
@@ -132,7 +144,10 @@ impl<'a> History<'a> {
         let Counted { copies, different } = counted;
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
         let mut missing = Vec::new();
+        let mut ends = Vec::new();
         for (cursor, range) in cursors.iter().zip(ranges) {
+            let Sought { topic, queue, .. } = cursor.sought();
+            ends.push(QueueEnd { topic: topic.clone(), queue: queue.clone(), end: range.end });
             for found in missing_of(reader, cursor.sought(), range, query.from_ms, query.to_ms).await? {
                 // Two places of one topic read the same queue.
                 if !missing.contains(&found) {
@@ -141,7 +156,7 @@ impl<'a> History<'a> {
             }
         }
         let told = BTreeSet::new();
-        Ok(Self { query, cursors, copies, skip, len: different - skip, away, missing, told })
+        Ok(Self { query, cursors, copies, skip, len: different - skip, ends, away, missing, told })
     }
 
     /// What was there once and cannot be read any more, so that this history may not be all.
@@ -152,6 +167,11 @@ impl<'a> History<'a> {
     /// RocketMQ brokers that are away, so that their part is missing; empty unless the query is `partial`.
     pub(crate) fn away(&self) -> impl Iterator<Item = &str> {
         self.away.iter().map(String::as_str)
+    }
+
+    /// Where it ends: messages from there on were stored after it was opened.
+    pub(super) fn ends(&self) -> &[QueueEnd] {
+        &self.ends
     }
 
     /// How many records [`Self::next`] gives in all.
@@ -246,6 +266,11 @@ impl Counted {
 }
 
 impl HistoryQuery {
+    /// The topics to read, none of them twice.
+    pub(super) fn topics(&self) -> BTreeSet<&str> {
+        self.places.iter().map(|place| place.topic.as_str()).collect()
+    }
+
     /// The record, if the query asks for the message.
     pub(super) fn accept(&self, message: &StoredMessage) -> Option<Record> {
         Some(Record::of(self.find(message)?, message))

@@ -12,6 +12,7 @@ mod latest;
 mod missing;
 mod record;
 mod replay;
+mod stored;
 mod whole;
 
 #[cfg(test)]
@@ -27,8 +28,10 @@ pub(crate) use missing::Missing;
 pub(crate) use record::Payload;
 pub(crate) use record::Record;
 #[cfg(test)]
-pub(crate) use replay::BadPrefix;
+pub(crate) use replay::{BadPrefix, ReplayError, ReplayState};
 pub(crate) use replay::{
-    LineOutput, MqttOutput, Prefix, ReplayError, ReplayEvent, ReplayOutput, Speed, replay,
+    Control, Ended, LineOutput, MqttOutput, Position, Prefix, Readers, Replay, ReplayEvent, ReplayHandle,
+    ReplayOutput, ReplayParts, Speed,
 };
+pub(crate) use stored::{QueueRange, StoredMessages};
 pub(crate) use whole::Whole;

@@ -14,8 +14,9 @@ use super::INCOMPLETE;
 use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
 use crate::archive::{History, HistoryQuery, ReadProgress};
-use crate::classroom::ClassTopic;
-use crate::model::Kind;
+use crate::binding::{RoomQuery, RuleSet};
+use crate::classroom::{ClassTopic, LessonEdge};
+use crate::model::{Kind, RoomId};
 use crate::pipeline::ports::Reader;
 
 const EXAMPLES: &str = "\
@@ -78,6 +79,10 @@ pub(crate) struct RangeArgs {
 }
 
 impl RangeArgs {
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
     /// The query for a room, or for a tag.
     pub(crate) fn query(
         &self,
@@ -97,8 +102,9 @@ impl RangeArgs {
             (Some(room), None) => {
                 let mut places = rules.room_queries(room)?;
                 if let Some(classroom) = &target.config.classroom {
-                    let notices = ClassTopic::System.topic(&classroom.heard_topic);
-                    places.extend(rules.notice_query(room, &notices));
+                    places
+                        .extend(rules.notice_query(room, &ClassTopic::System.topic(&classroom.heard_topic)));
+                    places.extend(mark_queries(&rules, room, &classroom.heard_topic));
                 }
                 places
             }
@@ -114,6 +120,13 @@ impl RangeArgs {
             partial: self.partial,
         })
     }
+}
+
+/// Where the lesson marks of a room lie.
+fn mark_queries(rules: &RuleSet, room: &str, heard_topic: &str) -> Vec<RoomQuery> {
+    let Some(id) = RoomId::parse(room) else { return Vec::new() };
+    let topics = [LessonEdge::Start, LessonEdge::End].map(|edge| ClassTopic::Lesson(edge, id.clone()));
+    topics.iter().filter_map(|topic| rules.notice_query(room, &topic.topic(heard_topic))).collect()
 }
 
 pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
@@ -146,20 +159,27 @@ async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> 
     Ok((written, is_whole))
 }
 
-/// Opens a history, with a progress bar on stderr if that is a terminal.
-pub(crate) async fn open_history(reader: &dyn Reader, query: HistoryQuery) -> anyhow::Result<History<'_>> {
+/// Opens a history, with a progress bar.
+async fn open_history(reader: &dyn Reader, query: HistoryQuery) -> anyhow::Result<History<'_>> {
+    let history = searching(async |progress| History::open(reader, query, progress).await).await?;
+    for broker in history.away() {
+        aside(format_args!("RocketMQ broker {broker} is away: what it holds of this is missing"));
+    }
+    Ok(history)
+}
+
+/// Does the first reading of a history, with a progress bar on stderr if that is a terminal.
+pub(crate) async fn searching<T, E>(
+    first_reading: impl AsyncFnOnce(&mut (dyn FnMut(ReadProgress) + Send)) -> Result<T, E>,
+) -> Result<T, E> {
     let bar = progress_bar("searching  {bar:40} {percent:>3} %  {elapsed}");
     let mut show = |progress: ReadProgress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
     };
-    let opened = History::open(reader, query, &mut show).await;
+    let read = first_reading(&mut show).await;
     bar.finish_and_clear();
-    let history = opened?;
-    for broker in history.away() {
-        aside(format_args!("RocketMQ broker {broker} is away: what it holds of this is missing"));
-    }
-    Ok(history)
+    read
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
@@ -170,7 +190,7 @@ fn kind(text: &str) -> Result<Kind, String> {
 }
 
 /// Reads a time, as milliseconds since 1970-01-01 UTC.
-fn moment_ms(text: &str) -> Result<u64, String> {
+pub(crate) fn moment_ms(text: &str) -> Result<u64, String> {
     parse_moment(text, &Zoned::now())
         .and_then(|moment| u64::try_from(moment.as_millisecond()).ok())
         .ok_or_else(|| {

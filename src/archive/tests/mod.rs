@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::binding::RoomQuery;
 use crate::model::{
-    Clock, FailureKind, Kind, MessageId, MqttMessage, QueueName, StoredMessage, StoredProperties, TopicFilter,
+    FailureKind, Kind, MessageId, MqttMessage, QueueName, StoredMessage, StoredProperties, TopicFilter,
 };
 use crate::pipeline::ports::{Page, PublishError, Publisher, ReadError, Reader};
 
@@ -21,6 +21,8 @@ mod changed;
 mod emptied;
 mod latest;
 mod order;
+mod pace;
+mod replay;
 mod whole;
 mod world;
 
@@ -279,19 +281,6 @@ async fn the_json_fields_are_the_promised_ones() {
     assert_eq!(serde_json::to_value(&record).unwrap(), expected);
 }
 
-/// The clock of tokio, which a test with paused time moves.
-struct TokioClock(tokio::time::Instant);
-
-impl Clock for TokioClock {
-    fn wall_ms(&self) -> u64 {
-        0
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
 #[derive(Default)]
 struct Heard(Vec<(String, MqttMessage)>);
 
@@ -299,35 +288,6 @@ impl Publisher for Heard {
     fn publish(&mut self, message: MqttMessage) -> BoxFuture<'_, Result<(), PublishError>> {
         self.0.push((message.topic.clone(), message));
         Box::pin(async { Ok(()) })
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_replay_keeps_the_pace_divided_by_the_speed() {
-    // given messages at 0, 2 and 40 seconds
-    let mut memory = Memory::default();
-    for (number, second) in [(1, 0), (2, 2), (3, 40)] {
-        memory.store(0, 1_000_000 + second * 1_000, "1", Some(number), "x");
-    }
-    for (speed, expected) in [("1", [0, 2_000, 40_000]), ("x4", [0, 500, 10_000]), ("max", [0, 0, 0])] {
-        let mut history = History::open(&memory, room("1"), &mut |_| {}).await.unwrap();
-        let clock = TokioClock(tokio::time::Instant::now());
-        let mut heard = Heard::default();
-        let mut output =
-            MqttOutput { publisher: &mut heard, prefix: Prefix::new("replay", [&filter("room/#")]).unwrap() };
-        let (mut times, mut pauses) = (Vec::new(), 0);
-        let mut watch = |event| match event {
-            ReplayEvent::Pause(_) => pauses += 1,
-            ReplayEvent::Played(_) => times.push(clock.monotonic().as_millis()),
-        };
-
-        let played =
-            replay(&mut history, speed.parse().unwrap(), &clock, &mut output, &mut watch).await.unwrap();
-
-        assert_eq!(played, 3);
-        let late: Vec<_> = times.iter().zip(expected).map(|(time, due)| time - due).collect();
-        assert!(late.iter().all(|late_ms| *late_ms < 10), "speed {speed}: {late:?} ms late");
-        assert_eq!(pauses, u32::from(speed != "max"), "the long pause is announced");
     }
 }
 

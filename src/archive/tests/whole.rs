@@ -101,7 +101,7 @@ impl World {
     }
 }
 
-fn archiver(rocketmq: &Arc<Memory>, store: &PieceStore) -> Archiver {
+pub(super) fn archiver(rocketmq: &Arc<Memory>, store: &PieceStore) -> Archiver {
     Archiver::new(ArchiverParts {
         reader: rocketmq.clone(),
         store: store.clone(),
