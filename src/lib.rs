@@ -20,6 +20,7 @@ mod config;
 mod consumer;
 mod data_dir;
 mod downlink;
+mod export;
 mod http;
 #[allow(dead_code, unused_imports, reason = "the indexer and the readers are to use it")]
 mod index;

@@ -67,7 +67,8 @@ impl Tail {
     }
 }
 
-pub(super) fn compress(raw: &[u8]) -> std::io::Result<Vec<u8>> {
+/// One zstd frame, with a checksum.
+pub(crate) fn compress(raw: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     compressor.include_checksum(true)?;
     compressor.include_contentsize(true)?;
@@ -104,4 +105,10 @@ pub(super) fn is_head_of(head: &[u8], tail: &Tail) -> bool {
 /// Where the lines end.
 pub(super) fn lines_end(tail: &Tail) -> u64 {
     tail.offset - SKIPPABLE_HEAD_BYTES as u64
+}
+
+/// All frames of a file, one after the other.
+#[cfg(test)]
+pub(crate) fn decompress_all(bytes: &[u8]) -> Vec<u8> {
+    zstd::decode_all(bytes).unwrap_or_default()
 }

@@ -86,6 +86,11 @@ pub(crate) fn said_ms(is_ours: bool, arrived_ms: Option<u64>, stored_ms: u64) ->
     arrived_ms.filter(|arrived| is_ours && possible.contains(arrived)).unwrap_or(stored_ms)
 }
 
+/// The message as a line, with its line feed.
+pub(crate) fn line_of(message: &StoredMessage, recorded: &Recorded) -> serde_json::Result<Vec<u8>> {
+    Ok(write(message, recorded)?.bytes)
+}
+
 /// Writes the message as a line.
 pub(super) fn write(message: &StoredMessage, recorded: &Recorded) -> serde_json::Result<Written> {
     let at_ms = at_ms(recorded, message.stored_ms);

@@ -16,11 +16,11 @@ mod writer;
 
 pub(crate) use damage::Damage;
 pub(crate) use directory::{Directory, FramePart, Lost};
-pub(crate) use frame::TAIL_BYTES;
-pub(crate) use key::{PieceKey, Place, day_of};
 #[cfg(test)]
-use line::at_ms;
-pub(crate) use line::{CLOCKS_DIFFER_MS, STORED_LATE_MS, said_ms};
+pub(crate) use frame::decompress_all;
+pub(crate) use frame::{TAIL_BYTES, compress};
+pub(crate) use key::{PieceKey, Place, day_of};
+pub(crate) use line::{CLOCKS_DIFFER_MS, STORED_LATE_MS, at_ms, line_of, said_ms};
 #[cfg(test)]
 pub(crate) use reader::messages_of;
 pub(crate) use reader::{LinePlace, directory_of, directory_range, each_line, message_of, verify};
