@@ -1,19 +1,22 @@
 //! Derived messages: those that the classroom makes out of others, or says itself.
 //!
 //! Promises: a derived message is stored where a message published on its MQTT topic would be stored, so that history finds
-//! both; it has no proof that it came from MQTT, so the downlink publishes it; a proof with the deployment's key (`rbVouch`)
+//! both; it has no proof that it came from MQTT, so the downlink publishes it, unless it is to be unheard; a proof with the deployment's key (`rbVouch`)
 //! names its sender.
 
 use bytes::Bytes;
 
 use super::levels::{Levels, slot_of};
 use super::limits;
-use super::properties::{EncodedProperties, MESSAGE_EXPIRY, body_of};
+use super::properties::{EncodedProperties, MARK, MESSAGE_EXPIRY, body_of};
 use super::rules::{Bound, NotStored, RuleSet, id_of_keys, keys_of};
 use crate::model::{FilterReason, Kind, MessageId, OutgoingMessage, OutgoingProperties};
 
 /// About as many bytes as the properties take.
 const MORE_BYTES: usize = 256;
+
+/// It has been through the bridge once.
+const FIRST_HOP: u8 = 1;
 
 /// Client id of the sender. Others see it only if the message also has a genuine `rbVouch`.
 pub(super) const SENDER: &str = "clientId";
@@ -45,6 +48,17 @@ pub struct Derivation<'a> {
 impl RuleSet {
     /// The message as RocketMQ is to store it, or why it cannot be.
     pub fn derive(&self, derivation: &Derivation<'_>) -> Result<Bound, NotStored> {
+        self.made(derivation, None)
+    }
+
+    /// As [`Self::derive`], for what is stored where a message on its MQTT topic would be, and is never heard there: it has the proof of
+    /// a message that came from MQTT, with which nothing goes down, and which nobody else can make.
+    pub fn derive_unheard(&self, derivation: &Derivation<'_>, kind: Kind) -> Result<Bound, NotStored> {
+        self.made(derivation, Some(kind))
+    }
+
+    /// `unheard`: the kind of what is never heard.
+    fn made(&self, derivation: &Derivation<'_>, unheard: Option<Kind>) -> Result<Bound, NotStored> {
         let levels = Levels::of(derivation.mqtt_topic);
         let rule = self.rule_for(derivation.mqtt_topic).ok_or(NotStored::Filtered(FilterReason::NoRule))?;
         let place = rule.place(&levels)?;
@@ -72,14 +86,20 @@ impl RuleSet {
         if let Some(expiry_s) = derivation.message_expiry_s {
             written.number(MESSAGE_EXPIRY, expiry_s.into());
         }
-        if place.kind != levels.default_kind() {
-            written.safe("rbKind", place.kind.as_str());
+        let kind = unheard.unwrap_or(place.kind);
+        if kind != levels.default_kind() {
+            written.safe("rbKind", kind.as_str());
+        }
+        if unheard.is_some() {
+            let mut origin = String::new();
+            self.signer.sign(&mut origin, &place.topic, id, FIRST_HOP, &body);
+            written.safe(MARK, &origin);
         }
         let message = OutgoingMessage { properties: written.close(), body };
         limits::check_sizes(message.properties_bytes(), message.body.len(), self.max_message_bytes)
             .map_err(|(reason, detail)| NotStored::Dead { reason, detail })?;
         let slot = derivation.order_key.map_or(place.slot, slot_of);
-        Ok(Bound { topic: place.topic, kind: place.kind, slot, message })
+        Ok(Bound { topic: place.topic, kind, slot, message })
     }
 }
 

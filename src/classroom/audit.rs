@@ -25,6 +25,10 @@ pub(crate) enum AuditAction {
     Refused,
     /// Somebody gave a room a notice.
     Noticed,
+    /// Somebody marked where a lesson begins.
+    LessonStarted,
+    /// Somebody marked where a lesson ends.
+    LessonEnded,
 }
 
 /// One record.
@@ -67,9 +71,10 @@ impl Audit {
         }
     }
 
-    /// The record of a notice, which comes over HTTP and not as a request on MQTT. `by`: the teacher who gave it; `None` if
-    /// the application's server did, or a token without a client.
-    pub(crate) fn of_notice(
+    /// The record of a notice or of a mark, which comes over HTTP and not as a request on MQTT. `by`: the teacher who gave it; `None`
+    /// if the application's server did, or a token without a client.
+    pub(crate) fn of_own(
+        what: AuditAction,
         room: &RoomId,
         text: &str,
         by: Option<&ClientId>,
@@ -80,7 +85,7 @@ impl Audit {
             at_ms,
             room: Some(room.clone()),
             sender: by.cloned(),
-            what: AuditAction::Noticed,
+            what,
             reason: None,
             source_id: source_id.to_owned(),
             detail: beginning(text.as_bytes()),

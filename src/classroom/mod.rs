@@ -15,6 +15,7 @@ mod answer;
 mod audit;
 mod coalesce;
 mod judge;
+mod lesson;
 mod lines;
 mod mutes;
 mod notice;
@@ -34,6 +35,7 @@ pub(crate) use coalesce::Coalescer;
 #[cfg(test)]
 pub(crate) use coalesce::MAX_SUMMARY_ROOMS;
 pub(crate) use judge::{Classroom, ClassroomSettings};
+pub(crate) use lesson::{LessonMarkError, lesson_mark};
 #[cfg(test)]
 pub(crate) use lines::MAX_BODY_BYTES;
 #[cfg(test)]
@@ -45,7 +47,7 @@ pub(crate) use presence::{Member, PresenceUpdate};
 pub(crate) use presence::{Presence, PresenceChange, PresenceEvent, PresenceSettings};
 pub(crate) use rate::Rate;
 pub(crate) use request::Delivery;
-pub(crate) use request::{ClassTopic, Reason, Request, SenderRole, derived_id};
+pub(crate) use request::{ClassTopic, LessonEdge, Reason, Request, SenderRole, derived_id};
 #[cfg(test)]
 pub(crate) use status::NotAStatus;
 pub(crate) use status::status_event;

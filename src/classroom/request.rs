@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use strum::IntoStaticStr;
+use strum::{Display, IntoStaticStr};
 
 use crate::model::{ClientId, MessageId, RoomId};
 
@@ -71,6 +71,17 @@ impl Reason {
     }
 }
 
+/// Which end of a lesson.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum LessonEdge {
+    /// It begins here, whatever was said before.
+    Start,
+    /// It ends here.
+    End,
+}
+
 /// Where a delivery goes, below the down parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ClassTopic {
@@ -82,6 +93,8 @@ pub(crate) enum ClassTopic {
     Status,
     /// `system`: notices, for all rooms.
     System,
+    /// `lesson/start/{room}` or `lesson/end/{room}`: stored, and never heard.
+    Lesson(LessonEdge, RoomId),
 }
 
 impl ClassTopic {
@@ -97,6 +110,7 @@ impl ClassTopic {
             Self::P2p(client) => format!("p2p/{client}"),
             Self::Status => "status".to_owned(),
             Self::System => "system".to_owned(),
+            Self::Lesson(edge, room) => format!("lesson/{edge}/{room}"),
         }
     }
 }

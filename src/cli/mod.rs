@@ -4,12 +4,16 @@
 
 mod archive;
 mod check;
+mod class_api;
 mod deadletter;
 #[cfg(feature = "embedded")]
 mod dev;
 mod explain;
+mod export;
 mod history;
+mod keyboard;
 mod lag;
+mod lesson;
 mod notice;
 mod output;
 mod replay;
@@ -70,6 +74,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Play a room again, at its own pace or faster, on the terminal or on MQTT.
     Replay(replay::ReplayArgs),
+    /// Write messages into files: a room, or everything into a folder that grows.
+    Export(export::ExportArgs),
     /// Keep what RocketMQ holds for years: copy, show and prove the archive.
     Archive(archive::ArchiveArgs),
     /// Show which messages wait for RocketMQ on the local disk, or send them.
@@ -79,6 +85,8 @@ enum Command {
     DeadLetter(deadletter::DeadLetterArgs),
     /// Send a notice to everyone in a room.
     Notice(notice::NoticeArgs),
+    /// Mark where a lesson of a room begins and ends.
+    Lesson(lesson::LessonArgs),
     /// Make a token for the classroom, or show what a token says.
     Token(token::TokenArgs),
     /// Show how far consumer groups are behind.
@@ -143,10 +151,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::History(arguments) => history::run(arguments).await,
         Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Export(arguments) => export::run(arguments).await,
         Command::Archive(arguments) => archive::run(arguments).await,
         Command::Spool(arguments) => spool::run(arguments).await,
         Command::DeadLetter(arguments) => deadletter::run(arguments).await,
         Command::Notice(arguments) => notice::run(arguments).await,
+        Command::Lesson(arguments) => lesson::run(arguments).await,
         Command::Token(arguments) => token::run(arguments),
         Command::Lag(arguments) => lag::run(arguments).await,
         Command::Completion { shell } => {

@@ -1,18 +1,11 @@
 //! `roombridge notice`: gives everybody in a room a notice.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
 use clap::Args;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::FAILED;
-use super::output::{Report, aside};
-use super::target::TargetArgs;
-
-const DEADLINE: Duration = Duration::from_secs(20);
+use super::class_api::ClassArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct NoticeArgs {
@@ -21,16 +14,7 @@ pub(crate) struct NoticeArgs {
     /// The text that everyone in the room reads.
     text: String,
     #[command(flatten)]
-    target: TargetArgs,
-    /// Address of the bridge's pages, if it is not web.listen of the configuration.
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// The login secret, if the configuration does not have it.
-    #[arg(long, env = "ROOMBRIDGE_LOGIN_SECRET", value_name = "SECRET", hide_env_values = true)]
-    secret: Option<SecretString>,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
+    class: ClassArgs,
 }
 
 #[derive(Serialize)]
@@ -38,68 +22,7 @@ struct Body<'a> {
     text: &'a str,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Answer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
 pub(crate) async fn run(arguments: NoticeArgs) -> anyhow::Result<ExitCode> {
-    let target = arguments.target.find().await?;
-    let Some(secret) = arguments.secret.or(target.config.login.secret) else {
-        bail!("no login secret: set login.secret in the configuration, or give it with --secret");
-    };
-    let base = match (arguments.url, target.config.web.listen) {
-        (Some(url), _) => url.trim_end_matches('/').to_owned(),
-        (None, Some(listen)) => format!("http://{listen}"),
-        (None, None) => {
-            bail!("the configuration serves no pages (web.listen), so there is nobody to tell; give --url")
-        }
-    };
-    let url = format!("{base}/api/rooms/{}/notice", arguments.room);
-    let body = serde_json::to_string(&Body { text: &arguments.text })?;
-    let (json, asked) = (arguments.json, url.clone());
-    let answer = tokio::task::spawn_blocking(move || post(&asked, &secret, &body))
-        .await
-        .context("the request ended unexpectedly")?
-        .with_context(|| format!("could not reach {url}; is the bridge running?"))?;
-    let mut report = Report::default();
-    if json {
-        report.line(serde_json::to_string(&answer)?);
-    }
-    let code = match (answer.id, answer.error) {
-        (Some(id), _) => {
-            if !json {
-                report.line(format_args!("told room {} (message {id})", arguments.room));
-            }
-            ExitCode::SUCCESS
-        }
-        (None, error) => {
-            if !json {
-                aside(format_args!(
-                    "error: {}",
-                    error.unwrap_or_else(|| "the bridge gave no answer".to_owned())
-                ));
-            }
-            ExitCode::from(FAILED)
-        }
-    };
-    report.end(code)
-}
-
-fn post(url: &str, secret: &SecretString, body: &str) -> anyhow::Result<Answer> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(DEADLINE))
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let mut response = agent
-        .post(url)
-        .header("authorization", format!("Bearer {}", secret.expose_secret()))
-        .header("content-type", "application/json")
-        .send(body)?;
-    let text = response.body_mut().read_to_string()?;
-    serde_json::from_str(&text).with_context(|| format!("the answer is no JSON: {text:?}"))
+    let NoticeArgs { room, text, class } = arguments;
+    class.post(&room, "notice", &Body { text: &text }, &format!("told room {room}")).await
 }

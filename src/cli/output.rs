@@ -5,7 +5,7 @@
 //! ends or delays a command. A stream that is closed at the start (`>&-`) counts as /dev/null, as in the standard library.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -63,6 +63,11 @@ impl Write for Aside {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether somebody reads standard error while it is written: it is a terminal.
+pub(crate) fn is_read_at_once() -> bool {
+    io::stderr().is_terminal()
 }
 
 /// A progress bar on stderr. It hides itself if stderr is no terminal, and ignores errors of the terminal.

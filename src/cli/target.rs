@@ -1,5 +1,6 @@
 //! Finds the RocketMQ and the MQTT broker for a command: those of a configuration, or those of a running `roombridge dev`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,10 @@ use crate::archive::Whole;
 use crate::binding::{BindingSettings, RuleError, RuleSet};
 use crate::config::{Config, ProcessEnvironment};
 use crate::data_dir::known_brokers;
+use crate::model::QueueName;
+use crate::piece::Place;
 use crate::piece_store::PieceStore;
-use crate::pipeline::ports::Reader;
+use crate::pipeline::ports::{ReadError, Reader};
 use crate::rocketmq::{Connector, RocketMqReader};
 
 const DEV_FILE: &str = "dev.json";
@@ -48,6 +51,25 @@ impl Sources {
             Some(whole) => &**whole,
             None => &*self.rocketmq,
         }
+    }
+
+    /// RocketMQ alone.
+    pub(crate) fn rocketmq(&self) -> &dyn Reader {
+        &*self.rocketmq
+    }
+
+    /// Which queue of RocketMQ, and which one of its name, the reader means by a name.
+    pub(crate) async fn places(
+        &self,
+        topics: &[String],
+    ) -> Result<BTreeMap<(String, QueueName), Place>, ReadError> {
+        let mut places = BTreeMap::new();
+        let Some(whole) = &self.maybe_whole else { return Ok(places) };
+        for topic in topics {
+            let of_topic = whole.places(topic).await?.into_iter();
+            places.extend(of_topic.map(|(queue, place)| ((topic.clone(), queue), place)));
+        }
+        Ok(places)
     }
 
     /// Says on standard error what nobody can read any more.

@@ -24,9 +24,9 @@ use super::problem::problem;
 use crate::access::{Authenticator, Grants, Role, is_shown};
 use crate::archive::{Before, HistoryError, HistoryQuery, LatestQuery, Record, latest};
 use crate::binding::RuleSet;
-use crate::classroom::ClassTopic;
+use crate::classroom::{ClassTopic, LessonEdge};
 use crate::live_class::{ClassNotRunning, LiveClassHandle};
-use crate::model::{ClientId, Clock, RoomId};
+use crate::model::{ClientId, Clock, MessageId, RoomId};
 use crate::pipeline::ports::Reader;
 
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -87,6 +87,7 @@ pub(super) fn router(parts: PublicParts, listen: SocketAddr, hosts: &[String]) -
         .route("/api/rooms/{room}/members", get(members))
         .route("/api/rooms/{room}/mutes", get(mutes))
         .route("/api/rooms/{room}/notice", axum::routing::post(notice))
+        .route("/api/rooms/{room}/lesson", axum::routing::post(lesson))
         .route(
             "/api/{*rest}",
             get(async || problem(StatusCode::NOT_FOUND, "there is no such path below /api")),
@@ -157,6 +158,24 @@ impl PublicParts {
             return Err(RequestError::NotYours);
         }
         Ok((room, grants))
+    }
+
+    /// Who may give the room a notice or mark its lessons: a teacher who may read it, or who shows the login secret. Says which client
+    /// it is, if it is one.
+    fn teacher_of(
+        &self,
+        room: &str,
+        headers: &HeaderMap,
+    ) -> Result<(RoomId, Option<ClientId>), RequestError> {
+        let shown = bearer(headers).ok_or(RequestError::NoToken)?;
+        if self.login_secret.as_ref().is_some_and(|secret| is_shown(secret, shown.as_bytes())) {
+            return Ok((RoomId::parse(room).ok_or(RequestError::Room)?, None));
+        }
+        let (room, grants) = self.reader_of(room, headers)?;
+        if grants.role() != Role::Teacher {
+            return Err(RequestError::NotYours);
+        }
+        Ok((room, grants.client_id().and_then(ClientId::parse)))
     }
 }
 
@@ -317,9 +336,20 @@ struct NoticeBody {
     text: String,
 }
 
+/// The id of a message that the class made.
 #[derive(Serialize)]
-struct NoticeAnswer {
+struct MadeAnswer {
     id: String,
+}
+
+impl MadeAnswer {
+    /// What was asked for, or why it cannot be.
+    fn of(made: Result<MessageId, impl std::error::Error>) -> Response {
+        match made {
+            Ok(id) => (StatusCode::ACCEPTED, Json(Self { id: id.to_string() })).into_response(),
+            Err(wrong) => problem(StatusCode::BAD_REQUEST, &wrong.to_string()),
+        }
+    }
 }
 
 async fn notice(
@@ -328,23 +358,24 @@ async fn notice(
     headers: HeaderMap,
     Json(body): Json<NoticeBody>,
 ) -> Result<Response, RequestError> {
-    let shown = bearer(&headers).ok_or(RequestError::NoToken)?;
-    let by_secret = parts.login_secret.as_ref().is_some_and(|secret| is_shown(secret, shown.as_bytes()));
-    let (room, by) = if by_secret {
-        (RoomId::parse(&room).ok_or(RequestError::Room)?, None)
-    } else {
-        let (room, grants) = parts.reader_of(&room, &headers)?;
-        if grants.role() != Role::Teacher {
-            return Err(RequestError::NotYours);
-        }
-        (room, grants.client_id().and_then(ClientId::parse))
-    };
+    let (room, by) = parts.teacher_of(&room, &headers)?;
     let noticed = in_time(async { Ok(parts.live_class.notice(room, body.text, by).await?) }).await?;
-    match noticed {
-        Ok(id) => {
-            let answer = NoticeAnswer { id: id.to_string() };
-            Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
-        }
-        Err(wrong) => Ok(problem(StatusCode::BAD_REQUEST, &wrong.to_string())),
-    }
+    Ok(MadeAnswer::of(noticed))
+}
+
+#[derive(Deserialize)]
+struct LessonBody {
+    mark: LessonEdge,
+    title: Option<String>,
+}
+
+async fn lesson(
+    State(parts): State<Shared>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<LessonBody>,
+) -> Result<Response, RequestError> {
+    let (room, by) = parts.teacher_of(&room, &headers)?;
+    let marked = async { Ok(parts.live_class.lesson(room, body.mark, body.title, by).await?) };
+    Ok(MadeAnswer::of(in_time(marked).await?))
 }

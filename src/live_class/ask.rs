@@ -4,7 +4,9 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::LiveClass;
-use crate::classroom::{Audit, NoticeError, SenderRole, notice};
+use crate::classroom::{
+    Audit, AuditAction, LessonEdge, LessonMarkError, NoticeError, SenderRole, derived_id, lesson_mark, notice,
+};
 use crate::model::{ClientId, MessageId, RoomId};
 
 /// One question, and the channel for its answer.
@@ -24,6 +26,19 @@ pub(crate) enum ClassQuestion {
         by: Option<ClientId>,
         /// Where the id goes once the notice is on its way.
         answer: oneshot::Sender<Result<MessageId, NoticeError>>,
+    },
+    /// Mark where a lesson of a room begins or ends; the answer is the mark's id.
+    Lesson {
+        /// Of which room.
+        room: RoomId,
+        /// Which end.
+        edge: LessonEdge,
+        /// What it is about.
+        title: Option<String>,
+        /// The teacher who marks it; `None` = the application's server, or a token without a client.
+        by: Option<ClientId>,
+        /// Where the id goes once the mark is on its way.
+        answer: oneshot::Sender<Result<MessageId, LessonMarkError>>,
     },
 }
 
@@ -99,6 +114,17 @@ impl LiveClassHandle {
         self.ask(|answer| ClassQuestion::Notice { room, text, by, answer }).await
     }
 
+    /// Marks where a lesson begins or ends, and returns the mark's id. `by`: the teacher who does it, if it is a client.
+    pub(crate) async fn lesson(
+        &self,
+        room: RoomId,
+        edge: LessonEdge,
+        title: Option<String>,
+        by: Option<ClientId>,
+    ) -> Result<Result<MessageId, LessonMarkError>, ClassNotRunning> {
+        self.ask(|answer| ClassQuestion::Lesson { room, edge, title, by, answer }).await
+    }
+
     /// Waits until the classroom has handled what came before, so the caller sets a deadline.
     async fn ask<T>(
         &self,
@@ -118,6 +144,9 @@ impl LiveClass {
             ClassQuestion::Mutes(room, answer) => _ = answer.send(self.mutes(&room)),
             ClassQuestion::Notice { room, text, by, answer } => {
                 _ = answer.send(self.give_notice(&room, &text, by.as_ref()).await)
+            }
+            ClassQuestion::Lesson { room, edge, title, by, answer } => {
+                _ = answer.send(self.mark_lesson(&room, edge, title.as_deref(), by.as_ref()).await)
             }
         }
     }
@@ -168,10 +197,31 @@ impl LiveClass {
         let delivery = notice(room, text, now_ms)?;
         let id = self.parts.ids.next_id();
         let source = id.to_string();
-        let audit = Audit::of_notice(room, text, by, &source, now_ms);
+        let audit = Audit::of_own(AuditAction::Noticed, room, text, by, &source, now_ms);
         let delivered = self.delivery((&source, now_ms), None, &delivery);
         let messages = delivered.into_iter().chain(self.audit(&audit)).collect();
         self.send(None, messages).await;
-        Ok(crate::classroom::derived_id(&source, delivery.ordinal))
+        Ok(derived_id(&source, delivery.ordinal))
+    }
+
+    async fn mark_lesson(
+        &mut self,
+        room: &RoomId,
+        edge: LessonEdge,
+        title: Option<&str>,
+        by: Option<&ClientId>,
+    ) -> Result<MessageId, LessonMarkError> {
+        let now_ms = self.parts.clock.wall_ms();
+        let delivery = lesson_mark(room, edge, title, now_ms)?;
+        let source = self.parts.ids.next_id().to_string();
+        let what = match edge {
+            LessonEdge::Start => AuditAction::LessonStarted,
+            LessonEdge::End => AuditAction::LessonEnded,
+        };
+        let audit = Audit::of_own(what, room, title.unwrap_or_default(), by, &source, now_ms);
+        let mark = self.delivery((&source, now_ms), None, &delivery).ok_or(LessonMarkError::NotBound)?;
+        let messages = std::iter::once(mark).chain(self.audit(&audit)).collect();
+        self.send(None, messages).await;
+        Ok(derived_id(&source, delivery.ordinal))
     }
 }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::LiveClass;
 use crate::binding::{Bound, Derivation, NotStored, own_record};
-use crate::classroom::{self, Audit, AuditAction, Delivery, derived_id};
+use crate::classroom::{Audit, AuditAction, ClassTopic, Delivery, derived_id};
 use crate::consumer::QueuePosition;
-use crate::model::DeadLetter;
+use crate::model::{DeadLetter, Kind};
 use crate::pipeline::DerivedOutcome;
 
 /// The ordinal of the audit record; deliveries count from 0.
@@ -78,8 +78,9 @@ impl LiveClass {
         let derivation = Derivation {
             id: derived_id(source, delivery.ordinal),
             mqtt_topic: &mqtt_topic,
-            // A notice belongs to the history of its room, although all rooms share one topic for notices.
-            room: (delivery.topic == classroom::ClassTopic::System).then_some(&*delivery.order_key),
+            // A notice belongs to the history of its room, although all rooms share one topic for notices; so does a mark.
+            room: matches!(delivery.topic, ClassTopic::System | ClassTopic::Lesson(..))
+                .then_some(&*delivery.order_key),
             order_key: Some(&delivery.order_key),
             sender: delivery.sender.as_ref().map(|sender| sender.as_str()),
             source,
@@ -87,7 +88,13 @@ impl LiveClass {
             message_expiry_s,
             payload: delivery.body.clone(),
         };
-        match self.parts.rules.derive(&derivation) {
+        let made = match delivery.topic {
+            ClassTopic::Lesson(..) => self.parts.rules.derive_unheard(&derivation, Kind::System),
+            ClassTopic::Room(_) | ClassTopic::P2p(_) | ClassTopic::Status | ClassTopic::System => {
+                self.parts.rules.derive(&derivation)
+            }
+        };
+        match made {
             Ok(bound) => Some(bound),
             Err(NotStored::Filtered(reason)) => {
                 tracing::error!(
@@ -116,6 +123,8 @@ impl LiveClass {
             AuditAction::Unmuted => "unmuted",
             AuditAction::Refused => "refused",
             AuditAction::Noticed => "noticed",
+            AuditAction::LessonStarted => "lesson_started",
+            AuditAction::LessonEnded => "lesson_ended",
         };
         let room = audit.room.as_ref().map(|room| room.as_str());
         let body = serde_json::to_vec(audit).unwrap_or_default();

@@ -82,17 +82,35 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
     let said = say(&mosquitto, "first", 60);
     wait_until("all is archived", SOON, || bridge.metrics().value("roombridge_archived_total", &[]) == 60.0);
 
-    let history = |bridge: &Bridge| {
-        let output = roombridge_cli(&["history", "1", "--json", "-c", &bridge.config_file()]);
-        assert!(output.status.success(), "{}", text(&output));
+    let ask = |arguments: &[&str]| {
+        let file = bridge.config_file();
+        let output = roombridge_cli(&[arguments, &["-c", &file]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
         String::from_utf8(output.stdout).unwrap()
     };
+    let history = |_: &Bridge| ask(&["history", "1", "--json"]);
+    let replay = || ask(&["replay", "1", "--speed", "max", "--json"]);
+    let export = || ask(&["export", "1"]);
     let before = history(&bridge);
     assert_eq!(before.lines().count(), 20);
+    assert_eq!(replay(), before);
+    let exported = export();
+    let in_archive: BTreeSet<String> = lines(&bridge).iter().map(Value::to_string).collect();
+    for line in exported.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(in_archive.contains(&line.to_string()), "an export has the archive's own lines: {line}");
+    }
+    let folder = bridge.scratch().join("exported");
+    let folder = folder.to_str().unwrap();
+    let all =
+        || -> Value { serde_json::from_str(&ask(&["export", "--all", "--out", folder, "--json"])).unwrap() };
+    assert_eq!((&all()["lines"], &all()["lines"]), (&60.into(), &0.into()));
 
-    // when the topic is gone, the history is the same, byte for byte
+    // when the topic is gone, history, replay and export are the same, byte for byte
     rocketmq.mqadmin(&["deleteTopic", "-t", "archived", "-c", "DefaultCluster"]);
     assert_eq!(history(&bridge), before);
+    assert_eq!(replay(), before);
+    assert_eq!(export(), exported);
 
     // when the topic is made anew, and more is said there
     rocketmq.remake_topic("archived", 2);
@@ -102,6 +120,15 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
     let both = history(&bridge);
     assert!(both.starts_with(&before), "{both}");
     assert_eq!(both.lines().count(), 33);
+    let added = all();
+    assert_eq!((&added["lines"], &added["parts"], &added["in_all"]), (&40.into(), &1.into(), &2.into()));
+    let file = bridge.scratch().join("one.jsonl.zst");
+    ask(&["export", "1", "--out", file.to_str().unwrap()]);
+    assert_eq!(zstd::decode_all(&*fs::read(&file).unwrap()).unwrap(), export().into_bytes());
+    let again =
+        roombridge_cli(&["export", "1", "--out", file.to_str().unwrap(), "-c", &bridge.config_file()]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again).contains("overwrites nothing"), "{}", text(&again));
 
     // then both are in the archive, each once, and the books balance
     let found = lines(&bridge);

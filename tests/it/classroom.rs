@@ -194,6 +194,56 @@ fn a_notice_is_seen_whether_by_command_by_a_teacher_or_by_a_server() {
     assert!(archived.iter().all(|record| record["kind"] == "system" && record["room"] == "7"));
 }
 
+#[test]
+fn a_teacher_marks_a_lesson_and_nobody_in_the_class_hears_it() {
+    let class = Class::start();
+    let everything = Subscriber::start(class.login(), ANNA, "room/message/7");
+    let notices = Subscriber::start(class.login(), BEN, "room/system");
+    let marked = class.dev.cli(&["lesson", "start", "7", "--title", "Fractions"]);
+    assert!(marked.status.success(), "{}", String::from_utf8_lossy(&marked.stderr));
+    assert!(stdout(&marked).contains("marked the start of a lesson in room 7"), "{}", stdout(&marked));
+    let teacher = http(
+        "GET",
+        &format!("http://{}/login?clientId={TEACHER}&role=teacher", class.dev.address("login")),
+        &[("authorization", "Bearer dev")],
+        None,
+    );
+    let path = "/api/rooms/7/lesson";
+    let (status, answer) = class.api("POST", path, &teacher.1, Some(r#"{"mark":"end"}"#));
+    assert_eq!(status, 202, "{answer}");
+
+    // A student marks none, nobody marks with a wrong secret, and there are two kinds of marks
+    for token in [class.token.as_str(), "wrong"] {
+        let (status, _) = class.api("POST", path, token, Some(r#"{"mark":"start"}"#));
+        assert!(status == 401 || status == 403, "{status}");
+    }
+    let url = format!("http://{}{path}", class.dev.address("web"));
+    let (status, _) = http("POST", &url, &[("authorization", "Bearer dev")], Some(r#"{"mark":"pause"}"#));
+    assert_eq!(status, 422);
+
+    // An operator finds both in the room's history, as the class's own records
+    let found = class.dev.history("7", 2);
+    let tags: Vec<_> = found.iter().map(|mark| mark["tag"].as_str().unwrap()).collect();
+    assert_eq!(tags, ["lesson/start/7", "lesson/end/7"]);
+    assert!(found.iter().all(|mark| mark["kind"] == "system" && mark["room"] == "7"));
+    let body: Value = serde_json::from_str(found[0]["payload"].as_str().unwrap()).unwrap();
+    assert_eq!((&body["lesson"], &body["title"]), (&json!("start"), &json!("Fractions")));
+
+    // but no page does, neither live nor later
+    let told = class.dev.cli(&["notice", "7", "the last word"]);
+    assert!(told.status.success());
+    until_heard(&notices, "room/system", 1);
+    assert_eq!(notices.received().len(), 1);
+    assert_eq!(everything.received().len(), 0);
+    let (status, answer) = class.api("GET", "/api/rooms/7/history", &class.token, None);
+    assert_eq!(status, 200, "{answer}");
+    let kinds: Vec<_> = answer["messages"].as_array().unwrap().iter().map(|line| &line["kind"]).collect();
+    assert_eq!(kinds, ["notice"]);
+    let metrics = class.dev.metrics();
+    assert_eq!(metrics.value("roombridge_filtered_total", &[("reason", "from_mqtt")]), 2.0);
+    assert!(metrics.books().balanced());
+}
+
 /// Hazard 22: what was said before the fence is in the history, what comes after it is heard live; nothing is missing.
 #[test]
 fn a_late_joiner_has_the_whole_conversation_once() {

@@ -24,6 +24,8 @@ mod limits;
 mod nobody_reads;
 mod operator;
 mod overlap;
+#[cfg(feature = "embedded")]
+mod play;
 mod producer;
 mod reader;
 mod remade_topic;

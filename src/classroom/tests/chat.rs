@@ -149,7 +149,14 @@ fn a_notice_goes_to_all_in_the_lane_of_its_room() {
     assert!(notice(&room("7"), &"x".repeat(4096), START_MS).is_ok());
     assert_eq!(notice(&room("7"), &"x".repeat(4097), START_MS), Err(NoticeError::TooLong(4097)));
 
-    let audit = Audit::of_notice(&room("7"), &"x".repeat(4096), Some(&client(TEACHER)), "id-1", START_MS);
+    let audit = Audit::of_own(
+        AuditAction::Noticed,
+        &room("7"),
+        &"x".repeat(4096),
+        Some(&client(TEACHER)),
+        "id-1",
+        START_MS,
+    );
     assert_eq!((audit.what, audit.detail.len()), (AuditAction::Noticed, 1024));
 }
 
@@ -185,4 +192,24 @@ fn reasons_have_the_names_that_pages_know() {
     for reason in Reason::VARIANTS.iter().copied() {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
     }
+}
+
+#[test]
+fn a_lesson_mark_names_its_room_and_stays_in_its_lane() {
+    let mark = lesson_mark(&room("7"), LessonEdge::Start, Some(" Algebra "), START_MS).unwrap();
+    assert_eq!(mark.topic.topic("room"), "room/lesson/start/7");
+    assert_eq!((mark.order_key.as_str(), mark.sender), ("7", None));
+    let body: serde_json::Value = serde_json::from_slice(&mark.body).unwrap();
+    let expected =
+        serde_json::json!({"roomId": "7", "lesson": "start", "title": "Algebra", "time": START_MS});
+    assert_eq!(body, expected);
+
+    let end = lesson_mark(&room("7"), LessonEdge::End, Some("  "), START_MS).unwrap();
+    assert_eq!(end.topic.topic("room"), "room/lesson/end/7");
+    assert!(!String::from_utf8_lossy(&end.body).contains("title"));
+    let long = "x".repeat(257);
+    assert_eq!(
+        lesson_mark(&room("7"), LessonEdge::End, Some(&long), START_MS),
+        Err(LessonMarkError::TooLong(257))
+    );
 }

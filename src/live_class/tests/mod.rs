@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::binding::{BindingSettings, stored_form};
+use crate::binding::{BindingSettings, DownOutcome, read_back, stored_form};
+use crate::classroom::LessonEdge;
 use crate::config::Config;
-use crate::model::RoomId;
 use crate::model::{
-    Arrival, Envelope, FailureKind, ManualClock, MqttProperties, Qos, QueueName, SessionStamp, StoredMessage,
+    Arrival, ClientId, Envelope, FailureKind, FilterReason, Kind, ManualClock, MqttProperties, Qos,
+    QueueName, RoomId, SessionStamp, StoredMessage,
 };
 use crate::pipeline::ports::{Batch, Sink};
 use crate::pipeline::{Arriving, Derived, IntakeReceiver, Receipt, Ticket, intake};
@@ -405,4 +406,38 @@ async fn a_notice_is_heard_by_the_room_and_written_down() {
     assert_eq!(running.made().await.bound.message.tag(), "noticed");
     let empty = running.handle.notice(RoomId::parse("7").unwrap(), " ".to_owned(), None).await;
     assert!(empty.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_lesson_mark_is_stored_with_a_proof_and_goes_down_to_nobody() {
+    let story = Story::new();
+    let mut running = story.start();
+    let room = RoomId::parse("7").unwrap();
+    let asked = {
+        let (handle, room, by) = (running.handle.clone(), room.clone(), ClientId::parse("GID_teacher@@@1"));
+        let title = Some("Algebra".to_owned());
+        tokio::spawn(async move { handle.lesson(room, LessonEdge::Start, title, by).await })
+    };
+    let mark = running.made().await;
+    assert_eq!((&*mark.bound.topic, mark.bound.message.tag()), ("room", "lesson/start/7"));
+    assert_eq!((&body(&mark)["roomId"], &body(&mark)["title"]), (&"7".into(), &"Algebra".into()));
+    let id = asked.await.unwrap().unwrap().unwrap();
+    let stored = stored_form(&mark.bound.topic, &mark.bound.message);
+    let recorded = read_back(&stored);
+    assert_eq!(
+        (recorded.id, recorded.room.as_deref(), recorded.kind, recorded.mqtt_topic.as_str()),
+        (Some(id), Some("7"), Kind::System, "room/lesson/start/7")
+    );
+    assert!(story.rules.came_from_mqtt(&stored, &recorded), "nobody else can make one");
+    let down = story.rules.to_mqtt(&stored, "room", NOON_MS);
+    assert_eq!(down, DownOutcome::Filtered(FilterReason::FromMqtt));
+    let audit = running.made().await;
+    assert_eq!(audit.bound.message.tag(), "lesson_started");
+    assert_eq!(
+        (&body(&audit)["sender"], &body(&audit)["detail"]),
+        (&"GID_teacher@@@1".into(), &"Algebra".into())
+    );
+
+    let long = running.handle.lesson(room, LessonEdge::End, Some("x".repeat(300)), None).await;
+    assert!(long.unwrap().is_err());
 }
