@@ -277,7 +277,7 @@ impl HistoryQuery {
     }
 
     /// When a message of the range can have been stored: it is stored when it has arrived, by two clocks, or late.
-    fn stored(&self) -> Stored {
+    pub(super) fn stored(&self) -> Stored {
         Stored {
             from_ms: self.from_ms.map(|ms| ms.saturating_sub(CLOCKS_DIFFER_MS)),
             to_ms: self.to_ms.map(|ms| ms.saturating_add(STORED_LATE_MS + 1)),

@@ -1,16 +1,21 @@
 //! Gives the stored messages themselves, in the order of a history: every copy of each, as it lies in RocketMQ or lay there.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use super::cursor::{Cursor, earliest};
+use super::cursor::{Cursor, Sought, earliest};
 use super::history::{HistoryError, HistoryQuery, ReadProgress, ReadStart, cursors_of};
+use super::missing::{Missing, missing_of};
 use crate::model::{QueueName, StoredMessage};
-use crate::pipeline::ports::{ReadError, Reader};
+use crate::pipeline::ports::{InOrder, ReadError, Reader};
 
 /// The messages of one query, or of ranges of queues: those that were stored when it was opened. Memory holds two pages of each queue.
 pub(crate) struct StoredMessages<'a> {
+    reader: &'a dyn Reader,
     query: Option<HistoryQuery>,
     cursors: Vec<Cursor<'a>>,
+    /// Of the cursors, before they were read.
+    ranges: Vec<Range<u64>>,
     total: u64,
     away: BTreeSet<String>,
 }
@@ -24,6 +29,8 @@ pub(crate) struct QueueRange {
     pub queue: QueueName,
     /// The first offset.
     pub from: u64,
+    /// The highest store time of the queue before it, milliseconds since 1970-01-01 UTC.
+    pub before_ms: u64,
     /// The offset after the last one.
     pub end: u64,
 }
@@ -31,17 +38,42 @@ pub(crate) struct QueueRange {
 impl<'a> StoredMessages<'a> {
     /// Those that the query asks for; its limit is ignored.
     pub(crate) async fn of_query(reader: &'a dyn Reader, query: HistoryQuery) -> Result<Self, HistoryError> {
-        let ReadStart { cursors, away, .. } = cursors_of(reader, &query).await?;
-        Ok(Self { total: remaining(&cursors), query: Some(query), cursors, away })
+        let ReadStart { cursors, away, .. } = cursors_of(reader, &query, query.stored()).await?;
+        Ok(Self::of(reader, Some(query), cursors, away))
     }
 
     /// All of these ranges.
     pub(crate) fn of_ranges(reader: &'a dyn Reader, ranges: &[QueueRange]) -> Self {
         let cursor = |range: &QueueRange| {
-            Cursor::new(reader, &range.topic, range.queue.clone(), None, range.from, range.end)
+            let (topic, queue) = (range.topic.clone(), range.queue.clone());
+            let sought = Sought { topic, queue, tag: None, room: None };
+            Cursor::new(reader, sought, (range.from, range.before_ms), range.end)
         };
-        let cursors: Vec<_> = ranges.iter().map(cursor).collect();
-        Self { total: remaining(&cursors), query: None, cursors, away: BTreeSet::new() }
+        Self::of(reader, None, ranges.iter().map(cursor).collect(), BTreeSet::new())
+    }
+
+    fn of(
+        reader: &'a dyn Reader,
+        query: Option<HistoryQuery>,
+        cursors: Vec<Cursor<'a>>,
+        away: BTreeSet<String>,
+    ) -> Self {
+        let ranges = cursors.iter().map(Cursor::range).collect();
+        Self { reader, query, total: remaining(&cursors), cursors, ranges, away }
+    }
+
+    /// What was there once and cannot be read any more; known when everything was read.
+    pub(crate) async fn missing(&self) -> Result<Vec<Missing>, ReadError> {
+        let (from_ms, to_ms) = self.query.as_ref().map_or((None, None), |query| (query.from_ms, query.to_ms));
+        let mut missing = Vec::new();
+        for (cursor, range) in self.cursors.iter().zip(&self.ranges) {
+            for found in missing_of(self.reader, cursor.sought(), range.clone(), from_ms, to_ms).await? {
+                if !missing.contains(&found) {
+                    missing.push(found);
+                }
+            }
+        }
+        Ok(missing)
     }
 
     /// RocketMQ brokers that are away, so that their part is missing; empty unless the query is `partial`.
@@ -56,7 +88,7 @@ impl<'a> StoredMessages<'a> {
 
     /// The next message, and which of the ranges it is of.
     pub(crate) async fn next(&mut self) -> Result<Option<(usize, StoredMessage)>, ReadError> {
-        while let Some((range, message)) = earliest(&mut self.cursors).await? {
+        while let Some((range, InOrder { message, .. })) = earliest(&mut self.cursors).await? {
             if self.query.as_ref().is_none_or(|query| query.accept(&message).is_some()) {
                 return Ok(Some((range, message)));
             }

@@ -10,6 +10,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::INCOMPLETE;
 use super::history::{RangeArgs, moment_ms};
 use super::output::{Report, Stdout, aside, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
@@ -37,7 +38,7 @@ manifest.json beside it says which offsets of which queue the part holds. A run 
 the next one goes on behind them.
 
 JSON fields (--json): lines, private_left_out, first_at_ms, last_at_ms, file, bytes; with --all: parts, files, lines, bytes,
-left_out, absent (offsets without a message), in_all (parts in the folder), away.";
+left_out, absent (offsets without a message), in_all (parts in the folder), away. The exit code is 4 if a part is missing.";
 
 const BAR: &str = "exporting  {bar:40} {percent:>3} %  {elapsed}  {eta} left";
 
@@ -74,13 +75,11 @@ pub(crate) struct ExportArgs {
 pub(crate) async fn run(arguments: ExportArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let sources = target.sources()?;
-    let done = match (&arguments.room, &arguments.out) {
+    match (&arguments.room, &arguments.out) {
         (Some(room), _) => one_room(&arguments, &target, &sources, room).await,
         (None, Some(folder)) => everything(&arguments, &target, &sources, folder).await,
         (None, None) => bail!("name a room, or --all with a folder in --out"),
-    };
-    sources.tell_lost().await;
-    done
+    }
 }
 
 #[derive(Serialize)]
@@ -124,7 +123,7 @@ async fn one_room(
         if exported.lines == 0 {
             aside(format_args!("nothing found for {room}"));
         }
-        return Ok(ExitCode::SUCCESS);
+        return tell_missing(&messages).await;
     };
     let exported = export_room(&mut messages, arguments.private, &mut lines, &mut show).await;
     bar.finish_and_clear();
@@ -140,7 +139,17 @@ async fn one_room(
     } else {
         report.line(format_args!("{count} lines, {bytes} bytes in {}", path.display()));
     }
-    report.end(ExitCode::SUCCESS)
+    report.end(tell_missing(&messages).await?)
+}
+
+/// Says what is not there any more, and the exit code that says so.
+async fn tell_missing(messages: &StoredMessages<'_>) -> anyhow::Result<ExitCode> {
+    let missing = messages.missing().await?;
+    for missing in &missing {
+        aside(missing);
+    }
+    let is_whole = missing.is_empty() && messages.away().next().is_none();
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 
 /// In a folder the file is named by the room.
@@ -196,7 +205,7 @@ async fn everything(
     };
     let added = export_all(asked, &mut folder, &mut |progress| show(&bar, progress)).await;
     bar.finish_and_clear();
-    let (added, in_all) = (added?, folder.parts());
+    let (added, in_all, is_whole) = (added?, folder.parts(), away.is_empty());
     let mut report = Report::default();
     if arguments.json {
         report.line(serde_json::to_string(&AllSummary { added, in_all, away })?);
@@ -210,7 +219,8 @@ async fn everything(
             report.line(format_args!("{absent} offsets without a message: left out, erased or lost before"));
         }
     }
-    report.end(ExitCode::SUCCESS)
+    sources.tell_lost().await;
+    report.end(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 
 /// All topics that are archived, or were.

@@ -12,11 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::STOPPED_EARLY;
 use super::history::{RangeArgs, moment_ms, searching};
 use super::keyboard::{Key, Keyboard};
 use super::output::{Stdout, aside, is_read_at_once, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
+use super::{INCOMPLETE, STOPPED_EARLY};
 use crate::archive::{
     Control, Ended, HistoryQuery, LineOutput, MqttOutput, Position, Prefix, Readers, Replay, ReplayEvent,
     ReplayHandle, ReplayOutput, ReplayParts, Speed,
@@ -83,9 +83,7 @@ pub(crate) async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let query = arguments.range.query(&target, Some(&arguments.room), None, None)?;
     let prefix = arguments.to_mqtt.as_deref().map(|text| prefix(&target, text)).transpose()?;
     let sources = target.sources()?;
-    let played = play(&arguments, &target, &sources, query, prefix).await;
-    sources.tell_lost().await;
-    let Played { count, code } = played?;
+    let Played { count, code } = play(&arguments, &target, &sources, query, prefix).await?;
     match (count, &arguments.to_mqtt) {
         (0, _) => aside(format_args!("nothing found for {}", arguments.room)),
         (1, Some(prefix)) => aside(format_args!("1 message published under {prefix}/")),
@@ -129,6 +127,10 @@ async fn play(
     for broker in replay.away() {
         aside(format_args!("RocketMQ broker {broker} is away: what it holds of this is missing"));
     }
+    for missing in replay.missing() {
+        aside(missing);
+    }
+    let is_whole = replay.missing().is_empty() && replay.away().next().is_none();
     let bar = progress_bar(BAR);
     bar.set_length(handle.state().total);
     let played = match prefix {
@@ -149,7 +151,9 @@ async fn play(
         }
     };
     bar.finish_and_clear();
-    played
+    let Played { count, code } = played?;
+    let is_to_tell = !is_whole && code == ExitCode::SUCCESS;
+    Ok(Played { count, code: if is_to_tell { ExitCode::from(INCOMPLETE) } else { code } })
 }
 
 async fn play_to(

@@ -103,7 +103,9 @@ async fn queues_of(
             None => (begin(reader, topic, &name, first, folder).await?, None),
         };
         if from < end {
-            let range = QueueRange { topic: topic.to_owned(), queue: name, from: from.max(first), end };
+            let first = from.max(first);
+            let before_ms = reader.store_time_before(topic, &name, first).await?;
+            let range = QueueRange { topic: topic.to_owned(), queue: name, from: first, before_ms, end };
             queues.push(NewQueue { place, range, from, last });
         }
     }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::history::{HistoryQuery, ReadProgress};
+use super::missing::Missing;
 use super::record::Record;
 use crate::model::{Clock, MessageId};
 use crate::pipeline::ports::ReadError;
@@ -142,6 +143,11 @@ impl<'a> Replay<'a> {
     /// RocketMQ brokers that are away, so that their part is missing; empty unless the query is `partial`.
     pub(crate) fn away(&self) -> impl Iterator<Item = &str> {
         self.feed.history().away()
+    }
+
+    /// What was there once and cannot be read any more, so that this may not be all.
+    pub(crate) fn missing(&self) -> &[Missing] {
+        self.feed.history().missing()
     }
 
     /// Plays until the end, until it is told to stop, or for ever if it follows.
