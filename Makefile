@@ -73,6 +73,7 @@ deny: ## check the licences, the sources and the known vulnerabilities of the li
 faults: ## try each fault against the real brokers, and write the table docs/faults.md
 	@scripts/setup test
 	ROOMBRIDGE_SEEDS=5000 cargo test --test model
+	ROOMBRIDGE_SEEDS=5000 cargo test --lib archive::tests::model
 	cargo test --test it scripted::
 	FAULTS_TABLE=1 cargo test --test it faults:: -- --ignored --test-threads=1 --nocapture
 

@@ -33,7 +33,7 @@ pub(crate) fn archived_topics(config: &Config, rules: &RuleSet) -> Vec<String> {
     topics.into_iter().collect()
 }
 
-/// An archiver for the folder of the configuration.
+/// An archiver for the store of the configuration.
 pub(crate) fn archiver(
     archive: &ArchiveConfig,
     topics: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) fn archiver(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     Ok(Archiver::new(ArchiverParts {
         reader,
-        store: PieceStore::in_folder(&archive.dir)?,
+        store: PieceStore::open(archive)?,
         topics,
         leave_out: LeaveOut { kinds: archive.leave_out.iter().copied().collect() },
         cut_every: archive.cut_every,

@@ -36,6 +36,8 @@ pub(super) struct Gathered {
     pub from_store_ms: u64,
     /// The offset after its last one.
     pub next: u64,
+    /// Offset and name of the first message, if there is one.
+    pub first: Option<(u64, String)>,
 }
 
 /// Reads from the queue's next offset on, until the lines have so many bytes or `end` is reached.
@@ -48,7 +50,7 @@ pub(super) async fn gather(
 ) -> Result<Gathered, ArchiveError> {
     let place = &queue.place;
     let mut writer = PieceWriter::new(place.clone(), queue.next, queue.store_time_ms);
-    let (mut next, mut from_store_ms, mut attempts) = (queue.next, None, 0);
+    let (mut next, mut from_store_ms, mut first, mut attempts) = (queue.next, None, None, 0);
     while next < end && writer.raw_bytes() < max_bytes {
         let page = reader.pull(&place.topic, &place.queue, None, next, PAGE_MESSAGES).await?;
         if page.first > next {
@@ -80,6 +82,7 @@ pub(super) async fn gather(
                 break;
             }
             from_store_ms.get_or_insert(queue.store_time_ms.max(message.stored_ms));
+            first.get_or_insert_with(|| (next, message.name()));
             let recorded = read_back(message);
             match leave_out.reason(recorded.kind) {
                 Some(reason) => writer.skip(message, reason),
@@ -89,7 +92,7 @@ pub(super) async fn gather(
         }
     }
     let from_store_ms = from_store_ms.unwrap_or(queue.store_time_ms);
-    Ok(Gathered { writer, from_store_ms, next })
+    Ok(Gathered { writer, from_store_ms, next, first })
 }
 
 fn silent(queue: &Queue, next: u64) -> ReadError {

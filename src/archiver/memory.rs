@@ -27,6 +27,8 @@ pub(crate) struct Kept {
     is_gone: bool,
     /// Rises with each message, over all epochs.
     clock_ms: u64,
+    /// What there was before the topic was made anew.
+    before: Option<Box<Kept>>,
 }
 
 impl Memory {
@@ -83,7 +85,17 @@ impl Memory {
     pub(crate) fn make_anew(&self) {
         let mut kept = self.lock();
         let (epoch, clock_ms) = (kept.epoch + 1, kept.clock_ms);
-        *kept = Kept { epoch, clock_ms, ..Kept::default() };
+        let before = std::mem::take(&mut *kept);
+        *kept = Kept { epoch, clock_ms, before: Some(Box::new(before)), ..Kept::default() };
+    }
+
+    /// The broker crashed before it had written down that the topic was deleted.
+    pub(crate) fn bring_back(&self) {
+        let mut kept = self.lock();
+        let clock_ms = kept.clock_ms;
+        if let Some(before) = kept.before.take() {
+            *kept = Kept { clock_ms, ..*before };
+        }
     }
 
     pub(crate) fn delete_topic(&self) {

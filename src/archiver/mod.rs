@@ -11,36 +11,37 @@
 mod books;
 mod gather;
 mod headroom;
+mod identity;
 #[cfg(test)]
 pub(crate) mod memory;
+mod merge;
 mod queue;
+mod run;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::model::{Clock, FailureKind, Kind, LostCause, QueueName};
 use crate::piece::PieceKey;
 use crate::piece_store::{Created, PieceStore, StoreError};
 use crate::pipeline::ports::{ReadError, Reader};
-use crate::pipeline::same_queue::{Cause, Compared, compare};
-use crate::telemetry::{Metrics, Throttle};
 
-pub(crate) use books::{PlaceBooks, books_of, effective};
+pub(crate) use books::{PlaceBooks, effective, exact_books, overlaps};
 pub(crate) use gather::LeaveOut;
 use gather::{Gathered, gather};
+use identity::recognise;
+pub(crate) use identity::{is_back, is_the_same};
+pub(crate) use merge::{Merged, Merger};
 use queue::Queue;
+pub(crate) use run::run;
 
-/// How often the queues are looked at.
-const ROUND_EVERY: Duration = Duration::from_secs(5);
-/// What is left then stays in RocketMQ until the next start.
-const LAST_ROUND: Duration = Duration::from_secs(5);
 /// So many bytes of lines make a piece. Memory holds one piece.
 pub(crate) const PIECE_BYTES: usize = 16 << 20;
 /// A guess of a line's size, to see from offsets alone that a piece is full.
 const LINE_BYTES: u64 = 1024;
+/// A step of a merge that takes longer is given up and done again later, because the archiver waits for it.
+const MERGE_STEP: Duration = Duration::from_secs(120);
 
 /// Why a round of the archiver stopped.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
@@ -52,6 +53,10 @@ pub(crate) enum ArchiveError {
     Store(#[from] StoreError),
     #[error("could not write a piece of topic {topic}, queue {queue}: {cause}")]
     Piece { topic: String, queue: QueueName, cause: String },
+    #[error("could not merge the pieces of a day: {0}")]
+    Merge(Box<ArchiveError>),
+    #[error("it took longer than {0} s and was given up; it is tried again")]
+    SlowMerge(u64),
 }
 
 /// What an archiver is made of.
@@ -85,6 +90,9 @@ pub(crate) struct Round {
     pub left_out: BTreeMap<Kind, u64>,
     /// By cause.
     pub lost: BTreeMap<LostCause, u64>,
+    /// What was joined of earlier days.
+    #[serde(skip)]
+    pub merged: Merged,
     /// The least time that any queue has until RocketMQ deletes what is not archived; `None`: not known.
     #[serde(skip)]
     pub headroom: Option<Duration>,
@@ -93,32 +101,35 @@ pub(crate) struct Round {
     told: usize,
 }
 
-impl Round {
-    fn count(&self, metrics: &Metrics) {
-        let archive = &metrics.archive;
-        archive.headroom_seconds.set(self.headroom.map(|headroom| headroom.as_secs_f64()));
-        archive.pieces_total.inc_by(self.pieces);
-        archive.bytes_total.inc_by(self.bytes);
-        archive.archived_total.inc_by(self.lines);
-        for (kind, count) in &self.left_out {
-            archive.left_out(*kind, *count);
-        }
-        for (cause, count) in &self.lost {
-            archive.lost(*cause, *count);
-        }
-    }
-}
-
 /// See the head of this file.
 pub(crate) struct Archiver {
     parts: ArchiverParts,
     queues: BTreeMap<(String, QueueName), Queue>,
+    merger: Merger,
 }
 
 impl Archiver {
     /// Knows no queue yet: the store says how far each is.
     pub(crate) fn new(parts: ArchiverParts) -> Self {
-        Self { parts, queues: BTreeMap::new() }
+        let merger = Merger::new(parts.store.clone(), parts.clock.clone());
+        Self { parts, queues: BTreeMap::new(), merger }
+    }
+
+    /// One round, and a step of a merge if nothing is urgent: so memory holds one piece at a time.
+    pub(crate) async fn turn(&mut self) -> (Round, Option<ArchiveError>) {
+        let (mut round, failed) = self.round(false).await;
+        let is_urgent = round.headroom.is_some_and(|headroom| headroom < self.parts.rocketmq_keeps / 4);
+        if is_urgent || !self.merger.is_due() {
+            return (round, failed);
+        }
+        let step = tokio::time::timeout(MERGE_STEP, self.merger.step()).await;
+        match step.unwrap_or_else(|_| Err(ArchiveError::SlowMerge(MERGE_STEP.as_secs()))) {
+            Ok(merged) => {
+                round.merged = merged;
+                (round, failed)
+            }
+            Err(error) => (round, failed.or(Some(ArchiveError::Merge(Box::new(error))))),
+        }
     }
 
     /// Looks at all queues of all topics, and cuts those that are due; with `flush` those that have anything. What fails is the
@@ -180,9 +191,7 @@ impl Archiver {
         if !queue.is_begun {
             queue.begin(first);
         } else if queue.is_to_compare(end, now_ms) {
-            if !is_the_same(reader, topic, &name, queue.next, queue.last.as_deref()).await? {
-                queue.begin_generation(first);
-            }
+            recognise(&self.parts, queue, first).await?;
             queue.compared_ms = now_ms;
         }
         let headroom = self.headroom(topic, queue, (first, end), now_ms).await?;
@@ -190,7 +199,11 @@ impl Archiver {
         round.told += 1;
         let is_urgent = headroom < self.parts.rocketmq_keeps / 4;
         while queue.next < end && (flush || is_urgent || queue.is_due(end, now_ms, self.parts.cut_every)) {
-            self.cut(topic, queue, end, round).await?;
+            match self.cut(topic, queue, end, round).await? {
+                Cut::Written => {}
+                Cut::Overtaken => recognise(&self.parts, queue, first).await?,
+                Cut::Remade => break,
+            }
         }
         if queue.next < end {
             queue.waits_since_ms.get_or_insert(now_ms);
@@ -229,19 +242,28 @@ impl Archiver {
         queue: &mut Queue,
         end: u64,
         round: &mut Round,
-    ) -> Result<(), ArchiveError> {
-        let failed = |cause: String| ArchiveError::Piece {
-            topic: topic.to_owned(),
-            queue: queue.place.queue.clone(),
-            cause,
-        };
-        let gathered = gather(&*self.parts.reader, &self.parts.leave_out, queue, end, PIECE_BYTES).await?;
-        let Gathered { writer, from_store_ms, next } = gathered;
+    ) -> Result<Cut, ArchiveError> {
+        let name = queue.place.queue.clone();
+        let failed =
+            |cause: String| ArchiveError::Piece { topic: topic.to_owned(), queue: name.clone(), cause };
+        let reader = &*self.parts.reader;
+        let gathered = gather(reader, &self.parts.leave_out, queue, end, PIECE_BYTES).await?;
+        let Gathered { writer, from_store_ms, next, first } = gathered;
+        // Pages of two times of the queue must not become one piece.
+        if let Some((offset, name_of_first)) = first
+            && !is_the_same(reader, topic, &name, offset + 1, Some(&name_of_first)).await?
+        {
+            return Ok(Cut::Remade);
+        }
         let made = tokio::task::spawn_blocking(move || writer.finish(next)).await;
         let made = made.map_err(|error| failed(error.to_string()))?;
         let (directory, bytes) = made.map_err(|error| failed(error.to_string()))?;
         let key = PieceKey::new(queue.place.clone(), from_store_ms, queue.next, 0);
         let piece_bytes = bytes.len() as u64;
+        if let Some(now) = queue.overtaken(&self.parts.store, &key).await? {
+            *queue = now;
+            return Ok(Cut::Overtaken);
+        }
         match self.parts.store.create(&key, bytes.into()).await? {
             Created::Ours => {
                 round.pieces += 1;
@@ -261,75 +283,27 @@ impl Archiver {
             }
             // Another archiver was first: go on where its piece ends.
             Created::Another => {
-                let name = queue.place.queue.clone();
-                *queue = Queue::in_store(&self.parts.store, topic, &name).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether RocketMQ's queue is the one that was archived up to that offset. `last`: names the message before it; `None`: that one was
-/// lost.
-pub(crate) async fn is_the_same(
-    reader: &dyn Reader,
-    topic: &str,
-    queue: &QueueName,
-    archived_to: u64,
-    last: Option<&str>,
-) -> Result<bool, ReadError> {
-    Ok(match compare(reader, topic, queue, archived_to, last).await? {
-        // A message that was gone does not come back.
-        Compared::Same { last: Some(_) } => last.is_some(),
-        Compared::Same { last: None } => true,
-        Compared::Changed(change) => match change.cause {
-            // The next piece notes the range as lost.
-            Cause::UnreadDeleted => true,
-            Cause::Shorter | Cause::AnotherBefore => false,
-        },
-    })
-}
-
-/// Works until `stop`, then copies what is left, for [`LAST_ROUND`] at most; `stop_now` ends it at once. Wherever it ends, the store
-/// has whole pieces.
-pub(crate) async fn run(
-    archiver: Archiver,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-    stop_now: CancellationToken,
-) {
-    tokio::select! {
-        () = stop_now.cancelled() => {}
-        () = run_until(archiver, metrics, stop) => {}
-    }
-}
-
-async fn run_until(mut archiver: Archiver, metrics: Arc<Metrics>, stop: CancellationToken) {
-    let mut failures = Throttle::default();
-    metrics.archive.rocketmq_keeps_seconds.set(archiver.parts.rocketmq_keeps.as_secs_f64());
-    let mut tell = |(round, failed): (Round, Option<ArchiveError>)| {
-        round.count(&metrics);
-        let Some(error) = failed else { return };
-        metrics.archive.failures_total.inc();
-        if failures.is_due() {
-            tracing::error!(%error, "the archive does not go on; RocketMQ keeps the messages meanwhile");
-        }
-    };
-    while !stop.is_cancelled() {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            done = archiver.round(false) => {
-                tell(done);
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(ROUND_EVERY) => {}
+                let generation = queue.place.generation;
+                let now = Queue::in_generation(&self.parts.store, topic, &name, generation).await?;
+                if now.next == queue.next {
+                    return Err(failed(format!("{key} is there, and does not hold what begins there")));
                 }
+                *queue = now;
+                return Ok(Cut::Overtaken);
             }
         }
+        Ok(Cut::Written)
     }
-    if let Ok(done) = tokio::time::timeout(LAST_ROUND, archiver.round(true)).await {
-        tell(done);
-    }
+}
+
+/// What became of a piece that was due.
+enum Cut {
+    /// It is in the store.
+    Written,
+    /// Another archiver has written there; the queue stands at the end of that.
+    Overtaken,
+    /// The queue was made anew while it was read; nothing was written.
+    Remade,
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! How far one queue is archived, as the store says it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::headroom::Headroom;
 use super::{LINE_BYTES, PIECE_BYTES};
 use crate::model::QueueName;
-use crate::piece::{Directory, Place};
-use crate::piece_store::{PieceStore, StoreError};
+use crate::piece::{Directory, PieceKey, Place};
+use crate::piece_store::{Listed, PieceStore, StoreError};
 
 const COMPARE_EVERY_MS: u64 = 60_000;
 
@@ -15,6 +15,8 @@ const COMPARE_EVERY_MS: u64 = 60_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Queue {
     pub place: Place,
+    /// The highest generation of this queue.
+    pub newest: u32,
     /// The first offset that is in no piece.
     pub next: u64,
     /// Names the message before it, if it is known.
@@ -23,6 +25,8 @@ pub(super) struct Queue {
     pub store_time_ms: u64,
     /// Whether the place has a piece, or its first offset is known.
     pub is_begun: bool,
+    /// Whether it was seen that the place has none.
+    pub is_without_piece: bool,
     /// Since when something waits to be archived, by our clock.
     pub waits_since_ms: Option<u64>,
     /// The store time of the message at `next`, where that has been looked up.
@@ -39,35 +43,73 @@ impl Queue {
         topic: &str,
         name: &QueueName,
     ) -> Result<Self, StoreError> {
-        let pieces = store.pieces(topic).await?;
-        let newest = pieces.iter().filter(|piece| piece.key.place.queue == *name);
-        let generation = newest.map(|piece| piece.key.place.generation).max();
-        let place =
-            Place { topic: topic.to_owned(), queue: name.clone(), generation: generation.unwrap_or(0) };
+        let pieces = pieces_of(store, topic, name).await?;
+        let newest = pieces.iter().map(|piece| piece.key.place.generation).max().unwrap_or(0);
+        Self::of_pieces(store, pieces, topic, name, newest).await
+    }
+
+    /// The same of that generation.
+    pub(super) async fn in_generation(
+        store: &PieceStore,
+        topic: &str,
+        name: &QueueName,
+        generation: u32,
+    ) -> Result<Self, StoreError> {
+        Self::of_pieces(store, pieces_of(store, topic, name).await?, topic, name, generation).await
+    }
+
+    async fn of_pieces(
+        store: &PieceStore,
+        pieces: Vec<Listed>,
+        topic: &str,
+        name: &QueueName,
+        generation: u32,
+    ) -> Result<Self, StoreError> {
+        let newest = pieces.iter().map(|piece| piece.key.place.generation).max().unwrap_or(0);
         let mut queue = Self {
-            place,
+            place: Place { topic: topic.to_owned(), queue: name.clone(), generation },
+            newest,
             next: 0,
             last: None,
             store_time_ms: 0,
             is_begun: false,
+            is_without_piece: true,
             // What is there at the start may wait already, so it is due at once.
             waits_since_ms: Some(0),
             next_stored_ms: None,
             headroom: Headroom::default(),
             compared_ms: 0,
         };
-        // Of each version the last one: a merged piece begins earlier than those that it replaces, and may reach as far.
-        let mut last_of_version = BTreeMap::new();
-        for piece in pieces.iter().filter(|piece| piece.key.place == queue.place) {
-            last_of_version.insert(piece.key.version, piece);
-        }
-        for piece in last_of_version.into_values() {
-            let directory = store.directory(piece).await?;
+        let of_place = pieces.into_iter().filter(|piece| piece.key.place == queue.place);
+        for (_, directory) in store.directories(may_reach_furthest(of_place.collect())).await? {
             if !queue.is_begun || directory.to >= queue.next {
                 queue.archived(&directory);
             }
         }
         Ok(queue)
+    }
+
+    /// What the store says, if another archiver has written beyond the position or over it since it was read. `key`: of the piece that is to
+    /// be created there.
+    pub(super) async fn overtaken(
+        &self,
+        store: &PieceStore,
+        key: &PieceKey,
+    ) -> Result<Option<Self>, StoreError> {
+        let is_new = |piece: &Listed| piece.key.from >= key.from || piece.key.version > 0;
+        let is_new = match self.is_without_piece {
+            true => pieces_of(store, &self.place.topic, &self.place.queue)
+                .await?
+                .iter()
+                .any(|piece| piece.key.place == self.place),
+            false => store.pieces_beside(key).await?.iter().any(is_new),
+        };
+        if !is_new {
+            return Ok(None);
+        }
+        let Place { topic, queue, generation } = &self.place;
+        let now = Self::in_generation(store, topic, queue, *generation).await?;
+        Ok(Some(now).filter(|now| now.next != self.next))
     }
 
     /// Goes on behind that piece.
@@ -76,6 +118,7 @@ impl Queue {
         self.last = directory.last.clone();
         self.store_time_ms = directory.store_time_ms;
         self.is_begun = true;
+        self.is_without_piece = false;
         self.waits_since_ms = None;
         self.next_stored_ms = None;
     }
@@ -88,7 +131,9 @@ impl Queue {
 
     /// The topic was made anew: its offsets begin again, and mean other messages.
     pub(super) fn begin_generation(&mut self, first: u64) {
-        self.place.generation += 1;
+        self.newest += 1;
+        self.place.generation = self.newest;
+        self.is_without_piece = true;
         self.next = first;
         self.last = None;
         self.store_time_ms = 0;
@@ -109,4 +154,21 @@ impl Queue {
         let is_full = end.saturating_sub(self.next).saturating_mul(LINE_BYTES) >= PIECE_BYTES as u64;
         is_full || waited.is_some_and(|waited| u128::from(waited) >= every.as_millis())
     }
+}
+
+async fn pieces_of(store: &PieceStore, topic: &str, name: &QueueName) -> Result<Vec<Listed>, StoreError> {
+    let mut pieces = store.pieces(topic).await?;
+    pieces.retain(|piece| piece.key.place.queue == *name);
+    Ok(pieces)
+}
+
+/// Of the pieces of one place, sorted, those among which is the one with the highest end: all of the last two days, and of each version the
+/// last one, because a merged piece begins earlier than those that it replaces and may reach as far.
+fn may_reach_furthest(pieces: Vec<Listed>) -> Vec<Listed> {
+    let days: BTreeSet<_> = pieces.iter().map(|piece| piece.key.day.clone()).collect();
+    let late: BTreeSet<_> = days.into_iter().rev().take(2).collect();
+    let last: BTreeMap<_, _> = pieces.iter().map(|piece| (piece.key.version, piece.key.clone())).collect();
+    let may =
+        |piece: &Listed| late.contains(&piece.key.day) || last.get(&piece.key.version) == Some(&piece.key);
+    pieces.into_iter().filter(may).collect()
 }

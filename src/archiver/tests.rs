@@ -2,6 +2,7 @@
 
 use super::*;
 
+use super::books::books_of;
 use super::memory::{Memory, STORED_MS, name};
 use crate::model::{Kind, ManualClock};
 use crate::piece::{Directory, Place, verify};
@@ -178,6 +179,28 @@ async fn a_topic_that_was_made_anew_begins_a_generation() {
     assert!(world.archiver.done(true).await.is_nothing());
 }
 
+/// Rule 14 of the archive, E1 of RocketMQ: a broker that crashes brings a deleted topic back.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_comes_back_is_not_archived_twice() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(20);
+    world.archiver.done(true).await;
+    world.rocketmq.make_anew();
+    world.rocketmq.say_so_many(5);
+    world.archiver.done(true).await;
+    world.rocketmq.bring_back();
+    assert!(world.archiver.done(true).await.is_nothing());
+    world.restart();
+    world.rocketmq.say_so_many(2);
+    world.archiver.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 20), (0, 20, 22), (1, 0, 5)]);
+    // The next one is none of those.
+    world.rocketmq.make_anew();
+    world.rocketmq.say_so_many(5);
+    world.archiver.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 20), (0, 20, 22), (1, 0, 5), (2, 0, 5)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_counted_and_not_given_out_holds_nobody_up_for_ever() {
     let mut world = World::new();
@@ -258,9 +281,15 @@ fn of_pieces_that_overlap_the_highest_version_counts() {
     let pieces = [piece(0, 10, 0), piece(10, 20, 0), piece(0, 20, 1), piece(20, 30, 0), piece(15, 25, 0)];
     let parts: Vec<_> =
         effective(&pieces).iter().map(|part| (part.piece.key.version, part.from, part.to)).collect();
-    assert_eq!(parts, [(1, 0, 20), (0, 20, 25), (0, 25, 30)]);
+    assert_eq!(parts, [(1, 0, 20), (0, 20, 30)]);
     let books = books_of(place.clone(), &pieces);
     assert_eq!(books.gaps, []);
-    assert_eq!(books.overlaps, [(15, 20), (20, 25)]);
+    assert_eq!(books.overlaps, []);
+    // What comes late takes nothing from what was there.
+    let late = [piece(0, 20, 1), piece(10, 25, 0), piece(20, 22, 0)];
+    let parts: Vec<_> =
+        effective(&late).iter().map(|part| (part.piece.key.from, part.from, part.to)).collect();
+    assert_eq!(parts, [(0, 0, 20), (20, 20, 22), (10, 22, 25)]);
+    assert_eq!(books_of(place.clone(), &late).overlaps, [(10, 22)]);
     assert_eq!(books_of(place.clone(), &[piece(0, 5, 0), piece(7, 9, 0)]).gaps, [(5, 7)]);
 }

@@ -1,5 +1,6 @@
 //! `roombridge check`: says whether a configuration would work, before a bridge runs with it.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,8 +10,9 @@ use clap::Args;
 use super::output::Report;
 use super::target::rules_to_read_by;
 use super::{FAILED, in_file};
-use crate::config::{Config, ProcessEnvironment};
+use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
 use crate::mqtt;
+use crate::piece_store::{PieceStore, StoreError, may_write};
 use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Connector, RocketMqReader};
 use crate::telemetry::{self, Severity};
@@ -20,7 +22,8 @@ pub(crate) struct CheckArgs {
     /// The configuration file.
     #[arg(long, short, env = "ROOMBRIDGE_CONFIG", value_name = "FILE")]
     config: PathBuf,
-    /// Also connect to the MQTT broker (under another client id, without subscribing) and to RocketMQ.
+    /// Also connect to the MQTT broker (under another client id, without subscribing), to RocketMQ and to the archive's
+    /// store, where it leaves one small object.
     #[arg(long)]
     connect: bool,
 }
@@ -35,6 +38,14 @@ pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
         report.line(format_args!("note  {remark}"));
     }
     let mut all = true;
+    if let Some(archive) = &config.archive {
+        let (what, store) = archive_is_there(archive);
+        all &= report_result(&mut report, &what, store.as_ref().map(|_| "can be opened".to_owned()));
+        if let (true, Ok(Some(store))) = (arguments.connect, store) {
+            let tried = store.try_out().await.map(|()| "creates once, reads, lists and removes".to_owned());
+            all &= report_result(&mut report, &what, tried);
+        }
+    }
     if arguments.connect {
         let filters = rules.filters().map(ToString::to_string).collect();
         all &= mqtt_offers_enough(&mut report, &config, filters).await;
@@ -47,6 +58,23 @@ pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
         }
     }
     report.end(if all { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// What the archive is, and its store if that can be tried. A folder that is missing is not made.
+fn archive_is_there(archive: &ArchiveConfig) -> (String, Result<Option<PieceStore>, StoreError>) {
+    match &archive.bucket {
+        Some(bucket) => {
+            let what = format!("archive s3://{}/{}", bucket.name, bucket.prefix);
+            (what, PieceStore::open(archive).map(Some))
+        }
+        None => {
+            let store = may_write(&archive.dir).and_then(|()| match archive.dir.is_dir() {
+                true => PieceStore::open(archive).map(Some),
+                false => Ok(None),
+            });
+            (format!("archive {}", archive.dir.display()), store)
+        }
+    }
 }
 
 /// Whether the MQTT broker admits us and offers everything that our promises need.
@@ -77,7 +105,7 @@ async fn topic_is_there(config: &Config, topic: &str) -> anyhow::Result<String> 
     Ok(format!("{} queues", queues.len()))
 }
 
-fn report_result(report: &mut Report, what: &str, result: anyhow::Result<String>) -> bool {
+fn report_result<E: Display>(report: &mut Report, what: &str, result: Result<String, E>) -> bool {
     match &result {
         Ok(detail) => report.line(format_args!("ok    {what}: {detail}")),
         Err(error) => report.line(format_args!("FAIL  {what}: {error:#}")),

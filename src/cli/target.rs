@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::output::aside;
 use crate::archive::Whole;
 use crate::binding::{BindingSettings, RuleError, RuleSet};
-use crate::config::{Config, ProcessEnvironment};
+use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
 use crate::data_dir::known_brokers;
 use crate::model::QueueName;
 use crate::piece::Place;
@@ -152,11 +152,10 @@ impl Target {
     /// What RocketMQ has, and what the archive has beyond it, if there is one.
     pub(crate) fn sources(&self) -> anyhow::Result<Sources> {
         let rocketmq: Arc<dyn Reader> = Arc::new(self.reader()?);
-        let archive = self.config.archive.as_ref().filter(|archive| archive.dir.is_dir());
+        let is_there = |archive: &&ArchiveConfig| archive.bucket.is_some() || archive.dir.is_dir();
+        let archive = self.config.archive.as_ref().filter(is_there);
         let maybe_whole = match archive {
-            Some(archive) => {
-                Some(Arc::new(Whole::new(rocketmq.clone(), PieceStore::in_folder(&archive.dir)?)))
-            }
+            Some(archive) => Some(Arc::new(Whole::new(rocketmq.clone(), PieceStore::open(archive)?))),
             None => None,
         };
         Ok(Sources { rocketmq, maybe_whole })

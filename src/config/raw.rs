@@ -84,6 +84,13 @@ pub(super) struct RawWeb {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawArchive {
     pub dir: Option<PathBuf>,
+    pub store: Option<String>,
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    pub access_key: Option<String>,
+    pub secret_key: Option<SecretString>,
+    pub secret_key_file: Option<PathBuf>,
+    pub single_writer: Option<bool>,
     pub topics: Option<Vec<String>>,
     pub leave_out: Option<Vec<String>>,
     pub cut_every_s: Option<u64>,

@@ -302,6 +302,8 @@ pub struct WebConfig {
 pub struct ArchiveConfig {
     /// Its folder.
     pub dir: PathBuf,
+    /// Where the pieces go instead; `None` = into the folder.
+    pub bucket: Option<BucketConfig>,
     /// RocketMQ topics; `None` = those that the bindings and the classroom name.
     pub topics: Option<Vec<String>>,
     /// Messages of these kinds are counted and not archived.
@@ -311,3 +313,30 @@ pub struct ArchiveConfig {
     /// How long RocketMQ keeps a message by its own settings.
     pub rocketmq_keeps: Duration,
 }
+
+/// A bucket of S3, or of what speaks its protocol. What is `None` comes from the environment (`AWS_...`), as other programs read it.
+#[derive(Debug, Clone)]
+pub struct BucketConfig {
+    /// Its name.
+    pub name: String,
+    /// What the names of all objects begin with; without a slash at either end.
+    pub prefix: String,
+    /// `http://HOST:PORT` or `https://HOST`; `None` = that of Amazon.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// Who we are.
+    pub access_key: Option<String>,
+    /// Proves it.
+    pub secret_key: Option<SecretString>,
+    /// Nobody else writes there, so a store that cannot create an object only if it is absent will do.
+    pub single_writer: bool,
+}
+
+impl PartialEq for BucketConfig {
+    fn eq(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+impl Eq for BucketConfig {}

@@ -39,6 +39,8 @@ pub(crate) struct Directory {
     pub last: Option<String>,
     /// Messages in the piece.
     pub lines: u64,
+    /// Bytes of their lines, decompressed.
+    pub raw_bytes: u64,
     /// Messages that the settings leave out, by the reason.
     pub skipped: BTreeMap<String, u64>,
     /// Messages that were taken out later.
@@ -142,6 +144,14 @@ impl Directory {
     /// How many messages the settings left out.
     pub(crate) fn skipped(&self) -> u64 {
         self.skipped.values().sum()
+    }
+
+    /// Its lost ranges, as far as they lie between those offsets.
+    pub(crate) fn lost_in(&self, from: u64, to: u64) -> impl Iterator<Item = Lost> {
+        self.lost.iter().filter_map(move |lost| {
+            let (from, to) = (lost.from.max(from), lost.to.min(to));
+            (from < to).then_some(Lost { from, to, cause: lost.cause })
+        })
     }
 
     /// Whether each offset of the range is a line, skipped, erased or lost, and the parts agree with the sums.

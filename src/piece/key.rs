@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::model::QueueName;
@@ -70,15 +71,27 @@ impl PieceKey {
     }
 }
 
-impl fmt::Display for PieceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PieceKey {
+    /// What the names of all pieces of its place and day begin with.
+    pub(crate) fn folder(&self) -> String {
         let Place { topic, queue, generation } = &self.place;
         let (topic, broker) = (encode(topic), encode(&queue.broker));
-        let (day, id, from, version) = (&self.day, queue.id, self.from, self.version);
-        write!(
-            f,
-            "{LAYOUT}/topic={topic}/day={day}/q={broker}.{id}/g={generation}/{from:0OFFSET_DIGITS$}.{version:04}{SUFFIX}"
-        )
+        let (day, id) = (&self.day, queue.id);
+        format!("{LAYOUT}/topic={topic}/day={day}/q={broker}.{id}/g={generation}")
+    }
+
+    /// When its day is over, milliseconds since 1970-01-01 UTC. `None`: it is no day of the calendar.
+    pub(crate) fn day_ends_ms(&self) -> Option<u64> {
+        let next = self.day.parse::<Date>().ok()?.tomorrow().ok()?;
+        let end = next.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        u64::try_from(end.as_millisecond()).ok()
+    }
+}
+
+impl fmt::Display for PieceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (folder, from, version) = (self.folder(), self.from, self.version);
+        write!(f, "{folder}/{from:0OFFSET_DIGITS$}.{version:04}{SUFFIX}")
     }
 }
 

@@ -158,6 +158,19 @@ impl Line<'_> {
     }
 }
 
+impl Written {
+    /// A line of another piece, byte for byte. `None`: its time is no time.
+    pub(super) fn of_line(line: &Line<'_>, bytes: &[u8]) -> Option<Self> {
+        let at: Timestamp = line.at.parse().ok()?;
+        Some(Self {
+            room: line.room.as_deref().map(str::to_owned),
+            is_private: line.kind == Kind::P2p.as_str(),
+            at_ms: u64::try_from(at.as_millisecond()).ok()?,
+            bytes: bytes.to_vec(),
+        })
+    }
+}
+
 fn rfc3339(ms: u64) -> String {
     let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     // Times beyond the calendar are shown as its last moment; `stored_ms` has them as they are.

@@ -12,6 +12,7 @@ mod frame;
 mod key;
 mod line;
 mod reader;
+mod taken;
 mod writer;
 
 pub(crate) use damage::Damage;
@@ -24,6 +25,7 @@ pub(crate) use line::{CLOCKS_DIFFER_MS, STORED_LATE_MS, at_ms, line_of, said_ms}
 #[cfg(test)]
 pub(crate) use reader::messages_of;
 pub(crate) use reader::{LinePlace, directory_of, directory_range, each_line, message_of, verify};
+pub(crate) use taken::Taken;
 pub(crate) use writer::PieceWriter;
 
 #[cfg(test)]

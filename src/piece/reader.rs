@@ -39,7 +39,20 @@ pub(crate) fn messages_of(
     frame: &FramePart,
     number: usize,
 ) -> Result<Vec<StoredMessage>, Damage> {
-    read_lines(bytes, frame, number, |_, message| Ok(message))
+    read_lines(&raw_of(bytes, frame, number)?, number, |_, message| Ok(message))
+}
+
+/// The lines of one frame, decompressed.
+pub(super) fn raw_of(bytes: &[u8], frame: &FramePart, number: usize) -> Result<Vec<u8>, Damage> {
+    if crc32fast::hash(bytes) != frame.crc {
+        return Err(Damage::FrameBytes(number));
+    }
+    decompress(bytes).map_err(|error| Damage::Frame { frame: number, cause: error.to_string() })
+}
+
+/// Each line with its line feed, and its number from 0.
+pub(super) fn lines_of(raw: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    raw.split_inclusive(|byte| *byte == b'\n').enumerate()
 }
 
 /// What a line says of its place, without the message.
@@ -60,11 +73,8 @@ pub(crate) fn each_line(
     lines: Range<usize>,
     take: &mut dyn FnMut(&LinePlace, &[u8]),
 ) -> Result<(), Damage> {
-    if crc32fast::hash(bytes) != frame.crc {
-        return Err(Damage::FrameBytes(number));
-    }
-    let raw = decompress(bytes).map_err(|error| Damage::Frame { frame: number, cause: error.to_string() })?;
-    let all = raw.split_inclusive(|byte| *byte == b'\n').enumerate();
+    let raw = raw_of(bytes, frame, number)?;
+    let all = lines_of(&raw);
     for (line, json) in all.skip(lines.start).take(lines.len()) {
         let place = serde_json::from_slice(json).map_err(|error| Damage::Line {
             frame: number,
@@ -84,17 +94,11 @@ pub(crate) fn message_of(json: &[u8]) -> Result<StoredMessage, String> {
 
 /// Gives each line of a frame, with its message, to `take`.
 fn read_lines<T>(
-    bytes: &[u8],
-    frame: &FramePart,
+    raw: &[u8],
     number: usize,
     take: impl Fn(&Line<'_>, StoredMessage) -> Result<T, Damage>,
 ) -> Result<Vec<T>, Damage> {
-    if crc32fast::hash(bytes) != frame.crc {
-        return Err(Damage::FrameBytes(number));
-    }
-    let raw = decompress(bytes).map_err(|error| Damage::Frame { frame: number, cause: error.to_string() })?;
-    let lines = raw.split_inclusive(|byte| *byte == b'\n').enumerate();
-    lines
+    lines_of(raw)
         .map(|(line, json)| {
             let wrong = |cause: String| Damage::Line { frame: number, line, cause };
             let parsed: Line<'_> = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
@@ -115,7 +119,7 @@ pub(crate) fn verify(piece: &[u8]) -> Result<Directory, Damage> {
     if !is_head_of(part(lines_end..tail.offset)?, &tail) {
         return Err(Damage::DirectoryBytes);
     }
-    let mut next = 0;
+    let (mut next, mut raw_bytes) = (0, 0);
     let mut offsets = BTreeSet::new();
     for (number, frame) in directory.frames.iter().enumerate() {
         if frame.offset != next {
@@ -123,7 +127,10 @@ pub(crate) fn verify(piece: &[u8]) -> Result<Directory, Damage> {
         }
         let range = frame.range().filter(|range| range.end <= lines_end).ok_or(Damage::Frames)?;
         next = range.end;
-        verify_frame(part(range)?, number, &directory, &mut offsets)?;
+        raw_bytes += verify_frame(part(range)?, number, &directory, &mut offsets)?;
+    }
+    if raw_bytes != directory.raw_bytes {
+        return Err(Damage::Books);
     }
     if next != lines_end || offsets.len() as u64 != directory.lines {
         return Err(Damage::Frames);
@@ -135,15 +142,17 @@ pub(crate) fn verify(piece: &[u8]) -> Result<Directory, Damage> {
     Ok(directory)
 }
 
+/// Says how many bytes its lines have.
 fn verify_frame(
     bytes: &[u8],
     number: usize,
     directory: &Directory,
     offsets: &mut BTreeSet<u64>,
-) -> Result<(), Damage> {
+) -> Result<u64, Damage> {
     let frame = directory.frames.get(number).ok_or(Damage::Frames)?;
     let queue = directory.place().queue;
-    let lines = read_lines(bytes, frame, number, |line, message| {
+    let raw = raw_of(bytes, frame, number)?;
+    let lines = read_lines(&raw, number, |line, message| {
         let is_of_here = message.topic == directory.topic && message.queue == queue;
         let room = line.room.as_deref().map(str::to_owned);
         if is_of_here { Ok((room, message.queue_offset)) } else { Err(Damage::Lines) }
@@ -163,5 +172,6 @@ fn verify_frame(
             }
         }
     }
-    if next == lines.len() && lines.len() as u64 == frame.lines { Ok(()) } else { Err(Damage::Lines) }
+    let is_whole = next == lines.len() && lines.len() as u64 == frame.lines;
+    if is_whole { Ok(raw.len() as u64) } else { Err(Damage::Lines) }
 }

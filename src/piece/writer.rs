@@ -7,6 +7,7 @@ use super::directory::{Directory, FramePart, Lost, RoomPart};
 use super::frame::{FRAME_BYTES, append_directory, compress};
 use super::key::Place;
 use super::line::{self, SCHEMA, Written};
+use super::taken::Taken;
 use crate::binding::Recorded;
 use crate::model::StoredMessage;
 
@@ -69,6 +70,11 @@ impl PieceWriter {
     pub(crate) fn push(&mut self, message: &StoredMessage, recorded: &Recorded) -> serde_json::Result<()> {
         let written = line::write(message, recorded)?;
         self.saw(message);
+        self.add(written);
+        Ok(())
+    }
+
+    fn add(&mut self, written: Written) {
         self.raw_bytes += written.bytes.len();
         self.lines += 1;
         let group = match (written.is_private, written.room.clone()) {
@@ -77,18 +83,38 @@ impl PieceWriter {
             (false, None) => Group::NoRoom,
         };
         self.groups.entry(group).or_default().push(written);
-        Ok(())
     }
 
     /// Counts a message that the settings leave out.
     pub(crate) fn skip(&mut self, message: &StoredMessage, reason: &str) {
         self.saw(message);
+        self.count_skipped(reason, 1);
+    }
+
+    fn count_skipped(&mut self, reason: &str, more: u64) {
         match self.skipped.get_mut(reason) {
-            Some(count) => *count += 1,
+            Some(count) => *count += more,
             None => {
-                self.skipped.insert(reason.to_owned(), 1);
+                self.skipped.insert(reason.to_owned(), more);
             }
         }
+    }
+
+    /// Goes on with what another piece has of its range, or of a part of it; ranges must follow each other.
+    pub(crate) fn take_over(&mut self, taken: Taken) {
+        if taken.store_time_rises {
+            self.seen_rising += taken.lines.len() as u64 + taken.skipped.values().sum::<u64>();
+        }
+        for line in taken.lines {
+            self.add(line);
+        }
+        for (reason, count) in &taken.skipped {
+            self.count_skipped(reason, *count);
+        }
+        self.erased += taken.erased;
+        self.lost.extend(taken.lost);
+        self.store_time_ms = self.store_time_ms.max(taken.store_time_ms);
+        self.last = taken.last;
     }
 
     /// Notes that these offsets are gone.
@@ -128,6 +154,7 @@ impl PieceWriter {
             store_time_rises: self.seen_rising == self.lines + self.skipped.values().sum::<u64>(),
             last: self.last,
             lines: self.lines,
+            raw_bytes: self.raw_bytes as u64,
             skipped: self.skipped,
             erased: self.erased,
             lost: self.lost,

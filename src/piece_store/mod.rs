@@ -4,6 +4,14 @@
 //! one wins and the other hears it; an upload that was stored although its answer was lost counts as stored.
 //! Must never: know what a line says, or overwrite anything.
 
+mod create;
+#[cfg(test)]
+pub(crate) mod double;
+mod leftovers;
+#[cfg(feature = "s3")]
+mod s3;
+mod trial;
+
 use std::fmt;
 use std::fs;
 use std::ops::Range;
@@ -13,22 +21,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{Error, ObjectStore, ObjectStoreExt};
+use tokio::sync::OnceCell;
 
-use crate::piece::{self, Damage, Directory, PieceKey, TAIL_BYTES};
+use crate::config::ArchiveConfig;
+use crate::piece::{self, Damage, Directory, PieceKey, TAIL_BYTES, Taken};
+
+pub(crate) use create::Created;
+pub(crate) use trial::may_write;
 
 /// One question to the store may take so long.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// So many pieces are asked for their directories at once.
+const READ_AT_ONCE: usize = 8;
 
 /// Why a store did not do what was asked.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("could not open the archive at {place}: {cause}; check archive.dir")]
+    #[error("could not open the archive at {place}: {cause}; check archive.dir and archive.store")]
     Open { place: String, cause: String },
+    #[error(
+        "the store at {place} creates an object although it is there (it ignores If-None-Match), so two archivers could overwrite each \
+         other's pieces: use another store, or let one archiver work there alone and set archive.single_writer = true"
+    )]
+    NoConditions { place: String },
     #[error("the archive at {place} did not {what}: {cause}")]
     Failed { place: String, what: String, cause: String },
     #[error("the archive at {place} has no {name} any more")]
@@ -37,15 +57,6 @@ pub(crate) enum StoreError {
         "{name} in the archive at {place} is damaged: {damage}; `roombridge archive verify` names all such pieces"
     )]
     Damaged { place: String, name: String, damage: Damage },
-}
-
-/// What became of a piece that was to be created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Created {
-    /// It is there, byte for byte, whoever wrote it.
-    Ours,
-    /// Another piece has this name.
-    Another,
 }
 
 /// A piece as a listing shows it.
@@ -62,6 +73,12 @@ pub(crate) struct Listed {
 pub(crate) struct PieceStore {
     store: Arc<dyn ObjectStore>,
     place: String,
+    /// If it is a local one.
+    folder: Option<PathBuf>,
+    /// Whether somebody else may write, so that the store itself must say who was first.
+    is_shared: bool,
+    /// The store was seen to do that.
+    proven: Arc<OnceCell<()>>,
 }
 
 impl fmt::Debug for PieceStore {
@@ -71,6 +88,22 @@ impl fmt::Debug for PieceStore {
 }
 
 impl PieceStore {
+    /// The bucket of the configuration, else its folder. Asks a bucket nothing yet.
+    pub(crate) fn open(config: &ArchiveConfig) -> Result<Self, StoreError> {
+        let Some(bucket) = &config.bucket else {
+            return Self::in_folder(&config.dir);
+        };
+        let place = format!("s3://{}/{}", bucket.name, bucket.prefix);
+        #[cfg(feature = "s3")]
+        let opened = s3::open(bucket);
+        #[cfg(not(feature = "s3"))]
+        let opened = Err("this program was built without S3: build it with `--features s3`".to_owned());
+        let store: Arc<dyn ObjectStore> =
+            opened.map_err(|cause| StoreError::Open { place: place.clone(), cause })?;
+        let proven = Arc::new(OnceCell::new());
+        Ok(Self { store, place, folder: None, is_shared: !bucket.single_writer, proven })
+    }
+
     /// A folder, made if it is missing; only its owner can read it.
     pub(crate) fn in_folder(folder: &FilePath) -> Result<Self, StoreError> {
         let place = folder.display().to_string();
@@ -82,12 +115,21 @@ impl PieceStore {
         }
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.to_string()))?;
         // Without it a piece that answered may be gone after a power cut.
-        Ok(Self { store: Arc::new(store.with_fsync(true)), place })
+        let store = Arc::new(store.with_fsync(true));
+        // A file system creates a name once.
+        let proven = Arc::new(OnceCell::new_with(Some(())));
+        Ok(Self { store, place, folder: Some(folder.to_owned()), is_shared: true, proven })
     }
 
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
-        Self { store: Arc::new(object_store::memory::InMemory::new()), place: "memory".to_owned() }
+        Self::over(Arc::new(object_store::memory::InMemory::new()))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
+        let proven = Arc::new(OnceCell::new_with(Some(())));
+        Self { store, place: "memory".to_owned(), folder: None, is_shared: true, proven }
     }
 
     /// All pieces, sorted as those of a topic are.
@@ -98,6 +140,11 @@ impl PieceStore {
     /// All pieces of a topic, sorted by queue, generation, day and offset. What is no piece by its name is left out.
     pub(crate) async fn pieces(&self, topic: &str) -> Result<Vec<Listed>, StoreError> {
         self.list(&PieceKey::prefix_of(topic)).await
+    }
+
+    /// All pieces of the place and the day of that one.
+    pub(crate) async fn pieces_beside(&self, key: &PieceKey) -> Result<Vec<Listed>, StoreError> {
+        self.list(&key.folder()).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
@@ -111,20 +158,19 @@ impl PieceStore {
         Ok(pieces)
     }
 
-    /// Creates the piece, unless there is one of that name.
-    pub(crate) async fn create(&self, key: &PieceKey, piece: Bytes) -> Result<Created, StoreError> {
+    /// When the store got the piece, by its own clock, milliseconds since 1970-01-01 UTC.
+    pub(crate) async fn stored_ms(&self, key: &PieceKey) -> Result<u64, StoreError> {
         let name = Path::from(key.to_string());
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = self.store.put_opts(&name, piece.clone().into(), options);
-        match tokio::time::timeout(DEADLINE, put).await {
-            Ok(Ok(_)) => Ok(Created::Ours),
-            // It may be our own: an earlier attempt was stored, and its answer was lost.
-            Ok(Err(Error::AlreadyExists { .. } | Error::Precondition { .. })) => {
-                let there = self.whole(key).await?;
-                Ok(if there == piece { Created::Ours } else { Created::Another })
-            }
-            Ok(Err(error)) => Err(self.failed(&format!("store {key}"), &error)),
-            Err(_) => Err(self.late(&format!("store {key}"))),
+        let object = self.in_time(&format!("say how old {key} is"), self.store.head(&name)).await?;
+        Ok(u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(0))
+    }
+
+    /// Removes a piece. Somebody else may have done it.
+    pub(crate) async fn remove(&self, key: &PieceKey) -> Result<(), StoreError> {
+        let name = Path::from(key.to_string());
+        match self.in_time(&format!("remove {key}"), self.store.delete(&name)).await {
+            Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -137,6 +183,18 @@ impl PieceStore {
         let range = piece::directory_range(tail, piece.bytes).map_err(damaged)?;
         let bytes = self.range(&piece.key, range).await?;
         piece::directory_of(&bytes, tail, piece.bytes).map_err(damaged)
+    }
+
+    /// The same of several, in their order.
+    pub(crate) async fn directories(
+        &self,
+        pieces: Vec<Listed>,
+    ) -> Result<Vec<(Listed, Directory)>, StoreError> {
+        let read = |piece: Listed| async move {
+            let directory = self.directory(&piece).await?;
+            Ok((piece, directory))
+        };
+        futures::stream::iter(pieces.into_iter().map(read)).buffered(READ_AT_ONCE).try_collect().await
     }
 
     /// Some bytes of a piece.
@@ -160,6 +218,28 @@ impl PieceStore {
         verified.map_err(|damage| self.damaged(key, damage))
     }
 
+    /// Takes a range out of a piece.
+    pub(crate) async fn take(
+        &self,
+        key: &PieceKey,
+        directory: &Directory,
+        from: u64,
+        to: u64,
+    ) -> Result<Taken, StoreError> {
+        let (whole, directory) = (self.whole(key).await?, directory.clone());
+        let taken = tokio::task::spawn_blocking(move || Taken::of(&whole, &directory, from, to)).await;
+        let taken = taken.map_err(|error| self.problem("read", &error.to_string()))?;
+        taken.map_err(|damage| self.damaged(key, damage))
+    }
+
+    /// Where a piece lies, as other programs name it.
+    pub(crate) fn address(&self, key: &PieceKey) -> String {
+        match &self.folder {
+            Some(folder) => folder.join(key.to_string()).display().to_string(),
+            None => format!("{}/{key}", self.place.trim_end_matches('/')),
+        }
+    }
+
     async fn in_time<T>(
         &self,
         what: &str,
@@ -173,10 +253,13 @@ impl PieceStore {
     }
 
     fn failed(&self, what: &str, error: &Error) -> StoreError {
-        if let Error::NotFound { path, .. } = error {
-            return StoreError::Missing { place: self.place.clone(), name: path.clone() };
+        match error {
+            // It is also how a store says that the bucket is not there.
+            Error::NotFound { path, source } if !source.to_string().contains("NoSuchBucket") => {
+                StoreError::Missing { place: self.place.clone(), name: path.clone() }
+            }
+            error => self.problem(what, &in_words(error)),
         }
-        self.problem(what, &error.to_string())
     }
 
     fn late(&self, what: &str) -> StoreError {
@@ -193,9 +276,18 @@ impl PieceStore {
     }
 }
 
-/// Where a piece of a local folder lies.
-pub(crate) fn file_of(folder: &FilePath, key: &PieceKey) -> PathBuf {
-    folder.join(key.to_string())
+/// With all its causes, once each.
+fn in_words(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(because) = cause {
+        let words = because.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = because.source();
+    }
+    text
 }
 
 #[cfg(test)]

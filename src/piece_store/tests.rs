@@ -35,7 +35,7 @@ async fn pieces_are_listed_in_order_and_strangers_are_not() {
     for from in [100, 9, 10] {
         store.create(&key(from), empty_piece(from, 0)).await.unwrap();
     }
-    fs::write(file_of(folder.path(), &key(9)).with_file_name("notes.txt"), "mine").unwrap();
+    fs::write(PathBuf::from(store.address(&key(9))).with_file_name("notes.txt"), "mine").unwrap();
     let listed = store.pieces("room%1").await.unwrap();
     assert_eq!(listed.iter().map(|piece| piece.key.from).collect::<Vec<_>>(), [9, 10, 100]);
     assert_eq!(store.all_pieces().await.unwrap(), listed);
@@ -49,10 +49,59 @@ async fn a_damaged_piece_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let store = PieceStore::in_folder(folder.path()).unwrap();
     store.create(&key(9), empty_piece(9, 0)).await.unwrap();
-    fs::write(file_of(folder.path(), &key(9)), "no piece at all, but long enough for a tail").unwrap();
+    fs::write(PathBuf::from(store.address(&key(9))), "no piece at all, but long enough for a tail").unwrap();
     let listed = store.pieces("room%1").await.unwrap();
     let error = store.directory(&listed[0]).await.unwrap_err().to_string();
     assert!(error.contains(&key(9).to_string()) && error.contains("archive verify"), "{error}");
     assert!(matches!(store.verify(&key(9)).await, Err(StoreError::Damaged { .. })));
     assert!(matches!(store.verify(&key(8)).await, Err(StoreError::Missing { .. })));
+}
+
+/// A put of S3 that is told 409 was not stored; one whose answer was lost was, and its retry is told 412.
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_was_in_doubt_ends_as_what_is_there() {
+    use super::double::{Fate, Objects, puts};
+    for (fates, wanted) in [
+        (vec![Fate::Conflict, Fate::Conflict], true),
+        (vec![Fate::Conflict; 9], false),
+        (vec![Fate::Refused], false),
+        (vec![Fate::AnswerLost], false),
+        (vec![Fate::Slow(DEADLINE * 2)], false),
+    ] {
+        let objects = Objects::default();
+        let created = objects.through(puts(fates.clone())).create(&key(7), empty_piece(7, 1)).await;
+        assert_eq!(matches!(created, Ok(Created::Ours)), wanted, "{fates:?}: {created:?}");
+        // The next attempt.
+        assert_eq!(objects.plain().create(&key(7), empty_piece(7, 1)).await.unwrap(), Created::Ours);
+        assert_eq!(objects.plain().create(&key(7), empty_piece(7, 2)).await.unwrap(), Created::Another);
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_removed_when_it_is_a_day_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = PieceStore::in_folder(folder.path()).unwrap();
+    store.create(&key(9), empty_piece(9, 0)).await.unwrap();
+    let piece = PathBuf::from(store.address(&key(9)));
+    let left = piece.with_file_name("00000000000000000010.0000.jsonl.zst#1");
+    let mine = piece.with_file_name("notes#1");
+    for file in [&left, &mine] {
+        fs::write(file, "half").unwrap();
+    }
+    assert_eq!(store.remove_leftovers().await.unwrap(), 0);
+    assert!(left.exists());
+    let later = std::time::SystemTime::now() + Duration::from_secs(25 * 3600);
+    assert_eq!(super::leftovers::remove_in(folder.path(), later).unwrap(), 1);
+    assert!(!left.exists() && mine.exists() && piece.exists());
+}
+
+#[tokio::test]
+async fn a_piece_that_is_gone_is_removed_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    for store in [PieceStore::in_folder(folder.path()).unwrap(), PieceStore::in_memory()] {
+        store.create(&key(9), empty_piece(9, 0)).await.unwrap();
+        store.remove(&key(9)).await.unwrap();
+        store.remove(&key(9)).await.unwrap();
+        assert!(store.all_pieces().await.unwrap().is_empty());
+    }
 }

@@ -21,6 +21,8 @@ pub struct ArchiveMetrics {
     pub pieces_total: IntCounter,
     /// Bytes of these files.
     pub bytes_total: IntCounter,
+    /// Files that became parts of larger ones.
+    pub merged_total: IntCounter,
     /// Rounds that RocketMQ or the archive stopped.
     pub failures_total: IntCounter,
 }
@@ -54,6 +56,10 @@ impl ArchiveMetrics {
                 .process_counter("roombridge_archive_pieces_total", "Pieces written to the archive")?,
             bytes_total: register
                 .process_counter("roombridge_archive_bytes_total", "Bytes of these pieces")?,
+            merged_total: register.process_counter(
+                "roombridge_archive_merged_total",
+                "Pieces that were joined with others of their day",
+            )?,
             failures_total: register.process_counter(
                 "roombridge_archive_failures_total",
                 "Rounds of the archiver that RocketMQ or the archive stopped",

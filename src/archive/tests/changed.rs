@@ -7,7 +7,7 @@ use super::*;
 use crate::archive::{Missing, Whole};
 use crate::binding::read_back;
 use crate::piece::{PieceKey, PieceWriter, messages_of};
-use crate::piece_store::{PieceStore, file_of};
+use crate::piece_store::PieceStore;
 use crate::pipeline::ports::Wanted;
 
 const LINE: Line = Line { queue_id: 0, clock_ms: 1, room: 1, kind: Kind::Message, id: None, late_ms: 0 };
@@ -52,7 +52,7 @@ async fn merge(store: &PieceStore, folder: &std::path::Path) {
     messages.iter().for_each(|message| writer.push(message, &read_back(message)).unwrap());
     let key = PieceKey { version: first.version + 1, ..first };
     store.create(&key, writer.finish(to).unwrap().1.into()).await.unwrap();
-    pieces.iter().for_each(|piece| fs::remove_file(file_of(folder, &piece.key)).unwrap());
+    pieces.iter().for_each(|piece| fs::remove_file(folder.join(piece.key.to_string())).unwrap());
 }
 
 /// Rules 17 and 26: the store is listed again, and the reading goes on by offset.

@@ -20,6 +20,7 @@ mod away;
 mod changed;
 mod emptied;
 mod latest;
+mod model;
 mod order;
 mod pace;
 mod replay;

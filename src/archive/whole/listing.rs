@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::topic::{Queue, Topic};
 use super::trouble::Trouble;
 use super::{Known, Whole};
-use crate::archiver::is_the_same;
+use crate::archiver::{is_back, is_the_same};
 use crate::model::{FailureKind, QueueName};
 use crate::piece::Place;
 use crate::piece_store::Listed;
@@ -41,18 +41,22 @@ impl Whole {
         let mut asked = Vec::with_capacity(archived.len());
         for queue in archived.values() {
             let next = Place { generation: queue.place.generation + 1, ..queue.place.clone() };
-            let may_be_live = !archived.contains_key(&next) && live.contains(&queue.place.queue);
-            asked.push(self.is_live(queue, may_be_live));
+            let is_newest = !archived.contains_key(&next);
+            asked.push(self.may_be_live(queue, is_newest, live.contains(&queue.place.queue)));
         }
         let compared: Vec<bool> = stream::iter(asked).buffered(QUEUES_AT_ONCE).try_collect().await?;
+        // The highest generation of those that may be.
+        let may_be = archived.keys().zip(&compared).filter(|(_, may_be)| **may_be);
+        let live_ones: HashMap<QueueName, u32> =
+            may_be.map(|(place, _)| (place.queue.clone(), place.generation)).collect();
         let mut found = Topic { away, ..Topic::default() };
         let mut generations = HashMap::new();
-        for ((place, queue), is_live) in archived.into_iter().zip(compared) {
+        for (place, queue) in archived {
             let Place { queue: name, generation, .. } = place;
             generations.insert(name.clone(), generation + 1);
-            if is_live {
+            if live_ones.get(&name) == Some(&generation) {
                 live.retain(|other| *other != name);
-                found.queues.insert(name, Arc::new(Queue { is_live, ..queue }));
+                found.queues.insert(name, Arc::new(Queue { is_live: true, ..queue }));
             } else {
                 // A blank sorts before all letters, so that the order of the queues stays.
                 let broker = format!("{} (generation {generation})", name.broker);
@@ -67,10 +71,14 @@ impl Whole {
         Ok(found)
     }
 
-    /// Whether RocketMQ's queue is the one that was archived last under this name.
-    async fn is_live(&self, queue: &Queue, may_be: bool) -> Result<bool, ReadError> {
-        let (place, last) = (&queue.place, queue.last.as_deref());
-        Ok(may_be && is_the_same(&*self.rocketmq, &place.topic, &place.queue, queue.seam, last).await?)
+    /// Whether RocketMQ's queue is the one that was archived last under this name, or an earlier one that a broker's crash brought back.
+    async fn may_be_live(&self, queue: &Queue, is_newest: bool, is_there: bool) -> Result<bool, ReadError> {
+        let (Place { topic, queue: name, .. }, last) = (&queue.place, queue.last.as_deref());
+        match (is_there, is_newest) {
+            (false, _) => Ok(false),
+            (true, true) => is_the_same(&*self.rocketmq, topic, name, queue.seam, last).await,
+            (true, false) => is_back(&*self.rocketmq, topic, name, queue.seam, last).await,
+        }
     }
 
     /// What the store has of a topic; listed again while a merge replaces pieces.

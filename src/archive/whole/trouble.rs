@@ -27,9 +27,10 @@ impl Trouble {
         };
         match error {
             StoreError::Missing { .. } => Self::Changed(failed),
-            StoreError::Open { .. } | StoreError::Failed { .. } | StoreError::Damaged { .. } => {
-                Self::Failed(failed)
-            }
+            StoreError::Open { .. }
+            | StoreError::NoConditions { .. }
+            | StoreError::Failed { .. }
+            | StoreError::Damaged { .. } => Self::Failed(failed),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `roombridge archive`: copies what RocketMQ holds into the archive, and shows and proves what the archive has.
 
+mod merge;
 mod status;
 mod verify;
 
@@ -14,11 +15,11 @@ use super::output::{Report, aside};
 use super::target::{Target, TargetArgs};
 use super::{FAILED, in_file};
 use crate::app::{archived_topics, archiver};
-use crate::archiver::{self, effective};
+use crate::archiver::{self, effective, overlaps};
 use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
 use crate::lifecycle::Lifecycle;
-use crate::piece::Directory;
-use crate::piece_store::{Listed, PieceStore, StoreError, file_of};
+use crate::piece::{Directory, Place};
+use crate::piece_store::{Listed, PieceStore, StoreError};
 use crate::rocketmq::RocketMqReader;
 use crate::telemetry::{self, Metrics};
 
@@ -27,6 +28,7 @@ Examples:
   roombridge archive status                 what the archive has of each queue, and what RocketMQ has beyond it
   roombridge archive flush                  copy now what RocketMQ has, and do not wait for the hour
   roombridge archive verify                 read every piece and prove that nothing is missing or changed
+  roombridge archive merge                  join the pieces of each day that is over into one, and do not wait for the bridge
   roombridge archive files | xargs zstdcat  every archived message as one line of JSON
   roombridge archive run -c config/roombridge.toml    archive in a process of its own
 
@@ -46,6 +48,9 @@ enum Command {
     Run(RunArgs),
     /// Copy now what RocketMQ has and the archive has not.
     Flush(FlushArgs),
+    /// Join the pieces of each day that is over, and remove what was joined more than an hour ago. A running archiver does both
+    /// by itself.
+    Merge(merge::MergeArgs),
     /// Show for each queue what the archive has, what it left out, what was lost, and how far RocketMQ is ahead.
     Status(status::StatusArgs),
     /// Read every piece, compare every checksum, and add up the books of each queue. Ends with 1 if anything is wrong.
@@ -83,6 +88,7 @@ pub(crate) async fn run(arguments: ArchiveArgs) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run(arguments) => run_archiver(arguments).await,
         Command::Flush(arguments) => flush(arguments).await,
+        Command::Merge(arguments) => merge::run(arguments).await,
         Command::Status(arguments) => status::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Files(arguments) => files(arguments).await,
@@ -142,9 +148,12 @@ async fn files(arguments: FilesArgs) -> anyhow::Result<ExitCode> {
     }
     for pieces in pieces.chunk_by(are_of_one_place) {
         let mut before = None;
+        if let Some((piece, _)) = pieces.first() {
+            tell_overlaps(&piece.key.place, pieces);
+        }
         for part in effective(pieces) {
             if before.replace(&part.piece.key) != Some(&part.piece.key) {
-                report.line(file_of(&archive.dir, &part.piece.key).display());
+                report.line(store.address(&part.piece.key));
             }
         }
     }
@@ -160,29 +169,49 @@ fn archive_of(config: &Config) -> anyhow::Result<&ArchiveConfig> {
 
 /// A folder that is missing is a mistake, and is not made.
 fn open_existing(archive: &ArchiveConfig) -> anyhow::Result<PieceStore> {
-    if !archive.dir.is_dir() {
+    if archive.bucket.is_none() && !archive.dir.is_dir() {
         bail!(
             "there is no archive in {}: nothing was archived yet, or archive.dir is wrong",
             archive.dir.display()
         );
     }
-    Ok(PieceStore::in_folder(&archive.dir)?)
+    Ok(PieceStore::open(archive)?)
 }
 
 type Piece = (Listed, Directory);
 
+/// So often the store is listed again, because a piece was removed since.
+const LIST_AGAIN: u32 = 5;
+
+/// Programs that read whole files would see these lines twice.
+fn tell_overlaps(of: &Place, pieces: &[Piece]) {
+    for (from, to) in overlaps(&effective(pieces)) {
+        aside(format_args!(
+            "two of these files have the offsets {from} to {to} of {}; those of the first count",
+            of_queue(of)
+        ));
+    }
+}
+
+/// In words.
+fn of_queue(place: &Place) -> String {
+    format!("topic {}, queue {}, generation {}", place.topic, place.queue, place.generation)
+}
+
 /// All pieces with their directories; those of one queue and generation stand together, see [`are_of_one_place`].
 async fn pieces(store: &PieceStore, only_topic: Option<&str>) -> Result<Vec<Piece>, StoreError> {
-    let listed = match only_topic {
-        Some(topic) => store.pieces(topic).await?,
-        None => store.all_pieces().await?,
-    };
-    let mut pieces = Vec::with_capacity(listed.len());
-    for piece in listed {
-        let directory = store.directory(&piece).await?;
-        pieces.push((piece, directory));
+    let mut attempts = 0;
+    loop {
+        let listed = match only_topic {
+            Some(topic) => store.pieces(topic).await?,
+            None => store.all_pieces().await?,
+        };
+        match store.directories(listed).await {
+            // An archiver removed what it had joined since it was listed.
+            Err(StoreError::Missing { .. }) if attempts < LIST_AGAIN => attempts += 1,
+            done => return done,
+        }
     }
-    Ok(pieces)
 }
 
 fn are_of_one_place((one, _): &Piece, (other, _): &Piece) -> bool {

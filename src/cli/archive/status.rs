@@ -6,29 +6,32 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{archive_of, are_of_one_place, open_existing, pieces};
-use crate::archiver::{PlaceBooks, books_of};
+use crate::app::archived_topics;
+use crate::archiver::{PlaceBooks, exact_books};
 use crate::cli::output::{Report, aside};
 use crate::cli::target::{Target, TargetArgs};
+use crate::model::{FailureKind, QueueName};
 use crate::pipeline::ports::Reader;
+use crate::rocketmq::RocketMqReader;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// Print one JSON object for each queue: topic, broker, queue_id, generation, from, to, lines, left_out, erased, lost,
-    /// pieces, bytes, behind (null if RocketMQ does not say).
+    /// pieces, bytes, behind (null if RocketMQ does not say). A queue without a piece has null for generation, from and to.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     target: TargetArgs,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Row {
     topic: String,
     broker: String,
     queue_id: i32,
-    generation: u32,
-    from: u64,
-    to: u64,
+    generation: Option<u32>,
+    from: Option<u64>,
+    to: Option<u64>,
     lines: u64,
     left_out: u64,
     erased: u64,
@@ -46,6 +49,7 @@ pub(super) async fn run(arguments: StatusArgs) -> anyhow::Result<ExitCode> {
         Err(_) => arguments.target.on_disk()?,
     };
     let store = open_existing(archive_of(&target.config)?)?;
+    let reader = target.reader()?;
     let mut rows = Vec::new();
     let pieces = pieces(&store, None).await?;
     let mut places = pieces.chunk_by(are_of_one_place).peekable();
@@ -54,10 +58,11 @@ pub(super) async fn run(arguments: StatusArgs) -> anyhow::Result<ExitCode> {
         let place = &piece.key.place;
         let next = places.peek().and_then(|next| next.first()).map(|(next, _)| &next.key.place);
         let is_newest = next.is_none_or(|next| (&next.topic, &next.queue) != (&place.topic, &place.queue));
-        let books = books_of(place.clone(), pieces);
-        let behind = if is_newest { behind(&target, &books).await } else { Some(0) };
+        let books = exact_books(&store, place.clone(), pieces).await?;
+        let behind = if is_newest { behind(&reader, &books).await } else { Some(0) };
         rows.push(row(&books, behind));
     }
+    let is_silent = add_without_pieces(&target, &reader, &mut rows).await?;
     let mut report = Report::default();
     if !arguments.json {
         report.line(format_args!(
@@ -73,25 +78,72 @@ pub(super) async fn run(arguments: StatusArgs) -> anyhow::Result<ExitCode> {
             let queue = format!("{}/{}", row.broker, row.queue_id);
             report.line(format_args!(
                 "{:<24} {queue:<20} {:>4} {:>12} {:>12} {:>10} {:>9} {behind:>9} {:>7} {:>12}",
-                row.topic, row.generation, row.to, row.lines, row.left_out, row.lost, row.pieces, row.bytes
+                row.topic,
+                or_dash(row.generation),
+                or_dash(row.to),
+                row.lines,
+                row.left_out,
+                row.lost,
+                row.pieces,
+                row.bytes
             ));
         }
     }
-    if rows.is_empty() {
+    if rows.iter().all(|row| row.pieces == 0) {
         aside(
             "nothing is archived yet: a piece is written after archive.cut_every_s, or now by `roombridge archive flush`",
         );
     }
-    if rows.iter().any(|row| row.behind.is_none()) {
-        aside("RocketMQ does not answer, so it is not known how far the archive is behind");
+    if is_silent || rows.iter().any(|row| row.behind.is_none()) {
+        aside(
+            "RocketMQ does not answer for all of it, so it is not known how far the archive is behind, or which queues have no piece yet",
+        );
     }
     report.end(ExitCode::SUCCESS)
 }
 
-async fn behind(target: &Target, books: &PlaceBooks) -> Option<u64> {
-    let reader = target.reader().ok()?;
+async fn behind(reader: &RocketMqReader, books: &PlaceBooks) -> Option<u64> {
     let (_, end) = reader.offsets(&books.place.topic, &books.place.queue).await.ok()?;
     Some(end.saturating_sub(books.to))
+}
+
+/// Adds the queues that are to be archived and have no piece yet. True: RocketMQ does not say which they are.
+async fn add_without_pieces(
+    target: &Target,
+    reader: &RocketMqReader,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<bool> {
+    let mut is_silent = false;
+    for topic in archived_topics(&target.config, &target.rules()?) {
+        let queues = match reader.queues(&topic).await {
+            Ok(queues) => queues,
+            Err(error) if error.kind == FailureKind::TopicMissing => continue,
+            Err(_) => {
+                is_silent = true;
+                continue;
+            }
+        };
+        for QueueName { broker, id } in queues {
+            let is_it = |row: &Row| row.topic == topic && *row.broker == *broker && row.queue_id == id;
+            if rows.iter().any(is_it) {
+                continue;
+            }
+            let offsets = reader.offsets(&topic, &QueueName { broker: broker.clone(), id }).await.ok();
+            let waiting = offsets.map(|(first, end)| end.saturating_sub(first));
+            rows.push(Row {
+                topic: topic.clone(),
+                broker: broker.to_string(),
+                queue_id: id,
+                behind: waiting,
+                ..Row::default()
+            });
+        }
+    }
+    Ok(is_silent)
+}
+
+fn or_dash<T: ToString>(number: Option<T>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 fn row(books: &PlaceBooks, behind: Option<u64>) -> Row {
@@ -99,9 +151,9 @@ fn row(books: &PlaceBooks, behind: Option<u64>) -> Row {
         topic: books.place.topic.clone(),
         broker: books.place.queue.broker.to_string(),
         queue_id: books.place.queue.id,
-        generation: books.place.generation,
-        from: books.from,
-        to: books.to,
+        generation: Some(books.place.generation),
+        from: Some(books.from),
+        to: Some(books.to),
         lines: books.lines,
         left_out: books.skipped,
         erased: books.erased,

@@ -134,6 +134,11 @@ fn keys_that_contradict_each_other_are_refused() {
         ),
         (with_rocketmq("access_key = \"a\""), "rocketmq.secret_key", "belong together"),
         (with_rocketmq("secret_key = \"s\""), "rocketmq.access_key", "belong together"),
+        (with_rocketmq("[archive]\nstore = \"s3://b\""), "archive.dir", "local folder"),
+        (with_rocketmq("[archive]\nstore = \"b\""), "archive.store", "s3://BUCKET"),
+        (with_rocketmq("[archive]\nregion = \"x\""), "archive.region", "without archive.store"),
+        (with_rocketmq("[archive]\naccess_key = \"x\""), "archive.secret_key", "belong together"),
+        (with_rocketmq("[archive]\nendpoint = \"s3.example.org\""), "archive.endpoint", "https://HOST"),
         (
             with_rocketmq("max_message_bytes = 2048\n[pipeline]\nbatch_bytes = 4096"),
             "pipeline.batch_bytes",

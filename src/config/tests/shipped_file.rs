@@ -70,6 +70,7 @@ fn it_loads_with_every_secret_in_a_file() {
     for name in [
         "mqtt-password",
         "rocketmq-secret-key",
+        "archive-secret-key",
         "roombridge-origin-key",
         "roombridge-access",
         "roombridge-login",

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use super::check::number;
+use super::check::{filled, number, secret};
 use crate::config::document::Places;
 use crate::config::error::ConfigError;
 use crate::config::raw::RawArchive;
-use crate::config::settings::ArchiveConfig;
+use crate::config::settings::{ArchiveConfig, BucketConfig};
 use crate::model::Kind;
 
-pub(super) fn archive(raw: RawArchive, places: &Places) -> Result<Option<ArchiveConfig>, ConfigError> {
+pub(super) fn archive(mut raw: RawArchive, places: &Places) -> Result<Option<ArchiveConfig>, ConfigError> {
+    let bucket = bucket(&mut raw, places)?;
     let cut_every_s = number(places, "archive.cut_every_s", raw.cut_every_s, 3600, 1..=86_400)?;
     let rocketmq_keeps_h = number(places, "archive.rocketmq_keeps_h", raw.rocketmq_keeps_h, 72, 1..=87_600)?;
     let leave_out = raw.leave_out.unwrap_or_else(|| vec![Kind::P2p.as_str().to_owned()]);
@@ -24,6 +25,10 @@ pub(super) fn archive(raw: RawArchive, places: &Places) -> Result<Option<Archive
         ));
     }
     let Some(dir) = raw.dir else {
+        if bucket.is_some() {
+            let remedy = "name a local folder, too: what belongs to the archive and is no piece lies there";
+            return Err(places.invalid("archive.dir", "is missing", remedy));
+        }
         return Ok(None);
     };
     if dir.as_os_str().is_empty() {
@@ -31,11 +36,63 @@ pub(super) fn archive(raw: RawArchive, places: &Places) -> Result<Option<Archive
     }
     Ok(Some(ArchiveConfig {
         dir,
+        bucket,
         topics: raw.topics,
         leave_out,
         cut_every: Duration::from_secs(cut_every_s),
         rocketmq_keeps: Duration::from_secs(rocketmq_keeps_h * 3600),
     }))
+}
+
+/// `None`: the pieces lie in the folder.
+fn bucket(raw: &mut RawArchive, places: &Places) -> Result<Option<BucketConfig>, ConfigError> {
+    let access_key = filled(places, "archive.access_key", raw.access_key.take())?;
+    let secret_key = secret(
+        places,
+        ("archive.secret_key", raw.secret_key.take()),
+        ("archive.secret_key_file", raw.secret_key_file.take()),
+    )?;
+    if access_key.is_some() != secret_key.is_some() {
+        let missing = if access_key.is_none() { "archive.access_key" } else { "archive.secret_key" };
+        let problem = "is missing: access key and secret key belong together";
+        return Err(places.invalid(missing, problem, format!("set {missing}, or remove the other")));
+    }
+    let endpoint = filled(places, "archive.endpoint", raw.endpoint.take())?;
+    if let Some(url) = &endpoint
+        && !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme))
+    {
+        let problem = format!("= {url:?} is no address of a store");
+        return Err(places.invalid("archive.endpoint", problem, "write http://HOST:PORT or https://HOST"));
+    }
+    let region = filled(places, "archive.region", raw.region.take())?;
+    let Some(store) = raw.store.take() else {
+        let of_bucket = [
+            ("archive.endpoint", endpoint.is_some()),
+            ("archive.region", region.is_some()),
+            ("archive.access_key", access_key.is_some()),
+            ("archive.single_writer", raw.single_writer.is_some()),
+        ];
+        return match of_bucket.iter().find(|(_, is_set)| *is_set) {
+            None => Ok(None),
+            Some((key, _)) => {
+                let remedy = format!("set archive.store = \"s3://BUCKET/PREFIX\", or remove {key}");
+                Err(places.invalid(key, "has no effect without archive.store", remedy))
+            }
+        };
+    };
+    let (name, prefix) = match store
+        .strip_prefix("s3://")
+        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+    {
+        Some((name, prefix)) if !name.is_empty() => (name.to_owned(), prefix.trim_matches('/').to_owned()),
+        Some(_) | None => {
+            let problem = format!("= {store:?} is no bucket");
+            let remedy = "write \"s3://BUCKET/PREFIX\", or remove the key for the folder archive.dir";
+            return Err(places.invalid("archive.store", problem, remedy));
+        }
+    };
+    let single_writer = raw.single_writer.unwrap_or(false);
+    Ok(Some(BucketConfig { name, prefix, endpoint, region, access_key, secret_key, single_writer }))
 }
 
 fn kind(name: &str, places: &Places) -> Result<Kind, ConfigError> {
