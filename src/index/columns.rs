@@ -14,7 +14,7 @@ use crate::model::Kind;
 pub(super) const BATCH_ROWS: usize = 1024;
 /// Of a longer name of a room or a client only the beginning counts.
 const NAME_BYTES: usize = 1024;
-/// No row is longer: eleven numbers of ten bytes at most, two bytes, and three names with their lengths.
+/// No row is longer: eleven numbers of ten bytes at most, a byte, and three names with their lengths.
 const MAX_ROW_BYTES: usize = 128 + 3 * (NAME_BYTES + 10);
 const LEVEL: i32 = 3;
 
@@ -33,7 +33,6 @@ pub(super) struct Cells {
     pub is_text: bool,
     pub is_line: bool,
     pub mark: Option<Mark>,
-    pub words: u8,
 }
 
 /// Rows, and the names that they use.
@@ -100,7 +99,6 @@ pub(super) fn encode(rows: &[Cells], batch: &Batch) -> io::Result<Vec<u8>> {
     let new = |number: u32| new.get(&number).copied().unwrap_or(0);
 
     let mut bytes = Vec::with_capacity(rows.len() * 32);
-    bytes.extend(rows.iter().map(|row| row.words));
     bytes.extend(rows.iter().map(bits_of));
     rows.iter().for_each(|row| push(&mut bytes, row.queue.into()));
     // Each queue by itself: there the offsets follow each other.
@@ -129,39 +127,41 @@ fn numbers_of(row: &Cells) -> [u32; 3] {
     [row.rooms[0], row.rooms[1], row.client]
 }
 
-/// `rows`: how many there are.
-pub(super) fn decode(compressed: &[u8], rows: usize) -> Result<Batch, Unreadable> {
-    if rows > BATCH_ROWS {
-        return Err(Unreadable(format!("a batch of {rows} rows")));
+/// Reads batches, one after the other.
+#[derive(Default)]
+pub(super) struct Decoder(Option<zstd::bulk::Decompressor<'static>>);
+
+impl Decoder {
+    /// `rows`: how many there are.
+    pub(super) fn decode(&mut self, compressed: &[u8], rows: usize) -> Result<Batch, Unreadable> {
+        if rows > BATCH_ROWS {
+            return Err(Unreadable(format!("a batch of {rows} rows")));
+        }
+        let bytes = self
+            .decompress(compressed, rows * MAX_ROW_BYTES + 1)
+            .map_err(|error| Unreadable(format!("columns that cannot be decompressed: {error}")))?;
+        let unreadable = || Unreadable("columns that are cut, or hold numbers that nobody wrote".to_owned());
+        read(&bytes, rows).ok_or_else(unreadable)
     }
-    let bytes = zstd::bulk::decompress(compressed, rows * MAX_ROW_BYTES + 1)
-        .map_err(|error| Unreadable(format!("columns that cannot be decompressed: {error}")))?;
-    let unreadable = || Unreadable("columns that are cut, or hold numbers that nobody wrote".to_owned());
-    read(&bytes, rows).ok_or_else(unreadable)
+
+    fn decompress(&mut self, compressed: &[u8], most_bytes: usize) -> io::Result<Vec<u8>> {
+        let decompressor = match self.0.take() {
+            Some(decompressor) => decompressor,
+            None => zstd::bulk::Decompressor::new()?,
+        };
+        self.0.insert(decompressor).decompress(compressed, most_bytes)
+    }
 }
 
 fn read(bytes: &[u8], rows: usize) -> Option<Batch> {
-    let (words, rest) = bytes.split_at_checked(rows)?;
-    let (bits, mut rest) = rest.split_at_checked(rows)?;
+    let (bits, mut rest) = bytes.split_at_checked(rows)?;
     let rest = &mut rest;
     let mut cells = Vec::with_capacity(rows);
-    for (words, bits) in words.iter().zip(bits) {
+    for bits in bits {
         let (kind, is_text, is_line, mark) = of_bits(*bits)?;
-        let (queue, words) = (narrow(take(rest)?)?, *words);
+        let queue = narrow(take(rest)?)?;
         let (offset, at_ms, eff_ms, rooms, client) = (0, 0, 0, [0; 2], 0);
-        cells.push(Cells {
-            queue,
-            offset,
-            at_ms,
-            eff_ms,
-            rooms,
-            client,
-            kind,
-            is_text,
-            is_line,
-            mark,
-            words,
-        });
+        cells.push(Cells { queue, offset, at_ms, eff_ms, rooms, client, kind, is_text, is_line, mark });
     }
     let mut last_of: FxHashMap<u32, u64> = FxHashMap::default();
     for row in &mut cells {
@@ -235,6 +235,11 @@ fn push(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 fn take(bytes: &mut &[u8]) -> Option<u64> {
+    // Most are short.
+    if let Some((byte, rest)) = bytes.split_first().filter(|(byte, _)| **byte < 0x80) {
+        *bytes = rest;
+        return Some(u64::from(*byte));
+    }
     let mut number = 0_u64;
     for shift in (0..u64::BITS).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
@@ -304,10 +309,10 @@ mod tests {
         let number = prop_oneof![0..20_u64, any::<u64>()];
         let times = (number.clone(), number.clone(), number);
         let names = (0..3_u32, [0..6_u32, 0..6], 0..6_u32);
-        let rest = (prop::sample::select(Kind::ALL), any::<(bool, bool)>(), mark, any::<u8>());
+        let rest = (prop::sample::select(Kind::ALL), any::<(bool, bool)>(), mark);
         (times, names, rest).prop_map(|((offset, at_ms, eff_ms), (queue, rooms, client), rest)| {
-            let (kind, (is_text, is_line), mark, words) = rest;
-            Cells { queue, offset, at_ms, eff_ms, rooms, client, kind, is_text, is_line, mark, words }
+            let (kind, (is_text, is_line), mark) = rest;
+            Cells { queue, offset, at_ms, eff_ms, rooms, client, kind, is_text, is_line, mark }
         })
     }
 
@@ -333,7 +338,7 @@ mod tests {
         fn rows_are_read_back(rows in prop::collection::vec(any_cells(), 0..50)) {
             let batch = batch_of(rows);
             let bytes = encode(&batch.rows, &batch).unwrap();
-            let found = decode(&bytes, batch.rows.len()).unwrap();
+            let found = Decoder::default().decode(&bytes, batch.rows.len()).unwrap();
             prop_assert_eq!(told(&found), told(&batch));
         }
 
@@ -347,12 +352,12 @@ mod tests {
             let batch = batch_of(rows);
             let mut bytes = encode(&batch.rows, &batch).unwrap();
             if said != batch.rows.len() {
-                prop_assert!(decode(&bytes, said).is_err());
+                prop_assert!(Decoder::default().decode(&bytes, said).is_err());
             }
             let at = at.index(bytes.len());
             bytes[at] ^= flip;
             for bytes in [&bytes[..], &bytes[..at]] {
-                if let Ok(found) = decode(bytes, batch.rows.len()) {
+                if let Ok(found) = Decoder::default().decode(bytes, batch.rows.len()) {
                     told(&found);
                 }
             }
@@ -380,7 +385,6 @@ mod tests {
                     is_text: true,
                     is_line: true,
                     mark: None,
-                    words: random.u8(1..30),
                 }
             })
             .collect();

@@ -34,6 +34,7 @@ const SCHEMA: &[&str] = &["
         rows INTEGER NOT NULL,
         at_min INTEGER NOT NULL,
         at_max INTEGER NOT NULL,
+        words BLOB NOT NULL,            -- a byte for each row: how many its text has, 255 at most
         columns BLOB NOT NULL);
     -- The words of each row, by its number. The texts themselves are not here.
     CREATE VIRTUAL TABLE lines USING fts5(text, content='', detail=none, columnsize=0, tokenize='ascii');

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 use rustc_hash::FxHashMap;
 
-use super::columns::{BATCH_ROWS, Batch, Cells, counted_name, decode, encode};
+use super::columns::{BATCH_ROWS, Batch, Cells, Decoder, counted_name, encode};
 use super::error::IndexError;
 use super::file::{
     local_file, push_client_token, push_id_token, push_kind_token, push_room_token, queues_in, stored,
@@ -37,6 +37,8 @@ pub(super) struct MonthWriter {
 struct OpenBatch {
     first: u64,
     batch: Batch,
+    /// How many words the text of each row has.
+    words: Vec<u8>,
     numbers: FxHashMap<Box<str>, u32>,
 }
 
@@ -190,18 +192,18 @@ impl MonthWriter {
             return Ok(());
         }
         while let Some(mut last) = self.open.pop_if(|last| last.len() <= 2 * all.len()) {
-            last.append(&all.batch.rows, &all.batch);
+            last.append(&all.batch.rows, &all.words, &all.batch);
             all = last;
         }
         let mut delete = self.statement("DELETE FROM batches WHERE first_row >= ?1")?;
         delete.execute([stored(all.first)]).map_err(|error| IndexError::of(&error, &self.path))?;
         drop(delete);
         let mut first = all.first;
-        for rows in all.batch.rows.chunks(BATCH_ROWS) {
-            self.write_batch(first, rows, &all.batch)?;
+        for (rows, words) in all.batch.rows.chunks(BATCH_ROWS).zip(all.words.chunks(BATCH_ROWS)) {
+            self.write_batch(first, rows, words, &all.batch)?;
             if rows.len() < BATCH_ROWS {
                 let mut rest = OpenBatch { first, ..OpenBatch::default() };
-                rest.append(rows, &all.batch);
+                rest.append(rows, words, &all.batch);
                 self.open.push(rest);
             } else {
                 self.open.clear();
@@ -211,13 +213,13 @@ impl MonthWriter {
         Ok(())
     }
 
-    fn write_batch(&self, first: u64, rows: &[Cells], batch: &Batch) -> Result<(), IndexError> {
+    fn write_batch(&self, first: u64, rows: &[Cells], words: &[u8], batch: &Batch) -> Result<(), IndexError> {
         let columns = encode(rows, batch).map_err(|error| IndexError::io(error, &self.path))?;
         let at_min = rows.iter().map(|row| row.at_ms).min().unwrap_or(0);
         let at_max = rows.iter().map(|row| row.at_ms).max().unwrap_or(0);
-        let row = params![stored(first), stored(rows.len() as u64), stored(at_min), stored(at_max), columns];
-        self.statement("INSERT INTO batches VALUES(?1, ?2, ?3, ?4, ?5)")?
-            .execute(row)
+        let (row, count) = (stored(first), stored(rows.len() as u64));
+        self.statement("INSERT INTO batches VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![row, count, stored(at_min), stored(at_max), words, columns])
             .map_err(|error| IndexError::of(&error, &self.path))?;
         Ok(())
     }
@@ -257,12 +259,13 @@ impl OpenBatch {
             is_text: row.text.is_some(),
             is_line: row.is_line,
             mark: row.mark,
-            words: u8::try_from(words).unwrap_or(u8::MAX),
         });
+        self.words.push(u8::try_from(words).unwrap_or(u8::MAX));
     }
 
     /// Adds some rows of a batch.
-    fn append(&mut self, rows: &[Cells], of: &Batch) {
+    fn append(&mut self, rows: &[Cells], words: &[u8], of: &Batch) {
+        self.words.extend_from_slice(words);
         for row in rows {
             let mut number = |number| of.name(number).map_or(0, |name| self.number(name));
             let (rooms, client) = (row.rooms.map(&mut number), number(row.client));
@@ -309,21 +312,32 @@ fn write_queues(connection: &Connection, queues: &mut HashMap<Place, Queue>) -> 
 fn batches_at_the_end(connection: &Connection, path: &Path) -> Result<(u64, Vec<OpenBatch>), IndexError> {
     let failed = |error: rusqlite::Error| IndexError::of(&error, path);
     let mut statement = connection
-        .prepare("SELECT first_row, rows, columns FROM batches ORDER BY first_row DESC")
+        .prepare("SELECT first_row, rows, columns, words FROM batches ORDER BY first_row DESC")
         .map_err(failed)?;
     let mut found = statement.query([]).map_err(failed)?;
-    let (mut next_row, mut open) = (1, Vec::new());
+    let (mut next_row, mut open, mut decoder) = (1, Vec::new(), Decoder::default());
     while let Some(row) = found.next().map_err(failed)? {
-        let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?));
-        let (first, rows, columns) = read().map_err(failed)?;
+        let read = || {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, Vec<u8>>(2)?,
+                row.get::<_, Vec<u8>>(3)?,
+            ))
+        };
+        let (first, rows, columns, words) = read().map_err(failed)?;
         let (first, rows) = (first.max(0) as u64, usize::try_from(rows).unwrap_or(usize::MAX));
-        let batch = decode(&columns, rows).map_err(|error| IndexError::unreadable(&error, path))?;
+        let batch = decoder.decode(&columns, rows).map_err(|error| IndexError::unreadable(&error, path))?;
+        if words.len() != rows {
+            let what = format!("the batch of row {first} has other words than rows");
+            return Err(IndexError::Damaged { path: path.to_owned(), what });
+        }
         next_row = next_row.max(first.saturating_add(batch.rows.len() as u64));
         if batch.rows.len() >= BATCH_ROWS {
             break;
         }
         let mut last = OpenBatch { first, ..OpenBatch::default() };
-        last.append(&batch.rows, &batch);
+        last.append(&batch.rows, &words, &batch);
         open.insert(0, last);
     }
     Ok((next_row, open))

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::columns::{Batch, Cells, counted_name, decode};
+use super::columns::{Batch, Cells, Decoder, counted_name};
 use super::error::IndexError;
 use super::file::{
     months_in, open_to_read, path_of, push_client_token, push_kind_token, push_room_token, queues_in, stored,
@@ -310,8 +310,11 @@ pub(super) struct Hit<'a> {
 /// Says what stands in a row of one file; remembers the batch that was read last.
 pub(super) struct RowReader<'a> {
     file: &'a OpenFile,
+    decoder: Decoder,
     first: u64,
     batch: Batch,
+    /// Of the batch that was asked for last, by its first row.
+    words: (u64, Vec<u8>),
     /// Each once, however many rows have it.
     names: HashSet<Arc<str>>,
     places: HashMap<u32, Arc<Place>>,
@@ -321,7 +324,15 @@ impl<'a> RowReader<'a> {
     pub(super) fn new(file: &'a OpenFile) -> Result<Self, IndexError> {
         let queues = queues_in(&file.connection).map_err(|error| file.failed(&error))?;
         let places = queues.into_iter().map(|(id, place, _)| (id, Arc::new(place))).collect();
-        Ok(Self { file, first: 0, batch: Batch::default(), names: HashSet::new(), places })
+        Ok(Self {
+            file,
+            decoder: Decoder::default(),
+            first: 0,
+            batch: Batch::default(),
+            words: (0, Vec::new()),
+            names: HashSet::new(),
+            places,
+        })
     }
 
     pub(super) fn id(&self, row: u64) -> RowId {
@@ -340,10 +351,30 @@ impl<'a> RowReader<'a> {
         Ok(Hit { cells, batch })
     }
 
-    fn batch_with(&self, row: u64) -> Result<(u64, Batch), IndexError> {
-        let failed = |error: rusqlite::Error| self.file.failed(&error);
-        let mut find = self
-            .file
+    /// How many words the text of a row has, 255 at most; reads nothing else of it.
+    pub(super) fn words(&mut self, row: u64) -> Result<u8, IndexError> {
+        let (first, words) = &self.words;
+        let at = row.checked_sub(*first).and_then(|at| usize::try_from(at).ok());
+        if let Some(words) = at.and_then(|at| words.get(at)) {
+            return Ok(*words);
+        }
+        let sql =
+            "SELECT first_row, words FROM batches WHERE first_row <= ?1 ORDER BY first_row DESC LIMIT 1";
+        let read = || {
+            let mut find = self.file.connection.prepare_cached(sql)?;
+            find.query_row([stored(row)], |found| Ok((found.get::<_, i64>(0)?.max(0) as u64, found.get(1)?)))
+        };
+        let (first, words): (u64, Vec<u8>) = read().map_err(|error| self.file.failed(&error))?;
+        let at = usize::try_from(row.saturating_sub(first)).unwrap_or(usize::MAX);
+        let found = words.get(at).copied();
+        self.words = (first, words);
+        found.ok_or_else(|| self.file.damaged(format!("row {row} has words and stands in no batch")))
+    }
+
+    fn batch_with(&mut self, row: u64) -> Result<(u64, Batch), IndexError> {
+        let file = self.file;
+        let failed = |error: rusqlite::Error| file.failed(&error);
+        let mut find = file
             .connection
             .prepare_cached(
                 "SELECT first_row, rows, columns FROM batches WHERE first_row <= ?1 ORDER BY first_row DESC LIMIT 1",
@@ -351,7 +382,7 @@ impl<'a> RowReader<'a> {
             .map_err(failed)?;
         let mut found = find.query([stored(row)]).map_err(failed)?;
         match found.next().map_err(failed)? {
-            Some(found) => self.file.batch_of(found),
+            Some(found) => self.file.batch_of(found, &mut self.decoder),
             None => Err(self.file.damaged(format!("row {row} has words and stands in no batch"))),
         }
     }
@@ -372,7 +403,6 @@ impl<'a> RowReader<'a> {
             is_text: cells.is_text,
             is_line: cells.is_line,
             mark: cells.mark,
-            words: cells.words,
         })
     }
 
@@ -394,16 +424,18 @@ impl<'a> RowReader<'a> {
 
 impl OpenFile {
     /// The first row of a batch and its rows; `found`: its columns `first_row`, `rows` and `columns`.
-    pub(super) fn batch_of(&self, found: &rusqlite::Row<'_>) -> Result<(u64, Batch), IndexError> {
-        let read = || {
+    pub(super) fn batch_of(
+        &self,
+        found: &rusqlite::Row<'_>,
+        decoder: &mut Decoder,
+    ) -> Result<(u64, Batch), IndexError> {
+        let mut read = || {
             let (first, rows): (i64, i64) = (found.get(0)?, found.get(1)?);
-            let cells = found
-                .get_ref(2)?
-                .as_blob()
-                .map(|columns| decode(columns, usize::try_from(rows).unwrap_or(usize::MAX)));
-            Ok((first.max(0) as u64, cells?))
+            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+            let batch = found.get_ref(2)?.as_blob().map(|columns| decoder.decode(columns, rows));
+            Ok((first.max(0) as u64, batch?))
         };
-        let (first, cells) = read().map_err(|error: rusqlite::Error| self.failed(&error))?;
-        Ok((first, cells.map_err(|error| IndexError::unreadable(&error, &self.path))?))
+        let (first, batch) = read().map_err(|error: rusqlite::Error| self.failed(&error))?;
+        Ok((first, batch.map_err(|error| IndexError::unreadable(&error, &self.path))?))
     }
 }

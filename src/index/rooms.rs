@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::columns::Cells;
+use super::columns::{Cells, Decoder};
 use super::error::IndexError;
 use super::file::stored;
 use super::lessons::{Step, Steps};
@@ -85,7 +85,7 @@ impl Rooms {
     fn read(&mut self, file: &OpenFile) -> Result<(), IndexError> {
         let failed = |error: rusqlite::Error| file.failed(&error);
         let _moment = file.connection.unchecked_transaction().map_err(failed)?;
-        let reader = RowReader::new(file)?;
+        let (reader, mut decoder) = (RowReader::new(file)?, Decoder::default());
         let mut find = file
             .connection
             .prepare_cached(
@@ -94,7 +94,7 @@ impl Rooms {
             .map_err(failed)?;
         let mut found = find.query([stored(self.from_ms)]).map_err(failed)?;
         while let Some(batch) = found.next().map_err(failed)? {
-            let (_, batch) = file.batch_of(batch)?;
+            let (_, batch) = file.batch_of(batch, &mut decoder)?;
             let unknown = vec![None; batch.names() as usize + 1];
             let mut known = Known { rooms: unknown.clone(), clients: unknown };
             let from_ms = self.from_ms;

@@ -114,8 +114,6 @@ pub(crate) struct Row {
     pub is_line: bool,
     /// Whether it begins or ends a lesson.
     pub mark: Option<Mark>,
-    /// How many words its text has, 255 at most; a character of a script without blanks counts as one.
-    pub words: u8,
 }
 
 impl Row {

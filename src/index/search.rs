@@ -144,21 +144,21 @@ fn newest(files: &Files, selection: &Selection<'_>, asked: &SearchAsked<'_>) -> 
 }
 
 fn best(files: &Files, selection: &Selection<'_>, asked: &SearchAsked<'_>) -> Result<Found, IndexError> {
+    let needs_hit = asked.needs_hit();
     let mut best: BTreeMap<(u8, Reverse<RowId>), Row> = BTreeMap::new();
     let mut count = 0;
     let ended = each(files, selection, &mut |reader, row| {
-        let hit = reader.hit(row)?;
-        let words = hit.cells.words;
-        if !is_hit(selection, hit) {
+        if needs_hit && !is_hit(selection, reader.hit(row)?) {
             return Ok(ControlFlow::Continue(()));
         }
-        if count >= RANKED {
-            count += 1;
+        count += 1;
+        if count > RANKED {
             return Ok(ControlFlow::Break(()));
         }
-        count += 1;
-        let key = (words, Reverse(reader.id(row)));
-        if best.len() < asked.limit || best.last_key_value().is_some_and(|(last, _)| key < *last) {
+        let key = (reader.words(row)?, Reverse(reader.id(row)));
+        let is_better =
+            best.len() < asked.limit || best.last_key_value().is_some_and(|(last, _)| key < *last);
+        if is_better && is_hit(selection, reader.hit(row)?) {
             best.insert(key, reader.row(row)?);
             if best.len() > asked.limit {
                 best.pop_last();

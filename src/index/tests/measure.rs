@@ -121,26 +121,56 @@ fn bytes_of(folder: &Path) -> u64 {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }
 
-fn told(what: &str, rows: u64, took: Duration) {
-    let seconds = took.as_secs_f64();
-    eprintln!("{what:<40} {:>9.0} rows/s {:>7.2} us/row", rows as f64 / seconds, seconds * 1e6 / rows as f64);
+/// Time that passed, and time on a processor: on a busy machine only the second one says much.
+#[derive(Clone, Copy, Default)]
+struct Took {
+    wall: Duration,
+    processor: Duration,
 }
 
-fn fill(folder: &Path, all: u64, rooms: u64) -> Duration {
+impl std::ops::AddAssign for Took {
+    fn add_assign(&mut self, other: Self) {
+        self.wall += other.wall;
+        self.processor += other.processor;
+    }
+}
+
+fn on_processor() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0))
+}
+
+fn measured<T>(work: impl FnOnce() -> T) -> (T, Took) {
+    let (begin, processor) = (Instant::now(), on_processor());
+    let done = work();
+    (done, Took { wall: begin.elapsed(), processor: on_processor().saturating_sub(processor) })
+}
+
+fn told(what: &str, rows: u64, took: Took) {
+    let us = |time: Duration| time.as_secs_f64() * 1e6 / rows as f64;
+    let (wall, processor) = (us(took.wall), us(took.processor));
+    eprintln!(
+        "{what:<30} {:>9.0} rows/s {wall:>7.2} us/row {processor:>7.2} us/row on a processor",
+        1e6 / wall
+    );
+}
+
+fn fill(folder: &Path, all: u64, rooms: u64) -> Took {
     let mut writer = IndexWriter::open(folder, 0).unwrap();
     let mut lines = Lines::new(all, rooms);
-    let (mut took, mut last) = (Duration::ZERO, (0, Duration::ZERO));
+    let (mut took, mut of_million) = (Took::default(), Took::default());
     while lines.number < all {
         let round = lines.round();
-        let begin = Instant::now();
-        for line in &round {
-            writer.add(&new_row(line, &lines.places[line.place], &[&line.room])).unwrap();
-        }
-        writer.commit().unwrap();
-        took += begin.elapsed();
-        if lines.number - last.0 >= 1_000_000 {
-            told(&format!("  up to {}", lines.number), lines.number - last.0, took - last.1);
-            last = (lines.number, took);
+        let ((), of_round) = measured(|| {
+            for line in &round {
+                writer.add(&new_row(line, &lines.places[line.place], &[&line.room])).unwrap();
+            }
+            writer.commit().unwrap();
+        });
+        took += of_round;
+        of_million += of_round;
+        if lines.number.is_multiple_of(1_000_000) {
+            told(&format!("  up to {}", lines.number), 1_000_000, std::mem::take(&mut of_million));
         }
     }
     writer.close().unwrap();
@@ -148,7 +178,7 @@ fn fill(folder: &Path, all: u64, rooms: u64) -> Duration {
 }
 
 /// The same tokens, into a table of the same kind.
-fn fill_bare(folder: &Path, all: u64, rooms: u64) -> Duration {
+fn fill_bare(folder: &Path, all: u64, rooms: u64) -> Took {
     let file = LocalFile {
         path: folder.join("bare.sqlite3"),
         schema: &[
@@ -161,7 +191,7 @@ fn fill_bare(folder: &Path, all: u64, rooms: u64) -> Duration {
     };
     let connection = file.open().unwrap();
     let mut lines = Lines::new(all, rooms);
-    let (mut took, mut row) = (Duration::ZERO, 0_u64);
+    let (mut took, mut row) = (Took::default(), 0_u64);
     let mut folded = String::new();
     while lines.number < all {
         let mut tokens = Vec::new();
@@ -177,36 +207,31 @@ fn fill_bare(folder: &Path, all: u64, rooms: u64) -> Duration {
             push_tokens(&folded, &mut of_line);
             tokens.push(of_line);
         }
-        let begin = Instant::now();
-        connection.execute_batch("BEGIN").unwrap();
-        for tokens in &tokens {
-            row += 1;
-            let mut insert =
-                connection.prepare_cached("INSERT INTO lines(rowid, text) VALUES(?1, ?2)").unwrap();
-            insert.execute(rusqlite::params![row as i64, tokens]).unwrap();
-        }
-        connection.execute_batch("COMMIT").unwrap();
-        checkpoint_if_due(&connection).unwrap();
-        took += begin.elapsed();
+        let ((), of_round) = measured(|| {
+            connection.execute_batch("BEGIN").unwrap();
+            for tokens in &tokens {
+                row += 1;
+                let mut insert =
+                    connection.prepare_cached("INSERT INTO lines(rowid, text) VALUES(?1, ?2)").unwrap();
+                insert.execute(rusqlite::params![row as i64, tokens]).unwrap();
+            }
+            connection.execute_batch("COMMIT").unwrap();
+            checkpoint_if_due(&connection).unwrap();
+        });
+        took += of_round;
     }
     took
 }
 
 fn timed<T>(what: &str, mut ask: impl FnMut() -> T, show: impl Fn(&T) -> String) {
-    let mut times = Vec::new();
-    let mut last = None;
-    for _ in 0..7 {
-        let begin = Instant::now();
-        last = Some(ask());
-        times.push(begin.elapsed());
-    }
-    let first = times[0];
-    times.sort();
+    let mut all: Vec<_> = (0..7).map(|_| measured(&mut ask)).collect();
+    let first = all[0].1.wall.as_secs_f64() * 1e3;
+    all.sort_by_key(|(_, took)| took.processor);
+    let (answer, took) = &all[3];
+    let (wall, processor) = (took.wall.as_secs_f64() * 1e3, took.processor.as_secs_f64() * 1e3);
     eprintln!(
-        "{what:<40} {:>9.2} ms (first {:.2} ms) {}",
-        times[3].as_secs_f64() * 1e3,
-        first.as_secs_f64() * 1e3,
-        show(&last.unwrap())
+        "{what:<40} {wall:>8.2} ms {processor:>8.2} ms on a processor (first {first:.2} ms) {}",
+        show(answer)
     );
 }
 

@@ -143,7 +143,7 @@ impl Oracle {
         let number = *number;
         let (mut folded, mut tokens) = (String::new(), String::new());
         fold(said.text.as_deref().unwrap_or_default(), &mut folded);
-        let words = push_tokens(&folded, &mut tokens).min(255) as u8;
+        push_tokens(&folded, &mut tokens);
         // A room that is named twice is one.
         let other_room = said.other_room.filter(|other| Some(other) != said.room.as_ref());
         let row = Row {
@@ -159,7 +159,6 @@ impl Oracle {
             is_text: said.text.is_some(),
             is_line: said.is_line,
             mark: said.mark,
-            words,
         };
         let tokens = tokens.split_whitespace().map(str::to_owned).collect();
         self.now.rows.push(Arc::new(OracleRow { row, id: said.id, text: said.text, tokens }));
