@@ -126,6 +126,17 @@ impl Grants {
         }
     }
 
+    /// Whether it may read this topic because its token names the topic itself. A right by a wildcard does not count: whole classes
+    /// have that one.
+    pub(crate) fn names(&self, topic: &str) -> bool {
+        let is_topic = resource::parse(topic).is_ok_and(|topic| topic.is_topic());
+        let is_named = match &self.reach {
+            Reach::Everything => true,
+            Reach::Class { read, .. } => read.iter().any(|resource| resource.as_str() == topic),
+        };
+        is_topic && is_named && self.may_read(topic)
+    }
+
     /// Its role in the classroom; an operator may do there what a teacher may.
     pub(crate) fn role(&self) -> Role {
         self.role

@@ -10,12 +10,13 @@ use tokio::task::JoinHandle;
 use super::way_down::Followed;
 use super::{BridgeParts, new_ids, until_it_ends};
 use crate::access::{Authenticator, Deployment, LoginPolicy, Parents, SigningSecret};
-use crate::config::{AccessConfig, ClassroomConfig, Config};
+use crate::config::{AccessConfig, ClassroomConfig, Config, StudentsSee};
 use crate::consumer::{Topic, Wakes};
-use crate::http::{self, LoginParts, PageConfig, PublicParts};
+use crate::http::{self, ArchiveApiParts, LoginParts, PageConfig, PublicParts, RunningLesson, WebParts};
 use crate::lifecycle::Lifecycle;
 use crate::live_class::{LiveClass, LiveClassHandle, LiveClassParts};
 use crate::model::StartAt;
+use crate::piece_store::PieceStore;
 use crate::pipeline::{DeadLetters, Intake};
 use crate::rocketmq::RocketMqReader;
 
@@ -40,9 +41,9 @@ impl ClassListeners {
             Some(listen) => http::bind(listen, key).await.map(Some),
             None => Ok(None),
         };
-        let has_classroom = config.classroom.is_some();
+        let has_pages = config.classroom.is_some() || config.archive.is_some();
         Ok(Self {
-            web: bind(config.web.listen.filter(|_| has_classroom), "web.listen").await?,
+            web: bind(config.web.listen.filter(|_| has_pages), "web.listen").await?,
             login: bind(config.login.listen, "login.listen").await?,
         })
     }
@@ -95,7 +96,7 @@ impl BridgeParts {
         intake: &Intake,
         listeners: ClassListeners,
     ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-        let mut tasks = Vec::new();
+        let (mut tasks, mut class) = (Vec::new(), None);
         if let Some(classroom) = self.config.classroom.clone() {
             let mut names = status_topics(&classroom);
             names.push(classroom.send_topic.clone());
@@ -123,10 +124,11 @@ impl BridgeParts {
                 ),
             );
             tasks.push(lifecycle.spawn("the classroom", live_class.run(stop_now)));
-            if let Some(listener) = listeners.web {
-                let login = listeners.login.as_ref().map(TcpListener::local_addr).transpose()?;
-                self.start_public(lifecycle, reader, handle, &classroom, listener, login)?;
-            }
+            class = Some((classroom, handle));
+        }
+        if let Some(listener) = listeners.web {
+            let login = listeners.login.as_ref().map(TcpListener::local_addr).transpose()?;
+            self.start_public(lifecycle, reader, class, listener, login)?;
         }
         if let Some(listener) = listeners.login {
             self.start_login(lifecycle, listener)?;
@@ -139,17 +141,33 @@ impl BridgeParts {
         &self,
         lifecycle: &Lifecycle,
         reader: &Arc<RocketMqReader>,
-        live_class: LiveClassHandle,
-        classroom: &ClassroomConfig,
+        class: Option<(ClassroomConfig, LiveClassHandle)>,
         listener: TcpListener,
         login: Option<SocketAddr>,
     ) -> anyhow::Result<()> {
+        let class = class.map(|(classroom, handle)| self.class_parts(reader, handle, &classroom, login));
+        let parts = WebParts { class: class.transpose()?, archive: self.archive_api_parts(reader)? };
+        let stop = lifecycle.stop_now.clone().cancelled_owned();
+        let hosts = self.config.web.hosts.clone();
+        let pages = http::serve_public(listener, parts, hosts, stop);
+        lifecycle.spawn("the listener of the pages", until_it_ends(pages));
+        Ok(())
+    }
+
+    fn class_parts(
+        &self,
+        reader: &Arc<RocketMqReader>,
+        live_class: LiveClassHandle,
+        classroom: &ClassroomConfig,
+        login: Option<SocketAddr>,
+    ) -> anyhow::Result<PublicParts> {
         let access = self.access()?;
-        let parts = PublicParts {
+        Ok(PublicParts {
             live_class,
             authenticator: Arc::new(authenticator(&self.config, access)?),
             login_secret: self.config.login.secret.clone(),
             reader: reader.clone(),
+            running_lesson: self.running_lesson(),
             rules: self.rules.clone(),
             clock: self.clock.clone(),
             pages: PageConfig {
@@ -165,12 +183,39 @@ impl BridgeParts {
                 student_group: classroom.student_groups.first().cloned().unwrap_or_default(),
                 p2p_subscribe: self.has_foreign_broker,
             },
-        };
-        let stop = lifecycle.stop_now.clone().cancelled_owned();
-        let hosts = self.config.web.hosts.clone();
-        let pages = http::serve_public(listener, parts, hosts, stop);
-        lifecycle.spawn("the listener of the pages", until_it_ends(pages));
-        Ok(())
+        })
+    }
+
+    /// What students see, unless they see everything.
+    fn running_lesson(&self) -> Option<RunningLesson> {
+        let archive = self.config.archive.as_ref()?;
+        match archive.students_see {
+            StudentsSee::Lesson => Some(RunningLesson::new(archive.dir.clone(), archive.lesson_gap)),
+            StudentsSee::All => None,
+        }
+    }
+
+    /// The API of the archive, if there is one.
+    fn archive_api_parts(&self, reader: &Arc<RocketMqReader>) -> anyhow::Result<Option<ArchiveApiParts>> {
+        let Some(archive) = &self.config.archive else { return Ok(None) };
+        let access = self.config.access.as_ref();
+        let authenticator = access.map(|access| authenticator(&self.config, access)).transpose()?;
+        let classroom = self.config.classroom.as_ref();
+        Ok(Some(ArchiveApiParts {
+            parent: authenticator.as_ref().map_or_else(
+                || Parents::default().down().to_owned(),
+                |authenticator| authenticator.deployment.parents().down().to_owned(),
+            ),
+            authenticator: authenticator.map(Arc::new),
+            operator_secret: self.config.login.secret.clone(),
+            send_parent: classroom.map(|classroom| classroom.send_topic.clone()),
+            rocketmq: reader.clone(),
+            store: PieceStore::open(archive)?,
+            folder: archive.dir.clone(),
+            lesson_gap: archive.lesson_gap,
+            rules: self.rules.clone(),
+            clock: self.clock.clone(),
+        }))
     }
 
     fn start_login(&self, lifecycle: &Lifecycle, listener: TcpListener) -> anyhow::Result<()> {

@@ -30,6 +30,8 @@ pub(crate) struct LatestQuery<'a> {
     pub limit: usize,
     /// Give only messages that are older than those of an earlier answer; `None` = the newest.
     pub before: Option<Before>,
+    /// Look no further back than to what was stored then, milliseconds since 1970-01-01 UTC; `None` = to the beginning.
+    pub since_ms: Option<u64>,
     /// How long the search may take.
     pub time: Duration,
     /// Wall time, milliseconds since 1970-01-01 UTC.
@@ -37,7 +39,7 @@ pub(crate) struct LatestQuery<'a> {
 }
 
 /// The newest messages, oldest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Latest {
     /// At most as many as were asked for.
     pub records: Vec<Record>,
@@ -56,6 +58,13 @@ pub(crate) struct Before {
     stored_ms: u64,
     /// But so many of exactly this millisecond were on an earlier page.
     already_shown: usize,
+}
+
+impl Before {
+    /// Begins with what was stored at or before that time, milliseconds since 1970-01-01 UTC.
+    pub(crate) fn stored_at(stored_ms: u64) -> Self {
+        Self { stored_ms, already_shown: 0 }
+    }
 }
 
 impl fmt::Display for Before {
@@ -81,13 +90,14 @@ pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> R
     let deadline = Instant::now() + asked.time;
     let earlier = asked.before;
     let newest_ms = asked.before.map_or(asked.now_ms, |before| before.stored_ms);
+    let since_ms = asked.since_ms.unwrap_or(0);
     let mut span_ms = FIRST_SPAN.as_millis() as u64;
     let mut records: VecDeque<Record> = VecDeque::new();
     let mut away = BTreeSet::new();
     (asked.query.from_ms, asked.query.to_ms) = (None, None);
     let mut to_ms = asked.before.map(|before| before.stored_ms.saturating_add(1));
     loop {
-        let from_ms = newest_ms.saturating_sub(span_ms);
+        let from_ms = newest_ms.saturating_sub(span_ms).max(since_ms);
         let stored = Stored { from_ms: Some(from_ms), to_ms };
         let Ok(read) = timeout_at(deadline, read_span(reader, &asked, stored)).await else {
             // Only whole spans count: in a part of one, newer messages of a queue could still be missing.
@@ -105,7 +115,7 @@ pub(crate) async fn latest(reader: &dyn Reader, mut asked: LatestQuery<'_>) -> R
         if span.more || records.len() > asked.limit {
             return Ok(Latest { away, ..cut(records, asked.limit, earlier) });
         }
-        if span.is_first {
+        if span.is_first || from_ms <= since_ms {
             return Ok(Latest { records: records.into(), before: None, ran_out_of_time: false, away });
         }
         to_ms = Some(from_ms);

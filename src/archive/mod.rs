@@ -21,12 +21,12 @@ mod tests;
 pub(crate) use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
 pub(crate) use escape::visible;
 pub(crate) use history::{History, HistoryError, HistoryQuery, ReadProgress};
-pub(crate) use latest::{Before, LatestQuery, latest};
+pub(crate) use latest::{Before, Latest, LatestQuery, latest};
 #[cfg(test)]
 pub(crate) use missing::Missing;
 #[cfg(test)]
 pub(crate) use record::Payload;
-pub(crate) use record::Record;
+pub(crate) use record::{Record, rfc3339};
 #[cfg(test)]
 pub(crate) use replay::{BadPrefix, ReplayError, ReplayState};
 pub(crate) use replay::{

@@ -208,7 +208,8 @@ fn timestamp(ms: u64) -> Timestamp {
     i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
 }
 
-pub(super) fn rfc3339(ms: u64) -> String {
+/// RFC 3339, UTC, milliseconds.
+pub(crate) fn rfc3339(ms: u64) -> String {
     format!("{:.3}", timestamp(ms))
 }
 

@@ -227,7 +227,7 @@ async fn everything(
 async fn topics_of(target: &Target) -> anyhow::Result<Vec<String>> {
     let mut topics = BTreeSet::from_iter(archived_topics(&target.config, &target.rules()?));
     if let Some(archive) = target.config.archive.as_ref().filter(|archive| archive.dir.is_dir()) {
-        let pieces = PieceStore::in_folder(&archive.dir)?.all_pieces().await?;
+        let pieces = PieceStore::open(archive)?.all_pieces().await?;
         topics.extend(pieces.into_iter().map(|piece| piece.key.place.topic));
     }
     Ok(topics.into_iter().collect())

@@ -146,6 +146,8 @@ pub(super) const KEYS: &[Key] = &[
     key("archive.leave_out", TextList),
     key("archive.cut_every_s", Integer),
     key("archive.rocketmq_keeps_h", Integer),
+    key("archive.lesson_gap_s", Integer),
+    key("archive.students_see", Text),
 ];
 
 pub(super) const VARIABLE_PREFIX: &str = "ROOMBRIDGE_";

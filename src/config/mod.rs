@@ -27,7 +27,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use settings::DeadLetterConfig;
 pub(crate) use settings::{
     AccessConfig, ArchiveConfig, BindingConfig, ClassroomConfig, DownlinkConfig, LagConfig, LogConfig,
-    LogFormat, MqttConfig, SenderSource, SpoolConfig, TlsConfig,
+    LogFormat, MqttConfig, SenderSource, SpoolConfig, StudentsSee, TlsConfig,
 };
 pub use settings::{Config, RocketMqConfig};
 

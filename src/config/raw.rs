@@ -95,6 +95,8 @@ pub(super) struct RawArchive {
     pub leave_out: Option<Vec<String>>,
     pub cut_every_s: Option<u64>,
     pub rocketmq_keeps_h: Option<u64>,
+    pub lesson_gap_s: Option<u64>,
+    pub students_see: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -312,6 +312,19 @@ pub struct ArchiveConfig {
     pub cut_every: Duration,
     /// How long RocketMQ keeps a message by its own settings.
     pub rocketmq_keeps: Duration,
+    /// A longer silence ends a lesson.
+    pub lesson_gap: Duration,
+    /// What of a room's past students get on the pages.
+    pub students_see: StudentsSee,
+}
+
+/// What of a room's past those get who may read the room and have no right to its archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StudentsSee {
+    /// What was said since the running lesson began.
+    Lesson,
+    /// Everything.
+    All,
 }
 
 /// A bucket of S3, or of what speaks its protocol. What is `None` comes from the environment (`AWS_...`), as other programs read it.

@@ -6,10 +6,12 @@
 //! Must never: change anything through the operators' listener, which has no authentication and so listens on the loopback
 //! by default; or give a right because a request comes from the loopback.
 
+mod archive_api;
 mod bearer;
 mod guard;
 mod login;
 mod pages;
+mod past;
 mod problem;
 mod public;
 
@@ -17,16 +19,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Json};
-use axum::routing::get;
+use axum::routing::{any, get};
+use axum::{Router, middleware};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+pub(crate) use archive_api::ArchiveApiParts;
 pub(crate) use login::LoginParts;
+pub(crate) use past::RunningLesson;
 pub(crate) use public::{PageConfig, PublicParts};
+
+use guard::Names;
+use problem::problem;
 
 use crate::telemetry::{Metrics, Readiness};
 
@@ -68,15 +75,44 @@ pub(crate) async fn serve(
     serve_router(listener, router(OperatorState { metrics, readiness }), stop).await
 }
 
+/// What the public listener serves.
+pub(crate) struct WebParts {
+    /// Pages and API of the classroom; `None` = there is no classroom.
+    pub class: Option<PublicParts>,
+    /// The API of the archive; `None` = there is no archive.
+    pub archive: Option<ArchiveApiParts>,
+}
+
 /// Serves pages and API until `stop` is ready. `hosts`: names under which it may be reached, beside its address.
 pub(crate) async fn serve_public(
     listener: TcpListener,
-    parts: PublicParts,
+    parts: WebParts,
     hosts: Vec<String>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let router = public::router(parts, listener.local_addr()?, &hosts);
+    let router = public_router(parts, Names::new(listener.local_addr()?, &hosts))?;
     serve_router(listener, router, stop).await
+}
+
+fn public_router(parts: WebParts, names: Names) -> std::io::Result<Router> {
+    let class = parts.class.map(public::router);
+    let mut router = class.unwrap_or_else(|| {
+        Router::new().fallback(async || {
+            problem(StatusCode::NOT_FOUND, "there is no classroom here, so there are no pages")
+        })
+    });
+    if let Some(archive) = parts.archive {
+        router = router.merge(archive_api::router(archive)?);
+    }
+    let no_such_path = async || problem(StatusCode::NOT_FOUND, "there is no such path below /api");
+    let no_such_method = async || {
+        problem(StatusCode::METHOD_NOT_ALLOWED, "this path has another method; the header Allow names it")
+    };
+    Ok(router
+        .route("/api/{*rest}", any(no_such_path))
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(names.clone(), guard::by_origin))
+        .layer(middleware::from_fn_with_state(names, guard::by_name)))
 }
 
 /// Serves the login until `stop` is ready. `hosts`: names under which it may be reached, beside its address.
@@ -101,6 +137,7 @@ async fn serve_router(
         // The send fails only if the server has ended by itself, and then nothing waits for it.
         let _ = stopping.send(());
     };
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop);
     tokio::select! {
         ended = async { server.await } => ended,

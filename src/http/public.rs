@@ -1,25 +1,24 @@
-//! The public listener: the classroom's pages and `/api`.
+//! The classroom's pages and its part of `/api`, on the public listener.
 //!
 //! Promises: an answer about a room goes only to a caller that may read the room; only a caller with the right can change
 //! something; each answer has a deadline.
 //! Must never: show a secret, or trust the client name in a request without a token that permits it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use axum::{Router, middleware};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::bearer::bearer;
-use super::guard::{self, Names};
 use super::pages::page;
+use super::past::RunningLesson;
 use super::problem::problem;
 use crate::access::{Authenticator, Grants, Role, is_shown};
 use crate::archive::{Before, HistoryError, HistoryQuery, LatestQuery, Record, latest};
@@ -27,6 +26,7 @@ use crate::binding::RuleSet;
 use crate::classroom::{ClassTopic, LessonEdge};
 use crate::live_class::{ClassNotRunning, LiveClassHandle};
 use crate::model::{ClientId, Clock, MessageId, RoomId};
+use crate::piece::CLOCKS_DIFFER_MS;
 use crate::pipeline::ports::Reader;
 
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -69,6 +69,8 @@ pub(crate) struct PublicParts {
     pub login_secret: Option<SecretString>,
     /// Reads histories from RocketMQ.
     pub reader: Arc<dyn Reader>,
+    /// What those see of a room's past who were not given its archive; `None` = everything.
+    pub running_lesson: Option<RunningLesson>,
     /// Say where a room's messages are stored.
     pub rules: Arc<RuleSet>,
     /// Wall time, for the expiry of tokens.
@@ -79,8 +81,8 @@ pub(crate) struct PublicParts {
 
 type Shared = Arc<PublicParts>;
 
-pub(super) fn router(parts: PublicParts, listen: SocketAddr, hosts: &[String]) -> Router {
-    let names = Names::new(listen, hosts);
+/// All routes, without a guard.
+pub(super) fn router(parts: PublicParts) -> Router {
     Router::new()
         .route("/api/config", get(config))
         .route("/api/rooms/{room}/history", get(history))
@@ -88,13 +90,7 @@ pub(super) fn router(parts: PublicParts, listen: SocketAddr, hosts: &[String]) -
         .route("/api/rooms/{room}/mutes", get(mutes))
         .route("/api/rooms/{room}/notice", axum::routing::post(notice))
         .route("/api/rooms/{room}/lesson", axum::routing::post(lesson))
-        .route(
-            "/api/{*rest}",
-            get(async || problem(StatusCode::NOT_FOUND, "there is no such path below /api")),
-        )
         .fallback(get(page))
-        .layer(middleware::from_fn_with_state(names.clone(), guard::by_origin))
-        .layer(middleware::from_fn_with_state(names, guard::by_name))
         .with_state(Arc::new(parts))
 }
 
@@ -179,6 +175,20 @@ impl PublicParts {
     }
 }
 
+impl PublicParts {
+    /// What was said before is not for this reader; `None` = everything is.
+    async fn since_ms(&self, room: &RoomId, headers: &HeaderMap) -> Option<u64> {
+        let lesson = self.running_lesson.as_ref()?;
+        let now_ms = self.clock.wall_ms();
+        let grants = self.authenticator.admit_bearer(bearer(headers)?, None, now_ms).ok();
+        let topic = ClassTopic::Room(room.clone()).topic(&self.pages.parent);
+        // The role counts that the token names: anybody can send a teacher's client id.
+        let has_the_archive =
+            grants.is_some_and(|grants| grants.role() == Role::Teacher && grants.names(&topic));
+        if has_the_archive { None } else { lesson.begin_ms(room.as_str(), now_ms).await }
+    }
+}
+
 async fn config(State(parts): State<Shared>) -> Json<PageConfig> {
     Json(parts.pages.clone())
 }
@@ -225,7 +235,10 @@ async fn history(
     let before = arguments.before.as_deref().map(str::parse::<Before>);
     let before = before.transpose().map_err(|()| RequestError::Before)?;
     let limit = arguments.limit.unwrap_or(DEFAULT_HISTORY).clamp(1, MAX_HISTORY);
-    let read = async { Ok(lines(&parts, &room, &grants, limit, before).await) };
+    let read = async {
+        let since_ms = parts.since_ms(&room, &headers).await;
+        Ok(lines(&parts, &room, &grants, limit, (since_ms, before)).await)
+    };
     match in_time(read).await? {
         Ok(lines) => Ok(Json(lines).into_response()),
         Err(HistoryError::NoTopic { .. }) => Ok(Json(HistoryAnswer {
@@ -251,7 +264,7 @@ async fn lines(
     room: &RoomId,
     grants: &Grants,
     limit: usize,
-    before: Option<Before>,
+    (since_ms, before): (Option<u64>, Option<Before>),
 ) -> Result<HistoryAnswer, HistoryError> {
     let message_topic = ClassTopic::Room(room.clone()).topic(&parts.pages.parent);
     let notice_topic = ClassTopic::System.topic(&parts.pages.parent);
@@ -269,9 +282,12 @@ async fn lines(
         HistoryQuery { places, rules: Some(parts.rules.clone()), partial: true, ..HistoryQuery::default() };
     let asked = LatestQuery {
         query,
-        wanted: &|record| kind_of(record).is_some(),
+        wanted: &|record| {
+            kind_of(record).is_some() && since_ms.is_none_or(|since_ms| record.time_ms >= since_ms)
+        },
         limit,
         before,
+        since_ms: since_ms.map(|since_ms| since_ms.saturating_sub(CLOCKS_DIFFER_MS)),
         time: HISTORY_TIME,
         now_ms: parts.clock.wall_ms(),
     };

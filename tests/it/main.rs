@@ -6,6 +6,7 @@
 
 mod alerts;
 mod archive;
+mod archive_api;
 mod broker_limits;
 #[cfg(feature = "embedded")]
 mod classroom;

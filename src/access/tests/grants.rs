@@ -203,3 +203,20 @@ proptest! {
         let _ = (student.may_read(&text), student.may_write(&text));
     }
 }
+
+/// Whole classes have the right to read all rooms; to be given one room is something else.
+#[test]
+fn a_topic_is_named_by_itself_only() {
+    let of_one_room = with_resources(&["room/message/7"]);
+    assert!(of_one_room.names("room/message/7"));
+    assert!(!of_one_room.names("room/message/8"));
+    for wildcard in ["room/message/+", "room/message/7/#", "room/+/7", "+/message/7", "#", "room/#"] {
+        let grants = with_resources(&[wildcard]);
+        assert!(!grants.names("room/message/7"), "{wildcard}");
+        assert!(!grants.names(wildcard), "{wildcard} is no topic");
+    }
+    // What nobody in a class may read, no token names.
+    assert!(!with_resources(&["roomSend/message"]).names("roomSend/message"));
+    assert!(!with_resources(&["room/p2p/GID_student@@@002"]).names("room/p2p/GID_student@@@002"));
+    assert!(Grants::operator().names("room/message/7"));
+}

@@ -102,7 +102,7 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     config.rocketmq.name_servers = vec![rocketmq.name_server_address()];
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     config.http.listen = local(arguments.http_port);
-    config.web.listen = Some(local(web_port));
+    config.web.listen = config.classroom.is_some().then(|| local(web_port));
     config.login.listen = Some(local(arguments.login_port));
     config.web.websocket_url = Some(format!("ws://127.0.0.1:{}/mqtt", mqtt.websocket_port()));
     let mut bridge = Bridge::prepare(config, false).await?;

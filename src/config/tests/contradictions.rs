@@ -162,6 +162,28 @@ fn keys_that_contradict_each_other_are_refused() {
     }
 }
 
+/// What was said in years is shown to nobody without a proof.
+#[test]
+fn the_archive_is_served_only_where_somebody_can_be_let_in() {
+    let archive = with_rocketmq("[web]\nlisten = \"127.0.0.1:8080\"\n[archive]\ndir = \"archive\"\n");
+    assert_complaint(
+        &archive,
+        &[],
+        &["bridge.toml line", "web.listen", "[access] or login.secret", "set access."],
+    );
+    let by_secret = load(&archive, &[("ROOMBRIDGE_LOGIN_SECRET", "s3cret")]).unwrap();
+    assert!(by_secret.web.listen.is_some() && by_secret.access.is_none() && by_secret.classroom.is_none());
+    let of_access = [("ACCESS_KEY", "k"), ("INSTANCE", "i"), ("SECRET", "s")];
+    let of_access = of_access.map(|(name, value)| (format!("ROOMBRIDGE_ACCESS_{name}"), value));
+    let of_access: Vec<_> = of_access.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    assert!(load(&archive, &of_access).unwrap().web.listen.is_some());
+    // A classroom needs tokens, with an archive, too.
+    let class = CLASS.replace("[classroom]\n", "[classroom]\nsend_topic = \"up\"\nheard_topic = \"down\"\n");
+    let class = class
+        + "[login]\nsecret = \"s3cret\"\n[web]\nlisten = \"127.0.0.1:8080\"\n[archive]\ndir = \"archive\"\n";
+    assert_complaint(&class, &[], &["web.listen", "needs [access]:"]);
+}
+
 #[test]
 fn a_smaller_message_limit_alone_is_no_contradiction() {
     let config = super::load(&with_rocketmq("max_message_bytes = 2048"), &[]).unwrap();

@@ -6,13 +6,15 @@ use super::check::{filled, number, secret};
 use crate::config::document::Places;
 use crate::config::error::ConfigError;
 use crate::config::raw::RawArchive;
-use crate::config::settings::{ArchiveConfig, BucketConfig};
+use crate::config::settings::{ArchiveConfig, BucketConfig, StudentsSee};
 use crate::model::Kind;
 
 pub(super) fn archive(mut raw: RawArchive, places: &Places) -> Result<Option<ArchiveConfig>, ConfigError> {
     let bucket = bucket(&mut raw, places)?;
     let cut_every_s = number(places, "archive.cut_every_s", raw.cut_every_s, 3600, 1..=86_400)?;
     let rocketmq_keeps_h = number(places, "archive.rocketmq_keeps_h", raw.rocketmq_keeps_h, 72, 1..=87_600)?;
+    let lesson_gap_s = number(places, "archive.lesson_gap_s", raw.lesson_gap_s, 1800, 1..=86_400)?;
+    let students_see = students_see(raw.students_see.as_deref(), places)?;
     let leave_out = raw.leave_out.unwrap_or_else(|| vec![Kind::P2p.as_str().to_owned()]);
     let leave_out = leave_out.iter().map(|name| kind(name, places)).collect::<Result<_, _>>()?;
     if let Some(topics) = &raw.topics
@@ -41,6 +43,8 @@ pub(super) fn archive(mut raw: RawArchive, places: &Places) -> Result<Option<Arc
         leave_out,
         cut_every: Duration::from_secs(cut_every_s),
         rocketmq_keeps: Duration::from_secs(rocketmq_keeps_h * 3600),
+        lesson_gap: Duration::from_secs(lesson_gap_s),
+        students_see,
     }))
 }
 
@@ -93,6 +97,17 @@ fn bucket(raw: &mut RawArchive, places: &Places) -> Result<Option<BucketConfig>,
     };
     let single_writer = raw.single_writer.unwrap_or(false);
     Ok(Some(BucketConfig { name, prefix, endpoint, region, access_key, secret_key, single_writer }))
+}
+
+fn students_see(name: Option<&str>, places: &Places) -> Result<StudentsSee, ConfigError> {
+    match name {
+        None | Some("lesson") => Ok(StudentsSee::Lesson),
+        Some("all") => Ok(StudentsSee::All),
+        Some(other) => {
+            let problem = format!("= {other:?} is not known");
+            Err(places.invalid("archive.students_see", problem, "write \"lesson\" or \"all\""))
+        }
+    }
 }
 
 fn kind(name: &str, places: &Places) -> Result<Kind, ConfigError> {

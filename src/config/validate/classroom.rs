@@ -192,9 +192,12 @@ pub(super) fn login(
     Ok(login)
 }
 
+/// `has_classroom`, `has_archive`: what there is to be served.
 pub(super) fn web(
     raw: RawWeb,
     access: Option<&AccessConfig>,
+    login: &LoginConfig,
+    (has_classroom, has_archive): (bool, bool),
     places: &Places,
 ) -> Result<WebConfig, ConfigError> {
     let web = WebConfig {
@@ -203,14 +206,21 @@ pub(super) fn web(
         login_url: filled(places, "web.login_url", raw.login_url)?,
         hosts: raw.hosts.unwrap_or_default(),
     };
-    if web.listen.is_some() && access.is_none() {
-        return Err(places.invalid(
-            "web.listen",
+    if web.listen.is_none() || access.is_some() {
+        return Ok(web);
+    }
+    let needs = |problem: &str, remedy: &str| Err(places.invalid("web.listen", problem, remedy));
+    match (has_classroom, has_archive) {
+        (false, true) if login.secret.is_some() => Ok(web),
+        (false, true) => needs(
+            "needs [access] or login.secret: without both nobody could be let in to the archive",
+            "set access.access_key, access.instance and access.secret for teachers' tokens, or login.secret for operators",
+        ),
+        _ => needs(
             "needs [access]: without its secret nobody's token can be checked",
             "set access.access_key, access.instance and access.secret",
-        ));
+        ),
     }
-    Ok(web)
 }
 
 fn address(places: &Places, key: &str, text: Option<String>) -> Result<Option<SocketAddr>, ConfigError> {

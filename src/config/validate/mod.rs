@@ -35,8 +35,11 @@ pub(super) fn config(raw: RawConfig, places: &Places) -> Result<Config, ConfigEr
     let dead_letter = spool::dead_letter(raw.dead_letter, limits.max_message_bytes, &bindings, places)?;
     let downlinks = classroom::downlinks(raw.downlink, dead_letter.topic.as_deref(), places)?;
     let access = classroom::access(raw.access, places)?;
+    let login = classroom::login(raw.login, access.as_ref(), places)?;
+    let classroom = classroom::classroom(raw.classroom, &bindings, &downlinks, places)?;
+    let archive = archive::archive(raw.archive, places)?;
+    let served = (classroom.is_some(), archive.is_some());
     Ok(Config {
-        archive: archive::archive(raw.archive, places)?,
         data_dir: data_dir(raw.data_dir, places)?,
         pipeline: pipeline(&raw.pipeline, &limits, places)?,
         spool: spool::spool(&raw.spool, limits.max_message_bytes, places)?,
@@ -45,9 +48,10 @@ pub(super) fn config(raw: RawConfig, places: &Places) -> Result<Config, ConfigEr
         log: log(raw.log, places)?,
         shutdown: shutdown(&raw.shutdown, places)?,
         origin: origin(raw.origin, places)?,
-        classroom: classroom::classroom(raw.classroom, &bindings, &downlinks, places)?,
-        login: classroom::login(raw.login, access.as_ref(), places)?,
-        web: classroom::web(raw.web, access.as_ref(), places)?,
+        web: classroom::web(raw.web, access.as_ref(), &login, served, places)?,
+        archive,
+        classroom,
+        login,
         access,
         downlinks,
         bindings,

@@ -1,0 +1,191 @@
+//! `GET /api/v1/rooms/{room}/messages`: what was said in a room, page by page from the newest, or in a range of time.
+//!
+//! The lines are short: the fields of schema 1 that a reader needs, under the same names. A page of a thousand is then a fifth of what
+//! all fields would be, and names no machine (RocketMQ's properties do).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Json;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::asked::{Asked, Times, limit_of};
+use super::error::ApiError;
+use super::rights::{Shown, Shows};
+use crate::archive::{Before, HistoryError, HistoryQuery, Latest, LatestQuery, Record, latest, rfc3339};
+use crate::model::Kind;
+use crate::piece::{CLOCKS_DIFFER_MS, STORED_LATE_MS};
+
+const MAX_MESSAGES: usize = 1000;
+const DEFAULT_MESSAGES: usize = 200;
+/// Then what is found is the answer, and says so.
+const TIME: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MessagesAsked {
+    from: Option<String>,
+    to: Option<String>,
+    kind: Option<String>,
+    from_client: Option<String>,
+    limit: Option<usize>,
+    /// The `before` of an earlier answer.
+    before: Option<String>,
+}
+
+/// A page, oldest first.
+#[derive(Serialize)]
+pub(super) struct Messages {
+    room: String,
+    messages: Vec<ShortLine>,
+    /// Whether something may be missing; `why` says what.
+    partial: bool,
+    why: Vec<String>,
+    /// Where the page with older messages begins; null if there is none.
+    before: Option<String>,
+}
+
+/// As in the archive, without what only a program needs that copies messages.
+#[derive(Serialize)]
+pub(super) struct ShortLine {
+    id: Option<String>,
+    at: String,
+    room: Option<String>,
+    kind: &'static str,
+    client_id: Option<String>,
+    mqtt_topic: String,
+    body: Option<String>,
+    body_base64: Option<String>,
+    /// How many more times it is stored.
+    duplicates: u64,
+}
+
+impl ShortLine {
+    pub(super) fn of(record: Record) -> Self {
+        let (body, body_base64) = match String::from_utf8(record.bytes.to_vec()) {
+            Ok(text) => (Some(text), None),
+            Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
+        };
+        Self {
+            id: record.id.map(|id| id.to_string()),
+            at: rfc3339(record.time_ms),
+            room: record.room,
+            kind: record.kind.as_str(),
+            client_id: record.client_id,
+            mqtt_topic: record.mqtt_topic,
+            body,
+            body_base64,
+            duplicates: record.duplicates,
+        }
+    }
+}
+
+/// What is asked for, and may be shown.
+struct Wanted {
+    rights: Shows,
+    times: Times,
+    kind: Option<Kind>,
+    from_client: Option<String>,
+}
+
+impl Wanted {
+    fn of(asked: &MessagesAsked, rights: Shows) -> Result<Self, ApiError> {
+        Ok(Self {
+            rights,
+            times: Times::of(asked.from.as_deref(), asked.to.as_deref())?,
+            kind: asked.kind.as_deref().map(kind_of).transpose()?,
+            from_client: asked.from_client.clone(),
+        })
+    }
+
+    fn holds(&self, record: &Record) -> bool {
+        let is_of_client =
+            |client: &String| record.client_id.as_ref().is_some_and(|client_id| client_id == client);
+        self.rights.holds(record)
+            && self.times.hold(record.time_ms)
+            && self.kind.is_none_or(|kind| kind == record.kind)
+            && self.from_client.as_ref().is_none_or(is_of_client)
+    }
+
+    /// The newest place where one of these may be stored.
+    fn start(&self, now_ms: u64) -> Option<Before> {
+        let last_ms = self.times.to_ms?.saturating_add(STORED_LATE_MS);
+        (last_ms < now_ms).then(|| Before::stored_at(last_ms))
+    }
+
+    /// None of these was stored earlier.
+    fn since_ms(&self) -> Option<u64> {
+        self.times.from_ms.map(|from_ms| from_ms.saturating_sub(CLOCKS_DIFFER_MS))
+    }
+}
+
+pub(super) async fn messages(
+    State(api): State<Arc<Api>>,
+    Path(room): Path<String>,
+    shown: Shown,
+    Asked(asked): Asked<MessagesAsked>,
+) -> Result<Json<Messages>, ApiError> {
+    let caller = api.reader_of(&shown, &room)?;
+    let places = api.places_of(&room)?;
+    let _permit = api.limits.enter(caller.key)?;
+    let limit = limit_of(asked.limit, DEFAULT_MESSAGES, MAX_MESSAGES)?;
+    let wanted = Wanted::of(&asked, api.shows(&caller))?;
+    let question = format!(
+        "messages {:?} {room:?} {:?} {:?} {:?}",
+        caller.is_operator(),
+        wanted.times,
+        wanted.kind,
+        wanted.from_client
+    );
+    let before = asked.before.as_deref().map(|cursor| api.cursors.read(&question, cursor)).transpose()?;
+    // Only we can have written it.
+    let before = before.map(|place| place.parse::<Before>().map_err(|()| ApiError::OldCursor)).transpose()?;
+    if wanted.rights.private {
+        caller.audit(&format!("messages of room {room:?}, private ones included"));
+    }
+    let now_ms = api.parts.clock.wall_ms();
+    let reader = api.reader();
+    let rules = Some(api.parts.rules.clone());
+    let query = LatestQuery {
+        query: HistoryQuery { places, rules, partial: true, ..HistoryQuery::default() },
+        wanted: &|record| wanted.holds(record),
+        limit,
+        before: before.or_else(|| wanted.start(now_ms)),
+        since_ms: wanted.since_ms(),
+        time: TIME,
+        now_ms,
+    };
+    let latest = match latest(&reader, query).await {
+        Ok(latest) => latest,
+        // Nothing was stored there yet.
+        Err(HistoryError::NoTopic { .. }) => Latest::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let why = reasons(&latest);
+    Ok(Json(Messages {
+        room,
+        before: latest.before.map(|before| api.cursors.make(&question, &before.to_string())),
+        messages: latest.records.into_iter().map(ShortLine::of).collect(),
+        partial: !why.is_empty(),
+        why,
+    }))
+}
+
+fn reasons(latest: &Latest) -> Vec<String> {
+    let late = "the time was over; ask for the next page with `before`, or for a shorter range".to_owned();
+    let away =
+        |broker: &String| format!("RocketMQ broker {broker} is away, and with it a part of the messages");
+    let late = latest.ran_out_of_time.then_some(late);
+    late.into_iter().chain(latest.away.iter().map(away)).collect()
+}
+
+fn kind_of(name: &str) -> Result<Kind, ApiError> {
+    name.parse().map_err(|_| {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        ApiError::Wrong(format!("kind={name:?} is no kind; write one of {}", known.join(", ")))
+    })
+}
