@@ -170,6 +170,8 @@ async fn play_to(
     let mut shown = Shown::new(bar.clone());
     let ended = replay.run(output, &mut |event| shown.show(event)).await;
     driving.abort();
+    // The terminal is as it was when its keyboard is dropped, which must not come after the end of the process.
+    let _ = driving.await;
     shown.tell_left_out();
     let state = handle.state();
     let code = match ended? {
