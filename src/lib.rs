@@ -24,6 +24,7 @@ mod export;
 mod http;
 #[allow(dead_code, unused_imports, reason = "the indexer and the readers are to use it")]
 mod index;
+mod indexer;
 mod lifecycle;
 mod live_class;
 mod model;

@@ -1,4 +1,4 @@
-//! Makes the archiver of a bridge, and of `roombridge archive`.
+//! Makes the archiver and the indexer of a bridge, and of `roombridge archive`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use super::class::status_topics;
 use crate::archiver::{self, Archiver, ArchiverParts, LeaveOut};
 use crate::binding::RuleSet;
 use crate::config::{ArchiveConfig, Config};
+use crate::indexer::{self, IndexerParts};
 use crate::lifecycle::Lifecycle;
 use crate::model::{Clock, SystemClock};
 use crate::piece_store::{PieceStore, StoreError};
@@ -51,6 +52,35 @@ pub(crate) fn archiver(
     }))
 }
 
+/// An indexer for the folder of the configuration; `None`: nothing is archived.
+pub(crate) fn indexer_parts(
+    config: &Config,
+    rules: Arc<RuleSet>,
+    rocketmq: Arc<dyn Reader>,
+) -> Result<Option<IndexerParts>, StoreError> {
+    let Some(archive) = &config.archive else { return Ok(None) };
+    let topics = archived_topics(config, &rules);
+    let mut heard: BTreeSet<String> = topics.iter().cloned().collect();
+    if let Some(classroom) = &config.classroom {
+        // What clients send, who came and went, and the records of the classroom.
+        heard.remove(&classroom.send_topic);
+        heard.remove(&classroom.audit_topic);
+        status_topics(classroom).iter().for_each(|topic| _ = heard.remove(topic));
+    }
+    Ok(Some(IndexerParts {
+        rocketmq,
+        store: PieceStore::open(archive)?,
+        dir: archive.dir.clone(),
+        // The spool needs the disk more.
+        min_free_bytes: config.spool.min_free_bytes.saturating_mul(2),
+        topics,
+        heard,
+        text_fields: archive.text_fields.clone(),
+        rules,
+        clock: Arc::new(SystemClock::default()),
+    }))
+}
+
 impl BridgeParts {
     /// Starts the archiver, if there is an archive. It copies what is left when `all_stored` says that the bridge stores no more.
     pub(super) fn start_archiver(
@@ -65,5 +95,18 @@ impl BridgeParts {
         let archiver = archiver(archive, archived_topics(&self.config, &self.rules), reader.clone())?;
         let running = archiver::run(archiver, self.metrics.clone(), all_stored, lifecycle.stop_now.clone());
         Ok(Some(lifecycle.spawn("the archiver", running)))
+    }
+
+    /// Starts the indexer, if there is an archive. What it has not seen at a stop it reads at the next start.
+    pub(super) fn start_indexer(
+        &self,
+        lifecycle: &Lifecycle,
+        reader: &Arc<RocketMqReader>,
+    ) -> anyhow::Result<Option<JoinHandle<()>>> {
+        let Some(parts) = indexer_parts(&self.config, self.rules.clone(), reader.clone())? else {
+            return Ok(None);
+        };
+        let running = indexer::run(parts, self.metrics.clone(), lifecycle.drain.clone());
+        Ok(Some(lifecycle.spawn("the indexer", running)))
     }
 }

@@ -36,7 +36,7 @@ use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SPOOL_FILE, Sp
 use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
 
-pub(crate) use archive::{archived_topics, archiver};
+pub(crate) use archive::{archived_topics, archiver, indexer_parts};
 use class::ClassListeners;
 pub(crate) use class::{ClassAddresses, authenticator};
 pub(crate) use leftovers::Ended;
@@ -224,6 +224,7 @@ impl BridgeParts {
         );
         let all_stored = CancellationToken::new();
         others.extend(self.start_archiver(lifecycle, &reader, all_stored.clone())?);
+        others.extend(self.start_indexer(lifecycle, &reader)?);
         let subscriber = self.subscriber(remembered, link, intake, settled_receiver, lifecycle)?;
         let (uplink, subscriber) = messages.spawn_here(|| {
             let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));

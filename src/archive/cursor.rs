@@ -9,17 +9,23 @@ use std::time::Duration;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
 
 use crate::model::{FailureKind, QueueName};
-use crate::pipeline::ports::{InOrder, PageInOrder, ReadError, Reader, Wanted};
+use crate::pipeline::ports::{InOrder, Named, PageInOrder, ReadError, Reader, Wanted};
 
 const PAGE_MESSAGES: u32 = 256;
 /// RocketMQ hands a message out some milliseconds after it confirmed it.
 const SETTLE: Duration = Duration::from_millis(20);
 const SETTLE_ATTEMPTS: u32 = 150;
 
+/// So many messages that an index names are read together.
+const NAMED_TOGETHER: usize = 256;
+
 /// The position in one queue; holds at most two pages of messages.
 pub(crate) struct Cursor<'a> {
     reader: &'a dyn Reader,
     sought: Arc<Sought>,
+    /// Read first, all of them before `next`.
+    named: VecDeque<Named>,
+    named_room: Arc<str>,
     next: u64,
     /// The highest store time before `next`.
     before_ms: u64,
@@ -63,7 +69,14 @@ impl<'a> Cursor<'a> {
         end: u64,
     ) -> Self {
         let sought = Arc::new(sought);
-        Self { reader, sought, next: from, before_ms, end, page: VecDeque::new(), ahead: None }
+        let (named, page) = (VecDeque::new(), VecDeque::new());
+        let named_room = Arc::from("");
+        Self { reader, sought, named, named_room, next: from, before_ms, end, page, ahead: None }
+    }
+
+    /// Reads these messages of a room first; they lie before its range.
+    pub(crate) fn after(self, room: &str, named: Vec<Named>) -> Self {
+        Self { named: named.into(), named_room: room.into(), ..self }
     }
 
     /// A second cursor for the same range. Only before this one has read anything.
@@ -71,6 +84,8 @@ impl<'a> Cursor<'a> {
         Self {
             reader: self.reader,
             sought: self.sought.clone(),
+            named: self.named.clone(),
+            named_room: self.named_room.clone(),
             next: self.next,
             before_ms: self.before_ms,
             end: self.end,
@@ -83,10 +98,16 @@ impl<'a> Cursor<'a> {
     pub(crate) fn narrow(&mut self, to: Option<Narrow>) {
         match to {
             Some(Narrow { first, eff_ms, last }) => {
-                (self.next, self.before_ms) = (self.next.max(first), eff_ms);
+                self.named.retain(|named| (first..=last).contains(&named.offset));
+                if first >= self.next {
+                    (self.next, self.before_ms) = (first, eff_ms);
+                }
                 self.end = self.end.min(last + 1);
             }
-            None => self.next = self.end,
+            None => {
+                self.named.clear();
+                self.next = self.end;
+            }
         }
     }
 
@@ -95,14 +116,15 @@ impl<'a> Cursor<'a> {
         &self.sought
     }
 
-    /// The offsets that are still to be read.
+    /// The offsets that are still to be read, and those that lie between.
     pub(crate) fn range(&self) -> Range<u64> {
-        self.next..self.end.max(self.next)
+        let from = self.named.front().map_or(self.next, |named| named.offset);
+        from..self.end.max(self.next)
     }
 
     /// How many offsets are still to be read.
     pub(crate) fn remaining(&self) -> u64 {
-        self.end.saturating_sub(self.next)
+        self.named.len() as u64 + self.end.saturating_sub(self.next)
     }
 
     /// All messages of the next page that holds any; empty at the end.
@@ -115,7 +137,14 @@ impl<'a> Cursor<'a> {
     async fn fill(&mut self) -> Result<(), ReadError> {
         let mut attempts = 0;
         while self.is_without_page() {
+            let is_named = !self.named.is_empty();
             let mut page = self.pulled().await?;
+            if is_named {
+                self.named.drain(..NAMED_TOGETHER.min(self.named.len()));
+                self.page = page.messages.into();
+                self.ask_ahead().await;
+                continue;
+            }
             if !page.holds(self.next) {
                 return Err(self.cut(&page));
             }
@@ -137,12 +166,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn is_without_page(&self) -> bool {
-        self.page.is_empty() && self.next < self.end
+        self.page.is_empty() && self.remaining() > 0
     }
 
     /// Asks for the next page, and does not wait for it.
     pub(crate) async fn ask_ahead(&mut self) {
-        if self.next < self.end && self.ahead.is_none() {
+        if self.remaining() > 0 && self.ahead.is_none() {
             let mut ahead = maybe_done(self.pull());
             // The request waits to be written; what has come already is kept.
             let _ = futures::poll!(&mut ahead);
@@ -166,6 +195,14 @@ impl<'a> Cursor<'a> {
 
     fn pull(&self) -> Pull<'a> {
         let (reader, sought, at) = (self.reader, self.sought.clone(), (self.next, self.before_ms));
+        let named: Vec<Named> = self.named.iter().take(NAMED_TOGETHER).copied().collect();
+        if !named.is_empty() {
+            let room = self.named_room.clone();
+            return Box::pin(async move {
+                let messages = reader.read_named(&sought.topic, &sought.queue, &room, &named).await?;
+                Ok(PageInOrder { messages, next_offset: at.0, before_ms: at.1, first: 0, end: at.0 })
+            });
+        }
         Box::pin(async move {
             let Sought { topic, queue, tag, room } = &*sought;
             let wanted = Wanted { tag: tag.as_deref(), room: room.as_deref() };

@@ -7,45 +7,26 @@
 //! reads from the first wanted message to the last and gives the records one by one. So a copy that was stored hours later
 //! is still folded, and memory holds two pages for each queue and 40 bytes for each message, however large the messages are. Of
 //! the two pages one is looked at, and the broker reads the other one meanwhile.
+//!
+//! With an index, both readings read the room's messages only, and of a limit only the newest. Few are kept and not read again. What the index does not know yet is
+//! read as without it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
-
-use futures::{StreamExt, TryStreamExt, stream};
 
 use super::cursor::{Cursor, Narrow, Sought, earliest};
 use super::missing::{Missing, missing_of};
+use super::query::HistoryQuery;
 use super::record::Record;
-use crate::binding::{Identity, MqttDestination, RoomQuery, RuleSet, arrived_ms, identity};
-use crate::model::{FailureKind, Kind, MessageId, QueueName, StoredMessage};
-use crate::piece::{CLOCKS_DIFFER_MS, STORED_LATE_MS, said_ms};
-use crate::pipeline::ports::{InOrder, ReadError, Reader};
+use super::start::{HistoryError, MAX_MESSAGES, QUEUES_AT_ONCE, ReadStart, cursors_of};
+use crate::binding::Identity;
+use crate::model::{MessageId, QueueName};
+use crate::pipeline::ports::{InOrder, OrderKey, Reader, RoomAsked};
 
-/// At most so many different messages may be in the range of one query.
-pub(crate) const MAX_MESSAGES: usize = 1_000_000;
-/// The first reading asks so many queues at once, which keeps the broker busy and bounds what waits here.
-const QUEUES_AT_ONCE: usize = 8;
-/// A broker's clock may be set back by so much: then what was stored late lies behind what was stored later still.
-const SET_BACK_MS: u64 = 24 * 3_600_000;
-
-/// What to read.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct HistoryQuery {
-    /// The topics and tags to read and the room to compare with, as the rules give them.
-    pub places: Vec<RoomQuery>,
-    /// They say where a message of another program is heard; `None` = no downlinks, each message stands under its own topic.
-    pub rules: Option<Arc<RuleSet>>,
-    /// Said at or after this time (see [`said_ms`]), milliseconds since 1970-01-01 UTC; `None` = from the beginning.
-    pub from_ms: Option<u64>,
-    /// Said before this time, milliseconds since 1970-01-01 UTC; `None` = up to now.
-    pub to_ms: Option<u64>,
-    /// Only messages of this kind; `None` = of every kind.
-    pub kind: Option<Kind>,
-    /// Only so many of the newest messages, as a chat shows them; `None` = all.
-    pub limit: Option<u64>,
-    /// Give the messages of the other brokers if a RocketMQ broker with a part of them is away; if `false`, that is an error.
-    pub partial: bool,
-}
+/// What an index names is kept for the second reading, up to so many messages and bytes of bodies; if there is more, it is read twice.
+const FEW: usize = 1100;
+const FEW_BYTES: usize = 8 << 20;
+/// The index is asked for so many rows more than messages are wanted: rows of several brokers stand in the order of their coming.
+const MORE_ROWS: u64 = 64;
 
 /// Progress of the first reading, counted in queue offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,35 +35,6 @@ pub(crate) struct ReadProgress {
     pub done: u64,
     /// Offsets of the whole range.
     pub total: u64,
-}
-
-/// Why a history cannot be read.
-#[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HistoryError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(
-        "RocketMQ has no topic {topics}: nothing was stored there yet; or check the bindings and rocketmq.name_servers"
-    )]
-    NoTopic { topics: String },
-    #[error(
-        "RocketMQ broker {brokers} is away, and with it a part of topic {topic}: start it; or take --partial for what is \
-         there; one that is gone for good is taken out of queues.json and the positions in data_dir while the bridge is \
-         stopped"
-    )]
-    Away { topic: String, brokers: String },
-    #[error("there are more than {MAX_MESSAGES} messages in this range; narrow it with --from and --to")]
-    TooMany,
-    #[error(
-        "{0} messages that were there when the reading began are gone: their topic was emptied or made anew meanwhile; \
-         read it again"
-    )]
-    Gone(usize),
-    #[error(
-        "there are too many messages to look through while somebody waits; `roombridge history` takes its time"
-    )]
-    TooSlow,
 }
 
 /// The messages of one query, oldest first: those that were stored when it was opened.
@@ -98,6 +50,8 @@ pub(crate) struct History<'a> {
     missing: Vec<Missing>,
     /// How many of the missing were told by [`Record::lost_before`].
     told: BTreeSet<usize>,
+    /// All messages in order, each with the number of its cursor; `None`: there were too many to keep.
+    few: Option<VecDeque<(usize, InOrder)>>,
 }
 
 /// Where a history ends in one queue.
@@ -118,30 +72,39 @@ impl<'a> History<'a> {
         query: HistoryQuery,
         progress: &mut (dyn FnMut(ReadProgress) + Send),
     ) -> Result<History<'a>, HistoryError> {
-        let ReadStart { mut cursors, away, .. } = cursors_of(reader, &query, query.stored()).await?;
-        let ranges: Vec<_> = cursors.iter().map(Cursor::range).collect();
-        let total = cursors.iter().map(Cursor::remaining).sum();
-        let mut counted = Counted::default();
-        let mut done = 0;
-        for starts in cursors.chunks_mut(QUEUES_AT_ONCE) {
-            let mut readings: Vec<_> = starts.iter().map(|start| (start.restarted(), None)).collect();
-            for (cursor, _) in &mut readings {
-                cursor.ask_ahead().await;
-            }
-            // A page of each in turn, because the order does not matter for counting.
-            while readings.iter().any(|(cursor, _)| cursor.remaining() > 0) {
-                for (cursor, range) in &mut readings {
-                    let before = cursor.remaining();
-                    counted.add(&query, cursor.next_page().await?, range)?;
-                    done += before - cursor.remaining();
-                    progress(ReadProgress { done, total });
+        let mut newest = query.limit.map(|limit| limit.saturating_add(MORE_ROWS));
+        loop {
+            let asked = query.asked_of_index(newest);
+            let known = match &asked {
+                Some(asked) => reader.of_room(&asked.borrowed()).await?,
+                None => None,
+            };
+            let (oldest, is_all) =
+                known.as_ref().map_or((None, true), |known| (known.oldest.clone(), known.is_all));
+            // Without an index the second reading shows whether everything is still there.
+            let few = known.as_ref().map(|_| Vec::new());
+            let mut start = cursors_of(reader, &query, query.stored(), known).await?;
+            let mut counted = Counted { few, ..Counted::default() };
+            count(&query, &mut start.cursors, &mut counted, progress).await?;
+            if let (Some(asked), Some(oldest), false) = (&asked, oldest, is_all) {
+                counted.hide_late_copies(reader, &asked.borrowed(), &oldest).await?;
+                if query.limit.is_some_and(|limit| counted.different < limit) {
+                    newest = newest.map(|newest| newest.saturating_mul(4));
+                    continue;
                 }
             }
-            for (start, (_, range)) in starts.iter_mut().zip(readings) {
-                start.narrow(range);
-            }
+            return Self::of(reader, query, start, counted).await;
         }
-        let Counted { copies, different } = counted;
+    }
+
+    async fn of(
+        reader: &'a dyn Reader,
+        query: HistoryQuery,
+        start: ReadStart<'a>,
+        counted: Counted,
+    ) -> Result<History<'a>, HistoryError> {
+        let ReadStart { cursors, ranges, away, .. } = start;
+        let Counted { copies, different, few, .. } = counted;
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
         let mut missing = Vec::new();
         let mut ends = Vec::new();
@@ -155,8 +118,9 @@ impl<'a> History<'a> {
                 }
             }
         }
+        let few = few.map(|few| in_order(few, &cursors));
         let told = BTreeSet::new();
-        Ok(Self { query, cursors, copies, skip, len: different - skip, ends, away, missing, told })
+        Ok(Self { query, cursors, copies, skip, len: different - skip, ends, away, missing, told, few })
     }
 
     /// What was there once and cannot be read any more, so that this history may not be all.
@@ -182,7 +146,11 @@ impl<'a> History<'a> {
     /// The next record. Of several copies, the first one gives the place in the order.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>, HistoryError> {
         loop {
-            let Some((cursor, InOrder { message, .. })) = earliest(&mut self.cursors).await? else {
+            let found = match &mut self.few {
+                Some(few) => few.pop_front(),
+                None => earliest(&mut self.cursors).await?,
+            };
+            let Some((cursor, InOrder { message, .. })) = found else {
                 return match self.copies.len() {
                     0 => Ok(None),
                     missing => Err(HistoryError::Gone(missing)),
@@ -230,27 +198,97 @@ impl<'a> History<'a> {
     }
 }
 
+/// Does the first reading, and narrows each cursor to what is wanted.
+async fn count(
+    query: &HistoryQuery,
+    cursors: &mut [Cursor<'_>],
+    counted: &mut Counted,
+    progress: &mut (dyn FnMut(ReadProgress) + Send),
+) -> Result<(), HistoryError> {
+    let total = cursors.iter().map(Cursor::remaining).sum();
+    let mut done = 0;
+    for (chunk, starts) in cursors.chunks_mut(QUEUES_AT_ONCE).enumerate() {
+        let mut readings: Vec<_> = starts.iter().map(|start| (start.restarted(), None)).collect();
+        for (cursor, _) in &mut readings {
+            cursor.ask_ahead().await;
+        }
+        // A page of each in turn, because the order does not matter for counting.
+        while readings.iter().any(|(cursor, _)| cursor.remaining() > 0) {
+            for (number, (cursor, range)) in readings.iter_mut().enumerate() {
+                let before = cursor.remaining();
+                let number = chunk * QUEUES_AT_ONCE + number;
+                counted.add(query, number, cursor.next_page().await?, range)?;
+                done += before - cursor.remaining();
+                progress(ReadProgress { done, total });
+            }
+        }
+        for (start, (_, range)) in starts.iter_mut().zip(readings) {
+            start.narrow(range);
+        }
+    }
+    Ok(())
+}
+
+/// In the order of readers.
+fn in_order(mut few: Vec<(usize, InOrder)>, cursors: &[Cursor<'_>]) -> VecDeque<(usize, InOrder)> {
+    few.sort_by_cached_key(|(number, InOrder { eff_ms, message })| {
+        let sought = cursors.get(*number).map(Cursor::sought);
+        let queue = sought.map(|sought| (sought.topic.clone(), sought.queue.clone()));
+        (*eff_ms, queue, message.queue_offset)
+    });
+    few.into()
+}
+
 /// What the first reading keeps.
 #[derive(Default)]
 struct Counted {
     /// By id, how many times the message is stored.
     copies: HashMap<MessageId, u64>,
     different: u64,
+    /// All messages, each with the number of its cursor, while they are few.
+    few: Option<Vec<(usize, InOrder)>>,
+    few_bytes: usize,
 }
 
 impl Counted {
+    fn keep(&mut self, cursor: usize, found: InOrder) {
+        self.few_bytes += found.message.body.len();
+        let is_few = |few: &Vec<_>| few.len() < FEW && self.few_bytes <= FEW_BYTES;
+        self.few = self.few.take().filter(is_few);
+        if let Some(few) = &mut self.few {
+            few.push((cursor, found));
+        }
+    }
+
+    /// Forgets the messages of which a copy lies before what was read.
+    async fn hide_late_copies(
+        &mut self,
+        reader: &dyn Reader,
+        asked: &RoomAsked<'_>,
+        oldest: &OrderKey,
+    ) -> Result<(), HistoryError> {
+        let ids: Vec<MessageId> = self.copies.keys().copied().collect();
+        let are_late = reader.have_copies_before(asked, &ids, oldest).await?;
+        for (id, _) in ids.iter().zip(are_late).filter(|(_, is_late)| *is_late) {
+            self.different -= u64::from(self.copies.remove(id).is_some());
+        }
+        Ok(())
+    }
+
     /// `range`: from the first to the last message in the queue that the query asks for.
     fn add(
         &mut self,
         query: &HistoryQuery,
+        cursor: usize,
         page: VecDeque<InOrder>,
         range: &mut Option<Narrow>,
     ) -> Result<(), HistoryError> {
-        for InOrder { eff_ms, message } in page {
-            let Some(Identity { id, .. }) = query.find(&message) else {
+        for found in page {
+            let Some(Identity { id, .. }) = query.find(&found.message) else {
                 continue;
             };
-            let offset = message.queue_offset;
+            let (eff_ms, offset) = (found.eff_ms, found.message.queue_offset);
+            self.keep(cursor, found);
             range.get_or_insert(Narrow { first: offset, eff_ms, last: offset }).last = offset;
             // A message without id has no copies: two equal texts are two messages.
             let mut no_copies = 0;
@@ -263,182 +301,4 @@ impl Counted {
         }
         Ok(())
     }
-}
-
-impl HistoryQuery {
-    /// The topics to read, none of them twice.
-    pub(super) fn topics(&self) -> BTreeSet<&str> {
-        self.places.iter().map(|place| place.topic.as_str()).collect()
-    }
-
-    /// The record, if the query asks for the message.
-    pub(super) fn accept(&self, message: &StoredMessage) -> Option<Record> {
-        Some(Record::of(self.find(message)?, message))
-    }
-
-    /// When a message of the range can have been stored: it is stored when it has arrived, by two clocks, or late.
-    pub(super) fn stored(&self) -> Stored {
-        Stored {
-            from_ms: self.from_ms.map(|ms| ms.saturating_sub(CLOCKS_DIFFER_MS)),
-            to_ms: self.to_ms.map(|ms| ms.saturating_add(STORED_LATE_MS + 1)),
-        }
-    }
-
-    /// Which message it is and where it is heard, if the query asks for it. Tags and times only limit what is read; this decides.
-    fn find(&self, message: &StoredMessage) -> Option<Identity> {
-        // Most messages need not be read for this.
-        if !self.stored().holds(message.stored_ms) {
-            return None;
-        }
-        let mut found = identity(message);
-        let at_ms = said_ms(found.id.is_some(), arrived_ms(&found.properties), message.stored_ms);
-        let in_time = self.from_ms.is_none_or(|from| at_ms >= from) && self.to_ms.is_none_or(|to| at_ms < to);
-        if !in_time {
-            return None;
-        }
-        let rules = self.rules.as_ref();
-        let destination = rules.and_then(|rules| rules.mqtt_destination(message, &found.properties));
-        let is_of = |place: &RoomQuery| {
-            let destination = destination.as_ref().filter(|_| place.shared);
-            let has_tag = |tag: &String| {
-                *tag == message.tag || destination.is_some_and(|destination| destination.tag == *tag)
-            };
-            let in_room = |room: &String| {
-                let also = destination.and_then(|destination| destination.room.as_ref());
-                found.room.as_ref() == Some(room) || also == Some(room)
-            };
-            place.topic == message.topic
-                && place.tag.as_ref().is_none_or(has_tag)
-                && place.room.as_ref().is_none_or(in_room)
-        };
-        let is_asked = self.places.iter().any(is_of);
-        // A message of another program has the topic, room and kind under which it is heard.
-        if let Some(MqttDestination { mqtt_topic, room, kind, .. }) = destination
-            && found.id.is_none()
-        {
-            found = Identity { mqtt_topic, room, kind, ..found };
-        }
-        let wanted = is_asked && self.kind.is_none_or(|kind| kind == found.kind);
-        wanted.then_some(found)
-    }
-}
-
-/// What to read of a topic.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Distinct<'a> {
-    topic: &'a str,
-    /// Only messages of this tag.
-    tag: Option<&'a str>,
-    /// Only what says itself that it is of this room.
-    room: Option<&'a str>,
-}
-
-/// The topics to read, each with the tags and the room by which a reader may leave something out; none of them twice, although several
-/// bindings can lead to the same place. A topic is read without a tag, which means whole, if one place asks for that or if other
-/// programs may write to it; then what a message says of its room proves nothing, either.
-fn distinct_places(places: &[RoomQuery]) -> BTreeSet<Distinct<'_>> {
-    places
-        .iter()
-        .map(|place| {
-            let topic = place.topic.as_str();
-            let mut of_topic = places.iter().filter(|place| place.topic == topic);
-            let is_one_room = (of_topic.clone())
-                .all(|other| other.room.is_some() && other.room == place.room && !other.shared);
-            let is_whole = of_topic.any(|place| place.tag.is_none() || place.shared);
-            let tag = place.tag.as_deref().filter(|_| !is_whole);
-            Distinct { topic, tag, room: place.room.as_deref().filter(|_| is_one_room) }
-        })
-        .collect()
-}
-
-/// The cursors of a reading.
-pub(super) struct ReadStart<'a> {
-    pub cursors: Vec<Cursor<'a>>,
-    /// Whether no older message lies before them.
-    pub is_first: bool,
-    /// RocketMQ brokers that hold a part of it and are away.
-    pub away: BTreeSet<String>,
-}
-
-/// When messages were stored.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Stored {
-    /// At or after this time; `None` = from the beginning.
-    pub from_ms: Option<u64>,
-    /// Before this time; `None` = up to now.
-    pub to_ms: Option<u64>,
-}
-
-impl Stored {
-    pub(super) fn holds(self, stored_ms: u64) -> bool {
-        self.from_ms.is_none_or(|from| stored_ms >= from) && self.to_ms.is_none_or(|to| stored_ms < to)
-    }
-}
-
-/// What to read of one queue.
-struct Range {
-    /// Its first message.
-    first: u64,
-    /// The first one to read.
-    from: u64,
-    /// The highest store time before that.
-    before_ms: u64,
-    /// The one after the last to read.
-    end: u64,
-}
-
-/// What holds all messages of the queue that were stored in that time.
-async fn range_of(
-    reader: &dyn Reader,
-    topic: &str,
-    queue: &QueueName,
-    stored: Stored,
-) -> Result<Range, ReadError> {
-    let at = async |ms: Option<u64>| match ms {
-        Some(ms) => reader.offset_at(topic, queue, ms).await.map(Some),
-        None => Ok(None),
-    };
-    let to_ms = stored.to_ms.map(|ms| ms.saturating_add(SET_BACK_MS));
-    let ((first, end), from, to) =
-        tokio::try_join!(reader.offsets(topic, queue), at(stored.from_ms), at(to_ms))?;
-    let from = from.map_or(first, |from| from.max(first));
-    let before_ms = if from > first { reader.store_time_before(topic, queue, from).await? } else { 0 };
-    Ok(Range { first, from, before_ms, end: to.map_or(end, |to| to.min(end)) })
-}
-
-pub(super) async fn cursors_of<'a>(
-    reader: &'a dyn Reader,
-    query: &HistoryQuery,
-    stored: Stored,
-) -> Result<ReadStart<'a>, HistoryError> {
-    let (mut cursors, mut is_first, mut away) = (Vec::new(), true, BTreeSet::new());
-    for Distinct { topic, tag, room } in distinct_places(&query.places) {
-        // Asked first: if the only broker of a topic is away, RocketMQ says that the topic does not exist.
-        let away_now = reader.away(topic).await?;
-        if !away_now.is_empty() && !query.partial {
-            return Err(HistoryError::Away { topic: topic.to_owned(), brokers: away_now.join(" and ") });
-        }
-        away.extend(away_now);
-        let queues = match reader.queues(topic).await {
-            // Nobody wrote to this topic yet. That must not hide the messages of the others.
-            Err(error) if error.kind == FailureKind::TopicMissing => continue,
-            other => other?,
-        };
-        let mut asked = Vec::with_capacity(queues.len());
-        for queue in &queues {
-            asked.push(range_of(reader, topic, queue, stored));
-        }
-        let ranges: Vec<_> = stream::iter(asked).buffered(QUEUES_AT_ONCE).try_collect().await?;
-        for (queue, Range { first, from, before_ms, end }) in queues.into_iter().zip(ranges) {
-            is_first &= from == first;
-            let (tag, room) = (tag.map(str::to_owned), room.map(str::to_owned));
-            let sought = Sought { topic: topic.to_owned(), queue, tag, room };
-            cursors.push(Cursor::new(reader, sought, (from, before_ms), end));
-        }
-    }
-    if cursors.is_empty() && away.is_empty() {
-        let topics: Vec<_> = query.places.iter().map(|place| place.topic.as_str()).collect();
-        return Err(HistoryError::NoTopic { topics: topics.join(", ") });
-    }
-    Ok(ReadStart { cursors, is_first, away })
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::cursor::earliest;
-use super::history::{HistoryError, HistoryQuery, MAX_MESSAGES, ReadStart, Stored, cursors_of};
+use super::query::{HistoryQuery, Stored};
 use super::record::Record;
+use super::start::{HistoryError, MAX_MESSAGES, ReadStart, cursors_of};
 use crate::pipeline::ports::{InOrder, Reader};
 
 /// Read so many milliseconds more than asked on both sides, because each broker has its own clock; then compare exactly.
@@ -155,7 +156,7 @@ async fn read_span(
         from_ms: stored.from_ms.map(|ms| ms.saturating_sub(MARGIN_MS)),
         to_ms: stored.to_ms.map(|ms| ms.saturating_add(MARGIN_MS)),
     };
-    let ReadStart { mut cursors, is_first, away } = cursors_of(reader, &asked.query, wider).await?;
+    let ReadStart { mut cursors, is_first, away, .. } = cursors_of(reader, &asked.query, wider, None).await?;
     if is_first {
         stored.from_ms = None;
     }

@@ -10,20 +10,24 @@ mod escape;
 mod history;
 mod latest;
 mod missing;
+mod query;
 mod record;
 mod replay;
+mod start;
 mod stored;
 mod whole;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cursor::{Cursor, Sought, earliest};
 pub(crate) use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
 pub(crate) use escape::visible;
-pub(crate) use history::{History, HistoryError, HistoryQuery, ReadProgress};
+pub(crate) use history::{History, ReadProgress};
 pub(crate) use latest::{Before, Latest, LatestQuery, latest};
 #[cfg(test)]
 pub(crate) use missing::Missing;
+pub(crate) use query::HistoryQuery;
 #[cfg(test)]
 pub(crate) use record::Payload;
 pub(crate) use record::{Record, rfc3339};
@@ -33,5 +37,6 @@ pub(crate) use replay::{
     Control, Ended, LineOutput, MqttOutput, Position, Prefix, Readers, Replay, ReplayEvent, ReplayHandle,
     ReplayOutput, ReplayParts, Speed,
 };
+pub(crate) use start::HistoryError;
 pub(crate) use stored::{QueueRange, StoredMessages};
 pub(crate) use whole::Whole;

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::cursor::{Cursor, Sought, earliest};
-use super::history::{HistoryError, HistoryQuery, ReadProgress, ReadStart, cursors_of};
+use super::history::ReadProgress;
 use super::missing::{Missing, missing_of};
+use super::query::HistoryQuery;
+use super::start::{HistoryError, ReadStart, cursors_of};
 use crate::model::{QueueName, StoredMessage};
 use crate::pipeline::ports::{InOrder, ReadError, Reader};
 
@@ -38,7 +40,11 @@ pub(crate) struct QueueRange {
 impl<'a> StoredMessages<'a> {
     /// Those that the query asks for; its limit is ignored.
     pub(crate) async fn of_query(reader: &'a dyn Reader, query: HistoryQuery) -> Result<Self, HistoryError> {
-        let ReadStart { cursors, away, .. } = cursors_of(reader, &query, query.stored()).await?;
+        let known = match query.asked_of_index(None) {
+            Some(asked) => reader.of_room(&asked.borrowed()).await?,
+            None => None,
+        };
+        let ReadStart { cursors, away, .. } = cursors_of(reader, &query, query.stored(), known).await?;
         Ok(Self::of(reader, Some(query), cursors, away))
     }
 

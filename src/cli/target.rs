@@ -16,6 +16,7 @@ use crate::archive::Whole;
 use crate::binding::{BindingSettings, RuleError, RuleSet};
 use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
 use crate::data_dir::known_brokers;
+use crate::index::Index;
 use crate::model::QueueName;
 use crate::piece::Place;
 use crate::piece_store::PieceStore;
@@ -155,7 +156,12 @@ impl Target {
         let is_there = |archive: &&ArchiveConfig| archive.bucket.is_some() || archive.dir.is_dir();
         let archive = self.config.archive.as_ref().filter(is_there);
         let maybe_whole = match archive {
-            Some(archive) => Some(Arc::new(Whole::new(rocketmq.clone(), PieceStore::open(archive)?))),
+            Some(archive) => {
+                let whole = Whole::new(rocketmq.clone(), PieceStore::open(archive)?);
+                // What is wrong with it is told by those who write it and search it.
+                let index = Index::open(&archive.dir).ok().flatten();
+                Some(Arc::new(whole.with_index(index.map(Arc::new))))
+            }
             None => None,
         };
         Ok(Sources { rocketmq, maybe_whole })

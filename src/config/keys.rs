@@ -148,6 +148,7 @@ pub(super) const KEYS: &[Key] = &[
     key("archive.rocketmq_keeps_h", Integer),
     key("archive.lesson_gap_s", Integer),
     key("archive.students_see", Text),
+    key("archive.text_fields", TextList),
 ];
 
 pub(super) const VARIABLE_PREFIX: &str = "ROOMBRIDGE_";

@@ -97,6 +97,7 @@ pub(super) struct RawArchive {
     pub rocketmq_keeps_h: Option<u64>,
     pub lesson_gap_s: Option<u64>,
     pub students_see: Option<String>,
+    pub text_fields: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -316,6 +316,8 @@ pub struct ArchiveConfig {
     pub lesson_gap: Duration,
     /// What of a room's past students get on the pages.
     pub students_see: StudentsSee,
+    /// Of a body that is a JSON object, these fields are searched.
+    pub text_fields: Vec<String>,
 }
 
 /// What of a room's past those get who may read the room and have no right to its archive.

@@ -16,7 +16,7 @@ mod taken;
 mod writer;
 
 pub(crate) use damage::Damage;
-pub(crate) use directory::{Directory, FramePart, Lost};
+pub(crate) use directory::{Directory, FramePart, Lost, RoomPart};
 #[cfg(test)]
 pub(crate) use frame::decompress_all;
 pub(crate) use frame::{TAIL_BYTES, compress};

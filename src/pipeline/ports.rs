@@ -1,14 +1,16 @@
 //! What the pipeline needs of the outside world: traits, so that tests can stand in for either end.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 pub use crate::model::OutgoingMessage;
-use crate::model::{FailureKind, MqttMessage, QueueName, Sent, StoredMessage};
+use crate::model::{FailureKind, Kind, MessageId, MqttMessage, QueueName, Sent, StoredMessage};
 
 /// A frozen batch: its messages, their ids and their queue never change from one attempt to the next.
 #[derive(Debug)]
@@ -107,6 +109,59 @@ pub struct Wanted<'a> {
     pub room: Option<&'a str>,
 }
 
+/// A place in the order of readers: the highest store time of the queue so far, the topic, the queue, the offset.
+pub(crate) type OrderKey = (u64, String, QueueName, u64);
+
+/// A message that an index names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// Offset in the queue.
+    pub offset: u64,
+    /// When it was said, milliseconds since 1970-01-01 UTC.
+    pub at_ms: u64,
+    /// As in [`InOrder`].
+    pub eff_ms: u64,
+}
+
+/// Asks where the messages of a room lie.
+#[derive(Debug, Clone)]
+pub struct RoomAsked<'a> {
+    /// The room.
+    pub room: &'a str,
+    /// RocketMQ topics; what lies elsewhere is left out.
+    pub topics: &'a [&'a str],
+    /// Only of this kind.
+    pub kind: Option<Kind>,
+    /// Said at or after this time.
+    pub from_ms: Option<u64>,
+    /// Said before this time.
+    pub to_ms: Option<u64>,
+    /// Only so many of the newest, of all topics.
+    pub newest: Option<usize>,
+}
+
+/// The messages of a room in one queue, as far as an index knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfRoom {
+    /// By rising offsets.
+    pub named: Vec<Named>,
+    /// From this offset on the index does not know.
+    pub next_offset: u64,
+    /// The highest store time before that.
+    pub before_ms: u64,
+}
+
+/// Where the messages of a room lie, as far as an index knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomOffsets {
+    /// By topic and queue; the index does not know the others.
+    pub queues: BTreeMap<(String, QueueName), OfRoom>,
+    /// The place of the first one.
+    pub oldest: Option<OrderKey>,
+    /// Whether there are none before that.
+    pub is_all: bool,
+}
+
 /// Reads stored messages by queue offset; belongs to no consumer group and commits nothing.
 pub trait Reader: Send + Sync {
     /// All readable queues of the topic, sorted.
@@ -172,11 +227,108 @@ pub trait Reader: Send + Sync {
         Box::pin(async { Ok(0) })
     }
 
+    /// The messages at these offsets, which rise; those that are not there are left out. `room`: they are of that room, if the index is
+    /// right.
+    fn read_named<'a>(
+        &'a self,
+        topic: &'a str,
+        queue: &'a QueueName,
+        room: &'a str,
+        named: &'a [Named],
+    ) -> BoxFuture<'a, Result<Vec<InOrder>, ReadError>> {
+        let _ = room;
+        Box::pin(pulled(self, topic, queue, named))
+    }
+
+    /// Where the messages of a room lie. `None`: there is no index, or it is of no use now.
+    fn of_room<'a>(
+        &'a self,
+        asked: &'a RoomAsked<'a>,
+    ) -> BoxFuture<'a, Result<Option<RoomOffsets>, ReadError>> {
+        let _ = asked;
+        Box::pin(async { Ok(None) })
+    }
+
+    /// For each id, whether an index knows a message with it, of those that are asked for, before that place in the order of readers.
+    fn have_copies_before<'a>(
+        &'a self,
+        asked: &'a RoomAsked<'a>,
+        ids: &'a [MessageId],
+        before: &'a OrderKey,
+    ) -> BoxFuture<'a, Result<Vec<bool>, ReadError>> {
+        let _ = (asked, before);
+        Box::pin(async { Ok(vec![false; ids.len()]) })
+    }
+
     /// Those of the offsets that were found to be gone for good, as far as the reader came by; sorted, none twice.
     fn lost(&self, topic: &str, queue: &QueueName, offsets: Range<u64>) -> Vec<Range<u64>> {
         let _ = (topic, queue, offsets);
         Vec::new()
     }
+}
+
+/// Offsets that lie so close to each other are pulled together.
+const CLOSE: u64 = 8;
+/// As many messages as a broker gives at once by default.
+const PULLED_TOGETHER: u64 = 32;
+/// So many pulls are open at once.
+const PULLS_AT_ONCE: usize = 16;
+
+/// The messages at these offsets, by pulls.
+async fn pulled<R: Reader + ?Sized>(
+    reader: &R,
+    topic: &str,
+    queue: &QueueName,
+    named: &[Named],
+) -> Result<Vec<InOrder>, ReadError> {
+    let mut runs: Vec<&[Named]> = Vec::new();
+    let mut begin = 0;
+    for (number, one) in named.iter().enumerate() {
+        let is_far = |first: &Named, last: &Named| {
+            one.offset.saturating_sub(last.offset) > CLOSE || one.offset - first.offset >= PULLED_TOGETHER
+        };
+        let run = named.get(begin..number).unwrap_or_default();
+        if let (Some(first), Some(last)) = (run.first(), run.last())
+            && is_far(first, last)
+        {
+            runs.push(run);
+            begin = number;
+        }
+    }
+    runs.extend(named.get(begin..).filter(|run| !run.is_empty()));
+    let mut pulls = Vec::with_capacity(runs.len());
+    for run in runs {
+        pulls.push(pulled_together(reader, topic, queue, run));
+    }
+    let found: Vec<_> = stream::iter(pulls).buffered(PULLS_AT_ONCE).try_collect().await?;
+    Ok(found.concat())
+}
+
+async fn pulled_together<R: Reader + ?Sized>(
+    reader: &R,
+    topic: &str,
+    queue: &QueueName,
+    run: &[Named],
+) -> Result<Vec<InOrder>, ReadError> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
+    let (mut next, mut found) = (first.offset, Vec::with_capacity(run.len()));
+    while next <= last.offset {
+        let limit = u32::try_from(last.offset - next + 1).unwrap_or(u32::MAX);
+        let page = reader.pull(topic, queue, None, next, limit).await?;
+        for message in page.messages {
+            let named = run.binary_search_by_key(&message.queue_offset, |named| named.offset);
+            if let Some(named) = named.ok().and_then(|number| run.get(number))
+                && message.queue_offset >= next
+            {
+                found.push(InOrder { eff_ms: named.eff_ms, message });
+            }
+        }
+        if page.next_offset <= next {
+            break;
+        }
+        next = page.next_offset;
+    }
+    Ok(found)
 }
 
 /// A message for the MQTT broker, with a number to tell its end by.

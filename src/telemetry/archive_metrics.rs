@@ -25,6 +25,12 @@ pub struct ArchiveMetrics {
     pub merged_total: IntCounter,
     /// Rounds that RocketMQ or the archive stopped.
     pub failures_total: IntCounter,
+    /// Rows that were added to the index.
+    pub index_rows_total: IntCounter,
+    /// Rounds of the indexer that RocketMQ, the archive or the index's disk stopped.
+    pub index_failures_total: IntCounter,
+    /// Since when the index lacks something; absent while another process writes it.
+    pub index_age_seconds: IfKnown,
 }
 
 impl ArchiveMetrics {
@@ -63,6 +69,16 @@ impl ArchiveMetrics {
             failures_total: register.process_counter(
                 "roombridge_archive_failures_total",
                 "Rounds of the archiver that RocketMQ or the archive stopped",
+            )?,
+            index_rows_total: register
+                .process_counter("roombridge_index_rows_total", "Messages added to the archive's index")?,
+            index_failures_total: register.process_counter(
+                "roombridge_index_failures_total",
+                "Rounds of the indexer that RocketMQ, the archive or the disk of the index stopped",
+            )?,
+            index_age_seconds: register.seconds_if_known(
+                "roombridge_index_position_age_seconds",
+                "How long ago the index had everything that RocketMQ and the archive had",
             )?,
         })
     }

@@ -72,18 +72,28 @@ fn bodies(lines: &[Value]) -> BTreeSet<String> {
     lines.iter().map(|line| line["body"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The index has each message once, and while the bridge writes it nobody else does.
+#[track_caller]
+fn all_is_indexed(bridge: &Bridge) {
+    wait_until("all is indexed", SOON, || {
+        bridge.metrics().value("roombridge_index_rows_total", &[]) == 100.0
+    });
+    let refused = text(&archive(bridge, &["rebuild-index"], 1));
+    assert!(refused.contains("another roombridge writes the index"), "{refused}");
+}
+
 #[test]
 fn what_was_said_is_still_there_when_its_topic_is_gone() {
     // given a bridge that archives, and what was said
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topic("archived", 2);
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
-    let bridge = Bridge::start(&config(&mosquitto, rocketmq, "archived"));
+    let mut bridge = Bridge::start(&config(&mosquitto, rocketmq, "archived"));
     let said = say(&mosquitto, "first", 60);
     wait_until("all is archived", SOON, || bridge.metrics().value("roombridge_archived_total", &[]) == 60.0);
 
+    let file = bridge.config_file();
     let ask = |arguments: &[&str]| {
-        let file = bridge.config_file();
         let output = roombridge_cli(&[arguments, &["-c", &file]].concat());
         assert!(output.status.success(), "{arguments:?}: {}", text(&output));
         String::from_utf8(output.stdout).unwrap()
@@ -122,15 +132,18 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
     assert_eq!(both.lines().count(), 33);
     let added = all();
     assert_eq!((&added["lines"], &added["parts"], &added["in_all"]), (&40.into(), &1.into(), &2.into()));
-    let file = bridge.scratch().join("one.jsonl.zst");
-    ask(&["export", "1", "--out", file.to_str().unwrap()]);
-    assert_eq!(zstd::decode_all(&*fs::read(&file).unwrap()).unwrap(), export().into_bytes());
-    let again =
-        roombridge_cli(&["export", "1", "--out", file.to_str().unwrap(), "-c", &bridge.config_file()]);
+    let one = bridge.scratch().join("one.jsonl.zst");
+    ask(&["export", "1", "--out", one.to_str().unwrap()]);
+    assert_eq!(zstd::decode_all(&*fs::read(&one).unwrap()).unwrap(), export().into_bytes());
+    let again = roombridge_cli(&["export", "1", "--out", one.to_str().unwrap(), "-c", &bridge.config_file()]);
     assert_eq!(again.status.code(), Some(1));
     assert!(text(&again).contains("overwrites nothing"), "{}", text(&again));
 
-    // then both are in the archive, each once, and the books balance
+    all_is_indexed(&bridge);
+    let last = || ask(&["history", "1", "--json", "--limit", "5"]);
+    assert!(both.ends_with(&last()) && last().lines().count() == 5);
+
+    // And both are in the archive, each once, and the books balance
     let found = lines(&bridge);
     assert_eq!(found.len(), 100);
     assert_eq!(bodies(&found), said.union(&more).cloned().collect());
@@ -141,12 +154,17 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
     );
     let status = text(&archive(&bridge, &["status"], 0));
     assert!(status.contains("BEHIND") && status.contains("archived"), "{status}");
-    assert_eq!(
-        bridge.metrics().value("roombridge_archive_failures_total", &[]),
-        0.0,
-        "{}",
-        bridge.log_text()
-    );
+    for failures in ["roombridge_archive_failures_total", "roombridge_index_failures_total"] {
+        assert_eq!(bridge.metrics().value(failures, &[]), 0.0, "{}", bridge.log_text());
+    }
+
+    // When the bridge is gone, the index is made anew out of archive and RocketMQ.
+    bridge.terminate();
+    bridge.wait_exit(SOON);
+    let rebuilt = json(&archive(&bridge, &["rebuild-index", "--json"], 0));
+    assert_eq!(rebuilt["rows"], 100);
+    assert_eq!(history(&bridge), both);
+    assert!(both.ends_with(&last()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::archive::history::HistoryError;
+use crate::archive::start::HistoryError;
 use crate::model::MessageId;
 use crate::pipeline::ports::{PublishError, ReadError};
 

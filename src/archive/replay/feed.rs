@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::error::ReplayError;
 use super::tail::{Found, Tail};
-use crate::archive::history::{History, HistoryQuery, ReadProgress};
+use crate::archive::history::{History, ReadProgress};
+use crate::archive::query::HistoryQuery;
 use crate::archive::record::Record;
 use crate::model::MessageId;
 use crate::pipeline::ports::{ReadError, Reader};

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::history::{HistoryQuery, ReadProgress};
+use super::history::ReadProgress;
 use super::missing::Missing;
+use super::query::HistoryQuery;
 use super::record::Record;
 use crate::model::{Clock, MessageId};
 use crate::pipeline::ports::ReadError;

@@ -4,7 +4,7 @@
 
 use super::feed::{Feed, Next};
 use super::{Position, Replay, ReplayError, ReplayEvent, Watch};
-use crate::archive::history::HistoryQuery;
+use crate::archive::query::HistoryQuery;
 
 impl Replay<'_> {
     /// Holds the first record, and remembers when it was said.

@@ -11,7 +11,8 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::error::ReplayError;
-use crate::archive::history::{HistoryQuery, QueueEnd};
+use crate::archive::history::QueueEnd;
+use crate::archive::query::HistoryQuery;
 use crate::archive::record::Record;
 use crate::model::{FailureKind, QueueName, StoredMessage};
 use crate::pipeline::ports::{Page, ReadError, Reader};

@@ -19,6 +19,7 @@ mod ahead;
 mod away;
 mod changed;
 mod emptied;
+mod indexed;
 mod latest;
 mod model;
 mod order;

@@ -10,7 +10,9 @@ use futures::future::BoxFuture;
 use super::super::{History, HistoryQuery, Whole};
 use super::message_id;
 use crate::archiver::{Archiver, ArchiverParts, LeaveOut};
-use crate::binding::RoomQuery;
+use crate::binding::{BindingSettings, RoomQuery, RuleSet};
+use crate::index::Index;
+use crate::indexer::{Indexer, IndexerParts};
 use crate::model::{Kind, ManualClock, MessageId, QueueName, StoredMessage, StoredProperties};
 use crate::piece_store::PieceStore;
 use crate::pipeline::ports::{Page, ReadError, Reader};
@@ -143,6 +145,8 @@ pub(super) struct World {
     clock: Arc<ManualClock>,
     now_ms: i64,
     pub said: Vec<Said>,
+    index_folder: tempfile::TempDir,
+    indexer: Option<Indexer>,
 }
 
 impl World {
@@ -155,7 +159,16 @@ impl World {
         let broker = Arc::new(Broker::default());
         let clock = Arc::new(ManualClock::at(START_MS));
         let archiver = archiver(&broker, &store, &clock);
-        let mut world = Self { broker, store, archiver, clock, now_ms: START_MS as i64, said: Vec::new() };
+        let mut world = Self {
+            broker,
+            store,
+            archiver,
+            clock,
+            now_ms: START_MS as i64,
+            said: Vec::new(),
+            index_folder: tempfile::tempdir().unwrap(),
+            indexer: None,
+        };
         world.begin().await;
         world
     }
@@ -251,6 +264,34 @@ impl World {
         Whole::new(self.broker.clone(), self.store.clone())
     }
 
+    /// Brings the index up to now. Only without paused time: the index has a thread of its own.
+    pub(super) async fn index(&mut self) {
+        let indexer = self.indexer.get_or_insert_with(|| {
+            Indexer::new(IndexerParts {
+                rocketmq: self.broker.clone(),
+                store: self.store.clone(),
+                dir: self.index_folder.path().to_owned(),
+                min_free_bytes: 0,
+                topics: vec!["room".to_owned()],
+                heard: ["room".to_owned()].into(),
+                text_fields: Vec::new(),
+                rules: Arc::new(rules()),
+                clock: self.clock.clone(),
+            })
+        });
+        indexer.round(&mut |_| ()).await.unwrap();
+    }
+
+    pub(super) fn indexed(&self) -> Whole {
+        self.whole().with_index(Index::open(self.index_folder.path()).unwrap().map(Arc::new))
+    }
+
+    /// Says that the topic was deleted and made again before anything of it was archived.
+    pub(super) fn make_anew_unseen(&mut self) {
+        self.broker.make_anew();
+        self.said.clear();
+    }
+
     /// What is kept somewhere, in the order of readers.
     pub(super) fn kept(&self) -> Vec<Said> {
         let mut effs: BTreeMap<(u64, i32), u64> = BTreeMap::new();
@@ -285,6 +326,11 @@ impl World {
         let skip = query.limit.map_or(0, |limit| shown.len().saturating_sub(limit as usize));
         shown.into_iter().skip(skip).collect()
     }
+}
+
+fn rules() -> RuleSet {
+    let settings = BindingSettings { origin_key: vec![0; 32], max_message_bytes: 1 << 20 };
+    RuleSet::compile(&[], settings).unwrap()
 }
 
 /// All that a history gives.

@@ -10,6 +10,7 @@
 //! Must never: take messages that RocketMQ has now for those that were archived under the same offsets.
 
 mod bounded;
+mod indexed;
 mod listing;
 mod pieces;
 mod topic;
@@ -20,20 +21,26 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use self::pieces::{Part, Pieces, WINDOWS_BYTES};
 use self::topic::{Found, Queue, Topic};
 use self::trouble::Trouble;
-use crate::model::{FailureKind, QueueName};
+use crate::index::Index;
+use crate::model::{FailureKind, MessageId, QueueName};
 use crate::piece::{Place, day_of};
 use crate::piece_store::PieceStore;
-use crate::pipeline::ports::{Page, PageInOrder, ReadError, Reader, Wanted};
+use crate::pipeline::ports::{
+    InOrder, Named, OrderKey, Page, PageInOrder, ReadError, Reader, RoomAsked, RoomOffsets, Wanted,
+};
 
 /// At least so many windows find room beside each other.
 const WINDOWS: usize = 4;
 /// A page ends when its messages have so many bytes.
 const PAGE_BYTES: usize = 1 << 20;
 const PAGE_MESSAGES: u32 = 256;
+/// Lines of so many pieces are looked up at once.
+const PIECES_AT_ONCE: usize = 16;
 
 /// A reader that looks at each topic once, and again when it must.
 pub(crate) struct Whole {
@@ -42,6 +49,7 @@ pub(crate) struct Whole {
     topics: tokio::sync::Mutex<HashMap<String, Arc<Topic>>>,
     /// Ranges that nobody can read any more, as far as this reader came by. As many as the archive's books have.
     lost: Mutex<HashMap<(String, QueueName), Ranges>>,
+    index: Option<Arc<Index>>,
 }
 
 /// First offset and the one after the last.
@@ -61,10 +69,15 @@ impl Whole {
             pieces: Arc::new(Pieces::new(store)),
             topics: tokio::sync::Mutex::default(),
             lost: Mutex::default(),
+            index: None,
         }
     }
 
-    #[allow(dead_code, reason = "for the indexer")]
+    /// Asks this index where messages of a room lie; `None` = there is none.
+    pub(crate) fn with_index(self, index: Option<Arc<Index>>) -> Self {
+        Self { index, ..self }
+    }
+
     /// A reader of the same store that looks at each topic anew.
     pub(crate) fn anew(&self) -> Self {
         Self {
@@ -72,17 +85,16 @@ impl Whole {
             pieces: self.pieces.clone(),
             topics: tokio::sync::Mutex::default(),
             lost: Mutex::default(),
+            index: self.index.clone(),
         }
     }
 
-    #[allow(dead_code, reason = "for the indexer")]
     /// The queues of a topic, by the names that they have here: which queue of RocketMQ, and which one of that name.
     pub(crate) async fn places(&self, topic: &str) -> Result<BTreeMap<QueueName, Place>, ReadError> {
         let known = self.topic(topic).await?;
         Ok(known.queues.iter().map(|(name, queue)| (name.clone(), queue.place.clone())).collect())
     }
 
-    #[allow(dead_code, reason = "for the indexer")]
     /// Whether RocketMQ has that queue.
     pub(crate) async fn has_live(&self, topic: &str, name: &QueueName) -> Result<bool, ReadError> {
         Ok(self.known(topic, name).await?.queue.is_live)
@@ -228,6 +240,47 @@ impl Whole {
         Ok(page)
     }
 
+    /// The messages at these offsets, from pieces and from RocketMQ.
+    async fn named_known(
+        &self,
+        known: &Known,
+        (topic, name): (&str, &QueueName),
+        room: &str,
+        named: &[Named],
+        is_last_try: bool,
+    ) -> Result<Vec<InOrder>, Trouble> {
+        let queue = &*known.queue;
+        let (archived, live) = named.split_at(named.partition_point(|named| named.offset < queue.seam));
+        let mut parts: Vec<(Part, &[Named])> = Vec::new();
+        let mut left = archived;
+        while let Some(first) = left.first() {
+            let here = match self.found_at(topic, name, queue, first.offset).await? {
+                Found::Gap(to) => left.partition_point(|named| named.offset < to),
+                Found::Part(part) => {
+                    let count = left.partition_point(|named| named.offset < part.to);
+                    parts.push((part, left.get(..count).unwrap_or_default()));
+                    count
+                }
+            };
+            left = left.get(here.max(1)..).unwrap_or_default();
+        }
+        let mut asked = Vec::with_capacity(parts.len());
+        for (part, named) in &parts {
+            asked.push(self.pieces.named(part, room, named));
+        }
+        let found: Vec<_> = stream::iter(asked).buffered(PIECES_AT_ONCE).try_collect().await?;
+        let mut found = found.concat();
+        if queue.is_live && !live.is_empty() {
+            let pulled = self.rocketmq.read_named(topic, name, room, live).await?;
+            if let (true, Some(first), false) = (pulled.len() < live.len(), live.first(), is_last_try) {
+                // They may have been archived meanwhile.
+                return Err(Trouble::Changed(forgotten(topic, name, first.offset, first.offset)));
+            }
+            found.extend(pulled);
+        }
+        Ok(found)
+    }
+
     async fn offset_known(
         &self,
         (topic, name): (&str, &QueueName),
@@ -363,6 +416,41 @@ impl Reader for Whole {
             }
             Ok(before_ms)
         })
+    }
+
+    fn read_named<'a>(
+        &'a self,
+        topic: &'a str,
+        name: &'a QueueName,
+        room: &'a str,
+        named: &'a [Named],
+    ) -> BoxFuture<'a, Result<Vec<InOrder>, ReadError>> {
+        Box::pin(async move {
+            let mut listings = 0;
+            loop {
+                let known = self.known(topic, name).await?;
+                match self.named_known(&known, (topic, name), room, named, listings > 0).await {
+                    Ok(found) => return Ok(found),
+                    Err(trouble) => self.list_again(&known, trouble, &mut listings).await?,
+                }
+            }
+        })
+    }
+
+    fn of_room<'a>(
+        &'a self,
+        asked: &'a RoomAsked<'a>,
+    ) -> BoxFuture<'a, Result<Option<RoomOffsets>, ReadError>> {
+        Box::pin(self.rows_of(asked))
+    }
+
+    fn have_copies_before<'a>(
+        &'a self,
+        asked: &'a RoomAsked<'a>,
+        ids: &'a [MessageId],
+        before: &'a OrderKey,
+    ) -> BoxFuture<'a, Result<Vec<bool>, ReadError>> {
+        Box::pin(self.copies_before(asked, ids, before))
     }
 
     fn lost(&self, topic: &str, name: &QueueName, offsets: Range<u64>) -> Vec<Range<u64>> {

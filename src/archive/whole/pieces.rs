@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use super::bounded::Bounded;
 use super::trouble::Trouble;
-use crate::piece::{Damage, Directory, FramePart, LinePlace, PieceKey, each_line, message_of};
+use crate::piece::{Damage, Directory, FramePart, LinePlace, PieceKey, RoomPart, each_line, message_of};
 use crate::piece_store::{Listed, PieceStore, StoreError};
-use crate::pipeline::ports::InOrder;
+use crate::pipeline::ports::{InOrder, Named};
 
 /// All directories that are kept, in bytes of memory, about.
 const DIRECTORIES_BYTES: usize = 16 << 20;
@@ -118,7 +118,7 @@ impl Pieces {
         {
             return Ok(window);
         }
-        let frames = frames_of(&part.directory, |in_room| room.is_none() || in_room == room);
+        let frames = frames_of(&part.directory, |in_room| room.is_none() || in_room.room.as_deref() == room);
         let mut gathered = Gathered::new(from..part.directory.to, max_bytes);
         gathered.before_ms = part.directory.store_time_before_ms;
         let gathered = self.read(part, frames, gathered).await?;
@@ -137,6 +137,33 @@ impl Pieces {
         let gathered = Gathered { stored_from_ms: stored_ms, ..Gathered::new(from..part.to, 0) };
         let gathered = self.read(part, frames_of(&part.directory, |_| true), gathered).await?;
         Ok(gathered.lines.first_key_value().map(|(offset, _)| *offset))
+    }
+
+    /// The messages at these offsets, which the part has; first in the frames where the directory says that they are.
+    pub(super) async fn named(
+        &self,
+        part: &Part,
+        room: &str,
+        named: &[Named],
+    ) -> Result<Vec<InOrder>, Trouble> {
+        let is_in_time = |part: &RoomPart| {
+            named.iter().any(|named| (part.at_min_ms..=part.at_max_ms).contains(&named.at_ms))
+        };
+        let is_likely = |part: &RoomPart| part.room.as_deref() == Some(room) && is_in_time(part);
+        let mut picked = Picked {
+            wanted: named.iter().map(|named| (named.offset, named.eff_ms)).collect(),
+            found: BTreeMap::new(),
+        };
+        picked = self.read(part, frames_of(&part.directory, is_likely), picked).await?;
+        if !picked.wanted.is_empty() {
+            // A message of another program may say that it is of another room than the one that hears it.
+            picked = self.read(part, frames_of(&part.directory, |part| !is_likely(part)), picked).await?;
+        }
+        let message = |(eff_ms, json): (u64, Box<[u8]>)| match message_of(&json) {
+            Ok(message) => Ok(InOrder { eff_ms, message }),
+            Err(cause) => Err(Trouble::unreadable(&part.piece.key, &cause)),
+        };
+        picked.found.into_values().map(message).collect()
     }
 
     /// Reads the frames in the order in which they lie, some at a time.
@@ -209,9 +236,9 @@ impl Frame {
 }
 
 /// The frames with lines of rooms that are wanted; where every room is, the whole frames.
-pub(super) fn frames_of(directory: &Directory, is_wanted: impl Fn(Option<&str>) -> bool) -> Vec<Frame> {
+fn frames_of(directory: &Directory, is_wanted: impl Fn(&RoomPart) -> bool) -> Vec<Frame> {
     let mut lines: BTreeMap<usize, Range<usize>> = BTreeMap::new();
-    for part in directory.rooms.iter().filter(|part| is_wanted(part.room.as_deref())) {
+    for part in directory.rooms.iter().filter(|part| is_wanted(part)) {
         let (first, count) = (part.first_line as usize, part.lines as usize);
         let found = lines.entry(part.frame as usize).or_insert(first..first);
         *found = found.start.min(first)..found.end.max(first.saturating_add(count));
@@ -227,6 +254,23 @@ fn bytes_of(run: &Bytes, frame: &Frame, from: u64) -> Bytes {
     let start = frame.part.offset.saturating_sub(from) as usize;
     let end = start.saturating_add(frame.part.bytes as usize);
     if end <= run.len() { run.slice(start..end) } else { Bytes::new() }
+}
+
+/// The lines of some offsets.
+struct Picked {
+    /// Offsets that are not found yet, each with its place in the order.
+    wanted: BTreeMap<u64, u64>,
+    found: BTreeMap<u64, (u64, Box<[u8]>)>,
+}
+
+impl Gather for Picked {
+    fn take_frame(&mut self, frame: &Frame, bytes: &Bytes) -> Result<(), Damage> {
+        frame.each_line(bytes, &mut |place, json| {
+            if let Some(eff_ms) = self.wanted.remove(&place.queue_offset) {
+                self.found.insert(place.queue_offset, (eff_ms, json.into()));
+            }
+        })
+    }
 }
 
 /// The lines of the lowest offsets of a range, as many as there is room for; at least one.

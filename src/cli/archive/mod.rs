@@ -1,6 +1,7 @@
 //! `roombridge archive`: copies what RocketMQ holds into the archive, and shows and proves what the archive has.
 
 mod merge;
+mod rebuild;
 mod status;
 mod verify;
 
@@ -14,9 +15,10 @@ use clap::{Args, Subcommand};
 use super::output::{Report, aside};
 use super::target::{Target, TargetArgs};
 use super::{FAILED, in_file};
-use crate::app::{archived_topics, archiver};
+use crate::app::{archived_topics, archiver, indexer_parts};
 use crate::archiver::{self, effective, overlaps};
 use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
+use crate::indexer;
 use crate::lifecycle::Lifecycle;
 use crate::piece::{Directory, Place};
 use crate::piece_store::{Listed, PieceStore, StoreError};
@@ -30,6 +32,7 @@ Examples:
   roombridge archive verify                 read every piece and prove that nothing is missing or changed
   roombridge archive merge                  join the pieces of each day that is over into one, and do not wait for the bridge
   roombridge archive files | xargs zstdcat  every archived message as one line of JSON
+  roombridge archive rebuild-index          make the index anew, from archive and RocketMQ
   roombridge archive run -c config/roombridge.toml    archive in a process of its own
 
 A bridge with archive.dir, and `roombridge dev`, archive by themselves. Several archivers may work on one folder: one of
@@ -57,6 +60,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Print the files that count, in order: what was merged or written twice stands there once.
     Files(FilesArgs),
+    /// Remove the index and make it anew. Stop the bridge, or `archive run`, that writes it; everything can be read meanwhile.
+    RebuildIndex(rebuild::RebuildArgs),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +97,7 @@ pub(crate) async fn run(arguments: ArchiveArgs) -> anyhow::Result<ExitCode> {
         Command::Status(arguments) => status::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Files(arguments) => files(arguments).await,
+        Command::RebuildIndex(arguments) => rebuild::run(arguments).await,
     }
 }
 
@@ -103,6 +109,11 @@ async fn run_archiver(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let target = Target { config };
     let archiver = make_archiver(&target).map_err(|error| in_file(error, &arguments.config))?;
     let metrics = Arc::new(Metrics::new(&[]).context("could not set the metrics up")?);
+    let reader = Arc::new(target.reader()?);
+    if let Some(parts) = indexer_parts(&target.config, Arc::new(target.rules()?), reader)? {
+        let indexing = indexer::run(parts, metrics.clone(), lifecycle.drain.clone());
+        lifecycle.spawn("the indexer", indexing);
+    }
     archiver::run(archiver, metrics, lifecycle.drain.clone(), lifecycle.stop_now.clone()).await;
     Ok(ExitCode::SUCCESS)
 }

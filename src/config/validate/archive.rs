@@ -9,6 +9,9 @@ use crate::config::raw::RawArchive;
 use crate::config::settings::{ArchiveConfig, BucketConfig, StudentsSee};
 use crate::model::Kind;
 
+/// Those of the classroom's lines and notices.
+const TEXT_FIELDS: [&str; 2] = ["msg", "text"];
+
 pub(super) fn archive(mut raw: RawArchive, places: &Places) -> Result<Option<ArchiveConfig>, ConfigError> {
     let bucket = bucket(&mut raw, places)?;
     let cut_every_s = number(places, "archive.cut_every_s", raw.cut_every_s, 3600, 1..=86_400)?;
@@ -45,6 +48,7 @@ pub(super) fn archive(mut raw: RawArchive, places: &Places) -> Result<Option<Arc
         rocketmq_keeps: Duration::from_secs(rocketmq_keeps_h * 3600),
         lesson_gap: Duration::from_secs(lesson_gap_s),
         students_see,
+        text_fields: raw.text_fields.unwrap_or_else(|| TEXT_FIELDS.map(str::to_owned).to_vec()),
     }))
 }
 

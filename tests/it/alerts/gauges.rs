@@ -101,6 +101,16 @@ fn the_archive() -> Vec<Story> {
             .fires(11.0, &[NORTH], late)
             .fires(15.0, &[NORTH], late)
             .silent(21.0),
+        Story::of("RoombridgeIndexLate", "its disk is full for half an hour, and a scrape fails")
+            .scrapes(
+                "roombridge_index_position_age_seconds",
+                &[NORTH],
+                scrape_fails_at(25.0, between(10.0, 40.0, 900.0)),
+            )
+            .silent(9.0)
+            .fires(11.0, &[NORTH], "The index of 127.0.0.1:9464 has lacked something for 15m 0s")
+            .fires(25.0, &[NORTH], "The index of 127.0.0.1:9464 has lacked something for 15m 0s")
+            .silent(41.0),
         Story::of("RoombridgeArchiveLate", "there is no archive")
             .scrapes(keeps, &[NORTH], always(0.0))
             .silent(10.0),

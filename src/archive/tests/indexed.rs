@@ -1,0 +1,74 @@
+//! A history with an index is the one without, whatever the index has seen.
+
+use proptest::prelude::*;
+
+use super::order::{Step, any_steps, world};
+use super::world::{HOUR_MS, Line, START_MS, World, of_room, shown};
+use super::{HistoryQuery, Kind};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    /// Rule 13: a late copy is hidden, although only the newest lines are read.
+    #[test]
+    fn a_history_with_an_index_is_the_one_without(
+        mut steps in any_steps(true, false),
+        room in 1..4_u8,
+        limit in prop::option::of(1..30_u64),
+        from in prop::option::of(0..60_u64),
+        hours in prop::option::of(1..200_u64),
+        kind in prop::option::of(Just(Kind::Command)),
+        is_shared in any::<bool>(),
+        more in any_steps(true, false),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        steps.push(Step::Index);
+        steps.extend(more);
+        runtime.block_on(async {
+            let world = world(&steps).await;
+            let from_ms = from.map(|hours| START_MS - 24 * HOUR_MS + hours * HOUR_MS);
+            let to_ms = hours.map(|hours| from_ms.unwrap_or(START_MS - 100 * HOUR_MS) + hours * HOUR_MS / 4);
+            let query = HistoryQuery { from_ms, to_ms, kind, limit, ..of_room(Some(room), is_shared) };
+            let expected = world.expected(&query);
+            prop_assert_eq!(shown(&world.whole(), query.clone()).await, expected.clone(), "without");
+            prop_assert_eq!(shown(&world.indexed(), query).await, expected, "with an index");
+            Ok(())
+        })?;
+    }
+}
+
+const LINE: Line = Line { queue_id: 0, clock_ms: 1, room: 1, kind: Kind::Message, id: None, late_ms: 0 };
+
+/// The index asks for the newest rows only; the first copy is older than all of them.
+#[tokio::test]
+async fn a_copy_that_comes_much_later_is_not_the_newest_line() {
+    let mut world = World::new().await;
+    world.say(&Line { id: Some(7), ..LINE });
+    (0..900).for_each(|number| world.say(&Line { id: Some(100 + number), ..LINE }));
+    world.say(&Line { id: Some(7), ..LINE });
+    world.index().await;
+    world.say(&Line { id: Some(7), ..LINE });
+    let query = HistoryQuery { limit: Some(3), ..of_room(Some(1), true) };
+    let newest = shown(&world.indexed(), query.clone()).await;
+    assert_eq!(newest, world.expected(&query));
+    // And a limit over many copies goes on until it has enough.
+    (0..400).for_each(|number| world.say(&Line { id: Some(100 + number), ..LINE }));
+    world.index().await;
+    let newest = shown(&world.indexed(), query.clone()).await;
+    assert_eq!(newest, world.expected(&query));
+}
+
+/// An index of a queue that is no more is of no use, and is made anew by the next round.
+#[tokio::test]
+async fn an_index_of_another_queue_is_not_believed() {
+    let mut world = World::new().await;
+    // Nothing of it is archived, so its successor has the same place.
+    world.store = crate::piece_store::PieceStore::in_memory();
+    (0..20).for_each(|_| world.say(&LINE));
+    world.index().await;
+    world.make_anew_unseen();
+    (0..30).for_each(|number| world.say(&Line { room: number % 2 + 1, ..LINE }));
+    let query = of_room(Some(1), true);
+    assert_eq!(shown(&world.indexed(), query.clone()).await.len(), 15);
+    world.index().await;
+    assert_eq!(shown(&world.indexed(), query.clone()).await, world.expected(&query));
+}

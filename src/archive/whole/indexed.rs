@@ -1,0 +1,166 @@
+//! What an index says of a room, in the words of a reader: which offsets of which queues, and from where on it does not know.
+//!
+//! The index is asked only if its queues are those that are read: each remembers the message before its position. Otherwise, and after
+//! every failure of the index, everything is read as if there were none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::Whole;
+use crate::archiver::is_the_same;
+use crate::index::{Index, IndexError, Position, Row, RowsAsked};
+use crate::model::{Kind, MessageId, QueueName};
+use crate::piece::Place;
+use crate::pipeline::ports::{Named, OfRoom, OrderKey, ReadError, RoomAsked, RoomOffsets};
+
+/// The positions of so many queues are compared at once.
+const QUEUES_AT_ONCE: usize = 16;
+
+impl Whole {
+    /// Where the messages of a room lie. `None`: there is no index, or it is of no use now.
+    pub(super) async fn rows_of(&self, asked: &RoomAsked<'_>) -> Result<Option<RoomOffsets>, ReadError> {
+        let Some(index) = self.index.clone() else { return Ok(None) };
+        let rows = RowsOwned::of(asked);
+        // The positions first: a row that comes in between is left to the reading from there on.
+        let asked_index = tokio::task::spawn_blocking(move || Ok((index.positions()?, rows.find(&index)?)));
+        let (positions, found) = match asked_index.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return Ok(of_no_use(&error)),
+            Err(_) => return Ok(None),
+        };
+        let names = self.names(asked.topics).await?;
+        if !self.is_of_these_queues(&names, &positions).await? {
+            return Ok(None);
+        }
+        let is_all = asked.newest.is_none_or(|newest| found.len() < newest);
+        let mut queues: BTreeMap<(String, QueueName), OfRoom> = BTreeMap::new();
+        for (place, name) in &names {
+            if let Some(Position { next_offset, eff_ms, .. }) = positions.get(place) {
+                let of_room = OfRoom { named: Vec::new(), next_offset: *next_offset, before_ms: *eff_ms };
+                queues.insert((place.topic.clone(), name.clone()), of_room);
+            }
+        }
+        let mut oldest = None;
+        for row in found {
+            let Some(name) = names.get(&*row.place) else { continue };
+            let Some(of_room) = queues.get_mut(&(row.place.topic.clone(), name.clone())) else { continue };
+            if row.offset < of_room.next_offset {
+                oldest.get_or_insert((row.eff_ms, row.place.topic.clone(), name.clone(), row.offset));
+                of_room.named.push(Named { offset: row.offset, at_ms: row.at_ms, eff_ms: row.eff_ms });
+            }
+        }
+        for of_room in queues.values_mut() {
+            of_room.named.sort_unstable_by_key(|named| named.offset);
+        }
+        Ok(Some(RoomOffsets { queues, oldest, is_all }))
+    }
+
+    /// For each id, whether a message with it that the question asks for lies before that place in the order.
+    pub(super) async fn copies_before(
+        &self,
+        asked: &RoomAsked<'_>,
+        ids: &[MessageId],
+        before: &OrderKey,
+    ) -> Result<Vec<bool>, ReadError> {
+        let Some(index) = self.index.clone() else { return Ok(vec![false; ids.len()]) };
+        let wanted = ids.to_vec();
+        let found = tokio::task::spawn_blocking(move || index.copies_of(&wanted)).await;
+        let copies = match found {
+            Ok(Ok(copies)) => copies,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a late copy may be shown");
+                return Ok(vec![false; ids.len()]);
+            }
+            Err(_) => return Ok(vec![false; ids.len()]),
+        };
+        let names = self.names(asked.topics).await?;
+        let is_earlier = |row: &Row| {
+            let Some(name) = names.get(&*row.place) else { return false };
+            let (eff_ms, topic, queue, offset) = before;
+            row.is_in(asked.room)
+                && asked.kind.is_none_or(|kind| kind == row.kind)
+                && asked.from_ms.is_none_or(|from| row.at_ms >= from)
+                && asked.to_ms.is_none_or(|to| row.at_ms < to)
+                && (row.eff_ms, &row.place.topic, name, row.offset) < (*eff_ms, topic, queue, *offset)
+        };
+        Ok(copies.iter().map(|rows| rows.iter().any(is_earlier)).collect())
+    }
+
+    /// The names that the queues of these topics have here.
+    async fn names(&self, topics: &[&str]) -> Result<HashMap<Place, QueueName>, ReadError> {
+        let mut names = HashMap::new();
+        for topic in topics {
+            names.extend(self.places(topic).await?.into_iter().map(|(name, place)| (place, name)));
+        }
+        Ok(names)
+    }
+
+    async fn is_of_these_queues(
+        &self,
+        names: &HashMap<Place, QueueName>,
+        positions: &HashMap<Place, Position>,
+    ) -> Result<bool, ReadError> {
+        let mut asked = Vec::new();
+        for (place, name) in names {
+            if let Some(position) = positions.get(place) {
+                asked.push(self.is_of_this_queue(place, name, position));
+            }
+        }
+        let same: Vec<bool> = stream::iter(asked).buffer_unordered(QUEUES_AT_ONCE).try_collect().await?;
+        Ok(same.into_iter().all(|is_same| is_same))
+    }
+
+    async fn is_of_this_queue(
+        &self,
+        place: &Place,
+        name: &QueueName,
+        position: &Position,
+    ) -> Result<bool, ReadError> {
+        let queue = self.known(&place.topic, name).await?.queue;
+        let (next, last) = (position.next_offset, position.last_name.as_deref());
+        if next == queue.seam
+            && let (Some(archived), Some(last)) = (queue.last.as_deref(), last)
+        {
+            return Ok(archived == last);
+        }
+        // A queue that only the archive has is the one that was archived, by its place.
+        Ok(!queue.is_live
+            || last.is_none()
+            || is_the_same(&*self.rocketmq, &place.topic, &place.queue, next, last).await?)
+    }
+}
+
+fn of_no_use<T>(error: &IndexError) -> Option<T> {
+    tracing::warn!(%error, "the index is of no use now; everything is read without it");
+    None
+}
+
+/// A question to the index that can travel to another thread.
+struct RowsOwned {
+    room: String,
+    kind: Option<Kind>,
+    from_ms: Option<u64>,
+    to_ms: Option<u64>,
+    newest: Option<usize>,
+}
+
+impl RowsOwned {
+    fn of(asked: &RoomAsked<'_>) -> Self {
+        let RoomAsked { room, kind, from_ms, to_ms, newest, .. } = *asked;
+        Self { room: room.to_owned(), kind, from_ms, to_ms, newest }
+    }
+
+    fn find(&self, index: &Arc<Index>) -> Result<Vec<Row>, IndexError> {
+        let Self { room, kind, from_ms, to_ms, newest } = self;
+        index.rows_of_room(&RowsAsked {
+            room: Some(room),
+            kind: *kind,
+            from_ms: *from_ms,
+            to_ms: *to_ms,
+            newest: *newest,
+            ..RowsAsked::default()
+        })
+    }
+}

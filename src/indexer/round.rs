@@ -1,0 +1,250 @@
+//! One round: what is new in each queue, read in the order of readers and handed to the thread that writes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::row::Rows;
+use super::writing::Writing;
+use super::{IndexerParts, IndexingError};
+use crate::archive::{Cursor, Sought, Whole, earliest};
+use crate::index::{IndexWriter, Position};
+use crate::model::{FailureKind, QueueName};
+use crate::piece::Place;
+use crate::pipeline::ports::{InOrder, Reader};
+use crate::pipeline::same_queue::{Cause, Compared, compare};
+
+/// So many rows go to the thread together.
+const ROWS_TOGETHER: usize = 500;
+/// New queues and topics are looked for each so many rounds.
+const LOOK_AGAIN: u32 = 10;
+
+/// How far a round is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Progress {
+    /// Rows since the last word.
+    pub new_rows: u64,
+    /// Rows of this round.
+    pub rows: u64,
+    /// Offsets that this round has to read.
+    pub total: u64,
+}
+
+/// See the head of this room.
+pub(crate) struct Indexer {
+    parts: IndexerParts,
+    rows: Rows,
+    whole: Whole,
+    /// Rounds since the queues were listed.
+    rounds: u32,
+    open: Option<Open>,
+}
+
+/// The index, opened to write.
+struct Open {
+    writing: Writing,
+    /// What is on its way included.
+    positions: HashMap<Place, Position>,
+}
+
+/// One queue that has something new.
+struct Due {
+    topic: String,
+    name: QueueName,
+    place: Arc<Place>,
+    from: u64,
+    before_ms: u64,
+    end: u64,
+}
+
+impl Indexer {
+    /// Opens nothing yet.
+    pub(crate) fn new(parts: IndexerParts) -> Self {
+        let (rules, heard) = (parts.rules.clone(), parts.heard.clone());
+        let rows = Rows { rules, heard, text_fields: parts.text_fields.clone() };
+        let whole = Whole::new(parts.rocketmq.clone(), parts.store.clone());
+        Self { parts, rows, whole, rounds: 0, open: None }
+    }
+
+    /// Adds what is new until now. After an error the next round begins at the last commit.
+    pub(crate) async fn round(
+        &mut self,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(), IndexingError> {
+        let done = self.try_round(progress).await;
+        if let Err(error) = &done {
+            self.whole = self.whole.anew();
+            self.close().await;
+            if let IndexingError::Index(damage) = error
+                && damage.is_damage()
+            {
+                tracing::error!(error = %damage, "the index is damaged, and is made anew");
+                self.remove().await?;
+            }
+        }
+        done
+    }
+
+    async fn try_round(&mut self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<(), IndexingError> {
+        self.open().await?;
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(LOOK_AGAIN) && !self.is_listed().await? {
+            self.whole = self.whole.anew();
+        }
+        let mut due = match self.due().await {
+            // A topic that was there when it was listed.
+            Err(IndexingError::Read(error)) if error.kind == FailureKind::TopicMissing => None,
+            other => other?,
+        };
+        if due.is_none() {
+            // If it was made anew since it was listed, it has another place now. If not, the index remembers a queue that is no more.
+            self.whole = self.whole.anew();
+            due = self.due().await?;
+        }
+        if due.is_none() {
+            tracing::warn!("a queue is another one than the index remembers: the index is made anew");
+            self.close().await;
+            self.remove().await?;
+            self.open().await?;
+            due = self.due().await?;
+        }
+        self.index(due.unwrap_or_default(), progress).await
+    }
+
+    async fn open(&mut self) -> Result<(), IndexingError> {
+        if self.open.is_none() {
+            let dir = self.parts.dir.clone();
+            let (writing, positions) = Writing::open(dir, self.parts.min_free_bytes).await?;
+            self.open = Some(Open { writing, positions });
+        }
+        Ok(())
+    }
+
+    /// Removes the index, so that the next round makes it anew.
+    pub(crate) async fn remove(&mut self) -> Result<(), IndexingError> {
+        self.open = None;
+        let dir = self.parts.dir.clone();
+        let removed = tokio::task::spawn_blocking(move || IndexWriter::remove_all(&dir)).await;
+        Ok(removed.map_err(|_| IndexingError::Died)??)
+    }
+
+    /// Closes the files.
+    pub(crate) async fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.writing.close().await;
+        }
+    }
+
+    /// Whether the queues are still those that were listed.
+    async fn is_listed(&self) -> Result<bool, IndexingError> {
+        for topic in &self.parts.topics {
+            let known = self.whole.places(topic).await?;
+            match self.parts.rocketmq.queues(topic).await {
+                Ok(queues) if queues.iter().any(|queue| !known.contains_key(queue)) => return Ok(false),
+                Ok(_) => {}
+                Err(error) if error.kind == FailureKind::TopicMissing => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The queues with something new. `None`: RocketMQ has another queue in the place of one that the index remembers.
+    async fn due(&self) -> Result<Option<Vec<Due>>, IndexingError> {
+        let is_to_compare_all = self.rounds % LOOK_AGAIN <= 1;
+        let mut due = Vec::new();
+        for topic in &self.parts.topics {
+            for (name, place) in self.whole.places(topic).await? {
+                let position = self.open.as_ref().and_then(|open| open.positions.get(&place));
+                let (first, end) = self.whole.offsets(topic, &name).await?;
+                let (next, before_ms) = position.map_or((0, 0), |known| (known.next_offset, known.eff_ms));
+                if let Some(position) = position
+                    && (end != next || is_to_compare_all)
+                    && !self.is_the_same(topic, &name, position).await?
+                {
+                    return Ok(None);
+                }
+                let from = next.max(first);
+                if from < end {
+                    let (topic, place) = (topic.clone(), Arc::new(place));
+                    due.push(Due { topic, name, place, from, before_ms, end });
+                }
+            }
+        }
+        Ok(Some(due))
+    }
+
+    async fn is_the_same(
+        &self,
+        topic: &str,
+        name: &QueueName,
+        position: &Position,
+    ) -> Result<bool, IndexingError> {
+        // What RocketMQ no longer has is in pieces, which never change.
+        if !self.whole.has_live(topic, name).await? {
+            return Ok(true);
+        }
+        let (next, last) = (position.next_offset, position.last_name.as_deref());
+        Ok(match compare(&*self.parts.rocketmq, topic, name, next, last).await? {
+            Compared::Same { .. } => true,
+            Compared::Changed(change) => match change.cause {
+                // They are in the archive, or lost.
+                Cause::UnreadDeleted => true,
+                Cause::Shorter | Cause::AnotherBefore => false,
+            },
+        })
+    }
+
+    async fn index(
+        &mut self,
+        due: Vec<Due>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(), IndexingError> {
+        let Some(open) = self.open.as_mut().filter(|_| !due.is_empty()) else { return Ok(()) };
+        let mut told =
+            Progress { total: due.iter().map(|due| due.end - due.from).sum(), ..Progress::default() };
+        let cursor = |due: &Due| {
+            let sought = Sought { topic: due.topic.clone(), queue: due.name.clone(), tag: None, room: None };
+            Cursor::new(&self.whole, sought, (due.from, due.before_ms), due.end)
+        };
+        let mut cursors: Vec<Cursor<'_>> = due.iter().map(cursor).collect();
+        let mut ends: BTreeMap<usize, Position> = BTreeMap::new();
+        loop {
+            let mut rows = Vec::with_capacity(ROWS_TOGETHER);
+            while rows.len() < ROWS_TOGETHER
+                && let Some((number, InOrder { eff_ms, message })) = earliest(&mut cursors).await?
+                && let Some(due) = due.get(number)
+            {
+                let row = self.rows.row_of(&due.place, eff_ms, &message);
+                let position =
+                    Position { next_offset: row.offset + 1, last_name: Some(row.name.clone()), eff_ms };
+                ends.insert(number, position);
+                rows.push(row);
+            }
+            let new_rows = rows.len() as u64;
+            if new_rows == 0 {
+                break;
+            }
+            open.writing.add(rows).await?;
+            told = Progress { new_rows, rows: told.rows + new_rows, ..told };
+            progress(told);
+        }
+        // What lies behind the last message of a queue is lost, or was left out.
+        let skipped = due.iter().enumerate().filter_map(|(number, due)| {
+            let last = ends.get(&number);
+            let is_behind = last.is_none_or(|last| last.next_offset < due.end);
+            let eff_ms = last.map_or(due.before_ms, |last| last.eff_ms);
+            let position = Position { next_offset: due.end, last_name: None, eff_ms };
+            is_behind.then(|| (due.place.clone(), position))
+        });
+        let skipped: Vec<_> = skipped.collect();
+        open.writing.skip_to(skipped.clone()).await?;
+        open.writing.commit().await?;
+        for (number, position) in ends {
+            if let Some(due) = due.get(number) {
+                open.positions.insert((*due.place).clone(), position);
+            }
+        }
+        open.positions.extend(skipped.into_iter().map(|(place, position)| ((*place).clone(), position)));
+        Ok(())
+    }
+}
