@@ -270,6 +270,9 @@ pub(super) fn each(
     Ok(Ended::Whole)
 }
 
+const FIND: &str =
+    "SELECT rowid FROM lines WHERE lines MATCH ?1 AND rowid >= ?2 AND rowid <= ?3 ORDER BY rowid DESC";
+
 fn each_of_file(
     file: &OpenFile,
     selection: &Selection<'_>,
@@ -279,12 +282,7 @@ fn each_of_file(
     // One moment of the file: the writer puts batches together meanwhile.
     let _moment = file.connection.unchecked_transaction().map_err(failed)?;
     let Some((first, last)) = selection.range(file).map_err(failed)? else { return Ok(Ended::Whole) };
-    let mut find = file
-        .connection
-        .prepare_cached(
-            "SELECT rowid FROM lines WHERE lines MATCH ?1 AND rowid >= ?2 AND rowid <= ?3 ORDER BY rowid DESC",
-        )
-        .map_err(failed)?;
+    let mut find = file.connection.prepare_cached(FIND).map_err(failed)?;
     let mut found = find.query(params![selection.expression(), first, last]).map_err(failed)?;
     let mut reader = RowReader::new(file)?;
     while let Some(row) = found.next().map_err(failed)? {
@@ -437,5 +435,53 @@ impl OpenFile {
         };
         let (first, batch) = read().map_err(|error: rusqlite::Error| self.failed(&error))?;
         Ok((first, batch.map_err(|error| IndexError::unreadable(&error, &self.path))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use rusqlite::types::Null;
+
+    /// A token is shorter than a name, so another room can have the same one. Nobody may read that room for it.
+    #[test]
+    fn a_row_of_another_room_with_the_same_token_is_not_meant() {
+        let mut batch = Batch::default();
+        let (room, client) = (batch.push_name("1"), batch.push_name("kim"));
+        let cells = Cells {
+            queue: 1,
+            offset: 0,
+            at_ms: 5,
+            eff_ms: 5,
+            rooms: [0, room],
+            client,
+            kind: Kind::Message,
+            is_text: true,
+            is_line: true,
+            mark: None,
+        };
+        let is_meant = |selection: Selection<'_>| selection.is_meant(Hit { cells: &cells, batch: &batch });
+        let (room, client_id) = (Some("1"), Some("kim"));
+        assert!(is_meant(Selection { room, client_id, ..Selection::default() }));
+        assert!(!is_meant(Selection { room: client_id, ..Selection::default() }));
+        assert!(!is_meant(Selection { client_id: room, ..Selection::default() }));
+        assert!(!is_meant(Selection { room, from_ms: Some(6), ..Selection::default() }));
+        assert!(!is_meant(Selection { room, to_ms: Some(5), ..Selection::default() }));
+    }
+
+    /// What is asked streams out of the words, the newest first: nothing is sorted, and only the wanted rows are read.
+    #[test]
+    fn the_newest_come_first_without_a_sort() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = super::super::file::local_file(folder.path(), Month::of(0), None).open().unwrap();
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {FIND}")).unwrap();
+        let plan: Vec<String> = explain
+            .query_map([Null, Null, Null], |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(plan.len(), 1, "{plan:?}");
+        assert!(!plan[0].contains("TEMP"), "{plan:?}");
     }
 }

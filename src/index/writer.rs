@@ -290,17 +290,22 @@ mod tests {
         }
     }
 
+    /// Whatever a crash leaves is the beginning of an index, and its positions are those of its rows.
     #[test]
-    fn a_removal_that_was_cut_leaves_the_beginning_of_an_index() {
+    fn a_removal_begins_with_the_newest_month() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = IndexWriter::open(folder.path(), 0).unwrap();
         add(&mut writer, 0, DECEMBER_MS - 1);
         add(&mut writer, 1, DECEMBER_MS);
         writer.commit().unwrap();
         drop(writer);
-        // What is removed first.
-        let newest = months_in(folder.path()).unwrap().pop().unwrap();
-        remove(&path_of(folder.path(), newest)).unwrap();
+        let newest = path_of(folder.path(), Month::of(DECEMBER_MS));
+        remove(&newest).unwrap();
+        // It cannot be removed as a file.
+        std::fs::create_dir(&newest).unwrap();
+        let error = IndexWriter::remove_all(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("index-2026-12.sqlite3"), "{error}");
+        std::fs::remove_dir(&newest).unwrap();
         assert_eq!(next_offset(folder.path()), Some(1));
         IndexWriter::remove_all(folder.path()).unwrap();
         assert_eq!(next_offset(folder.path()), None);

@@ -284,6 +284,45 @@ fn a_search_out_of_time_says_so_and_can_go_on() {
     assert_eq!(clock.wall_ms(), 2000);
 }
 
+/// A clock that goes on by a second whenever somebody looks at it.
+struct Ticking(std::sync::atomic::AtomicU64);
+
+impl Clock for Ticking {
+    fn wall_ms(&self) -> u64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+/// Rule 32: the time is looked at between two hits, and the next page begins where the time was over.
+#[test]
+fn a_search_that_is_cut_goes_on_with_the_next_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: Vec<_> = (0..20).map(|number| format!("hello {number}")).collect();
+    let oracle = filled(&folder, &lines.iter().map(|line| ("1", line.as_str())).collect::<Vec<_>>());
+    let index = index(&folder);
+    let query = Query::parse("hello").unwrap();
+    let (mut before, mut all, mut partial) = (None, Vec::new(), 0);
+    loop {
+        let deadline = Deadline::after(std::sync::Arc::new(Ticking(0.into())), Duration::from_secs(5));
+        let deadline = Some(deadline);
+        let asked =
+            SearchAsked { query: Some(&query), limit: 100, before, deadline, ..SearchAsked::default() };
+        let found = index.search(&asked).unwrap();
+        partial += u32::from(found.is_partial);
+        all.extend(texts(&oracle, &found.rows).into_iter().map(str::to_owned));
+        before = found.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(all, lines.into_iter().rev().collect::<Vec<_>>());
+    assert!(partial >= 3, "{partial}");
+}
+
 /// Rule 33: where others need the room, the index stops with an error that names the place, and goes on later.
 #[test]
 fn the_index_leaves_free_space_to_others() {
