@@ -8,7 +8,8 @@ use super::columns::{Cells, Decoder};
 use super::error::IndexError;
 use super::file::stored;
 use super::lessons::{Step, Steps};
-use super::reader::{Hit, Index, OpenFile, RowReader};
+use super::month_reader::{Hit, OpenFile, RowReader};
+use super::reader::Index;
 use crate::piece::Place;
 
 /// What is known of a room.

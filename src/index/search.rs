@@ -6,9 +6,11 @@ use std::ops::ControlFlow;
 
 use super::error::IndexError;
 use super::file::{push_id_token, token};
+use super::month_reader::Hit;
 use super::query::{Query, Tokens};
-use super::reader::{Deadline, Ended, Files, Hit, Index, Selection, each};
+use super::reader::Index;
 use super::row::{Row, RowId};
+use super::selection::{Deadline, Ended, Files, Selection, each};
 use crate::model::{Kind, MessageId};
 
 /// Hits are counted up to so many.
