@@ -23,6 +23,8 @@ use std::path::Path;
 pub(crate) use environment::Environment;
 pub use environment::ProcessEnvironment;
 pub(crate) use error::ConfigError;
+#[cfg(feature = "s3")]
+pub(crate) use settings::BucketConfig;
 #[cfg(test)]
 pub(crate) use settings::DeadLetterConfig;
 pub(crate) use settings::{

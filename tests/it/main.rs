@@ -7,6 +7,7 @@
 mod alerts;
 mod archive;
 mod archive_api;
+mod archive_elsewhere;
 mod broker_limits;
 #[cfg(feature = "embedded")]
 mod classroom;

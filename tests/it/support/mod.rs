@@ -31,6 +31,7 @@ pub mod process;
 pub mod prometheus;
 pub mod publish_engine;
 pub mod remoting;
+pub mod s3;
 pub mod scratch;
 pub mod scripted_broker;
 pub mod second_broker;
