@@ -116,6 +116,11 @@ impl<'a> Cursor<'a> {
         &self.sought
     }
 
+    /// As [`Self::sought`], for whoever waits meanwhile: who holds a cursor while waiting cannot move to another thread.
+    pub(crate) fn shared_sought(&self) -> Arc<Sought> {
+        self.sought.clone()
+    }
+
     /// The offsets that are still to be read, and those that lie between.
     pub(crate) fn range(&self) -> Range<u64> {
         let from = self.named.front().map_or(self.next, |named| named.offset);

@@ -108,10 +108,11 @@ impl<'a> History<'a> {
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
         let mut missing = Vec::new();
         let mut ends = Vec::new();
-        for (cursor, range) in cursors.iter().zip(ranges) {
-            let Sought { topic, queue, .. } = cursor.sought();
+        let sought: Vec<_> = cursors.iter().map(Cursor::shared_sought).collect();
+        for (sought, range) in sought.into_iter().zip(ranges) {
+            let Sought { topic, queue, .. } = &*sought;
             ends.push(QueueEnd { topic: topic.clone(), queue: queue.clone(), end: range.end });
-            for found in missing_of(reader, cursor.sought(), range, query.from_ms, query.to_ms).await? {
+            for found in missing_of(reader, &sought, range, query.from_ms, query.to_ms).await? {
                 // Two places of one topic read the same queue.
                 if !missing.contains(&found) {
                     missing.push(found);

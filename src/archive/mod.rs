@@ -32,10 +32,10 @@ pub(crate) use query::HistoryQuery;
 pub(crate) use record::Payload;
 pub(crate) use record::{Record, rfc3339};
 #[cfg(test)]
-pub(crate) use replay::{BadPrefix, ReplayError, ReplayState};
+pub(crate) use replay::BadPrefix;
 pub(crate) use replay::{
-    Control, Ended, LineOutput, MqttOutput, Position, Prefix, Readers, Replay, ReplayEvent, ReplayHandle,
-    ReplayOutput, ReplayParts, Speed,
+    BadSpeed, Control, Ended, LineOutput, MqttOutput, Position, Prefix, Readers, Replay, ReplayError,
+    ReplayEvent, ReplayHandle, ReplayOutput, ReplayParts, ReplayState, Speed,
 };
 pub(crate) use start::HistoryError;
 pub(crate) use stored::{QueueRange, StoredMessages};

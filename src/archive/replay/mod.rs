@@ -34,7 +34,7 @@ use feed::{Feed, Next};
 pub(crate) use output::BadPrefix;
 pub(crate) use output::{LineOutput, MqttOutput, Prefix, ReplayOutput};
 use pace::{Due, Pace};
-pub(crate) use speed::Speed;
+pub(crate) use speed::{BadSpeed, Speed};
 
 /// A silence longer than this is announced, so that nobody takes it for a hang.
 const LONG_PAUSE: Duration = Duration::from_secs(5);

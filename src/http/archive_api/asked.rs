@@ -1,7 +1,8 @@
 //! Reads the arguments of a request. What is not understood is refused, and never passed over: a caller who mistypes `from` must not
 //! get an answer about all of time.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,23 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let read = Query::<T>::try_from_uri(&parts.uri);
         read.map(|Query(asked)| Self(asked)).map_err(|error| ApiError::Wrong(error.body_text()))
+    }
+}
+
+/// The JSON body of a request.
+pub(super) struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|error| ApiError::Wrong(error.body_text()))?;
+        // Without a body all is as it is by default.
+        let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let read = serde_json::from_slice(json);
+        read.map(Self)
+            .map_err(|error| ApiError::Wrong(format!("the body is not what this path takes: {error}")))
     }
 }
 

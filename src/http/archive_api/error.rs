@@ -27,12 +27,16 @@ pub(super) enum ApiError {
     OperatorsOnly { what: &'static str },
     #[error("the cursor is from before a restart of roombridge; ask for the first page again")]
     OldCursor,
+    #[error("there is no such replay; it has ended, or somebody else made it: make a new one")]
+    NoReplay,
+    #[error("somebody reads this replay; make another one, or stop reading there")]
+    IsRead,
     #[error(
         "there is no index of the archive yet; it is made within a minute of the first message, see the log"
     )]
     NoIndex,
     #[error("{what}; try again in {after_s} s")]
-    Busy { what: &'static str, after_s: u64 },
+    Busy { what: String, after_s: u64 },
     #[error("RocketMQ or the archive did not answer in time; ask for less, or try again")]
     Late,
     #[error("{0}")]
@@ -47,6 +51,8 @@ impl ApiError {
             Self::NotYourRoom(_) | Self::OperatorsOnly { .. } => StatusCode::FORBIDDEN,
             Self::OldCursor => StatusCode::GONE,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoReplay => StatusCode::NOT_FOUND,
+            Self::IsRead => StatusCode::CONFLICT,
             Self::NoIndex => StatusCode::SERVICE_UNAVAILABLE,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,

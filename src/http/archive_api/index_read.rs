@@ -1,20 +1,16 @@
 //! Asks the index, on a thread that may wait for a disk.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::Api;
 use super::error::ApiError;
 use super::limits::Permit;
+use super::{Api, DEADLINE};
 use crate::index::{Index, IndexError};
-
-/// A question to the index that takes longer is not waited for; it ends by itself, and counts until then.
-const DEADLINE: Duration = Duration::from_secs(15);
 
 impl Api {
     /// The answer of the index to one question.
     ///
-    /// Each question opens the index for itself: one that takes long then holds up nobody.
+    /// One that takes longer than the deadline ends by itself, and counts until then. Each question opens the index for itself: one that takes long then holds up nobody.
     pub(super) async fn ask_index<T: Send + 'static>(
         self: &Arc<Self>,
         permit: Permit,

@@ -8,16 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::error::ApiError;
 use super::rights::CallerKey;
 
-/// Requests of one caller that are answered at once.
-pub(super) const REQUESTS_OF_CALLER: usize = 4;
-/// Requests of all callers that are answered at once.
-pub(super) const REQUESTS: usize = 32;
 /// A request is seldom answered sooner.
 const AGAIN_AFTER_S: u64 = 1;
 
-/// Counts the requests that are being answered. Only their callers are remembered, so there are never more than [`REQUESTS`].
-#[derive(Debug, Default)]
-pub(super) struct Limits(Mutex<HashMap<CallerKey, usize>>);
+/// Counts what runs. Only its callers are remembered, so there are never more than `of_all`.
+#[derive(Debug)]
+pub(super) struct Limits {
+    of_caller: usize,
+    of_all: usize,
+    what: &'static str,
+    running: Mutex<HashMap<CallerKey, usize>>,
+}
 
 /// Leave to be answered; until it is dropped it counts.
 #[derive(Debug)]
@@ -27,23 +28,31 @@ pub(super) struct Permit {
 }
 
 impl Limits {
-    /// Lets a request in.
+    /// So many of one caller at once, and so many of all. `what`: for the answer to one too many.
+    pub(super) fn new(of_caller: usize, of_all: usize, what: &'static str) -> Self {
+        Self { of_caller, of_all, what, running: Mutex::default() }
+    }
+
+    /// Lets one in.
     pub(super) fn enter(self: &Arc<Self>, key: CallerKey) -> Result<Permit, ApiError> {
-        let busy = |what| Err(ApiError::Busy { what, after_s: AGAIN_AFTER_S });
+        let busy = |whose| {
+            let what = format!("too many {} {whose} run at once", self.what);
+            Err(ApiError::Busy { what, after_s: AGAIN_AFTER_S })
+        };
         let mut running = self.lock();
-        if running.values().sum::<usize>() >= REQUESTS {
-            return busy("too many requests to the archive are being answered");
+        if running.values().sum::<usize>() >= self.of_all {
+            return busy("of all callers");
         }
         let of_caller = running.entry(key).or_default();
-        if *of_caller >= REQUESTS_OF_CALLER {
-            return busy("too many requests with this token are being answered");
+        if *of_caller >= self.of_caller {
+            return busy("with this token");
         }
         *of_caller += 1;
         Ok(Permit { limits: self.clone(), key })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CallerKey, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,13 +78,12 @@ mod tests {
 
     #[test]
     fn a_caller_is_held_to_its_share_and_all_together_to_theirs() {
-        let limits = Arc::new(Limits::default());
+        let limits = Arc::new(Limits::new(4, 32, "requests"));
         let enter = |name: &str| limits.enter(CallerKey::of(name));
-        let mut greedy: Vec<_> = (0..REQUESTS_OF_CALLER).map(|_| enter("greedy").unwrap()).collect();
+        let mut greedy: Vec<_> = (0..4).map(|_| enter("greedy").unwrap()).collect();
         assert!(status(&enter("greedy").unwrap_err()).contains("with this token"));
         // Others are not in its way
-        let others: Vec<_> =
-            (REQUESTS_OF_CALLER..REQUESTS).map(|number| enter(&number.to_string()).unwrap()).collect();
+        let others: Vec<_> = (4..32).map(|number| enter(&number.to_string()).unwrap()).collect();
         assert!(status(&enter("late").unwrap_err()).contains("try again in 1 s"));
         // What has ended makes room, and nobody is remembered
         greedy.pop();

@@ -105,7 +105,7 @@ impl Wanted {
     fn holds(&self, record: &Record) -> bool {
         let is_of_client =
             |client: &String| record.client_id.as_ref().is_some_and(|client_id| client_id == client);
-        self.rights.holds(record)
+        self.rights.hold(record.kind, &record.mqtt_topic)
             && self.times.hold(record.time_ms)
             && self.kind.is_none_or(|kind| kind == record.kind)
             && self.from_client.as_ref().is_none_or(is_of_client)

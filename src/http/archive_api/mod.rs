@@ -7,10 +7,12 @@
 mod asked;
 mod cursor;
 mod error;
+mod export;
 mod index_read;
 mod limits;
 mod messages;
 mod openapi;
+mod replays;
 mod rights;
 mod rooms;
 #[cfg(test)]
@@ -23,18 +25,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, delete, get, post};
 use secrecy::SecretString;
 
 use self::cursor::Cursors;
 use self::error::ApiError;
 use self::limits::Limits;
+use self::replays::Sessions;
 use crate::access::Authenticator;
 use crate::archive::Whole;
 use crate::binding::{RoomQuery, RuleSet};
 use crate::model::Clock;
 use crate::piece_store::PieceStore;
 use crate::pipeline::ports::Reader;
+
+/// What is not read by then is not waited for any longer.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The parts of the API.
 pub(crate) struct ArchiveApiParts {
@@ -64,12 +70,20 @@ pub(crate) struct ArchiveApiParts {
 struct Api {
     parts: ArchiveApiParts,
     limits: Arc<Limits>,
+    exports: Arc<Limits>,
+    sessions: Sessions,
     cursors: Cursors,
 }
 
 impl Api {
     fn new(parts: ArchiveApiParts) -> Result<Self, getrandom::Error> {
-        Ok(Self { parts, limits: Arc::default(), cursors: Cursors::new()? })
+        Ok(Self {
+            parts,
+            limits: Arc::new(Limits::new(4, 32, "requests")),
+            exports: Arc::new(Limits::new(2, 8, "exports")),
+            sessions: Sessions::default(),
+            cursors: Cursors::new()?,
+        })
     }
 
     /// RocketMQ and the archive as one, for one question.
@@ -95,6 +109,12 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Arc<Api>>)> {
         (Method::GET, "/api/v1/openapi.json", get(openapi::document)),
         (Method::GET, "/api/v1/rooms", get(rooms::rooms)),
         (Method::GET, "/api/v1/rooms/{room}/messages", get(messages::messages)),
+        (Method::GET, "/api/v1/rooms/{room}/export", get(export::export)),
+        (Method::POST, "/api/v1/rooms/{room}/replays", post(replays::create)),
+        (Method::GET, "/api/v1/replays/{id}", get(replays::show)),
+        (Method::DELETE, "/api/v1/replays/{id}", delete(replays::end)),
+        (Method::GET, "/api/v1/replays/{id}/stream", get(replays::stream)),
+        (Method::POST, "/api/v1/replays/{id}/control", post(replays::control)),
     ]
 }
 

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use super::Api;
 use super::error::ApiError;
 use crate::access::{Role, is_shown};
-use crate::archive::Record;
 use crate::http::bearer::bearer;
 use crate::model::Kind;
 
@@ -20,6 +19,12 @@ use crate::model::Kind;
 pub(super) struct Shown {
     token: Option<String>,
     from: Option<SocketAddr>,
+}
+
+impl Shown {
+    pub(super) fn is_empty(&self) -> bool {
+        self.token.is_none()
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Shown {
@@ -48,6 +53,8 @@ impl CallerKey {
 pub(super) struct Caller {
     pub key: CallerKey,
     pub right: Right,
+    /// When its token expires, milliseconds since 1970-01-01 UTC; `None` = never.
+    pub expires_at_ms: Option<u64>,
     from: Option<SocketAddr>,
 }
 
@@ -90,13 +97,14 @@ pub(super) struct Shows {
     /// Those that were meant for one client, too.
     pub private: bool,
     /// What was sent below this topic was not judged by the classroom; `None` = there is no classroom.
-    sent_below: Option<String>,
+    pub sent_below: Option<String>,
 }
 
 impl Shows {
-    pub(super) fn holds(&self, record: &Record) -> bool {
-        let is_unjudged = |below: &String| record.mqtt_topic.starts_with(below.as_str());
-        self.private || (record.kind != Kind::P2p && !self.sent_below.as_ref().is_some_and(is_unjudged))
+    /// Whether a message of that kind and MQTT topic is among them.
+    pub(super) fn hold(&self, kind: Kind, mqtt_topic: &str) -> bool {
+        let is_unjudged = |below: &String| mqtt_topic.starts_with(below.as_str());
+        self.private || (kind != Kind::P2p && !self.sent_below.as_ref().is_some_and(is_unjudged))
     }
 }
 
@@ -127,7 +135,8 @@ impl Api {
             return Err(ApiError::NotYourRoom(room.to_owned()));
         }
         let right = Right::Teacher { client_id: grants.client_id().map(str::to_owned) };
-        Ok(Caller { key: CallerKey::of(token), right, from: shown.from })
+        let (key, expires_at_ms) = (CallerKey::of(token), grants.expires_at_ms());
+        Ok(Caller { key, right, expires_at_ms, from: shown.from })
     }
 
     /// Lets operators in. `what`: for the answer to somebody else.
@@ -140,10 +149,7 @@ impl Api {
         let token = shown.token.as_deref().ok_or(ApiError::NoToken)?;
         let secret = self.parts.operator_secret.as_ref();
         let is_operator = secret.is_some_and(|secret| is_shown(secret, token.as_bytes()));
-        Ok(is_operator.then(|| Caller {
-            key: CallerKey::of(token),
-            right: Right::Operator,
-            from: shown.from,
-        }))
+        let (key, right) = (CallerKey::of(token), Right::Operator);
+        Ok(is_operator.then_some(Caller { key, right, expires_at_ms: None, from: shown.from }))
     }
 }

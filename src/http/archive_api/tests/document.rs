@@ -109,7 +109,10 @@ async fn each_answer_is_as_the_document_says() {
         assert_documented("GET", path, &answer);
         seen.insert(("GET".to_owned(), path.to_owned()));
     }
-    assert_eq!(seen, documented(), "each documented path was asked");
+    // The others are asked in `streams`.
+    let is_stream = |path: &str| path.contains("replays") || path.ends_with("export");
+    let here = documented().into_iter().filter(|(_, path)| !is_stream(path));
+    assert_eq!(seen, here.collect(), "each documented path was asked");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod document;
 mod pages;
 mod rights;
 mod rooms;
+mod streams;
 
 const NOW_MS: u64 = 1_795_168_800_000;
 const SECRET: &str = "the operator's secret";

@@ -1,0 +1,273 @@
+//! One replay that runs for a program: a task, a bounded channel to its reader, and the reasons for which it ends.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Standing;
+use crate::archive::{
+    Ended, HistoryQuery, Position, Readers, Record, Replay, ReplayError, ReplayEvent, ReplayHandle,
+    ReplayOutput, ReplayParts, Speed,
+};
+use crate::http::archive_api::error::ApiError;
+use crate::http::archive_api::limits::{Limits, Permit};
+use crate::http::archive_api::messages::ShortLine;
+use crate::http::archive_api::rights::{Caller, CallerKey, Shows};
+use crate::http::archive_api::{Api, DEADLINE};
+
+/// A session that nobody reads for so long ends.
+pub(super) const WITHOUT_READER: Duration = Duration::from_secs(60);
+/// No session is longer, whoever made it.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// So often the token is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many events wait for the reader; then the replay waits.
+const EVENTS: usize = 64;
+const SESSIONS_OF_CALLER: usize = 4;
+const SESSIONS: usize = 64;
+
+/// All sessions that run.
+pub(in crate::http::archive_api) struct Sessions {
+    pub(super) limits: Arc<Limits>,
+    running: Mutex<HashMap<String, Arc<Session>>>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        let limits = Arc::new(Limits::new(SESSIONS_OF_CALLER, SESSIONS, "replays"));
+        Self { limits, running: Mutex::default() }
+    }
+}
+
+impl Sessions {
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Session>> {
+        self.lock().get(id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One session.
+pub(super) struct Session {
+    pub id: String,
+    pub room: String,
+    pub key: CallerKey,
+    pub handle: ReplayHandle,
+    /// While nobody reads.
+    events: Mutex<Option<mpsc::Receiver<Value>>>,
+    is_read: watch::Sender<bool>,
+    end: CancellationToken,
+}
+
+impl Session {
+    /// Takes the events until the reader is dropped.
+    pub(super) fn read(self: &Arc<Self>) -> Result<SessionReader, ApiError> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let events = events.ok_or(ApiError::IsRead)?;
+        self.is_read.send_replace(true);
+        Ok(SessionReader { session: self.clone(), events: Some(events) })
+    }
+
+    pub(super) fn end(&self) {
+        self.end.cancel();
+    }
+}
+
+/// Whoever reads a session. When it is gone, another one may read on.
+pub(super) struct SessionReader {
+    session: Arc<Session>,
+    events: Option<mpsc::Receiver<Value>>,
+}
+
+impl SessionReader {
+    /// `None`: there is nothing more.
+    pub(super) async fn next(&mut self) -> Option<Value> {
+        self.events.as_mut()?.recv().await
+    }
+}
+
+impl Drop for SessionReader {
+    fn drop(&mut self) {
+        *self.session.events.lock().unwrap_or_else(PoisonError::into_inner) = self.events.take();
+        self.session.is_read.send_replace(false);
+    }
+}
+
+/// What a session plays.
+pub(super) struct Made {
+    pub room: String,
+    pub query: HistoryQuery,
+    pub start: Option<Position>,
+    pub speed: Speed,
+    pub longest_silence: Option<Duration>,
+    pub follow: bool,
+    pub shows: Shows,
+}
+
+/// Opens the replay, and starts its task.
+pub(super) async fn start(
+    api: &Arc<Api>,
+    caller: Caller,
+    permit: Permit,
+    made: Made,
+) -> Result<Arc<Session>, ApiError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|error| ApiError::Upstream(format!("could not draw random bytes: {error}")))?;
+    let id = URL_SAFE_NO_PAD.encode(random);
+    let (events, taken) = mpsc::channel(EVENTS);
+    let (opened, open) = oneshot::channel();
+    let (is_read, read_seen) = watch::channel(false);
+    let end = CancellationToken::new();
+    let task =
+        Task { api: api.clone(), events, read_seen, end: end.clone(), expires_at_ms: caller.expires_at_ms };
+    let room = made.room.clone();
+    tokio::spawn(task.run(id.clone(), permit, made, opened));
+    let handle = match tokio::time::timeout(DEADLINE, open).await {
+        Ok(Ok(handle)) => handle?,
+        Ok(Err(_)) => return Err(ApiError::Upstream("the replay died; see the log".to_owned())),
+        Err(_) => {
+            end.cancel();
+            return Err(ApiError::Late);
+        }
+    };
+    let events = Mutex::new(Some(taken));
+    let session = Arc::new(Session { id: id.clone(), room, key: caller.key, handle, events, is_read, end });
+    api.sessions.lock().insert(id, session.clone());
+    Ok(session)
+}
+
+struct Task {
+    api: Arc<Api>,
+    events: mpsc::Sender<Value>,
+    read_seen: watch::Receiver<bool>,
+    end: CancellationToken,
+    expires_at_ms: Option<u64>,
+}
+
+type Opened = oneshot::Sender<Result<ReplayHandle, ApiError>>;
+
+impl Task {
+    /// Plays until an end; then nobody finds the session any more.
+    async fn run(self, id: String, permit: Permit, made: Made, opened: Opened) {
+        let _permit = permit;
+        let end = self.end.clone();
+        let why = tokio::select! {
+            why = self.play(made, opened) => why,
+            why = self.until_it_must_end() => why,
+            () = end.cancelled() => "it was ended".to_owned(),
+        };
+        // The reader finds what was played before, and this; one who does not read does not hold the session.
+        let _ = self.events.try_send(json!({"event": "end", "why": why}));
+        self.api.sessions.lock().remove(&id);
+    }
+
+    async fn play(&self, made: Made, opened: Opened) -> String {
+        let reader = self.api.reader();
+        let rocketmq = self.api.parts.rocketmq.clone();
+        let parts = ReplayParts {
+            readers: Readers { until_now: &reader, follow: made.follow.then_some(&*rocketmq) },
+            query: made.query,
+            start: made.start,
+            speed: made.speed,
+            longest_silence: made.longest_silence,
+            clock: &*self.api.parts.clock,
+        };
+        let mut replay = match Replay::open(parts, &mut |_| {}).await {
+            Ok((replay, handle)) => {
+                let _ = opened.send(Ok(handle));
+                replay
+            }
+            Err(error) => {
+                let _ = opened.send(Err(of_replay(error)));
+                return "it could not be opened".to_owned();
+            }
+        };
+        let mut read_seen = self.read_seen.clone();
+        if read_seen.wait_for(|is_read| *is_read).await.is_err() {
+            return "its reader is gone".to_owned();
+        }
+        let mut output = Events { events: self.events.clone(), shows: made.shows };
+        let told = self.events.clone();
+        // What finds no room is told by the state of the session, too.
+        let mut watch = |event: ReplayEvent| drop(shown(&event).map(|event| told.try_send(event)));
+        match replay.run(&mut output, &mut watch).await {
+            Ok(Ended::Whole) => "everything was played".to_owned(),
+            Ok(Ended::Stopped) => "it was ended".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Until the token has expired, or nobody has read for too long.
+    async fn until_it_must_end(&self) -> String {
+        let begun = Instant::now();
+        let mut read_at = Instant::now();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if *self.read_seen.borrow() {
+                read_at = Instant::now();
+            }
+            if self.expires_at_ms.is_some_and(|expires| self.api.parts.clock.wall_ms() >= expires) {
+                return "the token has expired".to_owned();
+            }
+            if read_at.elapsed() >= WITHOUT_READER {
+                return format!("nobody has read it for {} s", WITHOUT_READER.as_secs());
+            }
+            if begun.elapsed() >= LONGEST {
+                return format!("it has run for {} h", LONGEST.as_secs() / 3600);
+            }
+        }
+    }
+}
+
+fn of_replay(error: ReplayError) -> ApiError {
+    match error {
+        ReplayError::History(error) => error.into(),
+        ReplayError::NoSuchMessage(_) => ApiError::Wrong(error.to_string()),
+        ReplayError::Read(_) | ReplayError::Cut { .. } | ReplayError::Write(_) | ReplayError::Publish(_) => {
+            ApiError::Upstream(error.to_string())
+        }
+    }
+}
+
+/// What a reader is told beside the messages.
+fn shown(event: &ReplayEvent) -> Option<Value> {
+    match event {
+        ReplayEvent::Pause(silence) => Some(json!({"event": "silence", "seconds": silence.as_secs_f64()})),
+        ReplayEvent::LeftOut(silence) => Some(json!({"event": "left_out", "seconds": silence.as_secs_f64()})),
+        ReplayEvent::Played(_) => None,
+        ReplayEvent::Changed(state) => Some(json!({"event": "state", "state": Standing::of(*state)})),
+        ReplayEvent::Live => Some(json!({"event": "live"})),
+        ReplayEvent::Trouble(error) => Some(json!({"event": "trouble", "why": error.to_string()})),
+        ReplayEvent::NotThere(id) => Some(json!({"event": "not_there", "message": id.to_string()})),
+    }
+}
+
+/// Gives the records to the reader, and waits while there is no room.
+struct Events {
+    events: mpsc::Sender<Value>,
+    shows: Shows,
+}
+
+impl ReplayOutput for Events {
+    fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>> {
+        Box::pin(async move {
+            if self.shows.hold(record.kind, &record.mqtt_topic) {
+                let event = json!({"event": "message", "message": ShortLine::of(record.clone())});
+                // It fails only when the session is over, and then nothing is played any more.
+                let _ = self.events.send(event).await;
+            }
+            Ok(())
+        })
+    }
+}
