@@ -2,6 +2,7 @@
 //! round.
 
 mod alone;
+mod archive;
 mod drain;
 mod idle;
 mod live;
@@ -89,10 +90,11 @@ impl Bench {
                 self.keep();
             }
         }
-        let rest: [Stage; 6] = [
+        let rest: [Stage; 7] = [
             (live::ROW, live::run),
             (idle::ROW, idle::run),
             (reading::ROW, reading::run),
+            (archive::ROW, archive::run),
             (spool::ROW, spool::run),
             (alone::ROW, alone::run),
             (outage::ROW, outage::run),

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::{Failure, broken};
+use super::{Failure, broken, talk};
 
 /// What the messages are like.
 #[derive(Clone, Copy)]
@@ -17,10 +17,12 @@ pub struct Shape {
     /// First levels of their MQTT topics, that they are spread over in turn.
     pub parents: u64,
     pub qos: u8,
+    /// What a class says, as JSON, instead of a number and letters; `payload_bytes` does not count then.
+    pub is_talk: bool,
 }
 
 /// 200 bytes, 100 rooms, QoS 1.
-pub const ORDINARY: Shape = Shape { payload_bytes: 200, rooms: 100, parents: 1, qos: 1 };
+pub const ORDINARY: Shape = Shape { payload_bytes: 200, rooms: 100, parents: 1, qos: 1, is_talk: false };
 
 impl Shape {
     /// Topic of message `number` of any publisher.
@@ -34,6 +36,9 @@ impl Shape {
 
     /// No two messages of one stage are equal.
     pub fn payload(&self, name: &str, number: u64) -> Vec<u8> {
+        if self.is_talk {
+            return talk::line(name, number, number % self.rooms).into_bytes();
+        }
         let mut payload = format!("{name} {number} ").into_bytes();
         payload.resize(self.payload_bytes, b'x');
         payload

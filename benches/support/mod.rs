@@ -11,6 +11,7 @@ pub mod process_usage;
 pub mod report;
 pub mod store_rate;
 pub mod stored;
+pub mod talk;
 
 use std::io;
 
