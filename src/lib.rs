@@ -33,6 +33,7 @@ mod piece;
 mod piece_store;
 mod pipeline;
 mod rocketmq;
+mod search;
 mod spool;
 mod storage;
 mod telemetry;

@@ -213,6 +213,7 @@ pub(crate) fn rfc3339(ms: u64) -> String {
     format!("{:.3}", timestamp(ms))
 }
 
-pub(super) fn local_time(ms: u64, zone: &TimeZone) -> String {
+/// For people, with milliseconds.
+pub(crate) fn local_time(ms: u64, zone: &TimeZone) -> String {
     timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }

@@ -44,8 +44,9 @@ impl<'a> StoredMessages<'a> {
             Some(asked) => reader.of_room(&asked.borrowed()).await?,
             None => None,
         };
-        let ReadStart { cursors, away, .. } = cursors_of(reader, &query, query.stored(), known).await?;
-        Ok(Self::of(reader, Some(query), cursors, away))
+        let start = cursors_of(reader, &query, query.stored(), known).await?;
+        let ReadStart { cursors, ranges, away, .. } = start;
+        Ok(Self { reader, query: Some(query), total: remaining(&cursors), cursors, ranges, away })
     }
 
     /// All of these ranges.
@@ -55,17 +56,9 @@ impl<'a> StoredMessages<'a> {
             let sought = Sought { topic, queue, tag: None, room: None };
             Cursor::new(reader, sought, (range.from, range.before_ms), range.end)
         };
-        Self::of(reader, None, ranges.iter().map(cursor).collect(), BTreeSet::new())
-    }
-
-    fn of(
-        reader: &'a dyn Reader,
-        query: Option<HistoryQuery>,
-        cursors: Vec<Cursor<'a>>,
-        away: BTreeSet<String>,
-    ) -> Self {
+        let cursors: Vec<_> = ranges.iter().map(cursor).collect();
         let ranges = cursors.iter().map(Cursor::range).collect();
-        Self { reader, query, total: remaining(&cursors), cursors, ranges, away }
+        Self { reader, query: None, total: remaining(&cursors), cursors, ranges, away: BTreeSet::new() }
     }
 
     /// What was there once and cannot be read any more; known when everything was read.

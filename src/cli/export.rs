@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::INCOMPLETE;
 use super::history::{RangeArgs, moment_ms};
+use super::lesson_choice::LessonArgs;
 use super::output::{Report, Stdout, aside, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
 use crate::app::archived_topics;
@@ -27,7 +28,7 @@ use crate::piece_store::PieceStore;
 const EXAMPLES: &str = "\
 Examples:
   roombridge export 123456 | jq .body                              a room, as lines of JSON
-  roombridge export 123456 --from 2026-11-20 --out room.jsonl.zst  into a file, compressed because of its name
+  roombridge export 123456 --lesson last --out lesson.jsonl.zst    into a file, compressed because of its name
   roombridge export --all --since 2026-11-01 --out exported/       everything; again later, and what is new is added
 
 A line has the fields of docs/ARCHIVE.md, schema 1, and holds all that RocketMQ stored. Copies with one id are all there.
@@ -49,7 +50,7 @@ pub(crate) struct ExportArgs {
     #[arg(required_unless_present = "all")]
     room: Option<String>,
     /// Everything that is archived or in RocketMQ, of all rooms and of none, into a folder (--out) that grows with each run.
-    #[arg(long, conflicts_with_all = ["room", "from", "to", "kind"], requires = "out")]
+    #[arg(long, conflicts_with_all = ["room", "from", "to", "kind", "lesson"], requires = "out")]
     all: bool,
     /// With --all: begin the folder with what was said then; written like --from. Later runs go on where the last one ended.
     #[arg(long, value_name = "TIME", value_parser = moment_ms, requires = "all")]
@@ -66,6 +67,8 @@ pub(crate) struct ExportArgs {
     /// Print a summary as one JSON object.
     #[arg(long, requires = "out")]
     json: bool,
+    #[command(flatten)]
+    lesson: LessonArgs,
     #[command(flatten)]
     range: RangeArgs,
     #[command(flatten)]
@@ -98,7 +101,8 @@ async fn one_room(
     sources: &Sources,
     room: &str,
 ) -> anyhow::Result<ExitCode> {
-    let query = arguments.range.query(target, Some(room), None, None)?;
+    let mut query = arguments.range.query(target, Some(room), None, None)?;
+    arguments.lesson.narrow(&mut query, target, sources, room, false).await?;
     // Refused before anything is read.
     let file = match &arguments.out {
         Some(out) => {

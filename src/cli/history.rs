@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
 use super::INCOMPLETE;
+use super::lesson_choice::LessonArgs;
 use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
 use crate::archive::{History, HistoryQuery, ReadProgress};
@@ -25,6 +26,7 @@ Examples:
   roombridge history 123456 --limit 20                           the last 20 messages
   roombridge history 123456 --from 2h --to 30m                   from 2 hours ago to 30 minutes ago
   roombridge history 123456 --from '2026-11-24 10:00' --json     one JSON object per line
+  roombridge history 123456 --lesson last                        the last lesson; `roombridge lessons 123456` lists them
   roombridge history --tag command                               what belongs to no room
 
 JSON fields: id, room, kind, mqtt_topic, rocketmq_topic, tag, broker, queue_id, queue_offset, received_at, stored_at,
@@ -49,6 +51,8 @@ pub(crate) struct HistoryArgs {
     /// Read one RocketMQ tag instead of a room, for example command or status.
     #[arg(long)]
     tag: Option<String>,
+    #[command(flatten)]
+    lesson: LessonArgs,
     #[command(flatten)]
     range: RangeArgs,
     /// Show only the last N messages of the range.
@@ -132,8 +136,11 @@ fn mark_queries(rules: &RuleSet, room: &str, heard_topic: &str) -> Vec<RoomQuery
 pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
     let (room, tag) = (arguments.room.as_deref(), arguments.tag.as_deref());
-    let query = arguments.range.query(&target, room, tag, arguments.limit)?;
+    let mut query = arguments.range.query(&target, room, tag, arguments.limit)?;
     let sources = target.sources()?;
+    if let Some(room) = room {
+        arguments.lesson.narrow(&mut query, &target, &sources, room, false).await?;
+    }
     let (written, is_whole) = write_history(sources.reader(), query, arguments.json).await?;
     if written == 0 {
         aside(format_args!("nothing found for {}", room.or(tag).unwrap_or_default()));
@@ -182,7 +189,7 @@ pub(crate) async fn searching<T, E>(
     read
 }
 
-fn kind(text: &str) -> Result<Kind, String> {
+pub(crate) fn kind(text: &str) -> Result<Kind, String> {
     let known = Kind::ALL.iter().copied().find(|kind| kind.as_str() == text);
     known.ok_or_else(|| {
         format!("kinds are {}", Kind::ALL.iter().map(Kind::to_string).collect::<Vec<_>>().join(", "))

@@ -10,10 +10,12 @@ mod deadletter;
 mod dev;
 mod explain;
 mod export;
+mod found;
 mod history;
 mod keyboard;
 mod lag;
 mod lesson;
+mod lesson_choice;
 mod notice;
 mod output;
 mod replay;
@@ -27,6 +29,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use lesson_choice::Ambiguous;
 
 use crate::binding::RuleError;
 use crate::config::ConfigError;
@@ -74,6 +78,12 @@ enum Command {
     History(history::HistoryArgs),
     /// Play a room again, at its own pace or faster, on the terminal or on MQTT.
     Replay(replay::ReplayArgs),
+    /// Find lines by their words.
+    Search(found::SearchArgs),
+    /// Show every room: when it spoke first and last, lines, people, lessons.
+    Rooms(found::RoomsArgs),
+    /// Show the lessons of a room.
+    Lessons(found::LessonsArgs),
     /// Write messages into files: a room, or everything into a folder that grows.
     Export(export::ExportArgs),
     /// Keep what RocketMQ holds for years: copy, show and prove the archive.
@@ -124,7 +134,8 @@ fn run_to_its_end(command: Command) -> ExitCode {
     ended.unwrap_or_else(|error| {
         output::end_of_writing(&error).unwrap_or_else(|| {
             output::aside(format_args!("error: {}", in_words(&error)));
-            let configuration = error.is::<ConfigError>() || error.is::<RuleError>();
+            let configuration =
+                error.is::<ConfigError>() || error.is::<RuleError>() || error.is::<Ambiguous>();
             ExitCode::from(if configuration { USAGE } else { FAILED })
         })
     })
@@ -151,6 +162,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::History(arguments) => history::run(arguments).await,
         Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Search(arguments) => found::search(arguments).await,
+        Command::Rooms(arguments) => found::rooms(arguments).await,
+        Command::Lessons(arguments) => found::lessons(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,
         Command::Archive(arguments) => archive::run(arguments).await,
         Command::Spool(arguments) => spool::run(arguments).await,

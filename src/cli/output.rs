@@ -65,6 +65,11 @@ impl Write for Aside {
     }
 }
 
+/// Whether standard output is a terminal.
+pub(crate) fn is_shown() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Whether somebody reads standard error while it is written: it is a terminal.
 pub(crate) fn is_read_at_once() -> bool {
     io::stderr().is_terminal()

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::history::{RangeArgs, moment_ms, searching};
 use super::keyboard::{Key, Keyboard};
+use super::lesson_choice::LessonArgs;
 use super::output::{Stdout, aside, is_read_at_once, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
 use super::{INCOMPLETE, STOPPED_EARLY};
@@ -28,8 +29,8 @@ const EXAMPLES: &str = "\
 Examples:
   roombridge replay 123456                          at the original pace, to the terminal
   roombridge replay 123456 --speed x4               four times as fast
-  roombridge replay 123456 --from 2h --start +12m30s --skip-silence 10s
-                                                    the last two hours from their minute 12:30; no pause is longer than 10 s
+  roombridge replay 123456 --lesson last --start +12m30s --skip-silence 10s
+                                                    the last lesson from its minute 12:30; no pause is longer than 10 s
   roombridge replay 123456 --from 10m --speed max --follow
                                                     the last ten minutes, and then what is said now
   roombridge replay 123456 --to-mqtt replay         to MQTT: room/message/123456 comes on replay/room/message/123456
@@ -67,6 +68,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, conflicts_with_all = ["to", "partial"])]
     follow: bool,
     #[command(flatten)]
+    lesson: LessonArgs,
+    #[command(flatten)]
     range: RangeArgs,
     /// Publish on MQTT with QoS 1 instead of writing lines: each message on PREFIX/{its topic}.
     #[arg(long, value_name = "PREFIX")]
@@ -80,9 +83,10 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
-    let query = arguments.range.query(&target, Some(&arguments.room), None, None)?;
+    let mut query = arguments.range.query(&target, Some(&arguments.room), None, None)?;
     let prefix = arguments.to_mqtt.as_deref().map(|text| prefix(&target, text)).transpose()?;
     let sources = target.sources()?;
+    arguments.lesson.narrow(&mut query, &target, &sources, &arguments.room, arguments.follow).await?;
     let Played { count, code } = play(&arguments, &target, &sources, query, prefix).await?;
     match (count, &arguments.to_mqtt) {
         (0, _) => aside(format_args!("nothing found for {}", arguments.room)),

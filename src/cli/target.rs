@@ -54,6 +54,11 @@ impl Sources {
         }
     }
 
+    /// RocketMQ and archive as one; `None` = there is no archive.
+    pub(crate) fn whole(&self) -> Option<Arc<Whole>> {
+        self.maybe_whole.clone()
+    }
+
     /// RocketMQ alone.
     pub(crate) fn rocketmq(&self) -> &dyn Reader {
         &*self.rocketmq

@@ -25,6 +25,7 @@ use crate::pipeline::ports::{ReadError, Reader};
 use crate::telemetry::{Metrics, Throttle};
 
 pub(crate) use round::{Indexer, Progress};
+pub(crate) use row::text_of;
 
 /// How often the queues are looked at.
 const ROUND_EVERY: Duration = Duration::from_secs(1);

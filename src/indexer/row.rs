@@ -102,8 +102,8 @@ fn mark_of(kind: Kind, tag: &str) -> Option<Mark> {
     }
 }
 
-/// The fields of a JSON object, else the whole body if it is text.
-fn text_of(body: &[u8], fields: &[String]) -> Option<String> {
+/// What a search compares: these fields of a JSON object, else the whole body if it is text.
+pub(crate) fn text_of(body: &[u8], fields: &[String]) -> Option<String> {
     let whole = str::from_utf8(body).ok()?;
     let found = match serde_json::from_str::<serde_json::Value>(whole) {
         Ok(serde_json::Value::Object(object)) => {

@@ -82,6 +82,50 @@ fn all_is_indexed(bridge: &Bridge) {
     assert!(refused.contains("another roombridge writes the index"), "{refused}");
 }
 
+#[track_caller]
+fn ask(file: &str, arguments: &[&str]) -> String {
+    let output = roombridge_cli(&[arguments, &["-c", file]].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a user can ask about room 1.
+#[track_caller]
+fn asked(file: &str) -> Vec<String> {
+    let commands: [&[&str]; 6] = [
+        &["history", "1", "--json"],
+        &["replay", "1", "--speed", "max", "--json"],
+        &["history", "1", "--lesson", "last", "--json"],
+        &["export", "1"],
+        &["search", "first -8", "--room", "1", "--limit", "7", "--json"],
+        &["lessons", "1", "--json"],
+    ];
+    commands.iter().map(|arguments| ask(file, arguments)).collect()
+}
+
+#[track_caller]
+fn assert_has_lines_of_the_archive(bridge: &Bridge, exported: &str) {
+    let archived: BTreeSet<String> = lines(bridge).iter().map(Value::to_string).collect();
+    assert_eq!(exported.lines().count(), 20);
+    for line in exported.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(archived.contains(&line.to_string()), "{line}");
+    }
+}
+
+/// A file is written whole, compressed by its name, and not written over.
+#[track_caller]
+fn assert_is_exported_once(bridge: &Bridge) {
+    let (config, path) = (bridge.config_file(), bridge.scratch().join("one.jsonl.zst"));
+    let to_file = ["export", "1", "--out", path.to_str().unwrap()];
+    ask(&config, &to_file);
+    let exported = ask(&config, &["export", "1"]);
+    assert_eq!(zstd::decode_all(&*fs::read(&path).unwrap()).unwrap(), exported.into_bytes());
+    let again = roombridge_cli(&[&to_file[..], &["-c", &config]].concat());
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again).contains("overwrites nothing"), "{}", text(&again));
+}
+
 #[test]
 fn what_was_said_is_still_there_when_its_topic_is_gone() {
     // given a bridge that archives, and what was said
@@ -92,55 +136,41 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
     let said = say(&mosquitto, "first", 60);
     wait_until("all is archived", SOON, || bridge.metrics().value("roombridge_archived_total", &[]) == 60.0);
 
+    wait_until("all is indexed", SOON, || bridge.metrics().value("roombridge_index_rows_total", &[]) == 60.0);
+
     let file = bridge.config_file();
-    let ask = |arguments: &[&str]| {
-        let output = roombridge_cli(&[arguments, &["-c", &file]].concat());
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let history = |_: &Bridge| ask(&["history", "1", "--json"]);
-    let replay = || ask(&["replay", "1", "--speed", "max", "--json"]);
-    let export = || ask(&["export", "1"]);
-    let before = history(&bridge);
-    assert_eq!(before.lines().count(), 20);
-    assert_eq!(replay(), before);
-    let exported = export();
-    let in_archive: BTreeSet<String> = lines(&bridge).iter().map(Value::to_string).collect();
-    for line in exported.lines() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        assert!(in_archive.contains(&line.to_string()), "an export has the archive's own lines: {line}");
-    }
+    let before = asked(&file);
+    let history = || ask(&file, &["history", "1", "--json"]);
+    assert_eq!(before[0].lines().count(), 20);
+    assert_eq!((&before[1], &before[2]), (&before[0], &before[0]), "replay and lesson are the history");
+    assert_has_lines_of_the_archive(&bridge, &before[3]);
+    let hits: Value = serde_json::from_str(&before[4]).unwrap();
+    assert_eq!((hits["hits"].as_array().unwrap().len(), &hits["total"]["exactly"]), (7, &19.into()));
     let folder = bridge.scratch().join("exported");
-    let folder = folder.to_str().unwrap();
-    let all =
-        || -> Value { serde_json::from_str(&ask(&["export", "--all", "--out", folder, "--json"])).unwrap() };
+    let all = || -> Value {
+        let arguments = ["export", "--all", "--out", folder.to_str().unwrap(), "--json"];
+        serde_json::from_str(&ask(&file, &arguments)).unwrap()
+    };
     assert_eq!((&all()["lines"], &all()["lines"]), (&60.into(), &0.into()));
 
-    // when the topic is gone, history, replay and export are the same, byte for byte
+    // when the topic is gone, every answer is the same, byte for byte
     rocketmq.mqadmin(&["deleteTopic", "-t", "archived", "-c", "DefaultCluster"]);
-    assert_eq!(history(&bridge), before);
-    assert_eq!(replay(), before);
-    assert_eq!(export(), exported);
+    assert_eq!(asked(&file), before);
 
     // when the topic is made anew, and more is said there
     rocketmq.remake_topic("archived", 2);
     let more = say(&mosquitto, "second", 40);
     wait_until("all is archived", SOON, || bridge.metrics().value("roombridge_archived_total", &[]) == 100.0);
 
-    let both = history(&bridge);
-    assert!(both.starts_with(&before), "{both}");
+    let both = history();
+    assert!(both.starts_with(&before[0]), "{both}");
     assert_eq!(both.lines().count(), 33);
     let added = all();
     assert_eq!((&added["lines"], &added["parts"], &added["in_all"]), (&40.into(), &1.into(), &2.into()));
-    let one = bridge.scratch().join("one.jsonl.zst");
-    ask(&["export", "1", "--out", one.to_str().unwrap()]);
-    assert_eq!(zstd::decode_all(&*fs::read(&one).unwrap()).unwrap(), export().into_bytes());
-    let again = roombridge_cli(&["export", "1", "--out", one.to_str().unwrap(), "-c", &bridge.config_file()]);
-    assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again).contains("overwrites nothing"), "{}", text(&again));
+    assert_is_exported_once(&bridge);
 
     all_is_indexed(&bridge);
-    let last = || ask(&["history", "1", "--json", "--limit", "5"]);
+    let last = || ask(&file, &["history", "1", "--json", "--limit", "5"]);
     assert!(both.ends_with(&last()) && last().lines().count() == 5);
 
     // And both are in the archive, each once, and the books balance
@@ -163,7 +193,7 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
     bridge.wait_exit(SOON);
     let rebuilt = json(&archive(&bridge, &["rebuild-index", "--json"], 0));
     assert_eq!(rebuilt["rows"], 100);
-    assert_eq!(history(&bridge), both);
+    assert_eq!(history(), both);
     assert!(both.ends_with(&last()));
 }
 
@@ -204,6 +234,9 @@ fn a_command_without_an_archive_says_what_to_set() {
     let bridge = Bridge::start(
         &config(&mosquitto, rocketmq, "never-archived").replace("[archive]\ncut_every_s = 1\n", ""),
     );
+    let found = roombridge_cli(&["search", "x", "-c", &bridge.config_file()]);
+    assert_eq!(found.status.code(), Some(1));
+    assert!(text(&found).contains("archive.dir"), "{}", text(&found));
     for command in ["status", "verify", "files", "flush"] {
         let said = text(&archive(&bridge, &[command], 1));
         assert!(said.contains("archive.dir"), "{said}");

@@ -17,6 +17,8 @@ mod dev;
 mod downlink;
 mod dying_task;
 mod faults;
+#[cfg(feature = "embedded")]
+mod found;
 mod harness;
 #[cfg(feature = "embedded")]
 mod hostile_class;
