@@ -1,4 +1,4 @@
-//! How far back the pages of a class see: those who were not given the room's archive see the running lesson.
+//! How far back the pages of a class see: students see the running lesson.
 //!
 //! Where the lesson began is known from the index. While there is no index, everything that RocketMQ keeps is shown, as it always was.
 

@@ -61,7 +61,7 @@ pub(super) async fn export(
     let query = HistoryQuery { places, rules, from_ms, to_ms, ..HistoryQuery::default() };
     let (chunks, taken) = mpsc::channel(CHUNKS);
     // Looks first, so that what cannot be read at all is an error with a status.
-    let reader = Arc::new(api.reader());
+    let reader = Arc::new(api.reader().await);
     reachable(&reader, query.clone()).await?;
     tokio::spawn(async move {
         let _permit = permit;

@@ -148,7 +148,7 @@ pub(super) async fn messages(
         caller.audit(&format!("messages of room {room:?}, private ones included"));
     }
     let now_ms = api.parts.clock.wall_ms();
-    let reader = api.reader();
+    let reader = api.reader().await;
     let rules = Some(api.parts.rules.clone());
     let query = LatestQuery {
         query: HistoryQuery { places, rules, partial: true, ..HistoryQuery::default() },

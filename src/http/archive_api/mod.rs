@@ -35,6 +35,7 @@ use self::replays::Sessions;
 use crate::access::Authenticator;
 use crate::archive::Whole;
 use crate::binding::{RoomQuery, RuleSet};
+use crate::index::Index;
 use crate::model::Clock;
 use crate::piece_store::PieceStore;
 use crate::pipeline::ports::Reader;
@@ -86,9 +87,13 @@ impl Api {
         })
     }
 
-    /// RocketMQ and the archive as one, for one question.
-    fn reader(&self) -> Whole {
-        Whole::new(self.parts.rocketmq.clone(), self.parts.store.clone())
+    /// RocketMQ and the archive as one, for one question; by the index, if there is one.
+    async fn reader(&self) -> Whole {
+        let folder = self.parts.folder.clone();
+        let opened = tokio::task::spawn_blocking(move || Index::open(&folder).ok().flatten()).await;
+        // Without it the same is read, only slower.
+        let index = opened.ok().flatten().map(Arc::new);
+        Whole::new(self.parts.rocketmq.clone(), self.parts.store.clone()).with_index(index)
     }
 
     /// Where a room's messages lie.

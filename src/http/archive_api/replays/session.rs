@@ -173,7 +173,7 @@ impl Task {
     }
 
     async fn play(&self, made: Made, opened: Opened) -> String {
-        let reader = self.api.reader();
+        let reader = self.api.reader().await;
         let rocketmq = self.api.parts.rocketmq.clone();
         let parts = ReplayParts {
             readers: Readers { until_now: &reader, follow: made.follow.then_some(&*rocketmq) },
