@@ -10,8 +10,8 @@ pub const RARE: &str = "勾股定理";
 pub const ONE_CHARACTER: &str = "股";
 
 const WORDS: [&str; 24] = [
-    "今天", "我们", "学习", "数学", "问题", "答案", "明白", "再说", "一遍", "谢谢", "同学", "可以", "听到", "声音", "画面", "很好", "开始",
-    "休息", "第一", "练习", "图形", "直角", "三角", "证明",
+    "今天", "我们", "学习", "数学", "问题", "答案", "明白", "再说", "一遍", "谢谢", "同学", "可以", "听到",
+    "声音", "画面", "很好", "开始", "休息", "第一", "练习", "图形", "直角", "三角", "证明",
 ];
 /// Who speaks in a room, in turn.
 const STUDENTS: u64 = 30;
@@ -38,5 +38,7 @@ pub fn line(name: &str, number: u64, room: u64) -> String {
         }
     }
     let student = number % STUDENTS;
-    format!(r#"{{"peer":"GID_student@@@{student:05}","roomId":"{room}","msg":"{text}","ref":"{name}-{number}"}}"#)
+    format!(
+        r#"{{"peer":"GID_student@@@{student:05}","roomId":"{room}","msg":"{text}","ref":"{name}-{number}"}}"#
+    )
 }
