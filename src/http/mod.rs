@@ -102,7 +102,8 @@ fn public_router(parts: WebParts, names: Names) -> std::io::Result<Router> {
         })
     });
     if let Some(archive) = parts.archive {
-        router = router.merge(archive_api::router(archive)?);
+        router = router
+            .merge(archive_api::router(archive).map_err(|error| std::io::Error::other(error.to_string()))?);
     }
     let no_such_path = async || problem(StatusCode::NOT_FOUND, "there is no such path below /api");
     let no_such_method = async || {
