@@ -22,7 +22,6 @@ mod data_dir;
 mod downlink;
 mod export;
 mod http;
-#[allow(dead_code, unused_imports, reason = "the indexer and the readers are to use it")]
 mod index;
 mod indexer;
 mod lifecycle;

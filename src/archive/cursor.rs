@@ -121,6 +121,11 @@ impl<'a> Cursor<'a> {
         self.sought.clone()
     }
 
+    /// The highest store time before what was not asked for yet.
+    pub(crate) fn before_ms(&self) -> u64 {
+        self.before_ms
+    }
+
     /// The offsets that are still to be read, and those that lie between.
     pub(crate) fn range(&self) -> Range<u64> {
         let from = self.named.front().map_or(self.next, |named| named.offset);

@@ -195,12 +195,14 @@ fn run<'p, 'a>(
     let worth_it = |start: usize, end: usize| {
         parts.get(start).is_some_and(&is_of_day).then(|| worth_it(parts, start, end)).flatten()
     };
+    // Where a build of before did not say it, the piece may be as large as any.
+    let size = |part: &Effective<'a>| part.directory.raw_bytes.unwrap_or(PIECE_BYTES as u64);
     let (mut start, mut raw_bytes) = (0, 0_u64);
     for (number, part) in parts.iter().enumerate() {
         let before = number.checked_sub(1).and_then(|before| parts.get(before));
         let is_next =
             before.is_some_and(|before| before.to == part.from && is_of_day(before) && is_of_day(part));
-        let with_it = raw_bytes.saturating_add(part.directory.raw_bytes);
+        let with_it = raw_bytes.saturating_add(size(part));
         if is_next && with_it <= PIECE_BYTES as u64 {
             raw_bytes = with_it;
             continue;
@@ -208,7 +210,7 @@ fn run<'p, 'a>(
         if let Some(found) = worth_it(start, number) {
             return Some(found);
         }
-        (start, raw_bytes) = (number, part.directory.raw_bytes);
+        (start, raw_bytes) = (number, size(part));
     }
     worth_it(start, parts.len())
 }

@@ -230,9 +230,7 @@ async fn everything(
 /// All topics that are archived, or were.
 async fn topics_of(target: &Target) -> anyhow::Result<Vec<String>> {
     let mut topics = BTreeSet::from_iter(archived_topics(&target.config, &target.rules()?));
-    if let Some(archive) =
-        target.config.archive.as_ref().filter(|archive| archive.bucket.is_some() || archive.dir.is_dir())
-    {
+    if let Some(archive) = target.existing_archive() {
         let pieces = PieceStore::open(archive)?.all_pieces().await?;
         topics.extend(pieces.into_iter().map(|piece| piece.key.place.topic));
     }

@@ -155,12 +155,16 @@ impl Target {
         Ok(RocketMqReader::new(&self.connector()).with_known_brokers(known))
     }
 
+    /// The archive, if something was archived there, or may have been.
+    pub(crate) fn existing_archive(&self) -> Option<&ArchiveConfig> {
+        let archive = self.config.archive.as_ref();
+        archive.filter(|archive| archive.bucket.is_some() || archive.dir.is_dir())
+    }
+
     /// What RocketMQ has, and what the archive has beyond it, if there is one.
     pub(crate) fn sources(&self) -> anyhow::Result<Sources> {
         let rocketmq: Arc<dyn Reader> = Arc::new(self.reader()?);
-        let is_there = |archive: &&ArchiveConfig| archive.bucket.is_some() || archive.dir.is_dir();
-        let archive = self.config.archive.as_ref().filter(is_there);
-        let maybe_whole = match archive {
+        let maybe_whole = match self.existing_archive() {
             Some(archive) => {
                 let whole = Whole::new(rocketmq.clone(), PieceStore::open(archive)?);
                 // What is wrong with it is told by those who write it and search it.

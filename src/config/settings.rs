@@ -320,7 +320,7 @@ pub struct ArchiveConfig {
     pub text_fields: Vec<String>,
 }
 
-/// What of a room's past those get who may read the room and have no right to its archive.
+/// What of a room's past students get on the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StudentsSee {
     /// What was said since the running lesson began.

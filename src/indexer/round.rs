@@ -232,7 +232,9 @@ impl Indexer {
         let skipped = due.iter().enumerate().filter_map(|(number, due)| {
             let last = ends.get(&number);
             let is_behind = last.is_none_or(|last| last.next_offset < due.end);
-            let eff_ms = last.map_or(due.before_ms, |last| last.eff_ms);
+            // Of what was left out the archive knows the store time.
+            let read_ms = cursors.get(number).map_or(0, Cursor::before_ms);
+            let eff_ms = last.map_or(due.before_ms, |last| last.eff_ms).max(read_ms);
             let position = Position { next_offset: due.end, last_name: None, eff_ms };
             is_behind.then(|| (due.place.clone(), position))
         });

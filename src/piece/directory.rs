@@ -34,13 +34,14 @@ pub(crate) struct Directory {
     pub store_time_ms: u64,
     /// Whether no message of the range was stored before an earlier one, by the broker's clock. If so, a reader knows the order of
     /// one room without the others.
+    #[serde(default)]
     pub store_time_rises: bool,
     /// Names the message before `to`, so that a queue that was made anew is noticed; null if it is not known.
     pub last: Option<String>,
     /// Messages in the piece.
     pub lines: u64,
-    /// Bytes of their lines, decompressed.
-    pub raw_bytes: u64,
+    /// Bytes of their lines, decompressed; builds of before did not say.
+    pub raw_bytes: Option<u64>,
     /// Messages that the settings leave out, by the reason.
     pub skipped: BTreeMap<String, u64>,
     /// Messages that were taken out later.

@@ -129,7 +129,7 @@ pub(crate) fn verify(piece: &[u8]) -> Result<Directory, Damage> {
         next = range.end;
         raw_bytes += verify_frame(part(range)?, number, &directory, &mut offsets)?;
     }
-    if raw_bytes != directory.raw_bytes {
+    if directory.raw_bytes.is_some_and(|said| said != raw_bytes) {
         return Err(Damage::Books);
     }
     if next != lines_end || offsets.len() as u64 != directory.lines {

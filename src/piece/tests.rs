@@ -1,3 +1,4 @@
+use super::frame::append_directory;
 use super::*;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,25 @@ fn written(messages: &[StoredMessage]) -> (Directory, Vec<u8>) {
         push(&mut writer, message);
     }
     writer.finish(to).unwrap()
+}
+
+/// Builds of before wrote down neither how large the lines are nor whether store times rise.
+#[test]
+fn a_piece_of_an_earlier_build_is_read() {
+    let messages: Vec<_> = (0..20).map(|offset| message(offset, "room/message/1", b"hello")).collect();
+    let (directory, piece) = written(&messages);
+    let mut json = serde_json::to_value(&directory).unwrap();
+    for field in ["raw_bytes", "store_time_rises"] {
+        assert!(json.as_object_mut().unwrap().remove(field).is_some());
+    }
+    let lines: u64 = directory.frames.iter().map(|frame| frame.bytes).sum();
+    let mut earlier = piece[..lines as usize].to_vec();
+    append_directory(&mut earlier, &compress(&serde_json::to_vec(&json).unwrap()).unwrap());
+    let (found, read) = read(&earlier).unwrap();
+    assert_eq!(read, messages);
+    // Not known is not yes: a reader then reads all rooms.
+    assert_eq!((found.raw_bytes, found.store_time_rises), (None, false));
+    assert_eq!(verify(&earlier).unwrap(), found);
 }
 
 /// As a reader does it that has the piece's length only.

@@ -154,7 +154,7 @@ impl PieceWriter {
             store_time_rises: self.seen_rising == self.lines + self.skipped.values().sum::<u64>(),
             last: self.last,
             lines: self.lines,
-            raw_bytes: self.raw_bytes as u64,
+            raw_bytes: Some(self.raw_bytes as u64),
             skipped: self.skipped,
             erased: self.erased,
             lost: self.lost,

@@ -1,6 +1,6 @@
 //! Reads single messages by where they lie.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -8,9 +8,9 @@ use crate::archive::Whole;
 use crate::index::Row;
 use crate::model::{QueueName, StoredMessage};
 use crate::piece::Place;
-use crate::pipeline::ports::{ReadError, Reader};
+use crate::pipeline::ports::{Named, ReadError, Reader};
 
-/// So many are read at once.
+/// So many queues and rooms are read at once.
 const AT_ONCE: usize = 16;
 
 /// The message of each row, in their order; `None`: there is none any more, or not yet.
@@ -23,14 +23,25 @@ pub(super) async fn messages_at(
     for topic in topics {
         names.extend(whole.places(topic).await?.into_iter().map(|(name, place)| (place, name)));
     }
-    let names = &names;
-    let mut asked = Vec::with_capacity(rows.len());
+    // What lies in one queue and one room is read together: in the archive it shares frames.
+    let mut wanted: BTreeMap<(&Place, &str), BTreeMap<u64, Named>> = BTreeMap::new();
     for row in rows {
+        let Row { offset, at_ms, eff_ms, .. } = **row;
+        let together = wanted.entry((&*row.place, row.room.as_deref().unwrap_or_default())).or_default();
+        together.insert(offset, Named { offset, at_ms, eff_ms });
+    }
+    let mut asked = Vec::with_capacity(wanted.len());
+    for ((place, room), named) in wanted {
+        let name = names.get(place);
         asked.push(async move {
-            let Some(name) = names.get(&*row.place) else { return Ok(None) };
-            let page = whole.pull(&row.place.topic, name, None, row.offset, 1).await?;
-            Ok(page.messages.into_iter().next().filter(|message| message.queue_offset == row.offset))
+            let Some(name) = name else { return Ok(Vec::new()) };
+            let named: Vec<Named> = named.into_values().collect();
+            let found = whole.read_named(&place.topic, name, room, &named).await?;
+            let at = |message: StoredMessage| ((place, message.queue_offset), message);
+            Ok::<_, ReadError>(found.into_iter().map(|found| at(found.message)).collect())
         });
     }
-    stream::iter(asked).buffered(AT_ONCE).try_collect().await
+    let found: Vec<Vec<_>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    let found: HashMap<(&Place, u64), StoredMessage> = found.into_iter().flatten().collect();
+    Ok(rows.iter().map(|row| found.get(&(&*row.place, row.offset)).cloned()).collect())
 }

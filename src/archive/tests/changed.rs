@@ -1,12 +1,14 @@
 //! What happens to pieces and to RocketMQ while somebody reads.
 
 use std::fs;
+use std::ops::Range;
 
 use super::world::{Line, World, name, of_room, shown};
 use super::*;
 use crate::archive::{Missing, Whole};
 use crate::binding::read_back;
-use crate::piece::{PieceKey, PieceWriter, messages_of};
+use crate::model::LostCause;
+use crate::piece::{Lost, PieceKey, PieceWriter, Place, messages_of};
 use crate::piece_store::PieceStore;
 use crate::pipeline::ports::Wanted;
 
@@ -134,4 +136,26 @@ async fn a_beginning_that_is_not_kept_is_told() {
     assert_eq!(history.missing(), []);
     let all = History::open(&*memory.broker, of_room(Some(1), false), &mut |_| ()).await.unwrap();
     assert_eq!(all.missing(), []);
+}
+
+/// Rule 26: an archiver that stood still may write down as lost what others archived meanwhile, and RocketMQ then deleted.
+#[tokio::test(start_paused = true)]
+async fn what_one_piece_lost_is_read_from_another() {
+    let mut world = World::new().await;
+    say(&mut world, 9);
+    world.archive().await;
+    let place = Place { topic: "room".to_owned(), queue: name(0), generation: 0 };
+    let mut late = PieceWriter::new(place.clone(), 4, 0);
+    late.lose(Lost { from: 4, to: 12, cause: LostCause::Deleted });
+    let key = PieceKey::new(place, super::world::START_MS, 4, 0);
+    world.store.create(&key, late.finish(12).unwrap().1.into()).await.unwrap();
+    say(&mut world, 3);
+    world.forget(0, 12);
+
+    let whole = world.whole();
+    assert_eq!(read(&whole, &mut 0, 100).await, (0..10).chain([12]).collect::<Vec<_>>());
+    assert_eq!(whole.lost("room", &name(0), 0..u64::MAX), [Range { start: 10, end: 12 }]);
+    // Also from the middle, where the late piece begins nearer.
+    assert_eq!(read(&world.whole(), &mut 6, 100).await, [6, 7, 8, 9, 12]);
+    assert_eq!(shown(&world.whole(), of_room(Some(1), false)).await.len(), 10);
 }

@@ -3,8 +3,11 @@
 use proptest::prelude::*;
 
 use super::order::{Step, any_steps, world};
-use super::world::{HOUR_MS, Line, START_MS, World, of_room, shown};
+use super::world::{HOUR_MS, Line, START_MS, World, name, of_room, shown};
 use super::{HistoryQuery, Kind};
+use crate::model::QueueName;
+use crate::piece::{PieceKey, PieceWriter, Place};
+use crate::pipeline::ports::Reader;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
@@ -71,4 +74,24 @@ async fn an_index_of_another_queue_is_not_believed() {
     assert_eq!(shown(&world.indexed(), query.clone()).await.len(), 15);
     world.index().await;
     assert_eq!(shown(&world.indexed(), query.clone()).await, world.expected(&query));
+}
+
+/// A queue of which everything was left out has no message to take a month from.
+#[tokio::test]
+async fn what_was_left_out_has_its_place_in_the_month_of_its_piece() {
+    let mut world = World::new().await;
+    let queue = QueueName { broker: "a".into(), id: 77 };
+    let place = Place { topic: "room".to_owned(), queue, generation: 0 };
+    world.say(&LINE);
+    let message = world.broker.pull("room", &name(0), None, 1, 1).await.unwrap().messages.remove(0);
+    let mut writer = PieceWriter::new(place.clone(), 0, 0);
+    writer.skip(&message, "p2p");
+    let key = PieceKey::new(place.clone(), message.stored_ms, 0, 0);
+    world.store.create(&key, writer.finish(1).unwrap().1.into()).await.unwrap();
+    world.index().await;
+    assert_eq!(world.index_files(), ["index-2027-01.sqlite3"]);
+    let positions =
+        crate::index::Index::open(world.index_folder.path()).unwrap().unwrap().positions().unwrap();
+    let position = &positions[&place];
+    assert_eq!((position.next_offset, position.eff_ms), (1, message.stored_ms));
 }

@@ -145,7 +145,7 @@ pub(super) struct World {
     clock: Arc<ManualClock>,
     now_ms: i64,
     pub said: Vec<Said>,
-    index_folder: tempfile::TempDir,
+    pub index_folder: tempfile::TempDir,
     indexer: Option<Indexer>,
 }
 
@@ -280,6 +280,13 @@ impl World {
             })
         });
         indexer.round(&mut |_| ()).await.unwrap();
+    }
+
+    /// The months of the index.
+    pub(super) fn index_files(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.index_folder.path()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".sqlite3")).collect()
     }
 
     pub(super) fn indexed(&self) -> Whole {

@@ -123,8 +123,8 @@ impl Whole {
         let found = queue.found_at(offset, &self.pieces).await?;
         match &found {
             Found::Part(part) => {
-                for lost in &part.directory.lost {
-                    self.note_lost(topic, name, lost.from..lost.to);
+                for lost in queue.lost_in(part, &self.pieces).await? {
+                    self.note_lost(topic, name, lost);
                 }
             }
             Found::Gap(to) => self.note_lost(topic, name, offset..*to),

@@ -35,6 +35,12 @@ pub(super) struct Part {
     pub to: u64,
 }
 
+impl Part {
+    pub(super) fn has_lost(&self, offset: u64) -> bool {
+        self.directory.lost.iter().any(|lost| (lost.from..lost.to).contains(&offset))
+    }
+}
+
 /// The lines with the offsets from `from` up to, but not including, `to` of one piece; of one room, if it was read for that.
 pub(super) struct Window {
     from: u64,

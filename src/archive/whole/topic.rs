@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::pieces::{Part, Pieces};
@@ -74,8 +75,8 @@ impl Queue {
         self.pieces.first().map(|piece| piece.key.from)
     }
 
-    /// The piece that counts for that offset, which is archived: the highest version that has it. Where two of one version overlap,
-    /// both have the same there.
+    /// The piece that counts for that offset, which is archived: the highest version that has it. Where two of one version overlap, one
+    /// that has not lost it; both have the same there.
     pub(super) async fn found_at(&self, offset: u64, reader: &Pieces) -> Result<Found, Trouble> {
         let begun = self.pieces.iter().filter(|piece| piece.key.from <= offset);
         let mut last_of_version: BTreeMap<Reverse<u32>, &Listed> = BTreeMap::new();
@@ -84,15 +85,61 @@ impl Queue {
         let mut others: Vec<&Listed> = begun.collect();
         others.sort_by_key(|piece| (Reverse(piece.key.version), Reverse(piece.key.from)));
         for piece in last_of_version.into_values().chain(others) {
-            let directory = reader.directory(piece).await;
-            let directory = directory.map_err(|error| Trouble::of_store(&self.place.topic, &error))?;
-            if offset < directory.to {
-                let replaced = self.after(offset).filter(|next| next.key.version > piece.key.version);
-                let to = replaced.map(|next| next.key.from).fold(directory.to, u64::min);
-                return Ok(Found::Part(Part { piece: piece.clone(), directory, to }));
+            let Some(part) = self.part_at(offset, piece, reader).await? else { continue };
+            if !part.has_lost(offset) {
+                return Ok(Found::Part(part));
             }
+            return Ok(Found::Part(self.not_lost(offset, &part, reader).await?.unwrap_or(part)));
         }
         Ok(Found::Gap(self.after(offset).map(|next| next.key.from).fold(self.seam, u64::min)))
+    }
+
+    /// The piece, up to where another one counts, or may have what this one has lost. `None`: it ends before the offset.
+    async fn part_at(&self, offset: u64, piece: &Listed, reader: &Pieces) -> Result<Option<Part>, Trouble> {
+        let directory = reader.directory(piece).await;
+        let directory = directory.map_err(|error| Trouble::of_store(&self.place.topic, &error))?;
+        if offset >= directory.to {
+            return Ok(None);
+        }
+        let replaced = self.after(offset).filter(|next| next.key.version > piece.key.version);
+        let borders = directory.lost.iter().flat_map(|lost| [lost.from, lost.to]);
+        let borders = borders.filter(|border| *border > offset).chain(replaced.map(|next| next.key.from));
+        let to = borders.fold(directory.to, u64::min);
+        Ok(Some(Part { piece: piece.clone(), directory, to }))
+    }
+
+    /// Another piece of the same version that has what this one has lost at that offset.
+    async fn not_lost(&self, offset: u64, lost: &Part, reader: &Pieces) -> Result<Option<Part>, Trouble> {
+        let of_version = self.pieces.iter().rev().filter(|piece| {
+            piece.key.version == lost.piece.key.version && piece.key.from <= offset && **piece != lost.piece
+        });
+        for piece in of_version {
+            let found = self.part_at(offset, piece, reader).await?;
+            if let Some(part) = found.filter(|part| !part.has_lost(offset)) {
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the piece of that part has lost, and no other one has.
+    pub(super) async fn lost_in(&self, part: &Part, reader: &Pieces) -> Result<Vec<Range<u64>>, Trouble> {
+        let mut lost = Vec::new();
+        for range in &part.directory.lost {
+            let mut at = range.from;
+            while at < range.to {
+                let next = match self.not_lost(at, part, reader).await? {
+                    Some(other) => other.to.min(range.to),
+                    None => {
+                        let end = self.after(at).map(|next| next.key.from).fold(range.to, u64::min);
+                        lost.push(at..end);
+                        end
+                    }
+                };
+                at = next;
+            }
+        }
+        Ok(lost)
     }
 
     fn after(&self, offset: u64) -> impl Iterator<Item = &Listed> {

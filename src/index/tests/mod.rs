@@ -5,13 +5,13 @@ mod oracle;
 mod searches;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
 use self::oracle::{DAY_MS, GAP_MS, Oracle, Said, at_of, place, said};
+use super::row::Month;
 use super::*;
-use crate::model::{Clock, Kind, ManualClock, MessageId};
+use crate::model::{Kind, MessageId};
 use crate::storage::StorageError;
 
 fn writer(folder: &tempfile::TempDir) -> IndexWriter {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proptest::test_runner::TestCaseError;
 
+use crate::index::row::Month;
 use crate::index::words::{fold, push_tokens};
 use crate::index::*;
 use crate::model::{Kind, MessageId, QueueName};

@@ -143,7 +143,11 @@ pub(super) async fn start(
     };
     let events = Mutex::new(Some(taken));
     let session = Arc::new(Session { id: id.clone(), room, key: caller.key, handle, events, is_read, end });
-    api.sessions.lock().insert(id, session.clone());
+    api.sessions.lock().insert(id.clone(), session.clone());
+    if session.end.is_cancelled() {
+        // It ended before it was put in.
+        api.sessions.lock().remove(&id);
+    }
     Ok(session)
 }
 
@@ -169,6 +173,8 @@ impl Task {
         };
         // The reader finds what was played before, and this; one who does not read does not hold the session.
         let _ = self.events.try_send(json!({"event": "end", "why": why}));
+        // Before it is taken out, so that whoever puts it in later sees it.
+        end.cancel();
         self.api.sessions.lock().remove(&id);
     }
 
