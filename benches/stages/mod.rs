@@ -3,6 +3,7 @@
 
 mod alone;
 mod archive;
+mod beside;
 mod drain;
 mod idle;
 mod live;
@@ -90,11 +91,13 @@ impl Bench {
                 self.keep();
             }
         }
-        let rest: [Stage; 7] = [
+        let rest: [Stage; 9] = [
             (live::ROW, live::run),
             (idle::ROW, idle::run),
             (reading::ROW, reading::run),
             (archive::ROW, archive::run),
+            (beside::ROW, beside::run),
+            (beside::REPLAY, beside::replay),
             (spool::ROW, spool::run),
             (alone::ROW, alone::run),
             (outage::ROW, outage::run),

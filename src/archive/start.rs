@@ -99,6 +99,7 @@ async fn start_of(
         return Ok((range_of(reader, topic, queue, stored).await?, None));
     };
     let (first, end) = reader.offsets(topic, queue).await?;
+    let named = named.into_iter().filter(|named| named.offset >= first).collect();
     Ok((Range { first, from: next_offset.max(first), before_ms, end }, Some(named)))
 }
 

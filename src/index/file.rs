@@ -1,5 +1,6 @@
 //! The files of an index, one for each month, and what stands in them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::columns::counted_name;
 use super::error::IndexError;
-use super::row::{Month, Position};
+use super::row::{Holes, Month, Position};
 use crate::model::{Kind, MessageId, QueueName};
 use crate::piece::Place;
 use crate::storage::{Durability, LocalFile};
@@ -40,7 +41,14 @@ const SCHEMA: &[&str] = &["
     CREATE VIRTUAL TABLE lines USING fts5(text, content='', detail=none, columnsize=0, tokenize='ascii');
     -- Deleted words leave the file.
     INSERT INTO lines(lines, rank) VALUES('secure-delete', 1);
+    ", "
+    -- Where in a queue of the archive messages are lost, so that a reading of a few rows can look there.
+    CREATE TABLE holes(queue INTEGER NOT NULL, from_offset INTEGER NOT NULL, PRIMARY KEY(queue, from_offset)) WITHOUT ROWID;
+    -- Up to which offset all of them are known.
+    CREATE TABLE holes_known(queue INTEGER PRIMARY KEY, to_offset INTEGER NOT NULL);
     "];
+/// The first version with holes.
+const WITH_HOLES: i64 = 2;
 const PREFIX: &str = "index-";
 const SUFFIX: &str = ".sqlite3";
 const LOCK: &str = "index.lock";
@@ -109,6 +117,27 @@ pub(super) fn queues_in(connection: &Connection) -> rusqlite::Result<Vec<(u32, P
         Ok((row.get(0)?, place, Position { next_offset, last_name: row.get(6)?, eff_ms }))
     })?;
     rows.collect()
+}
+
+/// The holes of each queue, as far as this file knows them. A file of an earlier version knows none.
+pub(super) fn holes_in(connection: &Connection) -> rusqlite::Result<Vec<(Place, Holes)>> {
+    if connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? < WITH_HOLES {
+        return Ok(Vec::new());
+    }
+    let mut from_of: HashMap<u32, Vec<u64>> = HashMap::new();
+    let mut statement = connection.prepare_cached("SELECT queue, from_offset FROM holes")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        from_of.entry(row.get(0)?).or_default().push(row.get::<_, i64>(1)?.max(0) as u64);
+    }
+    let mut statement = connection.prepare_cached("SELECT queue, to_offset FROM holes_known")?;
+    let known = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64)))?;
+    let known: HashMap<u32, u64> = known.collect::<rusqlite::Result<_>>()?;
+    let holes = |(id, place, _)| {
+        let known_to = known.get(&id).copied()?;
+        Some((place, Holes { known_to, from: from_of.remove(&id).unwrap_or_default() }))
+    };
+    Ok(queues_in(connection)?.into_iter().filter_map(holes).collect())
 }
 
 /// Numbers that SQLite cannot hold become its largest.

@@ -30,7 +30,7 @@ pub(crate) use lessons::LessonSpan;
 pub(crate) use query::{Query, Snippet};
 pub(crate) use reader::{Index, RowsAsked};
 pub(crate) use rooms::RoomSummary;
-pub(crate) use row::{Mark, NewRow, Position, Row, RowId};
+pub(crate) use row::{Holes, Mark, NewRow, Position, Row, RowId};
 pub(crate) use search::{Found, Order, RANKED, SearchAsked, Total};
 pub(crate) use selection::Deadline;
 pub(crate) use writer::{COMMIT_ROWS, IndexWriter};

@@ -11,7 +11,7 @@ use super::error::IndexError;
 use super::file::{
     local_file, push_client_token, push_id_token, push_kind_token, push_room_token, queues_in, stored,
 };
-use super::row::{Month, NewRow, Position};
+use super::row::{Holes, Month, NewRow, Position};
 use super::words::{fold, push_tokens};
 use crate::piece::Place;
 use crate::storage::{checkpoint, checkpoint_if_due, sync_log};
@@ -125,6 +125,24 @@ impl MonthWriter {
             }
         }
         Ok(())
+    }
+
+    /// Notes the holes of a queue.
+    pub(super) fn note_holes(&mut self, place: &Place, holes: &Holes) -> Result<(), IndexError> {
+        let known = self.position(place).cloned().unwrap_or_default();
+        self.move_to(place, known.next_offset, known.last_name.as_deref(), known.eff_ms)?;
+        let queue = self.queues.get(place).map_or(0, |queue| queue.id);
+        let write = || -> rusqlite::Result<()> {
+            let mut hole = self.connection.prepare_cached("INSERT OR IGNORE INTO holes VALUES(?1, ?2)")?;
+            for from in &holes.from {
+                hole.execute(params![queue, stored(*from)])?;
+            }
+            let mut known =
+                self.connection.prepare_cached("INSERT OR REPLACE INTO holes_known VALUES(?1, ?2)")?;
+            known.execute(params![queue, stored(holes.known_to)])?;
+            Ok(())
+        };
+        write().map_err(|error| IndexError::of(&error, &self.path))
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::IndexError;
-use super::file::{months_in, queues_in};
+use super::file::{holes_in, months_in, queues_in};
 use super::month_reader::OpenFile;
-use super::row::{Position, Row, RowId};
+use super::row::{Holes, Position, Row, RowId};
 use super::selection::{Files, Selection, each};
 use crate::model::Kind;
 use crate::piece::Place;
@@ -58,6 +58,19 @@ impl Index {
             }
         }
         Ok(positions)
+    }
+
+    /// The holes of the queues, as far as they are known.
+    pub(crate) fn holes(&self) -> Result<HashMap<Place, Holes>, IndexError> {
+        let mut all: HashMap<Place, Holes> = HashMap::new();
+        for file in self.files()?.values() {
+            for (place, holes) in holes_in(&file.connection).map_err(|error| file.failed(&error))? {
+                let known = all.entry(place).or_default();
+                known.known_to = known.known_to.max(holes.known_to);
+                known.from.extend(holes.from);
+            }
+        }
+        Ok(all)
     }
 
     /// The rows of a room, the oldest first. Memory: about 150 bytes for each.

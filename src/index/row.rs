@@ -169,6 +169,15 @@ pub(crate) struct Position {
     pub eff_ms: u64,
 }
 
+/// Where in the archive's part of a queue messages are lost.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Holes {
+    /// All of them that begin before this offset are known.
+    pub known_to: u64,
+    /// Their first offsets.
+    pub from: Vec<u64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

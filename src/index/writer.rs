@@ -10,9 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::IndexError;
-use super::file::{lock_path, months_in, open_to_read, path_of, queues_in};
+use super::file::{holes_in, lock_path, months_in, open_to_read, path_of, queues_in};
 use super::month_writer::MonthWriter;
-use super::row::{Month, NewRow, Position};
+use super::row::{Holes, Month, NewRow, Position};
 use crate::piece::Place;
 use crate::storage::{free_bytes, remove};
 
@@ -29,6 +29,8 @@ pub(crate) struct IndexWriter {
     files: BTreeMap<Month, MonthWriter>,
     /// Of the files that are not open.
     positions: HashMap<Place, Position>,
+    /// Up to which offset of each queue all holes are known.
+    holes_known: HashMap<Place, u64>,
     has_failed: bool,
     _lock: File,
 }
@@ -46,11 +48,15 @@ impl IndexWriter {
         max_pages: Option<u32>,
     ) -> Result<Self, IndexError> {
         let lock = locked(folder)?;
-        let mut positions = HashMap::new();
+        let (mut positions, mut holes_known) = (HashMap::new(), HashMap::new());
         for month in months_in(folder)? {
             let Some(connection) = open_to_read(folder, month)? else { continue };
-            let queues = queues_in(&connection);
-            let queues = queues.map_err(|error| IndexError::of(&error, &path_of(folder, month)))?;
+            let failed = |error: rusqlite::Error| IndexError::of(&error, &path_of(folder, month));
+            let queues = queues_in(&connection).map_err(failed)?;
+            for (place, holes) in holes_in(&connection).map_err(failed)? {
+                let known = holes_known.entry(place).or_insert(0);
+                *known = holes.known_to.max(*known);
+            }
             queues
                 .into_iter()
                 .for_each(|(_, place, position)| keep_farthest(&mut positions, place, position));
@@ -61,6 +67,7 @@ impl IndexWriter {
             max_pages,
             files: BTreeMap::new(),
             positions,
+            holes_known,
             has_failed: false,
             _lock: lock,
         })
@@ -92,6 +99,11 @@ impl IndexWriter {
         all
     }
 
+    /// Up to which offset of a queue all holes are known.
+    pub(crate) fn holes_known(&self) -> &HashMap<Place, u64> {
+        &self.holes_known
+    }
+
     /// Adds a message; one before the position of its queue is in the index already, and is left out. After an error the writer
     /// is of no more use: drop it, open the index again and go on from its positions.
     pub(crate) fn add(&mut self, row: &NewRow<'_>) -> Result<(), IndexError> {
@@ -110,6 +122,12 @@ impl IndexWriter {
         self.remember_failure(|writer| {
             writer.file(Month::of(*eff_ms))?.move_to(place, *next_offset, last_name.as_deref(), *eff_ms)
         })
+    }
+
+    /// Notes the holes of a queue, in the month of `eff_ms`; as [`Self::add`].
+    pub(crate) fn note_holes(&mut self, place: &Place, holes: &Holes, eff_ms: u64) -> Result<(), IndexError> {
+        self.holes_known.insert(place.clone(), holes.known_to);
+        self.remember_failure(|writer| writer.file(Month::of(eff_ms))?.note_holes(place, holes))
     }
 
     /// Makes everything that was added part of the index, with the positions; readers see it from now on. As [`Self::add`].

@@ -18,6 +18,9 @@ const ROWS_TOGETHER: usize = 500;
 /// New queues and topics are looked for each so many rounds.
 const LOOK_AGAIN: u32 = 10;
 
+/// The pieces are listed anew each so many rounds: in each hour there are new ones.
+const LIST_AGAIN: u32 = 600;
+
 /// How far a round is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress {
@@ -44,6 +47,7 @@ struct Open {
     writing: Writing,
     /// What is on its way included.
     positions: HashMap<Place, Position>,
+    holes_known: HashMap<Place, u64>,
 }
 
 /// One queue that has something new.
@@ -87,7 +91,8 @@ impl Indexer {
     async fn try_round(&mut self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<(), IndexingError> {
         self.open().await?;
         self.rounds += 1;
-        if self.rounds.is_multiple_of(LOOK_AGAIN) && !self.is_listed().await? {
+        let is_old = self.rounds.is_multiple_of(LIST_AGAIN);
+        if is_old || (self.rounds.is_multiple_of(LOOK_AGAIN) && !self.is_listed().await?) {
             self.whole = self.whole.anew();
         }
         let mut due = match self.due().await {
@@ -107,14 +112,35 @@ impl Indexer {
             self.open().await?;
             due = self.due().await?;
         }
-        self.index(due.unwrap_or_default(), progress).await
+        self.index(due.unwrap_or_default(), progress).await?;
+        self.note_holes().await
+    }
+
+    /// Notes where messages are lost, up to the end of the pieces that are listed. Readers look themselves at those that came later.
+    async fn note_holes(&mut self) -> Result<(), IndexingError> {
+        let Some(open) = self.open.as_mut() else { return Ok(()) };
+        let mut new = Vec::new();
+        for topic in &self.parts.topics {
+            for (name, place) in self.whole.places(topic).await? {
+                let known_to = open.holes_known.get(&place).copied().unwrap_or(0);
+                if let Some((holes, eff_ms)) = self.whole.holes_from(topic, &name, known_to).await? {
+                    open.holes_known.insert(place.clone(), holes.known_to);
+                    new.push((place, holes, eff_ms));
+                }
+            }
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        open.writing.note_holes(new).await?;
+        open.writing.commit().await
     }
 
     async fn open(&mut self) -> Result<(), IndexingError> {
         if self.open.is_none() {
             let dir = self.parts.dir.clone();
-            let (writing, positions) = Writing::open(dir, self.parts.min_free_bytes).await?;
-            self.open = Some(Open { writing, positions });
+            let (writing, (positions, holes_known)) = Writing::open(dir, self.parts.min_free_bytes).await?;
+            self.open = Some(Open { writing, positions, holes_known });
         }
         Ok(())
     }

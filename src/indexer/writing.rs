@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::IndexingError;
 use super::row::OwnedRow;
-use crate::index::{COMMIT_ROWS, IndexError, IndexWriter, Position};
+use crate::index::{COMMIT_ROWS, Holes, IndexError, IndexWriter, Position};
 use crate::piece::Place;
 
 /// So many questions may wait for the thread; then the reader waits.
@@ -16,11 +16,16 @@ const WAITING: usize = 4;
 
 enum Order {
     Add(Vec<OwnedRow>),
+    /// Each with a store time of then.
+    Holes(Vec<(Place, Holes, u64)>),
     /// Nothing to index lies before these positions.
     SkipTo(Vec<(Arc<Place>, Position)>),
     Commit(oneshot::Sender<Result<(), IndexError>>),
     Close(oneshot::Sender<()>),
 }
+
+/// How far each queue is, and how far its holes are known.
+pub(super) type Known = (HashMap<Place, Position>, HashMap<Place, u64>);
 
 /// A writer on a thread of its own. After an error it is of no more use.
 pub(super) struct Writing {
@@ -28,29 +33,31 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    /// Opens the index, and says how far each queue is.
-    pub(super) async fn open(
-        dir: PathBuf,
-        min_free_bytes: u64,
-    ) -> Result<(Self, HashMap<Place, Position>), IndexingError> {
+    /// Opens the index, and says how far each queue is, and how far its holes are known.
+    pub(super) async fn open(dir: PathBuf, min_free_bytes: u64) -> Result<(Self, Known), IndexingError> {
         let (orders, taken) = mpsc::channel(WAITING);
         let (opened, answer) = oneshot::channel();
         let work = move || match IndexWriter::open(&dir, min_free_bytes) {
             Ok(writer) => {
-                let _ = opened.send(Ok(writer.positions()));
+                let _ = opened.send(Ok((writer.positions(), writer.holes_known().clone())));
                 work(writer, taken);
             }
             Err(error) => _ = opened.send(Err(error)),
         };
         let thread = std::thread::Builder::new().name("index".to_owned()).spawn(work);
         thread.map_err(|_| IndexingError::Died)?;
-        let positions = answer.await.map_err(|_| IndexingError::Died)??;
-        Ok((Self { orders }, positions))
+        let known = answer.await.map_err(|_| IndexingError::Died)??;
+        Ok((Self { orders }, known))
     }
 
     /// Waits while the thread has enough to do.
     pub(super) async fn add(&self, rows: Vec<OwnedRow>) -> Result<(), IndexingError> {
         self.orders.send(Order::Add(rows)).await.map_err(|_| IndexingError::Died)
+    }
+
+    /// Of each queue the holes, and a store time of then.
+    pub(super) async fn note_holes(&self, holes: Vec<(Place, Holes, u64)>) -> Result<(), IndexingError> {
+        self.orders.send(Order::Holes(holes)).await.map_err(|_| IndexingError::Died)
     }
 
     pub(super) async fn skip_to(&self, positions: Vec<(Arc<Place>, Position)>) -> Result<(), IndexingError> {
@@ -87,7 +94,12 @@ fn work(mut writer: IndexWriter, mut orders: mpsc::Receiver<Order>) {
                 let mut all = positions.iter();
                 failed = all.try_for_each(|(place, position)| writer.skip_to(place, position)).err();
             }
-            Order::Add(_) | Order::SkipTo(_) => {}
+            Order::Holes(holes) if failed.is_none() => {
+                let mut all = holes.iter();
+                failed =
+                    all.try_for_each(|(place, holes, eff_ms)| writer.note_holes(place, holes, *eff_ms)).err();
+            }
+            Order::Add(_) | Order::Holes(_) | Order::SkipTo(_) => {}
             Order::Commit(done) => {
                 waiting = 0;
                 let answer = match failed.take() {

@@ -323,10 +323,12 @@ async fn pulled_together<R: Reader + ?Sized>(
                 found.push(InOrder { eff_ms: named.eff_ms, message });
             }
         }
-        if page.next_offset <= next {
+        // What was deleted from the beginning of the run must not hide the rest of it.
+        let from = page.next_offset.max(page.first);
+        if from <= next {
             break;
         }
-        next = page.next_offset;
+        next = from;
     }
     Ok(found)
 }

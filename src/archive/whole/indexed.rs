@@ -4,16 +4,20 @@
 //! every failure of the index, everything is read as if there were none.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::Whole;
+use super::topic::Found;
+use super::trouble::Trouble;
+use super::{Whole, forgotten};
 use crate::archiver::is_the_same;
-use crate::index::{Index, IndexError, Position, Row, RowsAsked};
+use crate::binding::identity;
+use crate::index::{Holes, Index, IndexError, Position, Row, RowsAsked};
 use crate::model::{Kind, MessageId, QueueName};
 use crate::piece::Place;
-use crate::pipeline::ports::{Named, OfRoom, OrderKey, ReadError, RoomAsked, RoomOffsets};
+use crate::pipeline::ports::{Named, OfRoom, OrderKey, ReadError, Reader, RoomAsked, RoomOffsets};
 
 /// The positions of so many queues are compared at once.
 const QUEUES_AT_ONCE: usize = 16;
@@ -24,8 +28,9 @@ impl Whole {
         let Some(index) = self.index.clone() else { return Ok(None) };
         let rows = RowsOwned::of(asked);
         // The positions first: a row that comes in between is left to the reading from there on.
-        let asked_index = tokio::task::spawn_blocking(move || Ok((index.positions()?, rows.find(&index)?)));
-        let (positions, found) = match asked_index.await {
+        let asked_index =
+            tokio::task::spawn_blocking(move || Ok((index.positions()?, rows.find(&index)?, index.holes()?)));
+        let (positions, found, holes) = match asked_index.await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return Ok(of_no_use(&error)),
             Err(_) => return Ok(None),
@@ -34,6 +39,7 @@ impl Whole {
         if !self.is_of_these_queues(&names, &positions).await? {
             return Ok(None);
         }
+        self.look_for_lost(&names, &holes).await?;
         let is_all = asked.newest.is_none_or(|newest| found.len() < newest);
         let mut queues: BTreeMap<(String, QueueName), OfRoom> = BTreeMap::new();
         for (place, name) in &names {
@@ -55,6 +61,88 @@ impl Whole {
             of_room.named.sort_unstable_by_key(|named| named.offset);
         }
         Ok(Some(RoomOffsets { queues, oldest, is_all }))
+    }
+
+    /// Notes what is lost in these queues, because a reading by rows does not come by.
+    async fn look_for_lost(
+        &self,
+        names: &HashMap<Place, QueueName>,
+        holes: &HashMap<Place, Holes>,
+    ) -> Result<(), ReadError> {
+        let none = Holes::default();
+        let mut asked = Vec::with_capacity(names.len());
+        for (place, name) in names {
+            let holes = holes.get(place).unwrap_or(&none);
+            asked.push(self.look_for_lost_in(&place.topic, name, holes));
+        }
+        stream::iter(asked).buffer_unordered(QUEUES_AT_ONCE).try_collect().await
+    }
+
+    async fn look_for_lost_in(&self, topic: &str, name: &QueueName, holes: &Holes) -> Result<(), ReadError> {
+        for from in &holes.from {
+            self.look_for_holes(topic, name, *from..from.saturating_add(1)).await?;
+        }
+        self.look_for_holes(topic, name, holes.known_to..u64::MAX).await?;
+        self.look_for_forgotten(topic, name).await
+    }
+
+    /// What is lost in the pieces that count for these offsets.
+    async fn look_for_holes(
+        &self,
+        topic: &str,
+        name: &QueueName,
+        offsets: Range<u64>,
+    ) -> Result<(), ReadError> {
+        let (mut at, mut listings) = (offsets.start, 0);
+        loop {
+            let known = self.known(topic, name).await?;
+            let first = known.queue.archived_from().unwrap_or(u64::MAX);
+            at = at.max(first);
+            if at >= known.queue.seam.min(offsets.end.max(first)) {
+                return Ok(());
+            }
+            match self.found_at(topic, name, &known.queue, at).await {
+                Ok(Found::Part(part)) => at = part.to,
+                Ok(Found::Gap(to)) => at = to,
+                Err(trouble) => self.list_again(&known, trouble, &mut listings).await?,
+            }
+        }
+    }
+
+    /// The holes of what is archived of a queue, from that offset on, and its highest store time. `None`: nothing is archived there.
+    pub(crate) async fn holes_from(
+        &self,
+        topic: &str,
+        name: &QueueName,
+        from: u64,
+    ) -> Result<Option<(Holes, u64)>, ReadError> {
+        self.look_for_holes(topic, name, from..u64::MAX).await?;
+        let queue = self.known(topic, name).await?.queue;
+        let lost = self.lost(topic, name, from..queue.seam);
+        let holes = Holes { known_to: queue.seam, from: lost.into_iter().map(|lost| lost.start).collect() };
+        Ok((queue.seam > from).then_some((holes, queue.store_time_ms)))
+    }
+
+    /// What RocketMQ gave up before it was archived.
+    async fn look_for_forgotten(&self, topic: &str, name: &QueueName) -> Result<(), ReadError> {
+        let mut listings = 0;
+        loop {
+            let known = self.known(topic, name).await?;
+            let queue = &known.queue;
+            if !queue.is_live || queue.archived_from().is_none() {
+                return Ok(());
+            }
+            let first = self.rocketmq.offsets(topic, name).await?.0;
+            if first <= queue.seam {
+                return Ok(());
+            }
+            if listings > 0 {
+                self.note_lost(topic, name, queue.seam..first);
+                return Ok(());
+            }
+            let trouble = Trouble::Changed(forgotten(topic, name, queue.seam, first));
+            self.list_again(&known, trouble, &mut listings).await?;
+        }
     }
 
     /// For each id, whether a message with it that the question asks for lies before that place in the order.
@@ -85,7 +173,29 @@ impl Whole {
                 && asked.to_ms.is_none_or(|to| row.at_ms < to)
                 && (row.eff_ms, &row.place.topic, name, row.offset) < (*eff_ms, topic, queue, *offset)
         };
-        Ok(copies.iter().map(|rows| rows.iter().any(is_earlier)).collect())
+        let mut are_earlier = Vec::with_capacity(ids.len());
+        for (id, rows) in ids.iter().zip(&copies) {
+            let mut is_there = false;
+            for row in rows.iter().filter(|row| is_earlier(row)) {
+                is_there = is_there || self.is_message(&names, row, asked.room, *id).await?;
+            }
+            are_earlier.push(is_there);
+        }
+        Ok(are_earlier)
+    }
+
+    /// Whether the message of that row is still there, and has that id: what is gone hides nothing.
+    async fn is_message(
+        &self,
+        names: &HashMap<Place, QueueName>,
+        row: &Row,
+        room: &str,
+        id: MessageId,
+    ) -> Result<bool, ReadError> {
+        let Some(name) = names.get(&*row.place) else { return Ok(false) };
+        let named = [Named { offset: row.offset, at_ms: row.at_ms, eff_ms: row.eff_ms }];
+        let found = self.read_named(&row.place.topic, name, room, &named).await?;
+        Ok(found.iter().any(|found| identity(&found.message).id == Some(id)))
     }
 
     /// The names that the queues of these topics have here.
