@@ -13,7 +13,7 @@ use super::error::IndexError;
 use super::row::{Holes, Month, Position};
 use crate::model::{Kind, MessageId, QueueName};
 use crate::piece::Place;
-use crate::storage::{Durability, LocalFile};
+use crate::storage::{Durability, LocalFile, beside};
 
 /// One step for each version.
 const SCHEMA: &[&str] = &["
@@ -79,6 +79,10 @@ pub(super) fn local_file(folder: &Path, month: Month, max_pages: Option<u32>) ->
 /// Opens it for reading only. `None`: it is just being made.
 pub(super) fn open_to_read(folder: &Path, month: Month) -> Result<Option<Connection>, IndexError> {
     let file = LocalFile { cache_kib: READER_CACHE_KIB, ..local_file(folder, month, None) };
+    // Until it has its log it has a journal. If that was left by a process that was killed, only a writer can open the file.
+    if beside(&file.path, "-journal").exists() {
+        return Ok(None);
+    }
     let connection = file.open_read_only()?;
     let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     let version = version.map_err(|error| IndexError::of(&error, &file.path))?;

@@ -12,7 +12,7 @@ use self::oracle::{DAY_MS, GAP_MS, Oracle, Said, at_of, place, said};
 use super::row::Month;
 use super::*;
 use crate::model::{Kind, MessageId};
-use crate::storage::StorageError;
+use crate::storage::{StorageError, beside};
 
 fn writer(folder: &tempfile::TempDir) -> IndexWriter {
     IndexWriter::open(folder.path(), 0).unwrap()
@@ -277,6 +277,22 @@ fn a_damaged_file_is_an_error_that_names_it() {
     connection.execute_batch("PRAGMA user_version = 9").unwrap();
     let error = Index::open(folder.path()).map(|_| ()).unwrap_err();
     assert!(!error.is_damage() && error.to_string().contains("newer roombridge"), "{error}");
+}
+
+/// Until a file has its log it has a journal, which only a writer can roll back.
+#[test]
+fn a_file_whose_making_was_killed_is_made_again() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (making, path) = (elsewhere.path().join("making"), file::path_of(folder.path(), Month::of(at_of(0))));
+    let connection = rusqlite::Connection::open(&making).unwrap();
+    let large = "CREATE TABLE a(b); PRAGMA cache_size = 1; BEGIN; INSERT INTO a SELECT randomblob(100000)";
+    connection.execute_batch(large).unwrap();
+    for suffix in ["", "-journal"] {
+        std::fs::copy(beside(&making, suffix), beside(&path, suffix)).unwrap();
+    }
+    assert!(Index::open(folder.path()).is_ok(), "it is just being made");
+    filled(&folder, &[("1", "hello")]);
+    assert_eq!(index(&folder).rows_of_room(&RowsAsked::default()).unwrap().len(), 1);
 }
 
 #[test]
