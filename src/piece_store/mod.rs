@@ -14,6 +14,7 @@ mod trial;
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path as FilePath, PathBuf};
@@ -109,9 +110,7 @@ impl PieceStore {
         let place = folder.display().to_string();
         let failed = |cause: String| StoreError::Open { place: place.clone(), cause };
         if !folder.exists() {
-            fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
-            let private = fs::Permissions::from_mode(0o700);
-            fs::set_permissions(folder, private).map_err(|error| failed(error.to_string()))?;
+            make(folder).map_err(|error| failed(error.to_string()))?;
         }
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.to_string()))?;
         // Without it a piece that answered may be gone after a power cut.
@@ -274,6 +273,18 @@ impl PieceStore {
     fn damaged(&self, key: &PieceKey, damage: Damage) -> StoreError {
         StoreError::Damaged { place: self.place.clone(), name: key.to_string(), damage }
     }
+}
+
+/// Makes the folder, and those above it that are missing. A power cut takes none of them away then.
+fn make(folder: &FilePath) -> io::Result<()> {
+    let missing: Vec<_> = folder.ancestors().take_while(|above| !above.exists()).collect();
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    for above in missing.into_iter().filter_map(FilePath::parent) {
+        let above = if above.as_os_str().is_empty() { FilePath::new(".") } else { above };
+        fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// With all its causes, once each.

@@ -8,6 +8,7 @@ mod alerts;
 mod archive;
 mod archive_api;
 mod archive_elsewhere;
+mod archive_fsync;
 mod broker_limits;
 #[cfg(feature = "embedded")]
 mod classroom;

@@ -181,6 +181,12 @@ impl ApacheRocketMq {
         java::remake_topic(&self.name_server(), &self.broker(), name, queues);
     }
 
+    /// Its messages are gone for every reader.
+    #[track_caller]
+    pub fn delete_topic(&self, name: &str) {
+        self.mqadmin(&["deleteTopic", "-t", name, "-c", "DefaultCluster"]);
+    }
+
     /// Of a broker that was killed: the next start finds nothing of what it had.
     pub fn lose_store(&self) {
         assert!(self.broker.is_none(), "the broker still runs");

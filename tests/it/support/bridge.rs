@@ -187,6 +187,10 @@ impl Bridge {
     }
 }
 
+pub fn binary() -> &'static str {
+    BINARY
+}
+
 /// Runs `roombridge ARGUMENTS` to its end, for 60 seconds at most.
 #[track_caller]
 pub fn roombridge_cli(arguments: &[&str]) -> Output {

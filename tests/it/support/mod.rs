@@ -36,5 +36,6 @@ pub mod scratch;
 pub mod scripted_broker;
 pub mod second_broker;
 pub mod small_disk;
+pub mod steps;
 pub mod streams;
 pub mod tcp_proxy;
