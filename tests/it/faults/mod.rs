@@ -6,6 +6,8 @@
 //! acknowledgements, the PUBACKs on the wire, and Apache's client. Must never count what the bridge says of itself,
 //! except for the books, and must never leave a process behind.
 
+mod archive_books;
+mod archive_dies;
 mod bridge_dies;
 mod clock;
 mod disk;

@@ -13,6 +13,7 @@ pub enum Victim {
     Mqtt,
     Bridge,
     HostileInput,
+    Archive,
 }
 
 impl Victim {
@@ -22,6 +23,7 @@ impl Victim {
             Victim::Mqtt => "The MQTT broker and the network to it",
             Victim::Bridge => "The bridge",
             Victim::HostileInput => "Hostile input",
+            Victim::Archive => "The archive",
         }
     }
 }

@@ -154,6 +154,12 @@ pub struct Story {
     pub read_wiped: Option<ReadWiped>,
 }
 
+/// What still runs when the story has ended.
+pub struct Rest {
+    pub stage: Stage,
+    pub bridge: Bridge,
+}
+
 impl Story {
     /// The lesson goes on for a while.
     pub fn talk(&self, seconds: f64) {
@@ -190,9 +196,17 @@ impl Story {
     /// The same, and asks something of the bridge while it still runs.
     #[track_caller]
     pub fn end_and<T>(self, ask: impl FnOnce() -> T) -> (Row, T) {
-        let (row, answer) = Verdict::hear(self, ask);
+        let (row, answer, _) = Verdict::hear(self, ask);
         println!("{row:#?}");
         row.save();
         (row, answer)
+    }
+
+    /// The same, and everything runs on for more to be asked.
+    #[track_caller]
+    pub fn end_and_stay(self) -> (Row, Rest) {
+        let (row, (), rest) = Verdict::hear(self, || ());
+        println!("{row:#?}");
+        (row, rest)
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::lesson::{Found, Key, acknowledged, key_of};
 use super::row::Row;
-use super::story::{DEAD_LETTERS, Stage, Story, TOPIC};
+use super::story::{DEAD_LETTERS, Rest, Stage, Story, TOPIC};
 use super::watch::Seen;
 use crate::support::bridge::Bridge;
 use crate::support::java_bodies::{StoredBody, read_bodies};
@@ -22,7 +22,7 @@ pub struct Verdict;
 
 impl Verdict {
     #[track_caller]
-    pub fn hear<T>(mut story: Story, ask: impl FnOnce() -> T) -> (Row, T) {
+    pub fn hear<T>(mut story: Story, ask: impl FnOnce() -> T) -> (Row, T, Rest) {
         let (fault_ended, made_before) = story.fault_ended.take().expect("the fault has ended");
         story.watch.let_publishers_go();
         let finishing = Instant::now();
@@ -70,7 +70,7 @@ impl Verdict {
             books_balanced,
             ..setup.row()
         };
-        (row, answer)
+        (row, answer, Rest { stage: story.stage, bridge: story.bridge })
     }
 }
 

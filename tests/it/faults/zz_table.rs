@@ -74,7 +74,7 @@ const LEGEND: &str = "
 fn page(rows: &[Row]) -> String {
     let mut text = HEAD.to_owned();
     let _ = writeln!(text, "\nRun {}, on {}.", runs(rows), machine());
-    for victim in [Victim::RocketMq, Victim::Mqtt, Victim::Bridge, Victim::HostileInput] {
+    for victim in [Victim::RocketMq, Victim::Mqtt, Victim::Bridge, Victim::HostileInput, Victim::Archive] {
         let of_victim: Vec<&Row> = rows.iter().filter(|row| row.victim == victim).collect();
         if of_victim.is_empty() {
             continue;

@@ -1,0 +1,180 @@
+//! What the archive must be after each fault: `verify` finds nothing wrong, and the history of every room is what was PUBACKed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::lesson::{Key, Lesson, key_of};
+use super::row::{Allowed, Row, Victim};
+use super::story::{Setup, Stage, Story, TOPIC};
+use crate::support::bridge::{Bridge, binary};
+use crate::support::ports::wait_until;
+use crate::support::process::{Process, run_to_end};
+use crate::support::scratch::Scratch;
+use crate::support::steps::{Step, stop_at, wait_for_stop};
+
+/// For one command, and for what RocketMQ or the index shows a moment later.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// Two publishers in 6 rooms; few enough that each room is read again and again.
+pub fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
+    let mut setup = Setup::new(Victim::Archive, name, title, full).per_second(100);
+    (setup.lesson.publishers, setup.lesson.rooms, setup.queues) = (2, 6, 4);
+    setup
+}
+
+/// One archive, and the commands about it.
+pub struct Archive {
+    config: PathBuf,
+    dir: PathBuf,
+    scratch: Scratch,
+}
+
+impl Archive {
+    /// In a folder of its own, beside a bridge that does not archive.
+    pub fn beside(stage: &Stage) -> Archive {
+        let scratch = Scratch::new("archive");
+        let dir = scratch.join("archive");
+        Archive::in_folder(stage, scratch, dir)
+    }
+
+    /// In that folder.
+    pub fn in_folder(stage: &Stage, scratch: Scratch, dir: PathBuf) -> Archive {
+        let text = format!("{}\n[archive]\ndir = \"{}\"\ncut_every_s = 1\n", stage.config(), dir.display());
+        let config = scratch.write("archive.toml", &text);
+        Archive { config, dir, scratch }
+    }
+
+    /// A bridge that archives there, too.
+    pub fn bridge(&self, variables: &[(&str, String)]) -> Bridge {
+        let config = std::fs::read_to_string(&self.config).expect("our own configuration");
+        Bridge::start_with_variables(&config, variables)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn command(&self, arguments: &[&str], variables: &[(&str, String)]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("-c").arg(&self.config);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub fn try_to(&self, arguments: &[&str], variables: &[(&str, String)]) -> Output {
+        run_to_end(self.command(arguments, variables), SOON)
+    }
+
+    /// To its end, which must be a good one; returns what it printed.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str], variables: &[(&str, String)]) -> String {
+        let output = self.try_to(arguments, variables);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}\n{text}{said}", output.status);
+        text
+    }
+
+    pub fn start(&self, arguments: &[&str], variables: &[(&str, String)]) -> Process {
+        let log = self.scratch.join(&format!("{}.log", arguments.join("-")));
+        Process::spawn("archiver", self.command(arguments, variables), &log)
+    }
+
+    /// It stands still at that step.
+    #[track_caller]
+    pub fn start_and_stop(
+        &self,
+        arguments: &[&str],
+        step: Step,
+        time: u32,
+        ahead: &[(&str, String)],
+    ) -> Process {
+        let mut process = self.start(arguments, &[&stop_at(step, time)[..], ahead].concat());
+        wait_for_stop(&mut process, step, Duration::from_secs(30));
+        process
+    }
+
+    /// No byte was changed, no offset is missing, and nothing was lost. Returns how many lines there are.
+    #[track_caller]
+    pub fn verify(&self) -> u64 {
+        let text = self.run(&["archive", "verify", "--json"], &[]);
+        let found: Value = serde_json::from_str(&text).expect("one JSON object");
+        assert_eq!((&found["lost"], &found["problems"]), (&Value::from(0), &Value::Array(vec![])), "{text}");
+        found["lines"].as_u64().expect("a number")
+    }
+
+    /// Of every room, byte for byte, each message once and those of one publisher in their order.
+    #[track_caller]
+    pub fn history(&self, lesson: Lesson) -> BTreeSet<Key> {
+        let mut keys = BTreeSet::new();
+        for room in 0..lesson.rooms {
+            let mut last: HashMap<u8, u32> = HashMap::new();
+            for line in self.run(&["history", &room.to_string(), "--json"], &[]).lines() {
+                let line: Value = serde_json::from_str(line).expect("a line is JSON");
+                let payload = line["payload"].as_str().expect("the lesson is text").as_bytes();
+                let key = key_of(payload).expect("a message of the lesson");
+                assert_eq!((payload, lesson.room(key)), (&lesson.payload(key)[..], room), "{line}");
+                assert!(last.insert(key.publisher, key.number) < Some(key.number), "out of order: {line}");
+                assert!(keys.insert(key), "twice: {line}");
+            }
+        }
+        keys
+    }
+
+    /// While people talk: verify is clean, and what was PUBACKed before is in the history. RocketMQ shows a message some
+    /// milliseconds after it confirmed it.
+    #[track_caller]
+    pub fn is_right_so_far(&self, stage: &Stage) {
+        self.verify();
+        let before: BTreeSet<Key> = stage.witness.acknowledged().first.into_keys().collect();
+        wait_until("the history has what was PUBACKed", SOON, || {
+            self.history(stage.setup.lesson).is_superset(&before)
+        });
+    }
+
+    /// What the index says of each room.
+    fn indexed(&self) -> BTreeMap<String, u64> {
+        let output = self.try_to(&["rooms", "--json"], &[]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let rooms = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+        let lines = rooms.map(|room| {
+            let name = room["room"].as_str().expect("a room has a name").to_owned();
+            (name, room["lines"].as_u64().expect("a number"))
+        });
+        lines.collect()
+    }
+}
+
+/// The story ends, and then the archive has all of it: with RocketMQ, without the topic, in the index.
+#[track_caller]
+pub fn end(story: Story, archive: &Archive, note: &str) -> Row {
+    let lesson = story.stage.setup.lesson;
+    let (mut row, mut rest) = story.end_and_stay();
+    let ledger: BTreeSet<Key> = rest.stage.witness.acknowledged().first.into_keys().collect();
+    assert_eq!(archive.history(lesson), ledger, "with RocketMQ");
+    archive.run(&["archive", "flush"], &[]);
+    rest.stage.rocketmq.delete_topic(TOPIC);
+    assert_eq!(archive.history(lesson), ledger, "when the topic is gone");
+    let lines = archive.verify();
+    assert_eq!(lines, row.stored + row.duplicates, "the archive has what RocketMQ had");
+
+    if rest.bridge.is_running() {
+        rest.bridge.terminate();
+        rest.bridge.wait_exit(SOON);
+    }
+    let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+    ledger.iter().for_each(|key| *wanted.entry(lesson.room(*key).to_string()).or_default() += 1);
+    let mut indexer = archive.start(&["archive", "run"], &[]);
+    wait_until("the index has every line", SOON, || archive.indexed() == wanted);
+    indexer.terminate();
+    assert!(indexer.wait_exit(SOON).success(), "{}", indexer.log_text());
+
+    row.note = note.to_owned();
+    row.save();
+    row.check(Allowed::default());
+    row
+}
