@@ -1,13 +1,8 @@
 //! The archiver is killed (SIGKILL) at each step of its work with files.
 
-use std::time::Duration;
-
-use super::archive_books::{Archive, end, setup};
+use super::archive_books::{Archive, TWO_DAYS, end, setup};
 use super::story::Stage;
 use crate::support::steps::{Step, clock_ahead};
-
-/// With a clock that is so far ahead today is over, and what was merged is old.
-const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// What makes the archiver come to a step.
 #[derive(Clone, Copy, PartialEq, Eq)]

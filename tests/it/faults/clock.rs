@@ -13,6 +13,18 @@ const LIBRARIES: [&str; 3] = [
     "/usr/lib/faketime/libfaketimeMT.so.1",
 ];
 
+/// For a process whose clock is as the file `clock` says, right at first; `None` without libfaketime.
+pub fn fake_clock(scratch: &Scratch) -> Option<[(&'static str, String); 4]> {
+    let library = LIBRARIES.iter().find(|library| Path::new(library).exists())?;
+    let clock = scratch.write("clock", "+0");
+    Some([
+        ("LD_PRELOAD", (*library).to_owned()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ])
+}
+
 /// Hazards 12 and 14: a clock a day ahead deletes nothing that waits, and one that goes back makes no id twice.
 #[test]
 #[ignore = "make faults"]
@@ -24,21 +36,12 @@ fn full_clock_jumps() {
         true,
     );
     setup.more_config = "[spool]\nwhen_full = \"drop_oldest\"\nmax_age_s = 3600\n".to_owned();
-    let Some(library) = LIBRARIES.iter().find(|library| Path::new(library).exists()) else {
+    let scratch = Scratch::new("clock");
+    let Some(variables) = fake_clock(&scratch) else {
         return setup.skip("libfaketime is not installed, so the clock cannot jump");
     };
-    let scratch = Scratch::new("clock");
     let stage = Stage::new(setup);
-    let clock = scratch.write("clock", "+0");
-    let mut bridge = Bridge::start_with_variables(
-        &stage.config(),
-        &[
-            ("LD_PRELOAD", (*library).to_owned()),
-            ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ],
-    );
+    let mut bridge = Bridge::start_with_variables(&stage.config(), &variables);
     bridge.wait_ready();
     let mut story = stage.open_with(bridge);
     story.talk(1.0);

@@ -8,6 +8,9 @@
 
 mod archive_books;
 mod archive_dies;
+mod archive_disk;
+mod archive_others;
+mod archive_rocketmq;
 mod bridge_dies;
 mod clock;
 mod disk;
