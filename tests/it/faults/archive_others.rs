@@ -41,16 +41,18 @@ fn full_several_archivers_at_once() {
 }
 
 /// Three that stand still at a step: one copies, one merges, one removes. Whatever they do when they go on, each offset counts once.
-fn stands_still(seconds: u64, name: &'static str, full: bool) {
+#[test]
+#[ignore = "make faults"]
+fn full_archivers_stand_still() {
+    // Longer than every deadline of the archiver.
+    const STILL: Duration = Duration::from_secs(300);
     let steps: [(&[&str], Step); 3] = [
         (&["archive", "merge"], Step { name: "removes", at: "unlink before *.jsonl.zst" }),
         (&["archive", "merge"], Step { name: "merges", at: "linkat before *.jsonl.zst" }),
         (&["archive", "flush"], Step { name: "copies", at: "linkat before *.jsonl.zst" }),
     ];
-    let title = format!(
-        "archivers stand still (SIGSTOP) for {seconds} s before they copy, merge and remove, while others copy and merge"
-    );
-    let mut story = Stage::new(setup(name, title, full)).open();
+    let title = "archivers stand still (SIGSTOP) for 5 minutes before they copy, merge and remove, while others copy and merge";
+    let mut story = Stage::new(setup("03_stand_still", title, true)).open();
     let archive = Archive::beside(&story.stage);
     let mut standing = Vec::new();
     for (arguments, step) in steps {
@@ -66,7 +68,7 @@ fn stands_still(seconds: u64, name: &'static str, full: bool) {
     }
     archive.keep_unfinished_pieces();
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(seconds) {
+    while begun.elapsed() < STILL {
         archive.flush_and_merge();
         story.talk(1.0);
     }
@@ -82,16 +84,4 @@ fn stands_still(seconds: u64, name: &'static str, full: bool) {
     archive.flush_and_merge();
     story.fault_ends();
     end(story, &archive, "");
-}
-
-#[test]
-fn short_archivers_stand_still() {
-    stands_still(2, "03_stands_still", false);
-}
-
-/// Longer than every deadline of the archiver.
-#[test]
-#[ignore = "make faults"]
-fn full_archivers_stand_still() {
-    stands_still(300, "03_stands_still", true);
 }

@@ -1,5 +1,8 @@
 //! RocketMQ's topics and clocks change under the archive: what was archived stays, each message once.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use super::archive_books::{Archive, SOON, end, end_with, setup};
 use super::clock::fake_clock;
 use super::row::Allowed;
@@ -7,6 +10,7 @@ use super::story::{Stage, Story, TOPIC};
 use crate::support::java_bodies::read_bodies;
 use crate::support::ports::wait_until;
 use crate::support::scratch::Scratch;
+use crate::support::steps::clock_behind;
 
 #[track_caller]
 fn all_is_archived(story: &Story, archive: &Archive) {
@@ -32,7 +36,7 @@ fn full_archived_topic_remade_and_back() {
     story.stage.mosquitto.pause();
     story.talk(1.0);
     all_is_archived(&story, &archive);
-    let mut wiped = read_bodies(&story.stage.name_server, TOPIC);
+    let old = read_bodies(&story.stage.name_server, TOPIC);
     story.stage.rocketmq.remake_topic(TOPIC, 4);
     story.stage.mosquitto.resume();
     let count = story.stage.witness.acknowledged_count();
@@ -42,15 +46,24 @@ fn full_archived_topic_remade_and_back() {
     story.stage.mosquitto.pause();
     story.talk(1.0);
     all_is_archived(&story, &archive);
-    wiped.extend(read_bodies(&story.stage.name_server, TOPIC));
+    let new = read_bodies(&story.stage.name_server, TOPIC);
     story.stage.rocketmq.kill_broker();
     story.stage.rocketmq.start_broker();
+    let first: HashSet<_> = old.iter().map(|row| &row.body).collect();
+    let back =
+        read_bodies(&story.stage.name_server, TOPIC).iter().filter(|row| first.contains(&row.body)).count();
+    assert!(back > 0, "the crash brought nothing back, so nothing was tried");
     story.stage.mosquitto.resume();
     let count = story.stage.witness.acknowledged_count();
     story.talk_until_acknowledged(count + 500);
     story.fault_ends();
-    story.read_wiped = Some(Box::new(move |_| wiped));
-    end_with(story, &archive, "", Allowed { lost_elsewhere: true, ..Allowed::default() });
+    story.read_wiped = Some(Box::new(move |_| [old, new].concat()));
+    end_with(
+        story,
+        &archive,
+        &format!("{back} messages of the deleted topic came back"),
+        Allowed { lost_elsewhere: true, ..Allowed::default() },
+    );
 }
 
 #[test]
@@ -100,5 +113,27 @@ fn full_archiver_clock_a_year_ahead() {
     scratch.write("clock", "+0");
     story.fault_ends();
     story.talk(2.0);
+    end(story, &archive, "");
+}
+
+#[test]
+#[ignore = "make faults"]
+fn full_store_time_back_a_day() {
+    let title = "RocketMQ's broker restarted with a clock that is a day behind, and again with the right one";
+    let stage = Stage::new(setup("10_store_time_back_a_day", title, true));
+    let archive = Archive::beside(&stage);
+    let bridge = archive.bridge(&[]);
+    let mut story = stage.open_with(bridge);
+    story.talk_until_acknowledged(500);
+    for variables in [clock_behind(Duration::from_secs(24 * 3600)), vec![]] {
+        story.stage.rocketmq.stop_broker();
+        story.stage.rocketmq.start_broker_with(&variables);
+        let count = story.stage.witness.acknowledged_count();
+        story.talk_until_acknowledged(count + 500);
+        all_is_archived(&story, &archive);
+        archive.flush_and_merge();
+        archive.is_right_so_far(&story.stage);
+    }
+    story.fault_ends();
     end(story, &archive, "");
 }

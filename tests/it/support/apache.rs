@@ -62,7 +62,7 @@ impl ApacheRocketMq {
             scratch,
         };
         new.spawn_name_server();
-        new.spawn_broker();
+        new.spawn_broker(&[]);
         new.wait_ready();
         new
     }
@@ -90,14 +90,19 @@ impl ApacheRocketMq {
 
     /// Returns when clients find it through the name server, which must run.
     pub fn start_broker(&mut self) {
-        self.spawn_broker();
+        self.start_broker_with(&[]);
+    }
+
+    /// With variables in its environment.
+    pub fn start_broker_with(&mut self, variables: &[(&str, String)]) {
+        self.spawn_broker(variables);
         self.wait_ready();
     }
 
-    fn spawn_broker(&mut self) {
+    fn spawn_broker(&mut self, variables: &[(&str, String)]) {
         assert!(self.broker.is_none(), "the broker still runs");
         let options = ["-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g"];
-        self.broker = Some(self.spawn("broker", "StartBroker", &options));
+        self.broker = Some(self.spawn("broker", "StartBroker", &options, variables));
     }
 
     /// SIGTERM: it flushes and unregisters, which takes Apache about 10 seconds.
@@ -139,7 +144,7 @@ impl ApacheRocketMq {
         assert!(self.name_server.is_none(), "the name server still runs");
         let options = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC"];
         self.name_server =
-            Some(self.spawn("namesrv", "org.apache.rocketmq.namesrv.NamesrvStartup", &options));
+            Some(self.spawn("namesrv", "org.apache.rocketmq.namesrv.NamesrvStartup", &options, &[]));
     }
 
     /// SIGKILL.
@@ -147,10 +152,11 @@ impl ApacheRocketMq {
         self.name_server.take().expect("the name server runs").kill();
     }
 
-    fn spawn(&mut self, name: &str, class: &str, options: &[&str]) -> Process {
+    fn spawn(&mut self, name: &str, class: &str, options: &[&str], variables: &[(&str, String)]) -> Process {
         self.starts += 1;
         let mut command = java::java(&[&MODULES, options].concat(), self.scratch.path());
         command.arg(class).arg("-c").arg(self.scratch.join(&format!("{name}.conf")));
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         Process::spawn(name, command, &self.scratch.join(&format!("{name}-{}.log", self.starts)))
     }
 

@@ -10,6 +10,7 @@ use super::metrics::Metrics;
 use super::ports::free_port;
 use super::process::{Process, run_to_end};
 use super::scratch::Scratch;
+use super::steps::{Step, wait_for_stop};
 
 const READY: Duration = Duration::from_secs(30);
 const BINARY: &str = env!("CARGO_BIN_EXE_roombridge");
@@ -99,6 +100,17 @@ impl Bridge {
         assert!(!self.process.is_running(), "the bridge still runs");
         self.starts += 1;
         self.process = launch(&self.scratch, self.starts, &self.variables, error);
+    }
+
+    /// Of the environment, from the next start on.
+    pub fn set_variables(&mut self, variables: &[(&str, String)]) {
+        self.variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    }
+
+    /// Until it stands still at the step that its variables name.
+    #[track_caller]
+    pub fn wait_for_stop(&mut self, step: Step) {
+        wait_for_stop(&mut self.process, step, READY);
     }
 
     /// SIGKILL.

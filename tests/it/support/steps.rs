@@ -139,8 +139,15 @@ pub fn stop_at(step: Step, time: u32) -> Vec<(&'static str, String)> {
 
 /// For a process whose clock is ahead.
 pub fn clock_ahead(by: Duration) -> Vec<(&'static str, String)> {
-    let ahead = by.as_secs().to_string();
-    vec![("LD_PRELOAD", library().display().to_string()), ("TEST_CLOCK_AHEAD_S", ahead)]
+    vec![("LD_PRELOAD", library().display().to_string()), ("TEST_CLOCK_AHEAD_S", by.as_secs().to_string())]
+}
+
+/// For a process whose clock is behind.
+pub fn clock_behind(by: Duration) -> Vec<(&'static str, String)> {
+    vec![
+        ("LD_PRELOAD", library().display().to_string()),
+        ("TEST_CLOCK_AHEAD_S", format!("-{}", by.as_secs())),
+    ]
 }
 
 /// Whether all of the process stands still.
