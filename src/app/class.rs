@@ -12,7 +12,9 @@ use super::{BridgeParts, new_ids, until_it_ends};
 use crate::access::{Authenticator, Deployment, LoginPolicy, Parents, SigningSecret};
 use crate::config::{AccessConfig, ClassroomConfig, Config, StudentsSee};
 use crate::consumer::{Topic, Wakes};
-use crate::http::{self, ArchiveApiParts, LoginParts, PageConfig, PublicParts, RunningLesson, WebParts};
+use crate::http::{
+    self, ArchiveApiParts, LoginParts, PageConfig, Past, PastParts, PublicParts, RunningLesson, WebParts,
+};
 use crate::lifecycle::Lifecycle;
 use crate::live_class::{LiveClass, LiveClassHandle, LiveClassParts};
 use crate::model::StartAt;
@@ -166,9 +168,8 @@ impl BridgeParts {
             live_class,
             authenticator: Arc::new(authenticator(&self.config, access)?),
             login_secret: self.config.login.secret.clone(),
-            reader: reader.clone(),
+            past: self.past(reader, classroom)?,
             running_lesson: self.running_lesson(),
-            rules: self.rules.clone(),
             clock: self.clock.clone(),
             pages: PageConfig {
                 websocket_url: self.config.web.websocket_url.clone(),
@@ -184,6 +185,21 @@ impl BridgeParts {
                 p2p_subscribe: self.has_foreign_broker,
             },
         })
+    }
+
+    /// What was said before, for the pages.
+    fn past(&self, reader: &Arc<RocketMqReader>, classroom: &ClassroomConfig) -> anyhow::Result<Past> {
+        let archive = match &self.config.archive {
+            Some(archive) => Some((PieceStore::open(archive)?, archive.dir.clone())),
+            None => None,
+        };
+        Ok(Past::new(PastParts {
+            rocketmq: reader.clone(),
+            archive,
+            rules: self.rules.clone(),
+            clock: self.clock.clone(),
+            parent: classroom.heard_topic.clone(),
+        }))
     }
 
     /// What students see, unless they see everything.

@@ -137,6 +137,11 @@ impl<'a> Cursor<'a> {
         self.named.len() as u64 + self.end.saturating_sub(self.next)
     }
 
+    /// How many offsets are still to be read of which no index knows what they hold.
+    pub(crate) fn unnamed(&self) -> u64 {
+        self.end.saturating_sub(self.next)
+    }
+
     /// All messages of the next page that holds any; empty at the end.
     pub(crate) async fn next_page(&mut self) -> Result<VecDeque<InOrder>, ReadError> {
         self.fill().await?;

@@ -8,6 +8,7 @@ mod cursor;
 mod dead_letters;
 mod escape;
 mod history;
+mod kept;
 mod latest;
 mod missing;
 mod query;
@@ -24,6 +25,7 @@ pub(crate) use cursor::{Cursor, Sought, earliest};
 pub(crate) use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
 pub(crate) use escape::visible;
 pub(crate) use history::{History, ReadProgress};
+pub(crate) use kept::KeptByRocketMq;
 pub(crate) use latest::{Before, Latest, LatestQuery, latest};
 #[cfg(test)]
 pub(crate) use missing::Missing;

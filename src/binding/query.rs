@@ -92,8 +92,8 @@ impl RuleSet {
         Ok(queries)
     }
 
-    /// Where the notices to one room lie. All rooms share one MQTT topic for notices.
-    pub fn notice_query(&self, room: &str, mqtt_topic: &str) -> Option<RoomQuery> {
+    /// Where what is said to a room on this MQTT topic lies. A topic can be shared by all rooms, as that of the notices is.
+    pub fn topic_query(&self, room: &str, mqtt_topic: &str) -> Option<RoomQuery> {
         let levels = Levels::of(mqtt_topic);
         let place = self.rule_for(mqtt_topic)?.place(&levels).ok()?;
         Some(RoomQuery {

@@ -106,8 +106,7 @@ impl RangeArgs {
             (Some(room), None) => {
                 let mut places = rules.room_queries(room)?;
                 if let Some(classroom) = &target.config.classroom {
-                    places
-                        .extend(rules.notice_query(room, &ClassTopic::System.topic(&classroom.heard_topic)));
+                    places.extend(rules.topic_query(room, &ClassTopic::System.topic(&classroom.heard_topic)));
                     places.extend(mark_queries(&rules, room, &classroom.heard_topic));
                 }
                 places
@@ -130,7 +129,7 @@ impl RangeArgs {
 fn mark_queries(rules: &RuleSet, room: &str, heard_topic: &str) -> Vec<RoomQuery> {
     let Some(id) = RoomId::parse(room) else { return Vec::new() };
     let topics = [LessonEdge::Start, LessonEdge::End].map(|edge| ClassTopic::Lesson(edge, id.clone()));
-    topics.iter().filter_map(|topic| rules.notice_query(room, &topic.topic(heard_topic))).collect()
+    topics.iter().filter_map(|topic| rules.topic_query(room, &topic.topic(heard_topic))).collect()
 }
 
 pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use archive_api::ArchiveApiParts;
 pub(crate) use login::LoginParts;
-pub(crate) use past::RunningLesson;
+pub(crate) use past::{Past, PastParts, RunningLesson};
 pub(crate) use public::{PageConfig, PublicParts};
 
 use guard::Names;

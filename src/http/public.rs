@@ -4,13 +4,12 @@
 //! something; each answer has a deadline.
 //! Must never: show a secret, or trust the client name in a request without a token that permits it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use secrecy::SecretString;
@@ -18,20 +17,15 @@ use serde::{Deserialize, Serialize};
 
 use super::bearer::bearer;
 use super::pages::page;
-use super::past::RunningLesson;
+use super::past::{PageAsked, Past, RunningLesson};
 use super::problem::problem;
 use crate::access::{Authenticator, Grants, Role, is_shown};
-use crate::archive::{Before, HistoryError, HistoryQuery, LatestQuery, Record, latest};
-use crate::binding::RuleSet;
+use crate::archive::{Before, HistoryError};
 use crate::classroom::{ClassTopic, LessonEdge};
 use crate::live_class::{ClassNotRunning, LiveClassHandle};
 use crate::model::{ClientId, Clock, MessageId, RoomId};
-use crate::piece::CLOCKS_DIFFER_MS;
-use crate::pipeline::ports::Reader;
 
 const DEADLINE: Duration = Duration::from_secs(15);
-/// How long a history may be searched, within the deadline; then the messages found so far are the answer.
-const HISTORY_TIME: Duration = Duration::from_secs(5);
 const MAX_HISTORY: usize = 1000;
 const DEFAULT_HISTORY: usize = 200;
 
@@ -67,12 +61,10 @@ pub(crate) struct PublicParts {
     pub authenticator: Arc<Authenticator>,
     /// An application's server, which is no client, shows it to give notices; `None` = it cannot.
     pub login_secret: Option<SecretString>,
-    /// Reads histories from RocketMQ.
-    pub reader: Arc<dyn Reader>,
+    /// What was said before.
+    pub past: Past,
     /// What students see of a room's past; `None` = everything.
     pub running_lesson: Option<RunningLesson>,
-    /// Say where a room's messages are stored.
-    pub rules: Arc<RuleSet>,
     /// Wall time, for the expiry of tokens.
     pub clock: Arc<dyn Clock>,
     /// What `/api/config` answers.
@@ -198,31 +190,6 @@ struct HistoryArguments {
     before: Option<String>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HistoryLine {
-    id: String,
-    sender: Option<String>,
-    time: u64,
-    body: String,
-    kind: &'static str,
-}
-
-#[derive(Serialize)]
-struct HistoryAnswer {
-    messages: Vec<HistoryLine>,
-    /// Whether there are, or may be, older messages.
-    truncated: bool,
-    /// Whether nothing is missing: `false` if the time was over, or if a broker with a part of the messages is away.
-    complete: bool,
-    /// RocketMQ brokers that hold a part of the messages and are away; ask again later.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    away: BTreeSet<String>,
-    /// Where the next page begins; absent if there is nothing older.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<String>,
-}
-
 async fn history(
     State(parts): State<Shared>,
     Path(room): Path<String>,
@@ -233,81 +200,22 @@ async fn history(
     let before = arguments.before.as_deref().map(str::parse::<Before>);
     let before = before.transpose().map_err(|()| RequestError::Before)?;
     let limit = arguments.limit.unwrap_or(DEFAULT_HISTORY).clamp(1, MAX_HISTORY);
+    let notices = grants.may_read(&ClassTopic::System.topic(&parts.pages.parent));
     let read = async {
         let since_ms = parts.since_ms(&room, &headers).await;
-        Ok(lines(&parts, &room, &grants, limit, (since_ms, before)).await)
+        Ok(parts.past.page(&PageAsked { room, notices, limit, since_ms }, before).await)
     };
     match in_time(read).await? {
-        Ok(lines) => Ok(Json(lines).into_response()),
-        Err(HistoryError::NoTopic { .. }) => Ok(Json(HistoryAnswer {
-            messages: Vec::new(),
-            truncated: false,
-            complete: true,
-            away: BTreeSet::new(),
-            before: None,
-        })
-        .into_response()),
-        Err(HistoryError::TooSlow) => Err(RequestError::Late),
-        Err(
-            error @ (HistoryError::Read(_)
+        Ok(json) => Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response()),
+        Err(error) => match &*error {
+            HistoryError::TooSlow => Err(RequestError::Late),
+            HistoryError::Read(_)
+            | HistoryError::NoTopic { .. }
             | HistoryError::Away { .. }
             | HistoryError::TooMany
-            | HistoryError::Gone(_)),
-        ) => Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string())),
-    }
-}
-
-async fn lines(
-    parts: &PublicParts,
-    room: &RoomId,
-    grants: &Grants,
-    limit: usize,
-    (since_ms, before): (Option<u64>, Option<Before>),
-) -> Result<HistoryAnswer, HistoryError> {
-    let message_topic = ClassTopic::Room(room.clone()).topic(&parts.pages.parent);
-    let notice_topic = ClassTopic::System.topic(&parts.pages.parent);
-    let mut places = parts.rules.room_queries(room.as_str()).unwrap_or_default();
-    if grants.may_read(&notice_topic) {
-        places.extend(parts.rules.notice_query(room.as_str(), &notice_topic));
-    }
-    // Compares whole topics, because a message below the send topic was not judged yet and must not be shown.
-    let kind_of = |record: &Record| match &record.mqtt_topic {
-        topic if *topic == message_topic => Some("message"),
-        topic if *topic == notice_topic => Some("notice"),
-        _ => None,
-    };
-    let query =
-        HistoryQuery { places, rules: Some(parts.rules.clone()), partial: true, ..HistoryQuery::default() };
-    let asked = LatestQuery {
-        query,
-        wanted: &|record| {
-            kind_of(record).is_some() && since_ms.is_none_or(|since_ms| record.time_ms >= since_ms)
+            | HistoryError::Gone(_) => Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string())),
         },
-        limit,
-        before,
-        since_ms: since_ms.map(|since_ms| since_ms.saturating_sub(CLOCKS_DIFFER_MS)),
-        time: HISTORY_TIME,
-        now_ms: parts.clock.wall_ms(),
-    };
-    let latest = latest(&*parts.reader, asked).await?;
-    let line = |record: Record| {
-        let kind = kind_of(&record)?;
-        let place = || format!("{}/{}/{}", record.broker, record.queue_id, record.queue_offset);
-        Some(HistoryLine {
-            id: record.id.map_or_else(place, |id| id.to_string()),
-            sender: record.client_id,
-            time: record.time_ms,
-            body: String::from_utf8_lossy(&record.bytes).into_owned(),
-            kind,
-        })
-    };
-    Ok(HistoryAnswer {
-        messages: latest.records.into_iter().filter_map(line).collect(),
-        truncated: latest.before.is_some(),
-        complete: !latest.ran_out_of_time && latest.away.is_empty(),
-        away: latest.away,
-        before: latest.before.map(|before| before.to_string()),
-    })
+    }
 }
 
 #[derive(Serialize)]

@@ -1,11 +1,14 @@
 //! A history with an index is the one without, whatever the index has seen.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use proptest::prelude::*;
 
 use super::super::{History, Missing};
-use super::order::{Step, any_steps, world};
+use super::order::{Step, any_line, any_steps, world};
 use super::world::{HOUR_MS, Line, START_MS, World, name, of_room, shown};
 use super::{HistoryQuery, Kind};
+use crate::archive::{Before, KeptByRocketMq, Latest, LatestQuery, latest};
 use crate::model::QueueName;
 use crate::piece::{PieceKey, PieceWriter, Place};
 use crate::pipeline::ports::Reader;
@@ -47,6 +50,101 @@ proptest! {
 async fn missing(reader: &dyn Reader, query: &HistoryQuery) -> Vec<Missing> {
     let history = History::open(reader, query.clone(), &mut |_| ()).await.unwrap();
     history.missing().to_vec()
+}
+
+async fn page(reader: &dyn Reader, room: u8, limit: usize, before: Option<Before>) -> Latest {
+    let asked = LatestQuery {
+        query: of_room(Some(room), true),
+        wanted: &|_| true,
+        limit,
+        before,
+        time: std::time::Duration::from_secs(60),
+        now_ms: START_MS,
+    };
+    latest(reader, asked).await.unwrap()
+}
+
+/// All pages, the oldest first.
+async fn pages(reader: &dyn Reader, room: u8, limit: usize) -> Vec<String> {
+    let (mut pages, mut before) = (Vec::new(), None);
+    loop {
+        let found = page(reader, room, limit, before).await;
+        assert!(!found.ran_out_of_time && found.records.len() <= limit);
+        assert!(
+            found.before.is_none() || found.records.len() == limit,
+            "a page that is not the last is full"
+        );
+        pages.push(found.records);
+        before = found.before;
+        if before.is_none() {
+            break;
+        }
+    }
+    let oldest_first = pages.into_iter().rev().flatten();
+    oldest_first.map(|record| String::from_utf8(record.bytes.to_vec()).unwrap()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #[test]
+    fn all_pages_by_an_index_together_are_the_history(
+        mut steps in any_steps(true, true),
+        room in 1..4_u8,
+        limit in 1..30_usize,
+        more in prop::collection::vec(any_line(true, true), 0..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // What is lost counts for the order as long as an index remembers it, and then no longer.
+        steps.retain(|step| !matches!(step, Step::Forget(..)));
+        steps.extend([Step::Index, Step::Say(more)]);
+        runtime.block_on(async {
+            let world = world(&steps).await;
+            let expected = world.expected(&of_room(Some(room), true));
+            let expected: Vec<String> = expected.into_iter().map(|(text, _)| text).collect();
+            prop_assert_eq!(pages(&world.indexed(), room, limit).await, expected);
+            Ok(())
+        })?;
+    }
+}
+
+/// So many that the index is asked for a part of them, with a copy whose first one no page of the newest lines reaches.
+#[tokio::test]
+async fn pages_of_a_long_room_read_what_they_show_and_no_more() {
+    let mut world = World::new().await;
+    world.say(&Line { id: Some(7), ..LINE });
+    (0..3000).for_each(|number| {
+        world.say(&Line { id: Some(100 + number), queue_id: (number % 3) as i32, ..LINE });
+    });
+    world.archive().await;
+    world.say(&Line { id: Some(7), ..LINE });
+    world.index().await;
+    world.say(&LINE);
+    let expected = world.expected(&of_room(Some(1), true));
+    let expected: Vec<String> = expected.into_iter().map(|(text, _)| text).collect();
+    assert_eq!(pages(&world.indexed(), 1, 200).await, expected);
+    world.broker.pulled.store(0, Relaxed);
+    assert_eq!(page(&world.indexed(), 1, 200, None).await.records.len(), 200);
+    let pulled = world.broker.pulled.load(Relaxed);
+    assert!(pulled < 60, "{pulled} pulls for 200 lines of 3,000");
+}
+
+/// The rights of a class open what RocketMQ keeps, and not the archive.
+#[tokio::test]
+async fn what_only_the_archive_has_is_not_kept_by_rocketmq() {
+    let mut world = World::new().await;
+    (0..300).for_each(|_| world.say(&LINE));
+    world.archive().await;
+    world.index().await;
+    // The first line of the queue is of another room.
+    world.forget(0, 101);
+    let kept = |world: &World| KeptByRocketMq::new(world.broker.clone(), world.indexed());
+    let shown = pages(&kept(&world), 1, 1000).await;
+    assert_eq!((shown.len(), pages(&world.indexed(), 1, 1000).await.len()), (200, 300));
+    assert_eq!(pages(&kept(&world), 1, 60).await, shown);
+    world.make_anew().await;
+    (0..10).for_each(|_| world.say(&LINE));
+    world.index().await;
+    assert_eq!(pages(&kept(&world), 1, 60).await.len(), 10);
 }
 
 const LINE: Line = Line { queue_id: 0, clock_ms: 1, room: 1, kind: Kind::Message, id: None, late_ms: 0 };

@@ -14,7 +14,6 @@ fn asked(limit: usize, before: Option<Before>) -> LatestQuery<'static> {
         wanted: &|_| true,
         limit,
         before,
-        since_ms: None,
         time: Duration::from_secs(5),
         now_ms: NOON_MS,
     }

@@ -1,6 +1,7 @@
 //! A RocketMQ of several queues whose clock can be set back and that forgets, an archiver beside it, and what was said as the truth.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -23,7 +24,11 @@ const QUEUES: i32 = 3;
 
 /// Topic `room` with three queues.
 #[derive(Default)]
-pub(super) struct Broker(Mutex<Kept>);
+pub(super) struct Broker {
+    kept: Mutex<Kept>,
+    /// How often it was asked for messages.
+    pub pulled: AtomicUsize,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -49,7 +54,7 @@ pub(super) fn name(queue_id: i32) -> QueueName {
 
 impl Broker {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap()
+        self.kept.lock().unwrap()
     }
 
     fn make_anew(&self) {
@@ -95,6 +100,7 @@ impl Reader for Broker {
         from: u64,
         limit: u32,
     ) -> BoxFuture<'a, Result<Page, ReadError>> {
+        self.pulled.fetch_add(1, Ordering::Relaxed);
         let mut kept = self.lock();
         let queue = kept.queues.entry(queue.id).or_default();
         let (first, end) = (queue.first, queue.end());

@@ -32,7 +32,7 @@ fn by_the_default_rule_a_rooms_tag_follows_from_the_room() {
 #[test]
 fn the_notices_of_a_room_lie_under_one_tag_and_carry_the_room() {
     let rules = rules(&[binding("room/#")]);
-    let asked = rules.notice_query("7", "room/system").unwrap();
+    let asked = rules.topic_query("7", "room/system").unwrap();
     assert_eq!(asked, query("room", Some("system"), "7", Some(Kind::System)));
     let notice = Derivation {
         id: MessageIds::new(1).next_id(),
@@ -48,7 +48,7 @@ fn the_notices_of_a_room_lie_under_one_tag_and_carry_the_room() {
     let bound = rules.derive(&notice).unwrap();
     assert_eq!((&*bound.topic, bound.message.tag()), ("room", "system"));
     assert_eq!(read_back(&stored(&bound)).room.as_deref(), Some("7"));
-    assert_eq!(rules.notice_query("7", "elsewhere/system"), None);
+    assert_eq!(rules.topic_query("7", "elsewhere/system"), None);
 }
 
 #[test]

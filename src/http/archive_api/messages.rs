@@ -15,10 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::asked::{Asked, Times, limit_of};
 use super::error::ApiError;
-use super::rights::{Shown, Shows};
+use super::rights::Shown;
 use crate::archive::{Before, HistoryError, HistoryQuery, Latest, LatestQuery, Record, latest, rfc3339};
 use crate::model::Kind;
-use crate::piece::{CLOCKS_DIFFER_MS, STORED_LATE_MS};
 
 const MAX_MESSAGES: usize = 1000;
 const DEFAULT_MESSAGES: usize = 200;
@@ -84,45 +83,6 @@ impl ShortLine {
     }
 }
 
-/// What is asked for, and may be shown.
-struct Wanted {
-    rights: Shows,
-    times: Times,
-    kind: Option<Kind>,
-    from_client: Option<String>,
-}
-
-impl Wanted {
-    fn of(asked: &MessagesAsked, rights: Shows) -> Result<Self, ApiError> {
-        Ok(Self {
-            rights,
-            times: Times::of(asked.from.as_deref(), asked.to.as_deref())?,
-            kind: asked.kind.as_deref().map(kind_of).transpose()?,
-            from_client: asked.from_client.clone(),
-        })
-    }
-
-    fn holds(&self, record: &Record) -> bool {
-        let is_of_client =
-            |client: &String| record.client_id.as_ref().is_some_and(|client_id| client_id == client);
-        self.rights.hold(record.kind, &record.mqtt_topic)
-            && self.times.hold(record.time_ms)
-            && self.kind.is_none_or(|kind| kind == record.kind)
-            && self.from_client.as_ref().is_none_or(is_of_client)
-    }
-
-    /// The newest place where one of these may be stored.
-    fn start(&self, now_ms: u64) -> Option<Before> {
-        let last_ms = self.times.to_ms?.saturating_add(STORED_LATE_MS);
-        (last_ms < now_ms).then(|| Before::stored_at(last_ms))
-    }
-
-    /// None of these was stored earlier.
-    fn since_ms(&self) -> Option<u64> {
-        self.times.from_ms.map(|from_ms| from_ms.saturating_sub(CLOCKS_DIFFER_MS))
-    }
-}
-
 pub(super) async fn messages(
     State(api): State<Arc<Api>>,
     Path(room): Path<String>,
@@ -133,31 +93,29 @@ pub(super) async fn messages(
     let places = api.places_of(&room)?;
     let _permit = api.limits.enter(caller.key)?;
     let limit = limit_of(asked.limit, DEFAULT_MESSAGES, MAX_MESSAGES)?;
-    let wanted = Wanted::of(&asked, api.shows(&caller))?;
-    let question = format!(
-        "messages {:?} {room:?} {:?} {:?} {:?}",
-        caller.is_operator(),
-        wanted.times,
-        wanted.kind,
-        wanted.from_client
-    );
+    let shows = api.shows(&caller);
+    let times = Times::of(asked.from.as_deref(), asked.to.as_deref())?;
+    let kind = asked.kind.as_deref().map(kind_of).transpose()?;
+    let client = asked.from_client.as_deref();
+    let question = format!("messages {:?} {room:?} {times:?} {kind:?} {client:?}", caller.is_operator());
     let before = asked.before.as_deref().map(|cursor| api.cursors.read(&question, cursor)).transpose()?;
     // Only we can have written it.
     let before = before.map(|place| place.parse::<Before>().map_err(|()| ApiError::OldCursor)).transpose()?;
-    if wanted.rights.private {
+    if shows.private {
         caller.audit(&format!("messages of room {room:?}, private ones included"));
     }
-    let now_ms = api.parts.clock.wall_ms();
     let reader = api.reader().await;
-    let rules = Some(api.parts.rules.clone());
+    let (rules, Times { from_ms, to_ms }) = (Some(api.parts.rules.clone()), times);
     let query = LatestQuery {
-        query: HistoryQuery { places, rules, partial: true, ..HistoryQuery::default() },
-        wanted: &|record| wanted.holds(record),
+        query: HistoryQuery { places, rules, from_ms, to_ms, kind, partial: true, ..HistoryQuery::default() },
+        wanted: &|record| {
+            shows.hold(record.kind, &record.mqtt_topic)
+                && client.is_none_or(|client| record.client_id.as_deref() == Some(client))
+        },
         limit,
-        before: before.or_else(|| wanted.start(now_ms)),
-        since_ms: wanted.since_ms(),
+        before,
         time: TIME,
-        now_ms,
+        now_ms: api.parts.clock.wall_ms(),
     };
     let latest = match latest(&reader, query).await {
         Ok(latest) => latest,
@@ -180,7 +138,8 @@ fn reasons(latest: &Latest) -> Vec<String> {
     let away =
         |broker: &String| format!("RocketMQ broker {broker} is away, and with it a part of the messages");
     let late = latest.ran_out_of_time.then_some(late);
-    late.into_iter().chain(latest.away.iter().map(away)).collect()
+    let missing = latest.missing.iter().map(ToString::to_string);
+    late.into_iter().chain(latest.away.iter().map(away)).chain(missing).collect()
 }
 
 fn kind_of(name: &str) -> Result<Kind, ApiError> {

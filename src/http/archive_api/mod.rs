@@ -102,7 +102,7 @@ impl Api {
             self.parts.rules.room_queries(room).map_err(|error| ApiError::Wrong(error.to_string()))?;
         if self.parts.send_parent.is_some() {
             let notices = format!("{}/system", self.parts.parent);
-            places.extend(self.parts.rules.notice_query(room, &notices));
+            places.extend(self.parts.rules.topic_query(room, &notices));
         }
         Ok(places)
     }

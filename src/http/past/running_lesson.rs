@@ -35,7 +35,7 @@ impl RunningLesson {
 
     /// Nothing that was said before this time is of the running lesson, milliseconds since 1970-01-01 UTC. `None`: there is no index, so
     /// nobody knows.
-    pub(super) async fn begin_ms(&self, room: &str, now_ms: u64) -> Option<u64> {
+    pub(in crate::http) async fn begin_ms(&self, room: &str, now_ms: u64) -> Option<u64> {
         let mut known = self.known.lock().await;
         if let Some((asked, begin_ms)) = known.get(room)
             && asked.elapsed() < KNOWN_FOR
