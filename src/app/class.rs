@@ -7,6 +7,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::archive::archived_topics;
 use super::way_down::Followed;
 use super::{BridgeParts, new_ids, until_it_ends};
 use crate::access::{Authenticator, Deployment, LoginPolicy, Parents, SigningSecret};
@@ -229,6 +230,8 @@ impl BridgeParts {
             store: PieceStore::open(archive)?,
             folder: archive.dir.clone(),
             lesson_gap: archive.lesson_gap,
+            topics: archived_topics(&self.config, &self.rules),
+            text_fields: archive.text_fields.clone(),
             rules: self.rules.clone(),
             clock: self.clock.clone(),
         }))

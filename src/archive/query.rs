@@ -93,6 +93,12 @@ impl HistoryQuery {
         Some(Record::of(self.find(message)?, message))
     }
 
+    /// As [`Self::accept`], for the tests of others.
+    #[cfg(test)]
+    pub(crate) fn record_of(&self, message: &StoredMessage) -> Option<Record> {
+        self.accept(message)
+    }
+
     /// When a message of the range can have been stored: it is stored when it has arrived, by two clocks, or late.
     pub(super) fn stored(&self) -> Stored {
         Stored {

@@ -15,7 +15,6 @@ use crate::archive::Whole;
 use crate::binding::read_back;
 use crate::index::{Index, LessonSpan, Row};
 use crate::model::{MessageId, StoredMessage};
-use crate::pipeline::ports::ReadError;
 
 /// A lesson and its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +35,11 @@ pub(crate) async fn lessons_of(
     gap_ms: u64,
 ) -> Result<Vec<Lesson>, SearchError> {
     let spans = spans_of(index, room, gap_ms).await?;
-    Ok(named(whole, spans).await?)
+    named(whole, spans).await
 }
 
-async fn named(whole: &Whole, spans: Vec<LessonSpan>) -> Result<Vec<Lesson>, ReadError> {
+/// These lessons, with their names.
+pub(crate) async fn named(whole: &Whole, spans: Vec<LessonSpan>) -> Result<Vec<Lesson>, SearchError> {
     let firsts: Vec<_> = spans.iter().map(|span| &span.first).collect();
     let messages = messages_at(whole, &firsts).await?;
     let named = spans.into_iter().zip(messages).map(|(span, message)| {
@@ -51,7 +51,12 @@ async fn named(whole: &Whole, spans: Vec<LessonSpan>) -> Result<Vec<Lesson>, Rea
     Ok(named.collect())
 }
 
-async fn spans_of(index: &Arc<Index>, room: &str, gap_ms: u64) -> Result<Vec<LessonSpan>, SearchError> {
+/// The lessons of a room without their names, the oldest first.
+pub(crate) async fn spans_of(
+    index: &Arc<Index>,
+    room: &str,
+    gap_ms: u64,
+) -> Result<Vec<LessonSpan>, SearchError> {
     let (index, room) = (index.clone(), room.to_owned());
     ask(move || index.lessons(&room, gap_ms, None)).await
 }
@@ -147,7 +152,7 @@ pub(crate) async fn choose(
         (1, Some(one)) => Ok(one),
         (_, Some(last)) => {
             found.push(last);
-            let lessons = named(whole, found).await.map_err(SearchError::from)?;
+            let lessons = named(whole, found).await?;
             Err(ChoiceError::Several { room, lessons })
         }
     }

@@ -4,6 +4,7 @@
 //! Must never: show what the index alone says of a text, or take a part of an answer for the whole one.
 
 mod at_places;
+mod behind;
 mod hits;
 mod lessons;
 #[cfg(test)]
@@ -12,8 +13,9 @@ mod tests;
 use crate::index::IndexError;
 use crate::pipeline::ports::ReadError;
 
+pub(crate) use behind::behind;
 pub(crate) use hits::{Answer, Hit, Wanted, search};
-pub(crate) use lessons::{Choice, ChoiceError, Lesson, choose, lessons_of};
+pub(crate) use lessons::{Choice, ChoiceError, Lesson, choose, lessons_of, named, spans_of};
 
 /// Why there is no answer.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]

@@ -14,8 +14,7 @@ use super::target::{Sources, Target};
 use crate::app::archived_topics;
 use crate::archive::Whole;
 use crate::index::Index;
-use crate::model::FailureKind;
-use crate::pipeline::ports::Reader;
+use crate::search::behind;
 
 pub(crate) use lessons::{LessonsArgs, lesson_lines, run as lessons};
 pub(crate) use rooms::{RoomsArgs, run as rooms};
@@ -51,22 +50,7 @@ impl Indexed {
 
     /// How many messages of these topics the index has not seen yet.
     pub(crate) async fn behind(&self, topics: &[String]) -> anyhow::Result<u64> {
-        let index = self.index.clone();
-        let positions = tokio::task::spawn_blocking(move || index.positions()).await??;
-        let mut behind = 0;
-        for topic in topics {
-            let places = match self.whole.places(topic).await {
-                Ok(places) => places,
-                Err(error) if error.kind == FailureKind::TopicMissing => continue,
-                Err(error) => return Err(error.into()),
-            };
-            for (name, place) in places {
-                let (first, end) = self.whole.offsets(topic, &name).await?;
-                let next = positions.get(&place).map_or(first, |position| position.next_offset.max(first));
-                behind += end.saturating_sub(next);
-            }
-        }
-        Ok(behind)
+        Ok(behind(&self.index, &self.whole, topics).await?)
     }
 
     /// Says on standard error what the index has not seen yet; `None` = that is not known. To be asked before the question: what comes

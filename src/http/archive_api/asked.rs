@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use crate::model::Kind;
 
 /// The query of a request.
 pub(super) struct Asked<T>(pub T);
@@ -58,6 +59,14 @@ pub(super) fn limit_of(asked: Option<usize>, default: usize, most: usize) -> Res
         true => Ok(limit),
         false => Err(ApiError::Wrong(format!("limit={limit} is out of range; write 1 to {most}"))),
     }
+}
+
+/// A kind of messages.
+pub(super) fn kind_of(name: &str) -> Result<Kind, ApiError> {
+    name.parse().map_err(|_| {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        ApiError::Wrong(format!("kind={name:?} is no kind; write one of {}", known.join(", ")))
+    })
 }
 
 /// A range of times; the end is not part of it.

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::archive::HistoryError;
 use crate::http::problem::problem;
+use crate::search::SearchError;
 
 /// Each has one status.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
@@ -29,6 +30,8 @@ pub(super) enum ApiError {
     OldCursor,
     #[error("there is no such replay; it has ended, or somebody else made it: make a new one")]
     NoReplay,
+    #[error("room {room:?} has no lesson {choice}; GET /api/v1/rooms/{room}/lessons lists them")]
+    NoLesson { room: String, choice: String },
     #[error("somebody reads this replay; make another one, or stop reading there")]
     IsRead,
     #[error(
@@ -51,7 +54,7 @@ impl ApiError {
             Self::NotYourRoom(_) | Self::OperatorsOnly { .. } => StatusCode::FORBIDDEN,
             Self::OldCursor => StatusCode::GONE,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoReplay => StatusCode::NOT_FOUND,
+            Self::NoReplay | Self::NoLesson { .. } => StatusCode::NOT_FOUND,
             Self::IsRead => StatusCode::CONFLICT,
             Self::NoIndex => StatusCode::SERVICE_UNAVAILABLE,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
@@ -67,6 +70,13 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after_s));
         }
         response
+    }
+}
+
+/// Reads that the index needs.
+impl From<SearchError> for ApiError {
+    fn from(error: SearchError) -> Self {
+        Self::Upstream(error.to_string())
     }
 }
 

@@ -36,6 +36,8 @@ const STALLED: Duration = Duration::from_secs(60);
 pub(super) struct ExportAsked {
     from: Option<String>,
     to: Option<String>,
+    /// Instead of `from` and `to`.
+    lesson: Option<String>,
     /// What one client alone was told, too.
     #[serde(default)]
     private: bool,
@@ -56,6 +58,7 @@ pub(super) async fn export(
         caller.audit(&format!("an export of room {room:?}, private messages included"));
     }
     let permit = api.exports.enter(caller.key)?;
+    let times = api.times_of(&room, asked.lesson.as_deref(), times, false).await?;
     let rules = Some(api.parts.rules.clone());
     let (from_ms, to_ms) = (times.from_ms, times.to_ms);
     let query = HistoryQuery { places, rules, from_ms, to_ms, ..HistoryQuery::default() };
@@ -115,5 +118,27 @@ async fn send(chunks: &Chunks, chunk: Vec<u8>) -> Result<(), String> {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err("its reader is gone".to_owned()),
         Err(_) => Err(format!("its reader took nothing for {} s", STALLED.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_export_whose_reader_takes_nothing_ends_at_its_deadline() {
+        let begun = tokio::time::Instant::now();
+        let (chunks, mut taken) = mpsc::channel(CHUNKS);
+        for _ in 0..CHUNKS {
+            send(&chunks, vec![0]).await.unwrap();
+        }
+        let ended = send(&chunks, vec![0]).await.unwrap_err();
+        assert_eq!((ended.as_str(), begun.elapsed()), ("its reader took nothing for 60 s", STALLED));
+        // One who takes something in time has begun to read again.
+        let (sent, _) = tokio::join!(send(&chunks, vec![0]), async {
+            tokio::time::sleep(STALLED / 2).await;
+            taken.recv().await
+        });
+        sent.unwrap();
     }
 }

@@ -5,9 +5,39 @@ use std::sync::Arc;
 use super::error::ApiError;
 use super::limits::Permit;
 use super::{Api, DEADLINE};
+use crate::archive::Whole;
 use crate::index::{Index, IndexError};
+use crate::search::behind;
 
 impl Api {
+    /// The index, and what it is an index of.
+    pub(super) async fn indexed(&self) -> Result<(Arc<Index>, Whole), ApiError> {
+        let folder = self.parts.folder.clone();
+        let opened = tokio::task::spawn_blocking(move || Index::open(&folder)).await;
+        let opened =
+            opened.map_err(|died| ApiError::Upstream(format!("the index could not be opened: {died}")))?;
+        let index = opened.map_err(|error| ApiError::Upstream(error.to_string()))?;
+        let index = Arc::new(index.ok_or(ApiError::NoIndex)?);
+        let whole = Whole::new(self.parts.rocketmq.clone(), self.parts.store.clone());
+        Ok((index.clone(), whole.with_index(Some(index))))
+    }
+
+    /// What the index has not seen yet, in words; none if it has seen everything. To be asked before the question, so that what comes
+    /// between the two is in the answer.
+    pub(super) async fn behind(&self, index: &Arc<Index>, whole: &Whole) -> Vec<String> {
+        match behind(index, whole, &self.parts.topics).await {
+            Ok(0) => Vec::new(),
+            Ok(1) => vec!["1 message is not in the index yet".to_owned()],
+            Ok(behind) => vec![format!("{behind} messages are not in the index yet")],
+            Err(error) => vec![format!("it is not known how far the index is behind: {error}")],
+        }
+    }
+
+    /// A longer silence ends a lesson.
+    pub(super) fn gap_ms(&self) -> u64 {
+        u64::try_from(self.parts.lesson_gap.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The answer of the index to one question.
     ///
     /// One that takes longer than the deadline ends by itself, and counts until then. Each question opens the index for itself: one that takes long then holds up nobody.

@@ -13,11 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::asked::{Asked, Times, limit_of};
+use super::asked::{Asked, Times, kind_of, limit_of};
 use super::error::ApiError;
 use super::rights::Shown;
 use crate::archive::{Before, HistoryError, HistoryQuery, Latest, LatestQuery, Record, latest, rfc3339};
-use crate::model::Kind;
 
 const MAX_MESSAGES: usize = 1000;
 const DEFAULT_MESSAGES: usize = 200;
@@ -31,6 +30,8 @@ pub(super) struct MessagesAsked {
     to: Option<String>,
     kind: Option<String>,
     from_client: Option<String>,
+    /// Instead of `from` and `to`.
+    lesson: Option<String>,
     limit: Option<usize>,
     /// The `before` of an earlier answer.
     before: Option<String>,
@@ -97,13 +98,17 @@ pub(super) async fn messages(
     let times = Times::of(asked.from.as_deref(), asked.to.as_deref())?;
     let kind = asked.kind.as_deref().map(kind_of).transpose()?;
     let client = asked.from_client.as_deref();
-    let question = format!("messages {:?} {room:?} {times:?} {kind:?} {client:?}", caller.is_operator());
+    let lesson = asked.lesson.as_deref();
+    // The last lesson goes on, and its page is still the same.
+    let question =
+        format!("messages {:?} {room:?} {times:?} {lesson:?} {kind:?} {client:?}", caller.is_operator());
     let before = asked.before.as_deref().map(|cursor| api.cursors.read(&question, cursor)).transpose()?;
     // Only we can have written it.
     let before = before.map(|place| place.parse::<Before>().map_err(|()| ApiError::OldCursor)).transpose()?;
     if shows.private {
         caller.audit(&format!("messages of room {room:?}, private ones included"));
     }
+    let times = api.times_of(&room, lesson, times, false).await?;
     let reader = api.reader().await;
     let (rules, Times { from_ms, to_ms }) = (Some(api.parts.rules.clone()), times);
     let query = LatestQuery {
@@ -140,11 +145,4 @@ fn reasons(latest: &Latest) -> Vec<String> {
     let late = latest.ran_out_of_time.then_some(late);
     let missing = latest.missing.iter().map(ToString::to_string);
     late.into_iter().chain(latest.away.iter().map(away)).chain(missing).collect()
-}
-
-fn kind_of(name: &str) -> Result<Kind, ApiError> {
-    name.parse().map_err(|_| {
-        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-        ApiError::Wrong(format!("kind={name:?} is no kind; write one of {}", known.join(", ")))
-    })
 }

@@ -9,12 +9,14 @@ mod cursor;
 mod error;
 mod export;
 mod index_read;
+mod lessons;
 mod limits;
 mod messages;
 mod openapi;
 mod replays;
 mod rights;
 mod rooms;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +63,10 @@ pub(crate) struct ArchiveApiParts {
     pub folder: PathBuf,
     /// A longer silence ends a lesson.
     pub lesson_gap: Duration,
+    /// The RocketMQ topics that are archived.
+    pub topics: Vec<String>,
+    /// Of a body that is a JSON object, these fields were indexed.
+    pub text_fields: Vec<String>,
     /// Say where a room's messages are stored.
     pub rules: Arc<RuleSet>,
     /// Wall time, for the expiry of tokens.
@@ -114,6 +120,8 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Arc<Api>>)> {
         (Method::GET, "/api/v1/openapi.json", get(openapi::document)),
         (Method::GET, "/api/v1/rooms", get(rooms::rooms)),
         (Method::GET, "/api/v1/rooms/{room}/messages", get(messages::messages)),
+        (Method::GET, "/api/v1/rooms/{room}/lessons", get(lessons::lessons)),
+        (Method::GET, "/api/v1/search", get(search::search)),
         (Method::GET, "/api/v1/rooms/{room}/export", get(export::export)),
         (Method::POST, "/api/v1/rooms/{room}/replays", post(replays::create)),
         (Method::GET, "/api/v1/replays/{id}", get(replays::show)),

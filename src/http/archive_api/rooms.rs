@@ -68,7 +68,7 @@ pub(super) async fn rooms(
     let question = format!("rooms {since_ms:?}");
     let after = asked.after.as_deref().map(|cursor| api.cursors.read(&question, cursor)).transpose()?;
     caller.audit("the list of rooms");
-    let gap_ms = api.parts.lesson_gap.as_millis() as u64;
+    let gap_ms = api.gap_ms();
     let all = api.ask_index(permit, move |index| index.rooms(since_ms, gap_ms)).await?;
     let is_later = |summary: &&RoomSummary| after.as_deref().is_none_or(|after| &*summary.room > after);
     let mut rooms: Vec<_> = all.iter().filter(is_later).take(limit + 1).map(Room::of).collect();

@@ -42,6 +42,8 @@ pub(super) enum Place {
 pub(super) struct ReplayAsked {
     from: Option<String>,
     to: Option<String>,
+    /// Instead of `from` and `to`.
+    lesson: Option<String>,
     start: Option<Place>,
     speed: Option<String>,
     skip_silence_s: Option<f64>,
@@ -124,6 +126,7 @@ pub(super) async fn create(
         return Err(ApiError::Wrong("to and follow contradict each other; leave one out".to_owned()));
     }
     let permit = api.sessions.limits.enter(caller.key)?;
+    let times = api.times_of(&room, asked.lesson.as_deref(), times, asked.follow).await?;
     let made = Made {
         room,
         query: HistoryQuery {

@@ -1,6 +1,7 @@
 //! One replay that runs for a program: a task, a bounded channel to its reader, and the reasons for which it ends.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::http::archive_api::{Api, DEADLINE};
 
 /// A session that nobody reads for so long ends.
 pub(super) const WITHOUT_READER: Duration = Duration::from_secs(60);
+/// Who has so many events waiting and takes none for so long does not read any more, although the connection stands.
+const STALLED: Duration = Duration::from_secs(60);
 /// No session is longer, whoever made it.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// So often the token is looked at.
@@ -270,10 +273,61 @@ impl ReplayOutput for Events {
         Box::pin(async move {
             if self.shows.hold(record.kind, &record.mqtt_topic) {
                 let event = json!({"event": "message", "message": ShortLine::of(record.clone())});
-                // It fails only when the session is over, and then nothing is played any more.
-                let _ = self.events.send(event).await;
+                let sent = tokio::time::timeout(STALLED, self.events.send(event)).await;
+                // It is refused only when the session is over, and then nothing is played any more.
+                let _ = sent.map_err(|_| {
+                    let why = format!("its reader took nothing for {} s", STALLED.as_secs());
+                    ReplayError::Write(io::Error::new(io::ErrorKind::TimedOut, why))
+                })?;
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::HistoryQuery;
+    use crate::model::{QueueName, StoredMessage};
+
+    fn record() -> Record {
+        let message = StoredMessage {
+            topic: "room".to_owned(),
+            tag: String::new(),
+            keys: String::new(),
+            queue: QueueName { broker: "a".into(), id: 0 },
+            queue_offset: 0,
+            stored_ms: 1,
+            born_ms: 1,
+            flag: 0,
+            properties: [("topic", "room/message/7")].into_iter().collect(),
+            body: "hello".into(),
+        };
+        let query = HistoryQuery {
+            places: vec![crate::binding::RoomQuery {
+                topic: "room".to_owned(),
+                tag: None,
+                shared: false,
+                room: None,
+                kind: None,
+            }],
+            ..HistoryQuery::default()
+        };
+        query.record_of(&message).unwrap()
+    }
+
+    /// Its connection stands, so nothing else would end it before its token does.
+    #[tokio::test(start_paused = true)]
+    async fn a_replay_whose_reader_takes_nothing_ends_at_its_deadline() {
+        let begun = Instant::now();
+        let (events, _taken) = mpsc::channel(EVENTS);
+        let mut output = Events { events, shows: Shows { private: true, sent_below: None } };
+        for _ in 0..EVENTS {
+            output.play(&record()).await.unwrap();
+        }
+        let ended = output.play(&record()).await.unwrap_err().to_string();
+        assert!(ended.contains("its reader took nothing for 60 s"), "{ended}");
+        assert_eq!(begun.elapsed(), STALLED);
     }
 }

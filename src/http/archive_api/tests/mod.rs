@@ -20,6 +20,8 @@ use crate::piece::Place;
 use crate::pipeline::ports::{Page, ReadError};
 
 mod document;
+mod found;
+mod matrix;
 mod pages;
 mod rights;
 mod rooms;
@@ -39,6 +41,8 @@ pub(super) struct Memory(Mutex<Kept>);
 pub(super) struct Kept {
     messages: Vec<StoredMessage>,
     pub away: Vec<String>,
+    /// Something is said so much later than a second after what came before.
+    later: Duration,
     /// Each answer takes so long.
     pub delay: Duration,
 }
@@ -54,10 +58,15 @@ impl Memory {
 }
 
 impl Kept {
+    /// A silence.
+    pub(super) fn later(&mut self, silence: Duration) {
+        self.later += silence;
+    }
+
     /// Stored a second after what came before.
     pub(super) fn store(&mut self, mqtt_topic: &str, room: &str, client_id: &str, body: &[u8]) -> u64 {
         let number = self.messages.len() as u64;
-        let at_ms = NOW_MS - 3_600_000 + number * 1000;
+        let at_ms = NOW_MS - 3_600_000 + number * 1000 + self.later.as_millis() as u64;
         let topic = mqtt_topic.split('/').next().unwrap();
         let id = MessageId::from_parts(0xaa, number);
         let properties = [
@@ -181,6 +190,8 @@ fn parts(rocketmq: Arc<Memory>, clock: Arc<ManualClock>) -> ArchiveApiParts {
         store: PieceStore::in_memory(),
         folder: "/nonexistent/archive".into(),
         lesson_gap: Duration::from_secs(1800),
+        topics: Vec::new(),
+        text_fields: Vec::new(),
         rules: Arc::new(RuleSet::compile(&config.bindings, settings).unwrap()),
         clock,
     }
@@ -228,7 +239,7 @@ impl World {
             let row = NewRow {
                 place: &place,
                 offset: message.queue_offset,
-                name: "name",
+                name: &message.name(),
                 at_ms: message.stored_ms - 2,
                 eff_ms: message.stored_ms,
                 rooms: &[&room],
@@ -257,6 +268,15 @@ impl World {
             nonce: Nonce::random().unwrap(),
         };
         Token::issue(claims, &self.secret, NOW_MS).unwrap()
+    }
+
+    /// The id of a replay that this token makes.
+    pub(super) async fn replay_id(&self, token: &str, body: &Value) -> String {
+        let authorization = [("authorization", format!("Bearer {token}"))];
+        let headers = authorization.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let made = self.ask("POST", "/api/v1/rooms/7/replays", &headers, Some(&body.to_string())).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.body["id"].as_str().unwrap().to_owned()
     }
 
     pub(super) fn teacher_of_7(&self) -> String {
@@ -290,7 +310,7 @@ impl World {
                 .build()
                 .into();
             let mut response = agent.run(request).unwrap();
-            let text = response.body_mut().read_to_string().unwrap();
+            let text = response.body_mut().with_config().limit(64 << 20).read_to_string().unwrap();
             let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
             Answer { status: response.status().as_u16(), headers: response.headers().clone(), body }
         });

@@ -172,3 +172,26 @@ async fn one_token_makes_so_many_replays_and_no_more() {
         assert_eq!(world.post(REPLAYS, &world.teacher_of_7(), &wrong).await.status, 400, "{wrong}");
     }
 }
+
+/// Somebody opens an export and reads nothing. It fills what lies between, and then waits.
+#[tokio::test]
+async fn who_does_not_read_an_export_is_in_nobodys_way() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::start().await;
+    for _ in 0..300 {
+        world.rocketmq.lock().store("room/message/7", "7", "anna", &[b'x'; 100_000]);
+    }
+    let path = "/api/v1/rooms/7/export";
+    let mut stalled = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {SECRET}\r\n\r\n", world.address);
+    stalled.write_all(request.as_bytes()).await.unwrap();
+    let mut begin = [0; 12];
+    stalled.read_exact(&mut begin).await.unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    let whole = world.get(path, &world.teacher_of_7()).await;
+    assert_eq!(whole.body.as_str().unwrap().lines().count(), 300);
+    // It was not cut: whoever reads on gets the rest.
+    let mut rest = vec![0; 20_000_000];
+    stalled.read_exact(&mut rest).await.unwrap();
+}
