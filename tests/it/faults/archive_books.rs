@@ -24,7 +24,7 @@ pub const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// Two publishers in 6 rooms; few enough that each room is read again and again.
 pub fn setup(name: &'static str, title: impl Into<String>, full: bool) -> Setup {
-    let mut setup = Setup::new(Victim::Archive, name, title, full).per_second(100);
+    let mut setup = Setup::new(Victim::Archive, name, title, full).per_second(50);
     (setup.lesson.publishers, setup.lesson.rooms, setup.queues) = (2, 6, 4);
     setup
 }

@@ -74,7 +74,7 @@ fn killed_at_each_step(times: u32, full: bool) {
         for time in 0..times {
             // So that there is something to do.
             let count = story.stage.witness.acknowledged_count();
-            story.talk_until_acknowledged(count + 10);
+            story.talk_until_acknowledged(count + 6);
             if work == Work::Merge {
                 archive.run(&["archive", "flush"], &[]);
             }

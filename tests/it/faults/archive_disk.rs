@@ -16,7 +16,7 @@ fn only_the_archive_stands(story: &Story, reason: &str) {
     let before = failures();
     wait_until("the archiver fails", SOON, || failures() > before);
     let count = story.stage.witness.acknowledged_count();
-    story.talk_until_acknowledged(count + 500);
+    story.talk_until_acknowledged(count + 300);
     let log = story.bridge.log_text();
     assert!(log.contains("the archive does not go on") && log.contains(reason), "{log}");
     assert_eq!(story.bridge.get("/readyz").map(|(status, _)| status), Some(200), "the way up is open");

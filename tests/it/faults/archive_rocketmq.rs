@@ -63,7 +63,7 @@ fn at_rest(story: &mut Story, archive: &Archive) -> Vec<StoredBody> {
 fn goes_on(story: &mut Story, archive: &Archive) {
     story.stage.mosquitto.resume();
     let count = story.stage.witness.acknowledged_count();
-    story.talk_until_acknowledged(count + 500);
+    story.talk_until_acknowledged(count + 300);
     archive.is_right_so_far(&story.stage);
 }
 
@@ -130,7 +130,7 @@ fn full_store_time_back_a_day() {
         story.stage.rocketmq.stop_broker();
         story.stage.rocketmq.start_broker_with(&variables);
         let count = story.stage.witness.acknowledged_count();
-        story.talk_until_acknowledged(count + 500);
+        story.talk_until_acknowledged(count + 300);
         all_is_archived(&story, &archive);
         archive.flush_and_merge();
         archive.is_right_so_far(&story.stage);
