@@ -5,6 +5,8 @@
 //! back, and a row of figures is drawn up from witnesses that share no code with the bridge: the publishers' own
 //! acknowledgements, the PUBACKs on the wire, and Apache's client. Must never count what the bridge says of itself,
 //! except for the books, and must never leave a process behind.
+//!
+//! The rows of the archive (`archive_*`) compare its history with the PUBACKs on the wire, too.
 
 mod archive_books;
 mod archive_dies;
