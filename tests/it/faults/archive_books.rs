@@ -64,10 +64,16 @@ impl Archive {
         bridge
     }
 
+    /// Copies what RocketMQ has. On a busy machine its answer may come too late.
+    #[track_caller]
+    pub fn flush(&self) {
+        wait_until("all is copied", SOON, || self.try_to(&["archive", "flush"], &[]).status.success());
+    }
+
     /// Copies what RocketMQ has, and joins it as if the day were over long ago.
     #[track_caller]
     pub fn flush_and_merge(&self) {
-        self.run(&["archive", "flush"], &[]);
+        self.flush();
         self.run(&["archive", "merge"], &clock_ahead(TWO_DAYS));
     }
 
@@ -191,7 +197,7 @@ pub fn end_with(story: Story, archive: &Archive, note: &str, allowed: Allowed) {
     let (mut row, mut rest) = story.end_and_stay();
     let ledger: BTreeSet<Key> = rest.stage.witness.acknowledged().first.into_keys().collect();
     assert_eq!(archive.history(lesson), ledger, "with RocketMQ");
-    archive.run(&["archive", "flush"], &[]);
+    archive.flush();
     rest.stage.rocketmq.delete_topic(TOPIC);
     assert_eq!(archive.history(lesson), ledger, "when the topic is gone");
     let lines = archive.verify();

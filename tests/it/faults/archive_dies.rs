@@ -69,14 +69,14 @@ fn killed_at_each_step(times: u32, full: bool) {
     let mut story = Stage::new(setup("01_killed_at_each_step", title, full)).open();
     let archive = Archive::beside(&story.stage);
     story.talk_until_acknowledged(50);
-    archive.run(&["archive", "flush"], &[]);
+    archive.flush();
     for (work, step) in STEPS {
         for time in 0..times {
             // So that there is something to do.
             let count = story.stage.witness.acknowledged_count();
             story.talk_until_acknowledged(count + 6);
             if work == Work::Merge {
-                archive.run(&["archive", "flush"], &[]);
+                archive.flush();
             }
             let (arguments, ahead) = work.command(step);
             archive.start_and_stop(arguments, step, which(step, time), &ahead).kill();

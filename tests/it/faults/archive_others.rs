@@ -25,8 +25,8 @@ fn full_several_archivers_at_once() {
         // Those that run look each 5 s; the commands come between.
         story.talk(5.5);
         for _ in 0..4 {
-            let round = archive.run(&["archive", "flush", "--json"], &[]);
-            let round: Value = serde_json::from_str(&round).expect("one JSON object");
+            let round = archive.try_to(&["archive", "flush", "--json"], &[]);
+            let round: Value = serde_json::from_slice(&round.stdout).expect("one JSON object");
             flushed += round["pieces"].as_u64().expect("a number");
             archive.flush_and_merge();
             archive.verify();
@@ -59,7 +59,7 @@ fn full_archivers_stand_still() {
         for _ in 0..2 {
             let count = story.stage.witness.acknowledged_count();
             story.talk_until_acknowledged(count + 30);
-            archive.run(&["archive", "flush"], &[]);
+            archive.flush();
         }
         let count = story.stage.witness.acknowledged_count();
         story.talk_until_acknowledged(count + 30);
