@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::BridgeParts;
-use super::class::status_topics;
+use super::topics::{archived_topics, status_topics};
 use crate::archiver::{self, Archiver, ArchiverParts, LeaveOut};
 use crate::binding::RuleSet;
 use crate::config::{ArchiveConfig, Config};
@@ -17,22 +17,6 @@ use crate::model::{Clock, SystemClock};
 use crate::piece_store::{PieceStore, StoreError};
 use crate::pipeline::ports::Reader;
 use crate::rocketmq::RocketMqReader;
-
-/// The topics that the configuration names, else those where rooms are heard and the classroom's records. What clients send to the
-/// classroom is not among them, because what was heard of it is.
-pub(crate) fn archived_topics(config: &Config, rules: &RuleSet) -> Vec<String> {
-    if let Some(topics) = config.archive.as_ref().and_then(|archive| archive.topics.clone()) {
-        return topics;
-    }
-    let mut topics: BTreeSet<String> = rules.literal_topics().into_iter().collect();
-    topics.extend(config.downlinks.iter().map(|downlink| downlink.topic.clone()));
-    if let Some(classroom) = &config.classroom {
-        topics.remove(&classroom.send_topic);
-        topics.extend(status_topics(classroom));
-        topics.insert(classroom.audit_topic.clone());
-    }
-    topics.into_iter().collect()
-}
 
 /// An archiver for the store of the configuration.
 pub(crate) fn archiver(

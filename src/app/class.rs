@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::archive::archived_topics;
+use super::topics::{archived_topics, status_topics};
 use super::way_down::Followed;
 use super::{BridgeParts, new_ids, until_it_ends};
 use crate::access::{Authenticator, Deployment, LoginPolicy, Parents, SigningSecret};
@@ -256,9 +256,4 @@ impl BridgeParts {
     fn access(&self) -> anyhow::Result<&AccessConfig> {
         self.config.access.as_ref().context("[access] is missing; set it")
     }
-}
-
-pub(super) fn status_topics(classroom: &ClassroomConfig) -> Vec<String> {
-    let groups = classroom.teacher_groups.iter().chain(&classroom.student_groups);
-    LiveClass::status_topics(&groups.cloned().collect::<Vec<_>>())
 }

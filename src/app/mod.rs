@@ -6,6 +6,7 @@ mod archive;
 mod class;
 mod leftovers;
 mod message_thread;
+mod topics;
 mod uplink_builder;
 mod way_down;
 
@@ -36,12 +37,13 @@ use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SPOOL_FILE, Sp
 use crate::telemetry::{Metrics, Readiness};
 use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
 
-pub(crate) use archive::{archived_topics, archiver, indexer_parts};
+pub(crate) use archive::{archiver, indexer_parts};
 use class::ClassListeners;
 pub(crate) use class::{ClassAddresses, authenticator};
 pub(crate) use leftovers::Ended;
 use leftovers::Leftovers;
 use message_thread::MessageThread;
+pub(crate) use topics::archived_topics;
 pub(crate) use uplink_builder::UplinkBuilder;
 
 /// Bound of the settlements that wait for the subscriber. Each is a whole batch, so this is far more than there are queues.
