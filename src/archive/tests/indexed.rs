@@ -147,6 +147,27 @@ async fn what_only_the_archive_has_is_not_kept_by_rocketmq() {
     assert_eq!(pages(&kept(&world), 1, 60).await.len(), 10);
 }
 
+/// Of which room the lost messages were, nobody knows, so each page on which they could stand says so, and no other one.
+#[tokio::test]
+async fn a_page_says_what_is_lost_between_its_lines() {
+    let mut world = World::new().await;
+    (0..10).for_each(|_| world.say(&LINE));
+    world.archive().await;
+    (0..5).for_each(|_| world.say(&LINE));
+    // The first message of the queue is of another room.
+    world.forget(0, 16);
+    (0..10).for_each(|_| world.say(&LINE));
+    world.archive().await;
+    world.index().await;
+    for reader in [world.whole(), world.indexed()] {
+        let all = page(&reader, 1, 100, None).await;
+        let said: Vec<String> = all.missing.iter().map(ToString::to_string).collect();
+        assert!(said.len() == 1 && said[0].starts_with("5 messages of topic room"), "{said:?}");
+        assert_eq!(all.records.len(), 20);
+        assert_eq!(page(&reader, 1, 5, None).await.missing, []);
+    }
+}
+
 const LINE: Line = Line { queue_id: 0, clock_ms: 1, room: 1, kind: Kind::Message, id: None, late_ms: 0 };
 
 /// The index asks for the newest rows only; the first copy is older than all of them.
