@@ -60,8 +60,6 @@ pub(super) struct ShortLine {
     mqtt_topic: String,
     body: Option<String>,
     body_base64: Option<String>,
-    /// How many more times it is stored.
-    duplicates: u64,
 }
 
 impl ShortLine {
@@ -79,7 +77,6 @@ impl ShortLine {
             mqtt_topic: record.mqtt_topic,
             body,
             body_base64,
-            duplicates: record.duplicates,
         }
     }
 }

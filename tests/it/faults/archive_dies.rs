@@ -97,7 +97,7 @@ fn killed_at_each_step(times: u32, full: bool) {
 
 #[test]
 fn short_archiver_killed_at_each_step() {
-    killed_at_each_step(2, false);
+    killed_at_each_step(1, false);
 }
 
 #[test]

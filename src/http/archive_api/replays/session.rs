@@ -167,18 +167,18 @@ type Opened = oneshot::Sender<Result<ReplayHandle, ApiError>>;
 impl Task {
     /// Plays until an end; then nobody finds the session any more.
     async fn run(self, id: String, permit: Permit, made: Made, opened: Opened) {
-        let _permit = permit;
         let end = self.end.clone();
         let why = tokio::select! {
             why = self.play(made, opened) => why,
             why = self.until_it_must_end() => why,
             () = end.cancelled() => "it was ended".to_owned(),
         };
-        // The reader finds what was played before, and this; one who does not read does not hold the session.
-        let _ = self.events.try_send(json!({"event": "end", "why": why}));
         // Before it is taken out, so that whoever puts it in later sees it.
         end.cancel();
         self.api.sessions.lock().remove(&id);
+        // One who does not read holds no session meanwhile.
+        drop(permit);
+        say_end(&self.events, &why).await;
     }
 
     async fn play(&self, made: Made, opened: Opened) -> String {
@@ -237,6 +237,12 @@ impl Task {
             }
         }
     }
+}
+
+/// The reader finds what was played before, and this: however slow it is, if it reads at all.
+async fn say_end(events: &mpsc::Sender<Value>, why: &str) {
+    let end = json!({"event": "end", "why": why});
+    let _ = tokio::time::timeout(STALLED, events.send(end)).await;
 }
 
 fn of_replay(error: ReplayError) -> ApiError {
@@ -328,6 +334,31 @@ mod tests {
         }
         let ended = output.play(&record()).await.unwrap_err().to_string();
         assert!(ended.contains("its reader took nothing for 60 s"), "{ended}");
+        assert_eq!(begun.elapsed(), STALLED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_told_the_end_and_one_who_takes_nothing_is_not_waited_for() {
+        let (events, mut taken) = mpsc::channel(EVENTS);
+        for number in 0..EVENTS {
+            events.try_send(json!(number)).unwrap();
+        }
+        let read = async {
+            tokio::time::sleep(STALLED / 2).await;
+            let mut last = json!(null);
+            for _ in 0..=EVENTS {
+                last = taken.recv().await.unwrap();
+            }
+            last
+        };
+        let ((), last) = tokio::join!(say_end(&events, "everything was played"), read);
+        assert_eq!(last, json!({"event": "end", "why": "everything was played"}));
+
+        for number in 0..EVENTS {
+            events.try_send(json!(number)).unwrap();
+        }
+        let begun = Instant::now();
+        say_end(&events, "everything was played").await;
         assert_eq!(begun.elapsed(), STALLED);
     }
 }
