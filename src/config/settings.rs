@@ -331,6 +331,7 @@ pub enum StudentsSee {
 
 /// A bucket of S3, or of what speaks its protocol. What is `None` comes from the environment (`AWS_...`), as other programs read it.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "read by the build that speaks to buckets"))]
 pub struct BucketConfig {
     /// Its name.
     pub name: String,

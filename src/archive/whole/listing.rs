@@ -1,7 +1,7 @@
 //! Looks at a topic: which queues it has, which of them RocketMQ still has, and what of them is archived.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -21,13 +21,17 @@ const QUEUES_AT_ONCE: usize = 8;
 
 impl Whole {
     pub(super) async fn topic(&self, topic: &str) -> Result<Arc<Topic>, ReadError> {
-        let mut topics = self.topics.lock().await;
-        if let Some(known) = topics.get(topic) {
+        if let Some(known) = self.lock_topics().get(topic) {
             return Ok(known.clone());
         }
         let found = Arc::new(self.look_at(topic).await?);
-        topics.insert(topic.to_owned(), found.clone());
-        Ok(found)
+        // Whoever looked first counts for all.
+        Ok(self.lock_topics().entry(topic.to_owned()).or_insert(found).clone())
+    }
+
+    /// Held for no wait: a page that was asked for ahead may not be polled for minutes, and everybody else would wait for it.
+    pub(super) fn lock_topics(&self) -> MutexGuard<'_, HashMap<String, Arc<Topic>>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look_at(&self, topic: &str) -> Result<Topic, ReadError> {
@@ -124,9 +128,10 @@ impl Whole {
             return Err(error);
         }
         let topic = &known.queue.place.topic;
-        let mut topics = self.topics.lock().await;
-        if topics.get(topic).is_some_and(|now| !Arc::ptr_eq(now, &known.topic)) {
-            // Somebody else did it meanwhile.
+        let is_done = |topics: &HashMap<String, Arc<Topic>>| {
+            topics.get(topic).is_some_and(|now| !Arc::ptr_eq(now, &known.topic))
+        };
+        if is_done(&self.lock_topics()) {
             return Ok(());
         }
         let mut archived = self.archived(topic).await?;
@@ -138,7 +143,10 @@ impl Whole {
             (name.clone(), queue)
         });
         let again = Topic { queues: queues.collect(), away: known.topic.away.clone() };
-        topics.insert(topic.clone(), Arc::new(again));
+        let mut topics = self.lock_topics();
+        if !is_done(&topics) {
+            topics.insert(topic.clone(), Arc::new(again));
+        }
         Ok(())
     }
 }

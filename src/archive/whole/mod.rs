@@ -46,7 +46,7 @@ const PIECES_AT_ONCE: usize = 16;
 pub(crate) struct Whole {
     rocketmq: Arc<dyn Reader>,
     pieces: Arc<Pieces>,
-    topics: tokio::sync::Mutex<HashMap<String, Arc<Topic>>>,
+    topics: Mutex<HashMap<String, Arc<Topic>>>,
     /// Ranges that nobody can read any more, as far as this reader came by. As many as the archive's books have.
     lost: Mutex<HashMap<(String, QueueName), Ranges>>,
     index: Option<Arc<Index>>,
@@ -67,7 +67,7 @@ impl Whole {
         Self {
             rocketmq,
             pieces: Arc::new(Pieces::new(store)),
-            topics: tokio::sync::Mutex::default(),
+            topics: Mutex::default(),
             lost: Mutex::default(),
             index: None,
         }
@@ -83,7 +83,7 @@ impl Whole {
         Self {
             rocketmq: self.rocketmq.clone(),
             pieces: self.pieces.clone(),
-            topics: tokio::sync::Mutex::default(),
+            topics: Mutex::default(),
             lost: Mutex::default(),
             index: self.index.clone(),
         }
@@ -139,8 +139,8 @@ impl Whole {
     }
 
     /// So many bytes of lines are kept for each queue, so that a merge of all queues reads no piece again and again.
-    async fn window_bytes(&self) -> usize {
-        let topics = self.topics.lock().await;
+    fn window_bytes(&self) -> usize {
+        let topics = self.lock_topics();
         WINDOWS_BYTES / topics.values().map(|topic| topic.queues.len()).sum::<usize>().max(WINDOWS)
     }
 
@@ -151,7 +151,7 @@ impl Whole {
         from: u64,
         limit: u32,
     ) -> Result<PageInOrder, Trouble> {
-        let window = self.pieces.window(part, wanted.room, from, self.window_bytes().await).await?;
+        let window = self.pieces.window(part, wanted.room, from, self.window_bytes()).await?;
         let end = window.to.min(part.to);
         let mut page = PageInOrder { messages: Vec::new(), next_offset: end, before_ms: 0, first: from, end };
         let mut bytes = 0;

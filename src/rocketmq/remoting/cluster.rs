@@ -1,6 +1,6 @@
 //! The servers of one RocketMQ cluster, and a connection to each that was needed.
 //!
-//! Promises: one connection for each server, opened by whoever needs it first; after a failure of the transport the next call
+//! Promises: one connection for each server, opened for whoever needs it first; a caller that nobody polls holds nobody else up; after a failure of the transport the next call
 //! opens a new one; a server that is away is asked at most once in 100 ms, however many lanes try; a name server that does not
 //! answer makes room for the next one of the list.
 //! Must never: retry a request for a broker.
@@ -8,10 +8,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
@@ -71,17 +73,23 @@ pub(crate) struct Cluster {
 }
 
 /// The connection to one server.
+///
+/// No caller owns a turn: a page that was asked for ahead may not be polled for minutes, and a lock that it waits for, or holds, would
+/// then stand still for everybody. So the lock is held for no wait, and a task of its own opens the connection.
 #[derive(Default)]
 struct Server {
-    /// Locked while a connection is opened, so that all callers together open one.
-    current: tokio::sync::Mutex<Current>,
+    current: Mutex<Current>,
 }
 
 #[derive(Default)]
 struct Current {
     connection: Option<Arc<Connection>>,
+    /// While one is opened, for all callers together.
+    opening: Option<Opening>,
     failed: Option<(Instant, CallError)>,
 }
+
+type Opening = Shared<BoxFuture<'static, Result<Arc<Connection>, CallError>>>;
 
 impl Cluster {
     pub(crate) fn new(options: ClusterOptions) -> Self {
@@ -109,7 +117,7 @@ impl Cluster {
         let connection = server.connection(address, self).await?;
         let answer = connection.call(request, self.timeout).await;
         if answer.as_ref().is_err_and(CallError::is_of_the_transport) {
-            server.forget(&connection).await;
+            server.forget(&connection);
         }
         answer
     }
@@ -161,12 +169,33 @@ impl Cluster {
         Err(failed)
     }
 
-    async fn open(&self, address: &str) -> Result<Connection, CallError> {
+    /// Opens a connection, whoever waits for it.
+    fn open(&self, address: &str, server: Arc<Server>) -> Opening {
         let address: Arc<str> = address.into();
         let opening = Connection::open(address.clone(), self.keys.clone(), CONNECT);
-        let Some(runtime) = &self.runtime else { return opening.await };
-        let ended = |error: JoinError| CallError::Connect { address, cause: error.to_string().into() };
-        runtime.spawn(opening).await.unwrap_or_else(|error| Err(ended(error)))
+        let heartbeat = match self.name_servers.contains(&address) {
+            true => None,
+            false => Some((self.heartbeat.clone(), self.timeout)),
+        };
+        let of_task = server.clone();
+        let opening = async move {
+            let opened = opening.await.map(Arc::new);
+            if let (Ok(connection), Some((body, timeout))) = (&opened, heartbeat) {
+                keep_alive(connection, body, timeout);
+            }
+            of_task.lock().has_opened(&opened);
+            opened
+        };
+        let task = match &self.runtime {
+            Some(runtime) => runtime.spawn(opening),
+            None => tokio::spawn(opening),
+        };
+        let ended = move |error: JoinError| {
+            let ended = Err(CallError::Connect { address, cause: error.to_string().into() });
+            server.lock().has_opened(&ended);
+            ended
+        };
+        task.map(|opened| opened.unwrap_or_else(ended)).boxed().shared()
     }
 
     fn server(&self, address: &str) -> Arc<Server> {
@@ -178,60 +207,68 @@ impl Cluster {
         servers.insert(address.into(), server.clone());
         server
     }
+}
 
-    /// Tells the broker now and then that the producer is there; ends with the connection.
-    fn keep_alive(&self, connection: &Arc<Connection>) {
-        let (connection, body, timeout) = (Arc::downgrade(connection), self.heartbeat.clone(), self.timeout);
-        tokio::spawn(async move {
-            loop {
-                let heartbeat = Request { code: HEARTBEAT, fields: Vec::new(), body: body.clone() };
-                match connection.upgrade() {
-                    // A failed one ends the connection itself, or the next send does.
-                    Some(connection) if !connection.has_ended() => {
-                        let _ = connection.call(heartbeat, timeout).await;
-                    }
-                    _ => return,
+/// Tells the broker now and then that the producer is there; ends with the connection.
+fn keep_alive(connection: &Arc<Connection>, body: Bytes, timeout: Duration) {
+    let connection = Arc::downgrade(connection);
+    tokio::spawn(async move {
+        loop {
+            let heartbeat = Request { code: HEARTBEAT, fields: Vec::new(), body: body.clone() };
+            match connection.upgrade() {
+                // A failed one ends the connection itself, or the next send does.
+                Some(connection) if !connection.has_ended() => {
+                    let _ = connection.call(heartbeat, timeout).await;
                 }
-                tokio::time::sleep(HEARTBEAT_EVERY).await;
+                _ => return,
             }
-        });
-    }
+            tokio::time::sleep(HEARTBEAT_EVERY).await;
+        }
+    });
 }
 
 impl Server {
-    async fn connection(&self, address: &str, cluster: &Cluster) -> Result<Arc<Connection>, CallError> {
-        let mut current = self.current.lock().await;
-        if let Some(connection) = current.connection.as_ref().filter(|connection| !connection.has_ended()) {
-            return Ok(connection.clone());
-        }
-        if let Some((at, error)) = &current.failed
-            && at.elapsed() < CONNECT_AT_MOST_EVERY
-        {
-            return Err(error.clone());
-        }
-        match cluster.open(address).await {
-            Ok(connection) => {
-                let connection = Arc::new(connection);
-                *current = Current { connection: Some(connection.clone()), failed: None };
-                if !cluster.name_servers.iter().any(|name_server| **name_server == *address) {
-                    cluster.keep_alive(&connection);
-                }
-                Ok(connection)
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connection(
+        self: &Arc<Self>,
+        address: &str,
+        cluster: &Cluster,
+    ) -> Result<Arc<Connection>, CallError> {
+        let opening = {
+            let mut current = self.lock();
+            if let Some(connection) = current.connection.as_ref().filter(|connection| !connection.has_ended())
+            {
+                return Ok(connection.clone());
             }
-            Err(error) => {
-                *current = Current { connection: None, failed: Some((Instant::now(), error.clone())) };
-                Err(error)
+            if let Some((at, error)) = &current.failed
+                && at.elapsed() < CONNECT_AT_MOST_EVERY
+            {
+                return Err(error.clone());
             }
-        }
+            current.opening.get_or_insert_with(|| cluster.open(address, self.clone())).clone()
+        };
+        opening.await
     }
 
     /// The next call opens a new connection. Other calls on the old one have their answer or their deadline. Does nothing if
     /// somebody has replaced it already.
-    async fn forget(&self, failed: &Arc<Connection>) {
-        let mut current = self.current.lock().await;
+    fn forget(&self, failed: &Arc<Connection>) {
+        let mut current = self.lock();
         if current.connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
             current.connection = None;
         }
+    }
+}
+
+impl Current {
+    fn has_opened(&mut self, opened: &Result<Arc<Connection>, CallError>) {
+        *self = match opened {
+            Ok(connection) => Self { connection: Some(connection.clone()), ..Self::default() },
+            Err(error) => Self { failed: Some((Instant::now(), error.clone())), ..Self::default() },
+        };
     }
 }
 

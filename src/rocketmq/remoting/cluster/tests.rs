@@ -61,7 +61,7 @@ async fn the_next_name_server_is_asked_when_one_is_away_and_asked_first_from_the
     assert_eq!(first.broker_datas[0].broker_addrs[&0], "127.0.0.1:5");
     assert_eq!(cluster.route("room").await.unwrap(), Some(Route::default()));
     let asked_nowhere = cluster.server(NOWHERE);
-    let failed_at = asked_nowhere.current.lock().await.failed.as_ref().unwrap().0;
+    let failed_at = asked_nowhere.lock().failed.as_ref().unwrap().0;
     assert!(failed_at.elapsed() > Duration::ZERO, "the one that is away was asked once");
 }
 
@@ -92,14 +92,34 @@ async fn callers_share_a_connection_and_after_its_end_there_is_a_new_one() {
     tokio::join!(again, accept);
 }
 
+/// A page that was asked for ahead is polled once, and then perhaps not for minutes.
+#[tokio::test]
+async fn a_caller_that_nobody_polls_holds_nobody_up() {
+    let (listener, address) = listener().await;
+    let cluster = cluster(&[&address]);
+    let mut opens = Box::pin(cluster.call(&address, request()));
+    assert!(futures::poll!(&mut opens).is_pending());
+    let mut waits = Box::pin(cluster.call(&address, request()));
+    assert!(futures::poll!(&mut waits).is_pending());
+    let (mut server, called) = tokio::join!(async { listener.accept().await.unwrap().0 }, async {
+        tokio::time::timeout(Duration::from_secs(5), cluster.server(&address).connection(&address, &cluster))
+            .await
+    });
+    called.unwrap().unwrap();
+    let ((), called) = tokio::join!(serve(&mut server, 1, ""), cluster.call(&address, request()));
+    called.unwrap();
+    let ((), first, second) = tokio::join!(serve(&mut server, 2, ""), opens, waits);
+    assert!(first.is_ok() && second.is_ok());
+}
+
 #[tokio::test]
 async fn a_server_that_is_away_is_asked_once_however_many_lanes_try() {
     let cluster = cluster(&[]);
     let first = cluster.call(NOWHERE, request()).await.unwrap_err();
-    let at = cluster.server(NOWHERE).current.lock().await.failed.as_ref().unwrap().0;
+    let at = cluster.server(NOWHERE).lock().failed.as_ref().unwrap().0;
     let second = cluster.call(NOWHERE, request()).await.unwrap_err();
     assert_eq!(first.to_string(), second.to_string());
-    let still = cluster.server(NOWHERE).current.lock().await.failed.as_ref().unwrap().0;
+    let still = cluster.server(NOWHERE).lock().failed.as_ref().unwrap().0;
     assert_eq!(at, still, "the second call did not connect");
 }
 
