@@ -18,7 +18,7 @@ const FIND: Duration = Duration::from_secs(1);
 /// A reader for one question.
 pub(crate) struct KeptByRocketMq {
     rocketmq: Arc<dyn Reader>,
-    /// Is asked where something lies, and for nothing that lies there.
+    /// Is asked where something lies. What lies there is looked at only to know a copy, and never given.
     whole: Whole,
 }
 
