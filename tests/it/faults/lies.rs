@@ -1,7 +1,7 @@
 //! Test b of the hazards: RocketMQ lies about sends. Good neighbours are stored, first occurrences keep their order,
 //! copies are bounded, other rooms flow, and the one illegal message becomes a dead letter.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::row::{Allowed, Row, Victim};
 use super::story::{Setup, Stage, Story};
@@ -174,17 +174,20 @@ fn one_queue_refuses(full: bool) {
     lying.lie_about_queue(Lie::Refused(code::NO_PERMISSION), 3);
     story.talk(1.5);
     let stored = |story: &Story| story.bridge.metrics().value("roombridge_stored_total", &[]);
-    let before = stored(&story);
+    let (stored_before, made_before) = (stored(&story), story.made());
     story.talk(seconds);
-    let while_refused = stored(&story) - before;
+    // What was really said meanwhile counts: on a busy machine publishers are slower than they should be.
+    let of_others = (story.made() - made_before) as f64 * 7.0 / 8.0;
+    assert!(of_others > 100.0, "{of_others} messages are too few to tell");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stored(&story) - stored_before < of_others * 0.9 {
+        let stored = stored(&story) - stored_before;
+        assert!(Instant::now() < deadline, "other rooms flow: {stored} of {of_others} were stored, and 10 s went by");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     lying.tell_the_truth();
     story.fault_ends();
     story.talk(2.0);
-    let of_others = f64::from(story.stage.setup.lesson.per_second) * seconds * 7.0 / 8.0;
-    assert!(
-        while_refused > of_others * 0.7,
-        "other rooms flow: {while_refused} of {of_others} were stored meanwhile"
-    );
     story.end().check(Allowed::default());
 }
 

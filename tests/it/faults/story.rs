@@ -181,6 +181,11 @@ impl Story {
         }
     }
 
+    /// So many messages were handed to the MQTT clients of all publishers.
+    pub fn made(&self) -> u64 {
+        self.publishers.iter().map(|publisher| publisher.published().made).sum()
+    }
+
     /// The moment from which recovery counts. The last call wins.
     pub fn fault_ends(&mut self) {
         let made = self.publishers.iter().map(|publisher| publisher.published().made);
