@@ -113,7 +113,7 @@ impl Archive {
         ahead: &[(&str, String)],
     ) -> Process {
         let mut process = self.start(arguments, &[&stop_at(step, time)[..], ahead].concat());
-        wait_for_stop(&mut process, step, Duration::from_secs(30));
+        wait_for_stop(&mut process, step, Duration::from_secs(120));
         process
     }
 

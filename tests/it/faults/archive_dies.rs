@@ -66,7 +66,12 @@ const STEPS: [(Work, Step); 19] = [
 /// People talk all the time. The archiver works by its commands, and is killed each time.
 fn killed_at_each_step(times: u32, full: bool) {
     let title = format!("archiver killed (SIGKILL) at each of {} steps, {times} times each", STEPS.len());
-    let mut story = Stage::new(setup("01_killed_at_each_step", title, full)).open();
+    let mut setup = setup("01_killed_at_each_step", title, full);
+    if full {
+        // All of it is read after each kill, some 400 times.
+        setup = setup.per_second(20);
+    }
+    let mut story = Stage::new(setup).open();
     let archive = Archive::beside(&story.stage);
     story.talk_until_acknowledged(50);
     archive.flush();
