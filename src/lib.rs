@@ -33,6 +33,7 @@ mod piece_store;
 mod pipeline;
 mod rocketmq;
 mod search;
+mod service_manager;
 mod spool;
 mod storage;
 mod telemetry;

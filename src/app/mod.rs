@@ -31,11 +31,11 @@ use crate::live_class::ClientNews;
 use crate::model::{Clock, MessageIds, SystemClock};
 use crate::mqtt::{SessionParts, Subscriber, SubscriberParts};
 use crate::pipeline::ports::Sink;
-use crate::pipeline::{Intake, LinkState, ReceiptLedger, ReceiptNumber, Remembered, intake, tail};
+use crate::pipeline::{Intake, LinkState, Pulse, ReceiptLedger, ReceiptNumber, Remembered, intake, tail};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SPOOL_FILE, SpoolSettings, SqliteSpool};
 use crate::telemetry::{Metrics, Readiness};
-use crate::{http, watch_data_dir, watch_rocketmq, watch_spool};
+use crate::{http, service_manager, watch_data_dir, watch_rocketmq, watch_spool};
 
 pub(crate) use archive::{archiver, indexer_parts};
 use class::ClassListeners;
@@ -154,8 +154,12 @@ impl Bridge {
         let (metrics, readiness) = (parts.metrics.clone(), parts.readiness.clone());
         let pages = http::serve(listener, metrics, readiness, stopped);
         let pages = lifecycle.spawn("the listener for operators", until_it_ends(pages));
-        let ended = parts.run(&lifecycle, class_listeners).await;
+        let (pulse, stop_notice) = service_manager::tell_ready(&lifecycle, parts.config.shutdown.drain);
+        let ended = parts.run(&lifecycle, class_listeners, pulse).await;
         lifecycle.stop_now.cancel();
+        if lifecycle.drain.is_cancelled() {
+            stop_notice.said().await;
+        }
         let _ = tokio::time::timeout(Duration::from_secs(1), pages).await;
         // To close the files may need a slow disk. Nothing depends on it, so it gets a second.
         let closing = tokio::task::spawn_blocking(move || drop(parts));
@@ -170,7 +174,12 @@ impl Bridge {
 }
 
 impl BridgeParts {
-    async fn run(&mut self, lifecycle: &Lifecycle, listeners: ClassListeners) -> anyhow::Result<Ended> {
+    async fn run(
+        &mut self,
+        lifecycle: &Lifecycle,
+        listeners: ClassListeners,
+        pulse: Pulse,
+    ) -> anyhow::Result<Ended> {
         let known = known_brokers(&self.config.data_dir)?;
         let reader = RocketMqReader::new(&self.connector);
         let reader = Arc::new(reader.with_known_brokers(known.clone()));
@@ -229,6 +238,7 @@ impl BridgeParts {
         others.extend(self.start_indexer(lifecycle, &reader)?);
         let subscriber = self.subscriber(remembered, link, intake, settled_receiver, lifecycle)?;
         let (uplink, subscriber) = messages.spawn_here(|| {
+            let uplink = uplink.with_pulse(pulse);
             let uplink = lifecycle.spawn("the pipeline", uplink.run(lifecycle.stop_now.clone()));
             (uplink, lifecycle.spawn("the MQTT side", subscriber.run(lifecycle.drain.clone())))
         });

@@ -32,7 +32,7 @@ pub(crate) use missing::Missing;
 pub(crate) use query::HistoryQuery;
 #[cfg(test)]
 pub(crate) use record::Payload;
-pub(crate) use record::{Record, local_time, rfc3339};
+pub(crate) use record::{Record, local_minute, local_second, local_time, rfc3339};
 #[cfg(test)]
 pub(crate) use replay::BadPrefix;
 pub(crate) use replay::{

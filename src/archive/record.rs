@@ -213,7 +213,21 @@ pub(crate) fn rfc3339(ms: u64) -> String {
     format!("{:.3}", timestamp(ms))
 }
 
-/// For people, with milliseconds.
+/// For people, with milliseconds and the offset: local time jumps back at the end of summer time.
 pub(crate) fn local_time(ms: u64, zone: &TimeZone) -> String {
-    timestamp(ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    in_zone(ms, zone, "%Y-%m-%d %H:%M:%S%.3f %:z")
+}
+
+/// For people, in tables.
+pub(crate) fn local_second(ms: u64, zone: &TimeZone) -> String {
+    in_zone(ms, zone, "%Y-%m-%d %H:%M:%S %:z")
+}
+
+/// For people, in tables.
+pub(crate) fn local_minute(ms: u64, zone: &TimeZone) -> String {
+    in_zone(ms, zone, "%Y-%m-%d %H:%M %:z")
+}
+
+fn in_zone(ms: u64, zone: &TimeZone, format: &str) -> String {
+    timestamp(ms).to_zoned(zone.clone()).strftime(format).to_string()
 }

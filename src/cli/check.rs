@@ -9,13 +9,13 @@ use clap::Args;
 
 use super::output::Report;
 use super::target::rules_to_read_by;
-use super::{FAILED, in_file};
+use super::{FAILED, in_file, start_log};
 use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
 use crate::mqtt;
 use crate::piece_store::{PieceStore, StoreError, may_write};
 use crate::pipeline::ports::Reader;
 use crate::rocketmq::{Connector, RocketMqReader};
-use crate::telemetry::{self, Severity};
+use crate::telemetry::Severity;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -30,7 +30,7 @@ pub(crate) struct CheckArgs {
 
 pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
-    telemetry::init(&config.log, &[])?;
+    start_log(&config.log)?;
     let rules = rules_to_read_by(&config).map_err(|error| in_file(error.into(), &arguments.config))?;
     let mut report = Report::default();
     report.line(format_args!("ok    {}: {} bindings", arguments.config.display(), config.bindings.len()));

@@ -11,10 +11,11 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::INCOMPLETE;
-use super::history::{RangeArgs, moment_ms};
+use super::history::RangeArgs;
 use super::lesson_choice::LessonArgs;
 use super::output::{Report, Stdout, aside, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
+use super::times::moment_ms;
 use crate::app::archived_topics;
 use crate::archive::{ReadProgress, StoredMessages};
 use crate::export::{

@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, Zoned};
 
 use super::INCOMPLETE;
 use super::lesson_choice::LessonArgs;
 use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
+use super::times::{local_zone, moment_ms};
 use crate::archive::{History, HistoryQuery, ReadProgress};
 use crate::binding::{RoomQuery, RuleSet};
 use crate::classroom::{ClassTopic, LessonEdge};
@@ -68,7 +66,7 @@ pub(crate) struct HistoryArgs {
 // No doc comment: clap would show it as the description of each command that flattens this in.
 #[derive(Debug, Args)]
 pub(crate) struct RangeArgs {
-    /// Show messages said at or after this time: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339.
+    /// Show messages said at or after this time: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339; [Europe/Berlin] may follow.
     #[arg(long, value_name = "TIME", value_parser = moment_ms)]
     from: Option<u64>,
     /// Show messages said before this time; written like --from.
@@ -155,7 +153,7 @@ async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> 
         aside(missing);
     }
     let mut out = BufWriter::new(Stdout);
-    let zone = TimeZone::system();
+    let zone = local_zone();
     let mut written = 0;
     while let Some(record) = history.next().await? {
         record.write(&mut out, json, &zone)?;
@@ -195,46 +193,9 @@ pub(crate) fn kind(text: &str) -> Result<Kind, String> {
     })
 }
 
-/// Reads a time, as milliseconds since 1970-01-01 UTC.
-pub(crate) fn moment_ms(text: &str) -> Result<u64, String> {
-    parse_moment(text, &Zoned::now())
-        .and_then(|moment| u64::try_from(moment.as_millisecond()).ok())
-        .ok_or_else(|| {
-            "write a span ago (15m, 2h, 1d), a local time ('2026-11-24 10:00'), or RFC 3339".to_owned()
-        })
-}
-
-fn parse_moment(text: &str, now: &Zoned) -> Option<Timestamp> {
-    if let Ok(timestamp) = text.parse::<Timestamp>() {
-        return Some(timestamp);
-    }
-    if let Ok(local) = text.parse::<DateTime>() {
-        return local.to_zoned(now.time_zone().clone()).ok().map(|zoned| zoned.timestamp());
-    }
-    let span = text.parse::<Span>().ok()?;
-    now.checked_sub(span).ok().map(|zoned| zoned.timestamp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(text: &str) -> String {
-        let now: Zoned = "2026-11-24T12:00:00+08:00[Asia/Shanghai]".parse().unwrap();
-        parse_moment(text, &now).map_or_else(|| "no time".to_owned(), |moment| moment.to_string())
-    }
-
-    #[test]
-    fn a_moment_is_a_span_ago_a_local_time_or_rfc_3339() {
-        assert_eq!(at("15m"), "2026-11-24T03:45:00Z");
-        assert_eq!(at("2h"), "2026-11-24T02:00:00Z");
-        assert_eq!(at("1d"), "2026-11-23T04:00:00Z");
-        assert_eq!(at("2026-11-24 10:00"), "2026-11-24T02:00:00Z");
-        assert_eq!(at("2026-11-24 10:00:30"), "2026-11-24T02:00:30Z");
-        assert_eq!(at("2026-11-24"), "2026-11-23T16:00:00Z");
-        assert_eq!(at("2026-11-24T10:00:00Z"), "2026-11-24T10:00:00Z");
-        assert_eq!(at("yesterday"), "no time");
-    }
 
     #[test]
     fn a_kind_that_is_none_is_refused_with_the_list() {

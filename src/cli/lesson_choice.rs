@@ -1,11 +1,11 @@
 //! `--lesson`: which lesson of a room a command is about.
 
 use clap::Args;
-use jiff::tz::TimeZone;
 
 use super::found::{Indexed, lesson_lines};
 use super::output::aside;
 use super::target::{Sources, Target};
+use super::times::local_zone;
 use crate::archive::HistoryQuery;
 use crate::search::{Choice, ChoiceError, choose};
 
@@ -34,7 +34,7 @@ impl LessonArgs {
     ) -> anyhow::Result<()> {
         let Some(choice) = self.lesson else { return Ok(()) };
         let Indexed { index, whole, gap_ms } = Indexed::open(target, sources)?;
-        let zone = TimeZone::system();
+        let zone = local_zone();
         match choose(&index, &whole, room, gap_ms, choice, &zone).await {
             Ok(span) => {
                 query.from_ms = Some(span.begin_ms);

@@ -22,18 +22,20 @@ mod replay;
 mod run;
 mod spool;
 mod target;
+mod times;
 mod token;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use lesson_choice::Ambiguous;
 
 use crate::binding::RuleError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, LogConfig, ProcessEnvironment, ignored_variables};
 use crate::telemetry;
 
 /// Exit codes, documented in `--help` and the README.
@@ -107,12 +109,34 @@ enum Command {
 
 /// Parses the arguments, runs the command, prints its error, and says how it ended.
 pub fn main() -> ExitCode {
-    let code = match Arguments::try_parse() {
+    let arguments = without_empty_variables(Arguments::command()).try_get_matches();
+    let code = match arguments.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => run_to_its_end(arguments.command),
         Err(answer) => show_answer(&answer),
     };
     telemetry::flush();
     code
+}
+
+/// A variable that is set to an empty text counts as not set, also where an argument may come from it.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty_variables)
+}
+
+/// Starts the log of a command that goes on running, and says which variables are left alone.
+fn start_log(config: &LogConfig) -> anyhow::Result<()> {
+    telemetry::init(config, &[])?;
+    let ignored = ignored_variables(&ProcessEnvironment);
+    if !ignored.is_empty() {
+        tracing::info!(
+            "left alone, because Kubernetes sets them for a Service named roombridge: {}",
+            ignored.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn run_to_its_end(command: Command) -> ExitCode {

@@ -7,16 +7,16 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::ProgressBar;
 use jiff::SignedDuration;
-use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::history::{RangeArgs, moment_ms, searching};
+use super::history::{RangeArgs, searching};
 use super::keyboard::{Key, Keyboard};
 use super::lesson_choice::LessonArgs;
 use super::output::{Stdout, aside, is_read_at_once, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
+use super::times::{local_zone, moment_ms};
 use super::{INCOMPLETE, STOPPED_EARLY};
 use crate::archive::{
     Control, Ended, HistoryQuery, LineOutput, MqttOutput, Position, Prefix, Readers, Replay, ReplayEvent,
@@ -150,7 +150,7 @@ async fn play(
         }
         None => {
             let mut out = BesideBar { bar: bar.clone(), line: Vec::new() };
-            let mut output = LineOutput { out: &mut out, json: arguments.json, zone: TimeZone::system() };
+            let mut output = LineOutput { out: &mut out, json: arguments.json, zone: local_zone() };
             play_to(&mut replay, &handle, &mut output, &bar).await
         }
     };
@@ -318,10 +318,9 @@ fn place(text: &str) -> Result<Position, String> {
     if let Ok(id) = text.parse() {
         return Ok(Position::Message(id));
     }
-    moment_ms(text).map(Position::At).map_err(|_| {
-        "write a length after the first message (+12m30s), a time ('2026-11-24 10:00'), or a message id"
-            .to_owned()
-    })
+    moment_ms(text)
+        .map(Position::At)
+        .map_err(|error| format!("{error}; or a length after the first message (+12m30s), or a message id"))
 }
 
 fn length(text: &str) -> Result<Duration, String> {

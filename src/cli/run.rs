@@ -5,11 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{STOPPED_EARLY, in_file};
+use super::{STOPPED_EARLY, in_file, start_log};
 use crate::app::{Bridge, Ended};
 use crate::config::{Config, ProcessEnvironment};
 use crate::lifecycle::Lifecycle;
-use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -23,7 +22,7 @@ pub(crate) struct RunArgs {
 
 pub(crate) async fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
-    telemetry::init(&config.log, &[])?;
+    start_log(&config.log)?;
     let drain_deadline = config.shutdown.drain;
     let bridge = Bridge::prepare(config, arguments.accept_new_client_id)
         .await

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::keys::{self, Key, Kind};
+use super::kubernetes;
 use super::raw::RawConfig;
 
 /// Which line or variable set each key, for the errors.
@@ -83,20 +84,14 @@ impl Document {
     }
 
     fn override_by(&mut self, environment: &dyn Environment) -> Result<(), ConfigError> {
-        let mut variables = environment.vars();
-        variables
-            .retain(|(name, _)| name.starts_with(keys::VARIABLE_PREFIX) && !keys::is_read_elsewhere(name));
-        // Sorted, so that the same mistakes give the same error each time.
-        variables.sort();
-        for (name, value) in variables {
+        for (name, value) in our_variables(environment) {
+            if is_ignored(&name, &value) {
+                continue;
+            }
             let key = keys::find_variable(&name).ok_or_else(|| ConfigError::UnknownVariable {
                 remedy: keys::remedy_for_variable(&name),
                 name: name.clone(),
             })?;
-            // Compose files pass a variable that nobody set as an empty text.
-            if value.is_empty() {
-                continue;
-            }
             let place = format!("environment variable {name}");
             let value = from_variable(key.kind, &value).ok_or_else(|| ConfigError::WrongType {
                 place: place.clone(),
@@ -195,6 +190,26 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Variables that look like ours, and are not: Kubernetes sets them for a Service named roombridge.
+pub(crate) fn ignored_variables(environment: &dyn Environment) -> Vec<String> {
+    let ours = our_variables(environment).into_iter();
+    ours.filter(|(name, value)| is_ignored(name, value)).map(|(name, _)| name).collect()
+}
+
+fn is_ignored(name: &str, value: &str) -> bool {
+    keys::find_variable(name).is_none() && kubernetes::is_of_kubernetes(name, value)
+}
+
+/// Sorted, so that the same mistakes give the same error each time.
+fn our_variables(environment: &dyn Environment) -> Vec<(String, String)> {
+    let mut variables = environment.vars();
+    let is_ours = |name: &str| name.starts_with(keys::VARIABLE_PREFIX) && !keys::is_read_elsewhere(name);
+    // Compose files pass a variable that nobody set as an empty text.
+    variables.retain(|(name, value)| is_ours(name) && !value.is_empty());
+    variables.sort();
+    variables
 }
 
 fn wrong_type(key: &Key, place: String) -> ConfigError {

@@ -11,6 +11,7 @@ mod document;
 mod environment;
 mod error;
 mod keys;
+mod kubernetes;
 mod raw;
 mod settings;
 #[cfg(test)]
@@ -32,6 +33,8 @@ pub(crate) use settings::{
     LogFormat, MqttConfig, SenderSource, SpoolConfig, StudentsSee, TlsConfig,
 };
 pub use settings::{Config, RocketMqConfig};
+
+pub(crate) use document::ignored_variables;
 
 use document::Document;
 

@@ -18,6 +18,7 @@ mod ledger;
 mod open_receipts;
 mod parts;
 pub(crate) mod ports;
+mod pulse;
 mod retry;
 pub(crate) mod same_queue;
 mod settlement;
@@ -41,6 +42,7 @@ pub use ledger::{Admission, ReceiptLedger, Remembered, WINDOWS_READ};
 pub use open_receipts::ReceiptNumber;
 
 pub use parts::{LinkState, UplinkParts};
+pub(crate) use pulse::Pulse;
 pub(crate) use retry::Retry;
 #[cfg(any(test, feature = "testing"))]
 pub use retry::seed_jitter;

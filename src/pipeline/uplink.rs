@@ -21,6 +21,7 @@ use super::intake::Arriving;
 use super::jobs::{Died, Finished, Jobs, NewTables, look_up};
 use super::lanes::TopicLanes;
 use super::parts::{LinkState, UplinkParts};
+use super::pulse::Pulse;
 use super::settlement::Settlement;
 use super::spool_state::SpoolState;
 use super::ticket::Ticket;
@@ -66,6 +67,7 @@ pub struct Uplink {
     spool_state: SpoolState,
     /// A job has died. Its queue stands still until the next process gets its messages again.
     crippled: bool,
+    pulse: Pulse,
 }
 
 impl Uplink {
@@ -95,7 +97,14 @@ impl Uplink {
             open: true,
             spool_state,
             crippled: false,
+            pulse: Pulse::none(),
         }
+    }
+
+    /// The loop tells by it that it goes round.
+    pub(crate) fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
     }
 
     /// Runs until the intake is closed and everything has ended or is safe in the spool, or until `stop_now`: what is in
@@ -116,6 +125,8 @@ impl Uplink {
             tokio::select! {
                 biased;
                 () = stop_now.cancelled() => return,
+                // Before what may always be ready.
+                () = self.pulse.beats() => {}
                 Some(finished) = self.jobs.next_end() => self.finish(finished).await,
                 changed = self.parts.link.changed(), if subscriber_lives => {
                     subscriber_lives = changed.is_ok();

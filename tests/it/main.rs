@@ -39,4 +39,5 @@ mod spool_cli;
 mod stop_stays_away;
 mod subscription;
 mod support;
+mod surroundings;
 mod uplink;

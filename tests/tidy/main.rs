@@ -24,6 +24,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("rust_embed", &["http"]),
     ("roombridge_embedded", &["cli"]),
+    ("sd_notify", &["service_manager"]),
 ];
 
 const MAX_LINES: usize = 500;

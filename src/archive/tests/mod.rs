@@ -258,7 +258,7 @@ async fn a_line_cannot_command_the_terminal() {
 
     assert_eq!(
         record.text_line(&TimeZone::UTC),
-        "2026-11-24 10:00:00.123  message  -  \\u{1b}]0;owned\\u{7}\\u{9b}31m\\u{202e}two\\nlines"
+        "2026-11-24 10:00:00.123 +00:00  message  -  \\u{1b}]0;owned\\u{7}\\u{9b}31m\\u{202e}two\\nlines"
     );
     let mut json = Vec::new();
     record.write(&mut json, true, &TimeZone::UTC).unwrap();

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 
 use super::output::{Report, aside};
 use super::target::{Target, TargetArgs};
-use super::{FAILED, in_file};
+use super::{FAILED, in_file, start_log};
 use crate::app::{archived_topics, archiver, indexer_parts};
 use crate::archiver::{self, effective, overlaps};
 use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
@@ -23,7 +23,8 @@ use crate::lifecycle::Lifecycle;
 use crate::piece::{Directory, Place};
 use crate::piece_store::{Listed, PieceStore, StoreError};
 use crate::rocketmq::RocketMqReader;
-use crate::telemetry::{self, Metrics};
+use crate::service_manager;
+use crate::telemetry::Metrics;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -103,7 +104,7 @@ pub(crate) async fn run(arguments: ArchiveArgs) -> anyhow::Result<ExitCode> {
 
 async fn run_archiver(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config, &ProcessEnvironment)?;
-    telemetry::init(&config.log, &[])?;
+    start_log(&config.log)?;
     let lifecycle = Lifecycle::new(config.shutdown.drain);
     lifecycle.listen_for_signals()?;
     let target = Target { config };
@@ -114,7 +115,10 @@ async fn run_archiver(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         let indexing = indexer::run(parts, metrics.clone(), lifecycle.drain.clone());
         lifecycle.spawn("the indexer", indexing);
     }
+    // It has no loop that moves messages, so the process answers for itself.
+    let (_, stop_notice) = service_manager::tell_ready(&lifecycle, target.config.shutdown.drain);
     archiver::run(archiver, metrics, lifecycle.drain.clone(), lifecycle.stop_now.clone()).await;
+    stop_notice.said().await;
     Ok(ExitCode::SUCCESS)
 }
 

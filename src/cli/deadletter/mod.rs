@@ -10,10 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use jiff::tz::TimeZone;
 
 use super::output::{Stdout, aside};
 use super::target::TargetArgs;
+use super::times::local_zone;
 use super::{FAILED, output};
 use crate::archive::{LetterRecord, LetterSummary, visible};
 use letters::Sources;
@@ -108,7 +108,7 @@ async fn list(arguments: ListArgs) -> anyhow::Result<ExitCode> {
     let mut listed = Vec::new();
     let ended = gather(&sources, &mut listed).await;
     listed.sort_by_key(|summary| summary.arrived_ms);
-    let (mut out, zone) = (Stdout, TimeZone::system());
+    let (mut out, zone) = (Stdout, local_zone());
     match (arguments.json, listed.is_empty()) {
         (true, _) => {}
         (false, true) if ended.is_err() => {}
@@ -152,7 +152,7 @@ async fn show(arguments: ShowArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn write_all_of(sources: &Sources, arguments: &ShowArgs, shown: &mut u64) -> anyhow::Result<()> {
-    let zone = TimeZone::system();
+    let zone = local_zone();
     let mut letters = sources.letters();
     while let Some(found) = letters.next().await? {
         if found.letter.id == arguments.id {

@@ -7,10 +7,11 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::Indexed;
-use crate::archive::{local_time, rfc3339, visible};
+use crate::archive::{local_second, rfc3339, visible};
 use crate::cli::INCOMPLETE;
 use crate::cli::output::{Report, aside};
 use crate::cli::target::TargetArgs;
+use crate::cli::times::local_zone;
 use crate::search::{Lesson, lessons_of};
 
 const EXAMPLES: &str = "\
@@ -71,7 +72,7 @@ pub(crate) async fn run(arguments: LessonsArgs) -> anyhow::Result<ExitCode> {
     } else if lessons.is_empty() {
         aside(format_args!("no lesson found in {}", arguments.room));
     } else {
-        for line in lesson_lines(&lessons, &TimeZone::system()) {
+        for line in lesson_lines(&lessons, &local_zone()) {
             report.line(line);
         }
     }
@@ -100,15 +101,14 @@ fn json_of(lesson: &Lesson) -> LessonJson<'_> {
 
 /// A table for people, its head first.
 pub(crate) fn lesson_lines(lessons: &[Lesson], zone: &TimeZone) -> Vec<String> {
-    let second = |ms| local_time(ms, zone).chars().take(19).collect::<String>();
     let mut lines =
-        vec![format!("{:19}  {:>9}  {:>7}  {:>6}  {:33}  TITLE", "BEGIN", "LENGTH", "LINES", "PEOPLE", "ID")];
+        vec![format!("{:26}  {:>9}  {:>7}  {:>6}  {:33}  TITLE", "BEGIN", "LENGTH", "LINES", "PEOPLE", "ID")];
     for Lesson { span, id, title } in lessons {
         let id = id.map_or_else(|| "-".to_owned(), |id| id.to_string());
         let title = title.as_deref().map(visible).unwrap_or_default();
         let line = format!(
-            "{:19}  {:>9}  {:>7}  {:>6}  {id:33}  {title}",
-            second(span.begin_ms),
+            "{:26}  {:>9}  {:>7}  {:>6}  {id:33}  {title}",
+            local_second(span.begin_ms, zone),
             length((span.end_ms - span.begin_ms) / 1000),
             span.lines,
             span.people.len(),

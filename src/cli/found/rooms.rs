@@ -4,15 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::Indexed;
-use crate::archive::{local_time, rfc3339, visible};
+use crate::archive::{local_minute, rfc3339, visible};
 use crate::cli::INCOMPLETE;
-use crate::cli::history::moment_ms;
 use crate::cli::output::{Report, aside};
 use crate::cli::target::TargetArgs;
+use crate::cli::times::{local_zone, moment_ms};
 use crate::index::RoomSummary;
 
 const EXAMPLES: &str = "\
@@ -81,19 +80,18 @@ fn table(rooms: &[RoomSummary], report: &mut Report) {
     if rooms.is_empty() {
         return aside("no room has said anything");
     }
-    let zone = TimeZone::system();
-    let minute = |ms| local_time(ms, &zone).chars().take(16).collect::<String>();
+    let zone = local_zone();
     let width = rooms.iter().map(|room| visible(&room.room).chars().count()).max().unwrap_or(0).max(4);
     report.line(format_args!(
-        "{:width$}  {:16}  {:16}  {:>9}  {:>6}  {:>7}",
+        "{:width$}  {:23}  {:23}  {:>9}  {:>6}  {:>7}",
         "ROOM", "FIRST", "LAST", "LINES", "PEOPLE", "LESSONS"
     ));
     for room in rooms {
         report.line(format_args!(
-            "{:width$}  {:16}  {:16}  {:>9}  {:>6}  {:>7}",
+            "{:width$}  {:23}  {:23}  {:>9}  {:>6}  {:>7}",
             visible(&room.room),
-            minute(room.first_at_ms),
-            minute(room.last_at_ms),
+            local_minute(room.first_at_ms, &zone),
+            local_minute(room.last_at_ms, &zone),
             room.lines,
             room.people,
             room.lessons

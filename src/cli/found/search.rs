@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::Indexed;
 use crate::archive::{local_time, rfc3339, visible};
 use crate::cli::INCOMPLETE;
-use crate::cli::history::{kind, moment_ms};
+use crate::cli::history::kind;
 use crate::cli::output::{Report, aside, is_shown};
 use crate::cli::target::TargetArgs;
+use crate::cli::times::{local_zone, moment_ms};
 use crate::index::{Order, Query, RANKED, RowId, Snippet, Total};
 use crate::model::{Clock, Kind, SystemClock};
 use crate::search::{Answer, Hit, Wanted, search};
@@ -201,7 +201,7 @@ fn replay(hit: &Hit) -> Option<String> {
 }
 
 fn show(answer: &Answer, report: &mut Report) {
-    let zone = TimeZone::system();
+    let zone = local_zone();
     let is_terminal = is_shown();
     for hit in &answer.hits {
         let room = hit.room.as_deref().unwrap_or("-");

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use crate::app::{self, UplinkBuilder};
 use crate::cli::output::{Report, aside, progress_bar};
 use crate::cli::target::rules_to_read_by;
-use crate::cli::{FAILED, STOPPED_EARLY, in_file};
+use crate::cli::{FAILED, STOPPED_EARLY, in_file, start_log};
 use crate::config::{Config, ProcessEnvironment};
 use crate::data_dir::{DataDir, DataDirError, DataDirView};
 use crate::lifecycle::Lifecycle;
@@ -25,7 +25,7 @@ use crate::model::{Clock, SystemClock};
 use crate::pipeline::{Intake, LinkState, ReceiptNumber, Uplink, intake};
 use crate::rocketmq::{Connector, Producer, RocketMqReader};
 use crate::spool::{DEAD_LETTERS_FILE, LocalDeadLetters, Overflow, SqliteSpool};
-use crate::telemetry::{self, EndCounts, Metrics, Readiness};
+use crate::telemetry::{EndCounts, Metrics, Readiness};
 
 const BAR: &str = "draining  {bar:40} {pos} of {len}  {per_sec}  {eta}";
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -54,7 +54,7 @@ struct Summary {
 
 pub(crate) async fn run(arguments: DrainArgs) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(&arguments.config, &ProcessEnvironment)?;
-    telemetry::init(&config.log, &[])?;
+    start_log(&config.log)?;
     // The setting is for new messages; those that are in the spool must be sent in any case.
     config.spool.enabled = true;
     // A missing folder is a mistake in the configuration, so it is not created here.

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::output::Stdout;
 use super::target::TargetArgs;
+use super::times::local_zone;
 use crate::archive::visible;
 use crate::config::SpoolConfig;
 use crate::data_dir::DataDirView;
@@ -71,7 +72,7 @@ pub(crate) async fn run(arguments: SpoolArgs) -> anyhow::Result<ExitCode> {
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string(&view.report())?)?;
     } else {
-        view.write(&mut out, &TimeZone::system())?;
+        view.write(&mut out, &local_zone())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -224,7 +225,7 @@ fn oldest(topic: &TopicInspection) -> Option<Timestamp> {
 }
 
 fn local_time(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
 fn when_full(when_full: WhenFull) -> &'static str {
@@ -284,7 +285,7 @@ mod tests {
         for words in [
             "1,234",
             "2.00 KiB",
-            "2026-01-01 12:00:00",
+            "2026-01-01 12:00:00 +00:00",
             "\"oldest_at\":\"2026-01-01T12:00:00.000Z\"",
             "1 messages set aside",
         ] {

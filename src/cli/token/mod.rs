@@ -16,6 +16,7 @@ use secrecy::SecretString;
 
 use super::FAILED;
 use super::output::{Aside, Stdout};
+use super::times::local_zone;
 use crate::access::{
     Actions, Claims, Nonce, Parents, Role, SigningSecret, Token, documented_id, group_is_unusually_short,
 };
@@ -127,7 +128,7 @@ impl SecretArgs {
 
 pub(crate) fn run(arguments: TokenArgs) -> anyhow::Result<ExitCode> {
     let now_ms = SystemClock::default().wall_ms();
-    let (mut out, zone) = (Stdout, TimeZone::system());
+    let (mut out, zone) = (Stdout, local_zone());
     match arguments.command {
         Command::Issue(arguments) => issue(arguments, &mut out, &mut Aside, now_ms, &zone),
         Command::Inspect(arguments) => inspect(arguments, &mut out, now_ms, &zone),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{Config, ConfigError, LogFormat, SenderSource};
+use super::{Config, ConfigError, LogFormat, SenderSource, ignored_variables};
 
 const MINIMAL: &str = "[mqtt]\nurl = \"mqtt://broker\"\n[rocketmq]\nname_servers = [\"names:9876\"]\n";
 
@@ -97,8 +97,20 @@ fn a_variable_wins_over_the_file_and_an_empty_one_does_not() {
 }
 
 #[test]
-fn variables_that_others_read_are_left_alone() {
+fn variables_that_others_read_or_set_are_left_alone_and_typing_errors_are_not() {
     load(MINIMAL, &[("ROOMBRIDGE_CONFIG", "x.toml"), ("ROOMBRIDGE_LOG", "debug")]).unwrap();
+    load(MINIMAL, &[("ROOMBRIDGE_MQTT_ULR", "")]).unwrap();
+    let of_kubernetes =
+        [("ROOMBRIDGE_PORT", "tcp://10.96.0.7:9464"), ("ROOMBRIDGE_SERVICE_HOST", "10.96.0.7")];
+    load(MINIMAL, &of_kubernetes).unwrap();
+    let variables =
+        of_kubernetes.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+    let variables: BTreeMap<String, String> = variables;
+    assert_eq!(ignored_variables(&variables), ["ROOMBRIDGE_PORT", "ROOMBRIDGE_SERVICE_HOST"]);
+    for (name, value) in [("ROOMBRIDGE_PORT", "1883"), ("ROOMBRIDGE_MQTT_ULR", "mqtt://broker")] {
+        let refused = load(MINIMAL, &[(name, value)]).unwrap_err().to_string();
+        assert!(refused.contains(name), "{refused}");
+    }
 }
 
 #[test]

@@ -182,7 +182,10 @@ fn one_queue_refuses(full: bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while stored(&story) - stored_before < of_others * 0.9 {
         let stored = stored(&story) - stored_before;
-        assert!(Instant::now() < deadline, "other rooms flow: {stored} of {of_others} were stored, and 10 s went by");
+        assert!(
+            Instant::now() < deadline,
+            "other rooms flow: {stored} of {of_others} were stored, and 10 s went by"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     lying.tell_the_truth();

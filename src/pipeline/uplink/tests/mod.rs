@@ -9,6 +9,7 @@ use world::{Process, Store};
 use super::*;
 use crate::model::FailureKind;
 use crate::spool::memory::{Faults, MemorySpool};
+use tokio::sync::Notify;
 
 fn numbers(range: std::ops::Range<i32>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
@@ -36,6 +37,20 @@ async fn many_new_topics_are_written_down_together() {
     bridge.pass(Duration::from_secs(1)).await;
     assert_eq!(bridge.ended, 301);
     assert!(bridge.saves.load(Ordering::Relaxed) <= 5, "{} writes", bridge.saves.load(Ordering::Relaxed));
+}
+
+/// Whoever watches over the process ends one that is silent.
+#[tokio::test(start_paused = true)]
+async fn the_loop_beats_when_it_is_idle_and_while_nothing_can_be_stored() {
+    let (store, beat, period) =
+        (Arc::new(Store::default()), Arc::new(Notify::new()), Duration::from_secs(20));
+    let pulse = Pulse::every(period, beat.clone());
+    let mut bridge = Process::start_watched(&store, MemorySpool::default(), Duration::from_secs(3600), pulse);
+    store.fails(Some(FailureKind::Transport));
+    for round in 0..4 {
+        tokio::time::timeout(period * 2, beat.notified()).await.unwrap();
+        bridge.publish("1", &round.to_string());
+    }
 }
 
 /// Hazard 3: a lane that waits must not hold the PUBACKs of the others.

@@ -159,6 +159,15 @@ impl Process {
     }
 
     pub(crate) fn start_with(store: &Arc<Store>, disk: MemorySpool, give_up_after: Duration) -> Self {
+        Self::start_watched(store, disk, give_up_after, Pulse::none())
+    }
+
+    pub(crate) fn start_watched(
+        store: &Arc<Store>,
+        disk: MemorySpool,
+        give_up_after: Duration,
+        pulse: Pulse,
+    ) -> Self {
         let disk = Arc::new(disk);
         let (intake, receiver) = intake(rules(), 10_000, 64 << 20);
         let (settled, settled_receiver) = mpsc::channel(1024);
@@ -214,7 +223,7 @@ impl Process {
             intake: Some(intake),
             settled: settled_receiver,
             link,
-            uplink: tokio::spawn(uplink.run(CancellationToken::new())),
+            uplink: tokio::spawn(uplink.with_pulse(pulse).run(CancellationToken::new())),
             ledger,
             ids: MessageIds::new(7),
             published: 0,
