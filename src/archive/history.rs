@@ -3,24 +3,27 @@
 //! Within a queue the offsets give the order, across queues the highest store times so far. Every queue of the topic is read, because
 //! a changed number of queues moves rooms to other queues and leaves their old messages behind.
 //!
-//! The range is read twice. The first reading keeps ids only, to count the messages and the copies of each. The second one
-//! reads from the first wanted message to the last and gives the records one by one. So a copy that was stored hours later
-//! is still folded, and memory holds two pages for each queue and 40 bytes for each message, however large the messages are. Of
-//! the two pages one is looked at, and the broker reads the other one meanwhile.
+//! The range is read twice. The first reading keeps ids and hashes of bodies only, to count the messages and the copies of each. The second
+//! one reads from the first wanted message to the last and gives the records one by one. So a copy that was stored hours later is
+//! still folded, two bodies under one id are both known before the first is given, and memory holds two pages for each queue and 40
+//! bytes for each message, however large the messages are. Of the two pages one is looked at, and the broker reads the other one
+//! meanwhile.
 //!
 //! With an index, both readings read the room's messages only, and of a limit only the newest. Few are kept and not read again. What the index does not know yet is
 //! read as without it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 
+use super::copies::Copies;
 use super::cursor::{Cursor, Narrow, Sought, earliest};
 use super::missing::{Missing, missing_of};
 use super::query::HistoryQuery;
 use super::record::Record;
 use super::start::{HistoryError, MAX_MESSAGES, QUEUES_AT_ONCE, ReadStart, cursors_of};
 use crate::binding::Identity;
-use crate::model::{MessageId, QueueName};
-use crate::pipeline::ports::{InOrder, OrderKey, Reader, RoomAsked};
+use crate::model::QueueName;
+use crate::pipeline::ports::{Elsewhere, InOrder, OfId, OrderKey, Reader, RoomAsked};
 
 /// What an index names is kept for the second reading, up to so many messages and bytes of bodies; if there is more, it is read twice.
 const FEW: usize = 1100;
@@ -41,8 +44,8 @@ pub(crate) struct ReadProgress {
 pub(crate) struct History<'a> {
     query: HistoryQuery,
     cursors: Vec<Cursor<'a>>,
-    /// By id of each message that [`Self::next`] has not given yet: how many times it is stored.
-    copies: HashMap<MessageId, u64>,
+    /// Those that [`Self::next`] has not given yet.
+    copies: Copies,
     skip: u64,
     len: u64,
     ends: Vec<QueueEnd>,
@@ -87,7 +90,7 @@ impl<'a> History<'a> {
             let mut counted = Counted { few, ..Counted::default() };
             count(&query, &mut start.cursors, &mut counted, progress).await?;
             if let (Some(asked), Some(oldest), false) = (&asked, oldest, is_all) {
-                counted.hide_late_copies(reader, &asked.borrowed(), &oldest).await?;
+                counted.hide_late_copies(reader, &query, &asked.borrowed(), &oldest).await?;
                 if query.limit.is_some_and(|limit| counted.different < limit) {
                     newest = newest.map(|newest| newest.saturating_mul(4));
                     continue;
@@ -161,10 +164,11 @@ impl<'a> History<'a> {
                 continue;
             };
             if let Some(id) = record.id {
-                match self.copies.remove(&id) {
-                    Some(stored) => record.duplicates = stored.saturating_sub(1),
+                match self.copies.remove(id, &message.body) {
+                    Some(times) => record.duplicates = times.saturating_sub(1),
                     None => continue,
                 }
+                record.conflict = self.copies.is_conflict(id);
             }
             if self.skip > 0 {
                 self.skip -= 1;
@@ -243,8 +247,8 @@ fn in_order(mut few: Vec<(usize, InOrder)>, cursors: &[Cursor<'_>]) -> VecDeque<
 /// What the first reading keeps.
 #[derive(Default)]
 struct Counted {
-    /// By id, how many times the message is stored.
-    copies: HashMap<MessageId, u64>,
+    /// Those that have an id.
+    copies: Copies,
     different: u64,
     /// All messages, each with the number of its cursor, while they are few.
     few: Option<Vec<(usize, InOrder)>>,
@@ -261,18 +265,23 @@ impl Counted {
         }
     }
 
-    /// Forgets the messages of which a copy lies before what was read.
+    /// Forgets the messages of which a copy lies before what was read, and learns of other bodies there.
     async fn hide_late_copies(
         &mut self,
         reader: &dyn Reader,
+        query: &HistoryQuery,
         asked: &RoomAsked<'_>,
         oldest: &OrderKey,
     ) -> Result<(), HistoryError> {
-        let ids: Vec<MessageId> = self.copies.keys().copied().collect();
-        let are_late = reader.have_copies_before(asked, &ids, oldest).await?;
-        for (id, _) in ids.iter().zip(are_late).filter(|(_, is_late)| *is_late) {
-            self.different -= u64::from(self.copies.remove(id).is_some());
-        }
+        let (ids, before) = (self.copies.ids(), self.copies.len());
+        let copies = &mut self.copies;
+        let mut compare = |OfId { id, is_earlier, message }: OfId<'_>| match query.find(message) {
+            Some(_) => copies.compare(id, &message.body, is_earlier),
+            None => ControlFlow::Continue(()),
+        };
+        let elsewhere = Elsewhere { before: Some(oldest), from_ms: None };
+        reader.look_for_ids(asked, &ids, elsewhere, &mut compare).await?;
+        self.different -= (before - self.copies.len()) as u64;
         Ok(())
     }
 
@@ -289,13 +298,11 @@ impl Counted {
                 continue;
             };
             let (eff_ms, offset) = (found.eff_ms, found.message.queue_offset);
+            // A message without id has no copies: two equal texts are two messages.
+            let is_new = id.is_none_or(|id| self.copies.add(id, &found.message.body));
+            self.different += u64::from(is_new);
             self.keep(cursor, found);
             range.get_or_insert(Narrow { first: offset, eff_ms, last: offset }).last = offset;
-            // A message without id has no copies: two equal texts are two messages.
-            let mut no_copies = 0;
-            let stored = id.map_or(&mut no_copies, |id| self.copies.entry(id).or_insert(0));
-            *stored += 1;
-            self.different += u64::from(*stored == 1);
             if self.copies.len() > MAX_MESSAGES {
                 return Err(HistoryError::TooMany);
             }

@@ -2,6 +2,7 @@
 //!
 //! The pages of a class read this way: whoever may read a room of the class must not by that right read years of it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 
 use super::whole::Whole;
 use crate::model::{MessageId, QueueName};
-use crate::pipeline::ports::{OrderKey, Page, ReadError, Reader, RoomAsked, RoomOffsets};
+use crate::pipeline::ports::{Elsewhere, OfId, Page, ReadError, Reader, RoomAsked, RoomOffsets};
 
 /// Somebody waits, and without the index the answer is the same.
 const FIND: Duration = Duration::from_secs(1);
@@ -107,12 +108,13 @@ impl Reader for KeptByRocketMq {
         })
     }
 
-    fn have_copies_before<'a>(
+    fn look_for_ids<'a>(
         &'a self,
         asked: &'a RoomAsked<'a>,
         ids: &'a [MessageId],
-        before: &'a OrderKey,
-    ) -> BoxFuture<'a, Result<Vec<bool>, ReadError>> {
-        self.whole.have_copies_before(asked, ids, before)
+        elsewhere: Elsewhere<'a>,
+        found: &'a mut (dyn FnMut(OfId<'_>) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Result<(), ReadError>> {
+        self.whole.look_for_ids(asked, ids, elsewhere, found)
     }
 }

@@ -32,6 +32,9 @@ const SYSTEM_PROPERTIES: [&str; 11] = [
     "REAL_TOPIC",
 ];
 
+/// Behind a line whose id another message has, too.
+pub(crate) const CONFLICT: &str = "  (conflict: another message has the same id)";
+
 /// The payload of a message in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) enum Payload {
@@ -93,8 +96,12 @@ pub(crate) struct Record {
     /// `payload`, or `payload_base64`.
     #[serde(flatten)]
     pub payload: Payload,
-    /// How many more copies with this id the asked range holds; they are not shown.
+    /// How many more copies, with this id and this body, the asked range holds; they are not shown.
     pub duplicates: u64,
+    /// Whether the asked range holds another body under this id, which is shown, too: an id that anybody could write does not say
+    /// which of them it was made for. Absent if not.
+    #[serde(skip_serializing_if = "is_false")]
+    pub conflict: bool,
     /// So many messages of its queue, between it and what was shown of that queue before, are lost; absent if there are none.
     #[serde(skip_serializing_if = "is_zero")]
     pub lost_before: u64,
@@ -119,7 +126,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Reads the rest of a stored message; `duplicates` is 0.
+    /// Reads the rest of a stored message; `duplicates` is 0, and there is no conflict.
     pub(super) fn of(identity: Identity, message: &StoredMessage) -> Self {
         let recorded = the_rest(identity, message);
         let received_ms = recorded.received_ms;
@@ -140,6 +147,7 @@ impl Record {
             properties: recorded.properties,
             payload: Payload::of(&recorded.payload),
             duplicates: 0,
+            conflict: false,
             lost_before: 0,
             maybe_copy_of: recorded.maybe_copy_of,
             stored_ms: message.stored_ms,
@@ -169,6 +177,9 @@ impl Record {
                 let _ = write!(line, "  ({copies} copies folded)");
             }
         }
+        if self.conflict {
+            line.push_str(CONFLICT);
+        }
         if let Some(original) = self.maybe_copy_of {
             let _ = write!(line, "  (may be a copy of {})", original);
         }
@@ -192,6 +203,10 @@ fn shown<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {

@@ -28,8 +28,10 @@ Examples:
   roombridge history --tag command                               what belongs to no room
 
 JSON fields: id, room, kind, mqtt_topic, rocketmq_topic, tag, broker, queue_id, queue_offset, received_at, stored_at,
-qos, client_id, properties, payload or payload_base64, duplicates, lost_before, maybe_copy_of. A field that is not known
-is absent. Copies with one id are shown as one message, where the first copy is stored; `duplicates` counts the others.
+qos, client_id, properties, payload or payload_base64, duplicates, conflict, lost_before, maybe_copy_of. A field that is not known
+is absent. Copies, with one id and one body, are shown as one message, where the first copy is stored; `duplicates` counts the
+others. `conflict` is true where the range holds another body under this id: anybody who can write to RocketMQ can write any id,
+so both are shown. Otherwise it is absent.
 
 --from and --to mean when a message was said: its arrival at the bridge, if that lies between 7 days before and 60 s after
 the time at which RocketMQ stored it, else that time. So what waited in the spool counts for when it was said.

@@ -1,7 +1,7 @@
 //! What the pipeline needs of the outside world: traits, so that tests can stand in for either end.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,6 +162,26 @@ pub struct RoomOffsets {
     pub is_all: bool,
 }
 
+/// What a reading did not come by; with neither, there is nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Elsewhere<'a> {
+    /// What lies before this place in the order of readers.
+    pub before: Option<&'a OrderKey>,
+    /// What was said at or after this time, milliseconds since 1970-01-01 UTC.
+    pub from_ms: Option<u64>,
+}
+
+/// A message that was found by its id.
+#[derive(Debug)]
+pub struct OfId<'a> {
+    /// Its id.
+    pub id: MessageId,
+    /// Whether it lies before [`Elsewhere::before`].
+    pub is_earlier: bool,
+    /// As it lies there.
+    pub message: &'a StoredMessage,
+}
+
 /// Reads stored messages by queue offset; belongs to no consumer group and commits nothing.
 pub trait Reader: Send + Sync {
     /// All readable queues of the topic, sorted.
@@ -249,15 +269,17 @@ pub trait Reader: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
-    /// For each id, whether an index knows a message with it, of those that are asked for, before that place in the order of readers.
-    fn have_copies_before<'a>(
+    /// Reads the messages that an index knows under these ids, of those that are asked for and lie elsewhere. `found` says whether it
+    /// wants more of that id; what is gone is left out, and of an id with very many messages only some are read.
+    fn look_for_ids<'a>(
         &'a self,
         asked: &'a RoomAsked<'a>,
         ids: &'a [MessageId],
-        before: &'a OrderKey,
-    ) -> BoxFuture<'a, Result<Vec<bool>, ReadError>> {
-        let _ = (asked, before);
-        Box::pin(async { Ok(vec![false; ids.len()]) })
+        elsewhere: Elsewhere<'a>,
+        found: &'a mut (dyn FnMut(OfId<'_>) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Result<(), ReadError>> {
+        let _ = (asked, ids, elsewhere, found);
+        Box::pin(async { Ok(()) })
     }
 
     /// Those of the offsets that were found to be gone for good, as far as the reader came by; sorted, none twice.

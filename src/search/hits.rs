@@ -1,12 +1,12 @@
 //! Looks for words, and compares each hit of the index with the text itself.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::at_places::messages_at;
+use super::conflicts::mark_conflicts;
 use super::{SearchError, ask};
-use crate::archive::Whole;
+use crate::archive::{Copies, Whole};
 use crate::binding::{Recorded, read_back};
 use crate::index::{Deadline, Found, Index, Order, Query, Row, RowId, SearchAsked, Snippet, Total};
 use crate::indexer::text_of;
@@ -54,6 +54,8 @@ pub(crate) struct Hit {
     pub recorded: Box<Recorded>,
     /// The part that was looked for.
     pub snippet: Snippet,
+    /// Whether another line of its room has its id, too, and another body.
+    pub conflict: bool,
 }
 
 /// What was found.
@@ -107,6 +109,7 @@ pub(crate) async fn search(
     let mut answer = answer.ok_or(SearchError::Died)?;
     answer.next = found.next_page(before);
     (answer.hits, answer.gone) = (found.hits, found.gone);
+    mark_conflicts(index, whole, &mut answer.hits).await?;
     Ok(answer)
 }
 
@@ -138,7 +141,7 @@ async fn rows(
 struct Hits<'a> {
     wanted: &'a Wanted,
     hits: Vec<Hit>,
-    ids: HashSet<MessageId>,
+    copies: Copies,
     gone: u64,
     /// Whether a hit was left out because there were enough.
     is_cut: bool,
@@ -146,7 +149,7 @@ struct Hits<'a> {
 
 impl<'a> Hits<'a> {
     fn new(wanted: &'a Wanted) -> Self {
-        Self { wanted, hits: Vec::new(), ids: HashSet::new(), gone: 0, is_cut: false }
+        Self { wanted, hits: Vec::new(), copies: Copies::default(), gone: 0, is_cut: false }
     }
 
     fn is_enough(&self) -> bool {
@@ -161,7 +164,7 @@ impl<'a> Hits<'a> {
         let recorded = read_back(&message);
         let text = text_of(&recorded.payload, &self.wanted.text_fields);
         let Some(text) = text.filter(|text| self.wanted.query.matches(text)) else { return };
-        if recorded.id.is_some_and(|id| !self.ids.insert(id)) {
+        if recorded.id.is_some_and(|id| !self.copies.add(id, &recorded.payload)) {
             return;
         }
         if self.is_enough() {
@@ -175,6 +178,7 @@ impl<'a> Hits<'a> {
             snippet: self.wanted.query.snippet(&text, self.wanted.width),
             row: row.clone(),
             recorded: Box::new(recorded),
+            conflict: false,
         });
     }
 

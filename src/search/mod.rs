@@ -5,6 +5,7 @@
 
 mod at_places;
 mod behind;
+mod conflicts;
 mod hits;
 mod lessons;
 #[cfg(test)]

@@ -46,10 +46,21 @@ describe('joining', () => {
 
   it('takes a line that its sender sent again under the same reference for the same', () => {
     const timeline = new Timeline();
-    timeline.addLive(line('1', 1, { ref: 'r' }));
-    expect(timeline.addLive(line('2', 2, { ref: 'r' }))).toBe(false);
-    timeline.merge(answer([line('1', 1, { ref: 'r' }), line('2', 2, { ref: 'r' })]));
+    timeline.addLive(line('1', 1, { ref: 'r', text: 'again' }));
+    expect(timeline.addLive(line('2', 2, { ref: 'r', text: 'again' }))).toBe(false);
+    timeline.merge(answer([line('1', 1, { ref: 'r', text: 'again' }), line('2', 2, { ref: 'r', text: 'again' })]));
     expect(ids(timeline.entries())).toEqual(['1']);
+  });
+
+  it('hides no line behind another text under its id or its reference', () => {
+    const timeline = new Timeline();
+    const said = line('1', 1, { text: 'said', ref: 'r' });
+    const forged = line('1', 2, { text: 'forged', ref: 'r' });
+    expect([timeline.addLive(said), timeline.addLive(forged), timeline.addLive(forged)]).toEqual([true, true, false]);
+    timeline.merge(answer([said, forged]));
+    timeline.merge(answer([said, forged, said]));
+    expect(timeline.entries().map((entry) => entry.line.text)).toEqual(['said', 'forged']);
+    expect(new Set(timeline.entries().map((entry) => entry.key)).size).toBe(2);
   });
 
   it('does not take equal references of two senders for one line', () => {

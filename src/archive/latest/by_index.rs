@@ -1,15 +1,17 @@
 //! Finds the newest messages of a room by an index, which names them; what it does not know yet is read as it lies there.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 
 use super::gone::Looked;
-use super::page::{Before, Latest, LatestQuery, Placed, leave_out_already_shown};
+use super::page::{Before, Latest, LatestQuery, Placed, leave_out_already_shown, mark_conflicts};
+use crate::archive::copies::Copies;
 use crate::archive::cursor::{Cursor, earliest};
-use crate::archive::query::{AskedOfIndex, HistoryQuery, Stored};
+use crate::archive::query::{HistoryQuery, Stored};
 use crate::archive::start::{HistoryError, ReadStart, cursors_of};
 use crate::model::MessageId;
 use crate::piece::CLOCKS_DIFFER_MS;
-use crate::pipeline::ports::{InOrder, Reader, RoomOffsets};
+use crate::pipeline::ports::{Elsewhere, InOrder, OfId, Reader, RoomOffsets};
 
 /// The index is asked for so many rows more than messages are wanted: rows of several brokers stand in the order of their coming. Of so
 /// many of the oldest rows it is not sure that no other one belongs behind them.
@@ -34,7 +36,7 @@ pub(super) async fn newest(
         let Some(known) = reader.of_room(&of_index.borrowed()).await? else { return Ok(None) };
         rows = rows.saturating_mul(GROWTH);
         let Some(reach) = Reach::of(&known) else { continue };
-        let Some(found) = read(reader, (asked, &query), &of_index, known, reach).await? else {
+        let Some(found) = read(reader, (asked, &query), known, reach).await? else {
             return Ok(None);
         };
         let is_all = reach.from_ms.is_none();
@@ -99,7 +101,6 @@ struct Found {
 async fn read(
     reader: &dyn Reader,
     (asked, query): (&LatestQuery<'_>, &HistoryQuery),
-    of_index: &AskedOfIndex<'_>,
     known: RoomOffsets,
     reach: Reach,
 ) -> Result<Option<Found>, HistoryError> {
@@ -112,27 +113,49 @@ async fn read(
     }
     let mut looked = Looked::default();
     looked.add(&cursors, ranges);
-    let (mut records, mut seen) = (VecDeque::new(), HashSet::new());
+    let (mut records, mut copies) = (VecDeque::new(), Copies::default());
     while let Some((_, InOrder { eff_ms: place_ms, message })) = earliest(&mut cursors).await? {
-        let Some(record) = query.accept(&message).filter(|record| (asked.wanted)(record)) else { continue };
+        let found = asked.query.accept(&message);
+        let Some(record) = found.filter(|record| (asked.wanted)(record)) else { continue };
         // A message stands where it was first, also if that is on another page.
-        let is_copy = record.id.is_some_and(|id| !seen.insert(id));
+        let is_copy = record.id.is_some_and(|id| !copies.add(id, &record.bytes));
         let is_newer = asked.before.is_some_and(|before| place_ms > before.place_ms);
         if !is_copy && !is_newer && reach.holds(place_ms) {
             records.push_back(Placed { place_ms, record });
         }
     }
-    if let (Some(oldest), Some(_)) = (&oldest, reach.from_ms) {
-        let ids: Vec<MessageId> = records.iter().filter_map(|placed| placed.record.id).collect();
-        let are_late = reader.have_copies_before(&of_index.borrowed(), &ids, oldest).await?;
-        let late = ids.into_iter().zip(are_late).filter(|(_, is_late)| *is_late);
-        let late: HashSet<MessageId> = late.map(|(id, _)| id).collect();
-        records.retain(|placed| placed.record.id.is_none_or(|id| !late.contains(&id)));
-    }
+    let elsewhere = Elsewhere {
+        before: oldest.as_ref().filter(|_| reach.from_ms.is_some()),
+        from_ms: asked.before.and(query.to_ms),
+    };
+    compare_elsewhere(reader, asked, elsewhere, &mut records, &mut copies).await?;
+    mark_conflicts(&mut records, &copies);
     if let Some(before) = asked.before {
         leave_out_already_shown(&mut records, before);
     }
     let beyond = records.len().saturating_sub(asked.limit.saturating_add(1));
     records.drain(..beyond);
     Ok(Some(Found { records, away, looked }))
+}
+
+/// Takes away the copies of what lies before that which was read, and learns of other bodies there and on newer pages.
+async fn compare_elsewhere(
+    reader: &dyn Reader,
+    asked: &LatestQuery<'_>,
+    elsewhere: Elsewhere<'_>,
+    records: &mut VecDeque<Placed>,
+    copies: &mut Copies,
+) -> Result<(), HistoryError> {
+    let Some(of_index) = asked.query.asked_of_index(None) else { return Ok(()) };
+    if elsewhere.before.is_none() && elsewhere.from_ms.is_none() {
+        return Ok(());
+    }
+    let ids: Vec<MessageId> = records.iter().filter_map(|placed| placed.record.id).collect();
+    let mut compare = |OfId { id, is_earlier, message }: OfId<'_>| {
+        let found = asked.query.accept(message).filter(|record| (asked.wanted)(record));
+        found.map_or(ControlFlow::Continue(()), |record| copies.compare(id, &record.bytes, is_earlier))
+    };
+    reader.look_for_ids(&of_index.borrowed(), &ids, elsewhere, &mut compare).await?;
+    records.retain(|Placed { record, .. }| record.id.is_none_or(|id| copies.holds(id, &record.bytes)));
+    Ok(())
 }

@@ -1,13 +1,14 @@
 //! Finds the newest messages without an index: looks back through growing spans of time, so that a topic of many rooms is not read
 //! whole for the last lines of one.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::gone::Looked;
-use super::page::{Before, Latest, LatestQuery, Placed, leave_out_already_shown};
+use super::page::{Before, Latest, LatestQuery, Placed, leave_out_already_shown, mark_conflicts};
+use crate::archive::copies::Copies;
 use crate::archive::cursor::earliest;
 use crate::archive::query::Stored;
 use crate::archive::start::{HistoryError, MAX_MESSAGES, ReadStart, cursors_of};
@@ -34,7 +35,7 @@ pub(super) async fn newest(
     let newest_ms = to_ms.map_or(asked.now_ms, |to_ms| to_ms.saturating_sub(1));
     let mut span_ms = FIRST_SPAN.as_millis() as u64;
     let mut records: VecDeque<Placed> = VecDeque::new();
-    let (mut away, mut looked) = (BTreeSet::new(), Looked::default());
+    let (mut away, mut looked, mut copies) = (BTreeSet::new(), Looked::default(), Copies::default());
     loop {
         let from_ms = newest_ms.saturating_sub(span_ms).max(since_ms);
         let stored = Stored { from_ms: Some(from_ms), to_ms };
@@ -47,11 +48,14 @@ pub(super) async fn newest(
         };
         let span = read?;
         away.extend(span.away);
-        let older: HashSet<_> = span.records.iter().filter_map(|placed| placed.record.id).collect();
-        records.retain(|placed| placed.record.id.is_none_or(|id| !older.contains(&id)));
+        records.retain(|Placed { record, .. }| {
+            record.id.is_none_or(|id| !span.copies.holds(id, &record.bytes))
+        });
         for placed in span.records.into_iter().rev() {
             records.push_front(placed);
         }
+        copies.extend(span.copies);
+        mark_conflicts(&mut records, &copies);
         let is_full = span.more || records.len() > asked.limit;
         if is_full || span.is_first || from_ms <= since_ms {
             let mut found = match is_full {
@@ -70,6 +74,8 @@ pub(super) async fn newest(
 struct Span {
     /// The newest records of the span, oldest first.
     records: VecDeque<Placed>,
+    /// All that it has, also what is not among the records.
+    copies: Copies,
     /// Whether older ones of the span were left out.
     more: bool,
     is_first: bool,
@@ -94,16 +100,16 @@ async fn read_span(
     }
     let already_shown = asked.before.map_or(0, |before| before.already_shown);
     let (mut records, mut more) = (VecDeque::new(), false);
-    let mut seen = HashSet::new();
+    let mut copies = Copies::default();
     while let Some((_, InOrder { message, .. })) = earliest(&mut cursors).await? {
         let found = if stored.holds(message.stored_ms) { asked.query.accept(&message) } else { None };
         let Some(record) = found.filter(|record| (asked.wanted)(record)) else {
             continue;
         };
-        if record.id.is_some_and(|id| !seen.insert(id)) {
+        if record.id.is_some_and(|id| !copies.add(id, &record.bytes)) {
             continue;
         }
-        if seen.len() > MAX_MESSAGES {
+        if copies.len() > MAX_MESSAGES {
             return Err(HistoryError::TooMany);
         }
         records.push_back(Placed { place_ms: record.stored_ms, record });
@@ -115,5 +121,5 @@ async fn read_span(
     if let Some(before) = asked.before {
         leave_out_already_shown(&mut records, before);
     }
-    Ok(Span { records, more, is_first, away })
+    Ok(Span { records, copies, more, is_first, away })
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::archive::copies::Copies;
 use crate::archive::missing::Missing;
 use crate::archive::query::HistoryQuery;
 use crate::archive::record::Record;
@@ -72,6 +73,13 @@ impl FromStr for Before {
 pub(super) struct Placed {
     pub place_ms: u64,
     pub record: Record,
+}
+
+/// Marks those whose id another message has, too.
+pub(super) fn mark_conflicts(records: &mut VecDeque<Placed>, copies: &Copies) {
+    for Placed { record, .. } in records {
+        record.conflict = record.id.is_some_and(|id| copies.is_conflict(id));
+    }
 }
 
 /// Leaves out the records that the last page gave: of its oldest millisecond, the newest `before.already_shown` ones.

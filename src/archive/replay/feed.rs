@@ -1,17 +1,19 @@
 //! The records of a replay: the history, and then, if it is followed, what comes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::error::ReplayError;
 use super::tail::{Found, Tail};
+use crate::archive::copies::BodyHash;
 use crate::archive::history::{History, ReadProgress};
 use crate::archive::query::HistoryQuery;
 use crate::archive::record::Record;
 use crate::model::MessageId;
 use crate::pipeline::ports::{ReadError, Reader};
 
-/// So many ids are remembered, so that a copy that RocketMQ stores later is not played again.
+/// So many messages are remembered, so that a copy that RocketMQ stores later is not played again.
 const SEEN: usize = 100_000;
 
 /// Where to read.
@@ -62,7 +64,7 @@ impl<'a> Feed<'a> {
             match self.history.next().await? {
                 Some(record) => {
                     if let (Some(id), true) = (record.id, self.tail.is_some()) {
-                        self.seen.add(id);
+                        self.seen.add(id, &record.bytes);
                     }
                     return Ok(Next::Record(Box::new(record)));
                 }
@@ -71,8 +73,10 @@ impl<'a> Feed<'a> {
         }
         let Some(tail) = &mut self.tail else { return Ok(Next::End) };
         loop {
-            while let Some(record) = tail.take() {
-                if record.id.is_none_or(|id| self.seen.add(id)) {
+            while let Some(mut record) = tail.take() {
+                if record.id.is_none_or(|id| self.seen.add(id, &record.bytes)) {
+                    // The other one may have been played already.
+                    record.conflict = record.id.is_some_and(|id| self.seen.is_conflict(id));
                     return Ok(Next::Record(Box::new(record)));
                 }
             }
@@ -85,25 +89,40 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// The latest ids.
+/// The latest messages, by id and body.
 #[derive(Default)]
 struct Seen {
-    known: HashSet<MessageId>,
-    order: VecDeque<MessageId>,
+    known: HashSet<(MessageId, BodyHash)>,
+    /// How many of them have this id.
+    bodies: HashMap<MessageId, usize>,
+    order: VecDeque<(MessageId, BodyHash)>,
 }
 
 impl Seen {
     /// `false`: it was there already.
-    fn add(&mut self, id: MessageId) -> bool {
-        if !self.known.insert(id) {
+    fn add(&mut self, id: MessageId, body: &[u8]) -> bool {
+        let message = (id, BodyHash::of(body));
+        if !self.known.insert(message) {
             return false;
         }
-        self.order.push_back(id);
+        *self.bodies.entry(id).or_insert(0) += 1;
+        self.order.push_back(message);
         if self.order.len() > SEEN
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
+            if let Entry::Occupied(mut bodies) = self.bodies.entry(oldest.0) {
+                *bodies.get_mut() -= 1;
+                if *bodies.get() == 0 {
+                    bodies.remove();
+                }
+            }
         }
         true
+    }
+
+    /// Whether several bodies of this id are known.
+    fn is_conflict(&self, id: MessageId) -> bool {
+        self.bodies.get(&id).is_some_and(|bodies| *bodies > 1)
     }
 }

@@ -8,7 +8,7 @@ use super::super::{History, Missing};
 use super::order::{Step, any_line, any_steps, world};
 use super::world::{HOUR_MS, Line, START_MS, World, name, of_room, shown};
 use super::{HistoryQuery, Kind};
-use crate::archive::{Before, KeptByRocketMq, Latest, LatestQuery, latest};
+use crate::archive::{Before, KeptByRocketMq, Latest, LatestQuery, Record, latest};
 use crate::model::QueueName;
 use crate::piece::{PieceKey, PieceWriter, Place};
 use crate::pipeline::ports::Reader;
@@ -64,8 +64,8 @@ async fn page(reader: &dyn Reader, room: u8, limit: usize, before: Option<Before
     latest(reader, asked).await.unwrap()
 }
 
-/// All pages, the oldest first.
-async fn pages(reader: &dyn Reader, room: u8, limit: usize) -> Vec<String> {
+/// All pages, the oldest first: the texts, and whether another text has the id of each.
+async fn pages(reader: &dyn Reader, room: u8, limit: usize) -> Vec<(String, bool)> {
     let (mut pages, mut before) = (Vec::new(), None);
     loop {
         let found = page(reader, room, limit, before).await;
@@ -81,7 +81,8 @@ async fn pages(reader: &dyn Reader, room: u8, limit: usize) -> Vec<String> {
         }
     }
     let oldest_first = pages.into_iter().rev().flatten();
-    oldest_first.map(|record| String::from_utf8(record.bytes.to_vec()).unwrap()).collect()
+    let shown = |record: Record| (String::from_utf8(record.bytes.to_vec()).unwrap(), record.conflict);
+    oldest_first.map(shown).collect()
 }
 
 proptest! {
@@ -100,7 +101,7 @@ proptest! {
         runtime.block_on(async {
             let world = world(&steps).await;
             let expected = world.expected(&of_room(Some(room), true));
-            let expected: Vec<String> = expected.into_iter().map(|(text, _)| text).collect();
+            let expected: Vec<_> = expected.into_iter().map(|(text, _, conflict)| (text, conflict)).collect();
             prop_assert_eq!(pages(&world.indexed(), room, limit).await, expected);
             Ok(())
         })?;
@@ -120,7 +121,7 @@ async fn pages_of_a_long_room_read_what_they_show_and_no_more() {
     world.index().await;
     world.say(&LINE);
     let expected = world.expected(&of_room(Some(1), true));
-    let expected: Vec<String> = expected.into_iter().map(|(text, _)| text).collect();
+    let expected: Vec<_> = expected.into_iter().map(|(text, _, conflict)| (text, conflict)).collect();
     assert_eq!(pages(&world.indexed(), 1, 200).await, expected);
     world.broker.pulled.store(0, Relaxed);
     assert_eq!(page(&world.indexed(), 1, 200, None).await.records.len(), 200);
@@ -168,7 +169,15 @@ async fn a_page_says_what_is_lost_between_its_lines() {
     }
 }
 
-const LINE: Line = Line { queue_id: 0, clock_ms: 1, room: 1, kind: Kind::Message, id: None, late_ms: 0 };
+const LINE: Line = Line {
+    queue_id: 0,
+    clock_ms: 1,
+    room: 1,
+    kind: Kind::Message,
+    id: None,
+    is_forged: false,
+    late_ms: 0,
+};
 
 /// The index asks for the newest rows only; the first copy is older than all of them.
 #[tokio::test]
@@ -187,6 +196,48 @@ async fn a_copy_that_comes_much_later_is_not_the_newest_line() {
     world.index().await;
     let newest = shown(&world.indexed(), query.clone()).await;
     assert_eq!(newest, world.expected(&query));
+}
+
+/// Rule 15: who writes another body under an id that is long known hides nothing by it, and is not believed either.
+#[tokio::test]
+async fn an_id_that_was_forged_much_later_is_a_conflict_for_both() {
+    let mut world = World::new().await;
+    world.say(&Line { id: Some(7), ..LINE });
+    (0..900).for_each(|number| world.say(&Line { id: Some(100 + number), ..LINE }));
+    world.archive().await;
+    world.say(&Line { id: Some(7), is_forged: true, ..LINE });
+    world.say(&Line { id: Some(7), ..LINE });
+    world.index().await;
+    world.say(&Line { id: Some(7), is_forged: true, ..LINE });
+    let query = HistoryQuery { limit: Some(2), ..of_room(Some(1), true) };
+    let newest = shown(&world.indexed(), query.clone()).await;
+    assert_eq!(newest, [("said as 999".to_owned(), 0, false), ("forged as 7".to_owned(), 1, true)]);
+    assert_eq!(newest, world.expected(&query));
+    let all = pages(&world.indexed(), 1, 100).await;
+    assert_eq!((all.len(), &all[0], &all[901]), (902, &("said as 7".to_owned(), true), &("forged as 7".to_owned(), true)));
+    assert_eq!(all.iter().filter(|(_, conflict)| *conflict).count(), 2);
+
+    // Only what can still be read is told: when the true one is gone from RocketMQ, which alone is asked, the archive remembers it.
+    world.forget(0, 500);
+    let kept = KeptByRocketMq::new(world.broker.clone(), world.indexed());
+    let newest = page(&kept, 1, 1, None).await.records.remove(0);
+    assert_eq!((&*newest.bytes, newest.conflict), (&b"forged as 7"[..], true));
+}
+
+/// What nobody has any more is not told, although the index knows where it lay.
+#[tokio::test]
+async fn a_conflict_with_what_is_gone_is_not_claimed() {
+    let mut world = World::new().await;
+    world.say(&Line { id: Some(7), ..LINE });
+    (0..900).for_each(|number| world.say(&Line { id: Some(100 + number), ..LINE }));
+    world.say(&Line { id: Some(7), is_forged: true, ..LINE });
+    world.index().await;
+    world.forget(0, 10);
+    let query = HistoryQuery { limit: Some(1), ..of_room(Some(1), true) };
+    let newest = shown(&world.indexed(), query.clone()).await;
+    assert_eq!(newest, [("forged as 7".to_owned(), 0, false)]);
+    assert_eq!(newest, world.expected(&query));
+    assert!(!page(&world.indexed(), 1, 1, None).await.records[0].conflict);
 }
 
 /// An index of a queue that is no more is of no use, and is made anew by the next round.

@@ -63,6 +63,35 @@ async fn a_copy_is_left_out_and_a_message_stands_where_it_was_first() {
     assert_eq!(pages(&memory, 5).await, [["first", "second"]]);
 }
 
+/// Rule 15, as far as the search came by both: in one span of time, and in two.
+#[tokio::test]
+async fn two_bodies_under_one_id_are_both_on_the_page_and_marked() {
+    let mut memory = Memory::default();
+    memory.store(0, NOON_MS - 3 * HOUR_MS, "1", Some(1), "old");
+    memory.store(0, NOON_MS - 2 * HOUR_MS, "1", Some(2), "other");
+    memory.store(0, NOON_MS - 3_000, "1", Some(3), "new");
+    memory.store(0, NOON_MS - 2_000, "1", Some(1), "forged");
+    memory.store(0, NOON_MS - 1_000, "1", Some(3), "forged");
+    memory.store(0, NOON_MS, "1", Some(1), "old");
+    let shown = |found: Latest| {
+        let records = found.records.iter();
+        records.map(|record| (text(record), record.conflict)).collect::<Vec<_>>()
+    };
+    let is = |text: &str, conflict| (text.to_owned(), conflict);
+    let whole = look(&memory, asked(9, None)).await.unwrap();
+    let expected = [
+        is("old", true),
+        is("other", false),
+        is("new", true),
+        is("forged", true),
+        is("forged", true),
+    ];
+    assert_eq!(shown(whole), expected);
+    // The first of the two is on no page yet, but in the same span.
+    let newest = look(&memory, asked(2, None)).await.unwrap();
+    assert_eq!(shown(newest), [is("forged", true), is("old", true)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn when_the_time_is_over_what_was_found_is_given_and_said_to_be_less() {
     /// Answers at once for what is newer than a day.

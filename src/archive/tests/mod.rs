@@ -185,6 +185,34 @@ async fn copies_are_folded_by_id_at_the_first_and_equal_texts_are_not() {
     assert!(line.ends_with("hi  (2 copies folded)"), "{line}");
 }
 
+/// Rule 15: an id proves nothing, because anybody who writes to RocketMQ can write any.
+#[tokio::test]
+async fn two_bodies_under_one_id_are_both_shown_and_marked() {
+    let mut memory = Memory::default();
+    memory.store(0, 1_000, "1", Some(1), "come at eight");
+    memory.store(0, 1_001, "1", Some(2), "yes");
+    memory.store(1, 1_002, "1", Some(1), "come at nine");
+    memory.store(0, 1_003, "1", Some(1), "come at eight");
+    memory.store(1, 1_004, "1", Some(1), "come at nine");
+
+    let all = records(&memory, room("1")).await;
+
+    let shown: Vec<_> = all.iter().map(|one| (&*one.bytes, one.duplicates, one.conflict)).collect();
+    let expected =
+        [(&b"come at eight"[..], 1, true), (&b"yes"[..], 0, false), (&b"come at nine"[..], 1, true)];
+    assert_eq!(shown, expected);
+    let line = all[2].text_line(&TimeZone::UTC);
+    assert!(
+        line.ends_with("come at nine  (1 copy folded)  (conflict: another message has the same id)"),
+        "{line}"
+    );
+    let json: Vec<_> = all.iter().map(|one| serde_json::to_value(one).unwrap()).collect();
+    assert_eq!((json[0].get("conflict"), json[1].get("conflict")), (Some(&true.into()), None));
+    // Also where the other one is not shown.
+    let last = records(&memory, HistoryQuery { limit: Some(1), ..room("1") }).await;
+    assert_eq!(last, all[2..]);
+}
+
 #[tokio::test]
 async fn two_bindings_that_lead_to_one_place_do_not_double_a_message() {
     let mut memory = Memory::default();

@@ -28,14 +28,15 @@ pub(super) fn any_line(late: bool, set_back: bool) -> impl Strategy<Value = Line
         Just(0).boxed()
     };
     let kind = prop_oneof![4 => Just(Kind::Message), 1 => Just(Kind::Command)];
-    (0..3_i32, clock_ms, 1..4_u8, kind, prop::option::of(0..60_u64), late_ms).prop_map(
-        |(queue_id, clock_ms, room, kind, id, late_ms)| {
-            // Copies have the same room and kind.
+    let id = (prop::option::of(0..60_u64), prop::bool::weighted(0.2));
+    (0..3_i32, clock_ms, 1..4_u8, kind, id, late_ms).prop_map(
+        |(queue_id, clock_ms, room, kind, (id, is_forged), late_ms)| {
+            // Copies have the same room and kind; and whoever forges an id does so where its message is.
             let (room, kind) = match id {
                 Some(id) => ((id % 3) as u8 + 1, if id % 5 == 0 { Kind::Command } else { Kind::Message }),
                 None => (room, kind),
             };
-            Line { queue_id, clock_ms, room, kind, id, late_ms }
+            Line { queue_id, clock_ms, room, kind, id, is_forged, late_ms }
         },
     )
 }

@@ -48,7 +48,8 @@ impl Listener {
 impl ReplayOutput for Listener {
     fn play<'a>(&'a mut self, record: &'a Record) -> BoxFuture<'a, Result<(), ReplayError>> {
         let ms = self.started.unwrap().elapsed().as_millis() as u64;
-        let text = String::from_utf8_lossy(&record.bytes).into_owned();
+        let mark = if record.conflict { " (conflict)" } else { "" };
+        let text = format!("{}{mark}", String::from_utf8_lossy(&record.bytes));
         let count = self.heard.lock().unwrap().len();
         self.heard.lock().unwrap().push((ms, text));
         let takes_ms = self.takes_ms.get(count % self.takes_ms.len().max(1)).copied().unwrap_or(0);
@@ -393,7 +394,7 @@ async fn one_that_follows_goes_on_into_what_is_said_now_without_a_gap_or_a_copy(
         // when more is said before it has played anything, and then again and again; meanwhile it is archived and forgotten
         for round in 0..20 {
             rocketmq.say((0..37).map(|number| format!("{round}.{number}")));
-            rocketmq.say(["a copy".to_owned()]);
+            rocketmq.say(["with an id".to_owned()]);
             name_last(&rocketmq, 7);
             tokio::time::sleep(Duration::from_millis(350)).await;
             if round % 4 == 3 {
@@ -412,6 +413,35 @@ async fn one_that_follows_goes_on_into_what_is_said_now_without_a_gap_or_a_copy(
     expected.extend((0..20).flat_map(|round| (0..37).map(move |number| format!("{round}.{number}"))));
     assert_eq!(listener.texts(), expected);
     assert!(live_after.is_some_and(|count| count >= 401), "{live_after:?}");
+}
+
+/// Rule 15: what was played is not called back, and what comes later under its id is not hidden.
+#[tokio::test(start_paused = true)]
+async fn one_that_follows_plays_another_body_under_a_known_id_and_marks_it() {
+    let rocketmq = memory::Memory::default();
+    let say = |text: &str| {
+        rocketmq.say([text.to_owned()]);
+        name_last(&rocketmq, 7);
+    };
+    say("said");
+    let clock = clock();
+    let parts = ReplayParts {
+        readers: Readers { until_now: &rocketmq, follow: Some(&rocketmq) },
+        query: of_room_1(),
+        speed: Speed::Max,
+        ..parts(&rocketmq, &clock)
+    };
+    let (mut replay, handle) = Replay::open(parts, &mut |_| {}).await.unwrap();
+    let mut listener = Listener::new();
+    let talk = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        ["forged", "said", "forged"].map(say);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        handle.tell(Control::Stop).await;
+    };
+    let (ended, ()) = tokio::join!(replay.run(&mut listener, &mut |_| {}), talk);
+    assert_eq!(ended.unwrap(), Ended::Stopped);
+    assert_eq!(listener.texts(), ["said", "forged (conflict)"]);
 }
 
 #[tokio::test(start_paused = true)]

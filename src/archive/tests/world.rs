@@ -138,8 +138,10 @@ pub(super) struct Line {
     pub clock_ms: i64,
     pub room: u8,
     pub kind: Kind,
-    /// The number of its id; an old number is a copy.
+    /// The number of its id; with an old number and the same body it is a copy.
     pub id: Option<u64>,
+    /// Somebody else used its id.
+    pub is_forged: bool,
     /// How long it was on its way.
     pub late_ms: u64,
 }
@@ -181,7 +183,8 @@ impl World {
 
     async fn begin(&mut self) {
         for queue_id in 0..QUEUES {
-            self.say(&Line { queue_id, clock_ms: 1, room: 9, kind: Kind::Message, id: None, late_ms: 0 });
+            let (room, kind) = (9, Kind::Message);
+            self.say(&Line { queue_id, clock_ms: 1, room, kind, id: None, is_forged: false, late_ms: 0 });
         }
         self.archive().await;
     }
@@ -190,11 +193,16 @@ impl World {
         self.now_ms += line.clock_ms;
         let stored_ms = self.now_ms as u64;
         let arrived_ms = stored_ms - line.late_ms;
-        let (room, kind, text) = (line.room.to_string(), line.kind, self.said.len().to_string());
+        let (room, kind, number) = (line.room.to_string(), line.kind, self.said.len());
         let id = line.id.map(message_id);
+        let text = match (line.id, line.is_forged) {
+            (Some(id), false) => format!("said as {id}"),
+            (Some(id), true) => format!("forged as {id}"),
+            (None, _) => number.to_string(),
+        };
         let topic = format!("room/{kind}/{room}");
         let mut properties = StoredProperties::from_iter([("topic", topic.as_str())]);
-        properties.insert("UNIQ_KEY", format!("unique {text}"));
+        properties.insert("UNIQ_KEY", format!("unique {number}"));
         properties.insert("rbArrivedMs", arrived_ms.to_string());
         properties.insert("rbKind", kind.as_str());
         properties.insert("clientId", format!("client {}", line.room));
@@ -318,8 +326,8 @@ impl World {
         kept.into_iter().map(|(_, said)| said).collect()
     }
 
-    /// What a history shows: the text, and how many copies of it are folded.
-    pub(super) fn expected(&self, query: &HistoryQuery) -> Vec<(String, u64)> {
+    /// What a history shows: the text, how many copies of it are folded, and whether another text has its id.
+    pub(super) fn expected(&self, query: &HistoryQuery) -> Vec<(String, u64, bool)> {
         let room = query.places[0].room.clone();
         let is_asked = |said: &Said| {
             room.as_ref().is_none_or(|room| *room == said.room)
@@ -329,13 +337,13 @@ impl World {
         };
         let asked: Vec<Said> = self.kept().into_iter().filter(is_asked).collect();
         let mut seen = BTreeSet::new();
-        let first = |said: &&Said| said.id.is_none_or(|id| seen.insert(id));
-        let copies = |said: &Said| match said.id {
-            Some(id) => asked.iter().filter(|other| other.id == Some(id)).count() as u64 - 1,
-            None => 0,
+        let first = |said: &&Said| said.id.is_none_or(|id| seen.insert((id, said.text.clone())));
+        let show = |said: &Said| {
+            let of_id = asked.iter().filter(|other| other.id.is_some() && other.id == said.id);
+            let (copies, others): (Vec<_>, Vec<_>) = of_id.partition(|other| other.text == said.text);
+            (said.text.clone(), copies.len().saturating_sub(1) as u64, !others.is_empty())
         };
-        let shown: Vec<_> =
-            asked.iter().filter(first).map(|said| (said.text.clone(), copies(said))).collect();
+        let shown: Vec<_> = asked.iter().filter(first).map(show).collect();
         let skip = query.limit.map_or(0, |limit| shown.len().saturating_sub(limit as usize));
         shown.into_iter().skip(skip).collect()
     }
@@ -347,12 +355,13 @@ fn rules() -> RuleSet {
 }
 
 /// All that a history gives.
-pub(super) async fn shown(reader: &dyn Reader, query: HistoryQuery) -> Vec<(String, u64)> {
+pub(super) async fn shown(reader: &dyn Reader, query: HistoryQuery) -> Vec<(String, u64, bool)> {
     let mut history = History::open(reader, query, &mut |_| ()).await.unwrap();
     let announced = history.len();
     let mut shown = Vec::new();
     while let Some(record) = history.next().await.unwrap() {
-        shown.push((String::from_utf8(record.bytes.to_vec()).unwrap(), record.duplicates));
+        let text = String::from_utf8(record.bytes.to_vec()).unwrap();
+        shown.push((text, record.duplicates, record.conflict));
     }
     assert_eq!(shown.len() as u64, announced, "what was announced is what comes out");
     shown

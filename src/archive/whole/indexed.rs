@@ -4,7 +4,7 @@
 //! every failure of the index, everything is read as if there were none.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -15,12 +15,16 @@ use super::{Whole, forgotten};
 use crate::archiver::is_the_same;
 use crate::binding::identity;
 use crate::index::{Holes, Index, IndexError, Position, Row, RowsAsked};
-use crate::model::{Kind, MessageId, QueueName};
+use crate::model::{Kind, MessageId, QueueName, StoredMessage};
 use crate::piece::Place;
-use crate::pipeline::ports::{Named, OfRoom, OrderKey, ReadError, Reader, RoomAsked, RoomOffsets};
+use crate::pipeline::ports::{
+    Elsewhere, Named, OfId, OfRoom, OrderKey, ReadError, Reader, RoomAsked, RoomOffsets,
+};
 
 /// The positions of so many queues are compared at once.
 const QUEUES_AT_ONCE: usize = 16;
+/// Of one id so many messages are read at most; whoever writes more of them only has more of them shown.
+const MESSAGES_OF_ONE_ID: usize = 64;
 
 impl Whole {
     /// Where the messages of a room lie. `None`: there is no index, or it is of no use now.
@@ -145,57 +149,57 @@ impl Whole {
         }
     }
 
-    /// For each id, whether a message with it that the question asks for lies before that place in the order.
-    pub(super) async fn copies_before(
+    /// See [`Reader::look_for_ids`].
+    pub(super) async fn find_ids(
         &self,
         asked: &RoomAsked<'_>,
         ids: &[MessageId],
-        before: &OrderKey,
-    ) -> Result<Vec<bool>, ReadError> {
-        let Some(index) = self.index.clone() else { return Ok(vec![false; ids.len()]) };
+        elsewhere: Elsewhere<'_>,
+        found: &mut (dyn FnMut(OfId<'_>) -> ControlFlow<()> + Send),
+    ) -> Result<(), ReadError> {
+        let Some(index) = self.index.clone() else { return Ok(()) };
         let wanted = ids.to_vec();
-        let found = tokio::task::spawn_blocking(move || index.copies_of(&wanted)).await;
-        let copies = match found {
-            Ok(Ok(copies)) => copies,
+        let rows = match tokio::task::spawn_blocking(move || index.copies_of(&wanted)).await {
+            Ok(Ok(rows)) => rows,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a late copy may be shown");
-                return Ok(vec![false; ids.len()]);
+                return Ok(());
             }
-            Err(_) => return Ok(vec![false; ids.len()]),
+            Err(_) => return Ok(()),
         };
         let names = self.names(asked.topics).await?;
-        let is_earlier = |row: &Row| {
-            let Some(name) = names.get(&*row.place) else { return false };
-            let (eff_ms, topic, queue, offset) = before;
+        let is_asked = |row: &&Row| {
             row.is_in(asked.room)
                 && asked.kind.is_none_or(|kind| kind == row.kind)
                 && asked.from_ms.is_none_or(|from| row.at_ms >= from)
                 && asked.to_ms.is_none_or(|to| row.at_ms < to)
-                && (row.eff_ms, &row.place.topic, name, row.offset) < (*eff_ms, topic, queue, *offset)
         };
-        let mut are_earlier = Vec::with_capacity(ids.len());
-        for (id, rows) in ids.iter().zip(&copies) {
-            let mut is_there = false;
-            for row in rows.iter().filter(|row| is_earlier(row)) {
-                is_there = is_there || self.is_message(&names, row, asked.room, *id).await?;
+        for (id, rows) in ids.iter().zip(&rows) {
+            let rows = rows.iter().filter(is_asked).filter_map(|row| Some((row, names.get(&*row.place)?)));
+            let placed = rows.filter_map(|(row, name)| Some((row, name, is_earlier(elsewhere, row, name)?)));
+            for (row, name, is_earlier) in placed.take(MESSAGES_OF_ONE_ID) {
+                // Only the message says its whole id, and what is gone hides nothing.
+                let Some(message) = self.message_of(row, name, asked.room, *id).await? else { continue };
+                if found(OfId { id: *id, is_earlier, message: &message }).is_break() {
+                    break;
+                }
             }
-            are_earlier.push(is_there);
         }
-        Ok(are_earlier)
+        Ok(())
     }
 
-    /// Whether the message of that row is still there, and has that id: what is gone hides nothing.
-    async fn is_message(
+    /// The message of that row, if it is still there and has that id.
+    async fn message_of(
         &self,
-        names: &HashMap<Place, QueueName>,
         row: &Row,
+        name: &QueueName,
         room: &str,
         id: MessageId,
-    ) -> Result<bool, ReadError> {
-        let Some(name) = names.get(&*row.place) else { return Ok(false) };
+    ) -> Result<Option<StoredMessage>, ReadError> {
         let named = [Named { offset: row.offset, at_ms: row.at_ms, eff_ms: row.eff_ms }];
         let found = self.read_named(&row.place.topic, name, room, &named).await?;
-        Ok(found.iter().any(|found| identity(&found.message).id == Some(id)))
+        let messages = found.into_iter().map(|found| found.message);
+        Ok(messages.filter(|message| identity(message).id == Some(id)).next_back())
     }
 
     /// The names that the queues of these topics have here.
@@ -245,6 +249,16 @@ impl Whole {
 fn of_no_use<T>(error: &IndexError) -> Option<T> {
     tracing::warn!(%error, "the index is of no use now; everything is read without it");
     None
+}
+
+/// Whether it lies before; `None`: it does not lie elsewhere.
+fn is_earlier(elsewhere: Elsewhere<'_>, row: &Row, name: &QueueName) -> Option<bool> {
+    let is_before = |(eff_ms, topic, queue, offset): &OrderKey| {
+        (row.eff_ms, &row.place.topic, name, row.offset) < (*eff_ms, topic, queue, *offset)
+    };
+    let is_earlier = elsewhere.before.is_some_and(is_before);
+    let is_later = elsewhere.from_ms.is_some_and(|from_ms| row.at_ms >= from_ms);
+    (is_earlier || is_later).then_some(is_earlier)
 }
 
 /// A question to the index that can travel to another thread.

@@ -17,7 +17,7 @@ mod topic;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -31,7 +31,7 @@ use crate::model::{FailureKind, MessageId, QueueName};
 use crate::piece::{Place, day_of};
 use crate::piece_store::PieceStore;
 use crate::pipeline::ports::{
-    InOrder, Named, OrderKey, Page, PageInOrder, ReadError, Reader, RoomAsked, RoomOffsets, Wanted,
+    Elsewhere, InOrder, Named, OfId, Page, PageInOrder, ReadError, Reader, RoomAsked, RoomOffsets, Wanted,
 };
 
 /// At least so many windows find room beside each other.
@@ -444,13 +444,14 @@ impl Reader for Whole {
         Box::pin(self.rows_of(asked))
     }
 
-    fn have_copies_before<'a>(
+    fn look_for_ids<'a>(
         &'a self,
         asked: &'a RoomAsked<'a>,
         ids: &'a [MessageId],
-        before: &'a OrderKey,
-    ) -> BoxFuture<'a, Result<Vec<bool>, ReadError>> {
-        Box::pin(self.copies_before(asked, ids, before))
+        elsewhere: Elsewhere<'a>,
+        found: &'a mut (dyn FnMut(OfId<'_>) -> ControlFlow<()> + Send),
+    ) -> BoxFuture<'a, Result<(), ReadError>> {
+        Box::pin(self.find_ids(asked, ids, elsewhere, found))
     }
 
     fn lost(&self, topic: &str, name: &QueueName, offsets: Range<u64>) -> Vec<Range<u64>> {

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Indexed;
-use crate::archive::{local_time, rfc3339, visible};
+use crate::archive::{CONFLICT, local_time, rfc3339, visible};
 use crate::cli::INCOMPLETE;
 use crate::cli::history::kind;
 use crate::cli::output::{Report, aside, is_shown};
@@ -29,9 +29,9 @@ Examples:
 Words may stand anywhere in a line; what stands in quotes, or touches, must stand together. Capital and small letters,
 full and half width are the same.
 
-JSON (--json): one object with hits (room, at, id, kind, client_id, mqtt_topic, text, marks as pairs of character positions in
-text, cut_before, cut_after, rocketmq_topic, broker, queue_id, generation, queue_offset, replay), total (exactly, at_most, over,
-or null), is_partial, is_of_newest_only, gone, not_indexed_yet (null = not known) and next, which --before takes for
+JSON (--json): one object with hits (room, at, id, kind, client_id, mqtt_topic, conflict (another line has this id and
+another body), text, marks as pairs of character positions in text, cut_before, cut_after, rocketmq_topic, broker, queue_id,
+generation, queue_offset, replay), total (exactly, at_most, over, or null), is_partial, is_of_newest_only, gone, not_indexed_yet (null = not known) and next, which --before takes for
 older hits. The exit code is 4 if the answer is not whole.";
 
 /// How long a search may take.
@@ -84,6 +84,7 @@ struct HitJson {
     kind: Kind,
     client_id: Option<String>,
     mqtt_topic: String,
+    conflict: bool,
     text: String,
     marks: Vec<(usize, usize)>,
     cut_before: bool,
@@ -177,6 +178,7 @@ fn hit_json(hit: &Hit) -> HitJson {
         kind: hit.recorded.kind,
         client_id: hit.recorded.client_id.clone(),
         mqtt_topic: hit.recorded.mqtt_topic.clone(),
+        conflict: hit.conflict,
         text: text.clone(),
         marks: marks.iter().map(|mark| (characters(mark.start), characters(mark.end))).collect(),
         cut_before: *is_cut_before,
@@ -207,8 +209,9 @@ fn show(answer: &Answer, report: &mut Report) {
         let room = hit.room.as_deref().unwrap_or("-");
         let who = hit.recorded.client_id.as_deref().unwrap_or("-");
         let line = marked(&hit.snippet, is_terminal);
+        let conflict = if hit.conflict { CONFLICT } else { "" };
         report.line(format_args!(
-            "{}  {}  {}  {line}",
+            "{}  {}  {}  {line}{conflict}",
             local_time(hit.row.at_ms, &zone),
             visible(room),
             visible(who)

@@ -58,6 +58,7 @@ pub(super) struct ShortLine {
     kind: &'static str,
     client_id: Option<String>,
     mqtt_topic: String,
+    conflict: bool,
     body: Option<String>,
     body_base64: Option<String>,
 }
@@ -75,6 +76,7 @@ impl ShortLine {
             kind: record.kind.as_str(),
             client_id: record.client_id,
             mqtt_topic: record.mqtt_topic,
+            conflict: record.conflict,
             body,
             body_base64,
         }

@@ -68,6 +68,7 @@ struct HitAnswer {
     kind: Kind,
     client_id: Option<String>,
     mqtt_topic: String,
+    conflict: bool,
     text: String,
     /// Pairs of character positions in `text`.
     marks: Vec<(usize, usize)>,
@@ -87,6 +88,7 @@ impl HitAnswer {
             kind: hit.recorded.kind,
             client_id: hit.recorded.client_id.clone(),
             mqtt_topic: hit.recorded.mqtt_topic.clone(),
+            conflict: hit.conflict,
             marks: marks.map(|mark| (characters(mark.start), characters(mark.end))).collect(),
             cut_before: hit.snippet.is_cut_before,
             cut_after: hit.snippet.is_cut_after,

@@ -35,6 +35,7 @@ export class Timeline {
   private held: Held[] = [];
   private readonly byId = new Map<string, Held>();
   private readonly byRef = new Map<string, Held>();
+  private readonly keys = new Set<string>();
   private inSync = false;
   private made = 0;
   private older = false;
@@ -111,22 +112,28 @@ export class Timeline {
     return whole;
   }
 
-  /** A line is known by the bridge's id, or by its sender's own reference: a line that was sent again is the same line. */
+  /**
+   * A line is known by the bridge's id, or by its sender's own reference: a line that was sent again is the same line. But only
+   * with the same text: others can write any id and any reference, and must not hide a line by that.
+   */
   private find(line: Line): Held | undefined {
-    const byId = line.id === null ? undefined : this.byId.get(line.id);
+    const id = withText(line.id, line);
+    const byId = id === null ? undefined : this.byId.get(id);
     if (byId) return byId;
-    const ref = refKey(line);
+    const ref = withText(refKey(line), line);
     const byRef = ref === null ? undefined : this.byRef.get(ref);
-    if (byRef && line.id !== null) this.byId.set(line.id, byRef);
+    if (byRef && id !== null) this.byId.set(id, byRef);
     return byRef;
   }
 
   private hold(line: Line, settled: boolean): Held {
-    const ref = refKey(line);
     this.made += 1;
-    const key = ref ?? (line.id === null ? `n:${this.made}` : `i:${line.id}`);
+    const wanted = refKey(line) ?? (line.id === null ? null : `i:${line.id}`);
+    const key = wanted === null || this.keys.has(wanted) ? `n:${this.made}` : wanted;
     const held = { key, line, settled, gapBefore: false };
-    if (line.id !== null) this.byId.set(line.id, held);
+    this.keys.add(key);
+    const [id, ref] = [withText(line.id, line), withText(refKey(line), line)];
+    if (id !== null) this.byId.set(id, held);
     if (ref !== null) this.byRef.set(ref, held);
     return held;
   }
@@ -135,6 +142,7 @@ export class Timeline {
     const over = this.held.length - this.bound;
     if (over <= 0) return;
     const gone = new Set(this.held.splice(0, over));
+    for (const one of gone) this.keys.delete(one.key);
     this.older = true;
     for (const map of [this.byId, this.byRef]) {
       for (const [key, one] of map) if (gone.has(one)) map.delete(key);
@@ -145,6 +153,10 @@ export class Timeline {
 /** The key of a line that its sender marked; the page shows its own lines under it before they come back. */
 export function refKey(line: Pick<Line, 'sender' | 'ref'>): string | null {
   return line.ref === null || line.sender === null ? null : `r:${line.sender}\n${line.ref}`;
+}
+
+function withText(name: string | null, line: Line): string | null {
+  return name === null ? null : `${name}\n${line.text}`;
 }
 
 function weave(whole: Held[], old: readonly Held[], fresh: readonly Held[]): void {

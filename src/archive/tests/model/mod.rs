@@ -9,6 +9,7 @@ mod gate;
 mod oracle;
 mod rocketmq;
 mod run;
+mod shown;
 mod trouble;
 
 use std::collections::BTreeSet;
@@ -89,9 +90,14 @@ fn every_stored_message_is_archived_once_or_in_a_named_lost_range_whatever_happe
     // A model that does nothing finds nothing.
     let hits = hits.into_inner().unwrap();
     let most = |of: fn(&run::Hit) -> u64| hits.iter().map(of).sum::<u64>() / seeds;
-    let per_seed =
-        [most(|hit| hit.merges), most(|hit| hit.removed), most(|hit| hit.deaths), most(|hit| hit.faults)];
-    println!("merges, removed, deaths and faults of a seed: {per_seed:?}");
+    let per_seed = [
+        most(|hit| hit.merges),
+        most(|hit| hit.removed),
+        most(|hit| hit.deaths),
+        most(|hit| hit.faults),
+        most(|hit| hit.conflicts),
+    ];
+    println!("merges, removed, deaths, faults and conflicts of a seed: {per_seed:?}");
     assert!(per_seed.iter().all(|count| *count > 0), "{per_seed:?}");
     assert!(hits.iter().any(|hit| hit.generations > 1), "no topic was made anew twice");
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::rocketmq::{RocketMq, State, TOPIC, uid};
+use super::shown::{history_of, lines_of};
 use crate::archiver::{effective, exact_books};
 use crate::model::{LostCause, QueueName, StoredMessage};
 use crate::piece::{Directory, PieceKey, Place, messages_of, verify};
@@ -20,7 +21,7 @@ pub(super) enum Said {
     LeftOut,
 }
 
-type Offsets = BTreeMap<u64, Said>;
+pub(super) type Offsets = BTreeMap<u64, Said>;
 
 struct Read {
     bytes: Bytes,
@@ -37,12 +38,14 @@ pub(super) struct Oracle {
     changes: Option<u64>,
     read: BTreeMap<PieceKey, Read>,
     pub places: BTreeMap<Place, Offsets>,
+    /// How many lines were shown as being in conflict, all of them rightly.
+    pub conflicts: u64,
 }
 
 impl Oracle {
     pub(super) fn new(objects: &Objects) -> Self {
         let (store, objects) = (objects.plain(), objects.clone());
-        Self { store, objects, changes: None, read: BTreeMap::new(), places: BTreeMap::new() }
+        Self { store, objects, changes: None, read: BTreeMap::new(), places: BTreeMap::new(), conflicts: 0 }
     }
 
     /// At every moment: what was archived once stays, as it was, and without a gap.
@@ -134,13 +137,25 @@ impl Oracle {
         offsets
     }
 
-    /// When everything is quiet and healed: what RocketMQ has is archived once, days are merged, books balance, and a reader
-    /// gives all of it.
-    pub(super) async fn judge(&self, rocketmq: &RocketMq, reader: &dyn Reader) -> Vec<String> {
+    /// When everything is quiet and healed: what RocketMQ has is archived once, days are merged, books balance, a reader gives all
+    /// of it, and a history folds what is a copy and nothing else.
+    pub(super) async fn judge(&mut self, rocketmq: &RocketMq, reader: &dyn Reader) -> Vec<String> {
         let mut wrong = Vec::new();
         self.is_merged(&mut wrong).await;
         self.is_complete(&rocketmq.lock(), &mut wrong);
         self.is_read(rocketmq, reader, &mut wrong).await;
+        for room in 0..5 {
+            let room = room.to_string();
+            let expected = lines_of(&self.places, &room, &rocketmq.lock());
+            match history_of(reader, &room).await {
+                Err(_) if expected.is_empty() => {}
+                Err(error) => wrong.push(format!("reader: room {room}: {error}")),
+                Ok(shown) if shown != expected => {
+                    wrong.push(format!("reader: room {room} is shown as {shown:?} and not as {expected:?}"));
+                }
+                Ok(shown) => self.conflicts += shown.iter().filter(|line| line.conflict).count() as u64,
+            }
+        }
         wrong
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::gate::Gates;
-use crate::model::{FailureKind, QueueName, StoredMessage};
+use crate::model::{FailureKind, MessageId, QueueName, StoredMessage};
 use crate::pipeline::ports::{Page, ReadError, Reader};
 
 pub(super) const TOPIC: &str = "room";
@@ -39,6 +39,15 @@ impl Queue {
     }
 }
 
+/// What a message says, wherever it lies.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub room: String,
+    pub is_private: bool,
+    pub id: Option<MessageId>,
+    pub body: String,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     pub queues: BTreeMap<QueueName, Queue>,
@@ -52,6 +61,10 @@ pub(super) struct State {
     pub came_back: bool,
     epochs: u64,
     messages: u64,
+    /// Those that have an id; another one may have it, too.
+    pub with_ids: Vec<Line>,
+    /// By message.
+    pub said: BTreeMap<String, Line>,
     /// Which messages ever lay at an offset of a queue, and of which epoch each was.
     pub ever: BTreeMap<(QueueName, u64), BTreeMap<String, u64>>,
     /// The first offsets that a queue had in an epoch.
@@ -80,33 +93,46 @@ impl State {
         }
     }
 
-    pub(super) fn say(&mut self, name: &QueueName, room: &str, is_private: bool) {
+    /// Something that was never said.
+    pub(super) fn new_line(&self, room: String, is_private: bool, has_id: bool) -> Line {
+        let number = self.messages;
+        let id = has_id.then(|| MessageId::from_parts(1, number));
+        Line { room, is_private, id, body: format!("line {number}") }
+    }
+
+    pub(super) fn say(&mut self, name: &QueueName, line: Line) {
         let (clock_ms, number) = (self.clock_ms, self.messages);
         let Some(queue) = self.queues.get_mut(name) else { return };
         self.messages += 1;
         let offset = queue.end();
-        let (unique, topic) = (format!("{number:032X}"), format!("room/message/{room}"));
-        let kind = if is_private { "p2p" } else { "message" };
+        let (unique, topic) = (format!("{number:032X}"), format!("room/message/{}", line.room));
+        let kind = if line.is_private { "p2p" } else { "message" };
+        let id = line.id.map(|id| id.to_string()).unwrap_or_default();
         let named = [
             ("UNIQ_KEY", unique.as_str()),
             ("topic", topic.as_str()),
             ("mqttSecondTopic", ""),
             ("rbKind", kind),
+            ("rbId", id.as_str()),
         ];
         let message = StoredMessage {
             topic: TOPIC.to_owned(),
             tag: String::new(),
-            keys: String::new(),
+            keys: if id.is_empty() { String::new() } else { format!("{} {id}", line.room) },
             queue: name.clone(),
             queue_offset: offset,
             stored_ms: clock_ms,
             born_ms: clock_ms,
             flag: 0,
             properties: named.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
-            body: Bytes::from(format!("line {number}")),
+            body: Bytes::from(line.body.clone()),
         };
         let of_offset = self.ever.entry((name.clone(), offset)).or_default();
         of_offset.insert(uid(&message), queue.epoch);
+        if line.id.is_some() {
+            self.with_ids.push(line.clone());
+        }
+        self.said.insert(uid(&message), line);
         queue.messages.push(message);
     }
 

@@ -42,6 +42,7 @@ pub(super) struct Hit {
     pub deaths: u64,
     pub faults: u64,
     pub generations: u64,
+    pub conflicts: u64,
 }
 
 pub(super) fn play(seed: u64, lie: Option<Lie>) -> Played {
@@ -61,6 +62,7 @@ pub(super) fn play(seed: u64, lie: Option<Lie>) -> Played {
         }
         run.hit.generations =
             run.oracle.places.keys().map(|place| u64::from(place.generation)).max().unwrap_or(0);
+        run.hit.conflicts = run.oracle.conflicts;
         Played { violations: run.violations, story: run.story, hit: run.hit }
     })
 }

@@ -1,7 +1,21 @@
 //! What happens to RocketMQ and to the processes, by the dice.
 
+use fastrand::Rng;
+
+use super::rocketmq::{Line, State};
 use super::run::{DAY_MS, PROCESSES, Run, YEAR_MS};
 use crate::model::QueueName;
+
+/// Something new, a copy, or another body under a known id.
+fn line(random: &mut Rng, state: &State) -> Line {
+    let known = random.choice(&state.with_ids).cloned();
+    let new = state.new_line(random.u8(..5).to_string(), random.u8(..8) == 0, random.bool());
+    match (random.u8(..16), known) {
+        (0, Some(known)) => known,
+        (1, Some(known)) => Line { body: new.body, ..known },
+        _ => new,
+    }
+}
 
 impl Run {
     pub(super) fn say(&mut self) {
@@ -10,9 +24,8 @@ impl Run {
         let Some(name) = self.random.choice(names) else { return };
         for _ in 0..self.random.u32(1..30) {
             state.clock_ms += self.random.u64(..5000);
-            let room = self.random.u8(..5).to_string();
-            let is_private = self.random.u8(..8) == 0;
-            state.say(&name, &room, is_private);
+            let line = line(&mut self.random, &state);
+            state.say(&name, line);
         }
     }
 
