@@ -2,6 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use sha2::{Digest, Sha256};
+
 use super::LiveClass;
 use super::unwritten::HeldRequest;
 use crate::binding::{id_of, letter_of_stored, message_expiry_s, read_back};
@@ -9,23 +11,27 @@ use crate::classroom::{End, Reason, Request, SenderRole, Verdict};
 use crate::consumer::Item;
 use crate::model::{ClientId, DeadReason, StoredMessage};
 
-/// So many ids are remembered. Copies of one message come close together, so these are enough.
+/// So many are remembered. Copies of one message come close together, so these are enough.
 const SEEN: usize = 10_000;
 
-/// The ids of the latest requests, so that a message that RocketMQ holds twice is judged once.
+/// The latest requests, by id and body, so that a message that RocketMQ holds twice is judged once. An id alone proves nothing: whoever
+/// writes to RocketMQ could take the next one, and the line that it belongs to would not be heard.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    known: HashSet<String>,
-    order: VecDeque<String>,
+    known: HashSet<[u8; 32]>,
+    order: VecDeque<[u8; 32]>,
 }
 
 impl Seen {
     /// `false` if it was there already.
-    pub(crate) fn add(&mut self, id: &str) -> bool {
-        if !self.known.insert(id.to_owned()) {
+    pub(crate) fn add(&mut self, id: &str, body: &[u8]) -> bool {
+        let id_bytes = (id.len() as u64).to_be_bytes();
+        let hashed = Sha256::new().chain_update(id_bytes).chain_update(id).chain_update(body);
+        let message: [u8; 32] = hashed.finalize().into();
+        if !self.known.insert(message) {
             return false;
         }
-        self.order.push_back(id.to_owned());
+        self.order.push_back(message);
         if self.order.len() > SEEN
             && let Some(oldest) = self.order.pop_front()
         {
@@ -44,7 +50,7 @@ impl LiveClass {
             return;
         };
         let request = self.request(&item.message);
-        if !self.seen.add(&request.source_id) {
+        if !self.seen.add(&request.source_id, &request.payload) {
             return self.end(Some(item.place));
         }
         let mut verdict = self.classroom.judge(&request);

@@ -1,7 +1,13 @@
 //! What was said is found again: by words, by person, by lesson, and played from there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use roombridge::testing::config::Config;
+use roombridge::testing::model::{OutgoingProperties, QueueName, Sent};
+use roombridge::testing::pipeline::ports::{Batch, OutgoingMessage, Sink};
+use roombridge::testing::rocketmq::{Connector, Producer, RocketMqReader};
 use serde_json::{Value, json};
 
 use crate::support::class::Class;
@@ -96,6 +102,69 @@ fn a_line_is_found_by_its_words_and_played_from_there() {
     {
         assert!(!class.dev.cli(wrong).status.success(), "{wrong:?}");
     }
+}
+
+/// Another producer stores these bodies in the line's queue, with the line's KEYS and `rbId`.
+fn store_under_its_id(class: &Class, line: &Value, bodies: &[&str]) {
+    let text = format!(
+        "[mqtt]\nurl = \"mqtt://127.0.0.1:1\"\nclient_id = \"x\"\n[rocketmq]\nname_servers = [\"{}\"]\n",
+        class.dev.address("name_server")
+    );
+    let config = Config::from_toml("test", &text, &std::collections::BTreeMap::new()).unwrap().rocketmq;
+    let of_line = |name: &str| line[name].as_str().unwrap().to_owned();
+    let message = |body: &&str| {
+        let mut properties = OutgoingProperties::new(&format!("7 {}", of_line("id")), &of_line("tag"), 0);
+        properties.push("topic", &of_line("mqtt_topic"));
+        properties.push("rbId", &of_line("id"));
+        properties.push("clientId", BEN);
+        OutgoingMessage { properties, body: Bytes::copy_from_slice(body.as_bytes()) }
+    };
+    let messages = bodies.iter().map(message).collect();
+    let id = i32::try_from(line["queue_id"].as_i64().unwrap()).unwrap();
+    let queue = QueueName { broker: of_line("broker").as_str().into(), id };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sent = runtime.block_on(async {
+        let connector = Connector::new(&config);
+        let producer = Producer::new(config, &connector, Arc::new(RocketMqReader::new(&connector)));
+        producer
+            .send(Arc::new(Batch { topic: of_line("rocketmq_topic").as_str().into(), queue, messages }))
+            .await
+    });
+    assert!(sent.iter().all(|sent| matches!(sent, Sent::Stored)), "{sent:?}");
+}
+
+/// Rule 15: whoever can write to RocketMQ can write any id; that hides no line, and makes none believed.
+#[test]
+fn a_line_with_the_id_of_another_one_is_shown_beside_it_and_both_are_marked() {
+    let class = Class::start();
+    says(&class, ANNA, "7", &["the exam is on Monday", "thank you"]);
+    let said = class.dev.history("7", 2);
+    let copy = said[0]["payload"].as_str().unwrap();
+    let forged = copy.replace("Monday", "Friday");
+    store_under_its_id(&class, &said[0], &[copy, &forged]);
+
+    let shown = class.dev.history("7", 3);
+    let payloads: Vec<_> = shown.iter().map(|line| line["payload"].as_str().unwrap()).collect();
+    assert_eq!(payloads, [copy, said[1]["payload"].as_str().unwrap(), &forged]);
+    let marks: Vec<_> = shown.iter().map(|line| (&line["duplicates"], line.get("conflict"))).collect();
+    let (yes, no) = (Some(&Value::Bool(true)), None);
+    assert_eq!(marks, [(&json!(1), yes), (&json!(0), no), (&json!(0), yes)]);
+    assert_eq!(class.dev.json_lines(&["history", "7", "--limit", "1"]), shown[2..]);
+    let told = stdout(&class.dev.cli(&["history", "7"]));
+    assert_eq!(told.matches("(conflict: another message has the same id)").count(), 2, "{told}");
+
+    let marked = |words: &str| {
+        let found = search(&class, &[words, "--room", "7"]);
+        let hits = found["hits"].as_array().unwrap().iter();
+        let marked = |hit: &Value| (hit["text"].as_str().unwrap().to_owned(), hit["conflict"] == true);
+        hits.map(marked).collect::<Vec<_>>()
+    };
+    let (monday, friday) = ("the exam is on Monday".to_owned(), "the exam is on Friday".to_owned());
+    assert_eq!(marked("exam"), [(friday, true), (monday.clone(), true)]);
+    assert_eq!(marked("Monday"), [(monday, true)], "also where the other one was not looked for");
+    assert_eq!(marked("thank"), [("thank you".to_owned(), false)]);
+    let told = stdout(&class.dev.cli(&["search", "Monday"]));
+    assert!(told.contains("Monday  (conflict: another message has the same id)"), "{told}");
 }
 
 #[test]

@@ -48,9 +48,8 @@ pub(super) async fn newest(
         };
         let span = read?;
         away.extend(span.away);
-        records.retain(|Placed { record, .. }| {
-            record.id.is_none_or(|id| !span.copies.holds(id, &record.bytes))
-        });
+        records
+            .retain(|Placed { record, .. }| record.id.is_none_or(|id| !span.copies.holds(id, &record.bytes)));
         for placed in span.records.into_iter().rev() {
             records.push_front(placed);
         }

@@ -12,15 +12,8 @@ use crate::piece::{Lost, PieceKey, PieceWriter, Place, messages_of};
 use crate::piece_store::PieceStore;
 use crate::pipeline::ports::Wanted;
 
-const LINE: Line = Line {
-    queue_id: 0,
-    clock_ms: 1,
-    room: 1,
-    kind: Kind::Message,
-    id: None,
-    is_forged: false,
-    late_ms: 0,
-};
+const LINE: Line =
+    Line { queue_id: 0, clock_ms: 1, room: 1, kind: Kind::Message, id: None, is_forged: false, late_ms: 0 };
 
 fn say(world: &mut World, count: usize) {
     (0..count).for_each(|_| world.say(&LINE));

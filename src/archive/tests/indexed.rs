@@ -169,15 +169,8 @@ async fn a_page_says_what_is_lost_between_its_lines() {
     }
 }
 
-const LINE: Line = Line {
-    queue_id: 0,
-    clock_ms: 1,
-    room: 1,
-    kind: Kind::Message,
-    id: None,
-    is_forged: false,
-    late_ms: 0,
-};
+const LINE: Line =
+    Line { queue_id: 0, clock_ms: 1, room: 1, kind: Kind::Message, id: None, is_forged: false, late_ms: 0 };
 
 /// The index asks for the newest rows only; the first copy is older than all of them.
 #[tokio::test]
@@ -214,7 +207,10 @@ async fn an_id_that_was_forged_much_later_is_a_conflict_for_both() {
     assert_eq!(newest, [("said as 999".to_owned(), 0, false), ("forged as 7".to_owned(), 1, true)]);
     assert_eq!(newest, world.expected(&query));
     let all = pages(&world.indexed(), 1, 100).await;
-    assert_eq!((all.len(), &all[0], &all[901]), (902, &("said as 7".to_owned(), true), &("forged as 7".to_owned(), true)));
+    assert_eq!(
+        (all.len(), &all[0], &all[901]),
+        (902, &("said as 7".to_owned(), true), &("forged as 7".to_owned(), true))
+    );
     assert_eq!(all.iter().filter(|(_, conflict)| *conflict).count(), 2);
 
     // Only what can still be read is told: when the true one is gone from RocketMQ, which alone is asked, the archive remembers it.

@@ -79,13 +79,8 @@ async fn two_bodies_under_one_id_are_both_on_the_page_and_marked() {
     };
     let is = |text: &str, conflict| (text.to_owned(), conflict);
     let whole = look(&memory, asked(9, None)).await.unwrap();
-    let expected = [
-        is("old", true),
-        is("other", false),
-        is("new", true),
-        is("forged", true),
-        is("forged", true),
-    ];
+    let expected =
+        [is("old", true), is("other", false), is("new", true), is("forged", true), is("forged", true)];
     assert_eq!(shown(whole), expected);
     // The first of the two is on no page yet, but in the same span.
     let newest = look(&memory, asked(2, None)).await.unwrap();

@@ -432,14 +432,14 @@ async fn one_that_follows_plays_another_body_under_a_known_id_and_marks_it() {
         ..parts(&rocketmq, &clock)
     };
     let (mut replay, handle) = Replay::open(parts, &mut |_| {}).await.unwrap();
-    let mut listener = Listener::new();
+    let (mut listener, mut watch) = (Listener::new(), |_| {});
     let talk = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         ["forged", "said", "forged"].map(say);
         tokio::time::sleep(Duration::from_secs(1)).await;
         handle.tell(Control::Stop).await;
     };
-    let (ended, ()) = tokio::join!(replay.run(&mut listener, &mut |_| {}), talk);
+    let (ended, ()) = tokio::join!(replay.run(&mut listener, &mut watch), talk);
     assert_eq!(ended.unwrap(), Ended::Stopped);
     assert_eq!(listener.texts(), ["said", "forged (conflict)"]);
 }

@@ -256,6 +256,23 @@ async fn a_message_that_lies_there_twice_is_heard_once() {
     assert_eq!(running.ended().await, 0);
 }
 
+/// Rule 15: whoever writes to RocketMQ can write the id that comes next, and must not silence its line by that.
+#[tokio::test]
+async fn a_line_is_heard_although_somebody_took_its_id_before() {
+    let mut story = Story::new();
+    let mut running = story.start();
+    let item = story.sent(STUDENT, "message", &chat("1", "hi"));
+    let mut forged = item.message.clone();
+    forged.body = Bytes::from(chat("1", "forged"));
+    running.items.send(story.item(forged)).await.unwrap();
+    let audit = running.made().await;
+    assert_eq!(audit.bound.message.tag(), "refused");
+    keep(&audit);
+    running.ended().await;
+    running.items.send(item).await.unwrap();
+    assert_eq!(body(&running.made().await)["msg"], "hi");
+}
+
 #[tokio::test]
 async fn a_mute_is_on_the_disk_before_anybody_hears_of_it_and_survives_a_restart() {
     let mut story = Story::new();

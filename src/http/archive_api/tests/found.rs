@@ -65,6 +65,36 @@ async fn a_teacher_searches_the_room_and_an_operator_all_rooms_page_by_page() {
     }
 }
 
+/// Rule 15, with an index and without one.
+#[tokio::test]
+async fn two_bodies_under_one_id_are_both_on_a_page_and_both_found_and_marked() {
+    let (world, folder) = indexed().await;
+    world.say_something();
+    world.rocketmq.lock().forge_first(b"line that is forged");
+    let path = "/api/v1/rooms/7/messages?kind=message";
+    let of = |answer: &Answer, list: &str, text: &str| {
+        let lines = answer.body[list].as_array().unwrap().iter();
+        let marked = lines.filter(|line| line["conflict"] == true);
+        marked.map(|line| line[text].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for is_indexed in [false, true] {
+        if is_indexed {
+            world.index_something(folder.path());
+        }
+        let page = world.get(path, &world.teacher_of_7()).await;
+        assert_documented("GET", "/api/v1/rooms/{room}/messages", &page);
+        assert_eq!(of(&page, "messages", "body"), ["line 0", "line that is forged"]);
+        assert_eq!(page.bodies().len(), 7);
+    }
+    for (words, conflicts) in
+        [("line", &["line that is forged", "line 0"][..]), ("0", &["line 0"]), ("1", &[])]
+    {
+        let found = world.get(&format!("{SEARCH}?q={words}&room=7"), &world.teacher_of_7()).await;
+        assert!(!hits(&found).is_empty(), "{words}");
+        assert_eq!(of(&found, "hits", "text"), conflicts, "{words}");
+    }
+}
+
 /// "Nothing found" must not be said where nobody looked.
 #[tokio::test]
 async fn what_the_index_has_not_seen_yet_is_said() {

@@ -95,6 +95,17 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// Somebody else stores another body under the id of the first message, which is of room 7.
+    pub(super) fn forge_first(&mut self, body: &[u8]) {
+        self.store("room/message/7", "7", "mallory", body);
+        let (keys, id) = (self.messages[0].keys.clone(), self.messages[0].properties["rbId"].to_owned());
+        let last = self.messages.last_mut().unwrap();
+        last.keys = keys;
+        last.properties.insert("rbId", id);
+    }
+}
+
 impl Reader for Memory {
     fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
         let queue = self.of(topic).first().map(|message| message.queue.clone());
