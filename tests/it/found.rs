@@ -141,11 +141,11 @@ fn a_line_with_the_id_of_another_one_is_shown_beside_it_and_both_are_marked() {
     let said = class.dev.history("7", 2);
     let copy = said[0]["payload"].as_str().unwrap();
     let forged = copy.replace("Monday", "Friday");
-    store_under_its_id(&class, &said[0], &[copy, &forged]);
+    store_under_its_id(&class, &said[0], &[copy, &*forged]);
 
     let shown = class.dev.history("7", 3);
     let payloads: Vec<_> = shown.iter().map(|line| line["payload"].as_str().unwrap()).collect();
-    assert_eq!(payloads, [copy, said[1]["payload"].as_str().unwrap(), &forged]);
+    assert_eq!(payloads, [copy, said[1]["payload"].as_str().unwrap(), &*forged]);
     let marks: Vec<_> = shown.iter().map(|line| (&line["duplicates"], line.get("conflict"))).collect();
     let (yes, no) = (Some(&Value::Bool(true)), None);
     assert_eq!(marks, [(&json!(1), yes), (&json!(0), no), (&json!(0), yes)]);
