@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::at_places::messages_at;
-use super::conflicts::mark_conflicts;
+use super::conflicts::{Line, in_conflict};
 use super::{SearchError, ask};
 use crate::archive::{Copies, Whole};
 use crate::binding::{Recorded, read_back};
@@ -56,6 +56,14 @@ pub(crate) struct Hit {
     pub snippet: Snippet,
     /// Whether another line of its room has its id, too, and another body.
     pub conflict: bool,
+}
+
+impl Hit {
+    /// `None`: it has no id.
+    fn line(&self) -> Option<Line<'_>> {
+        let Self { row, room, recorded, .. } = self;
+        Some(Line { row, room: room.as_deref(), id: self.id?, payload: &recorded.payload })
+    }
 }
 
 /// What was found.
@@ -111,6 +119,15 @@ pub(crate) async fn search(
     (answer.hits, answer.gone) = (found.hits, found.gone);
     mark_conflicts(index, whole, &mut answer.hits).await?;
     Ok(answer)
+}
+
+async fn mark_conflicts(index: &Arc<Index>, whole: &Whole, hits: &mut [Hit]) -> Result<(), SearchError> {
+    let lines: Vec<Line<'_>> = hits.iter().filter_map(Hit::line).collect();
+    let conflicts = in_conflict(index, whole, &lines).await?;
+    for hit in hits {
+        hit.conflict = conflicts.contains(&hit.row.id);
+    }
+    Ok(())
 }
 
 async fn rows(

@@ -435,7 +435,7 @@ async fn one_that_follows_plays_another_body_under_a_known_id_and_marks_it() {
     let (mut listener, mut watch) = (Listener::new(), |_| {});
     let talk = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        ["forged", "said", "forged"].map(say);
+        ["forged", "said", "forged"].into_iter().for_each(say);
         tokio::time::sleep(Duration::from_secs(1)).await;
         handle.tell(Control::Stop).await;
     };
