@@ -71,7 +71,7 @@ impl Copies {
         }
     }
 
-    /// How many times it was added; `None`: never, or it was removed.
+    /// How many times it was added, which it was; `None`: it was removed.
     pub(super) fn remove(&mut self, id: MessageId, body: &[u8]) -> Option<u64> {
         // All bodies of an id without a conflict are one, and most ids are such.
         if !self.is_conflict(id) {
@@ -89,10 +89,8 @@ impl Copies {
 
     /// Whether it was added, and not removed.
     pub(super) fn holds(&self, id: MessageId, body: &[u8]) -> bool {
-        if !self.is_conflict(id) {
-            return self.first.contains_key(&id);
-        }
-        self.holds_hash(id, BodyHash::of(body))
+        let is_known = self.first.contains_key(&id) || self.is_conflict(id);
+        is_known && self.holds_hash(id, BodyHash::of(body))
     }
 
     fn holds_hash(&self, id: MessageId, body: BodyHash) -> bool {
@@ -162,6 +160,7 @@ mod tests {
         assert!(copies.compare(id(2), b"b", true).is_continue());
         assert!(copies.compare(id(3), b"a", false).is_continue());
         assert_eq!([1, 2, 3].map(|number| copies.holds(id(number), b"a")), [false, true, true]);
+        assert!(!copies.holds(id(3), b"b"), "another body is another message");
         assert_eq!([1, 2, 3].map(|number| copies.is_conflict(id(number))), [false, true, false]);
         assert!(copies.compare(id(3), b"b", false).is_continue());
         assert!(copies.compare(id(3), b"a", true).is_continue(), "another body may be left");
