@@ -21,6 +21,7 @@ mod changed;
 mod emptied;
 mod indexed;
 mod latest;
+mod measure;
 mod model;
 mod order;
 mod pace;
