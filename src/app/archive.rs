@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use anyhow::Context;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::BridgeParts;
+use super::own_thread::OwnThread;
 use super::topics::{archived_topics, status_topics};
 use crate::archiver::{self, Archiver, ArchiverParts, LeaveOut};
 use crate::binding::RuleSet;
 use crate::config::{ArchiveConfig, Config};
 use crate::indexer::{self, IndexerParts};
 use crate::lifecycle::Lifecycle;
-use crate::model::{Clock, SystemClock};
+use crate::model::{Clock, KnownBrokers, SystemClock};
 use crate::piece_store::{PieceStore, StoreError};
 use crate::pipeline::ports::Reader;
-use crate::rocketmq::RocketMqReader;
+use crate::rocketmq::{Connector, RocketMqReader};
 
 /// An archiver for the store of the configuration.
 pub(crate) fn archiver(
@@ -65,32 +67,39 @@ pub(crate) fn indexer_parts(
     }))
 }
 
-impl BridgeParts {
-    /// Starts the archiver, if there is an archive. It copies what is left when `all_stored` says that the bridge stores no more.
-    pub(super) fn start_archiver(
-        &self,
-        lifecycle: &Lifecycle,
-        reader: &Arc<RocketMqReader>,
-        all_stored: CancellationToken,
-    ) -> anyhow::Result<Option<JoinHandle<()>>> {
-        let Some(archive) = &self.config.archive else {
-            return Ok(None);
-        };
-        let archiver = archiver(archive, archived_topics(&self.config, &self.rules), reader.clone())?;
-        let running = archiver::run(archiver, self.metrics.clone(), all_stored, lifecycle.stop_now.clone());
-        Ok(Some(lifecycle.spawn("the archiver", running)))
-    }
+/// The archive of a running bridge.
+#[derive(Default)]
+pub(super) struct RunningArchive {
+    pub tasks: Vec<JoinHandle<()>>,
+    /// On which they run.
+    _thread: Option<OwnThread>,
+}
 
-    /// Starts the indexer, if there is an archive. What it has not seen at a stop it reads at the next start.
-    pub(super) fn start_indexer(
+impl BridgeParts {
+    /// Starts archiver and indexer, if there is an archive, on a thread of their own with connections of its own. The archiver copies
+    /// what is left when `all_stored` says that the bridge stores no more; what the indexer has not seen at a stop it reads at the next
+    /// start.
+    pub(super) fn start_archive(
         &self,
         lifecycle: &Lifecycle,
-        reader: &Arc<RocketMqReader>,
-    ) -> anyhow::Result<Option<JoinHandle<()>>> {
-        let Some(parts) = indexer_parts(&self.config, self.rules.clone(), reader.clone())? else {
-            return Ok(None);
-        };
-        let running = indexer::run(parts, self.metrics.clone(), lifecycle.drain.clone());
-        Ok(Some(lifecycle.spawn("the indexer", running)))
+        known: KnownBrokers,
+        all_stored: CancellationToken,
+    ) -> anyhow::Result<RunningArchive> {
+        let Some(archive) = &self.config.archive else { return Ok(RunningArchive::default()) };
+        let thread = OwnThread::for_the_archive().context("could not start a thread")?;
+        let connector = Connector::on(thread.runtime(), &self.config.rocketmq);
+        // With no lock in common with other readers.
+        let reader = Arc::new(RocketMqReader::new(&connector).with_known_brokers(known));
+        let archiver = archiver(archive, archived_topics(&self.config, &self.rules), reader.clone())?;
+        let indexer = indexer_parts(&self.config, self.rules.clone(), reader)?;
+        let metrics = || self.metrics.clone();
+        let archiver = archiver::run(archiver, metrics(), all_stored, lifecycle.stop_now.child_token());
+        let indexer = indexer.map(|parts| indexer::run(parts, metrics(), lifecycle.drain.child_token()));
+        let tasks = thread.spawn_here(|| {
+            let archiver = lifecycle.spawn("the archiver", archiver);
+            let indexer = indexer.map(|running| lifecycle.spawn("the indexer", running));
+            [Some(archiver), indexer].into_iter().flatten().collect()
+        });
+        Ok(RunningArchive { tasks, _thread: Some(thread) })
     }
 }

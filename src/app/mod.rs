@@ -5,7 +5,7 @@
 mod archive;
 mod class;
 mod leftovers;
-mod message_thread;
+mod own_thread;
 mod topics;
 mod uplink_builder;
 mod way_down;
@@ -42,7 +42,7 @@ use class::ClassListeners;
 pub(crate) use class::{ClassAddresses, authenticator};
 pub(crate) use leftovers::Ended;
 use leftovers::Leftovers;
-use message_thread::MessageThread;
+use own_thread::OwnThread;
 pub(crate) use topics::archived_topics;
 pub(crate) use uplink_builder::UplinkBuilder;
 
@@ -190,7 +190,7 @@ impl BridgeParts {
             reader.clone(),
             topics,
             self.config.rocketmq.lag.clone(),
-            known,
+            known.clone(),
             self.metrics.clone(),
             self.readiness.clone(),
         );
@@ -212,7 +212,7 @@ impl BridgeParts {
         let (intake, receiver) = intake(self.rules.clone(), pipeline.intake_messages, pipeline.intake_bytes);
         let (link, link_seen) = watch::channel(LinkState::Up);
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
-        let messages = MessageThread::start().context("could not start a thread")?;
+        let messages = OwnThread::for_messages().context("could not start a thread")?;
         let producer = Arc::new(self.producer(&messages, &reader));
         if self.config.rocketmq.create_topics {
             // Early, so that readers find the topics before the first message. If one fails, its first message tries again.
@@ -234,8 +234,8 @@ impl BridgeParts {
             self.start_classroom(lifecycle, &reader, &dead_letters, class_wakes, &intake, listeners).await?,
         );
         let all_stored = CancellationToken::new();
-        others.extend(self.start_archiver(lifecycle, &reader, all_stored.clone())?);
-        others.extend(self.start_indexer(lifecycle, &reader)?);
+        let archive = self.start_archive(lifecycle, known, all_stored.clone())?;
+        others.extend(archive.tasks);
         let subscriber = self.subscriber(remembered, link, intake, settled_receiver, lifecycle)?;
         let (uplink, subscriber) = messages.spawn_here(|| {
             let uplink = uplink.with_pulse(pulse);
@@ -253,7 +253,7 @@ impl BridgeParts {
     }
 
     /// With connections of its own on the thread that sends, so that no reader is in its way.
-    fn producer(&self, messages: &MessageThread, reader: &RocketMqReader) -> Producer {
+    fn producer(&self, messages: &OwnThread, reader: &RocketMqReader) -> Producer {
         let connector = Connector::on(messages.runtime(), &self.config.rocketmq);
         let reader = reader.beside(&connector);
         Producer::new(self.config.rocketmq.clone(), &connector, Arc::new(reader))
