@@ -1,14 +1,17 @@
 //! Reads a range of one queue into a piece.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::time::Duration;
+
+use futures::future::{BoxFuture, MaybeDone, maybe_done};
 
 use super::ArchiveError;
 use super::queue::Queue;
 use crate::binding::read_back;
 use crate::model::{FailureKind, Kind, LostCause};
 use crate::piece::{Lost, PieceWriter};
-use crate::pipeline::ports::{ReadError, Reader};
+use crate::pipeline::ports::{Page, ReadError, Reader};
 
 const PAGE_MESSAGES: u32 = 256;
 /// RocketMQ hands a message out some milliseconds after it confirmed it.
@@ -51,8 +54,17 @@ pub(super) async fn gather(
     let place = &queue.place;
     let mut writer = PieceWriter::new(place.clone(), queue.next, queue.store_time_ms);
     let (mut next, mut from_store_ms, mut first, mut attempts) = (queue.next, None, None, 0);
+    let pull = |at| reader.pull(&place.topic, &place.queue, None, at, PAGE_MESSAGES);
+    let mut ahead: Option<Ahead<'_>> = None;
     while next < end && writer.raw_bytes() < max_bytes {
-        let page = reader.pull(&place.topic, &place.queue, None, next, PAGE_MESSAGES).await?;
+        let asked = match ahead.take() {
+            Some(ahead) if ahead.at == next => ahead.page().await,
+            Some(_) | None => None,
+        };
+        let page = match asked {
+            Some(page) => page,
+            None => pull(next).await?,
+        };
         if page.first > next {
             let to = page.first.min(end);
             writer.lose(Lost { from: next, to, cause: LostCause::Deleted });
@@ -76,6 +88,9 @@ pub(super) async fn gather(
             next = to;
         }
         attempts = 0;
+        if is_whole && page.next_offset < end {
+            ahead = Some(Ahead::ask(page.next_offset, pull(page.next_offset)).await);
+        }
         for message in messages {
             // What is behind a hole, or beyond the piece, is asked for again.
             if message.queue_offset != next || next == end || writer.raw_bytes() >= max_bytes {
@@ -93,6 +108,31 @@ pub(super) async fn gather(
     }
     let from_store_ms = from_store_ms.unwrap_or(queue.store_time_ms);
     Ok(Gathered { writer, from_store_ms, next, first })
+}
+
+/// A page that was asked for before it is needed, so that RocketMQ works while the one before it is looked at.
+struct Ahead<'a> {
+    at: u64,
+    page: MaybeDone<Pull<'a>>,
+}
+
+type Pull<'a> = BoxFuture<'a, Result<Page, ReadError>>;
+
+impl<'a> Ahead<'a> {
+    /// Does not wait for the answer.
+    async fn ask(at: u64, pull: Pull<'a>) -> Self {
+        let mut page = maybe_done(pull);
+        let _ = futures::poll!(&mut page);
+        // The connection's task writes the request.
+        tokio::task::yield_now().await;
+        Self { at, page }
+    }
+
+    /// `None`: it failed, which may be over when it is asked for again.
+    async fn page(mut self) -> Option<Page> {
+        (&mut self.page).await;
+        Pin::new(&mut self.page).take_output()?.ok()
+    }
 }
 
 fn silent(queue: &Queue, next: u64) -> ReadError {
