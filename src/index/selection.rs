@@ -132,7 +132,7 @@ pub(super) fn each(
         if selection.is_out_of_time() {
             return Ok(Ended::OutOfTime);
         }
-        match each_of_file(file, selection, visit)? {
+        match in_one_moment(file, |reader| each_in(file, reader, selection, visit))? {
             Ended::Whole => {}
             ended @ (Ended::Stopped | Ended::OutOfTime) => return Ok(ended),
         }
@@ -143,21 +143,29 @@ pub(super) fn each(
 const FIND: &str =
     "SELECT rowid FROM lines WHERE lines MATCH ?1 AND rowid >= ?2 AND rowid <= ?3 ORDER BY rowid DESC";
 
-fn each_of_file(
+/// The writer puts batches together meanwhile.
+pub(super) fn in_one_moment<T>(
     file: &OpenFile,
+    read: impl FnOnce(&mut RowReader<'_>) -> Result<T, IndexError>,
+) -> Result<T, IndexError> {
+    let _moment = file.connection.unchecked_transaction().map_err(|error| file.failed(&error))?;
+    read(&mut RowReader::new(file)?)
+}
+
+/// Goes through the rows of one file, the newest first. `reader`: of this file.
+pub(super) fn each_in(
+    file: &OpenFile,
+    reader: &mut RowReader<'_>,
     selection: &Selection<'_>,
     visit: &mut Visit<'_>,
 ) -> Result<Ended, IndexError> {
     let failed = |error: rusqlite::Error| file.failed(&error);
-    // One moment of the file: the writer puts batches together meanwhile.
-    let _moment = file.connection.unchecked_transaction().map_err(failed)?;
     let Some((first, last)) = selection.range(file).map_err(failed)? else { return Ok(Ended::Whole) };
     let mut find = file.connection.prepare_cached(FIND).map_err(failed)?;
     let mut found = find.query(params![selection.expression(), first, last]).map_err(failed)?;
-    let mut reader = RowReader::new(file)?;
     while let Some(row) = found.next().map_err(failed)? {
         let row = row.get::<_, i64>(0).map_err(failed)?.max(0) as u64;
-        if visit(&mut reader, row)?.is_break() {
+        if visit(reader, row)?.is_break() {
             return Ok(Ended::Stopped);
         }
         // SQLite's own ways to interrupt a statement do not reach into FTS5, where the time goes.
