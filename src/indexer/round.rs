@@ -20,6 +20,8 @@ const LOOK_AGAIN: u32 = 10;
 
 /// The pieces are listed anew each so many rounds: in each hour there are new ones.
 const LIST_AGAIN: u32 = 600;
+/// After so many rows the archiver has cut a piece. Of pieces whose holes are not noted each reader must look at each.
+const ROWS_OF_A_PIECE: u64 = 16 << 10;
 
 /// How far a round is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,8 +39,10 @@ pub(crate) struct Indexer {
     parts: IndexerParts,
     rows: Rows,
     whole: Whole,
-    /// Rounds since the queues were listed.
+    /// Rounds so far.
     rounds: u32,
+    /// Rows since the pieces were listed for their holes.
+    unlisted_rows: u64,
     open: Option<Open>,
 }
 
@@ -66,7 +70,7 @@ impl Indexer {
         let (rules, heard) = (parts.rules.clone(), parts.heard.clone());
         let rows = Rows { rules, heard, text_fields: parts.text_fields.clone() };
         let whole = Whole::new(parts.rocketmq.clone(), parts.store.clone());
-        Self { parts, rows, whole, rounds: 0, open: None }
+        Self { parts, rows, whole, rounds: 0, unlisted_rows: 0, open: None }
     }
 
     /// Adds what is new until now. After an error the next round begins at the last commit.
@@ -119,11 +123,17 @@ impl Indexer {
     /// Notes where messages are lost, up to the end of the pieces that are listed. Readers look themselves at those that came later.
     async fn note_holes(&mut self) -> Result<(), IndexingError> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
-        let mut new = Vec::new();
+        let is_to_list = self.rounds.is_multiple_of(LOOK_AGAIN) && self.unlisted_rows >= ROWS_OF_A_PIECE;
+        // Only for this: what is indexed goes on from where it is read now.
+        let listed = is_to_list.then(|| self.whole.anew());
+        if is_to_list {
+            self.unlisted_rows = 0;
+        }
+        let (mut new, whole) = (Vec::new(), listed.as_ref().unwrap_or(&self.whole));
         for topic in &self.parts.topics {
-            for (name, place) in self.whole.places(topic).await? {
+            for (name, place) in whole.places(topic).await? {
                 let known_to = open.holes_known.get(&place).copied().unwrap_or(0);
-                if let Some((holes, eff_ms)) = self.whole.holes_from(topic, &name, known_to).await? {
+                if let Some((holes, eff_ms)) = whole.holes_from(topic, &name, known_to).await? {
                     open.holes_known.insert(place.clone(), holes.known_to);
                     new.push((place, holes, eff_ms));
                 }
@@ -254,6 +264,7 @@ impl Indexer {
             told = Progress { new_rows, rows: told.rows + new_rows, ..told };
             progress(told);
         }
+        self.unlisted_rows += told.rows;
         // What lies behind the last message of a queue is lost, or was left out.
         let skipped = due.iter().enumerate().filter_map(|(number, due)| {
             let last = ends.get(&number);

@@ -36,6 +36,8 @@ pub(crate) use trial::may_write;
 
 /// One question to the store may take so long.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Most directories are shorter, so that one question brings them with the tail.
+const END_BYTES: u64 = 16 << 10;
 /// So many pieces are asked for their directories at once.
 const READ_AT_ONCE: usize = 8;
 
@@ -176,11 +178,16 @@ impl PieceStore {
     /// Reads the directory of a piece.
     pub(crate) async fn directory(&self, piece: &Listed) -> Result<Directory, StoreError> {
         let damaged = |damage| self.damaged(&piece.key, damage);
-        let start = piece.bytes.checked_sub(TAIL_BYTES as u64).ok_or_else(|| damaged(Damage::Tail))?;
-        let tail = self.range(&piece.key, start..piece.bytes).await?;
-        let tail: &[u8; TAIL_BYTES] = tail.as_ref().try_into().map_err(|_| damaged(Damage::Tail))?;
+        let start = piece.bytes.saturating_sub(END_BYTES);
+        let end = self.range(&piece.key, start..piece.bytes).await?;
+        let is_whole = end.len() as u64 == piece.bytes - start;
+        let tail = end.last_chunk::<TAIL_BYTES>().filter(|_| is_whole);
+        let tail = tail.ok_or_else(|| damaged(Damage::Tail))?;
         let range = piece::directory_range(tail, piece.bytes).map_err(damaged)?;
-        let bytes = self.range(&piece.key, range).await?;
+        let bytes = match range.start.checked_sub(start) {
+            Some(at) => end.slice(at as usize..end.len() - TAIL_BYTES),
+            None => self.range(&piece.key, range).await?,
+        };
         piece::directory_of(&bytes, tail, piece.bytes).map_err(damaged)
     }
 

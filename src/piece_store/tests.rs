@@ -1,7 +1,12 @@
+use super::double::{Fate, Objects, Question};
 use super::*;
 
-use crate::model::QueueName;
-use crate::piece::{PieceWriter, Place};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::FutureExt;
+
+use crate::model::{LostCause, QueueName};
+use crate::piece::{Lost, PieceWriter, Place};
 
 fn place() -> Place {
     Place { topic: "room%1".to_owned(), queue: QueueName { broker: "broker.a".into(), id: 3 }, generation: 0 }
@@ -55,6 +60,31 @@ async fn a_damaged_piece_is_named() {
     assert!(error.contains(&key(9).to_string()) && error.contains("archive verify"), "{error}");
     assert!(matches!(store.verify(&key(9)).await, Err(StoreError::Damaged { .. })));
     assert!(matches!(store.verify(&key(8)).await, Err(StoreError::Missing { .. })));
+}
+
+/// A history looks at many directories, and waits for each.
+#[tokio::test]
+async fn one_question_brings_a_directory_and_two_a_long_one() {
+    let (objects, questions) = (Objects::default(), Arc::new(AtomicU64::new(0)));
+    let counted = questions.clone();
+    let store = objects.through(Arc::new(move |question| {
+        counted.fetch_add(u64::from(matches!(question, Question::Get(_))), Ordering::Relaxed);
+        async { Fate::Answered }.boxed()
+    }));
+    for (first, ranges, expected) in [(0, 1, 1), (1_000_000, 20_000, 2)] {
+        let (mut writer, mut next) = (PieceWriter::new(place(), first, 0), first);
+        for number in 0..ranges {
+            let to = next + 1 + number * 7919 % 1000;
+            writer.lose(Lost { from: next, to, cause: LostCause::Deleted });
+            next = to;
+        }
+        let (written, piece) = writer.finish(next).unwrap();
+        store.create(&key(first), piece.into()).await.unwrap();
+        let listed = store.pieces("room%1").await.unwrap();
+        questions.store(0, Ordering::Relaxed);
+        assert_eq!(store.directory(listed.last().unwrap()).await.unwrap(), written);
+        assert_eq!(questions.load(Ordering::Relaxed), expected);
+    }
 }
 
 /// A put of S3 that is told 409 was not stored; one whose answer was lost was, and its retry is told 412.

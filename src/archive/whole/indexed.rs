@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future, stream};
 
-use super::topic::Found;
+use super::topic::{Found, Queue};
 use super::trouble::Trouble;
-use super::{Whole, forgotten};
+use super::{PIECES_AT_ONCE, Whole, forgotten};
 use crate::archiver::is_the_same;
 use crate::binding::identity;
 use crate::index::{Holes, Index, IndexError, Position, Row, RowsAsked};
@@ -98,6 +98,7 @@ impl Whole {
         offsets: Range<u64>,
     ) -> Result<(), ReadError> {
         let (mut at, mut listings) = (offsets.start, 0);
+        self.read_directories(&self.known(topic, name).await?.queue, &offsets).await;
         loop {
             let known = self.known(topic, name).await?;
             let first = known.queue.archived_from().unwrap_or(u64::MAX);
@@ -111,6 +112,15 @@ impl Whole {
                 Err(trouble) => self.list_again(&known, trouble, &mut listings).await?,
             }
         }
+    }
+
+    /// Beside each other, so that nobody waits for one after the other. What fails is told by whoever needs it.
+    async fn read_directories(&self, queue: &Queue, offsets: &Range<u64>) {
+        let mut asked = Vec::new();
+        for piece in queue.pieces.iter().filter(|piece| offsets.contains(&piece.key.from)) {
+            asked.push(self.pieces.directory(piece));
+        }
+        stream::iter(asked).buffer_unordered(PIECES_AT_ONCE).for_each(|_| future::ready(())).await;
     }
 
     /// The holes of what is archived of a queue, from that offset on, and its highest store time. `None`: nothing is archived there.

@@ -35,13 +35,15 @@ impl Whole {
     }
 
     async fn look_at(&self, topic: &str) -> Result<Topic, ReadError> {
-        let away = self.rocketmq.away(topic).await?;
-        let mut live = match self.rocketmq.queues(topic).await {
+        let (away, live, archived) =
+            tokio::join!(self.rocketmq.away(topic), self.rocketmq.queues(topic), self.archived(topic));
+        let away = away?;
+        let mut live = match live {
             Ok(queues) => queues,
             Err(error) if error.kind == FailureKind::TopicMissing => Vec::new(),
             Err(error) => return Err(error),
         };
-        let archived = self.archived(topic).await?;
+        let archived = archived?;
         let mut asked = Vec::with_capacity(archived.len());
         for queue in archived.values() {
             let next = Place { generation: queue.place.generation + 1, ..queue.place.clone() };
