@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
+use jiff::tz::TimeZone;
 
 use super::INCOMPLETE;
 use super::lesson_choice::LessonArgs;
@@ -155,7 +156,8 @@ async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> 
         aside(missing);
     }
     let mut out = BufWriter::new(Stdout);
-    let zone = local_zone();
+    // JSON has no local times, and where /etc/localtime is missing it takes milliseconds to find the zone.
+    let zone = if json { TimeZone::UTC } else { local_zone() };
     let mut written = 0;
     while let Some(record) = history.next().await? {
         record.write(&mut out, json, &zone)?;

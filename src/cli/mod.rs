@@ -141,8 +141,12 @@ fn start_log(config: &LogConfig) -> anyhow::Result<()> {
 
 fn run_to_its_end(command: Command) -> ExitCode {
     let mut builder = match &command {
-        // It has one thing to do at a time: a second thread would only have to be woken for each page.
-        Command::History(_) => tokio::runtime::Builder::new_current_thread(),
+        // They have one thing to do at a time: a second thread would only have to be woken for each page.
+        Command::History(_)
+        | Command::Search(_)
+        | Command::Rooms(_)
+        | Command::Lessons(_)
+        | Command::Archive(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = match builder.enable_all().build() {

@@ -44,6 +44,8 @@ pub(crate) struct Sources {
     rocketmq: Arc<dyn Reader>,
     /// Both as one; `None` = there is no archive.
     maybe_whole: Option<Arc<Whole>>,
+    /// `None`: there is none that can be read.
+    maybe_index: Option<Arc<Index>>,
 }
 
 impl Sources {
@@ -57,6 +59,11 @@ impl Sources {
     /// RocketMQ and archive as one; `None` = there is no archive.
     pub(crate) fn whole(&self) -> Option<Arc<Whole>> {
         self.maybe_whole.clone()
+    }
+
+    /// Where the archive's lines lie; `None`: nobody can say so.
+    pub(crate) fn index(&self) -> Option<Arc<Index>> {
+        self.maybe_index.clone()
     }
 
     /// RocketMQ alone.
@@ -164,16 +171,14 @@ impl Target {
     /// What RocketMQ has, and what the archive has beyond it, if there is one.
     pub(crate) fn sources(&self) -> anyhow::Result<Sources> {
         let rocketmq: Arc<dyn Reader> = Arc::new(self.reader()?);
-        let maybe_whole = match self.existing_archive() {
-            Some(archive) => {
-                let whole = Whole::new(rocketmq.clone(), PieceStore::open(archive)?);
-                // What is wrong with it is told by those who write it and search it.
-                let index = Index::open(&archive.dir).ok().flatten();
-                Some(Arc::new(whole.with_index(index.map(Arc::new))))
-            }
-            None => None,
+        let Some(archive) = self.existing_archive() else {
+            return Ok(Sources { rocketmq, maybe_whole: None, maybe_index: None });
         };
-        Ok(Sources { rocketmq, maybe_whole })
+        let whole = Whole::new(rocketmq.clone(), PieceStore::open(archive)?);
+        // What is wrong with it is told by those who write it and search it.
+        let maybe_index = Index::open(&archive.dir).ok().flatten().map(Arc::new);
+        let maybe_whole = Some(Arc::new(whole.with_index(maybe_index.clone())));
+        Ok(Sources { rocketmq, maybe_whole, maybe_index })
     }
 
     pub(crate) fn rules(&self) -> anyhow::Result<RuleSet> {

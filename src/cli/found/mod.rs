@@ -36,7 +36,11 @@ impl Indexed {
                 "there is no index without an archive: set archive.dir in the configuration of the bridge, and start it"
             )
         };
-        let index = Index::open(&archive.dir)?;
+        let index = match sources.index() {
+            Some(index) => Some(index),
+            // To say why.
+            None => Index::open(&archive.dir)?.map(Arc::new),
+        };
         let (Some(index), Some(whole)) = (index, sources.whole()) else {
             bail!(
                 "there is no index in {}: a running bridge with archive.dir, `roombridge archive run` or `roombridge dev` \
@@ -45,7 +49,7 @@ impl Indexed {
             )
         };
         let gap_ms = u64::try_from(archive.lesson_gap.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self { index: Arc::new(index), whole, gap_ms })
+        Ok(Self { index, whole, gap_ms })
     }
 
     /// How many messages of these topics the index has not seen yet.
