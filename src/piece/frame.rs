@@ -3,14 +3,14 @@
 //! Every program that reads `.zst` passes over a skippable frame. So a piece is one valid file of JSON Lines, and still says at
 //! its end where each room lies.
 
-use std::io::Read;
+use std::io;
 
 use super::damage::Damage;
 
 /// A frame is closed when its lines have so many bytes, or before.
 pub(super) const FRAME_BYTES: usize = 64 << 10;
 /// A line may be as large as RocketMQ's largest message, in base64, with its properties.
-const MAX_FRAME_BYTES: u64 = 64 << 20;
+const MAX_FRAME_BYTES: usize = 64 << 20;
 /// More rooms than a queue can hold messages in memory would be needed for so large a directory.
 const MAX_DIRECTORY_BYTES: u64 = 64 << 20;
 /// 9 would save 3 to 9 % of the bytes, and take five times as long.
@@ -67,22 +67,31 @@ impl Tail {
     }
 }
 
+/// Makes frames, one after the other: to begin anew with each would cost as much as the frame.
+pub(super) struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl Compressor {
+    pub(super) fn new() -> io::Result<Self> {
+        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        compressor.include_checksum(true)?;
+        compressor.include_contentsize(true)?;
+        Ok(Self(compressor))
+    }
+
+    /// One frame, with a checksum.
+    pub(super) fn compress(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.compress(raw)
+    }
+}
+
 /// One zstd frame, with a checksum.
-pub(crate) fn compress(raw: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-    compressor.include_checksum(true)?;
-    compressor.include_contentsize(true)?;
-    compressor.compress(raw)
+pub(crate) fn compress(raw: &[u8]) -> io::Result<Vec<u8>> {
+    Compressor::new()?.compress(raw)
 }
 
 /// Never makes more than [`MAX_FRAME_BYTES`] of it, whatever it says.
-pub(super) fn decompress(frame: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut raw = Vec::new();
-    zstd::Decoder::with_buffer(frame)?.single_frame().take(MAX_FRAME_BYTES + 1).read_to_end(&mut raw)?;
-    if raw.len() as u64 > MAX_FRAME_BYTES {
-        return Err(std::io::Error::other(format!("it would be larger than {MAX_FRAME_BYTES} bytes")));
-    }
-    Ok(raw)
+pub(super) fn decompress(frame: &[u8]) -> io::Result<Vec<u8>> {
+    zstd::bulk::decompress(frame, MAX_FRAME_BYTES)
 }
 
 /// Appends the skippable frame with the directory and the tail.

@@ -4,6 +4,7 @@
 //! [`Line::message`] makes the message again.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,15 +28,17 @@ pub(crate) const CLOCKS_DIFFER_MS: u64 = 60_000;
 pub(crate) struct Line<'a> {
     pub schema: u32,
     /// When it was said: see [`at_ms`]. RFC 3339, UTC, milliseconds.
-    pub at: String,
     #[serde(borrow)]
-    pub room: Option<Cow<'a, str>>,
+    pub at: Cow<'a, str>,
+    #[serde(borrow)]
+    pub room: Option<Text<'a>>,
     #[serde(borrow)]
     pub kind: Cow<'a, str>,
     /// The message id; null on messages that roombridge did not write.
-    pub id: Option<String>,
     #[serde(borrow)]
-    pub client_id: Option<Cow<'a, str>>,
+    pub id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub client_id: Option<Text<'a>>,
     #[serde(borrow)]
     pub mqtt_topic: Cow<'a, str>,
     #[serde(borrow)]
@@ -56,13 +59,37 @@ pub(crate) struct Line<'a> {
     pub flag: i32,
     /// Names and values in the order in which RocketMQ has them, its own included.
     #[serde(borrow)]
-    pub properties: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub properties: Vec<(Text<'a>, Text<'a>)>,
     /// The body, if it is UTF-8 that JSON does not blow up; else null.
     #[serde(borrow)]
-    pub body: Option<Cow<'a, str>>,
+    pub body: Option<Text<'a>>,
     /// Base64 of any other body; else null.
     #[serde(borrow)]
-    pub body_base64: Option<Cow<'a, str>>,
+    pub body_base64: Option<Text<'a>>,
+}
+
+/// Serde borrows a `Cow` only where it stands alone; within an `Option` or a list it would copy each text that it reads.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What a writer must know of a line beside its bytes.
@@ -71,7 +98,7 @@ pub(super) struct Written {
     pub is_private: bool,
     pub at_ms: u64,
     /// JSON and a line feed.
-    pub bytes: Vec<u8>,
+    pub bytes: Box<[u8]>,
 }
 
 /// When it was said, milliseconds since 1970-01-01 UTC: the arrival that our own message names, if its store time can be true
@@ -88,20 +115,24 @@ pub(crate) fn said_ms(is_ours: bool, arrived_ms: Option<u64>, stored_ms: u64) ->
 
 /// The message as a line, with its line feed.
 pub(crate) fn line_of(message: &StoredMessage, recorded: &Recorded) -> serde_json::Result<Vec<u8>> {
-    Ok(write(message, recorded)?.bytes)
+    Ok(write(message, recorded, &mut Vec::new())?.bytes.into_vec())
 }
 
-/// Writes the message as a line.
-pub(super) fn write(message: &StoredMessage, recorded: &Recorded) -> serde_json::Result<Written> {
+/// Writes the message as a line. `buffer`: for the time of writing, so that a line takes no more memory than it has bytes.
+pub(super) fn write(
+    message: &StoredMessage,
+    recorded: &Recorded,
+    buffer: &mut Vec<u8>,
+) -> serde_json::Result<Written> {
     let at_ms = at_ms(recorded, message.stored_ms);
     let (body, body_base64) = body_of(&message.body);
     let line = Line {
         schema: SCHEMA,
-        at: rfc3339(at_ms),
-        room: recorded.room.as_deref().map(Cow::Borrowed),
+        at: rfc3339(at_ms).into(),
+        room: recorded.room.as_deref().map(Text::from),
         kind: recorded.kind.as_str().into(),
-        id: recorded.id.map(|id| id.to_string()),
-        client_id: recorded.client_id.as_deref().map(Cow::Borrowed),
+        id: recorded.id.map(|id| id.to_string().into()),
+        client_id: recorded.client_id.as_deref().map(Text::from),
         mqtt_topic: recorded.mqtt_topic.as_str().into(),
         rocketmq_topic: message.topic.as_str().into(),
         tag: message.tag.as_str().into(),
@@ -116,14 +147,15 @@ pub(super) fn write(message: &StoredMessage, recorded: &Recorded) -> serde_json:
         body,
         body_base64,
     };
-    let mut bytes = serde_json::to_vec(&line)?;
-    bytes.push(b'\n');
+    buffer.clear();
+    serde_json::to_writer(&mut *buffer, &line)?;
+    buffer.push(b'\n');
     let is_private = recorded.kind == Kind::P2p;
-    Ok(Written { room: recorded.room.clone(), is_private, at_ms, bytes })
+    Ok(Written { room: recorded.room.clone(), is_private, at_ms, bytes: buffer.as_slice().into() })
 }
 
 /// A body of control characters is six times as long in JSON, and a third longer in base64.
-fn body_of(body: &[u8]) -> (Option<Cow<'_, str>>, Option<Cow<'_, str>>) {
+fn body_of(body: &[u8]) -> (Option<Text<'_>>, Option<Text<'_>>) {
     let text = str::from_utf8(body).ok().filter(|text| {
         let control = text.bytes().filter(|byte| *byte < 0x20).count();
         let json_bytes = text.len() + 5 * control;
@@ -166,7 +198,7 @@ impl Written {
             room: line.room.as_deref().map(str::to_owned),
             is_private: line.kind == Kind::P2p.as_str(),
             at_ms: u64::try_from(at.as_millisecond()).ok()?,
-            bytes: bytes.to_vec(),
+            bytes: bytes.into(),
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use super::damage::Damage;
@@ -52,7 +53,14 @@ pub(super) fn raw_of(bytes: &[u8], frame: &FramePart, number: usize) -> Result<V
 
 /// Each line with its line feed, and its number from 0.
 pub(super) fn lines_of(raw: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    raw.split_inclusive(|byte| *byte == b'\n').enumerate()
+    let mut rest = raw;
+    let next = move || {
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let (line, behind) = rest.split_at_checked(end)?;
+        rest = behind;
+        (!line.is_empty()).then_some(line)
+    };
+    std::iter::from_fn(next).enumerate()
 }
 
 /// What a line says of its place, without the message.
@@ -64,6 +72,31 @@ pub(crate) struct LinePlace {
     pub stored_ms: u64,
 }
 
+/// Finds the place of a line, whatever else the line says.
+struct PlaceFinder(Finder<'static>);
+
+impl PlaceFinder {
+    fn new() -> Self {
+        Self(Finder::new(r#""queue_offset":"#))
+    }
+
+    /// As we write it: the two numbers follow each other. A quote inside of a text has a backslash before it, so what is found is the
+    /// field itself. `None`: somebody else wrote the line, or it is no line.
+    fn find(&self, json: &[u8]) -> Option<LinePlace> {
+        let behind = self.0.find(json)? + self.0.needle().len();
+        let (queue_offset, rest) = number(json.get(behind..)?)?;
+        let (stored_ms, rest) = number(rest.strip_prefix(br#","stored_ms":"#)?)?;
+        rest.starts_with(b",").then_some(LinePlace { queue_offset, stored_ms })
+    }
+}
+
+/// The number at the beginning, and what stands behind it.
+fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at_checked(digits)?;
+    Some((str::from_utf8(digits).ok()?.parse().ok()?, rest))
+}
+
 /// Gives place and JSON of each line of a frame to `take`, in the order in which they lie there. `lines`: only these lines, counted
 /// from 0 in the frame. The messages are not made of them, so that to pass over a line costs little.
 pub(crate) fn each_line(
@@ -73,14 +106,17 @@ pub(crate) fn each_line(
     lines: Range<usize>,
     take: &mut dyn FnMut(&LinePlace, &[u8]),
 ) -> Result<(), Damage> {
-    let raw = raw_of(bytes, frame, number)?;
+    let (raw, finder) = (raw_of(bytes, frame, number)?, PlaceFinder::new());
     let all = lines_of(&raw);
     for (line, json) in all.skip(lines.start).take(lines.len()) {
-        let place = serde_json::from_slice(json).map_err(|error| Damage::Line {
-            frame: number,
-            line,
-            cause: error.to_string(),
-        })?;
+        let place = match finder.find(json) {
+            Some(place) => place,
+            None => serde_json::from_slice(json).map_err(|error| Damage::Line {
+                frame: number,
+                line,
+                cause: error.to_string(),
+            })?,
+        };
         take(&place, json);
     }
     Ok(())

@@ -114,6 +114,42 @@ fn every_message_comes_back_as_it_was_stored() {
     assert_eq!(open.filter(|frame| private.contains(frame)).count(), 0);
 }
 
+fn places_of(frame: &[u8]) -> Result<Vec<(u64, u64)>, Damage> {
+    let (bytes, crc) = (frame.len() as u64, crc32fast::hash(frame));
+    let (part, mut places) = (FramePart { offset: 0, bytes, lines: 0, crc }, Vec::new());
+    each_line(frame, &part, 0, 0..usize::MAX, &mut |place, _| {
+        places.push((place.queue_offset, place.stored_ms))
+    })?;
+    Ok(places)
+}
+
+/// A reading finds most lines by their places alone, and reads no message of them.
+#[test]
+fn the_place_of_a_line_is_its_own_whatever_its_texts_say_and_whoever_wrote_it() {
+    let said: &[u8] = br#"{"queue_offset":1,"stored_ms":2,"x":0}"#;
+    let mut messages = vec![
+        message(7, r#"room/message/"queue_offset":1,"stored_ms":2,"#, said),
+        message(8, r#"room/message/\"queue_offset":1,"stored_ms":2,"#, br#""queue_offset":1,"stored_ms":2,"#),
+        message(9, "room/message/queue_offset", b"queue_offset"),
+    ];
+    messages[2].properties.insert("\"queue_offset\":1,\"stored_ms\":2,", "queue_offset");
+    let lines: Vec<u8> =
+        messages.iter().flat_map(|message| line_of(message, &read_back(message)).unwrap()).collect();
+    let expected: Vec<_> = messages.iter().map(|message| (message.queue_offset, message.stored_ms)).collect();
+    assert_eq!(places_of(&compress(&lines).unwrap()).unwrap(), expected);
+    // Another program may write the fields in another order, and with blanks.
+    let by_another: Vec<u8> = lines
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(line).unwrap())
+        .flat_map(|line| {
+            format!("{}\n", serde_json::to_string_pretty(&line).unwrap().replace('\n', " ")).into_bytes()
+        })
+        .collect();
+    assert_eq!(places_of(&compress(&by_another).unwrap()).unwrap(), expected);
+    let cut = compress(br#"{"queue_offset":12"#).unwrap();
+    assert!(matches!(places_of(&cut), Err(Damage::Line { frame: 0, line: 0, .. })));
+}
+
 #[test]
 fn other_programs_see_one_file_of_json_lines_with_every_field_on_every_line() {
     let messages =

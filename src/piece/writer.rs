@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::directory::{Directory, FramePart, Lost, RoomPart};
-use super::frame::{FRAME_BYTES, append_directory, compress};
+use super::frame::{Compressor, FRAME_BYTES, append_directory, compress};
 use super::key::Place;
 use super::line::{self, SCHEMA, Written};
 use super::taken::Taken;
@@ -21,6 +21,8 @@ pub(crate) struct PieceWriter {
     seen_rising: u64,
     last: Option<String>,
     groups: BTreeMap<Group, Vec<Written>>,
+    /// For the line that is being written.
+    buffer: Vec<u8>,
     raw_bytes: usize,
     lines: u64,
     skipped: BTreeMap<String, u64>,
@@ -58,6 +60,7 @@ impl PieceWriter {
             seen_rising: 0,
             last: None,
             groups: BTreeMap::new(),
+            buffer: Vec::new(),
             raw_bytes: 0,
             lines: 0,
             skipped: BTreeMap::new(),
@@ -68,16 +71,16 @@ impl PieceWriter {
 
     /// Adds a message, and what it says; offsets must rise.
     pub(crate) fn push(&mut self, message: &StoredMessage, recorded: &Recorded) -> serde_json::Result<()> {
-        let written = line::write(message, recorded)?;
+        let written = line::write(message, recorded, &mut self.buffer)?;
         self.saw(message);
         self.add(written);
         Ok(())
     }
 
-    fn add(&mut self, written: Written) {
+    fn add(&mut self, mut written: Written) {
         self.raw_bytes += written.bytes.len();
         self.lines += 1;
-        let group = match (written.is_private, written.room.clone()) {
+        let group = match (written.is_private, written.room.take()) {
             (true, room) => Group::Private(room),
             (false, Some(room)) => Group::Room(room),
             (false, None) => Group::NoRoom,
@@ -136,7 +139,7 @@ impl PieceWriter {
 
     /// The whole piece, up to but not including the offset `to`. The same messages give the same bytes.
     pub(crate) fn finish(self, to: u64) -> io::Result<(Directory, Vec<u8>)> {
-        let mut body = Body::default();
+        let mut body = Body::new()?;
         for (group, lines) in self.groups {
             body.add(&group, &lines)?;
         }
@@ -168,8 +171,8 @@ impl PieceWriter {
 }
 
 /// The frames so far, and the one that is open.
-#[derive(Default)]
 struct Body {
+    compressor: Compressor,
     bytes: Vec<u8>,
     frames: Vec<FramePart>,
     rooms: Vec<RoomPart>,
@@ -178,6 +181,11 @@ struct Body {
 }
 
 impl Body {
+    fn new() -> io::Result<Self> {
+        let (compressor, open) = (Compressor::new()?, Vec::with_capacity(FRAME_BYTES));
+        Ok(Self { compressor, bytes: Vec::new(), frames: Vec::new(), rooms: Vec::new(), open, open_lines: 0 })
+    }
+
     /// Small rooms share a frame. A room that does not fit into one has frames of its own, and so have lines without a room and
     /// lines for one client.
     fn add(&mut self, group: &Group, lines: &[Written]) -> io::Result<()> {
@@ -218,7 +226,7 @@ impl Body {
         if self.open.is_empty() {
             return Ok(());
         }
-        let frame = compress(&self.open)?;
+        let frame = self.compressor.compress(&self.open)?;
         self.frames.push(FramePart {
             offset: self.bytes.len() as u64,
             bytes: frame.len() as u64,
