@@ -6,6 +6,37 @@ use crate::model::QueueName;
 use crate::pipeline::ports::{ReadError, Reader};
 use crate::pipeline::same_queue::{Cause, Compared, compare};
 
+/// What RocketMQ's queue is to the one that was archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sameness {
+    /// The message before is the one that was archived.
+    Proven,
+    /// That message is gone, so nothing speaks for it and nothing against it.
+    Possible,
+    /// It is another queue.
+    Another,
+}
+
+async fn sameness(
+    reader: &dyn Reader,
+    topic: &str,
+    queue: &QueueName,
+    archived_to: u64,
+    last: Option<&str>,
+) -> Result<Sameness, ReadError> {
+    Ok(match compare(reader, topic, queue, archived_to, last).await? {
+        // A message that was gone does not come back.
+        Compared::Same { last: Some(_) } if last.is_none() => Sameness::Another,
+        Compared::Same { last: Some(_) } => Sameness::Proven,
+        Compared::Same { last: None } => Sameness::Possible,
+        Compared::Changed(change) => match change.cause {
+            // The next piece notes the range as lost.
+            Cause::UnreadDeleted => Sameness::Possible,
+            Cause::Shorter | Cause::AnotherBefore => Sameness::Another,
+        },
+    })
+}
+
 /// Whether RocketMQ's queue is the one that was archived up to that offset. `last`: names the message before it; `None`: that one was
 /// lost.
 pub(crate) async fn is_the_same(
@@ -15,16 +46,7 @@ pub(crate) async fn is_the_same(
     archived_to: u64,
     last: Option<&str>,
 ) -> Result<bool, ReadError> {
-    Ok(match compare(reader, topic, queue, archived_to, last).await? {
-        // A message that was gone does not come back.
-        Compared::Same { last: Some(_) } => last.is_some(),
-        Compared::Same { last: None } => true,
-        Compared::Changed(change) => match change.cause {
-            // The next piece notes the range as lost.
-            Cause::UnreadDeleted => true,
-            Cause::Shorter | Cause::AnotherBefore => false,
-        },
-    })
+    Ok(sameness(reader, topic, queue, archived_to, last).await? != Sameness::Another)
 }
 
 /// Whether RocketMQ's queue is one that was archived up to that offset, and not the last one under its name: only the message before it
@@ -36,9 +58,7 @@ pub(crate) async fn is_back(
     archived_to: u64,
     last: Option<&str>,
 ) -> Result<bool, ReadError> {
-    let Some(last) = last else { return Ok(false) };
-    let compared = compare(reader, topic, queue, archived_to, Some(last)).await?;
-    Ok(matches!(compared, Compared::Same { last: Some(_) }))
+    Ok(sameness(reader, topic, queue, archived_to, last).await? == Sameness::Proven)
 }
 
 /// Begins a generation, or goes on with an earlier one, if RocketMQ's queue is not the one that was archived. `first`: the first
@@ -48,15 +68,23 @@ pub(super) async fn recognise(
     queue: &mut Queue,
     first: u64,
 ) -> Result<(), ArchiveError> {
-    let (topic, name) = (&queue.place.topic, &queue.place.queue);
-    let is_the_same = is_the_same(&*parts.reader, topic, name, queue.next, queue.last.as_deref()).await?;
+    let (topic, name) = (queue.place.topic.clone(), queue.place.queue.clone());
+    let reader = &*parts.reader;
+    let mut found = sameness(reader, &topic, &name, queue.next, queue.last.as_deref()).await?;
+    if found != Sameness::Proven
+        && let Some(newer) = queue.begun_by_another(&parts.store).await?
+    {
+        *queue = newer;
+        found = sameness(reader, &topic, &name, queue.next, queue.last.as_deref()).await?;
+    }
+    queue.is_proven = found == Sameness::Proven;
     // A generation without a piece has nothing to tell it from others by.
-    if is_the_same && !queue.is_without_piece {
+    if found != Sameness::Another && !queue.is_without_piece {
         return Ok(());
     }
     match came_back(parts, queue).await? {
         Some(earlier) => *queue = earlier,
-        None if is_the_same => {}
+        None if found != Sameness::Another => {}
         None => queue.begin_generation(first),
     }
     Ok(())

@@ -67,6 +67,11 @@ impl Memory {
         self.say((0..count).map(|number| format!("line {number}")));
     }
 
+    /// A silence.
+    pub(crate) fn later(&self, silence: std::time::Duration) {
+        self.lock().clock_ms += silence.as_millis() as u64;
+    }
+
     /// RocketMQ deletes what is older than that offset.
     pub(crate) fn forget_before(&self, offset: u64) {
         let mut kept = self.lock();

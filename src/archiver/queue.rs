@@ -34,6 +34,8 @@ pub(super) struct Queue {
     pub headroom: Headroom,
     /// When it was last seen to be the same queue, by our clock.
     pub compared_ms: u64,
+    /// Whether the message before `next` proved it then.
+    pub is_proven: bool,
 }
 
 impl Queue {
@@ -79,6 +81,7 @@ impl Queue {
             next_stored_ms: None,
             headroom: Headroom::default(),
             compared_ms: 0,
+            is_proven: false,
         };
         let of_place = pieces.into_iter().filter(|piece| piece.key.place == queue.place);
         for (_, directory) in store.directories(may_reach_furthest(of_place.collect())).await? {
@@ -89,6 +92,19 @@ impl Queue {
         Ok(queue)
     }
 
+    /// What the store says, if another archiver has begun a generation since it was read, or has written the first piece of ours. Where
+    /// nothing proves that RocketMQ's queue is still ours, it may be that one.
+    pub(super) async fn begun_by_another(&self, store: &PieceStore) -> Result<Option<Self>, StoreError> {
+        let Place { topic, queue, .. } = &self.place;
+        let pieces = pieces_of(store, topic, queue).await?;
+        let newest = pieces.iter().map(|piece| piece.key.place.generation).max().unwrap_or(0);
+        let is_begun = self.is_without_piece && pieces.iter().any(|piece| piece.key.place == self.place);
+        if newest <= self.newest && !is_begun {
+            return Ok(None);
+        }
+        Self::of_pieces(store, pieces, topic, queue, newest).await.map(Some)
+    }
+
     /// What the store says, if another archiver has written beyond the position or over it since it was read. `key`: of the piece that is to
     /// be created there.
     pub(super) async fn overtaken(
@@ -96,13 +112,20 @@ impl Queue {
         store: &PieceStore,
         key: &PieceKey,
     ) -> Result<Option<Self>, StoreError> {
+        if !self.is_proven
+            && let Some(newer) = self.begun_by_another(store).await?
+        {
+            return Ok(Some(newer));
+        }
         let is_new = |piece: &Listed| piece.key.from >= key.from || piece.key.version > 0;
-        let is_new = match self.is_without_piece {
-            true => pieces_of(store, &self.place.topic, &self.place.queue)
-                .await?
-                .iter()
-                .any(|piece| piece.key.place == self.place),
-            false => store.pieces_beside(key).await?.iter().any(is_new),
+        // What tells nothing of its queue may be long behind: another archiver's pieces may lie on other days.
+        let is_new = match self.is_proven && !self.is_without_piece {
+            true => store.pieces_beside(key).await?.iter().any(is_new),
+            false => {
+                let pieces = pieces_of(store, &self.place.topic, &self.place.queue).await?;
+                let of_place = |piece: &&Listed| piece.key.place == self.place;
+                pieces.iter().filter(of_place).any(|piece| self.is_without_piece || is_new(piece))
+            }
         };
         if !is_new {
             return Ok(None);
@@ -136,6 +159,7 @@ impl Queue {
         self.is_without_piece = true;
         self.next = first;
         self.last = None;
+        self.is_proven = false;
         self.store_time_ms = 0;
         self.waits_since_ms = Some(0);
         self.next_stored_ms = None;

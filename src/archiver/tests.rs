@@ -161,6 +161,70 @@ async fn a_queue_that_was_never_archived_begins_with_what_is_left() {
     assert_eq!(world.ranges().await, [(0, 25, 30)]);
 }
 
+/// What tells an old queue from a new one may be deleted. Then the other archiver knows more, and nothing is archived twice.
+#[tokio::test]
+async fn an_archiver_that_stood_still_goes_on_with_the_generation_that_another_one_began() {
+    // Given one that knows the first generation, and another one that has archived the second
+    let mut world = World::new();
+    world.rocketmq.say_so_many(5);
+    world.archiver.done(true).await;
+    world.rocketmq.make_anew();
+    world.rocketmq.say_so_many(3);
+    let mut other = archiver(&world.rocketmq, &world.store, &world.clock);
+    other.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 5), (1, 0, 3)]);
+
+    // When RocketMQ deletes beyond both, and the first one goes on
+    world.rocketmq.say_so_many(17);
+    other.done(true).await;
+    world.rocketmq.forget_before(15);
+    world.rocketmq.say_so_many(2);
+    world.archiver.done(true).await;
+
+    // Then it is the second one
+    assert_eq!(world.ranges().await, [(0, 0, 5), (1, 0, 3), (1, 3, 20), (1, 20, 22)]);
+}
+
+/// The same in one generation: what the other one archived, on another day, must not become a hole because RocketMQ has forgotten it.
+#[tokio::test]
+async fn an_archiver_that_stood_still_writes_no_hole_over_what_another_one_archived() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(5);
+    world.archiver.done(true).await;
+    let mut other = archiver(&world.rocketmq, &world.store, &world.clock);
+    world.rocketmq.later(48 * HOUR);
+    world.rocketmq.say_so_many(20);
+    other.done(true).await;
+    world.rocketmq.forget_before(22);
+    world.rocketmq.say_so_many(2);
+    world.archiver.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 5), (0, 5, 25), (0, 25, 27)]);
+    assert_eq!(world.books(0).await.lost, []);
+}
+
+/// The same, where one of two looked when there was nothing to archive, and saw later that the topic was made anew.
+#[tokio::test]
+async fn of_two_archivers_without_a_piece_the_second_goes_on_with_that_of_the_first() {
+    for is_first in [true, false] {
+        let mut world = World::new();
+        world.rocketmq.say_so_many(9);
+        world.rocketmq.forget_before(9);
+        let mut other = archiver(&world.rocketmq, &world.store, &world.clock);
+        assert!(other.done(true).await.is_nothing());
+        world.rocketmq.make_anew();
+        world.rocketmq.say_so_many(4);
+        if is_first {
+            other.done(true).await;
+            world.archiver.done(true).await;
+        } else {
+            world.archiver.done(true).await;
+            other.done(true).await;
+        }
+        let ranges = world.ranges().await;
+        assert!(matches!(ranges[..], [(_, 0, 4)]), "each message once: {ranges:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_topic_that_was_made_anew_begins_a_generation() {
     let mut world = World::new();
