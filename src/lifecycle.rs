@@ -51,7 +51,10 @@ impl Lifecycle {
                 tokio::select! {
                     _ = terminate.recv() => lifecycle.stop_one_stage_further(),
                     _ = interrupt.recv() => lifecycle.stop_one_stage_further(),
-                    _ = hang_up.recv() => lifecycle.come_back.notify_waiters(),
+                    _ = hang_up.recv() => {
+                        tracing::info!("SIGHUP: asking again for what was refused; connecting again, if another client took the session");
+                        lifecycle.come_back.notify_waiters();
+                    }
                 }
             }
         });

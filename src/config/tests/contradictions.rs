@@ -38,6 +38,29 @@ fn a_typo_is_answered_with_the_nearest_key() {
 }
 
 #[test]
+fn what_would_be_made_or_served_in_vain_is_refused() {
+    assert_complaint(
+        &format!("data_dir = \"~/bridge\"\n{MINIMAL}"),
+        &[],
+        &["data_dir", "begins with ~", "whole path"],
+    );
+    assert_complaint(MINIMAL, &[("ROOMBRIDGE_DATA_DIR", "~")], &["ROOMBRIDGE_DATA_DIR", "begins with ~"]);
+    let access = "[access]\naccess_key = \"k\"\ninstance = \"i\"\nsecret = \"s\"\n";
+    let served = format!("{MINIMAL}{access}[web]\nlisten = \"127.0.0.1:8080\"\n");
+    assert_complaint(&served, &[], &["web.listen", "neither [classroom]", "nor [archive]"]);
+}
+
+#[test]
+fn a_host_in_other_letters_is_looked_up_by_its_ascii_form() {
+    let text = MINIMAL.replace("mqtt://broker", "mqtt://bücher.example");
+    let config = load(&text.replace("names:9876", "bücher.example:9876"), &[]).unwrap();
+    assert_eq!(config.mqtt.host, "xn--bcher-kva.example");
+    assert_eq!(config.rocketmq.name_servers, ["xn--bcher-kva.example:9876"]);
+    let plain = load(&MINIMAL.replace("names:9876", "[::1]:9876"), &[]).unwrap();
+    assert_eq!((plain.mqtt.host.as_str(), plain.rocketmq.name_servers[0].as_str()), ("broker", "[::1]:9876"));
+}
+
+#[test]
 fn a_quoted_key_does_not_pass_for_a_path() {
     assert_complaint("\"mqtt.url\" = \"mqtt://broker\"\n", &[], &["unknown key mqtt.url"]);
     assert_complaint("[[binding]]\n\"filter[0]\" = \"a\"\n", &[], &["unknown key", "line 2"]);

@@ -206,11 +206,14 @@ pub(super) fn web(
         login_url: filled(places, "web.login_url", raw.login_url)?,
         hosts: raw.hosts.unwrap_or_default(),
     };
-    if web.listen.is_none() || access.is_some() {
-        return Ok(web);
-    }
     let needs = |problem: &str, remedy: &str| Err(places.invalid("web.listen", problem, remedy));
     match (has_classroom, has_archive) {
+        _ if web.listen.is_none() => Ok(web),
+        (false, false) => needs(
+            "would serve nothing: there is neither [classroom], whose pages it serves, nor [archive]",
+            "add one of them, or remove web.listen",
+        ),
+        _ if access.is_some() => Ok(web),
         (false, true) if login.secret.is_some() => Ok(web),
         (false, true) => needs(
             "needs [access] or login.secret: without both nobody could be let in to the archive",

@@ -72,6 +72,12 @@ fn data_dir(raw: Option<PathBuf>, places: &Places) -> Result<PathBuf, ConfigErro
         Some(path) if path.as_os_str().is_empty() => {
             Err(places.invalid("data_dir", "is empty", "name a directory, or remove the key"))
         }
+        // A shell would have put the home in its place; here a folder named ~ would be made.
+        Some(path) if path.starts_with("~") => Err(places.invalid(
+            "data_dir",
+            format!("= {:?} begins with ~, which is no folder", path.display().to_string()),
+            "write the whole path",
+        )),
         Some(path) => Ok(path),
         None => Ok(PathBuf::from("./roombridge-data")),
     }

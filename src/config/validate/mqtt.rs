@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::check::{filled, number, readable_file, required, secret};
 use crate::config::document::Places;
@@ -88,7 +88,17 @@ fn server(url: &str) -> Result<Server, (String, &'static str)> {
     if host.is_empty() || port == 0 {
         return Err(("names no host or port 0".to_owned(), URL_FORM));
     }
-    Ok(Server { host: host.to_owned(), port, tls })
+    let host = in_ascii(host).ok_or_else(|| ("has a host that is no name".to_owned(), URL_FORM))?;
+    Ok(Server { host, port, tls })
+}
+
+/// A host as it is looked up: names in other letters have an ASCII form (IDNA), and `url` percent-encodes them in URLs that are not of the
+/// web. `None`: it has none.
+pub(super) fn in_ascii(host: &str) -> Option<String> {
+    if host.is_ascii() && !host.contains('%') {
+        return Some(host.to_owned());
+    }
+    Host::parse(host).ok().map(|host| host.to_string())
 }
 
 fn client_id(raw: Option<String>, places: &Places) -> Result<String, ConfigError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::check::{filled, number, required, secret};
+use super::mqtt::in_ascii;
 use crate::config::document::Places;
 use crate::config::error::ConfigError;
 use crate::config::raw::{RawLag, RawRocketMq};
@@ -66,8 +67,14 @@ fn name_servers(raw: Option<Vec<String>>, places: &Places) -> Result<Vec<String>
     }
     match name_servers.iter().find(|name_server| !is_host_and_port(name_server)) {
         Some(wrong) => Err(places.invalid(KEY, format!("holds {wrong:?}, which is no host:port"), FORM)),
-        None => Ok(name_servers),
+        None => Ok(name_servers.iter().map(|name_server| in_ascii_with_port(name_server)).collect()),
     }
+}
+
+fn in_ascii_with_port(name_server: &str) -> String {
+    let found =
+        name_server.rsplit_once(':').and_then(|(host, port)| Some(format!("{}:{port}", in_ascii(host)?)));
+    found.unwrap_or_else(|| name_server.to_owned())
 }
 
 fn is_host_and_port(text: &str) -> bool {
