@@ -21,6 +21,7 @@ mod consumer;
 mod data_dir;
 mod downlink;
 mod export;
+mod happy_eyeballs;
 mod http;
 mod index;
 mod indexer;

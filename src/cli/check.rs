@@ -1,6 +1,5 @@
 //! `roombridge check`: says whether a configuration would work, before a bridge runs with it.
 
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use clap::Args;
 
 use super::output::Report;
 use super::target::rules_to_read_by;
-use super::{FAILED, in_file, start_log};
+use super::{FAILED, in_file, in_words, start_log};
 use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
 use crate::mqtt;
 use crate::piece_store::{PieceStore, StoreError, may_write};
@@ -40,8 +39,12 @@ pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     let mut all = true;
     if let Some(archive) = &config.archive {
         let (what, store) = archive_is_there(archive);
-        all &= report_result(&mut report, &what, store.as_ref().map(|_| "can be opened".to_owned()));
-        if let (true, Ok(Some(store))) = (arguments.connect, store) {
+        let (opened, store) = match store {
+            Ok(store) => (Ok("can be opened".to_owned()), store),
+            Err(error) => (Err(error), None),
+        };
+        all &= report_result(&mut report, &what, opened);
+        if let (true, Some(store)) = (arguments.connect, store) {
             let tried = store.try_out().await.map(|()| "creates once, reads, lists and removes".to_owned());
             all &= report_result(&mut report, &what, tried);
         }
@@ -105,10 +108,11 @@ async fn topic_is_there(config: &Config, topic: &str) -> anyhow::Result<String> 
     Ok(format!("{} queues", queues.len()))
 }
 
-fn report_result<E: Display>(report: &mut Report, what: &str, result: Result<String, E>) -> bool {
-    match &result {
+fn report_result<E: Into<anyhow::Error>>(report: &mut Report, what: &str, result: Result<String, E>) -> bool {
+    let is_well = result.is_ok();
+    match result {
         Ok(detail) => report.line(format_args!("ok    {what}: {detail}")),
-        Err(error) => report.line(format_args!("FAIL  {what}: {error:#}")),
+        Err(error) => report.line(format_args!("FAIL  {what}: {}", in_words(&error.into()))),
     }
-    result.is_ok()
+    is_well
 }

@@ -16,6 +16,7 @@ use crate::archive::Whole;
 use crate::binding::{BindingSettings, RuleError, RuleSet};
 use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
 use crate::data_dir::known_brokers;
+use crate::happy_eyeballs;
 use crate::index::Index;
 use crate::model::QueueName;
 use crate::piece::Place;
@@ -269,8 +270,7 @@ pub(crate) fn default_dev_data_dir() -> anyhow::Result<PathBuf> {
 }
 
 async fn listens(address: &str) -> bool {
-    let connect = tokio::net::TcpStream::connect(address);
-    matches!(tokio::time::timeout(Duration::from_secs(2), connect).await, Ok(Ok(_)))
+    happy_eyeballs::connect(address, Duration::from_secs(2)).await.is_ok()
 }
 
 #[cfg(test)]

@@ -10,17 +10,20 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
 use super::mqtt5;
 use super::target::Target;
 use super::wire::{Connack, FromBroker, Goodbye, ReadPacketError, Refusal, ToBroker, WritePacketError};
+use super::words::quoted;
+use crate::happy_eyeballs::{self, ConnectError};
 
 /// The time that name lookup, TCP, TLS and CONNACK may take together.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -31,31 +34,57 @@ const READ_AT_ONCE_BYTES: usize = 16 * 1024;
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    #[error("the connection to the MQTT broker failed: {0}; check that it runs at mqtt.url")]
-    Io(#[from] io::Error),
-    #[error("TLS failed; check mqtt.url, mqtt.ca_file and the broker's certificate: {0}")]
-    Tls(io::Error),
-    #[error("no answer within {} s; check that an MQTT broker runs at mqtt.url", CONNECT_DEADLINE.as_secs())]
-    Timeout,
+    #[error(
+        "no TCP connection to the MQTT broker at {place}: {cause}; check that it runs at mqtt.url and that no firewall stands \
+         between"
+    )]
+    Connect { place: String, cause: ConnectError },
+    #[error("TLS to the MQTT broker failed: {0}")]
+    Tls(String),
     #[error(transparent)]
     Refused(Refusal),
     #[error(
-        "the MQTT broker closes the connection without an answer to CONNECT, as brokers do that do not speak MQTT 5; check that \
-         mqtt.url names a broker with MQTT 5, and whether its port wants TLS (mqtts://)"
+        "this broker seems to speak only MQTT 3.1.1: it closes the connection without an answer to CONNECT, and roombridge needs \
+         MQTT 5; use a broker with MQTT 5; if it has it, check whether its port wants TLS (mqtts://), and its log"
     )]
     NoAnswer,
-    #[error("the MQTT broker closed the connection")]
+    #[error(
+        "this broker seems to speak only MQTT 3.1.1: it does not answer CONNECT within {} s, and roombridge needs MQTT 5; use a \
+         broker with MQTT 5; if it has it, check whether its port wants TLS (mqtts://), and whether it hangs",
+        CONNECT_DEADLINE.as_secs()
+    )]
+    Unanswered,
+    #[error(
+        "what answers at mqtt.url does not speak MQTT ({0}); check host and port, and whether the port wants TLS (mqtts://)"
+    )]
+    NotMqtt(String),
+    #[error("the connection to the MQTT broker was lost: {0}; see its log, and the network between")]
+    Io(io::Error),
+    #[error("the MQTT broker closed the connection and gave no reason; see its log")]
     Closed,
     #[error("the MQTT broker disconnects us: {0}")]
     Disconnected(Goodbye),
-    #[error("the MQTT broker is silent")]
+    #[error(
+        "the MQTT broker is silent: it answers no PINGREQ; see whether it hangs, and whether a firewall forgets connections"
+    )]
     Silent,
-    #[error("the MQTT broker cannot take a message now: {0}")]
+    #[error(
+        "the MQTT broker cannot take a message now: {0}; see its limits and its log; the message is sent again"
+    )]
     NotNow(String),
-    #[error("the MQTT broker sent what MQTT 5 does not allow: {0}")]
+    #[error(
+        "the MQTT broker sent what MQTT 5 does not allow: {0}; if that comes again, look for a newer version of the broker"
+    )]
     Protocol(String),
-    #[error("CONNECT cannot be written: {0}")]
-    Connect(WritePacketError),
+    #[error("CONNECT cannot be written: {0}; check mqtt.client_id, mqtt.username and mqtt.password")]
+    Unwritable(WritePacketError),
+}
+
+impl From<io::Error> for LinkError {
+    // The text holds the cause, so it is no source, which would be printed once more.
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -64,6 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// An open connection, after its CONNACK.
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
+    address: SocketAddr,
     /// What was read and is no whole packet yet.
     received: BytesMut,
     /// The largest packet that we take.
@@ -78,22 +108,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects, with a deadline.
+    /// Connects. Name lookup, TCP, TLS and CONNACK have one deadline together; the error says which of them it was.
     pub(crate) async fn open(target: &Target) -> Result<(Self, Connack), LinkError> {
-        tokio::time::timeout(CONNECT_DEADLINE, Self::open_now(target))
-            .await
-            .unwrap_or(Err(LinkError::Timeout))
-    }
-
-    async fn open_now(target: &Target) -> Result<(Self, Connack), LinkError> {
-        let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+        let deadline = Instant::now() + CONNECT_DEADLINE;
+        let tcp = happy_eyeballs::connect(&target.place, CONNECT_DEADLINE).await;
+        let tcp = tcp.map_err(|cause| LinkError::Connect { place: target.place.clone(), cause })?;
         tcp.set_nodelay(true)?;
+        let address = tcp.peer_addr()?;
         let stream: Box<dyn Stream> = match &target.tls {
-            Some(tls) => Box::new(tls.connect(tcp).await.map_err(LinkError::Tls)?),
+            Some(tls) => Box::new(tls.connect(tcp, deadline).await.map_err(LinkError::Tls)?),
             None => Box::new(tcp),
         };
         let mut connection = Self {
             stream,
+            address,
             received: BytesMut::new(),
             max_packet_bytes: target.connect.max_packet_bytes,
             outbox: BytesMut::new(),
@@ -101,21 +129,30 @@ impl Connection {
             unflushed: false,
             has_written: false,
         };
-        connection.push(&ToBroker::Connect(&target.connect)).map_err(LinkError::Connect)?;
+        connection.push(&ToBroker::Connect(&target.connect)).map_err(LinkError::Unwritable)?;
+        let answered = timeout_at(deadline, connection.connack()).await.unwrap_or(Err(LinkError::Unanswered));
+        let connack = answered.map_err(|error| before_any_answer(error, &connection.received))?;
+        connection.broker_max_packet_bytes = connack.limits.max_packet_bytes;
+        Ok((connection, connack))
+    }
+
+    async fn connack(&mut self) -> Result<Connack, LinkError> {
         loop {
-            connection.serve(true).await.map_err(before_any_answer)?;
-            match connection.next_packet()? {
-                Some(FromBroker::Connack(connack)) => {
-                    connection.broker_max_packet_bytes = connack.limits.max_packet_bytes;
-                    return Ok((connection, connack));
-                }
+            self.serve(true).await?;
+            match self.next_packet()? {
+                Some(FromBroker::Connack(connack)) => return Ok(connack),
                 Some(FromBroker::Refused(refusal)) => return Err(LinkError::Refused(refusal)),
                 Some(_) => {
-                    return Err(LinkError::Protocol("it answers CONNECT with another packet".to_owned()));
+                    return Err(LinkError::NotMqtt("it answers CONNECT with another packet".to_owned()));
                 }
                 None => {}
             }
         }
+    }
+
+    /// Where the broker is, of all the addresses that its name may have.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The next packet of what was read; `None` until [`Self::serve`] has read more.
@@ -156,6 +193,10 @@ impl Connection {
     pub(crate) async fn serve(&mut self, reading: bool) -> Result<(), LinkError> {
         poll_fn(|context| {
             if let Poll::Ready(Err(error)) = self.poll_write(context) {
+                // A broker that takes nothing more may have said why before it hung up.
+                if reading && let Poll::Ready(Ok(())) = self.poll_read(context) {
+                    return Poll::Ready(Ok(()));
+                }
                 return Poll::Ready(Err(error));
             }
             if !reading {
@@ -217,15 +258,23 @@ impl Connection {
     }
 }
 
-fn before_any_answer(error: LinkError) -> LinkError {
-    match error {
+/// What an error means before the broker has answered CONNECT; `received` is the beginning of what may be an answer.
+fn before_any_answer(error: LinkError, received: &[u8]) -> LinkError {
+    let hang_ups = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof];
+    let error = match error {
         LinkError::Closed => LinkError::NoAnswer,
-        LinkError::Io(error)
-            if [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof]
-                .contains(&error.kind()) =>
-        {
-            LinkError::NoAnswer
-        }
+        LinkError::Io(error) if hang_ups.contains(&error.kind()) => LinkError::NoAnswer,
+        LinkError::Protocol(what) => LinkError::NotMqtt(what),
+        other => other,
+    };
+    match error {
+        LinkError::NoAnswer | LinkError::Unanswered if !received.is_empty() => LinkError::NotMqtt(format!(
+            "its answer begins with {}",
+            quoted(&String::from_utf8_lossy(received))
+        )),
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

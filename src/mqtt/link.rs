@@ -1,5 +1,6 @@
 //! A connection on which we publish, with what keeps it alive: the downlink's, and that of a replay.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
@@ -30,6 +31,11 @@ impl Link {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self { connection, watchdog, ticks, limits: connack.limits })
+    }
+
+    /// Where the broker is, of all the addresses that its name may have.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.connection.address()
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -6,10 +6,10 @@
 //! Must never: name RocketMQ, or wait for the pipeline while a connection is to be served.
 
 mod connection;
-mod hang_ups;
 mod limits;
 mod link;
 mod mqtt5;
+mod outage;
 mod outstanding;
 mod publisher;
 mod replay_publisher;
@@ -21,6 +21,7 @@ mod tls;
 mod try_connect;
 mod watchdog;
 mod wire;
+mod words;
 
 pub use publisher::DownlinkPublisher;
 pub use replay_publisher::ReplayPublisher;
@@ -36,3 +37,6 @@ pub use {
     session::{MustReconnect, Session},
     wire::{Connack, Publish, Suback, SubscribeVerdict, ToBroker, Unsuback},
 };
+
+#[cfg(test)]
+mod tests;

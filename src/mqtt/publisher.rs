@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::LinkError;
 use super::link::Link;
+use super::outage::Outage;
 use super::outstanding::{Acknowledged, Outstanding};
 use super::target::Target;
 use super::tls::TlsError;
@@ -22,7 +23,7 @@ use super::wire::{FromBroker, WritePacketError};
 use crate::config::MqttConfig;
 use crate::pipeline::Retry;
 use crate::pipeline::ports::{Published, Publishing};
-use crate::telemetry::{Metrics, Throttle};
+use crate::telemetry::Metrics;
 
 /// Messages that may be sent and not acknowledged.
 const WINDOW: usize = 500;
@@ -36,8 +37,8 @@ pub struct DownlinkPublisher {
     ends: mpsc::UnboundedSender<(u64, Published)>,
     metrics: Arc<Metrics>,
     has_connected: bool,
-    /// For the log line that there is no connection.
-    throttle: Throttle,
+    /// For the log lines about the connection.
+    outage: Outage,
 }
 
 /// What is to be published and has no end yet. Who gives the messages bounds how many there are.
@@ -89,7 +90,7 @@ impl DownlinkPublisher {
             ends,
             metrics,
             has_connected: false,
-            throttle: Throttle::default(),
+            outage: Outage::default(),
         })
     }
 
@@ -125,8 +126,17 @@ impl DownlinkPublisher {
         if std::mem::replace(&mut self.has_connected, true) {
             self.metrics.downlink.reconnects_total.inc();
         }
+        if let Some(failures @ 1..) = self.outage.connected() {
+            tracing::info!(address = %link.address(), failures, "the downlink is connected to the MQTT broker again");
+        }
         self.backlog.outstanding.connected(link.limits().maximum_qos);
         while !self.backlog.is_done() {
+            if let Some(over) = self.outage.over() {
+                tracing::info!(
+                    failures = over.failures,
+                    "the downlink's connection to the MQTT broker lasts again"
+                );
+            }
             self.send_due(&mut link);
             if let Some(packet) = link.next_packet()? {
                 self.handle(packet, retry)?;
@@ -190,8 +200,9 @@ impl DownlinkPublisher {
     }
 
     fn warn(&mut self, error: &LinkError) {
-        if self.throttle.is_due() {
-            tracing::warn!(%error, "the downlink has no connection to the MQTT broker; trying again");
+        if self.outage.failed(&error.to_string()) {
+            let (broker, failures) = (&self.target.place, self.outage.failures());
+            tracing::warn!(broker, failures, %error, "the downlink has no connection to the MQTT broker; trying again");
         }
     }
 }

@@ -48,9 +48,9 @@ impl ReplayPublisher {
     /// Connects under a client id of its own, so that a running bridge keeps its session.
     pub async fn connect(config: &MqttConfig) -> Result<Self, ConnectError> {
         let client_id = format!("{}-replay-{}", config.client_id, std::process::id());
-        let link = Link::open(&Target::without_session(config, &client_id)?).await.map_err(|cause| {
-            ConnectError::Failed { place: format!("{}:{}", config.host, config.port), cause }
-        })?;
+        let target = Target::without_session(config, &client_id)?;
+        let opened = Link::open(&target).await;
+        let link = opened.map_err(|cause| ConnectError::Failed { place: target.place.clone(), cause })?;
         let is_acknowledged = link.limits().maximum_qos != Qos::AtMostOnce;
         let (requests, taken) = mpsc::channel(1);
         Ok(Self { requests, serving: tokio::spawn(serve(link, taken, is_acknowledged)), is_acknowledged })
@@ -115,8 +115,8 @@ async fn serve(
                 // Who asked may have given up.
                 let _ = answer.send(match puback.verdict {
                     PublishVerdict::Accepted => Ok(()),
-                    PublishVerdict::NotPermitted(_) => {
-                        Err("the broker does not permit publishing there".to_owned())
+                    PublishVerdict::NotPermitted(reason) => {
+                        Err(format!("the broker does not permit publishing there: {reason}"))
                     }
                     PublishVerdict::Refused(reason)
                     | PublishVerdict::TooLarge(reason)

@@ -16,12 +16,12 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, LinkError};
-use super::hang_ups::HangUps;
+use super::outage::{Outage, suspicion, taken_over, with_unanswered};
 use super::session::{MustReconnect, Session, SessionParts};
 use super::target::Target;
 use super::tls::TlsError;
 use super::watchdog::{Health, Watchdog};
-use super::wire::{Connack, FromBroker};
+use super::wire::{Connack, FromBroker, Goodbye};
 use crate::config::MqttConfig;
 use crate::data_dir::{DataDir, DataDirError, Saving, answered};
 use crate::pipeline::{Intake, LinkState, ReceiptNumber, Retry};
@@ -66,7 +66,7 @@ pub struct Subscriber {
     /// The next SIGHUP, while there is a connection.
     hang_up: Pin<Box<OwnedNotified>>,
     retry: Retry,
-    hang_ups: HangUps,
+    outage: Outage,
     ticks: Interval,
     watchdog: Watchdog,
     /// Packets that were handled since the other tasks had their turn.
@@ -83,8 +83,6 @@ enum Event {
     Failed(LinkError),
     /// The session's state could not be written.
     NotWritten(DataDirError),
-    /// The broker shows no sign of life.
-    Silent,
     /// A stop was asked for while there was no connection.
     Stopping,
     /// All receipts that were given out have ended: the pipeline is gone.
@@ -110,7 +108,7 @@ impl Subscriber {
             hang_up: Box::pin(come_back.clone().notified_owned()),
             come_back,
             retry: Retry::reconnect(),
-            hang_ups: HangUps::default(),
+            outage: Outage::default(),
             ticks,
             watchdog: Watchdog::new(config.keep_alive),
             packets_in_turn: 0,
@@ -145,10 +143,6 @@ impl Subscriber {
                 Event::NotWritten(error) => self.not_written(&error, &stop).await,
                 Event::RequestsDue => self.send_due_requests(&stop).await,
                 Event::Failed(error) => self.failed(error, &stop).await,
-                Event::Silent => {
-                    tracing::warn!("the MQTT broker is silent; connecting anew");
-                    self.drop_connection(LinkState::Down);
-                }
                 Event::Stopping => {}
                 Event::PipelineEnded => return self.say_goodbye().await,
             }
@@ -215,7 +209,7 @@ impl Subscriber {
                 () = stop.cancelled(), if self.intake.is_some() => self.intake = None,
                 _ = self.ticks.tick() => {
                     return match self.tick(reading) {
-                        Health::Dead => Event::Silent,
+                        Health::Dead => Event::Failed(LinkError::Silent),
                         Health::Well | Health::PingDue => Event::RequestsDue,
                     };
                 }
@@ -244,8 +238,11 @@ impl Subscriber {
     fn tick(&mut self, reading: bool) -> Health {
         let unwritten_pubacks = self.connection.as_ref().map_or(0, Connection::waiting_pubacks_at_most);
         self.session.tick(unwritten_pubacks);
-        if self.hang_ups.are_over() {
-            self.readiness.set_note(None);
+        if let Some(over) = self.outage.over() {
+            tracing::info!(failures = over.failures, "the connection to the MQTT broker lasts again");
+            if over.was_suspicious {
+                self.readiness.set_note(None);
+            }
         }
         let writes_stand = self.connection.as_mut().is_some_and(Connection::take_writes_stand);
         let health = self.watchdog.second_passed(reading, writes_stand);
@@ -256,10 +253,17 @@ impl Subscriber {
     }
 
     fn connected(&mut self, (connection, connack): (Connection, Connack)) {
-        if !self.hang_ups.are_suspicious() {
+        if !self.outage.is_suspicious() {
             self.retry.reset();
         }
-        self.hang_ups.connected();
+        if let Some(failures) = self.outage.connected() {
+            tracing::info!(
+                session_present = connack.session_present,
+                address = %connection.address(),
+                failures,
+                "connected to the MQTT broker"
+            );
+        }
         self.connection = Some(connection);
         self.watchdog.connected(connack.limits.server_keep_alive_s);
         self.session.connected(&connack);
@@ -333,36 +337,54 @@ impl Subscriber {
         if let LinkError::Disconnected(goodbye) = &error
             && goodbye.session_taken_over
         {
-            return self.wait_for_sighup(stop).await;
+            return self.wait_for_sighup(goodbye, stop).await;
         }
-        self.readiness.set_mqtt_problem(error.to_string());
+        let problem = self.explained(&error);
         self.drop_connection(LinkState::Down);
+        let was_suspicious = self.outage.is_suspicious();
+        let is_news = self.outage.failed(&problem);
+        let failures = self.outage.failures();
+        self.readiness.set_mqtt_problem(match failures {
+            0..=1 => problem.clone(),
+            _ => format!("{problem} ({failures} failures until now)"),
+        });
         if self.intake.is_none() {
-            return tracing::warn!(%error, "the MQTT connection is lost while stopping; what is not acknowledged is delivered again");
+            return tracing::warn!(
+                error = problem,
+                "the MQTT connection is lost while stopping; what is not acknowledged is delivered again"
+            );
         }
-        tracing::warn!(%error, "no connection to the MQTT broker; trying again");
-        let was_suspicious = self.hang_ups.are_suspicious();
-        self.hang_ups.lost();
-        if self.hang_ups.are_suspicious() && !was_suspicious {
-            let note = match &error {
-                LinkError::Disconnected(goodbye) => {
-                    format!("the MQTT broker disconnects us right after each connection: {goodbye}")
-                }
-                _ => "the MQTT broker hangs up right after each connection; find out whether another client uses our \
-                      mqtt.client_id"
-                    .to_owned(),
-            };
+        if is_news {
+            let broker = &self.target.place;
+            tracing::warn!(
+                broker,
+                failures,
+                error = problem,
+                "no connection to the MQTT broker; trying again"
+            );
+        }
+        if self.outage.is_suspicious() && !was_suspicious {
+            let note = suspicion(&error);
             self.readiness.set_note(Some(note.clone()));
             tracing::error!("{note}");
         }
         self.pause(stop).await;
     }
 
+    /// The error, and which subscriptions were not answered when it came: a broker may hang up for one of them.
+    fn explained(&self, error: &LinkError) -> String {
+        let unanswered = match self.connection {
+            Some(_) => self.session.unanswered_filters(),
+            None => Vec::new(),
+        };
+        with_unanswered(error, &unanswered)
+    }
+
     /// A second bridge that reconnected at once would fight for the session for ever, so this one stays away.
-    async fn wait_for_sighup(&mut self, stop: &CancellationToken) {
+    async fn wait_for_sighup(&mut self, goodbye: &Goodbye, stop: &CancellationToken) {
         self.drop_connection(LinkState::TakenOver);
-        let note = "another client took the MQTT session over (same client id); stop it, then send SIGHUP to connect again";
-        self.readiness.set_note(Some(note.to_owned()));
+        let note = taken_over(goodbye);
+        self.readiness.set_note(Some(note.clone()));
         tracing::error!("{note}");
         let come_back = self.come_back.clone();
         self.serve_settlements_during(come_back.notified(), stop).await;

@@ -8,8 +8,8 @@ use crate::config::MqttConfig;
 
 /// The broker of the configuration, and what a connection to it asks for.
 pub(crate) struct Target {
-    pub host: String,
-    pub port: u16,
+    /// `host:port`, an IPv6 address in brackets.
+    pub place: String,
     pub tls: Option<Tls>,
     pub keep_alive: Duration,
     pub connect: Connect,
@@ -38,8 +38,10 @@ impl Target {
             .as_ref()
             .map(|username| Login { username: username.clone(), password: config.password.clone() });
         Ok(Self {
-            host: config.host.clone(),
-            port: config.port,
+            place: match config.host.contains(':') {
+                true => format!("[{}]:{}", config.host, config.port),
+                false => format!("{}:{}", config.host, config.port),
+            },
             tls: config.tls.as_ref().map(|tls| Tls::new(tls, &config.host)).transpose()?,
             keep_alive: config.keep_alive,
             connect: Connect {

@@ -31,9 +31,10 @@ pub(crate) async fn try_connect(
 ) -> anyhow::Result<Offer> {
     let client_id = format!("{}-check-{}", config.client_id, std::process::id());
     let target = Target::with_new_session(config, &client_id)?;
-    let place = format!("{}:{}", config.host, config.port);
+    let opened = Connection::open(&target).await;
     let (mut connection, connack) =
-        Connection::open(&target).await.with_context(|| format!("could not connect to {place}"))?;
+        opened.with_context(|| format!("could not connect to {}", target.place))?;
+    let place = format!("{} ({})", target.place, connection.address());
     if connection.push(&ToBroker::Goodbye { ends_session: true }).is_ok() {
         let _ = tokio::time::timeout(GOODBYE_DEADLINE, connection.finish()).await;
     }

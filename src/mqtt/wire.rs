@@ -39,12 +39,28 @@ pub struct Connack {
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("the MQTT broker refuses us: {answer}; {hint}")]
-    Denied { answer: String, hint: &'static str },
+    #[error("the MQTT broker refuses us: {answer}; {remedy}")]
+    Denied { answer: String, remedy: &'static str },
     #[error(
-        "the MQTT broker does not speak MQTT 5: it answers in the form of MQTT 3.1.1 (code {0}); use a broker with MQTT 5"
+        "this broker seems to speak only MQTT 3.1.1: it answers CONNECT in the way of that version ({}), and roombridge needs MQTT \
+         5; use a broker with MQTT 5",
+        older_code(*.0)
     )]
     OnlyOlder(u8),
+}
+
+/// What MQTT 3.1.1 calls its return codes of CONNACK (section 3.2.2.3).
+fn older_code(code: u8) -> String {
+    let name = match code {
+        0 => "accepted",
+        1 => "unacceptable protocol version",
+        2 => "identifier rejected",
+        3 => "server unavailable",
+        4 => "bad user name or password",
+        5 => "not authorized",
+        _ => "unknown",
+    };
+    format!("code {code}, {name}")
 }
 
 /// A message that the broker delivers.
@@ -116,13 +132,14 @@ pub struct Unsuback {
 pub struct Goodbye {
     /// Another client has connected with our client id and has our session now.
     pub session_taken_over: bool,
-    /// The broker's reason.
+    /// The broker's reason, and its own words where it gives them.
     pub reason: String,
+    pub remedy: &'static str,
 }
 
 impl fmt::Display for Goodbye {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        write!(f, "{}; {}", self.reason, self.remedy)
     }
 }
 

@@ -23,6 +23,7 @@ struct State {
     mqtt_problem: Option<String>,
     mqtt_limits: Vec<BrokerLimit>,
     mqtt_subscribed: Condition,
+    filters_missing: Vec<String>,
     /// Sentences, each with the time at which it became true, milliseconds since 1970-01-01 UTC.
     subscription_problems: Vec<(String, u64)>,
     rocketmq_reachable: Condition,
@@ -123,6 +124,7 @@ impl Readiness {
             mqtt_problem: None,
             mqtt_limits: Vec::new(),
             mqtt_subscribed: absent,
+            filters_missing: Vec::new(),
             subscription_problems: Vec::new(),
             rocketmq_reachable: absent,
             spool_accepts: None,
@@ -152,6 +154,11 @@ impl Readiness {
     /// Whether the broker has granted all subscriptions.
     pub fn set_mqtt_subscribed(&self, met: bool) {
         self.set(|state| &mut state.mqtt_subscribed, met);
+    }
+
+    /// Says which filters are not granted on the present connection, each with what is known of it.
+    pub fn set_filters_missing(&self, filters: Vec<String>) {
+        self.lock().filters_missing = filters;
     }
 
     /// Says which subscriptions the broker refused or granted with a lower QoS, one sentence each. Returns the new ones.
@@ -209,7 +216,7 @@ impl Readiness {
             }
         };
         require(state.mqtt_connected, "not connected to the MQTT broker");
-        require(state.mqtt_subscribed, "not subscribed on the MQTT broker");
+        require(state.mqtt_subscribed, &not_subscribed(&state.filters_missing));
         require(state.rocketmq_reachable, "RocketMQ is not reachable");
         if let Some(accepts) = state.spool_accepts {
             require(accepts, "the spool takes nothing in");
@@ -249,6 +256,21 @@ impl Readiness {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// So many filters are named, so that the sentence can be read.
+const FILTERS_NAMED: usize = 5;
+
+fn not_subscribed(filters: &[String]) -> String {
+    let named = filters.iter().take(FILTERS_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = match filters.len().saturating_sub(FILTERS_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match filters {
+        [] => "not subscribed on the MQTT broker".to_owned(),
+        _ => format!("not subscribed on the MQTT broker to {named}{more}"),
     }
 }
 
@@ -330,6 +352,22 @@ mod tests {
         readiness.set_spool_accepts(true);
         readiness.set_mqtt_connected(true);
         assert!(!readiness.is_ready());
+    }
+
+    #[test]
+    fn what_is_not_subscribed_is_named_with_its_reason() {
+        let readiness = Readiness::new(Arc::new(ManualClock::at(NOON_MS)));
+        readiness.set_mqtt_connected(true);
+        let names = |count: usize| (0..count).map(|number| format!("\"{number}/#\" (0x87)")).collect();
+        let said = |readiness: &Readiness| readiness.report().missing.remove(0);
+        assert_eq!(said(&readiness), "not subscribed on the MQTT broker since 2026-01-01T12:00:00Z");
+        readiness.set_filters_missing(names(1));
+        let one = "not subscribed on the MQTT broker to \"0/#\" (0x87) since 2026-01-01T12:00:00Z";
+        assert_eq!(said(&readiness), one);
+        readiness.set_filters_missing(names(7));
+        assert!(said(&readiness).contains("\"4/#\" (0x87) and 2 more since"), "{}", said(&readiness));
+        readiness.set_mqtt_subscribed(true);
+        assert_eq!(said(&readiness), "RocketMQ is not reachable since 2026-01-01T12:00:00Z");
     }
 
     #[test]

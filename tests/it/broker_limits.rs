@@ -1,6 +1,7 @@
 //! What brokers take away or refuse, played by a scripted one: each is said clearly, and costs no more than it must.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::support::gated_sink::UplinkUnderTest;
 use crate::support::ports::{free_port, wait_until};
 use crate::support::scratch::Scratch;
 use crate::support::scripted_broker::{Scene, ScriptedBroker, connack_with, refusal, text_property};
+use crate::support::two_addresses::{Deaf, TwoAddresses};
 
 const SOON: Duration = Duration::from_secs(20);
 const REASON_STRING: u8 = 0x1f;
@@ -53,15 +55,23 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+const ONLY_OLDER: &[&str] =
+    &["seems to speak only MQTT 3.1.1", "unacceptable protocol version", "a broker with MQTT 5"];
+
 /// What a broker answers to CONNECT, whether it then stays, and what is to be said of it.
 fn refusals() -> Vec<(Vec<u8>, bool, &'static [&'static str])> {
     let words = |code| refusal(0, code, &text_property(REASON_STRING, "come back later"));
     let another = |code| refusal(0, code, &text_property(SERVER_REFERENCE, "other.example:1883"));
     vec![
-        (vec![0x20, 2, 0, 1], false, &["does not speak MQTT 5"]),
-        (vec![0x20, 2, 0, 1], true, &["does not speak MQTT 5"]),
-        (vec![0x20, 3, 0, 1, 0], false, &["does not speak MQTT 5"]),
-        (vec![], false, &["without an answer to CONNECT", "do not speak MQTT 5"]),
+        (vec![0x20, 2, 0, 1], false, ONLY_OLDER),
+        (vec![0x20, 2, 0, 1], true, ONLY_OLDER),
+        (vec![0x20, 3, 0, 1, 0], false, ONLY_OLDER),
+        (
+            vec![],
+            false,
+            &["seems to speak only MQTT 3.1.1", "without an answer to CONNECT", "a broker with MQTT 5"],
+        ),
+        (vec![], true, &["seems to speak only MQTT 3.1.1", "does not answer CONNECT within 5 s"]),
         (
             words(0x84),
             false,
@@ -94,10 +104,10 @@ async fn a_refusal_is_said_by_check_with_the_brokers_words_and_what_to_do() {
 async fn a_refusal_is_said_by_a_running_bridge_in_its_log_and_by_readyz() {
     let broker = ScriptedBroker::start().await;
     let bridge = Bridge::start_without_waiting(&config(broker.port(), ""));
-    for (answer, _, sentences) in refusals() {
+    for (answer, stays, sentences) in refusals() {
         let mut scene = broker.accept().await;
         scene.write(&answer).await;
-        drop(scene);
+        let _open = stays.then_some(scene);
         tokio::task::block_in_place(|| {
             wait_until(&format!("{sentences:?} is said"), SOON, || {
                 let readyz = bridge.get("/readyz");
@@ -167,6 +177,107 @@ async fn what_a_connack_takes_away_is_said_by_check_by_the_log_and_by_readyz() {
         assert_eq!(checked.status.code(), Some(1), "{}", text(&checked));
         assert!(text(&checked).contains("FAIL  MQTT"), "{}", text(&checked));
     }
+}
+
+/// DISCONNECT with that code and these words.
+fn disconnect(code: u8, words: &str) -> Vec<u8> {
+    let words = text_property(REASON_STRING, words);
+    let mut packet = vec![0xe0, 2 + words.len() as u8, code, words.len() as u8];
+    packet.extend(&words);
+    packet
+}
+
+#[track_caller]
+fn wait_readyz(bridge: &Bridge, sentences: &[&str]) {
+    tokio::task::block_in_place(|| {
+        wait_until(&format!("/readyz says {sentences:?}"), SOON, || {
+            let readyz = bridge.get("/readyz").map(|(_, body)| body).unwrap_or_default();
+            sentences.iter().all(|sentence| readyz.contains(sentence))
+        });
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_a_line_for_each_change_with_a_count_and_not_a_line_for_each_attempt() {
+    // Given a broker that lets a bridge in and disconnects it, with words of its own, again and again
+    let broker = ScriptedBroker::start().await;
+    let bridge = Bridge::start_without_waiting(&config(broker.port(), ""));
+    for _ in 0..7 {
+        let mut scene = broker.accept_session(true).await;
+        scene.write(&disconnect(0x97, "eight\u{7} clients are enough")).await;
+    }
+    // Then /readyz says why, how often, what to do, and nothing of another client
+    let mut scene = broker.accept().await;
+    let why = r#"0x97 quota exceeded (\"eight\\u{7} clients are enough\"); raise the broker's quota"#;
+    wait_readyz(&bridge, &[why, "(7 failures until now)"]);
+    assert!(!bridge.get("/readyz").unwrap().1.contains("another client"));
+
+    // And the log has a line for each change: the first connection, the cause, that there is a connection again
+    scene.write(&connack_with(true, &[])).await;
+    scene.serve_subscribe().await;
+    tokio::task::block_in_place(|| {
+        wait_until("the outage is over", SOON, || bridge.log_text().contains("lasts again"));
+    });
+    let log = bridge.log_text();
+    let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(lines("no connection to the MQTT broker; trying again"), 1, "{log}");
+    assert_eq!(lines("connected to the MQTT broker"), 2, "{log}");
+    assert_eq!(lines("right after each connection"), 1, "{log}");
+    let over = log.lines().find(|line| line.contains("lasts again")).unwrap();
+    assert!(over.contains("failures=7") || over.contains("\"failures\":7"), "{over}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readyz_names_the_filter_that_is_not_granted_and_the_brokers_reason() {
+    let broker = ScriptedBroker::start().await;
+    let bridge = Bridge::start_without_waiting(&config(broker.port(), ""));
+    // When the broker does not answer, refuses, and disconnects for a SUBSCRIBE
+    let mut scene = broker.accept().await;
+    scene.write(&connack_with(false, &[])).await;
+    let request = scene.next_request().await;
+    wait_readyz(&bridge, &[r#"not subscribed on the MQTT broker to \"room/#\" (no answer yet) since"#]);
+    scene.answer(&request, 0x87).await;
+    wait_readyz(&bridge, &[r#"not subscribed on the MQTT broker to \"room/#\" (0x87 not authorized) since"#]);
+    scene.next_request().await;
+    scene.write(&disconnect(0x8f, "no wildcards for you")).await;
+    wait_readyz(
+        &bridge,
+        &[
+            "0x8F topic filter invalid",
+            "no wildcards for you",
+            r#"the SUBSCRIBE to \"room/#\""#,
+            "[[binding]]",
+        ],
+    );
+}
+
+#[test]
+fn check_says_a_cause_once() {
+    let port = free_port();
+    let folder = Scratch::new("check-once");
+    let file = folder.write("roombridge.toml", &config(port, "")).display().to_string();
+    let told = text(&roombridge_cli(&["check", "--connect", "-c", &file]));
+    assert!(told.contains(&format!("no TCP connection to the MQTT broker at 127.0.0.1:{port}")), "{told}");
+    assert_eq!(told.matches("refused").count(), 1, "{told}");
+}
+
+/// The first of the two addresses is that of a machine behind a firewall: SYNs stay without an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_with_two_addresses_is_reached_although_the_first_one_drops_what_it_gets() {
+    let Some(two) = TwoAddresses::compile() else { return };
+    let broker = ScriptedBroker::start().await;
+    let _deaf = Deaf::at(SocketAddr::new(TwoAddresses::FIRST, broker.port())).await;
+    let config =
+        config(broker.port(), "").replace("mqtt://127.0.0.1", &format!("mqtt://{}", TwoAddresses::NAME));
+    let bridge = Bridge::start_with_variables(&config, &two.variables());
+    let _scene = broker.accept_session(false).await;
+    tokio::task::block_in_place(|| {
+        let address = format!("127.0.0.1:{}", broker.port());
+        wait_until("the log names the address", SOON, || {
+            let log = bridge.log_text();
+            log.lines().any(|line| line.contains("connected to the MQTT broker") && line.contains(&address))
+        });
+    });
 }
 
 async fn broker_alone() -> ScriptedBroker {

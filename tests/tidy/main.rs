@@ -196,6 +196,24 @@ fn modules_lie_where_their_names_say() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// The only place that tries all addresses of a name.
+const CONNECTS: &str = "src/happy_eyeballs.rs";
+
+#[test]
+fn connections_to_other_machines_are_opened_in_one_place() {
+    let files = sources("src").into_iter().filter(|file| !is_test(file));
+    let named = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("TcpStream::connect(");
+    assert_eq!(files.filter(named).collect::<Vec<_>>(), [PathBuf::from(CONNECTS)]);
+}
+
+/// `{:#}` of an error says a cause again that the text before it holds; `in_words` of `cli` does not.
+#[test]
+fn an_error_is_printed_with_each_cause_once() {
+    let files = sources("src").into_iter().filter(|file| !is_test(file));
+    let named = |file: &PathBuf| fs::read_to_string(file).unwrap().contains(":#}");
+    assert_eq!(files.filter(named).collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
 /// The macros of the standard library panic when nobody reads, and wait when somebody does not.
 const WRITERS: &[&str] = &["src/cli/output.rs", "src/telemetry/logging.rs"];
 

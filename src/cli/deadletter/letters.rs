@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::archive::{LetterPlace, LetterReading};
+use crate::cli::in_words;
 use crate::cli::output::aside;
 use crate::cli::target::{Target, TargetArgs};
 use crate::config::Config;
@@ -51,7 +52,7 @@ impl Sources {
             true => match arguments.find().await {
                 Ok(target) => Some(RocketMq::connect(&target)?),
                 Err(error) => {
-                    aside(format_args!("only the local store is shown: {error:#}"));
+                    aside(format_args!("only the local store is shown: {}", in_words(&error)));
                     None
                 }
             },

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use super::output::{Stdout, aside};
 use super::target::TargetArgs;
 use super::times::local_zone;
-use super::{FAILED, output};
+use super::{FAILED, in_words, output};
 use crate::archive::{LetterRecord, LetterSummary, visible};
 use letters::Sources;
 
@@ -145,7 +145,7 @@ async fn show(arguments: ShowArgs) -> anyhow::Result<ExitCode> {
         }
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            aside(format_args!("it may lie in RocketMQ, too, which cannot be read: {error:#}"));
+            aside(format_args!("it may lie in RocketMQ, too, which cannot be read: {}", in_words(&error)));
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -206,8 +206,7 @@ fn answers(mut packet: Bytes) -> Result<(u16, FilterAnswers), PacketError> {
 
 fn goodbye(mut packet: Bytes) -> Goodbye {
     let reason = byte(&mut packet).map_or(Reason::SUCCESS, Reason);
-    let answer = answer(reason, take_properties(&mut packet).unwrap_or_default());
-    Goodbye { session_taken_over: reason == Reason::TAKEN_OVER, reason: answer.to_string() }
+    answer(reason, take_properties(&mut packet).unwrap_or_default()).goodbye()
 }
 
 fn answer(reason: Reason, properties: Properties) -> Answer {

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use crate::model::Qos;
-use crate::mqtt::wire::{PublishVerdict, Refusal, SubscribeVerdict};
+use crate::mqtt::wire::{Goodbye, PublishVerdict, Refusal, SubscribeVerdict};
+use crate::mqtt::words::quoted;
 
 /// One reason code.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,24 +15,13 @@ pub(crate) struct Reason(pub u8);
 
 impl Reason {
     pub(crate) const SUCCESS: Self = Self(0x00);
-    pub(crate) const UNSUPPORTED_VERSION: Self = Self(0x84);
-    pub(crate) const BAD_CLIENT_ID: Self = Self(0x85);
-    pub(crate) const BAD_CREDENTIALS: Self = Self(0x86);
     pub(crate) const NOT_AUTHORIZED: Self = Self(0x87);
-    pub(crate) const SERVER_UNAVAILABLE: Self = Self(0x88);
-    pub(crate) const SERVER_BUSY: Self = Self(0x89);
-    pub(crate) const BANNED: Self = Self(0x8a);
-    pub(crate) const BAD_AUTHENTICATION_METHOD: Self = Self(0x8c);
     pub(crate) const TAKEN_OVER: Self = Self(0x8e);
     pub(crate) const TOPIC_NAME_INVALID: Self = Self(0x90);
     pub(crate) const PACKET_TOO_LARGE: Self = Self(0x95);
-    pub(crate) const QUOTA_EXCEEDED: Self = Self(0x97);
     pub(crate) const PAYLOAD_FORMAT_INVALID: Self = Self(0x99);
     pub(crate) const RETAIN_NOT_SUPPORTED: Self = Self(0x9a);
     pub(crate) const QOS_NOT_SUPPORTED: Self = Self(0x9b);
-    pub(crate) const USE_ANOTHER_SERVER: Self = Self(0x9c);
-    pub(crate) const SERVER_MOVED: Self = Self(0x9d);
-    pub(crate) const CONNECTION_RATE_EXCEEDED: Self = Self(0x9f);
     pub(crate) const IDENTIFIERS_NOT_SUPPORTED: Self = Self(0xa1);
 
     pub(crate) fn is_success(self) -> bool {
@@ -87,6 +77,49 @@ impl Reason {
             _ => return None,
         })
     }
+
+    /// What to do where it ends a connection, or lets none begin.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self.0 {
+            0x81 | 0x82 => {
+                "the broker's log may say what it does not understand; if this comes again, report it"
+            }
+            0x84 => "this broker seems to speak only MQTT 3.1.1; use a broker with MQTT 5",
+            0x85 => {
+                "check mqtt.client_id: the broker may want a shorter one, other characters, or one that it knows"
+            }
+            0x86 => "check mqtt.username and mqtt.password",
+            0x87 => {
+                "check mqtt.username, mqtt.password and the broker's access rules for mqtt.client_id and its topics"
+            }
+            0x88 => "the broker may be starting or overloaded; wait, then see its log",
+            0x89 => "see the broker's load and its limits for clients",
+            0x8a => "ask who runs the broker why mqtt.client_id or this machine is banned",
+            0x8b => "start the broker again",
+            0x8c => "allow clients that log in with user name and password, as roombridge does",
+            0x8d => "see whether this machine or the network is overloaded, or raise mqtt.keep_alive_s",
+            0x8e => "stop the other client that uses mqtt.client_id, or give one of them another name",
+            0x8f => {
+                "change the filter of the [[binding]] that the broker does not allow, or allow it in the broker"
+            }
+            0x90 => {
+                "change mqtt_topic of the [[downlink]] that the broker does not allow, or allow it in the broker"
+            }
+            0x95 => "raise the broker's limit for the size of packets",
+            0x96 => "raise the broker's limit for messages in a time",
+            0x97 => "raise the broker's quota for this client",
+            0x98 => "ask who runs the broker why they ended the connection",
+            0x9b => "allow QoS 1 in the broker",
+            0x9c | 0x9d => "set mqtt.url to the server that takes its place",
+            0x9f => {
+                "raise the broker's limit for connections in a time, or find out who else connects so often"
+            }
+            0xa0 => "raise the broker's limit for the length of a connection: roombridge stays connected",
+            0xa1 => "allow subscription identifiers in the broker",
+            0xa2 => "allow wildcards in the broker, or give each [[binding]] a filter without + and #",
+            _ => "see the broker's log",
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -122,7 +155,16 @@ impl Answer {
 
     /// In the answer to CONNECT.
     pub(crate) fn refusal(&self) -> Refusal {
-        Refusal::Denied { answer: self.to_string(), hint: hint(self.reason) }
+        Refusal::Denied { answer: self.to_string(), remedy: self.reason.remedy() }
+    }
+
+    /// In a DISCONNECT.
+    pub(crate) fn goodbye(&self) -> Goodbye {
+        Goodbye {
+            session_taken_over: self.reason == Reason::TAKEN_OVER,
+            reason: self.to_string(),
+            remedy: self.reason.remedy(),
+        }
     }
 
     /// In the answer to a PUBLISH. Whether anybody listens there is the broker's business, so each success is one.
@@ -140,35 +182,14 @@ impl Answer {
     }
 }
 
-/// What to do about a refused connection.
-fn hint(reason: Reason) -> &'static str {
-    match reason {
-        Reason::UNSUPPORTED_VERSION => "use a broker with MQTT 5",
-        Reason::BAD_CLIENT_ID => "check mqtt.client_id",
-        Reason::BAD_CREDENTIALS | Reason::NOT_AUTHORIZED | Reason::BAD_AUTHENTICATION_METHOD => {
-            "check mqtt.username, mqtt.password and its access rules"
-        }
-        Reason::BANNED => "ask who runs it why mqtt.client_id or this machine is banned",
-        Reason::SERVER_UNAVAILABLE
-        | Reason::SERVER_BUSY
-        | Reason::QUOTA_EXCEEDED
-        | Reason::CONNECTION_RATE_EXCEEDED => "see the broker's load and its limits for clients",
-        Reason::USE_ANOTHER_SERVER | Reason::SERVER_MOVED => {
-            "set mqtt.url to the server that takes its place"
-        }
-        Reason::PACKET_TOO_LARGE => "raise its limit for packets",
-        _ => "see the broker's log",
-    }
-}
-
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason)?;
         if let Some(words) = &self.words {
-            write!(f, " ({words:?})")?;
+            write!(f, " ({})", quoted(words))?;
         }
         if let Some(server) = &self.server_reference {
-            write!(f, ", it names the server {server:?}")?;
+            write!(f, ", it names the server {}", quoted(server))?;
         }
         Ok(())
     }
@@ -208,7 +229,7 @@ impl FilterAnswers {
 impl fmt::Display for FilterAnswers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&*self.reasons, &self.words) {
-            ([reason], Some(words)) => write!(f, "{reason}: {words:?}"),
+            ([reason], Some(words)) => write!(f, "{reason}: {}", quoted(words)),
             ([reason], None) => write!(f, "{reason}"),
             (reasons, _) => write!(f, "{} reasons in the answer to one filter", reasons.len()),
         }
@@ -237,6 +258,30 @@ mod tests {
             verdict(Reason::PACKET_TOO_LARGE),
             PublishVerdict::TooLarge(text("0x95 packet too large"))
         );
-        assert_eq!(verdict(Reason::QUOTA_EXCEEDED), PublishVerdict::NotNow(text("0x97 quota exceeded")));
+        assert_eq!(verdict(Reason(0x97)), PublishVerdict::NotNow(text("0x97 quota exceeded")));
+    }
+    /// docs/MESSAGES.md has a row for each code that has a remedy of its own.
+    #[test]
+    fn the_page_has_each_code_with_its_remedy() {
+        let rows = crate::mqtt::tests::rows("Reason codes");
+        let named: Vec<String> = rows.iter().map(|[code, ..]| code.clone()).collect();
+        let codes = (0..=u8::MAX).map(Reason);
+        let expected: Vec<Reason> = codes.filter(|code| code.remedy() != "see the broker's log").collect();
+        assert_eq!(named, expected.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for ([code, cause, remedy], reason) in rows.iter().zip(expected) {
+            assert_eq!(remedy, reason.remedy(), "{code}");
+            assert!(!cause.is_empty(), "{code}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_broker_are_cut_and_made_visible_in_each_answer() {
+        let words = Some(format!("\u{1b}[2J{}", "x".repeat(300)));
+        let answer = Answer { reason: Reason(0x98), server_reference: words.clone(), words: words.clone() };
+        let filters = FilterAnswers { reasons: vec![Reason(0x98)], words };
+        for said in [answer.to_string(), answer.goodbye().to_string(), filters.to_string()] {
+            assert!(!said.contains('\u{1b}') && said.contains("\\u{1b}[2Jxxx"), "{said}");
+            assert!(said.len() < 600 && said.contains("xxx\"..."), "{said}");
+        }
     }
 }

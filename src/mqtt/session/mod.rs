@@ -143,11 +143,6 @@ impl Session {
         self.parts.ledger.connected(connack.session_present);
         self.parts.metrics.mqtt_connected.set(1);
         self.parts.readiness.set_mqtt_connected(true);
-        tracing::info!(
-            session_present = connack.session_present,
-            connection = self.parts.state.connection,
-            "connected to the MQTT broker"
-        );
         self.report_limits();
         self.state_written();
     }
@@ -182,7 +177,6 @@ impl Session {
         self.report_subscriptions();
         self.parts.metrics.mqtt_connected.set(0);
         self.parts.readiness.set_mqtt_connected(false);
-        self.parts.readiness.set_mqtt_subscribed(false);
     }
 
     fn outgoing_pubacks(&self) -> usize {

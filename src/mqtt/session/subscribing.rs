@@ -64,9 +64,15 @@ impl Session {
         self.subscriptions.retry_now();
     }
 
+    /// The filters whose SUBSCRIBE has no answer, quoted.
+    pub(crate) fn unanswered_filters(&self) -> Vec<String> {
+        self.subscriptions.unanswered()
+    }
+
     pub(super) fn report_subscriptions(&self) {
         let readiness = &self.parts.readiness;
         readiness.set_mqtt_subscribed(self.subscriptions.are_complete());
+        readiness.set_filters_missing(self.subscriptions.missing());
         for news in readiness.set_subscription_problems(self.subscriptions.complaints()) {
             tracing::warn!("{news}");
         }

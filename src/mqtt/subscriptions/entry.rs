@@ -100,6 +100,18 @@ impl Entry {
         matches!(self.request, RequestState::Granted { .. })
     }
 
+    /// The filter, and how far its request has come.
+    pub(crate) fn in_words(&self) -> String {
+        let state = match &self.request {
+            RequestState::Idle | RequestState::Unsubscribed => "not asked for yet",
+            RequestState::Subscribing { .. } => "no answer yet",
+            RequestState::Refused { reason, .. } => reason.as_str(),
+            RequestState::Forbidden => "the broker allows no wildcards",
+            RequestState::Granted { .. } | RequestState::Unsubscribing { .. } => "granted",
+        };
+        format!("{:?} ({state})", self.kept.filter)
+    }
+
     pub(crate) fn complaint(&self) -> Option<String> {
         let filter = &self.kept.filter;
         match &self.request {

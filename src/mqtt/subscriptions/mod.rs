@@ -193,7 +193,11 @@ impl Subscriptions {
             SubscribeVerdict::Granted(qos) => {
                 let at_most_once = qos == Qos::AtMostOnce;
                 entry.succeed(RequestState::Granted { at_most_once });
-                tracing::info!(filter = entry.kept.filter, "subscribed");
+                // On each connection it is asked for again, and only the first time is news.
+                match entry.kept.granted {
+                    None => tracing::info!(filter = entry.kept.filter, "subscribed"),
+                    Some(_) => tracing::debug!(filter = entry.kept.filter, "still subscribed"),
+                }
                 entry.kept.granted = (!at_most_once).then(|| entry.kept.granted.unwrap_or(now));
             }
             SubscribeVerdict::IdentifiersNotSupported(_) if identified => {
@@ -319,9 +323,22 @@ impl Subscriptions {
             })
     }
 
-    /// The broker has granted everything that is wanted.
+    /// There is a connection, and the broker has granted everything that is wanted.
     pub(crate) fn are_complete(&self) -> bool {
-        (0..self.entries.len()).all(|index| !self.entries[index].wanted || self.is_served(index))
+        self.connected
+            && (0..self.entries.len()).all(|index| !self.entries[index].wanted || self.is_served(index))
+    }
+
+    /// What is asked for on this connection and not granted: each filter, quoted, with what is known of it.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let missing = |index: &usize| self.connected && self.is_needed(*index) && !self.is_served(*index);
+        (0..self.entries.len()).filter(missing).map(|index| self.entries[index].in_words()).collect()
+    }
+
+    /// The filters whose SUBSCRIBE has no answer, quoted.
+    pub(crate) fn unanswered(&self) -> Vec<String> {
+        let subscribing = |entry: &&Entry| matches!(entry.request, RequestState::Subscribing { .. });
+        self.entries.iter().filter(subscribing).map(|entry| format!("{:?}", entry.kept.filter)).collect()
     }
 
     /// Of what is asked for, the pairs that have topics in common.
@@ -426,4 +443,4 @@ pub(crate) fn without_identifiers(one: &str, other: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

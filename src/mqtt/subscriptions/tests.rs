@@ -409,3 +409,35 @@ proptest! {
         }
     }
 }
+
+/// Each thing that may be said of subscriptions.
+pub(crate) fn complaints() -> Vec<String> {
+    let entry = |request: RequestState| {
+        let mut subscriptions = Session::of(&["room/#"]).subscriptions;
+        subscriptions.entries[0].request = request;
+        subscriptions.complaints()
+    };
+    let refused = |unsubscribing| RequestState::Refused {
+        reason: "0x87 not authorized".to_owned(),
+        retry_in_s: 1,
+        unsubscribing,
+    };
+    let mut all =
+        [refused(false), refused(true), RequestState::Granted { at_most_once: true }].map(entry).concat();
+    all.push(without_identifiers("room/#", "+/message/1"));
+    all
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_state_and_reason() {
+    let mut session = Session::of(&["room/#", "exam/#"]);
+    session.requests();
+    assert_eq!(session.subscriptions.missing(), ["\"room/#\" (no answer yet)", "\"exam/#\" (no answer yet)"]);
+    assert_eq!(session.subscriptions.unanswered(), ["\"room/#\"", "\"exam/#\""]);
+    session.answer("exam/#", &[1]);
+    session.answer("room/#", &[0x87]);
+    assert_eq!(session.subscriptions.missing(), ["\"room/#\" (why)"]);
+    assert!(session.subscriptions.unanswered().is_empty() && !session.subscriptions.are_complete());
+    session.subscriptions.disconnected();
+    assert!(session.subscriptions.missing().is_empty() && !session.subscriptions.are_complete());
+}

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use super::frame::{Answer, Incoming, Request, head_of, take_frame};
 use super::signature::Keys;
+use crate::happy_eyeballs;
 use crate::model::FailureKind;
 
 /// What one read asks the kernel for.
@@ -111,10 +112,7 @@ impl Connection {
             address: address.clone(),
             cause: cause.to_string().into(),
         };
-        let stream = match tokio::time::timeout(limit, TcpStream::connect(&*address)).await {
-            Ok(connected) => connected.map_err(|error| failed(&error))?,
-            Err(_) => return Err(failed(&format!("no connection within {} ms", limit.as_millis()))),
-        };
+        let stream = happy_eyeballs::connect(&address, limit).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let shared = Arc::new(Shared {
             address,

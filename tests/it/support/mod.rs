@@ -39,3 +39,4 @@ pub mod small_disk;
 pub mod steps;
 pub mod streams;
 pub mod tcp_proxy;
+pub mod two_addresses;
