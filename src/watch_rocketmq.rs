@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::LagConfig;
-use crate::model::{FailureKind, KnownBrokers};
-use crate::pipeline::ports::Reader;
+use crate::model::KnownBrokers;
+use crate::pipeline::ports::{ReadError, Reader};
 use crate::rocketmq::{Connector, RocketMqReader};
 use crate::telemetry::{Metrics, Readiness};
 
@@ -36,14 +36,16 @@ pub(crate) async fn watch(
     );
 }
 
-/// Sends a small request to the broker of each topic. That a topic is missing is an answer, too.
+/// Sends a small request to the broker of each topic. Whatever it answers, it is there.
 async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readiness: &Readiness) {
     let mut reached_once = false;
     loop {
         let mut reachable = true;
         for topic in topics {
-            reachable = is_reachable(reader, topic).await;
-            if !reachable {
+            let failed = looked_at(reader, topic).await.err().filter(|error| !error.kind.is_an_answer());
+            reachable = failed.is_none();
+            if let Some(error) = failed {
+                readiness.set_rocketmq_problem(error.to_string());
                 // Reported at once, because each of the others may take as long to fail.
                 break;
             }
@@ -55,14 +57,13 @@ async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readin
     }
 }
 
-async fn is_reachable(reader: &dyn Reader, topic: &str) -> bool {
-    match reader.queues(topic).await {
-        Ok(queues) => match queues.first() {
-            Some(queue) => reader.offsets(topic, queue).await.is_ok(),
-            None => false,
-        },
-        Err(error) => error.kind == FailureKind::TopicMissing,
+/// A topic without a queue that can be read tells nothing of its brokers; then the name server's answer counts.
+async fn looked_at(reader: &dyn Reader, topic: &str) -> Result<(), ReadError> {
+    let queues = reader.queues(topic).await?;
+    if let Some(queue) = queues.first() {
+        reader.offsets(topic, queue).await?;
     }
+    Ok(())
 }
 
 async fn lag(

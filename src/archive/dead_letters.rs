@@ -8,10 +8,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::cursor::{Cursor, Sought, earliest};
-use super::escape::{visible, visible_json};
 use super::record::{Payload, local_time, rfc3339};
 use crate::binding::read_letter;
-use crate::model::{DeadLetter, FailureKind};
+use crate::model::{DeadLetter, FailureKind, visible, visible_json};
 use crate::pipeline::ports::{ReadError, Reader};
 
 /// Where a dead letter lies.

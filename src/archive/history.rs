@@ -106,10 +106,9 @@ impl<'a> History<'a> {
         start: ReadStart<'a>,
         counted: Counted,
     ) -> Result<History<'a>, HistoryError> {
-        let ReadStart { cursors, ranges, away, .. } = start;
+        let ReadStart { cursors, ranges, away, mut missing, .. } = start;
         let Counted { copies, different, few, .. } = counted;
         let skip = query.limit.map_or(0, |limit| different.saturating_sub(limit));
-        let mut missing = Vec::new();
         let mut ends = Vec::new();
         let sought: Vec<_> = cursors.iter().map(Cursor::shared_sought).collect();
         for (sought, range) in sought.into_iter().zip(ranges) {
@@ -189,7 +188,7 @@ impl<'a> History<'a> {
                 let is_here = of == topic && lost == queue && offsets.end <= offset;
                 is_here.then(|| offsets.end - offsets.start)
             }
-            Missing::Older { .. } => None,
+            Missing::Older { .. } | Missing::Withheld { .. } => None,
         };
         let mut lost = 0;
         for (number, missing) in self.missing.iter().enumerate() {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::whole::Whole;
 use crate::model::{MessageId, QueueName};
-use crate::pipeline::ports::{Elsewhere, OfId, Page, ReadError, Reader, RoomAsked, RoomOffsets};
+use crate::pipeline::ports::{Elsewhere, OfId, Page, ReadError, Reader, RoomAsked, RoomOffsets, Withheld};
 
 /// Somebody waits, and without the index the answer is the same.
 const FIND: Duration = Duration::from_secs(1);
@@ -55,6 +55,10 @@ impl Reader for KeptByRocketMq {
 
     fn away<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         self.rocketmq.away(topic)
+    }
+
+    fn withheld<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<Withheld>, ReadError>> {
+        self.rocketmq.withheld(topic)
     }
 
     fn offsets<'a>(

@@ -24,6 +24,17 @@ pub(crate) enum Missing {
         /// When the message behind them was stored, milliseconds since 1970-01-01 UTC; `None` = there is none yet.
         before_ms: Option<u64>,
     },
+    /// Messages that RocketMQ has and does not hand out. Of which room they are, nobody knows.
+    Withheld {
+        /// RocketMQ topic.
+        topic: String,
+        /// The queues; not empty.
+        queues: Vec<QueueName>,
+        /// How many, in all of them.
+        messages: u64,
+        /// Whether the topic has too few read queues; else it may not be read.
+        may_be_read: bool,
+    },
     /// What was said between the asked beginning and this time.
     Older {
         /// RocketMQ topic.
@@ -50,6 +61,25 @@ impl fmt::Display for Missing {
                 }
                 write!(f, " are lost: RocketMQ gave them up before they were archived")
             }
+            Self::Withheld { topic, queues, messages, may_be_read } => {
+                let last = queues.iter().map(|queue| queue.id).max().unwrap_or(0);
+                let names: Vec<_> = queues.iter().map(ToString::to_string).collect();
+                let (verb, names) = (if *messages == 1 { "message" } else { "messages" }, names.join(", "));
+                write!(f, "RocketMQ does not hand out {messages} {verb} of topic {topic} ({names}): ")?;
+                match may_be_read {
+                    true => write!(
+                        f,
+                        "the topic has fewer read queues than before; give it at least {} (mqadmin updateTopic -t {topic} -r {})",
+                        last + 1,
+                        last + 1
+                    ),
+                    false => write!(
+                        f,
+                        "nobody may read there; check brokerPermission of the broker, and the topic's permission (mqadmin \
+                         updateTopicPerm -t {topic} -p 6)"
+                    ),
+                }
+            }
             Self::Older { topic, queue, kept_from_ms } => write!(
                 f,
                 "what topic {topic}, queue {queue} held before {} is not kept any more",
@@ -57,6 +87,31 @@ impl fmt::Display for Missing {
             ),
         }
     }
+}
+
+impl Missing {
+    /// How many messages RocketMQ has and does not hand out.
+    pub(crate) fn withheld(&self) -> u64 {
+        match self {
+            Self::Withheld { messages, .. } => *messages,
+            Self::Lost { .. } | Self::Older { .. } => 0,
+        }
+    }
+}
+
+/// What RocketMQ has of a topic and does not hand out.
+pub(super) async fn withheld_of(reader: &dyn Reader, topic: &str) -> Result<Vec<Missing>, ReadError> {
+    let (few, closed): (Vec<_>, Vec<_>) =
+        reader.withheld(topic).await?.into_iter().partition(|withheld| withheld.may_be_read);
+    let told = [(true, few), (false, closed)].into_iter().filter(|(_, withheld)| !withheld.is_empty());
+    Ok(told
+        .map(|(may_be_read, withheld)| Missing::Withheld {
+            topic: topic.to_owned(),
+            messages: withheld.iter().map(|queue| queue.offsets.end - queue.offsets.start).sum(),
+            queues: withheld.into_iter().map(|withheld| withheld.queue).collect(),
+            may_be_read,
+        })
+        .collect())
 }
 
 /// What is missing in a range of a queue that was read, as far as it can belong to the time that was asked for.

@@ -7,7 +7,6 @@
 mod copies;
 mod cursor;
 mod dead_letters;
-mod escape;
 mod history;
 mod kept;
 mod latest;
@@ -22,14 +21,13 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use crate::model::visible;
 pub(crate) use copies::Copies;
 pub(crate) use cursor::{Cursor, Sought, earliest};
 pub(crate) use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSummary};
-pub(crate) use escape::visible;
 pub(crate) use history::{History, ReadProgress};
 pub(crate) use kept::KeptByRocketMq;
 pub(crate) use latest::{Before, Latest, LatestQuery, latest};
-#[cfg(test)]
 pub(crate) use missing::Missing;
 pub(crate) use query::HistoryQuery;
 #[cfg(test)]

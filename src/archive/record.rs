@@ -12,9 +12,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
-use super::escape::{visible, visible_json};
 use crate::binding::{Identity, the_rest};
-use crate::model::{Kind, MessageId, StoredMessage, StoredProperties};
+use crate::model::{Kind, MessageId, StoredMessage, StoredProperties, visible, visible_json};
 use crate::piece::said_ms;
 
 /// Properties that RocketMQ and its clients write for themselves; users cannot set most of them.

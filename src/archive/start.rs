@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::cursor::{Cursor, Sought};
+use super::missing::{Missing, withheld_of};
 use super::query::{Distinct, HistoryQuery, Stored, distinct_places};
 use crate::model::{FailureKind, QueueName};
 use crate::pipeline::ports::{Named, OfRoom, ReadError, Reader, RoomOffsets};
@@ -32,6 +33,8 @@ pub(crate) enum HistoryError {
          stopped"
     )]
     Away { topic: String, brokers: String },
+    #[error("{0}; or take --partial for what is there")]
+    Withheld(Missing),
     #[error("there are more than {MAX_MESSAGES} messages in this range; narrow it with --from and --to")]
     TooMany,
     #[error(
@@ -54,6 +57,8 @@ pub(super) struct ReadStart<'a> {
     pub is_first: bool,
     /// RocketMQ brokers that hold a part of it and are away.
     pub away: BTreeSet<String>,
+    /// What RocketMQ has and does not hand out; empty unless the query is `partial`.
+    pub missing: Vec<Missing>,
 }
 
 /// What to read of one queue.
@@ -111,6 +116,7 @@ pub(super) async fn cursors_of<'a>(
     mut known: Option<RoomOffsets>,
 ) -> Result<ReadStart<'a>, HistoryError> {
     let (mut cursors, mut ranges, mut is_first, mut away) = (Vec::new(), Vec::new(), true, BTreeSet::new());
+    let mut missing: Vec<Missing> = Vec::new();
     let mut places = distinct_places(&query.places);
     if known.is_some() {
         // An index names a message once, whatever its tag.
@@ -128,6 +134,14 @@ pub(super) async fn cursors_of<'a>(
             Err(error) if error.kind == FailureKind::TopicMissing => continue,
             other => other?,
         };
+        for withheld in withheld_of(reader, topic).await? {
+            match query.partial {
+                false => return Err(HistoryError::Withheld(withheld)),
+                // Two places of one topic read the same queues.
+                true if missing.contains(&withheld) => {}
+                true => missing.push(withheld),
+            }
+        }
         let mut asked = Vec::with_capacity(queues.len());
         for queue in &queues {
             let key = (topic.to_owned(), queue.clone());
@@ -147,9 +161,9 @@ pub(super) async fn cursors_of<'a>(
             });
         }
     }
-    if cursors.is_empty() && away.is_empty() {
+    if cursors.is_empty() && away.is_empty() && missing.is_empty() {
         let topics: Vec<_> = query.places.iter().map(|place| place.topic.as_str()).collect();
         return Err(HistoryError::NoTopic { topics: topics.join(", ") });
     }
-    Ok(ReadStart { cursors, ranges, is_first, away })
+    Ok(ReadStart { cursors, ranges, is_first, away, missing })
 }

@@ -20,6 +20,7 @@ pub(crate) struct StoredMessages<'a> {
     ranges: Vec<Range<u64>>,
     total: u64,
     away: BTreeSet<String>,
+    withheld: Vec<Missing>,
 }
 
 /// Offsets of one queue, the first included and the last not.
@@ -45,8 +46,9 @@ impl<'a> StoredMessages<'a> {
             None => None,
         };
         let start = cursors_of(reader, &query, query.stored(), known).await?;
-        let ReadStart { cursors, ranges, away, .. } = start;
-        Ok(Self { reader, query: Some(query), total: remaining(&cursors), cursors, ranges, away })
+        let ReadStart { cursors, ranges, away, missing: withheld, .. } = start;
+        let total = remaining(&cursors);
+        Ok(Self { reader, query: Some(query), total, cursors, ranges, away, withheld })
     }
 
     /// All of these ranges.
@@ -58,13 +60,14 @@ impl<'a> StoredMessages<'a> {
         };
         let cursors: Vec<_> = ranges.iter().map(cursor).collect();
         let ranges = cursors.iter().map(Cursor::range).collect();
-        Self { reader, query: None, total: remaining(&cursors), cursors, ranges, away: BTreeSet::new() }
+        let (away, withheld) = (BTreeSet::new(), Vec::new());
+        Self { reader, query: None, total: remaining(&cursors), cursors, ranges, away, withheld }
     }
 
     /// What was there once and cannot be read any more; known when everything was read.
     pub(crate) async fn missing(&self) -> Result<Vec<Missing>, ReadError> {
         let (from_ms, to_ms) = self.query.as_ref().map_or((None, None), |query| (query.from_ms, query.to_ms));
-        let mut missing = Vec::new();
+        let mut missing = self.withheld.clone();
         for (cursor, range) in self.cursors.iter().zip(&self.ranges) {
             for found in missing_of(self.reader, cursor.sought(), range.clone(), from_ms, to_ms).await? {
                 if !missing.contains(&found) {

@@ -220,6 +220,11 @@ impl RuleSet {
         }
     }
 
+    /// The user property by which a bridge knows a message on that MQTT topic for one of its own, and does not store it.
+    pub(crate) fn mark_of_ours(&self, topic: &str, id: &str, payload: &[u8]) -> (String, String) {
+        (MARK.to_owned(), self.signer.mark(topic, id, 1, payload))
+    }
+
     /// The first rule whose filter matches.
     pub(super) fn rule_for(&self, topic: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.filter.matches(topic))

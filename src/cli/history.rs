@@ -13,7 +13,7 @@ use super::lesson_choice::LessonArgs;
 use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
 use super::times::{local_zone, moment_ms};
-use crate::archive::{History, HistoryQuery, ReadProgress};
+use crate::archive::{History, HistoryError, HistoryQuery, Missing, ReadProgress};
 use crate::binding::{RoomQuery, RuleSet};
 use crate::classroom::{ClassTopic, LessonEdge};
 use crate::model::{Kind, RoomId};
@@ -39,6 +39,9 @@ the time at which RocketMQ stored it, else that time. So what waited in the spoo
 
 What is gone for good is named on standard error, and the exit code is 4: older messages than are kept, and messages that
 RocketMQ gave up before they were archived. `lost_before` counts the latter at the next message of their queue.
+
+What RocketMQ has and does not hand out, because the topic has fewer read queues than before, ends the command with 1; --partial
+shows the rest. --json then writes one line first, whose only field is not_handed_out: how many they are.
 
 A topic of a [[downlink]] is read whole, because other producers choose their tags. With many messages this takes a
 while; --from shortens it. There --tag also finds what others published on the sub-topic of that tag.";
@@ -78,7 +81,8 @@ pub(crate) struct RangeArgs {
     /// Show only this kind: message, command, status, system, p2p or other.
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
-    /// Show what is there although a RocketMQ broker that holds a part of it is away. Standard error names the broker.
+    /// Show what is there although a RocketMQ broker that holds a part of it is away, or RocketMQ does not hand out a part of it.
+    /// Standard error names the part.
     #[arg(long)]
     partial: bool,
 }
@@ -150,7 +154,15 @@ pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
 
 /// Says how many lines it wrote, and whether they are all that there ever was.
 async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> anyhow::Result<(u64, bool)> {
-    let mut history = open_history(reader, query).await?;
+    let opened = open_history(reader, query).await;
+    if json {
+        let missing = opened.as_ref().map_or_else(withheld_by, |history| history.missing());
+        let withheld: u64 = missing.iter().map(Missing::withheld).sum();
+        if withheld > 0 {
+            writeln!(Stdout, "{}", serde_json::json!({ "not_handed_out": withheld }))?;
+        }
+    }
+    let mut history = opened?;
     let is_whole = history.missing().is_empty() && history.away().next().is_none();
     for missing in history.missing() {
         aside(missing);
@@ -165,6 +177,22 @@ async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> 
     }
     out.flush()?;
     Ok((written, is_whole))
+}
+
+/// What a history was refused for.
+fn withheld_by(error: &anyhow::Error) -> &[Missing] {
+    match error.downcast_ref() {
+        Some(HistoryError::Withheld(missing)) => std::slice::from_ref(missing),
+        Some(
+            HistoryError::Read(_)
+            | HistoryError::NoTopic { .. }
+            | HistoryError::Away { .. }
+            | HistoryError::TooMany
+            | HistoryError::Gone(_)
+            | HistoryError::TooSlow,
+        )
+        | None => &[],
+    }
 }
 
 /// Opens a history, with a progress bar.

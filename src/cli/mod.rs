@@ -16,6 +16,8 @@ mod keyboard;
 mod lag;
 mod lesson;
 mod lesson_choice;
+#[cfg(test)]
+mod messages;
 mod notice;
 mod output;
 mod replay;

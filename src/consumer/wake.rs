@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::model::{FailureKind, QueueName, Sent};
-use crate::pipeline::ports::{Batch, Sink};
+use crate::model::{QueueName, Sent};
+use crate::pipeline::ports::{Batch, ReadError, Sink};
 
 /// When full, the news is left out; the follower then looks by itself a little later.
 const NEWS: usize = 1024;
@@ -36,7 +36,7 @@ pub(crate) fn waking(inner: Arc<dyn Sink>, followers: Vec<mpsc::Sender<News>>) -
 }
 
 impl Sink for WakingSink {
-    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
         self.inner.queues(topic)
     }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::binding::BindingSettings;
 use crate::config::Config;
 use crate::model::{FailureKind, ManualClock, QueueName, Sent};
-use crate::pipeline::ports::{Batch, Sink};
+use crate::pipeline::ports::{Batch, ReadError, Sink};
 use crate::spool::memory::MemorySpool;
 
 const NOW_MS: u64 = 100_000;
@@ -19,8 +19,8 @@ const NOW_MS: u64 = 100_000;
 struct Away;
 
 impl Sink for Away {
-    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
-        Box::pin(async { Err(FailureKind::Transport) })
+    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
+        Box::pin(async { Err(ReadError::of(FailureKind::Transport)) })
     }
 
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {

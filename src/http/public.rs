@@ -212,6 +212,7 @@ async fn history(
             HistoryError::Read(_)
             | HistoryError::NoTopic { .. }
             | HistoryError::Away { .. }
+            | HistoryError::Withheld(_)
             | HistoryError::TooMany
             | HistoryError::Gone(_) => Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string())),
         },

@@ -106,8 +106,12 @@ pub enum FailureKind {
     Timeout,
     /// The broker or the client asks us to slow down.
     Busy,
+    /// The broker's disk is full.
+    DiskFull,
     /// The topic does not exist.
     TopicMissing,
+    /// The topic has fewer queues than when this one was chosen.
+    QueueMissing,
     /// The broker refuses this client or this topic's permission forbids writing.
     NoPermission,
     /// The store has the message without the durability that was asked for.
@@ -182,11 +186,13 @@ impl DeadReason {
 
 impl FailureKind {
     /// Every kind once; metrics make one series of each.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Transport,
         Self::Timeout,
         Self::Busy,
+        Self::DiskFull,
         Self::TopicMissing,
+        Self::QueueMissing,
         Self::NoPermission,
         Self::NotDurable(NotDurable::FlushDiskTimeout),
         Self::NotDurable(NotDurable::FlushSlaveTimeout),
@@ -196,13 +202,31 @@ impl FailureKind {
         Self::Unknown,
     ];
 
+    /// Whether RocketMQ said it: whoever answers can be reached, whatever the answer is.
+    pub fn is_an_answer(self) -> bool {
+        match self {
+            Self::Transport | Self::Timeout => false,
+            Self::Busy
+            | Self::DiskFull
+            | Self::TopicMissing
+            | Self::QueueMissing
+            | Self::NoPermission
+            | Self::NotDurable(_)
+            | Self::MessageIllegal
+            | Self::Refused
+            | Self::Unknown => true,
+        }
+    }
+
     /// The name in metrics and logs, such as `timeout`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Transport => "transport",
             Self::Timeout => "timeout",
             Self::Busy => "busy",
+            Self::DiskFull => "disk_full",
             Self::TopicMissing => "topic_missing",
+            Self::QueueMissing => "queue_missing",
             Self::NoPermission => "no_permission",
             Self::NotDurable(NotDurable::FlushDiskTimeout) => "flush_disk_timeout",
             Self::NotDurable(NotDurable::FlushSlaveTimeout) => "flush_slave_timeout",

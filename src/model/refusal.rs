@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::FailureKind;
+use super::{FailureKind, their_words};
 
 /// One refusal, with the broker's code and remark and with the kind that we make of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +31,9 @@ fn words(remark: &str) -> impl Iterator<Item = &str> {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A remark can hold a whole stack trace.
-        const SHOWN_BYTES: usize = 300;
-        let end = self.remark.floor_char_boundary(SHOWN_BYTES);
-        let beginning = self.remark.get(..end).unwrap_or_default();
-        match beginning {
+        match their_words(&self.remark).as_str() {
             "" => write!(f, "code {}", self.code),
-            _ => write!(f, "code {}, {beginning}", self.code),
+            words => write!(f, "code {}, {words}", self.code),
         }
     }
 }
@@ -63,7 +59,7 @@ mod tests {
     #[test]
     fn a_long_remark_is_shown_in_part() {
         let shown = refusal(1, &"\u{e4}".repeat(1_000)).to_string();
-        assert!(shown.len() < 330, "{} bytes", shown.len());
+        assert!(shown.chars().count() < 230, "{shown}");
         assert_eq!(refusal(215, "").to_string(), "code 215");
     }
 }

@@ -19,6 +19,7 @@ mod subscriptions;
 mod target;
 mod tls;
 mod try_connect;
+mod try_subscribe;
 mod watchdog;
 mod wire;
 mod words;
@@ -29,6 +30,7 @@ pub use session::SessionParts;
 pub use subscriber::{Subscriber, SubscriberParts};
 
 pub(crate) use try_connect::try_connect;
+pub(crate) use try_subscribe::try_subscribe;
 
 /// What the model test drives the session with.
 #[cfg(any(test, feature = "testing"))]

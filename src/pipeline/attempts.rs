@@ -118,6 +118,7 @@ impl Sending {
         self.metrics.send_seconds(started.elapsed().as_secs_f64());
         if answers.iter().any(|answer| matches!(answer, Sent::Stored)) {
             self.accepted.note(&batch.queue.broker);
+            self.readiness.set_topic_problem(&batch.topic, None);
         }
         answers
     }
@@ -157,7 +158,7 @@ impl Sending {
             return None;
         };
         self.metrics.send_failed(failure.kind);
-        if matches!(failure.kind, FailureKind::Transport | FailureKind::Timeout) {
+        if !failure.kind.is_an_answer() {
             self.readiness.set_rocketmq_reachable(false);
         }
         Some((kept, failure))
@@ -170,14 +171,17 @@ impl Sending {
     }
 
     /// The queues of a topic could not be asked for.
-    pub fn report_lookup(&self, topic: &str, kind: FailureKind, pause: Duration) {
+    pub fn report_lookup(&self, topic: &str, kind: FailureKind, words: &str, pause: Duration) {
         self.metrics.send_failed(kind);
-        if kind != FailureKind::TopicMissing {
-            self.readiness.set_rocketmq_reachable(false);
-        }
+        self.readiness.set_rocketmq_reachable(kind.is_an_answer());
+        self.readiness.set_topic_problem(
+            topic,
+            kind.is_an_answer().then(|| format!("the queues of topic {topic} are not known: {words}")),
+        );
         if self.is_to_be_logged(kind) {
             tracing::warn!(
                 cause = kind.as_str(),
+                words,
                 topic,
                 retry_in_ms = pause.as_millis() as u64,
                 "the queues of a RocketMQ topic are not known; its messages wait: {}",
@@ -188,6 +192,11 @@ impl Sending {
 
     fn report(&self, part: &Part, failure: &Failure, pause: Duration) {
         let kind = failure.kind;
+        let topic = &part.batch.topic;
+        let refused = failure.answer.as_ref().map(|answer| {
+            format!("RocketMQ does not store messages of topic {topic} ({answer}): {}", remedy(kind))
+        });
+        self.readiness.set_topic_problem(topic, refused);
         if self.is_to_be_logged(kind) {
             tracing::warn!(
                 cause = kind.as_str(),
@@ -205,6 +214,7 @@ impl Sending {
 
 impl Rest<'_> {
     async fn until_ended(mut self, left: Part, failure: Failure) -> Ends {
+        let topic = left.batch.topic.clone();
         let mut failed = Some((left, failure));
         loop {
             if let Some((left, failure)) = failed
@@ -213,7 +223,10 @@ impl Rest<'_> {
             {
                 return self.ends;
             }
-            let Some(part) = self.bisection.next() else { return self.ends };
+            let Some(part) = self.bisection.next() else {
+                self.sending.readiness.set_topic_problem(&topic, None);
+                return self.ends;
+            };
             failed = self.attempt(part).await;
         }
     }

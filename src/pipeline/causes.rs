@@ -10,6 +10,8 @@ pub(super) fn dead_reason(kind: FailureKind) -> DeadReason {
         FailureKind::Transport
         | FailureKind::Timeout
         | FailureKind::Busy
+        | FailureKind::DiskFull
+        | FailureKind::QueueMissing
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
         | FailureKind::Refused
@@ -20,10 +22,11 @@ pub(super) fn dead_reason(kind: FailureKind) -> DeadReason {
 /// Whether that cause is the topic's own, so that other topics are well.
 pub(super) fn is_of_one_topic(kind: FailureKind) -> bool {
     match kind {
-        FailureKind::TopicMissing | FailureKind::NoPermission => true,
+        FailureKind::TopicMissing | FailureKind::QueueMissing | FailureKind::NoPermission => true,
         FailureKind::Transport
         | FailureKind::Timeout
         | FailureKind::Busy
+        | FailureKind::DiskFull
         | FailureKind::NotDurable(_)
         | FailureKind::MessageIllegal
         | FailureKind::Refused
@@ -39,8 +42,15 @@ pub(super) fn remedy(kind: FailureKind) -> &'static str {
         }
         FailureKind::Timeout => "no answer within rocketmq.send_timeout_ms; check the broker's load and disk",
         FailureKind::Busy => "the broker is busy; it is given more time",
+        FailureKind::DiskFull => "the broker's disk is full; make room on it, and the messages are sent",
         FailureKind::TopicMissing => "the topic does not exist; create it, or set rocketmq.create_topics",
-        FailureKind::NoPermission => "not permitted; check the topic's permission and the access key",
+        FailureKind::QueueMissing => {
+            "the topic has fewer queues than before, and the rooms stay on theirs; give it as many read and write queues as it \
+             had (mqadmin updateTopic -r -w)"
+        }
+        FailureKind::NoPermission => {
+            "not permitted; check the topic's permission, and that rocketmq.access_key has the right that the answer names"
+        }
         FailureKind::NotDurable(_) => {
             "stored less safely than configured; check the broker's disk and replicas"
         }

@@ -107,17 +107,18 @@ pub(super) async fn look_up(sending: Arc<Sending>, topic: Arc<str>, retry: Optio
     let answer = match sending.sink.queues(&topic).await {
         Ok(queues) if !queues.is_empty() => {
             sending.readiness.set_rocketmq_reachable(true);
+            sending.readiness.set_topic_problem(&topic, None);
             Ok(queues)
         }
-        Ok(_) => Err(FailureKind::TopicMissing),
-        Err(kind) => Err(kind),
+        Ok(_) => Err((FailureKind::TopicMissing, "none of its queues can be written to".to_owned())),
+        Err(error) => Err((error.kind, error.cause)),
     };
-    if let Err(kind) = answer {
-        let pause = retry.next_pause_after(kind);
-        sending.report_lookup(&topic, kind, pause);
+    if let Err((kind, words)) = &answer {
+        let pause = retry.next_pause_after(*kind);
+        sending.report_lookup(&topic, *kind, words, pause);
         tokio::time::sleep(pause).await;
     }
-    Finished::Lookup { topic, answer, retry }
+    Finished::Lookup { topic, answer: answer.map_err(|(kind, _)| kind), retry }
 }
 
 #[cfg(test)]

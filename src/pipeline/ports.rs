@@ -23,7 +23,7 @@ pub struct Batch {
 /// Takes batches. One answer per message, in the order of the batch.
 pub trait Sink: Send + Sync + 'static {
     /// The queues of the topic that can be written now, sorted. May be incomplete while a broker is away.
-    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>>;
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>>;
 
     /// Sends the batch once, to its queue, and answers within the send timeout. Never retries by itself.
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>>;
@@ -56,6 +56,23 @@ pub struct ReadError {
     pub what: String,
     pub cause: String,
     pub kind: FailureKind,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl ReadError {
+    /// That and no more, for tests.
+    pub fn of(kind: FailureKind) -> Self {
+        Self { what: "what a test asks for".to_owned(), cause: kind.to_string(), kind }
+    }
+}
+
+/// The messages of one queue that RocketMQ has and does not hand out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withheld {
+    pub queue: QueueName,
+    pub offsets: Range<u64>,
+    /// `false`: nobody may read the topic on that broker. `true`: it has too few read queues.
+    pub may_be_read: bool,
 }
 
 /// A message, and where it stands in the order of readers.
@@ -190,6 +207,12 @@ pub trait Reader: Send + Sync {
     /// Brokers that were seen to have queues of the topic and whose master is away now, so that [`Reader::queues`] may leave
     /// them out.
     fn away<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        let _ = topic;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// What RocketMQ has of the topic and does not hand out: queues that were taken from its readers.
+    fn withheld<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<Withheld>, ReadError>> {
         let _ = topic;
         Box::pin(async { Ok(Vec::new()) })
     }

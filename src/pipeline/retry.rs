@@ -81,8 +81,8 @@ fn pauses(kind: FailureKind) -> (Duration, Duration) {
     let milliseconds = |first, cap| (Duration::from_millis(first), Duration::from_millis(cap));
     match kind {
         FailureKind::Transport | FailureKind::Timeout | FailureKind::Unknown => milliseconds(20, 200),
-        FailureKind::Busy => milliseconds(100, 5_000),
-        FailureKind::TopicMissing => milliseconds(200, 5_000),
+        FailureKind::Busy | FailureKind::DiskFull => milliseconds(100, 5_000),
+        FailureKind::TopicMissing | FailureKind::QueueMissing => milliseconds(200, 5_000),
         FailureKind::NoPermission => milliseconds(1_000, 30_000),
         // Each attempt appends the batch once more: slow from the start.
         FailureKind::NotDurable(_) => milliseconds(500, 30_000),

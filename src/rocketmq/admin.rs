@@ -28,7 +28,7 @@ impl RocketMqReader {
         for broker in self.brokers(&what).await? {
             let Some(master) = broker.broker_addrs.get(&MASTER) else { continue };
             let what = format!("{what} on broker {}", broker.broker_name);
-            self.answer(&what, master, creation(name, queues)).await?;
+            self.answer(&what, master, creation(name, queues), &format!("Create on Topic:{name}")).await?;
         }
         Ok(())
     }

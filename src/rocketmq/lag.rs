@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use super::failure::kind_of_answer;
+use super::failure::meaning;
 use super::reader::{MASTER, RocketMqReader, offset};
-use super::remoting::{Answer, Request, Route, StatsOffsets, StatsQueue, queues_of_stats};
+use super::remoting::{Request, Route, StatsOffsets, StatsQueue, queues_of_stats};
 use crate::model::FailureKind;
 use bytes::Bytes;
 
@@ -76,6 +76,19 @@ impl RocketMqReader {
     ) -> Result<GroupLag, LagError> {
         let unknown = |cause| LagError { group: group.to_owned(), topic: topic.to_owned(), cause };
         let route = self.route(topic).await.map_err(|error| unknown(error.cause))?;
+        let withheld = match self.withheld_of(topic).await {
+            Ok(withheld) => withheld,
+            // Who may only see a group's progress may still see it.
+            Err(error) if error.kind == FailureKind::NoPermission => Vec::new(),
+            Err(error) => return Err(unknown(error.cause)),
+        };
+        if let Some(first) = withheld.first() {
+            let (count, queue) = (withheld.len(), &first.queue);
+            return Err(unknown(format!(
+                "RocketMQ counts nothing for {count} of its queues that have messages and that nobody may read, such as {queue}; \
+                 give the topic its read queues back (mqadmin updateTopic -r)"
+            )));
+        }
         let mut queues = Vec::new();
         for (broker, queue_count) in brokers_of(&route, known_brokers).map_err(unknown)? {
             let stats = match master_of(&route, broker) {
@@ -108,31 +121,12 @@ impl RocketMqReader {
             .await
             .map_err(|error| format!("broker {broker}: {}", error.cause))?;
         if answer.code != SUCCESS {
-            return Err(refusal(broker, group, &answer));
+            let said = meaning(answer.code, &answer.remark, &format!("Get on Group:{group}"));
+            return Err(format!("broker {broker}: {said}"));
         }
         queues_of_stats(&answer.body)
             .map_err(|error| format!("the answer of broker {broker} cannot be understood: {error}"))
     }
-}
-
-/// What the broker answered, and what the user can do about it.
-fn refusal(broker: &str, group: &str, answer: &Answer) -> String {
-    let code = answer.code;
-    let remark = if answer.remark.is_empty() { "no reason" } else { &answer.remark };
-    let remedy = match kind_of_answer(code, remark) {
-        FailureKind::NoPermission => format!(
-            "; check rocketmq.access_key and rocketmq.secret_key, which need the right Get on Group:{group}"
-        ),
-        FailureKind::Transport
-        | FailureKind::Timeout
-        | FailureKind::Busy
-        | FailureKind::TopicMissing
-        | FailureKind::NotDurable(_)
-        | FailureKind::MessageIllegal
-        | FailureKind::Refused
-        | FailureKind::Unknown => String::new(),
-    };
-    format!("broker {broker} answered with code {code}: {remark}{remedy}")
 }
 
 /// Each broker with the topic, and its number of queues; an error if a known broker is missing.

@@ -12,8 +12,12 @@ mod reader;
 mod reader_port;
 mod remoting;
 mod seen_brokers;
+mod try_write;
+mod withheld;
 
 pub use connector::Connector;
+#[cfg(test)]
+pub(crate) use failure::messages;
 
 pub(crate) use lag::GroupLag;
 pub use producer::Producer;

@@ -15,7 +15,7 @@ use super::reader::RocketMqReader;
 use super::remoting::{Answer, Cluster, UniqKeys, send_request};
 use crate::config::RocketMqConfig;
 use crate::model::{Clock, FailureKind, QueueName, Refusal, Sent, SystemClock};
-use crate::pipeline::ports::{Batch, Sink};
+use crate::pipeline::ports::{Batch, ReadError, Sink};
 
 const SUCCESS: i32 = 0;
 const MESSAGE_ILLEGAL: i32 = 13;
@@ -52,7 +52,7 @@ impl Producer {
 }
 
 impl Sink for Producer {
-    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
         Box::pin(self.inner.queues(topic))
     }
 
@@ -63,30 +63,24 @@ impl Sink for Producer {
 }
 
 impl Inner {
-    async fn queues(&self, topic: &str) -> Result<Vec<QueueName>, FailureKind> {
+    async fn queues(&self, topic: &str) -> Result<Vec<QueueName>, ReadError> {
         match self.find_queues(topic).await {
-            Err(FailureKind::TopicMissing) if self.config.create_topics => {
+            Err(error) if error.kind == FailureKind::TopicMissing && self.config.create_topics => {
                 tracing::info!(
                     topic,
                     queues = self.config.queues_per_new_topic,
                     "creating the RocketMQ topic"
                 );
                 let queues = self.config.queues_per_new_topic;
-                self.reader.create_topic(topic, queues).await.map_err(|error| {
-                    tracing::warn!(topic, %error, "could not create the RocketMQ topic");
-                    FailureKind::TopicMissing
-                })?;
+                self.reader.create_topic(topic, queues).await?;
                 self.find_queues(topic).await
             }
             other => other,
         }
     }
 
-    async fn find_queues(&self, topic: &str) -> Result<Vec<QueueName>, FailureKind> {
-        self.reader.writable_queues(topic).await.map_err(|error| {
-            tracing::debug!(%error, "no queues of a topic");
-            error.kind
-        })
+    async fn find_queues(&self, topic: &str) -> Result<Vec<QueueName>, ReadError> {
+        self.reader.writable_queues(topic).await
     }
 
     async fn send(&self, batch: &Batch) -> Vec<Sent> {

@@ -7,12 +7,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use super::connector::Connector;
-use super::failure::{kind_of_answer, meaning};
-use super::remoting::{Answer, BrokerAddresses, CallError, Cluster, NameServerError, Request, Route};
+use super::failure::{kind_of_answer, meaning, no_name_server, unanswered};
+use super::remoting::{Answer, BrokerAddresses, Cluster, NameServerError, Request, Route};
 use super::seen_brokers::SeenBrokers;
 use crate::model::{FailureKind, KnownBrokers, QueueName};
-use crate::pipeline::ports::ReadError;
+use crate::pipeline::ports::{ReadError, Withheld};
 
 const WRITABLE: u32 = 1 << 1;
 pub(super) const MASTER: u64 = 0;
@@ -27,6 +29,8 @@ pub struct RocketMqReader {
     name_servers: String,
     addresses: Mutex<Addresses>,
     seen: Arc<SeenBrokers>,
+    /// What `withheld` found, and when, by topic.
+    pub(super) withheld: Mutex<HashMap<String, (Instant, Vec<Withheld>)>>,
 }
 
 /// The server that answers for a broker's name.
@@ -51,6 +55,7 @@ impl RocketMqReader {
             name_servers: connector.name_servers(),
             addresses: Mutex::default(),
             seen: Arc::default(),
+            withheld: Mutex::default(),
         }
     }
 
@@ -74,40 +79,29 @@ impl RocketMqReader {
     ) -> Result<Answer, ReadError> {
         self.cluster.call(address, request).await.map_err(|error| {
             self.distrust(address);
-            let cause = match &error {
-                CallError::Timeout { .. } => {
-                    "the broker did not answer in time; is it overloaded, or stopped?"
-                }
-                CallError::Connect { .. } | CallError::Ended { .. } => {
-                    "there is no connection to the broker; is the RocketMQ broker running?"
-                }
-                CallError::Unwritable(_) => "the request is not legal",
-            };
-            failed(what, error.kind(), format!("{cause} ({error})"))
+            failed(what, error.kind(), format!("{} ({error})", unanswered(&error)))
         })
     }
 
-    /// The same, and any other code than success is an error.
+    /// The same, and any other code than success is an error. `right`: what ACLs must grant for it.
     pub(super) async fn answer(
         &self,
         what: &str,
         address: &str,
         request: Request<'_>,
+        right: &str,
     ) -> Result<Answer, ReadError> {
         let answer = self.ask(what, address, request).await?;
-        if answer.code == SUCCESS { Ok(answer) } else { Err(refused(what, &answer)) }
+        if answer.code == SUCCESS { Ok(answer) } else { Err(refused(what, &answer, right)) }
     }
 
     fn name_server_failed(&self, what: &str, error: &NameServerError) -> ReadError {
         let names = &self.name_servers;
         match error {
-            NameServerError::Call(call) => {
-                let cause = format!(
-                    "no name server answers at {names}: is RocketMQ running? Set rocketmq.name_servers ({call})"
-                );
-                failed(what, call.kind(), cause)
+            NameServerError::NoAnswer(calls) => {
+                failed(what, FailureKind::Transport, no_name_server(names, calls))
             }
-            NameServerError::Refused(answer) => refused(what, answer),
+            NameServerError::Refused(answer) => refused(what, answer, ""),
             NameServerError::Unreadable(_) => {
                 failed(what, FailureKind::Unknown, format!("{error}; is {names} a RocketMQ name server?"))
             }
@@ -234,9 +228,9 @@ pub(super) fn failed(what: &str, kind: FailureKind, cause: String) -> ReadError 
 }
 
 /// The server answered, and not with what was asked for.
-pub(super) fn refused(what: &str, answer: &Answer) -> ReadError {
+pub(super) fn refused(what: &str, answer: &Answer, right: &str) -> ReadError {
     let kind = kind_of_answer(answer.code, &answer.remark);
-    failed(what, kind, meaning(kind, answer.code, &answer.remark))
+    failed(what, kind, meaning(answer.code, &answer.remark, right))
 }
 
 pub(super) fn describe(topic: &str, queue: &QueueName) -> String {

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 
 use super::reader::{Address, RocketMqReader, describe, failed, offset, queue_names, refused};
 use super::remoting::{Request, Unreadable, take_message};
-use crate::model::{FailureKind, QueueName, StoredMessage};
-use crate::pipeline::ports::{Page, ReadError, Reader};
+use crate::model::{FailureKind, QueueName, StoredMessage, their_words};
+use crate::pipeline::ports::{Page, ReadError, Reader, Withheld};
 
 const PULL_MESSAGE: i32 = 11;
 const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
@@ -22,6 +22,8 @@ const FOUND: i32 = 0;
 const PULL_NOT_FOUND: i32 = 19;
 const PULL_RETRY_IMMEDIATELY: i32 = 20;
 const PULL_OFFSET_MOVED: i32 = 21;
+/// What a replica answers that may not be read.
+const SYSTEM_BUSY: i32 = 2;
 /// RocketMQ's own group for tools. Every broker knows it, so nothing has to be created for reading.
 const GROUP: &str = "TOOLS_CONSUMER";
 /// Says to the broker that the request carries its own filter, and that it must answer at once even without messages.
@@ -30,7 +32,7 @@ const FILTER_WITH_REQUEST: &str = "4";
 const PAGE_BYTES: &str = "16777216";
 /// As many messages as a broker gives at once by default, whatever is asked for.
 const USUAL_PAGE: usize = 32;
-const READABLE: u32 = 1 << 2;
+pub(super) const READABLE: u32 = 1 << 2;
 
 impl Reader for RocketMqReader {
     fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
@@ -48,6 +50,10 @@ impl Reader for RocketMqReader {
         Box::pin(self.away_of(topic))
     }
 
+    fn withheld<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<Withheld>, ReadError>> {
+        Box::pin(self.withheld_of(topic))
+    }
+
     fn offsets<'a>(
         &'a self,
         topic: &'a str,
@@ -55,7 +61,7 @@ impl Reader for RocketMqReader {
     ) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
         Box::pin(async move {
             let min = self.offset_of(topic, queue, GET_MIN_OFFSET, Vec::new());
-            let max = self.offset_of(topic, queue, GET_MAX_OFFSET, Vec::new());
+            let max = self.end_of(topic, queue);
             tokio::try_join!(min, max)
         })
     }
@@ -93,7 +99,11 @@ impl Reader for RocketMqReader {
             let request = pull_request(topic, queue, tag, from_offset, limit);
             let answer = self.ask(&what(), &address.broker, request).await?;
             if !matches!(answer.code, FOUND | PULL_NOT_FOUND | PULL_RETRY_IMMEDIATELY | PULL_OFFSET_MOVED) {
-                return Err(refused(&what(), &answer));
+                if !address.is_master && answer.code == SYSTEM_BUSY {
+                    return Err(replica_refuses(&what(), &address, &answer.remark));
+                }
+                let right = format!("Sub on Topic:{topic} and on Group:{GROUP}");
+                return Err(refused(&what(), &answer, &right));
             }
             let number = |field: &str| {
                 let unsaid = || wrong("the broker's answer does not say where its messages begin and end");
@@ -134,6 +144,11 @@ impl Reader for RocketMqReader {
 }
 
 impl RocketMqReader {
+    /// The offset after the last message; 0 for a queue that is not there.
+    pub(super) async fn end_of(&self, topic: &str, queue: &QueueName) -> Result<u64, ReadError> {
+        self.offset_of(topic, queue, GET_MAX_OFFSET, Vec::new()).await
+    }
+
     /// Asks for one offset of a queue.
     async fn offset_of(
         &self,
@@ -146,7 +161,8 @@ impl RocketMqReader {
         let what = describe(topic, queue);
         let mut fields = queue_fields(topic, queue);
         fields.extend(more);
-        let answer = self.answer(&what, &broker, Request { code, fields, body: Bytes::new() }).await?;
+        let request = Request { code, fields, body: Bytes::new() };
+        let answer = self.answer(&what, &broker, request, &format!("Get on Topic:{topic}")).await?;
         let unsaid = || failed(&what, FailureKind::Unknown, "the broker's answer has no offset".to_owned());
         answer.number("offset").map(offset).ok_or_else(unsaid)
     }
@@ -194,6 +210,16 @@ fn take_messages(mut body: Bytes, queue: &QueueName) -> (Vec<StoredMessage>, Opt
         }
     }
     (messages, None)
+}
+
+/// The error for a replica that serves no readers, which calls itself busy.
+fn replica_refuses(what: &str, address: &Address, remark: &str) -> ReadError {
+    let (replica, words) = (&address.broker, their_words(remark));
+    let cause = format!(
+        "the master is away, and its replica {replica} serves no readers ({words}); start the master, or set \
+         slaveReadEnable=true on the replica"
+    );
+    failed(what, FailureKind::Transport, cause)
 }
 
 /// The error for a replica that lacks the offset. Reading goes on when the master is back, or when another broker is master.

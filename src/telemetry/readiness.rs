@@ -5,6 +5,7 @@
 //! Promises: setters are cheap enough to be called for each message; a time shown is that of the change, not of the last
 //! call.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -27,6 +28,10 @@ struct State {
     /// Sentences, each with the time at which it became true, milliseconds since 1970-01-01 UTC.
     subscription_problems: Vec<(String, u64)>,
     rocketmq_reachable: Condition,
+    /// Why the last look for RocketMQ failed.
+    rocketmq_problem: Option<String>,
+    /// What RocketMQ answers instead of storing, by topic, each with the time of the first such answer.
+    topic_problems: BTreeMap<String, (String, u64)>,
     /// `None` = there is no spool.
     spool_accepts: Option<Condition>,
     note: Option<(String, u64)>,
@@ -127,6 +132,8 @@ impl Readiness {
             filters_missing: Vec::new(),
             subscription_problems: Vec::new(),
             rocketmq_reachable: absent,
+            rocketmq_problem: None,
+            topic_problems: BTreeMap::new(),
             spool_accepts: None,
             note: None,
             data_dir_note: None,
@@ -182,6 +189,26 @@ impl Readiness {
         self.set(|state| &mut state.rocketmq_reachable, met);
     }
 
+    /// Says why RocketMQ is not reachable; shown until it is.
+    pub fn set_rocketmq_problem(&self, problem: String) {
+        self.lock().rocketmq_problem = Some(problem);
+    }
+
+    /// Says in one sentence why RocketMQ, which answers, stores nothing in a topic; `None` when it does. Of many topics some are told.
+    pub fn set_topic_problem(&self, topic: &str, problem: Option<String>) {
+        const TOLD_TOPICS: usize = 16;
+        let mut state = self.lock();
+        let problems = &mut state.topic_problems;
+        match problem {
+            Some(problem) if problems.len() < TOLD_TOPICS || problems.contains_key(topic) => {
+                let now_ms = self.clock.wall_ms();
+                problems.entry(topic.to_owned()).or_insert_with(|| (String::new(), now_ms)).0 = problem;
+            }
+            Some(_) => {}
+            None => drop(problems.remove(topic)),
+        }
+    }
+
     /// Whether the spool takes messages and has them on the disk. Not called if the configuration turns the spool off.
     pub fn set_spool_accepts(&self, met: bool) {
         let now = Condition { met: !met, since_ms: self.clock.wall_ms() };
@@ -222,12 +249,14 @@ impl Readiness {
             require(accepts, "the spool takes nothing in");
         }
         missing.extend(problem.cloned());
+        missing.extend(state.rocketmq_problem.iter().filter(|_| !state.rocketmq_reachable.met).cloned());
         let limits = state.mqtt_limits.iter();
         missing.extend(
             limits.clone().filter(|limit| limit.severity > Severity::Remark).map(|limit| limit.text.clone()),
         );
         let broken = limits.clone().any(|limit| limit.severity == Severity::Fatal);
-        let notes = state.subscription_problems.iter().chain(&state.note);
+        let notes =
+            state.subscription_problems.iter().chain(state.topic_problems.values()).chain(&state.note);
         missing.extend(notes.map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))));
         missing.extend(state.data_dir_note.clone());
         let spool_accepts = state.spool_accepts.is_some_and(|accepts| accepts.met);
@@ -344,6 +373,34 @@ mod tests {
         readiness.set_rocketmq_reachable(true);
         let report = readiness.report();
         assert!(report.ready && report.degraded, "{report:?}");
+    }
+
+    #[test]
+    fn what_rocketmq_answers_is_told_until_it_stores_and_why_it_is_away_until_it_is_there() {
+        // Given a RocketMQ that cannot be reached
+        let clock = Arc::new(ManualClock::at(NOON_MS));
+        let readiness = Readiness::new(clock.clone());
+        readiness.set_rocketmq_problem("10.0.0.1:9876 did not answer".to_owned());
+        assert!(readiness.report().missing.contains(&"10.0.0.1:9876 did not answer".to_owned()));
+
+        // When it answers, and refuses a topic twice in other words
+        readiness.set_rocketmq_reachable(true);
+        readiness.set_topic_problem("room", Some("refused by 1".to_owned()));
+        clock.advance(Duration::from_secs(60));
+        readiness.set_topic_problem("room", Some("refused by 2".to_owned()));
+
+        // Then only that is told, since the first answer
+        let missing = readiness.report().missing;
+        assert!(missing.contains(&"refused by 2 (since 2026-01-01T12:00:00Z)".to_owned()), "{missing:?}");
+        assert!(!missing.iter().any(|sentence| sentence.contains("did not answer")), "{missing:?}");
+
+        // And of very many topics only some, until they are stored
+        for number in 0..100 {
+            readiness.set_topic_problem(&number.to_string(), Some("refused".to_owned()));
+        }
+        assert!(readiness.report().missing.len() < 25);
+        readiness.set_topic_problem("room", None);
+        assert!(!readiness.report().missing.iter().any(|sentence| sentence.contains("refused by 2")));
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn what_a_java_producer_said_is_in_the_history_of_the_room_that_heard_it() {
 
 /// Hazard 19: one topic that goes up and down, and clients on both sides: nothing goes round.
 #[test]
-fn a_configuration_that_could_loop_does_not_loop_for_a_minute() {
+fn a_configuration_that_could_loop_does_not_loop() {
     // Given one RocketMQ topic for both directions
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topic("loop", 4);
@@ -179,10 +179,10 @@ fn a_configuration_that_could_loop_does_not_loop_for_a_minute() {
     publish_messages(&mosquitto, "echo", vec![again]);
     class.wait_for(101, PATIENCE);
 
-    // Then after a minute there is what there was
-    let end = Instant::now() + Duration::from_secs(60);
+    // Then after a while there is what there was; what goes round does so within milliseconds
+    let end = Instant::now() + Duration::from_secs(15);
     while Instant::now() < end {
-        std::thread::sleep(Duration::from_secs(5));
+        std::thread::sleep(Duration::from_secs(3));
         assert_eq!(class.received().len(), 101, "it goes round");
     }
     wait_until_settled(&bridge);

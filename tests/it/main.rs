@@ -5,11 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod alerts;
+mod answers;
 mod archive;
 mod archive_api;
 mod archive_elsewhere;
 mod archive_fsync;
 mod broker_limits;
+mod check;
 #[cfg(feature = "embedded")]
 mod classroom;
 mod data_dir;
@@ -18,6 +20,7 @@ mod dev;
 mod downlink;
 mod dying_task;
 mod faults;
+mod fewer_queues;
 #[cfg(feature = "embedded")]
 mod found;
 mod harness;

@@ -84,13 +84,13 @@ pub struct Client {
 }
 
 impl Client {
-    fn writable(&self, topic: &str) -> Result<Vec<QueueName>, FailureKind> {
+    fn writable(&self, topic: &str) -> Result<Vec<QueueName>, ReadError> {
         let store = self.world.store.lock().unwrap();
         if store.away == [true, true] {
-            return Err(FailureKind::Transport);
+            return Err(ReadError::of(FailureKind::Transport));
         }
         if store.missing.contains(topic) {
-            return Err(FailureKind::TopicMissing);
+            return Err(ReadError::of(FailureKind::TopicMissing));
         }
         let all = BROKERS
             .iter()
@@ -100,7 +100,7 @@ impl Client {
 }
 
 impl Sink for Client {
-    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
         Box::pin(async move {
             self.gate.pass().await;
             tokio::time::sleep(Duration::from_millis(7)).await;
@@ -109,7 +109,7 @@ impl Sink for Client {
                 "rocketmq: queues of {topic}: {}",
                 match &answer {
                     Ok(queues) => queues.len().to_string(),
-                    Err(kind) => kind.to_string(),
+                    Err(error) => error.kind.to_string(),
                 }
             ));
             self.gate.pass().await;

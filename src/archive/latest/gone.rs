@@ -46,7 +46,7 @@ impl Looked {
             Missing::Lost { before_ms, .. } => {
                 oldest_ms.is_none_or(|oldest_ms| before_ms.is_none_or(|before_ms| before_ms > oldest_ms))
             }
-            Missing::Older { .. } => true,
+            Missing::Older { .. } | Missing::Withheld { .. } => true,
         });
         Ok(missing)
     }

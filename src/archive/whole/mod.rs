@@ -32,6 +32,7 @@ use crate::piece::{Place, day_of};
 use crate::piece_store::PieceStore;
 use crate::pipeline::ports::{
     Elsewhere, InOrder, Named, OfId, Page, PageInOrder, ReadError, Reader, RoomAsked, RoomOffsets, Wanted,
+    Withheld,
 };
 
 /// At least so many windows find room beside each other.
@@ -319,6 +320,17 @@ impl Reader for Whole {
 
     fn away<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         Box::pin(async move { Ok(self.topic(topic).await?.away.clone()) })
+    }
+
+    fn withheld<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<Withheld>, ReadError>> {
+        Box::pin(async move {
+            let mut withheld = self.rocketmq.withheld(topic).await?;
+            if !withheld.is_empty() {
+                let known = self.topic(topic).await?;
+                withheld.retain_mut(|withheld| known.is_left_of(withheld));
+            }
+            Ok(withheld)
+        })
     }
 
     fn offsets<'a>(

@@ -10,12 +10,25 @@ use super::trouble::Trouble;
 use crate::model::QueueName;
 use crate::piece::Place;
 use crate::piece_store::Listed;
+use crate::pipeline::ports::Withheld;
 
 /// What is known of a topic, by the names that its queues have here.
 #[derive(Default)]
 pub(super) struct Topic {
     pub queues: BTreeMap<QueueName, Arc<Queue>>,
     pub away: Vec<String>,
+}
+
+impl Topic {
+    /// Takes out what the archive has; whether anything is left.
+    pub(super) fn is_left_of(&self, withheld: &mut Withheld) -> bool {
+        let of_queue = self.queues.values().filter(|queue| queue.place.queue == withheld.queue);
+        let newest = of_queue.max_by_key(|queue| queue.place.generation);
+        // A seam beyond its end is that of an earlier queue of that name.
+        let seam = newest.map(|newest| newest.seam).filter(|seam| *seam <= withheld.offsets.end);
+        withheld.offsets.start = withheld.offsets.start.max(seam.unwrap_or(0));
+        !withheld.offsets.is_empty()
+    }
 }
 
 /// One queue of one generation.

@@ -115,8 +115,8 @@ impl Resender {
         let found = match self.tables.topics.get(topic) {
             Some(table) => chosen(table),
             None => {
-                let queues = self.sink.queues(topic).await.map_err(|kind| {
-                    anyhow::anyhow!("the queues of topic {topic} are not known ({})", kind.as_str())
+                let queues = self.sink.queues(topic).await.map_err(|error| {
+                    anyhow::anyhow!("the queues of topic {topic} are not known: {}", error.cause)
                 })?;
                 if queues.is_empty() { None } else { chosen(&TopicQueues::first(queues)) }
             }

@@ -88,6 +88,7 @@ impl From<HistoryError> for ApiError {
             error @ (HistoryError::Read(_)
             | HistoryError::NoTopic { .. }
             | HistoryError::Away { .. }
+            | HistoryError::Withheld(_)
             | HistoryError::TooMany
             | HistoryError::Gone(_)) => Self::Upstream(error.to_string()),
         }

@@ -19,7 +19,7 @@ use crate::model::{
     Arrival, ClientId, Envelope, FailureKind, FilterReason, Kind, ManualClock, MqttProperties, Qos,
     QueueName, RoomId, SessionStamp, StoredMessage,
 };
-use crate::pipeline::ports::{Batch, Sink};
+use crate::pipeline::ports::{Batch, ReadError, Sink};
 use crate::pipeline::{Arriving, Derived, IntakeReceiver, Receipt, Ticket, intake};
 use crate::spool::memory::MemorySpool;
 
@@ -33,8 +33,8 @@ const STUDENT: &str = "GID_student@@@1";
 struct Away;
 
 impl Sink for Away {
-    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
-        Box::pin(async { Err(FailureKind::Transport) })
+    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
+        Box::pin(async { Err(ReadError::of(FailureKind::Transport)) })
     }
 
     fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<crate::model::Sent>> {

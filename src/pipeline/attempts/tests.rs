@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::model::{DeadReason, NotDurable, OutgoingProperties, QueueName};
 use crate::pipeline::Accepted;
-use crate::pipeline::ports::OutgoingMessage;
+use crate::pipeline::ports::{OutgoingMessage, ReadError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
@@ -22,7 +22,7 @@ struct ScriptedSink {
 }
 
 impl Sink for ScriptedSink {
-    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -1,19 +1,20 @@
 //! The servers of one RocketMQ cluster, and a connection to each that was needed.
 //!
 //! Promises: one connection for each server, opened for whoever needs it first; a caller that nobody polls holds nobody else up; after a failure of the transport the next call
-//! opens a new one; a server that is away is asked at most once in 100 ms, however many lanes try; a name server that does not
-//! answer makes room for the next one of the list.
+//! opens a new one; a server that is away is asked at most once in 100 ms, however many lanes try; a name server that is silent for
+//! 250 ms does not hold up the next one of the list.
 //! Must never: retry a request for a broker.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
@@ -23,6 +24,7 @@ use super::connection::{CallError, Connection};
 use super::frame::{Answer, Request};
 use super::route::{BrokerAddresses, ClusterInfo, Route, from_json};
 use super::signature::Keys;
+use crate::model::their_words;
 
 const GET_ROUTE: i32 = 105;
 const GET_CLUSTER: i32 = 106;
@@ -31,6 +33,8 @@ const SUCCESS: i32 = 0;
 /// While a server is away, all of its lanes try again and again. Together they connect at most once in this time.
 const CONNECT_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 const CONNECT: Duration = Duration::from_secs(2);
+/// A name server that is silent for so long is not waited for alone: the next one is asked beside it.
+const NEXT_AFTER: Duration = Duration::from_millis(250);
 /// A broker closes a connection on which nothing came for 120 s, and a firewall may forget it without a word.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 
@@ -52,9 +56,10 @@ pub(crate) struct ClusterOptions {
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NameServerError {
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error("the name server answered with code {}: {}", .0.code, .0.remark)]
+    /// None of them, each with its reason.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoAnswer(Vec<CallError>),
+    #[error("the name server answered with code {}: {}", .0.code, their_words(&.0.remark))]
     Refused(Answer),
     #[error("the name server's answer cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
@@ -152,21 +157,45 @@ impl Cluster {
         Ok(info.broker_addr_table.into_values().collect())
     }
 
-    /// Each of the name servers at most once, beginning with the one that answered last.
-    async fn ask_name_server<'a>(&self, request: impl Fn() -> Request<'a>) -> Result<Answer, CallError> {
-        let mut failed = CallError::Unwritable("there is no name server to ask".into());
-        for _ in &self.name_servers {
-            let at = self.name_server.load(Ordering::Relaxed);
-            let Some(address) = self.name_servers.get(at) else { break };
-            match self.call(address, request()).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failed = error,
+    /// Each of the name servers at most once, beginning with the one that answered last; the first answer counts.
+    async fn ask_name_server<'a>(
+        &self,
+        request: impl Fn() -> Request<'a>,
+    ) -> Result<Answer, NameServerError> {
+        let preferred = self.name_server.load(Ordering::Relaxed);
+        let (before, from) = self.name_servers.split_at(preferred.min(self.name_servers.len()));
+        let mut to_ask: VecDeque<_> = from.iter().chain(before).collect();
+        let (mut asked, mut failed) = (FuturesUnordered::new(), Vec::new());
+        loop {
+            if let Some(address) = to_ask.pop_front() {
+                let request = request();
+                asked.push(async move { (address, self.call(address, request).await) });
             }
-            let next = (at + 1) % self.name_servers.len();
-            // Another caller may have gone on already.
-            let _ = self.name_server.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+            tokio::select! {
+                biased;
+                Some((address, answer)) = asked.next() => match answer {
+                    Ok(answer) => {
+                        self.prefer(preferred, address);
+                        return Ok(answer);
+                    }
+                    Err(error) => failed.push(error),
+                },
+                () = tokio::time::sleep(NEXT_AFTER), if !to_ask.is_empty() => {}
+                else => return Err(NameServerError::NoAnswer(failed)),
+            }
         }
-        Err(failed)
+    }
+
+    /// It is asked first from now on.
+    fn prefer(&self, before: usize, address: &Arc<str>) {
+        let Some(at) = self.name_servers.iter().position(|known| known == address) else { return };
+        // Another caller may have gone on already.
+        let changed = self.name_server.compare_exchange(before, at, Ordering::Relaxed, Ordering::Relaxed);
+        if changed.is_ok_and(|before| before != at)
+            && let Some(silent) = self.name_servers.get(before)
+        {
+            tracing::warn!(%silent, asked = %address, "a RocketMQ name server does not answer; another one is asked first now");
+        }
     }
 
     /// Opens a connection, whoever waits for it.

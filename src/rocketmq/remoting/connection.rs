@@ -46,6 +46,8 @@ pub(crate) enum CallError {
     Connect { address: Arc<str>, cause: Arc<str> },
     #[error("the connection to {address} ended: {cause}")]
     Ended { address: Arc<str>, cause: Arc<str> },
+    #[error("{address} closed the connection without any answer: {cause}")]
+    Unheard { address: Arc<str>, cause: Arc<str> },
     #[error("{address} did not answer within {} ms", waited.as_millis())]
     Timeout { address: Arc<str>, waited: Duration },
     #[error("a request cannot be written: {0}")]
@@ -55,7 +57,7 @@ pub(crate) enum CallError {
 impl CallError {
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
-            Self::Connect { .. } | Self::Ended { .. } => FailureKind::Transport,
+            Self::Connect { .. } | Self::Ended { .. } | Self::Unheard { .. } => FailureKind::Transport,
             Self::Timeout { .. } => FailureKind::Timeout,
             Self::Unwritable(_) => FailureKind::MessageIllegal,
         }
@@ -64,7 +66,7 @@ impl CallError {
     /// Says something about the connection, and not about the request.
     pub(super) fn is_of_the_transport(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Ended { .. } | Self::Timeout { .. } => true,
+            Self::Connect { .. } | Self::Ended { .. } | Self::Unheard { .. } | Self::Timeout { .. } => true,
             Self::Unwritable(_) => false,
         }
     }
@@ -92,7 +94,9 @@ struct State {
     unsent: VecDeque<Bytes>,
     /// When the task's timer fires. It may fire for nothing; it is never later than the first deadline.
     timer: Option<Instant>,
-    ended: Option<Arc<str>>,
+    /// Whether any answer came.
+    is_heard: bool,
+    ended: Option<CallError>,
 }
 
 struct Pending {
@@ -159,8 +163,8 @@ impl Shared {
         limit: Duration,
     ) -> Result<oneshot::Receiver<Result<Answer, CallError>>, CallError> {
         let mut state = self.lock();
-        if let Some(cause) = &state.ended {
-            return Err(self.ended_by(cause));
+        if let Some(error) = &state.ended {
+            return Err(error.clone());
         }
         let opaque = state.opaque;
         state.opaque = state.opaque.wrapping_add(1);
@@ -177,11 +181,11 @@ impl Shared {
     }
 
     /// The connection takes no more calls, and those in flight have failed.
-    fn end(&self, state: &mut State, cause: &str) {
-        state.ended.get_or_insert_with(|| cause.into());
+    fn end(&self, state: &mut State, error: &CallError) {
+        state.ended.get_or_insert_with(|| error.clone());
         state.unsent.clear();
         for (_, pending) in state.pending.drain() {
-            let _ = pending.answer.send(Err(self.ended_by(cause)));
+            let _ = pending.answer.send(Err(error.clone()));
         }
         self.wake.notify_one();
     }
@@ -190,21 +194,30 @@ impl Shared {
     async fn run(self: Arc<Self>, stream: TcpStream) {
         let mut socket = Socket { stream, unsent: VecDeque::new(), received: BytesMut::new() };
         let mut timer = pin!(tokio::time::sleep_until(Instant::now()));
-        let cause = loop {
+        let error = loop {
             let deadline = self.prepare(&mut socket.unsent);
             if self.is_dropped.load(Ordering::Acquire) || self.lock().ended.is_some() {
-                break "it was closed".to_owned();
+                break self.ended_by("it was closed");
             }
             if let Some(deadline) = deadline.filter(|deadline| *deadline != timer.deadline()) {
                 timer.as_mut().reset(deadline);
             }
             tokio::select! {
-                error = poll_fn(|context| socket.poll_failure(context, &self)) => break error.to_string(),
+                error = poll_fn(|context| socket.poll_failure(context, &self)) => break self.failed(&error),
                 () = &mut timer, if deadline.is_some() => {}
                 () = self.wake.notified() => {}
             }
         };
-        self.end(&mut self.lock(), &cause);
+        self.end(&mut self.lock(), &error);
+    }
+
+    /// What the failure of the socket means.
+    fn failed(&self, error: &io::Error) -> CallError {
+        let cause = error.to_string();
+        if self.lock().is_heard {
+            return self.ended_by(&cause);
+        }
+        CallError::Unheard { address: self.address.clone(), cause: cause.into() }
     }
 
     /// Ends the calls whose deadline is over, takes what waits to be written, and says when the next deadline is.
@@ -225,6 +238,7 @@ impl Shared {
 
     fn answered(&self, answers: Vec<(i32, Answer)>) {
         let mut state = self.lock();
+        state.is_heard |= !answers.is_empty();
         for (opaque, answer) in answers {
             if let Some(pending) = state.pending.remove(&opaque) {
                 let _ = pending.answer.send(Ok(answer));

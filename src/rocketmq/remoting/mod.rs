@@ -20,7 +20,7 @@ pub(super) use connection::CallError;
 pub(super) use consume_stats::{StatsOffsets, StatsQueue, queues_of_stats};
 pub(super) use frame::{Answer, Request};
 pub(super) use message::{Unreadable, take_message};
-pub(super) use route::{BrokerAddresses, Route};
+pub(super) use route::{BrokerAddresses, Queues, Route};
 pub(super) use send::send_request;
 pub(super) use signature::Keys;
 pub(super) use uniq_key::UniqKeys;

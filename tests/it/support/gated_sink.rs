@@ -11,7 +11,7 @@ use roombridge::testing::config::Config;
 use roombridge::testing::data_dir::{DataDir, QueueTables, SessionState};
 use roombridge::testing::model::{FailureKind, MessageIds, QueueName, Sent, SystemClock};
 use roombridge::testing::mqtt::{SessionParts, Subscriber, SubscriberParts};
-use roombridge::testing::pipeline::ports::{Batch, Sink, SoleHolder};
+use roombridge::testing::pipeline::ports::{Batch, ReadError, Sink, SoleHolder};
 use roombridge::testing::pipeline::{
     Accepted, BatchLimits, DeadLetters, LinkState, ReceiptLedger, Sending, Uplink, UplinkParts, intake,
 };
@@ -88,7 +88,7 @@ impl GatedSink {
 }
 
 impl Sink for GatedSink {
-    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+    fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
         Box::pin(async { Ok((0..QUEUES).map(|id| QueueName { broker: "memory".into(), id }).collect()) })
     }
 

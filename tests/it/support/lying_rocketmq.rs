@@ -42,6 +42,8 @@ pub enum Lie {
     StoredBut(i64),
     /// Not stored, and the answer says this code.
     Refused(i64),
+    /// Not stored, and the answer says this code and these words.
+    Says(i64, &'static str),
     /// A send of which one message holds these bytes is not stored: MESSAGE_ILLEGAL. As a dead letter it is legal.
     IllegalWith(Vec<u8>),
     /// The same with this code, for which no broker has a meaning of its own.
@@ -282,9 +284,12 @@ async fn requests(
         let opaque = send.as_ref().and_then(|header| header["opaque"].as_i64()).unwrap_or(0);
         match lie {
             Some(Lie::Refused(code) | Lie::RefusedWith(_, code)) => {
-                drop(answers.send(answer(opaque, code)).await)
+                drop(answers.send(answer(opaque, code, &a_lie(code))).await)
             }
-            Some(Lie::IllegalWith(_)) => drop(answers.send(answer(opaque, MESSAGE_ILLEGAL)).await),
+            Some(Lie::Says(code, words)) => drop(answers.send(answer(opaque, code, words)).await),
+            Some(Lie::IllegalWith(_)) => {
+                drop(answers.send(answer(opaque, MESSAGE_ILLEGAL, &a_lie(MESSAGE_ILLEGAL))).await)
+            }
             Some(Lie::Slow(bytes_per_s)) => {
                 let bytes = frame.bytes();
                 tokio::time::sleep(Duration::from_secs_f64(bytes.len() as f64 / bytes_per_s as f64)).await;
@@ -335,6 +340,7 @@ async fn replies(
             }
             Some(
                 Lie::Refused(_)
+                | Lie::Says(..)
                 | Lie::RefusedWith(..)
                 | Lie::IllegalWith(_)
                 | Lie::Slow(_)
@@ -347,9 +353,13 @@ async fn replies(
     }
 }
 
-fn answer(opaque: i64, code: i64) -> Vec<u8> {
+fn a_lie(code: i64) -> String {
+    format!("a lie, code {code}")
+}
+
+fn answer(opaque: i64, code: i64, words: &str) -> Vec<u8> {
     let header = json!({
-        "code": code, "flag": 1, "language": "JAVA", "opaque": opaque, "remark": format!("a lie, code {code}"),
+        "code": code, "flag": 1, "language": "JAVA", "opaque": opaque, "remark": words,
         "serializeTypeCurrentRPC": "JSON", "version": 475,
     });
     let header = header.to_string().into_bytes();

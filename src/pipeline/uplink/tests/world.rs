@@ -15,7 +15,7 @@ use crate::data_dir::QueueTables;
 use crate::model::{
     Arrival, Clock, Envelope, FailureKind, MessageIds, MqttProperties, Qos, Refusal, Sent, SessionStamp,
 };
-use crate::pipeline::ports::{Batch, OutgoingMessage, Sink, SoleHolder};
+use crate::pipeline::ports::{Batch, OutgoingMessage, ReadError, Sink, SoleHolder};
 use crate::pipeline::{
     Accepted, Arrived, BatchLimits, DeadLetters, Intake, ReceiptLedger, ReceiptNumber, Sending, SpoolUse,
     intake,
@@ -55,13 +55,13 @@ impl Store {
 }
 
 impl Sink for Store {
-    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, FailureKind>> {
+    fn queues<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
         let failure = *self.failure.lock().unwrap();
         let missing = self.topic_missing.load(Ordering::Relaxed) && topic == "room";
         Box::pin(async move {
             match failure {
-                _ if missing => Err(FailureKind::TopicMissing),
-                Some(FailureKind::Transport) => Err(FailureKind::Transport),
+                _ if missing => Err(ReadError::of(FailureKind::TopicMissing)),
+                Some(FailureKind::Transport) => Err(ReadError::of(FailureKind::Transport)),
                 _ => Ok((0..QUEUES).map(queue).collect()),
             }
         })

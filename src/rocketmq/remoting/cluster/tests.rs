@@ -65,6 +65,56 @@ async fn the_next_name_server_is_asked_when_one_is_away_and_asked_first_from_the
     assert!(failed_at.elapsed() > Duration::ZERO, "the one that is away was asked once");
 }
 
+/// The first accepts and says nothing, as a paused process does; a limit around all of them must not be used up by it.
+#[tokio::test]
+async fn a_silent_name_server_holds_up_nobody_for_long_and_is_named_when_none_answers() {
+    let ((silent, silent_address), (listener, address)) = (listener().await, listener().await);
+    let cluster = cluster(&[&silent_address, &address]);
+    let answers = tokio::spawn(async move {
+        let (mut server, _) = listener.accept().await.unwrap();
+        serve(&mut server, 2, "{}").await;
+    });
+    let limit = Duration::from_secs(2);
+    let found = tokio::time::timeout(limit, cluster.route("room")).await.expect("within the limit of a send");
+    assert_eq!(found.unwrap(), Some(Route::default()));
+    // From now on the other one is asked first, and alone.
+    let connections = silent.accept().await.unwrap();
+    cluster.route("room").await.unwrap();
+    answers.await.unwrap();
+    drop(connections);
+
+    // When both are away or silent, then each is named with its reason
+    let options =
+        ClusterOptions { timeout: Duration::from_millis(300), ..options(&[&silent_address, NOWHERE]) };
+    let none = Cluster::new(options).route("room").await.unwrap_err().to_string();
+    assert!(none.contains(&format!("{silent_address} did not answer within 300 ms")), "{none}");
+    assert!(none.contains(&format!("could not connect to {NOWHERE}")), "{none}");
+}
+
+/// `tls.server.mode=enforcing`.
+#[tokio::test]
+async fn a_server_that_hangs_up_before_its_first_answer_is_told_apart() {
+    let (listener, address) = listener().await;
+    let cluster = cluster(&[&address]);
+    let (unheard, ()) = tokio::join!(cluster.call(&address, request()), async {
+        let (mut server, _) = listener.accept().await.unwrap();
+        server.read_u32().await.unwrap();
+    });
+    assert!(matches!(unheard, Err(CallError::Unheard { .. })), "{unheard:?}");
+    let (heard, ()) = tokio::join!(
+        async {
+            cluster.call(&address, request()).await.unwrap();
+            cluster.call(&address, request()).await
+        },
+        async {
+            let (mut server, _) = listener.accept().await.unwrap();
+            serve(&mut server, 1, "").await;
+            server.read_u32().await.unwrap();
+        }
+    );
+    assert!(matches!(heard, Err(CallError::Ended { .. })), "{heard:?}");
+}
+
 #[tokio::test]
 async fn callers_share_a_connection_and_after_its_end_there_is_a_new_one() {
     let (listener, address) = listener().await;
@@ -190,5 +240,7 @@ fn a_connection_lives_on_the_runtime_that_it_was_made_for() {
 
 #[tokio::test]
 async fn without_any_name_server_there_is_an_error() {
-    assert!(matches!(cluster(&[]).route("room").await, Err(NameServerError::Call(CallError::Unwritable(_)))));
+    assert!(
+        matches!(cluster(&[]).route("room").await, Err(NameServerError::NoAnswer(failed)) if failed.is_empty())
+    );
 }

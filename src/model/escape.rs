@@ -44,6 +44,16 @@ pub(crate) fn visible_json(json: String) -> String {
     out
 }
 
+/// What another program said, for people: safe to show, and only its beginning, because a remark can hold a whole stack trace.
+pub(crate) fn their_words(text: &str) -> String {
+    const SHOWN_CHARACTERS: usize = 200;
+    let end = text.char_indices().nth(SHOWN_CHARACTERS).map(|(end, _)| end);
+    match end.and_then(|end| text.get(..end)) {
+        Some(beginning) => format!("{}...", visible(beginning)),
+        None => visible(text).into_owned(),
+    }
+}
+
 /// Most texts are plain ASCII. The compiler makes one comparison for many bytes of a part, because it is looked through to its end.
 fn is_harmless(text: &str) -> bool {
     let is_plain = |part: &[u8]| part.iter().fold(true, |all, byte| all & (b' '..=b'~').contains(byte));
@@ -54,4 +64,17 @@ fn is_dangerous(character: char) -> bool {
     character.is_control()
         // Direction marks, embeddings and isolates, line and paragraph separator, byte order mark.
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_others_are_cut_and_cannot_control_the_terminal() {
+        assert_eq!(their_words("the broker's disk is full"), "the broker's disk is full");
+        assert_eq!(their_words("red \u{1b}[31m\nnext"), "red \\u{1b}[31m\\nnext");
+        let long = their_words(&"\u{e4}".repeat(1_000));
+        assert_eq!(long.chars().count(), 203);
+    }
 }

@@ -1,0 +1,104 @@
+//! A topic that has fewer queues than before: what lies in the others is missed, and not called "nothing found".
+
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::apache::ApacheRocketMq;
+use crate::support::bridge::{Bridge, roombridge_cli};
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::mqtt_client::{Message, publish_messages};
+use crate::support::ports::wait_until;
+use crate::support::remoting;
+
+const SOON: Duration = Duration::from_secs(60);
+const TOPIC: &str = "shrunk";
+const ROOMS: u64 = 24;
+
+/// As `mqadmin updateTopic -r N -w N`.
+fn set_queues(rocketmq: &ApacheRocketMq, count: u32) {
+    const UPDATE_AND_CREATE_TOPIC: i64 = 17;
+    let count = count.to_string();
+    let fields = json!({
+        "topic": TOPIC, "defaultTopic": "TBW102", "readQueueNums": count, "writeQueueNums": count, "perm": "6",
+        "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
+    });
+    remoting::call(&rocketmq.broker(), UPDATE_AND_CREATE_TOPIC, fields, "");
+}
+
+fn say(mosquitto: &Mosquitto, text: &str) {
+    let to_room = |room| Message::new(format!("room/message/{room}"), text);
+    publish_messages(mosquitto, "somebody", (0..ROOMS).map(to_room).collect());
+}
+
+fn history(bridge: &Bridge, room: u64, options: &[&str]) -> Output {
+    let (config, room) = (bridge.config_file(), room.to_string());
+    roombridge_cli(&[&["history", &room, "-c", &config], options].concat())
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn rooms_in_queues_that_a_topic_has_no_more_are_missed_and_come_back_with_the_queues() {
+    // Given rooms in 8 queues
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic(TOPIC, 8);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let bridge = Bridge::start(&format!(
+        "[mqtt]\nurl = \"{}\"\nclient_id = \"{TOPIC}\"\n[rocketmq]\nname_servers = [\"{}\"]\n\
+         [[binding]]\nfilter = \"room/#\"\ntopic = \"{TOPIC}\"\n",
+        mosquitto.url(),
+        rocketmq.name_server()
+    ));
+    say(&mosquitto, "the first line");
+    let stored = rocketmq.read_at_least(TOPIC, ROOMS as usize, SOON);
+    let hidden = stored.iter().filter(|message| message.queue_id >= 4).count();
+    assert!(hidden > 0 && hidden < stored.len(), "rooms are in both halves of the queues");
+
+    // When the topic gets 4, then history refuses, says how many are not handed out and what to set, and can show the rest
+    set_queues(rocketmq, 4);
+    wait_until("the route has 4 queues", SOON, || history(&bridge, 1, &[]).status.code() == Some(1));
+    for command in ["history", "replay", "export"] {
+        let refused = roombridge_cli(&[command, "1", "-c", &bridge.config_file()]);
+        let told = text(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{command}: {told}");
+        let how_many = format!("does not hand out {hidden} message");
+        assert!(told.contains(&how_many), "{command}: {told}");
+        assert!(told.contains("updateTopic") && told.contains("--partial"), "{command}: {told}");
+    }
+    let machine = history(&bridge, 1, &["--json"]);
+    let line: Value =
+        serde_json::from_slice(&machine.stdout).unwrap_or_else(|_| panic!("{}", text(&machine)));
+    assert_eq!(line, json!({ "not_handed_out": hidden }));
+    let partial = (0..ROOMS).map(|room| history(&bridge, room, &["--partial"]));
+    let shown = partial.filter(|output| {
+        assert_eq!(output.status.code(), Some(4), "{}", text(output));
+        text(output).contains("the first line")
+    });
+    assert_eq!(shown.count(), stored.len() - hidden);
+    let lag = roombridge_cli(&["lag", "--group", "g", "--topic", TOPIC, "-c", &bridge.config_file()]);
+    assert!(lag.status.code() == Some(1) && text(&lag).contains("read queues"), "{}", text(&lag));
+
+    // And on the way up it is no lost connection
+    say(&mosquitto, "the second line");
+    wait_until("/readyz says it", SOON, || {
+        let (_, body) = bridge.get("/readyz").unwrap_or_default();
+        body.contains("fewer queues than before") && body.contains("\"reachable\":true")
+    });
+    let failures =
+        |reason: &str| bridge.metrics().value("roombridge_send_failures_total", &[("reason", reason)]);
+    assert!(failures("queue_missing") > 0.0 && failures("transport") == 0.0);
+
+    // When the topic has its queues back, then everything is there
+    set_queues(rocketmq, 8);
+    wait_until("everything is stored", SOON, || bridge.metrics().books().stored == 2.0 * ROOMS as f64);
+    for room in 0..ROOMS {
+        let whole = history(&bridge, room, &[]);
+        let told = text(&whole);
+        assert_eq!(whole.status.code(), Some(0), "{told}");
+        assert!(told.contains("the first line") && told.contains("the second line"), "{told}");
+    }
+}
