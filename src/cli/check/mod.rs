@@ -2,7 +2,6 @@
 
 mod rocketmq;
 
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,7 +11,7 @@ use secrecy::ExposeSecret;
 
 use super::output::Report;
 use super::target::rules_to_read_by;
-use super::{FAILED, in_file, start_log};
+use super::{FAILED, in_file, in_words, start_log};
 use crate::binding::{BindingSettings, RuleSet};
 use crate::config::{ArchiveConfig, Config, ProcessEnvironment};
 use crate::data_dir::DataDirView;
@@ -54,8 +53,12 @@ pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
     let mut all = true;
     if let Some(archive) = &config.archive {
         let (what, store) = archive_is_there(archive);
-        all &= report_result(&mut report, &what, store.as_ref().map(|_| "can be opened".to_owned()));
-        if let (true, Ok(Some(store))) = (arguments.connect, store) {
+        let (opened, store) = match store {
+            Ok(store) => (Ok("can be opened".to_owned()), store),
+            Err(error) => (Err(error), None),
+        };
+        all &= report_result(&mut report, &what, opened);
+        if let (true, Some(store)) = (arguments.connect, store) {
             let tried = store.try_out().await.map(|()| "creates once, reads, lists and removes".to_owned());
             all &= report_result(&mut report, &what, tried);
         }
@@ -126,11 +129,13 @@ async fn subscriptions_will_do(
                 "the broker refuses it: {reason}; give the user of mqtt.username the right to subscribe to it"
             )
         });
-        all &= report_result(report, &format!("MQTT subscription {filter}"), told);
+        all &=
+            report_result(report, &format!("MQTT subscription {filter}"), told.map_err(anyhow::Error::msg));
     }
     if let (Some(came), Some(canary)) = (tried.canary, canary) {
         let what = format!("MQTT message on {}", canary.topic);
-        all &= report_result(report, &what, came.map(|()| "published, and delivered".to_owned()));
+        let came = came.map(|()| "published, and delivered".to_owned());
+        all &= report_result(report, &what, came.map_err(anyhow::Error::msg));
     }
     all
 }
@@ -170,39 +175,11 @@ fn rules_with_key(config: &Config) -> anyhow::Result<RuleSet> {
     Ok(RuleSet::compile(&config.bindings, settings)?)
 }
 
-fn report_result<E: Display>(report: &mut Report, what: &str, result: Result<String, E>) -> bool {
-    match &result {
+fn report_result<E: Into<anyhow::Error>>(report: &mut Report, what: &str, result: Result<String, E>) -> bool {
+    let is_well = result.is_ok();
+    match result {
         Ok(detail) => report.line(format_args!("ok    {what}: {detail}")),
-        Err(error) => {
-            report.line(format_args!("FAIL  {what}: {}", without_repeated_causes(&format!("{error:#}"))));
-        }
+        Err(error) => report.line(format_args!("FAIL  {what}: {}", in_words(&error.into()))),
     }
-    result.is_ok()
-}
-
-/// A cause whose words end the text before it is not said twice.
-fn without_repeated_causes(text: &str) -> &str {
-    let repeats = |at: &usize| text[..*at].ends_with(&text[*at + 2..]);
-    match text.match_indices(": ").map(|(at, _)| at).find(repeats) {
-        Some(at) => without_repeated_causes(&text[..at]),
-        None => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_repeated_causes;
-
-    #[test]
-    fn a_cause_is_said_once() {
-        for (text, once) in [
-            ("no TLS: expired: expired", "no TLS: expired"),
-            ("a: b: c: b: c", "a: b: c"),
-            ("x: x: x", "x"),
-            ("FAIL: port 1: 1 answer", "FAIL: port 1: 1 answer"),
-            ("", ""),
-        ] {
-            assert_eq!(without_repeated_causes(text), once, "{text}");
-        }
-    }
+    is_well
 }

@@ -69,10 +69,15 @@ fn a_session_that_was_lost_and_a_dead_letter_before_the_first_scrape_are_told() 
     });
 
     // Then all that the rules ask for is there
-    let metrics = bridge.metrics();
     let rules = rules();
-    let missing: Vec<_> = asked_for(&rules).into_iter().filter(|name| !metrics.has(name)).collect();
-    assert_eq!(missing, Vec::<&str>::new(), "the bridge does not show these");
+    wait_until("all that the rules ask for is shown", Duration::from_secs(60), || {
+        let metrics = bridge.metrics();
+        let missing: Vec<_> = asked_for(&rules).into_iter().filter(|name| !metrics.has(name)).collect();
+        if !missing.is_empty() {
+            println!("the bridge does not show {missing:?} yet");
+        }
+        missing.is_empty()
+    });
 
     // When it is scraped for the first time, then both are told, with figures for people
     prometheus.watch(&[&address(&bridge)]);
