@@ -20,7 +20,7 @@ const LASTING: Duration = Duration::from_secs(5);
 /// After so many short connections in a row, another client may be using our client id.
 const SUSPICIOUS: u32 = 5;
 /// So many causes of one outage are told. More would come from a broker whose words differ each time.
-const CAUSES: usize = 10;
+const CAUSES: usize = 20;
 
 /// The outage that goes on, if one does.
 #[derive(Debug, Default)]
