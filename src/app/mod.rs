@@ -214,12 +214,7 @@ impl BridgeParts {
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
         let messages = OwnThread::for_messages().context("could not start a thread")?;
         let producer = Arc::new(self.producer(&messages, &reader));
-        if self.config.rocketmq.create_topics {
-            // Early, so that readers find the topics before the first message. If one fails, its first message tries again.
-            for topic in self.topics_to_make() {
-                let _ = producer.queues(&topic).await;
-            }
-        }
+        self.make_topics(&producer).await;
         let ((down_news, down_wakes), (class_news, class_wakes)) = (wakes(), wakes());
         let followers = [
             (!self.config.downlinks.is_empty()).then_some(down_news),
@@ -350,6 +345,15 @@ impl BridgeParts {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
         })
+    }
+
+    /// Early, so that readers find the topics before the first message. If one fails, its first message tries again.
+    async fn make_topics(&self, producer: &Producer) {
+        if self.config.rocketmq.create_topics {
+            for topic in self.topics_to_make() {
+                let _ = producer.queues(&topic).await;
+            }
+        }
     }
 
     /// The topics that the bridge will write or read, as far as the configuration names them.

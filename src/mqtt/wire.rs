@@ -134,6 +134,7 @@ pub struct Goodbye {
     pub session_taken_over: bool,
     /// The broker's reason, and its own words where it gives them.
     pub reason: String,
+    /// What to do about it.
     pub remedy: &'static str,
 }
 

@@ -127,7 +127,7 @@ fn places_of(frame: &[u8]) -> Result<Vec<(u64, u64)>, Damage> {
 #[test]
 fn the_place_of_a_line_is_its_own_whatever_its_texts_say_and_whoever_wrote_it() {
     let said: &[u8] = br#"{"queue_offset":1,"stored_ms":2,"x":0}"#;
-    let mut messages = vec![
+    let mut messages = [
         message(7, r#"room/message/"queue_offset":1,"stored_ms":2,"#, said),
         message(8, r#"room/message/\"queue_offset":1,"stored_ms":2,"#, br#""queue_offset":1,"stored_ms":2,"#),
         message(9, "room/message/queue_offset", b"queue_offset"),

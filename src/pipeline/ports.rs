@@ -69,7 +69,9 @@ impl ReadError {
 /// The messages of one queue that RocketMQ has and does not hand out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withheld {
+    /// Which one.
     pub queue: QueueName,
+    /// What it has, and does not hand out.
     pub offsets: Range<u64>,
     /// `false`: nobody may read the topic on that broker. `true`: it has too few read queues.
     pub may_be_read: bool,

@@ -208,8 +208,8 @@ impl Whole {
     ) -> Result<Option<StoredMessage>, ReadError> {
         let named = [Named { offset: row.offset, at_ms: row.at_ms, eff_ms: row.eff_ms }];
         let found = self.read_named(&row.place.topic, name, room, &named).await?;
-        let messages = found.into_iter().map(|found| found.message);
-        Ok(messages.filter(|message| identity(message).id == Some(id)).next_back())
+        let mut messages = found.into_iter().map(|found| found.message);
+        Ok(messages.rfind(|message| identity(message).id == Some(id)))
     }
 
     /// The names that the queues of these topics have here.

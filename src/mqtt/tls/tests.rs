@@ -84,7 +84,7 @@ async fn the_certificate_of_an_authority_is_explained_with_the_command_that_make
     // When the command of the message is run, then its certificate is taken
     for host in ["localhost", "127.0.0.1"] {
         let said = shake_hands(host, &pem, &key).await.unwrap_err();
-        let command = said.split('`').filter(|part| part.contains("-addext")).next().expect(&said);
+        let command = said.split('`').find(|part| part.contains("-addext")).expect(&said);
         let folder = tempfile::tempdir().unwrap();
         let made = Command::new("sh").args(["-c", command]).current_dir(folder.path()).output().unwrap();
         assert!(made.status.success(), "{command}: {}", String::from_utf8_lossy(&made.stderr));

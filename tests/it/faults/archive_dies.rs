@@ -85,7 +85,8 @@ fn killed_at_each_step(times: u32, full: bool) {
             }
             let (arguments, ahead) = work.command(step);
             archive.start_and_stop(arguments, step, which(step, time), &ahead).kill();
-            if full {
+            // It takes many seconds to read all of it, and there are some 400 kills.
+            if full && time % 5 == 4 {
                 archive.verify();
             }
         }
