@@ -72,7 +72,7 @@ async fn batches(config: &Config, producer: &dyn Sink, messages: u64) -> Result<
     let queues = producer
         .queues(&topic)
         .await
-        .map_err(|kind| broken(format!("no queues of topic {topic}: {}", kind.as_str())))?;
+        .map_err(|error| broken(format!("no queues of topic {topic}: {error}")))?;
     let batch = |queue: QueueName| -> Result<Arc<Batch>, Failure> {
         Ok(Arc::new(Batch {
             topic: topic.as_str().into(),

@@ -44,14 +44,25 @@ pub(crate) fn visible_json(json: String) -> String {
     out
 }
 
-/// What another program said, for people: safe to show, and only its beginning, because a remark can hold a whole stack trace.
+/// So much of what another program said is shown: a remark can hold a whole stack trace.
+const SHOWN_CHARACTERS: usize = 200;
+
+/// What another program said, for people: safe to show, and only its beginning.
 pub(crate) fn their_words(text: &str) -> String {
-    const SHOWN_CHARACTERS: usize = 200;
+    let (beginning, more) = beginning(text);
+    format!("{}{more}", visible(beginning))
+}
+
+/// The same in quotes.
+pub(crate) fn quoted(text: &str) -> String {
+    let (beginning, more) = beginning(text);
+    format!("{beginning:?}{more}")
+}
+
+/// At most [`SHOWN_CHARACTERS`], and three dots if there are more.
+fn beginning(text: &str) -> (&str, &'static str) {
     let end = text.char_indices().nth(SHOWN_CHARACTERS).map(|(end, _)| end);
-    match end.and_then(|end| text.get(..end)) {
-        Some(beginning) => format!("{}...", visible(beginning)),
-        None => visible(text).into_owned(),
-    }
+    end.and_then(|end| text.get(..end)).map_or((text, ""), |beginning| (beginning, "..."))
 }
 
 /// Most texts are plain ASCII. The compiler makes one comparison for many bytes of a part, because it is looked through to its end.
@@ -76,5 +87,13 @@ mod tests {
         assert_eq!(their_words("red \u{1b}[31m\nnext"), "red \\u{1b}[31m\\nnext");
         let long = their_words(&"\u{e4}".repeat(1_000));
         assert_eq!(long.chars().count(), 203);
+    }
+
+    #[test]
+    fn words_are_cut_and_what_is_not_seen_is_made_visible() {
+        assert_eq!(quoted("come back later"), "\"come back later\"");
+        assert_eq!(quoted("\u{1b}[2Ja\nb\u{202e}c"), "\"\\u{1b}[2Ja\\nb\\u{202e}c\"");
+        assert_eq!(quoted(&"课".repeat(200)), format!("\"{}\"", "课".repeat(200)));
+        assert_eq!(quoted(&"课".repeat(201)), format!("\"{}\"...", "课".repeat(200)));
     }
 }

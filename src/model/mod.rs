@@ -23,7 +23,7 @@ mod topic_filter;
 pub(crate) use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
 pub use envelope::{Arrival, Envelope, MqttMessage, MqttProperties, Qos};
-pub(crate) use escape::{their_words, visible, visible_json};
+pub(crate) use escape::{quoted, their_words, visible, visible_json};
 pub(crate) use id::MessageId;
 pub use id::{MessageIds, SessionStamp};
 pub(crate) use kind::Kind;

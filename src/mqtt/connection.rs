@@ -22,8 +22,8 @@ use tokio::time::{Instant, timeout_at};
 use super::mqtt5;
 use super::target::Target;
 use super::wire::{Connack, FromBroker, Goodbye, ReadPacketError, Refusal, ToBroker, WritePacketError};
-use super::words::quoted;
 use crate::happy_eyeballs::{self, ConnectError};
+use crate::model::quoted;
 
 /// The time that name lookup, TCP, TLS and CONNACK may take together.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);

@@ -22,7 +22,6 @@ mod try_connect;
 mod try_subscribe;
 mod watchdog;
 mod wire;
-mod words;
 
 pub use publisher::DownlinkPublisher;
 pub use replay_publisher::ReplayPublisher;

@@ -15,8 +15,8 @@ use rumqttc::tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootC
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::words::quoted;
 use crate::config::TlsConfig;
+use crate::model::quoted;
 
 /// TLS cannot be set up as configured: what is wrong, and what to do.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]

@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use crate::model::Qos;
+use crate::model::{Qos, quoted};
 use crate::mqtt::wire::{Goodbye, PublishVerdict, Refusal, SubscribeVerdict};
-use crate::mqtt::words::quoted;
 
 /// One reason code.
 #[derive(Clone, Copy, PartialEq, Eq)]
