@@ -2,8 +2,30 @@
 
 use axum::http::{HeaderMap, header};
 
-/// `None` if the request shows none, or no text.
+/// `None` if the request shows none, or no text. Schemes are read in any case of letters (RFC 9110, 11.1).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let shown = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    shown.strip_prefix("Bearer ").map(str::trim)
+    let (scheme, secret) = shown.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_read_in_any_case_and_no_other_scheme_is() {
+        for (shown, read) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc", Some("abc")),
+            ("BEARER   abc ", Some("abc")),
+            ("Basic abc", None),
+            ("Bearerabc", None),
+            ("abc", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, shown.parse().unwrap())]);
+            assert_eq!(bearer(&headers), read, "{shown}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
 }

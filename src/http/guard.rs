@@ -3,15 +3,15 @@
 //! Any page on the internet can make a browser send requests to this machine; if its own name resolves to this machine, it
 //! can even read the answers. So the name in the request must be one of ours, and a change must come from one of our pages.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::problem::problem;
+use super::problem::{Code, problem};
 
 /// Allows our own scripts and styles only. Connections are allowed anywhere, because the MQTT broker's WebSocket and the login
 /// may be on other hosts.
@@ -21,34 +21,76 @@ const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
 
 /// The names under which a listener may be reached.
 #[derive(Debug, Clone)]
-pub(crate) struct Names(Arc<[String]>);
+pub(crate) struct Names(Arc<[Name]>);
+
+/// A host as a request names it, in one form: lower case, without the dot at its end, an IPv6 address as it is written shortest.
+#[derive(Debug, PartialEq, Eq)]
+struct Name {
+    host: String,
+    /// `None` = none is named.
+    port: Option<u16>,
+}
+
+impl Name {
+    /// `None` if it is none (RFC 9110, 7.2).
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').and_then(|(host, rest)| match rest {
+                "" => Some((host, "")),
+                rest => Some((host, rest.strip_prefix(':')?)),
+            })?,
+            None if text.parse::<Ipv6Addr>().is_ok() => (text, ""),
+            None => text.rsplit_once(':').unwrap_or((text, "")),
+        };
+        let is_digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = if port.is_empty() { None } else { Some(port.parse().ok().filter(|_| is_digits)?) };
+        let host = match host.parse::<Ipv6Addr>() {
+            Ok(address) => address.to_string(),
+            Err(_) if text.starts_with('[') => return None,
+            Err(_) => host.strip_suffix('.').unwrap_or(host).to_lowercase(),
+        };
+        let is_host = !host.is_empty() && !host.contains(['@', '/', ' ', '[', ']']);
+        is_host.then_some(Self { host, port })
+    }
+
+    /// Whether a request that asks for `asked` asks for this one. Browsers leave the usual port out, and a proxy has its own.
+    fn is(&self, asked: &Self) -> bool {
+        let is_port = match (self.port, asked.port) {
+            (None, _) | (Some(80 | 443), None) => true,
+            (Some(ours), asked) => asked == Some(ours),
+        };
+        self.host == asked.host && is_port
+    }
+}
 
 impl Names {
     /// The address itself, `localhost` for the loopback, and what the configuration adds (with or without a port).
     pub(crate) fn new(listen: SocketAddr, configured: &[String]) -> Self {
-        let mut names: Vec<String> = configured.iter().map(|name| name.to_lowercase()).collect();
-        names.push(listen.to_string());
+        let mut names: Vec<Name> = configured.iter().filter_map(|name| Name::parse(name)).collect();
+        let port = Some(listen.port());
+        names.push(Name { host: listen.ip().to_string(), port });
         if listen.ip().is_loopback() {
-            let port = listen.port();
-            names.extend([format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
+            names.extend(["localhost", "127.0.0.1", "::1"].map(|host| Name { host: host.to_owned(), port }));
         }
         Self(names.into())
     }
 
     fn hold(&self, host: &str) -> bool {
-        let host = host.to_lowercase();
-        let without_port = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-        self.0.iter().any(|name| *name == host || name == without_port)
+        Name::parse(host).is_some_and(|asked| self.0.iter().any(|name| name.is(&asked)))
     }
 }
 
-/// Refuses a request whose `Host` is none of our names.
+/// Refuses a request that is for none of our names, and one that does not say for which (RFC 9112, 3.2).
 pub(crate) async fn by_name(State(names): State<Names>, request: Request, next: Next) -> Response {
-    let host = text(request.headers(), &header::HOST);
-    if host.is_some_and(|host| names.hold(host)) {
-        next.run(request).await
-    } else {
-        problem(StatusCode::MISDIRECTED_REQUEST, "this server is not known by that name; add it to web.hosts")
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        return problem(Code::BadRequest, "the request has the header Host more than once");
+    }
+    // A request through a proxy names the host in its first line, and that one counts.
+    let named = request.uri().authority().map(|authority| authority.as_str());
+    match named.or_else(|| text(request.headers(), &header::HOST)) {
+        Some(host) if names.hold(host) => next.run(request).await,
+        Some(_) => problem(Code::UnknownHost, "this server is not known by that name; add it to web.hosts"),
+        None => problem(Code::BadRequest, "the request has no header Host, or one that is no text"),
     }
 }
 
@@ -58,7 +100,7 @@ pub(crate) async fn by_origin(State(names): State<Names>, request: Request, next
     if let Some(origin) = text(request.headers(), &header::ORIGIN).filter(|_| changes) {
         let from = origin.split_once("://").map_or("", |(_, host)| host);
         if !names.hold(from) {
-            return problem(StatusCode::FORBIDDEN, "a page of another site may not change anything here");
+            return problem(Code::ForeignPage, "a page of another site may not change anything here");
         }
     }
     let mut response = next.run(request).await.into_response();
@@ -89,14 +131,46 @@ mod tests {
             "127.0.0.1:8080",
             "localhost:8080",
             "LOCALHOST:8080",
+            "localhost.:8080",
+            "[::1]:8080",
+            "[0:0:0:0:0:0:0:1]:8080",
             "class.example.org",
+            "Class.Example.org.",
+            "class.example.org:",
             "class.example.org:443",
         ] {
             assert!(names.hold(ours), "{ours}");
         }
-        for foreign in
-            ["evil.example", "evil.example:8080", "localhost.evil.example:8080", "127.0.0.1:9999", ""]
-        {
+        for foreign in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example:8080",
+            "127.0.0.1:9999",
+            "127.0.0.1",
+            "localhost:",
+            "[::1]",
+            "[::1",
+            "[localhost]:8080",
+            "localhost:8080@evil.example",
+            "evil.example@localhost:8080",
+            "localhost:+8080",
+            "class.example.org:x",
+            "",
+            ".",
+            ":8080",
+        ] {
+            assert!(!names.hold(foreign), "{foreign}");
+        }
+    }
+
+    /// Browsers leave out the usual port.
+    #[test]
+    fn the_usual_port_may_be_left_out_and_another_one_not() {
+        let names = Names::new("127.0.0.1:80".parse().unwrap(), &["a.example:443".to_owned(), "b.example:8443".to_owned()]);
+        for ours in ["localhost", "127.0.0.1", "[::1]", "a.example", "a.example:443", "b.example:8443"] {
+            assert!(names.hold(ours), "{ours}");
+        }
+        for foreign in ["a.example:444", "b.example", "localhost:81"] {
             assert!(!names.hold(foreign), "{foreign}");
         }
     }

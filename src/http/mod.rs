@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Json};
 use axum::routing::{any, get};
 use axum::{Router, middleware};
@@ -33,7 +33,7 @@ pub(crate) use past::{Past, PastParts, RunningLesson};
 pub(crate) use public::{PageConfig, PublicParts};
 
 use guard::Names;
-use problem::problem;
+use problem::{Code, problem};
 
 use crate::telemetry::{Metrics, Readiness};
 
@@ -98,20 +98,25 @@ fn public_router(parts: WebParts, names: Names) -> std::io::Result<Router> {
     let class = parts.class.map(public::router);
     let mut router = class.unwrap_or_else(|| {
         Router::new().fallback(async || {
-            problem(StatusCode::NOT_FOUND, "there is no classroom here, so there are no pages")
+            problem(Code::NoPages, "there is no classroom here, so there are no pages")
         })
     });
     if let Some(archive) = parts.archive {
         router = router
             .merge(archive_api::router(archive).map_err(|error| std::io::Error::other(error.to_string()))?);
     }
-    let no_such_path = async || problem(StatusCode::NOT_FOUND, "there is no such path below /api");
-    let no_such_method = async || {
-        problem(StatusCode::METHOD_NOT_ALLOWED, "this path has another method; the header Allow names it")
+    let no_such_path = async || problem(Code::NoSuchPath, "there is no such path below /api");
+    // The router adds the header Allow to both answers.
+    let no_such_method = async |method: Method| match method {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => problem(Code::WrongMethod, "this path has another method; the header Allow names it"),
     };
     Ok(router
+        .route("/api", any(no_such_path))
+        .route("/api/", any(no_such_path))
         .route("/api/{*rest}", any(no_such_path))
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(problem::in_json))
         .layer(middleware::from_fn_with_state(names.clone(), guard::by_origin))
         .layer(middleware::from_fn_with_state(names, guard::by_name)))
 }

@@ -1,11 +1,11 @@
 //! Serves the classroom's pages, which are built from `web/` and are part of the binary.
 
 use axum::body::Body;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
-use super::problem::problem;
+use super::problem::{Code, problem};
 
 /// Empty if the pages were not built; the rest works without them.
 #[derive(RustEmbed)]
@@ -31,9 +31,9 @@ pub(super) async fn page(uri: Uri) -> Response {
             (headers, Body::from(file.data.into_owned())).into_response()
         }
         None if path == "index.html" => problem(
-            StatusCode::NOT_FOUND,
+            Code::NoPages,
             "this binary was built without the pages; build them with `make web`, then build it again",
         ),
-        None => problem(StatusCode::NOT_FOUND, "there is no such page"),
+        None => problem(Code::NoSuchPath, "there is no such page"),
     }
 }

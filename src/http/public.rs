@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::bearer::bearer;
 use super::pages::page;
 use super::past::{PageAsked, Past, RunningLesson};
-use super::problem::problem;
+use super::problem::{Code, of_history, problem};
 use crate::access::{Authenticator, Grants, Role, is_shown};
-use crate::archive::{Before, HistoryError};
+use crate::archive::Before;
 use crate::classroom::{ClassTopic, LessonEdge};
 use crate::live_class::{ClassNotRunning, LiveClassHandle};
 use crate::model::{ClientId, Clock, MessageId, RoomId};
@@ -105,23 +105,18 @@ impl From<ClassNotRunning> for RequestError {
 
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
-        match self {
-            Self::Room => problem(StatusCode::BAD_REQUEST, "a room has 1 to 64 letters, digits, - and _"),
-            Self::Before => problem(StatusCode::BAD_REQUEST, "`before` is none that an answer gave"),
-            Self::NoToken => problem(
-                StatusCode::UNAUTHORIZED,
-                "show a token in the header Authorization: Bearer TOKEN; GET /login gives one",
-            ),
-            Self::Token(why) => problem(StatusCode::UNAUTHORIZED, &why),
-            Self::NotYours => problem(StatusCode::FORBIDDEN, "the token does not permit this"),
-            Self::Late => problem(
-                StatusCode::GATEWAY_TIMEOUT,
-                "RocketMQ or the classroom did not answer in time; try again",
-            ),
-            Self::ClassNotRunning => {
-                problem(StatusCode::SERVICE_UNAVAILABLE, "the classroom is not running; try again")
+        let (code, sentence) = match &self {
+            Self::Room => (Code::BadRoom, "a room has 1 to 64 letters, digits, - and _"),
+            Self::Before => (Code::BadCursor, "`before` is none that an answer gave"),
+            Self::NoToken => {
+                (Code::NoToken, "show a token in the header Authorization: Bearer TOKEN; GET /login gives one")
             }
-        }
+            Self::Token(why) => (Code::TokenRefused, why.as_str()),
+            Self::NotYours => (Code::NotPermitted, "the token does not permit this"),
+            Self::Late => (Code::Late, "RocketMQ or the classroom did not answer in time; try again"),
+            Self::ClassNotRunning => (Code::ClassNotRunning, "the classroom is not running; try again"),
+        };
+        problem(code, sentence)
     }
 }
 
@@ -207,15 +202,10 @@ async fn history(
     };
     match in_time(read).await? {
         Ok(json) => Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response()),
-        Err(error) => match &*error {
-            HistoryError::TooSlow => Err(RequestError::Late),
-            HistoryError::Read(_)
-            | HistoryError::NoTopic { .. }
-            | HistoryError::Away { .. }
-            | HistoryError::Withheld(_)
-            | HistoryError::TooMany
-            | HistoryError::Gone(_) => Ok(problem(StatusCode::BAD_GATEWAY, &error.to_string())),
-        },
+        Err(error) => {
+            let (code, sentence) = of_history(&error);
+            Ok(problem(code, &sentence))
+        }
     }
 }
 
@@ -267,10 +257,10 @@ struct MadeAnswer {
 
 impl MadeAnswer {
     /// What was asked for, or why it cannot be.
-    fn of(made: Result<MessageId, impl std::error::Error>) -> Response {
+    fn of(made: Result<MessageId, impl std::error::Error>, refused: Code) -> Response {
         match made {
             Ok(id) => (StatusCode::ACCEPTED, Json(Self { id: id.to_string() })).into_response(),
-            Err(wrong) => problem(StatusCode::BAD_REQUEST, &wrong.to_string()),
+            Err(wrong) => problem(refused, &wrong.to_string()),
         }
     }
 }
@@ -283,7 +273,7 @@ async fn notice(
 ) -> Result<Response, RequestError> {
     let (room, by) = parts.teacher_of(&room, &headers)?;
     let noticed = in_time(async { Ok(parts.live_class.notice(room, body.text, by).await?) }).await?;
-    Ok(MadeAnswer::of(noticed))
+    Ok(MadeAnswer::of(noticed, Code::BadNotice))
 }
 
 #[derive(Deserialize)]
@@ -300,5 +290,5 @@ async fn lesson(
 ) -> Result<Response, RequestError> {
     let (room, by) = parts.teacher_of(&room, &headers)?;
     let marked = async { Ok(parts.live_class.lesson(room, body.mark, body.title, by).await?) };
-    Ok(MadeAnswer::of(in_time(marked).await?))
+    Ok(MadeAnswer::of(in_time(marked).await?, Code::BadLessonMark))
 }

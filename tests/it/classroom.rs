@@ -141,6 +141,39 @@ fn who_is_here_is_known_and_leaving_is_seen() {
     });
 }
 
+/// What a page cannot show in its reader's language it would have to show in ours.
+#[test]
+fn each_error_of_the_class_is_json_with_a_code() {
+    let class = Class::start();
+    let url = |path: &str| format!("http://{}{path}", class.dev.address("web"));
+    let teacher = [("authorization", "bearer dev")];
+    let plain = [teacher[0], ("content-type", "text/plain")];
+    let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(3 << 20));
+    let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(1 << 20));
+    let notice = "/api/rooms/7/notice";
+    for (method, path, headers, body, status, code) in [
+        ("GET", "/api/rooms/7/history?limit=x", &teacher[..], None, 400, "bad_request"),
+        ("GET", "/api/rooms/7/history", &[], None, 401, "no_token"),
+        ("GET", "/api/rooms/7/history", &teacher, None, 401, "token_refused"),
+        ("GET", "/api/rooms/a%20b/history", &teacher, None, 400, "bad_room"),
+        ("GET", "/api/rooms/%ff/history", &teacher, None, 400, "bad_request"),
+        ("GET", "/api/nothing", &teacher, None, 404, "no_such_path"),
+        ("GET", notice, &teacher, None, 405, "wrong_method"),
+        ("POST", notice, &plain, None, 415, "wrong_content_type"),
+        ("POST", notice, &teacher, Some("{"), 400, "bad_request"),
+        ("POST", notice, &teacher, Some("{}"), 422, "bad_body"),
+        ("POST", notice, &teacher, Some(r#"{"text":""}"#), 400, "bad_notice"),
+        ("POST", notice, &teacher, Some(&long), 400, "bad_notice"),
+        ("POST", notice, &teacher, Some(&large), 413, "body_too_large"),
+    ] {
+        let (answered, text) = http(method, &url(path), headers, body);
+        let answer: Value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{method} {path}: {error}: {text:?}"));
+        assert_eq!((answered, answer["code"].as_str()), (status, Some(code)), "{method} {path}: {answer}");
+        assert!(answer["error"].as_str().is_some_and(|sentence| !sentence.is_empty()), "{answer}");
+    }
+}
+
 #[test]
 fn a_notice_is_seen_whether_by_command_by_a_teacher_or_by_a_server() {
     let class = Class::start();

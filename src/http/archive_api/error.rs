@@ -1,13 +1,13 @@
-//! Why a request to the archive is refused, as an HTTP answer: a status and one sentence that says what to do.
+//! Why a request to the archive is refused, as an HTTP answer: a code and one sentence that says what to do.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::archive::HistoryError;
-use crate::http::problem::problem;
+use crate::http::problem::{Code, of_history, problem};
 use crate::search::SearchError;
 
-/// Each has one status.
+/// Each has one code.
 #[allow(clippy::missing_docs_in_private_items, reason = "each text says what is wrong")]
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
@@ -44,28 +44,34 @@ pub(super) enum ApiError {
     Late,
     #[error("{0}")]
     Upstream(String),
+    #[error("{sentence}")]
+    History { code: Code, sentence: String },
 }
 
 impl ApiError {
-    fn status(&self) -> StatusCode {
+    fn code(&self) -> Code {
         match self {
-            Self::Wrong(_) => StatusCode::BAD_REQUEST,
-            Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
-            Self::NotYourRoom(_) | Self::OperatorsOnly { .. } => StatusCode::FORBIDDEN,
-            Self::OldCursor => StatusCode::GONE,
-            Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoReplay | Self::NoLesson { .. } => StatusCode::NOT_FOUND,
-            Self::IsRead => StatusCode::CONFLICT,
-            Self::NoIndex => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Late => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+            Self::Wrong(_) => Code::BadRequest,
+            Self::NoToken => Code::NoToken,
+            Self::Token(_) => Code::TokenRefused,
+            Self::NotYourRoom(_) => Code::NotPermitted,
+            Self::OperatorsOnly { .. } => Code::OperatorsOnly,
+            Self::OldCursor => Code::CursorExpired,
+            Self::Busy { .. } => Code::TooManyRequests,
+            Self::NoReplay => Code::NoSuchReplay,
+            Self::NoLesson { .. } => Code::NoSuchLesson,
+            Self::IsRead => Code::ReplayIsRead,
+            Self::NoIndex => Code::NoIndex,
+            Self::Late => Code::Late,
+            Self::Upstream(_) => Code::StorageFailed,
+            Self::History { code, .. } => *code,
         }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = problem(self.status(), &self.to_string());
+        let mut response = problem(self.code(), &self.to_string());
         if let Self::Busy { after_s, .. } = self {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after_s));
         }
@@ -83,14 +89,7 @@ impl From<SearchError> for ApiError {
 /// A history that cannot be read. That nothing was stored yet is no error here; the caller asks first.
 impl From<HistoryError> for ApiError {
     fn from(error: HistoryError) -> Self {
-        match error {
-            HistoryError::TooSlow => Self::Late,
-            error @ (HistoryError::Read(_)
-            | HistoryError::NoTopic { .. }
-            | HistoryError::Away { .. }
-            | HistoryError::Withheld(_)
-            | HistoryError::TooMany
-            | HistoryError::Gone(_)) => Self::Upstream(error.to_string()),
-        }
+        let (code, sentence) = of_history(&error);
+        Self::History { code, sentence }
     }
 }

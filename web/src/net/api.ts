@@ -15,6 +15,8 @@ export class ApiError extends Error {
     /** 0: no answer at all. */
     readonly status: number,
     readonly detail: string,
+    /** The server's name for what went wrong, which stays when the sentence changes; empty if it said none. */
+    readonly code = '',
   ) {
     super(detail);
   }
@@ -101,7 +103,7 @@ export class RoomApi {
 
   async history(limit: number): Promise<History> {
     const fields = await this.get(`history?limit=${limit}`);
-    if (!isObject(fields) || !Array.isArray(fields['messages'])) throw new ApiError(0, 'the history is not readable');
+    if (!isObject(fields) || !Array.isArray(fields['messages'])) throw new ApiError(0, 'the history is not readable', 'unreadable');
     const messages: unknown[] = fields['messages'];
     const lines = messages.flatMap((one) => historyLine(one, this.roomId));
     return { lines, truncated: fields['truncated'] === true, partial: Array.isArray(fields['away']) };
@@ -172,9 +174,9 @@ export async function ask(address: string, init: RequestInit = {}): Promise<Resp
       signal: AbortSignal.timeout(DEADLINE_MS),
     });
   } catch {
-    throw new ApiError(0, 'no answer');
+    throw new ApiError(0, 'no answer', 'no_answer');
   }
-  if (!answer.ok) throw new ApiError(answer.status, await detailOf(answer));
+  if (!answer.ok) throw await refusalOf(answer);
   return answer;
 }
 
@@ -182,17 +184,20 @@ async function json(answer: Response): Promise<unknown> {
   try {
     return await answer.json();
   } catch {
-    throw new ApiError(0, 'the answer is no JSON');
+    throw new ApiError(0, 'the answer is no JSON', 'unreadable');
   }
 }
 
-async function detailOf(answer: Response): Promise<string> {
+async function refusalOf(answer: Response): Promise<ApiError> {
   const text = await answer.text().catch(() => '');
   try {
     const fields: unknown = JSON.parse(text);
-    if (isObject(fields) && typeof fields['error'] === 'string') return fields['error'].slice(0, MAX_DETAIL_LETTERS);
+    if (isObject(fields) && typeof fields['error'] === 'string') {
+      const code = typeof fields['code'] === 'string' ? fields['code'] : '';
+      return new ApiError(answer.status, fields['error'].slice(0, MAX_DETAIL_LETTERS), code);
+    }
   } catch {
     // Not from our server: its number says enough.
   }
-  return `HTTP ${answer.status}`;
+  return new ApiError(answer.status, `HTTP ${answer.status}`);
 }

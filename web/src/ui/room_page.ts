@@ -16,6 +16,7 @@ import { shownText } from '../talk/text';
 import type { Line, Private } from '../talk/wire';
 import { ROOM_ID } from '../talk/wire';
 import { Announcer, Toasts } from './announcer';
+import { wordsOf } from './api_problem';
 import { Composer } from './composer';
 import { Conversation } from './conversation';
 import { showDeadEnd } from './dead_end';
@@ -165,7 +166,7 @@ class RoomPage {
         },
         refused: (refusal) => this.refused(refusal),
         ownMuteHeard: () => this.muteHeard(),
-        historyFailed: ({ detail }) => this.say(() => t('historyFailed', { detail })),
+        historyFailed: (error) => this.say(() => t('historyFailed', { detail: wordsOf(error) })),
       },
     });
   }

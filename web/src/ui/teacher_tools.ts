@@ -10,6 +10,7 @@ import type { RoomSession } from '../net/session';
 import type { Mute, People } from '../talk/people';
 import { muteBody, unmuteBody } from '../talk/wire';
 import type { Toasts } from './announcer';
+import { wordsOf } from './api_problem';
 import { askHowToMute } from './dialogs';
 import { button, el, show } from './dom';
 import { MutedPanel } from './muted_panel';
@@ -121,7 +122,7 @@ export class TeacherTools {
       await this.parts.api.notice(text);
       return null;
     } catch (error) {
-      return error instanceof ApiError ? error.detail : String(error);
+      return error instanceof ApiError ? wordsOf(error) : String(error);
     }
   }
 }

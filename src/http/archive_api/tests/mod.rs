@@ -23,6 +23,7 @@ mod document;
 mod found;
 mod matrix;
 mod pages;
+mod protocol;
 mod rights;
 mod rooms;
 mod streams;
