@@ -2,7 +2,7 @@
 //!
 //! Promises: as tolerant as the vendor's pages need it (`roomId` may be text or number, unknown fields may be there), and
 //! strict in everything else. An accepted body is one JSON object that every reader understands alike: valid UTF-8, none of
-//! our fields twice, at most 128 levels deep. Any bytes lead to an answer, never to a panic.
+//! our fields twice, at most 127 levels deep. Any bytes lead to an answer, never to a panic.
 //!
 //! Must never: decide who may do what; `judge` does that.
 
@@ -12,6 +12,7 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::mutes::MAX_MUTE_S;
 use super::request::Reason;
@@ -91,7 +92,11 @@ impl RequestBody {
 }
 
 /// The fields that we know, with their values.
-struct Fields(BTreeMap<&'static str, Value>);
+struct Fields {
+    known: BTreeMap<&'static str, Value>,
+    /// The first of them that has half a character or a number that is too large.
+    unreadable: Option<&'static str>,
+}
 
 impl Fields {
     fn read(body: &[u8]) -> Result<Self, Refusal> {
@@ -102,14 +107,27 @@ impl Fields {
         let mut json = serde_json::Deserializer::from_str(text);
         let fields = json.deserialize_map(FieldsVisitor);
         let read = fields.and_then(|fields| json.end().map(|()| fields));
-        read.map_err(|_| {
+        let written = read.map_err(|_| {
             malformed(
-                "the message is not one JSON object, nests deeper than 128 levels or has one of our fields twice",
+                "the message is not one JSON object, nests deeper than 127 levels or has one of our fields twice",
             )
-        })
+        })?;
+        let (mut known, mut unreadable) = (BTreeMap::new(), None);
+        for (name, value) in written {
+            match serde_json::from_str(value.get()) {
+                Ok(value) => _ = known.insert(name, value),
+                Err(_) => _ = unreadable.get_or_insert(name),
+            }
+        }
+        Ok(Self { known, unreadable })
     }
 
     fn request(&self, sub_topic: &str) -> Result<ClientRequest, Refusal> {
+        if let Some(name) = self.unreadable {
+            return Err(malformed(format!(
+                "{name} cannot be read: it has half a character, or a number that is too large"
+            )));
+        }
         // Checked in every type of message, so that later readers can rely on a text.
         let peer = self.text(PEER)?;
         self.short_text(REFERENCE)?;
@@ -149,7 +167,7 @@ impl Fields {
     }
 
     fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
-        match self.0.get(name) {
+        match self.known.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(malformed(format!("{name} must be a text"))),
@@ -175,7 +193,7 @@ impl Fields {
 
     fn optional_room(&self) -> Result<Option<RoomId>, Refusal> {
         let illegal = || Refusal::new(Reason::Room, "roomId must be 1 to 64 letters, digits, _ and -");
-        let text = match self.0.get(ROOM) {
+        let text = match self.known.get(ROOM) {
             None => return Ok(None),
             Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
             // The vendor's server reads it as a whole number.
@@ -186,7 +204,7 @@ impl Fields {
     }
 
     fn seconds(&self) -> Result<Option<u64>, Refusal> {
-        let Some(value) = self.0.get(SECONDS) else {
+        let Some(value) = self.known.get(SECONDS) else {
             return Ok(None);
         };
         let seconds = value.as_u64().filter(|seconds| (1..=MAX_MUTE_S).contains(seconds));
@@ -202,11 +220,15 @@ fn target(peer: Option<&str>) -> Result<ClientId, Refusal> {
         .ok_or_else(|| Refusal::new(Reason::Peer, "peer is no client id that a client can have"))
 }
 
-/// Keeps the known fields, and refuses a body that two readers could understand differently.
+/// How deep a body may nest, itself counted: serde_json reads no deeper, and a page hangs at 60,000 levels.
+const MAX_LEVELS: usize = 127;
+
+/// Keeps the known fields as they are written, and refuses a body that two readers could understand differently. What stands in
+/// other fields is for others: half a character or a huge number there is no reason to refuse a line.
 struct FieldsVisitor;
 
 impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields;
+    type Value = BTreeMap<&'static str, &'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
@@ -215,8 +237,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = BTreeMap::new();
         while let Some(name) = map.next_key::<String>()? {
-            // Reads unknown fields too: skipping them would not count levels, and a page hangs at 60,000 levels.
-            let value = map.next_value::<Value>()?;
+            let value = map.next_value::<&'de RawValue>()?;
+            if 1 + levels(value.get()) > MAX_LEVELS {
+                return Err(A::Error::custom("it nests too deep"));
+            }
             let Some(known) = KNOWN.into_iter().find(|known| *known == name) else {
                 continue;
             };
@@ -225,6 +249,24 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 return Err(A::Error::custom("a field stands there twice"));
             }
         }
-        Ok(Fields(fields))
+        Ok(fields)
     }
+}
+
+/// How deep this nests, which is one JSON value.
+fn levels(json: &str) -> usize {
+    let (mut level, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut is_escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => level += 1,
+            b']' | b'}' if !in_text => level -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(level);
+    }
+    deepest
 }

@@ -166,7 +166,10 @@ mod tests {
     /// Browsers leave out the usual port.
     #[test]
     fn the_usual_port_may_be_left_out_and_another_one_not() {
-        let names = Names::new("127.0.0.1:80".parse().unwrap(), &["a.example:443".to_owned(), "b.example:8443".to_owned()]);
+        let names = Names::new(
+            "127.0.0.1:80".parse().unwrap(),
+            &["a.example:443".to_owned(), "b.example:8443".to_owned()],
+        );
         for ours in ["localhost", "127.0.0.1", "[::1]", "a.example", "a.example:443", "b.example:8443"] {
             assert!(names.hold(ours), "{ours}");
         }

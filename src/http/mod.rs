@@ -97,9 +97,8 @@ pub(crate) async fn serve_public(
 fn public_router(parts: WebParts, names: Names) -> std::io::Result<Router> {
     let class = parts.class.map(public::router);
     let mut router = class.unwrap_or_else(|| {
-        Router::new().fallback(async || {
-            problem(Code::NoPages, "there is no classroom here, so there are no pages")
-        })
+        Router::new()
+            .fallback(async || problem(Code::NoPages, "there is no classroom here, so there are no pages"))
     });
     if let Some(archive) = parts.archive {
         router = router

@@ -87,12 +87,15 @@ pub(super) fn of_history(error: &HistoryError) -> (Code, String) {
         HistoryError::NoTopic { .. } => (Code::NoTopic, error.to_string()),
         HistoryError::Away { topic, brokers } => (
             Code::BrokerAway,
-            format!("RocketMQ broker {brokers} is away, and with it a part of topic {topic}; try again when it is back"),
+            format!(
+                "RocketMQ broker {brokers} is away, and with it a part of topic {topic}; try again when it is back"
+            ),
         ),
         HistoryError::Withheld(missing) => (Code::NotHandedOut, missing.to_string()),
         HistoryError::TooMany => (
             Code::TooManyMessages,
-            "there are more messages in this range than one answer can have; ask for a shorter one".to_owned(),
+            "there are more messages in this range than one answer can have; ask for a shorter one"
+                .to_owned(),
         ),
         HistoryError::Gone(_) => (Code::ChangedMeanwhile, error.to_string()),
         HistoryError::TooSlow => (

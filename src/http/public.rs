@@ -108,9 +108,10 @@ impl IntoResponse for RequestError {
         let (code, sentence) = match &self {
             Self::Room => (Code::BadRoom, "a room has 1 to 64 letters, digits, - and _"),
             Self::Before => (Code::BadCursor, "`before` is none that an answer gave"),
-            Self::NoToken => {
-                (Code::NoToken, "show a token in the header Authorization: Bearer TOKEN; GET /login gives one")
-            }
+            Self::NoToken => (
+                Code::NoToken,
+                "show a token in the header Authorization: Bearer TOKEN; GET /login gives one",
+            ),
             Self::Token(why) => (Code::TokenRefused, why.as_str()),
             Self::NotYours => (Code::NotPermitted, "the token does not permit this"),
             Self::Late => (Code::Late, "RocketMQ or the classroom did not answer in time; try again"),

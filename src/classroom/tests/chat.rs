@@ -36,6 +36,45 @@ fn a_line_without_a_peer_gets_its_sender_and_nothing_else_changes() {
     assert_eq!(json_of(only(&verdict))["peer"], "a\"b\\c");
 }
 
+/// Browsers write half a character where a line was cut inside one, and read a huge number as infinity.
+#[test]
+fn what_nobody_reads_may_hold_half_a_character_or_a_huge_number() {
+    let mut class = Class::new();
+    for field in [r#""x":"\ud83d""#, r#""x":1e999"#, r#""x":{"y":["\udc00",-1e999]}"#, r#""x":"[[{\"[""#] {
+        let body = format!(r#"{{"roomId":"1","msg":"hi",{field}}}"#);
+        let verdict = class.hears(LI, "message", body.clone());
+        assert_eq!(verdict.end, End::Accepted, "{field}");
+        assert!(only(&verdict).body.ends_with(&body.as_bytes()[1..]), "{field} is kept as it was sent");
+    }
+}
+
+/// serde_json, which reads the lines later, gives up at 128.
+#[test]
+fn a_line_nests_no_deeper_than_its_readers_can_follow() {
+    let mut class = Class::new();
+    for (arrays, end) in [(126, End::Accepted), (127, End::Refused(Reason::Malformed))] {
+        let body = format!(r#"{{"roomId":"1","msg":"x","x":{}{}}}"#, "[".repeat(arrays), "]".repeat(arrays));
+        let is_read = serde_json::from_str::<Value>(&body).is_ok();
+        assert_eq!(class.hears(LI, "message", body).end, end);
+        assert_eq!(is_read, end == End::Accepted);
+    }
+}
+
+/// Where it would be read, the answer says which field it is, and of which line.
+#[test]
+fn a_field_that_cannot_be_read_is_named_in_the_answer() {
+    let mut class = Class::new();
+    for (field, value) in [("msg", r#""\ud83d""#), ("name", r#""\udc00 x""#), ("seconds", "1e999")] {
+        let msg = if field == "msg" { "" } else { r#""msg":"hi","# };
+        let body = format!(r#"{{"roomId":"1","ref":"r",{msg}"{field}":{value}}}"#);
+        let verdict = class.hears(LI, "message", body.clone());
+        assert_eq!(verdict.end, End::Refused(Reason::Malformed), "{body}");
+        let answer = answer(&verdict, LI);
+        assert!(answer["detail"].as_str().unwrap().starts_with(field), "{answer}");
+        assert_eq!((answer["roomId"].as_str(), answer["ref"].as_str()), (Some("1"), Some("r")));
+    }
+}
+
 #[test]
 fn the_room_is_a_text_or_a_whole_number() {
     let mut class = Class::new();

@@ -37,9 +37,17 @@ async fn a_request_names_its_host_in_every_legal_form_and_in_no_other() {
     }
     for (lines, status, code) in [
         (["GET /api/v1/rooms HTTP/1.1", "Host: evil.example", "Connection: close"], 421, "unknown_host"),
-        (["GET http://evil.example/api/v1/rooms HTTP/1.1", "Host: ADDRESS", "Connection: close"], 421, "unknown_host"),
+        (
+            ["GET http://evil.example/api/v1/rooms HTTP/1.1", "Host: ADDRESS", "Connection: close"],
+            421,
+            "unknown_host",
+        ),
         (["GET /api/v1/rooms HTTP/1.1", "Accept: */*", "Connection: close"], 400, "bad_request"),
-        (["GET /api/v1/rooms HTTP/1.1", "Host: ADDRESS\r\nHost: evil.example", "Connection: close"], 400, "bad_request"),
+        (
+            ["GET /api/v1/rooms HTTP/1.1", "Host: ADDRESS\r\nHost: evil.example", "Connection: close"],
+            400,
+            "bad_request",
+        ),
     ] {
         let (answered, _, body) = say(&world, &lines).await;
         assert_eq!((answered, &*code_of(&body)), (status, code), "{lines:?}");
@@ -54,7 +62,10 @@ async fn head_options_and_a_wrong_method_are_answered_as_http_says() {
         say(&world, &[&format!("{method} {path} HTTP/1.1"), "Host: ADDRESS", "Connection: close"]).await
     };
     let (status, head, body) = ask("HEAD", "/api/v1/openapi.json").await;
-    assert!(status == 200 && head.contains("content-type: application/json") && body.is_empty(), "{head}{body}");
+    assert!(
+        status == 200 && head.contains("content-type: application/json") && body.is_empty(),
+        "{head}{body}"
+    );
     let (status, _, body) = ask("HEAD", "/api/v1/rooms").await;
     assert_eq!((status, &*body), (401, ""));
 
