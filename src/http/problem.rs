@@ -11,6 +11,9 @@ use serde::Serialize;
 
 use crate::archive::HistoryError;
 
+/// A deadline has passed.
+pub(super) const LATE: &str = "RocketMQ or the archive did not answer in time; ask for less, or try again";
+
 /// What the framework says has one short sentence.
 const MAX_SENTENCE_BYTES: usize = 64 * 1024;
 
@@ -98,10 +101,7 @@ pub(super) fn of_history(error: &HistoryError) -> (Code, String) {
                 .to_owned(),
         ),
         HistoryError::Gone(_) => (Code::ChangedMeanwhile, error.to_string()),
-        HistoryError::TooSlow => (
-            Code::Late,
-            "RocketMQ or the archive did not answer in time; ask for less, or try again".to_owned(),
-        ),
+        HistoryError::TooSlow => (Code::Late, LATE.to_owned()),
     }
 }
 

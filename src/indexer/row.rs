@@ -1,8 +1,10 @@
 //! What the index keeps of one message.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use serde_json::value::RawValue;
 
 use crate::binding::{RuleSet, read_back};
 use crate::index::{Mark, NewRow};
@@ -105,13 +107,15 @@ fn mark_of(kind: Kind, tag: &str) -> Option<Mark> {
 /// What a search compares: these fields of a JSON object, else the whole body if it is text.
 pub(crate) fn text_of(body: &[u8], fields: &[String]) -> Option<String> {
     let whole = str::from_utf8(body).ok()?;
-    let found = match serde_json::from_str::<serde_json::Value>(whole) {
-        Ok(serde_json::Value::Object(object)) => {
-            let texts = fields.iter().filter_map(|field| object.get(field)?.as_str());
-            let texts: Vec<&str> = texts.collect();
+    // Each field by itself: half a character in one that nobody asked for does not hide the others.
+    let found = match serde_json::from_str::<BTreeMap<String, &RawValue>>(whole) {
+        Ok(object) => {
+            let texts = fields.iter().filter_map(|field| serde_json::from_str(object.get(field)?.get()).ok());
+            let texts: Vec<String> = texts.collect();
             if texts.is_empty() { Cow::Borrowed(whole) } else { texts.join("\n").into() }
         }
-        Ok(_) | Err(_) => Cow::Borrowed(whole),
+        // Another form of text, or no JSON.
+        Err(_) => Cow::Borrowed(whole),
     };
     let end = found.floor_char_boundary(TEXT_BYTES);
     // A NUL would end the text for a part of SQLite.
@@ -131,6 +135,8 @@ mod tests {
         assert_eq!(text(br#"{"peer":"li","msg":"hello","text":"again"}"#).as_deref(), Some("hello\nagain"));
         assert_eq!(text(br#"{"peer":"li"}"#).as_deref(), Some(r#"{"peer":"li"}"#));
         assert_eq!(text(br#"{"msg":7}"#).as_deref(), Some(r#"{"msg":7}"#));
+        assert_eq!(text(br#"{"msg":"\u52fe\u80a1","x":["\ud83d",1e999]}"#).as_deref(), Some("勾股"));
+        assert_eq!(text(br#"["msg"]"#).as_deref(), Some(r#"["msg"]"#));
         assert_eq!(text(b"plain \0 text").as_deref(), Some("plain   text"));
         assert_eq!(text(&[0xff, 0xfe]), None);
         let long = text("数".repeat(30_000).as_bytes()).unwrap();

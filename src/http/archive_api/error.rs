@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::archive::HistoryError;
-use crate::http::problem::{Code, of_history, problem};
+use crate::http::problem::{Code, LATE, of_history, problem};
 use crate::search::SearchError;
 
 /// Each has one code.
@@ -40,7 +40,7 @@ pub(super) enum ApiError {
     NoIndex,
     #[error("{what}; try again in {after_s} s")]
     Busy { what: String, after_s: u64 },
-    #[error("RocketMQ or the archive did not answer in time; ask for less, or try again")]
+    #[error("{LATE}")]
     Late,
     #[error("{0}")]
     Upstream(String),
