@@ -27,9 +27,11 @@ impl Work {
     }
 }
 
-/// Of several such calls another one each time. A commit of the index makes some 30 of them, and the next one comes a second later.
+/// Of several such calls another one each time. A commit of the index makes some 30 of them, and the next one comes a second later;
+/// a checkpoint writes each page that was changed, once.
 fn which(step: Step, time: u32) -> u32 {
     match step.at {
+        "pwrite amid *index-*.sqlite3" => 1 + time,
         at if at.starts_with("pwrite") => 1 + time * 5,
         at if at.starts_with("fsync") && at.contains("index") => 1,
         _ => 1 + time % 2,
