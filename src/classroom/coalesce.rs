@@ -4,11 +4,12 @@
 //! deliveries. So events pass singly while they are few; the others are told together, in one summary a second.
 //!
 //! Promises: no more than `singles_per_s` single messages (twice that in one second after a quiet one) and one summary a
-//! second, whatever happens. A summary is net: it mentions neither clients that came and left in between, nor a connect
-//! that joins no room.
-//! Must never: let a single event overtake a change that waits for its summary.
+//! second, whatever happens. Each single message names one client in `clientId`. A summary is net: it mentions neither clients
+//! that came and left in between, nor a connect that joins no room.
+//! Must never: let a single event overtake a change that waits for its summary; tell a join twice: whoever was told of the
+//! connection a moment ago asks who is there.
 //!
-//! When full: rooms beyond [`MAX_SUMMARY_ROOMS`] wait for the next summary; of changes beyond 100,000 waiting ones only the
+//! When full: of connections beyond the 1,000 that were told last, the joins are told, too; rooms beyond [`MAX_SUMMARY_ROOMS`] wait for the next summary; of changes beyond 100,000 waiting ones only the
 //! numbers are kept; changes in rooms beyond 20,000 waiting ones are not told (the member list has them).
 
 use std::collections::btree_map::Entry;
@@ -27,6 +28,10 @@ use crate::model::{ClientId, RoomId};
 pub(crate) const MAX_SUMMARY_ROOMS: usize = 200;
 
 const SUMMARY_MS: u64 = 1_000;
+/// A client subscribes and says hello right after its connection was told. Pages ask for the members so much later, too
+/// (`SETTLED_MS` in `web/src/net/members_watch.ts`).
+const SETTLED_MS: u64 = 2_500;
+const MAX_TOLD: usize = 1_000;
 /// At most so many ids are listed for a room, and so many bytes of ids in a summary, so that it stays below 64 KiB.
 const MAX_IDS: usize = 20;
 const MAX_ID_BYTES: usize = 24 * 1024;
@@ -39,6 +44,17 @@ struct PendingSummary {
     changes: BTreeMap<ClientId, bool>,
     more_joined: usize,
     more_left: usize,
+}
+
+/// One client came to a room or left it, and its connection has no news.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Single<'a> {
+    client_id: &'a ClientId,
+    time: u64,
+    event_type: &'static str,
+    room_id: &'a RoomId,
+    online: usize,
 }
 
 #[derive(Serialize)]
@@ -70,6 +86,8 @@ pub(crate) struct Coalescer {
     order: VecDeque<RoomId>,
     changes: usize,
     last_summary_ms: u64,
+    /// Whose connection was told singly, and when; the last one is the newest.
+    told: VecDeque<(ClientId, u64)>,
 }
 
 impl Coalescer {
@@ -83,31 +101,76 @@ impl Coalescer {
             order: VecDeque::new(),
             changes: 0,
             last_summary_ms: 0,
+            told: VecDeque::new(),
         }
     }
 
-    /// The message to send about a change at once, if there is one. `notice`: the broker's own message about it, which is
-    /// passed on as it is; a change without one (a subscription, a hello) gets a summary of its own.
+    /// The messages to send about a change at once. `notice`: the broker's own message about it, which is passed on as it is; of a
+    /// change without one (a subscription, a hello) each room is told in a message of its own.
     pub(crate) fn offer(
         &mut self,
         notice: Option<Bytes>,
         update: &PresenceUpdate,
         presence: &Presence,
         now_ms: u64,
+    ) -> Vec<Delivery> {
+        if update.stale {
+            return Vec::new();
+        }
+        let Some(notice) = notice else { return self.offer_rooms(update, presence, now_ms) };
+        if !self.may_pass(now_ms) {
+            if let Some(client) = &update.client {
+                rooms_of(update).for_each(|(room, has_joined)| self.wait(client, room, has_joined));
+            }
+            return Vec::new();
+        }
+        if let (Some(client), Some(true)) = (&update.client, update.online) {
+            self.remember_told(client, now_ms);
+        }
+        vec![Delivery::own(ClassTopic::Status, None, notice)]
+    }
+
+    fn offer_rooms(&mut self, update: &PresenceUpdate, presence: &Presence, now_ms: u64) -> Vec<Delivery> {
+        let Some(client) = &update.client else { return Vec::new() };
+        let was_told = self.was_told(client, now_ms);
+        let news = rooms_of(update).filter(|(_, has_joined)| !(*has_joined && was_told));
+        news.filter_map(|(room, has_joined)| self.offer_one(client, room, has_joined, presence, now_ms))
+            .collect()
+    }
+
+    fn offer_one(
+        &mut self,
+        client: &ClientId,
+        room: &RoomId,
+        has_joined: bool,
+        presence: &Presence,
+        now_ms: u64,
     ) -> Option<Delivery> {
-        let is_news = notice.is_some() || !update.joined.is_empty() || !update.left.is_empty();
-        if update.stale || !is_news {
+        if !self.may_pass(now_ms) {
+            self.wait(client, room, has_joined);
             return None;
         }
-        if self.order.is_empty() && self.singles.take(self.rate, now_ms) {
-            if let Some(notice) = notice {
-                return Some(Delivery::own(ClassTopic::Status, None, notice));
-            }
-            self.wait(update);
-            return self.summary(presence, now_ms);
+        let event_type = if has_joined { "join" } else { "leave" };
+        let online = presence.count(room);
+        let body = json(&Single { client_id: client, time: now_ms, event_type, room_id: room, online });
+        Some(Delivery::own(ClassTopic::Status, None, body))
+    }
+
+    /// Whether its connection was told a moment ago.
+    fn was_told(&mut self, client: &ClientId, now_ms: u64) -> bool {
+        self.told.retain(|(_, told_ms)| now_ms.abs_diff(*told_ms) < SETTLED_MS);
+        self.told.iter().any(|(told, _)| told == client)
+    }
+
+    fn remember_told(&mut self, client: &ClientId, now_ms: u64) {
+        if self.told.len() >= MAX_TOLD {
+            self.told.pop_front();
         }
-        self.wait(update);
-        None
+        self.told.push_back((client.clone(), now_ms));
+    }
+
+    fn may_pass(&mut self, now_ms: u64) -> bool {
+        self.order.is_empty() && self.singles.take(self.rate, now_ms)
     }
 
     /// Whether something waits for [`Coalescer::tick`].
@@ -127,31 +190,26 @@ impl Coalescer {
         Some(summary)
     }
 
-    fn wait(&mut self, update: &PresenceUpdate) {
-        let Some(client) = &update.client else { return };
-        let joined = update.joined.iter().map(|room| (room, true));
-        let left = update.left.iter().map(|room| (room, false));
-        for (room, has_joined) in joined.chain(left) {
-            if !self.waiting.contains_key(room) {
-                if self.waiting.len() >= MAX_WAITING_ROOMS {
-                    continue;
-                }
-                self.order.push_back(room.clone());
+    fn wait(&mut self, client: &ClientId, room: &RoomId, has_joined: bool) {
+        if !self.waiting.contains_key(room) {
+            if self.waiting.len() >= MAX_WAITING_ROOMS {
+                return;
             }
-            let waiting = self.waiting.entry(room.clone()).or_default();
-            let is_full = self.changes >= MAX_WAITING_CHANGES;
-            match waiting.changes.entry(client.clone()) {
-                Entry::Occupied(before) if *before.get() != has_joined => {
-                    before.remove();
-                    self.changes -= 1;
-                }
-                Entry::Occupied(_) => {}
-                Entry::Vacant(_) if is_full && has_joined => waiting.more_joined += 1,
-                Entry::Vacant(_) if is_full => waiting.more_left += 1,
-                Entry::Vacant(place) => {
-                    place.insert(has_joined);
-                    self.changes += 1;
-                }
+            self.order.push_back(room.clone());
+        }
+        let waiting = self.waiting.entry(room.clone()).or_default();
+        let is_full = self.changes >= MAX_WAITING_CHANGES;
+        match waiting.changes.entry(client.clone()) {
+            Entry::Occupied(before) if *before.get() != has_joined => {
+                before.remove();
+                self.changes -= 1;
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(_) if is_full && has_joined => waiting.more_joined += 1,
+            Entry::Vacant(_) if is_full => waiting.more_left += 1,
+            Entry::Vacant(place) => {
+                place.insert(has_joined);
+                self.changes += 1;
             }
         }
     }
@@ -176,6 +234,12 @@ impl Coalescer {
         let body = json(&Summary { event_type: "summary", time: now_ms, rooms });
         Some(Delivery::own(ClassTopic::Status, None, body))
     }
+}
+
+/// `true`: it came to that room.
+fn rooms_of(update: &PresenceUpdate) -> impl Iterator<Item = (&RoomId, bool)> {
+    let joined = update.joined.iter().map(|room| (room, true));
+    joined.chain(update.left.iter().map(|room| (room, false)))
 }
 
 impl PendingSummary {

@@ -143,11 +143,12 @@ impl LiveClass {
         self.send_status(status).await;
     }
 
-    pub(super) async fn send_status(&mut self, status: Option<Delivery>) {
-        let Some(delivery) = status else { return };
-        let source = self.parts.ids.next_id().to_string();
-        let now_ms = self.parts.clock.wall_ms();
-        let message = self.delivery((&source, now_ms), None, &delivery);
-        self.send(None, message.into_iter().collect()).await;
+    pub(super) async fn send_status(&mut self, status: impl IntoIterator<Item = Delivery>) {
+        for delivery in status {
+            let source = self.parts.ids.next_id().to_string();
+            let now_ms = self.parts.clock.wall_ms();
+            let message = self.delivery((&source, now_ms), None, &delivery);
+            self.send(None, message.into_iter().collect()).await;
+        }
     }
 }

@@ -72,6 +72,14 @@ describe('presence', () => {
     expect(readPresence(body('tcpclean'), '1')).toEqual({ type: 'one', clientId: 'c', came: false });
   });
 
+  it('is read from a single event of this room, and of no other', () => {
+    const body = (eventType: string): string => JSON.stringify({ clientId: 'c', time: 1, eventType, roomId: '1', online: 3 });
+    for (const event of ['join', 'leave']) {
+      expect(readPresence(body(event), '1')).toEqual({ type: 'one', clientId: 'c', came: false });
+      expect(readPresence(body(event), '2')).toBeNull();
+    }
+  });
+
   it('is read from the part of a summary that is about this room', () => {
     const rooms = [{ roomId: '2', online: 9 }, { roomId: '1', online: 300, joinedCount: 250, leftCount: 3 }, null, 5];
     const body = JSON.stringify({ eventType: 'summary', time: 1, rooms });

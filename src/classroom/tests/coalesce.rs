@@ -38,8 +38,8 @@ impl Status {
             change: what,
         };
         let update = self.presence.apply(&event, now_ms);
-        let summary = self.coalescer.offer(notice, &update, &self.presence, now_ms);
-        self.deliver(summary);
+        let told = self.coalescer.offer(notice, &update, &self.presence, now_ms);
+        self.deliver(told);
     }
 
     fn tick(&mut self, now_ms: u64) {
@@ -47,9 +47,9 @@ impl Status {
         self.deliver(summary);
     }
 
-    fn deliver(&mut self, summary: Option<Delivery>) {
+    fn deliver(&mut self, told: impl IntoIterator<Item = Delivery>) {
         let listeners = self.presence.online();
-        self.delivered.extend(summary.map(|delivery| (delivery, listeners)));
+        self.delivered.extend(told.into_iter().map(|delivery| (delivery, listeners)));
     }
 
     fn joins(&mut self, who: &str, where_: &str, now_ms: u64) {
@@ -61,9 +61,21 @@ impl Status {
         self.delivered.iter().map(|(_, listeners)| listeners).sum()
     }
 
-    fn summaries(&self) -> Vec<Value> {
+    fn of_type(&self, event_type: &str) -> Vec<Value> {
         let bodies = self.delivered.iter().map(|(delivery, _)| json_of(delivery));
-        bodies.filter(|body| body["eventType"] == "summary").collect()
+        bodies.filter(|body| body["eventType"] == event_type).collect()
+    }
+
+    fn summaries(&self) -> Vec<Value> {
+        self.of_type("summary")
+    }
+
+    /// Clients whose coming was told, singly or in a summary.
+    fn came(&self) -> usize {
+        let summaries = self.summaries();
+        let rooms = summaries.iter().flat_map(|summary| summary["rooms"].as_array().unwrap());
+        let together: u64 = rooms.map(|room| room["joinedCount"].as_u64().unwrap()).sum();
+        self.of_type("connect").len() + self.of_type("join").len() + together as usize
     }
 }
 
@@ -76,23 +88,67 @@ fn pupil(number: usize) -> String {
     format!("GID_student@@@{number:05}")
 }
 
+fn room_news(who: &str, kind: &str, room: &str, online: u64, now_ms: u64) -> Value {
+    serde_json::json!({"clientId": who, "time": now_ms, "eventType": kind, "roomId": room, "online": online})
+}
+
+fn subscription(room: &str) -> PresenceChange {
+    PresenceChange::Subscribed(vec![format!("room/message/{room}")])
+}
+
 #[test]
 fn a_few_events_pass_as_they_are() {
     let mut status = Status::new();
     status.joins(LI, "7", START_MS);
     status.event(LI, PresenceChange::Ended, START_MS + 500);
-    assert_eq!(status.delivered.len(), 3);
+    assert_eq!(status.delivered.len(), 2, "the join of a connection that was just told is not told");
     assert_eq!(status.delivered[0].0.body, notice_of(LI, "connect"));
-    let joined = format!(
-        r#"{{"eventType":"summary","time":{START_MS},"rooms":[{{"roomId":"7","online":1,"joined":["{LI}"],"left":[],"joinedCount":1,"leftCount":0}}]}}"#
-    );
-    assert_eq!(status.delivered[1].0.body, joined.as_bytes(), "a subscription has no notice of its own");
-    assert_eq!(status.delivered[2].0.body, notice_of(LI, "tcpclean"));
+    assert_eq!(status.delivered[1].0.body, notice_of(LI, "tcpclean"));
     assert_eq!(
-        (&status.delivered[2].0.topic, status.delivered[2].0.order_key.as_str()),
+        (&status.delivered[1].0.topic, status.delivered[1].0.order_key.as_str()),
         (&ClassTopic::Status, "status")
     );
     assert!(!status.coalescer.is_waiting());
+}
+
+#[test]
+fn a_room_that_is_joined_or_left_later_is_told_with_the_name_of_the_client() {
+    let mut status = Status::new();
+    status.joins(LI, "7", START_MS);
+    status.delivered.clear();
+
+    // When: it goes on to another room, long after it came.
+    let later = START_MS + 2_500;
+    status.event(LI, PresenceChange::Unsubscribed(vec!["room/message/7".to_owned()]), later);
+    status.event(LI, subscription("8"), later + 1);
+
+    let told: Vec<Value> = status.delivered.iter().map(|(delivery, _)| json_of(delivery)).collect();
+    let expected = [room_news(LI, "leave", "7", 0, later), room_news(LI, "join", "8", 1, later + 1)];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn whoever_was_not_told_of_the_connection_is_told_of_the_join() {
+    let mut status = Status::new();
+    (0..10).for_each(|number| status.joins(&pupil(number), "7", START_MS));
+    // Given: this connection comes while others wait. When: its client joins after the summary.
+    status.event(LI, PresenceChange::Connected, START_MS + 10);
+    status.tick(START_MS + 1_000);
+    status.delivered.clear();
+    status.event(LI, subscription("9"), START_MS + 1_001);
+    assert_eq!(json_of(&status.delivered[0].0), room_news(LI, "join", "9", 1, START_MS + 1_001));
+}
+
+#[test]
+fn several_rooms_at_once_are_several_single_messages_as_far_as_the_rate_goes() {
+    let mut status = Status::new();
+    status.event(LI, PresenceChange::Connected, START_MS);
+    status.delivered.clear();
+    let rooms: Vec<String> = (0..8).map(|room| format!("room/message/{room}")).collect();
+    status.event(LI, PresenceChange::Subscribed(rooms), START_MS + 2_500);
+    status.tick(START_MS + 3_500);
+    assert_eq!(status.of_type("join").len(), SINGLES_PER_S as usize);
+    assert_eq!(status.came(), 8);
 }
 
 #[test]
@@ -119,12 +175,7 @@ fn a_thousand_joins_are_no_half_a_million_deliveries() {
             status.delivered.len()
         );
         assert!(status.deliveries() < 40_000, "{span_ms} ms: {}", status.deliveries());
-        let joined: u64 = status
-            .summaries()
-            .iter()
-            .map(|summary| summary["rooms"][0]["joinedCount"].as_u64().unwrap())
-            .sum();
-        assert_eq!(joined, 1_000);
+        assert_eq!(status.came(), 1_000);
         assert_eq!(status.summaries().last().unwrap()["rooms"][0]["online"], 1_000);
         assert!(!status.coalescer.is_waiting());
     }
@@ -205,10 +256,7 @@ fn one_summary_is_small_and_the_rest_is_told_by_the_next() {
     let rooms: Vec<_> =
         status.summaries().iter().map(|summary| summary["rooms"].as_array().unwrap().len()).collect();
     assert!(rooms.iter().all(|rooms| *rooms <= MAX_SUMMARY_ROOMS));
-    let summaries = status.summaries();
-    let rooms = summaries.iter().flat_map(|summary| summary["rooms"].as_array().unwrap());
-    let joined: u64 = rooms.map(|summary| summary["joinedCount"].as_u64().unwrap()).sum();
-    assert_eq!(joined, 2_500);
+    assert_eq!(status.came(), 2_500);
     assert!(!status.coalescer.is_waiting());
 }
 

@@ -41,6 +41,7 @@ export type Private =
     };
 
 export type Presence =
+  /** `came`: it has connected, and joins its rooms in a moment. */
   | { readonly type: 'one'; readonly clientId: string; readonly came: boolean }
   | { readonly type: 'summary'; readonly online: number; readonly changed: boolean };
 
@@ -104,7 +105,7 @@ export function readPrivate(body: string): Private | null {
   }
 }
 
-/** Who came or went. A summary that does not name this room is null. */
+/** Who came or went. What names other rooms only is null. */
 export function readPresence(body: string, roomId: string): Presence | null {
   const fields = object(body);
   if (!fields) return null;
@@ -118,6 +119,7 @@ export function readPresence(body: string, roomId: string): Presence | null {
   const clientId = text(fields['clientId']);
   const event = text(fields['eventType']);
   if (!clientId || !event) return null;
+  if (fields['roomId'] !== undefined && room(fields['roomId']) !== roomId) return null;
   return { type: 'one', clientId, came: event === 'connect' };
 }
 
