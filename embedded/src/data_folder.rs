@@ -1,8 +1,10 @@
 //! The folder of one embedded broker. It is created if it is missing, and locked so that two processes never share it.
 //!
-//! Promises: the lock ends when the value is dropped, or when the process ends, however that happens.
+//! Promises: the lock ends when the value is dropped, or when the process ends, however that happens. Other users of this
+//! machine read nothing in it: the brokers' crates make files that everybody may read, so the folder is closed.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::EmbeddedError;
@@ -32,13 +34,12 @@ impl DataFolder {
 }
 
 fn open_lock(path: &Path) -> Result<File, TryLockError> {
-    std::fs::create_dir_all(path).map_err(TryLockError::Error)?;
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join(LOCK_FILE))
-        .map_err(TryLockError::Error)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(TryLockError::Error)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let lock = options.open(path.join(LOCK_FILE)).map_err(TryLockError::Error)?;
     lock.try_lock()?;
+    // An earlier version left it open.
+    fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(TryLockError::Error)?;
     Ok(lock)
 }

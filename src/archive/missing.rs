@@ -100,7 +100,7 @@ impl Missing {
 }
 
 /// What RocketMQ has of a topic and does not hand out.
-pub(super) async fn withheld_of(reader: &dyn Reader, topic: &str) -> Result<Vec<Missing>, ReadError> {
+pub(crate) async fn withheld_of(reader: &dyn Reader, topic: &str) -> Result<Vec<Missing>, ReadError> {
     let (few, closed): (Vec<_>, Vec<_>) =
         reader.withheld(topic).await?.into_iter().partition(|withheld| withheld.may_be_read);
     let told = [(true, few), (false, closed)].into_iter().filter(|(_, withheld)| !withheld.is_empty());

@@ -28,7 +28,7 @@ pub(crate) use dead_letters::{LetterPlace, LetterReading, LetterRecord, LetterSu
 pub(crate) use history::{History, ReadProgress};
 pub(crate) use kept::KeptByRocketMq;
 pub(crate) use latest::{Before, Latest, LatestQuery, latest};
-pub(crate) use missing::Missing;
+pub(crate) use missing::{Missing, withheld_of};
 pub(crate) use query::HistoryQuery;
 #[cfg(test)]
 pub(crate) use record::Payload;

@@ -22,6 +22,8 @@ pub(crate) struct HistoryQuery {
     pub to_ms: Option<u64>,
     /// Only messages of this kind; `None` = of every kind.
     pub kind: Option<Kind>,
+    /// Only what was said on this MQTT topic; `None` = on every one.
+    pub mqtt_topic: Option<String>,
     /// Only so many of the newest messages, as a chat shows them; `None` = all.
     pub limit: Option<u64>,
     /// Give the messages of the other brokers if a RocketMQ broker with a part of them is away; if `false`, that is an error.
@@ -141,7 +143,10 @@ impl HistoryQuery {
         {
             found = Identity { mqtt_topic, room, kind, ..found };
         }
-        let wanted = is_asked && self.kind.is_none_or(|kind| kind == found.kind);
+        let is_on = |topic: &String| *topic == found.mqtt_topic;
+        let wanted = is_asked
+            && self.kind.is_none_or(|kind| kind == found.kind)
+            && self.mqtt_topic.as_ref().is_none_or(is_on);
         wanted.then_some(found)
     }
 }

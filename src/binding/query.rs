@@ -41,6 +41,12 @@ pub enum QueryError {
         "{tag:?} is no stored tag: a tag is not empty, not * alone, and holds no |, control character or outer space; type it as history --json shows it"
     )]
     Tag { tag: String },
+    #[error("{mqtt_topic:?} is no MQTT topic: name one, without + and #, as it was published")]
+    MqttTopic { mqtt_topic: String },
+    #[error(
+        "no binding takes messages of the MQTT topic {mqtt_topic:?}; `roombridge explain TOPIC` shows what becomes of a topic"
+    )]
+    NotBound { mqtt_topic: String },
     #[error("no binding yields room {room:?}; `roombridge explain TOPIC` shows which room a topic has")]
     NoBinding { room: String },
     #[error(
@@ -76,20 +82,45 @@ impl RuleSet {
         if let (true, Some(binding)) = (queries.is_empty(), unknown) {
             return Err(QueryError::TopicUnknown { binding });
         }
-        for topic in self.parents.keys() {
-            let whole = RoomQuery {
-                topic: topic.clone(),
-                tag: None,
-                shared: true,
-                room: Some(room.to_owned()),
-                kind: None,
-            };
-            add(&mut queries, whole);
-        }
+        self.shared_topics(Some(room)).for_each(|whole| add(&mut queries, whole));
         if queries.is_empty() {
             return Err(QueryError::NoBinding { room: room.to_owned() });
         }
         Ok(queries)
+    }
+
+    /// Where the messages of one MQTT topic lie; the reader must compare the topic. It is the only way to what has neither room nor
+    /// tag, as messages on the bare parent topic have neither.
+    pub fn mqtt_topic_queries(&self, mqtt_topic: &str) -> Result<Vec<RoomQuery>, QueryError> {
+        if mqtt_topic.is_empty() || mqtt_topic.contains(['+', '#', '\0']) {
+            return Err(QueryError::MqttTopic { mqtt_topic: mqtt_topic.to_owned() });
+        }
+        let levels = Levels::of(mqtt_topic);
+        let place = self.rule_for(mqtt_topic).and_then(|rule| rule.place(&levels).ok());
+        let own = place.map(|place| RoomQuery {
+            topic: place.topic.to_string(),
+            tag: Some(place.tag.into_owned()).filter(|tag| !tag.is_empty()),
+            shared: false,
+            room: None,
+            kind: Some(place.kind),
+        });
+        let mut queries: Vec<RoomQuery> = own.into_iter().collect();
+        self.shared_topics(None).for_each(|whole| add(&mut queries, whole));
+        if queries.is_empty() {
+            return Err(QueryError::NotBound { mqtt_topic: mqtt_topic.to_owned() });
+        }
+        Ok(queries)
+    }
+
+    /// The topics to which other programs may write, each read whole.
+    fn shared_topics(&self, room: Option<&str>) -> impl Iterator<Item = RoomQuery> {
+        self.parents.keys().map(move |topic| RoomQuery {
+            topic: topic.clone(),
+            tag: None,
+            shared: true,
+            room: room.map(str::to_owned),
+            kind: None,
+        })
     }
 
     /// Where what is said to a room on this MQTT topic lies. A topic can be shared by all rooms, as that of the notices is.

@@ -47,6 +47,7 @@ impl ClassArgs {
         body: &impl Serialize,
         done: &str,
     ) -> anyhow::Result<ExitCode> {
+        let from_dev = self.target.is_dev();
         let target = self.target.find().await?;
         let Some(secret) = self.secret.or(target.config.login.secret) else {
             bail!("no login secret: set login.secret in the configuration, or give it with --secret");
@@ -54,6 +55,9 @@ impl ClassArgs {
         let base = match (self.url, target.config.web.listen) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
             (None, Some(listen)) => format!("http://{listen}"),
+            (None, None) if from_dev => {
+                bail!("`roombridge dev` runs with --auth none, so it has no class to tell; start it without")
+            }
             (None, None) => {
                 bail!(
                     "the configuration serves no pages (web.listen), so there is nobody to tell; give --url"

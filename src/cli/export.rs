@@ -17,7 +17,7 @@ use super::output::{Report, Stdout, aside, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
 use super::times::moment_ms;
 use crate::app::archived_topics;
-use crate::archive::{ReadProgress, StoredMessages};
+use crate::archive::{HistoryError, ReadProgress, StoredMessages, withheld_of};
 use crate::export::{
     AllAsked, ExportError, ExportFolder, Exported, Lines, LinesFile, Settings, export_all, export_room,
     file_stem,
@@ -40,7 +40,8 @@ manifest.json beside it says which offsets of which queue the part holds. A run 
 the next one goes on behind them.
 
 JSON fields (--json): lines, private_left_out, first_at_ms, last_at_ms, file, bytes; with --all: parts, files, lines, bytes,
-left_out, absent (offsets without a message), in_all (parts in the folder), away. The exit code is 4 if a part is missing.";
+left_out, absent (offsets without a message), in_all (parts in the folder), away, not_handed_out. The exit code is 4 if a
+part is missing.";
 
 const BAR: &str = "exporting  {bar:40} {percent:>3} %  {elapsed}  {eta} left";
 
@@ -102,7 +103,7 @@ async fn one_room(
     sources: &Sources,
     room: &str,
 ) -> anyhow::Result<ExitCode> {
-    let mut query = arguments.range.query(target, Some(room), None, None)?;
+    let mut query = arguments.range.of_room(target, room)?;
     arguments.lesson.narrow(&mut query, target, sources, room, false).await?;
     // Refused before anything is read.
     let file = match &arguments.out {
@@ -185,6 +186,7 @@ struct AllSummary {
     added: crate::export::Added,
     in_all: u32,
     away: BTreeSet<String>,
+    not_handed_out: u64,
 }
 
 async fn everything(
@@ -195,6 +197,7 @@ async fn everything(
 ) -> anyhow::Result<ExitCode> {
     let topics = topics_of(target).await?;
     let away = away(sources, &topics, arguments.range.is_partial()).await?;
+    let not_handed_out = not_handed_out(sources, &topics, arguments.range.is_partial()).await?;
     let places = sources.places(&topics).await?;
     let wanted = Settings { since_ms: arguments.since, private: arguments.private };
     let mut folder = ExportFolder::open(path, wanted, arguments.zstd)?;
@@ -210,10 +213,11 @@ async fn everything(
     };
     let added = export_all(asked, &mut folder, &mut |progress| show(&bar, progress)).await;
     bar.finish_and_clear();
-    let (added, in_all, is_whole) = (added?, folder.parts(), away.is_empty());
+    let (added, in_all) = (added?, folder.parts());
+    let is_whole = away.is_empty() && not_handed_out == 0;
     let mut report = Report::default();
     if arguments.json {
-        report.line(serde_json::to_string(&AllSummary { added, in_all, away })?);
+        report.line(serde_json::to_string(&AllSummary { added, in_all, away, not_handed_out })?);
     } else {
         let crate::export::Added { parts, files, lines, bytes, left_out, absent } = added;
         report.line(format_args!("{lines} lines, {bytes} bytes in {files} files of {parts} new parts"));
@@ -253,6 +257,21 @@ async fn away(sources: &Sources, topics: &[String], partial: bool) -> anyhow::Re
         aside(format_args!("RocketMQ broker {broker} is away: a later run adds what it has"));
     }
     Ok(away)
+}
+
+/// How many messages RocketMQ has and keeps back. A later run writes them, when the topic has its queues again.
+async fn not_handed_out(sources: &Sources, topics: &[String], partial: bool) -> anyhow::Result<u64> {
+    let mut messages = 0;
+    for topic in topics {
+        for withheld in withheld_of(sources.reader(), topic).await? {
+            if !partial {
+                return Err(HistoryError::Withheld(withheld).into());
+            }
+            aside(format_args!("{withheld}; a later run adds them"));
+            messages += withheld.withheld();
+        }
+    }
+    Ok(messages)
 }
 
 fn place_of(places: &BTreeMap<(String, QueueName), Place>, topic: &str, queue: &QueueName) -> Place {

@@ -27,6 +27,7 @@ Examples:
   roombridge history 123456 --from '2026-11-24 10:00' --json     one JSON object per line
   roombridge history 123456 --lesson last                        the last lesson; `roombridge lessons 123456` lists them
   roombridge history --tag command                               what belongs to no room
+  roombridge history --mqtt-topic room                           what was published on just that MQTT topic
 
 JSON fields: id, room, kind, mqtt_topic, rocketmq_topic, tag, broker, queue_id, queue_offset, received_at, stored_at,
 qos, client_id, properties, payload or payload_base64, duplicates, conflict, lost_before, maybe_copy_of. A field that is not known
@@ -50,11 +51,14 @@ while; --from shortens it. There --tag also finds what others published on the s
 #[command(after_help = EXAMPLES)]
 pub(crate) struct HistoryArgs {
     /// The room, as it stands in the MQTT topic.
-    #[arg(required_unless_present = "tag", conflicts_with = "tag")]
+    #[arg(required_unless_present_any = ["tag", "mqtt_topic"], conflicts_with_all = ["tag", "mqtt_topic"])]
     room: Option<String>,
     /// Read one RocketMQ tag instead of a room, for example command or status.
     #[arg(long)]
     tag: Option<String>,
+    /// Read one MQTT topic instead of a room, for example room or room/message/7/private.
+    #[arg(long, value_name = "TOPIC", conflicts_with = "tag")]
+    mqtt_topic: Option<String>,
     #[command(flatten)]
     lesson: LessonArgs,
     #[command(flatten)]
@@ -87,28 +91,60 @@ pub(crate) struct RangeArgs {
     partial: bool,
 }
 
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    Room(&'a str),
+    Tag(&'a str),
+    MqttTopic(&'a str),
+}
+
+impl<'a> Asked<'a> {
+    fn name(self) -> &'a str {
+        match self {
+            Self::Room(name) | Self::Tag(name) | Self::MqttTopic(name) => name,
+        }
+    }
+
+    fn mqtt_topic(self) -> Option<&'a str> {
+        match self {
+            Self::MqttTopic(topic) => Some(topic),
+            Self::Room(_) | Self::Tag(_) => None,
+        }
+    }
+}
+
+impl HistoryArgs {
+    fn asked(&self) -> anyhow::Result<Asked<'_>> {
+        match (&self.room, &self.tag, &self.mqtt_topic) {
+            (Some(room), None, None) => Ok(Asked::Room(room)),
+            (None, Some(tag), None) => Ok(Asked::Tag(tag)),
+            (None, None, Some(topic)) => Ok(Asked::MqttTopic(topic)),
+            _ => bail!("name one room, or one tag with --tag, or one MQTT topic with --mqtt-topic"),
+        }
+    }
+}
+
 impl RangeArgs {
     pub(crate) fn is_partial(&self) -> bool {
         self.partial
     }
 
-    /// The query for a room, or for a tag.
-    pub(crate) fn query(
-        &self,
-        target: &Target,
-        room: Option<&str>,
-        tag: Option<&str>,
-        limit: Option<u64>,
-    ) -> anyhow::Result<HistoryQuery> {
+    /// The query for a room.
+    pub(crate) fn of_room(&self, target: &Target, room: &str) -> anyhow::Result<HistoryQuery> {
+        self.query(target, Asked::Room(room), None)
+    }
+
+    fn query(&self, target: &Target, asked: Asked<'_>, limit: Option<u64>) -> anyhow::Result<HistoryQuery> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
             bail!("--from is not before --to, so nothing can lie between");
         }
         let rules = Arc::new(target.rules()?);
-        let places = match (room, tag) {
-            (_, Some(tag)) => rules.tag_queries(tag)?,
-            (Some(room), None) => {
+        let places = match asked {
+            Asked::Tag(tag) => rules.tag_queries(tag)?,
+            Asked::MqttTopic(topic) => rules.mqtt_topic_queries(topic)?,
+            Asked::Room(room) => {
                 let mut places = rules.room_queries(room)?;
                 if let Some(classroom) = &target.config.classroom {
                     places.extend(rules.topic_query(room, &ClassTopic::System.topic(&classroom.heard_topic)));
@@ -116,7 +152,6 @@ impl RangeArgs {
                 }
                 places
             }
-            (None, None) => bail!("name a room, or a tag with --tag"),
         };
         Ok(HistoryQuery {
             places,
@@ -124,6 +159,7 @@ impl RangeArgs {
             from_ms: self.from,
             to_ms: self.to,
             kind: self.kind,
+            mqtt_topic: asked.mqtt_topic().map(str::to_owned),
             limit,
             partial: self.partial,
         })
@@ -139,15 +175,15 @@ fn mark_queries(rules: &RuleSet, room: &str, heard_topic: &str) -> Vec<RoomQuery
 
 pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
-    let (room, tag) = (arguments.room.as_deref(), arguments.tag.as_deref());
-    let mut query = arguments.range.query(&target, room, tag, arguments.limit)?;
+    let asked = arguments.asked()?;
+    let mut query = arguments.range.query(&target, asked, arguments.limit)?;
     let sources = target.sources()?;
-    if let Some(room) = room {
+    if let Asked::Room(room) = asked {
         arguments.lesson.narrow(&mut query, &target, &sources, room, false).await?;
     }
     let (written, is_whole) = write_history(sources.reader(), query, arguments.json).await?;
     if written == 0 {
-        aside(format_args!("nothing found for {}", room.or(tag).unwrap_or_default()));
+        aside(format_args!("nothing found for {}", asked.name()));
     }
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }

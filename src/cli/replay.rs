@@ -83,7 +83,7 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) async fn run(arguments: ReplayArgs) -> anyhow::Result<ExitCode> {
     let target = arguments.target.find().await?;
-    let mut query = arguments.range.query(&target, Some(&arguments.room), None, None)?;
+    let mut query = arguments.range.of_room(&target, &arguments.room)?;
     let prefix = arguments.to_mqtt.as_deref().map(|text| prefix(&target, text)).transpose()?;
     let sources = target.sources()?;
     arguments.lesson.narrow(&mut query, &target, &sources, &arguments.room, arguments.follow).await?;

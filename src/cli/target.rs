@@ -105,6 +105,11 @@ pub(crate) struct Target {
 }
 
 impl TargetArgs {
+    /// Whether the command goes to a running `roombridge dev`.
+    pub(crate) fn is_dev(&self) -> bool {
+        self.config.is_none() || self.data.is_some()
+    }
+
     /// The brokers of the configuration, else those of a running `roombridge dev`.
     pub(crate) async fn find(&self) -> anyhow::Result<Target> {
         if let (Some(path), None) = (&self.config, &self.data) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::model::{Kind, StartAt, WhenFull};
+use crate::model::{Kind, StartAt, WebHost, WhenFull};
 
 /// Everything that one process needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -294,7 +294,7 @@ pub struct WebConfig {
     /// Where the pages find the login; `None` = our own listener, if there is one.
     pub login_url: Option<String>,
     /// Names under which browsers may reach us, beside the address itself.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<WebHost>,
 }
 
 /// The archive of what RocketMQ held.

@@ -3,7 +3,7 @@
 //! Any page on the internet can make a browser send requests to this machine; if its own name resolves to this machine, it
 //! can even read the answers. So the name in the request must be one of ours, and a change must come from one of our pages.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::{Code, problem};
+use crate::model::WebHost;
 
 /// Allows our own scripts and styles only. Connections are allowed anywhere, because the MQTT broker's WebSocket and the login
 /// may be on other hosts.
@@ -21,62 +22,24 @@ const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
 
 /// The names under which a listener may be reached.
 #[derive(Debug, Clone)]
-pub(crate) struct Names(Arc<[Name]>);
-
-/// A host as a request names it, in one form: lower case, without the dot at its end, an IPv6 address as it is written shortest.
-#[derive(Debug, PartialEq, Eq)]
-struct Name {
-    host: String,
-    /// `None` = none is named.
-    port: Option<u16>,
-}
-
-impl Name {
-    /// `None` if it is none (RFC 9110, 7.2).
-    fn parse(text: &str) -> Option<Self> {
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').and_then(|(host, rest)| match rest {
-                "" => Some((host, "")),
-                rest => Some((host, rest.strip_prefix(':')?)),
-            })?,
-            None if text.parse::<Ipv6Addr>().is_ok() => (text, ""),
-            None => text.rsplit_once(':').unwrap_or((text, "")),
-        };
-        let is_digits = port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = if port.is_empty() { None } else { Some(port.parse().ok().filter(|_| is_digits)?) };
-        let host = match host.parse::<Ipv6Addr>() {
-            Ok(address) => address.to_string(),
-            Err(_) if text.starts_with('[') => return None,
-            Err(_) => host.strip_suffix('.').unwrap_or(host).to_lowercase(),
-        };
-        let is_host = !host.is_empty() && !host.contains(['@', '/', ' ', '[', ']']);
-        is_host.then_some(Self { host, port })
-    }
-
-    /// Whether a request that asks for `asked` asks for this one. Browsers leave the usual port out, and a proxy has its own.
-    fn is(&self, asked: &Self) -> bool {
-        let is_port = match (self.port, asked.port) {
-            (None, _) | (Some(80 | 443), None) => true,
-            (Some(ours), asked) => asked == Some(ours),
-        };
-        self.host == asked.host && is_port
-    }
-}
+pub(crate) struct Names(Arc<[WebHost]>);
 
 impl Names {
     /// The address itself, `localhost` for the loopback, and what the configuration adds (with or without a port).
-    pub(crate) fn new(listen: SocketAddr, configured: &[String]) -> Self {
-        let mut names: Vec<Name> = configured.iter().filter_map(|name| Name::parse(name)).collect();
+    pub(crate) fn new(listen: SocketAddr, configured: &[WebHost]) -> Self {
+        let mut names = configured.to_vec();
         let port = Some(listen.port());
-        names.push(Name { host: listen.ip().to_string(), port });
+        names.push(WebHost { host: listen.ip().to_string(), port });
         if listen.ip().is_loopback() {
-            names.extend(["localhost", "127.0.0.1", "::1"].map(|host| Name { host: host.to_owned(), port }));
+            names.extend(
+                ["localhost", "127.0.0.1", "::1"].map(|host| WebHost { host: host.to_owned(), port }),
+            );
         }
         Self(names.into())
     }
 
     fn hold(&self, host: &str) -> bool {
-        Name::parse(host).is_some_and(|asked| self.0.iter().any(|name| name.is(&asked)))
+        WebHost::parse(host).is_some_and(|asked| self.0.iter().any(|name| name.is(&asked)))
     }
 }
 
@@ -123,10 +86,14 @@ fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str
 mod tests {
     use super::*;
 
+    fn host(text: &str) -> WebHost {
+        WebHost::parse(text).unwrap()
+    }
+
     /// Hazard 28: a page of anybody can reach this machine, and a name of anybody can lead here.
     #[test]
     fn only_our_own_names_are_ours() {
-        let names = Names::new("127.0.0.1:8080".parse().unwrap(), &["class.example.org".to_owned()]);
+        let names = Names::new("127.0.0.1:8080".parse().unwrap(), &[host("class.example.org")]);
         for ours in [
             "127.0.0.1:8080",
             "localhost:8080",
@@ -166,10 +133,8 @@ mod tests {
     /// Browsers leave out the usual port.
     #[test]
     fn the_usual_port_may_be_left_out_and_another_one_not() {
-        let names = Names::new(
-            "127.0.0.1:80".parse().unwrap(),
-            &["a.example:443".to_owned(), "b.example:8443".to_owned()],
-        );
+        let names =
+            Names::new("127.0.0.1:80".parse().unwrap(), &[host("a.example:443"), host("b.example:8443")]);
         for ours in ["localhost", "127.0.0.1", "[::1]", "a.example", "a.example:443", "b.example:8443"] {
             assert!(names.hold(ours), "{ours}");
         }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::bearer::bearer;
 use super::guard::{self, Names};
 use crate::access::{LoginPolicy, LoginRefused, LoginRequest};
-use crate::model::Clock;
+use crate::model::{Clock, WebHost};
 
 /// The parts of the login.
 pub(crate) struct LoginParts {
@@ -34,7 +34,7 @@ struct Arguments {
     room: Option<String>,
 }
 
-pub(super) fn router(parts: LoginParts, listen: SocketAddr, hosts: &[String]) -> Router {
+pub(super) fn router(parts: LoginParts, listen: SocketAddr, hosts: &[WebHost]) -> Router {
     Router::new()
         .route("/login", get(login).options(preflight))
         .with_state(Arc::new(parts))

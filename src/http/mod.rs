@@ -35,6 +35,7 @@ pub(crate) use public::{PageConfig, PublicParts};
 use guard::Names;
 use problem::{Code, problem};
 
+use crate::model::WebHost;
 use crate::telemetry::{Metrics, Readiness};
 
 /// When the process stops, requests that have begun get so long to end.
@@ -87,7 +88,7 @@ pub(crate) struct WebParts {
 pub(crate) async fn serve_public(
     listener: TcpListener,
     parts: WebParts,
-    hosts: Vec<String>,
+    hosts: Vec<WebHost>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = public_router(parts, Names::new(listener.local_addr()?, &hosts))?;
@@ -124,7 +125,7 @@ fn public_router(parts: WebParts, names: Names) -> std::io::Result<Router> {
 pub(crate) async fn serve_login(
     listener: TcpListener,
     parts: LoginParts,
-    hosts: Vec<String>,
+    hosts: Vec<WebHost>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = login::router(parts, listener.local_addr()?, &hosts);

@@ -18,6 +18,7 @@ mod start_at;
 mod stored;
 mod stored_properties;
 mod topic_filter;
+mod web_host;
 
 #[cfg(test)]
 pub(crate) use clock::ManualClock;
@@ -40,3 +41,4 @@ pub(crate) use stored::KnownBrokers;
 pub use stored::{QueueName, StoredMessage};
 pub use stored_properties::StoredProperties;
 pub(crate) use topic_filter::{TopicFilter, TopicFilterError};
+pub(crate) use web_host::WebHost;

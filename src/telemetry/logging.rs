@@ -27,6 +27,8 @@ const QUIET: &[&str] = &[
     "rocketmq_namesrv=off",
     "rocketmq_observability=off",
     "mqtt5=warn",
+    // The embedded broker says itself, once, why a WebSocket is refused.
+    "mqtt5::broker::websocket_server=off",
 ];
 
 /// Why logging cannot start.

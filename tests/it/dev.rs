@@ -113,6 +113,60 @@ fn the_commands_that_the_banner_proposes_work_as_they_stand_there() {
     }
 }
 
+#[test]
+fn without_a_class_the_banner_speaks_of_none_and_a_notice_says_why_nobody_hears_it() {
+    let dev = Dev::start_with(&["--auth", "none"]);
+    let banner = dev.output();
+    assert!(!banner.contains("Open the classroom") && banner.contains("There is no class"), "{banner}");
+    let refused = dev.cli(&["notice", "7", "five more minutes"]);
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("--auth none"), "{}", stderr(&refused));
+}
+
+#[test]
+fn what_lies_on_the_bare_topic_is_found_by_the_name_of_the_topic() {
+    let dev = Dev::start();
+    let say = |topic: &str, payload: &str| publish_with_mqtt_3(&dev, TEACHER, topic, payload);
+    say("room", "to everybody");
+    say("room/message/7/private", "deeper");
+    say("room/message/7", "to room 7");
+    dev.history("7", 1);
+    for (topic, payload) in
+        [("room", "to everybody"), ("room/message/7/private", "deeper"), ("room/message/7", "to room 7")]
+    {
+        let found = dev.json_lines(&["history", "--mqtt-topic", topic]);
+        assert_eq!(payloads(&found), [payload], "{topic}");
+    }
+    let refused = dev.cli(&["history", "--mqtt-topic", "room/#"]);
+    assert!(stderr(&refused).contains("without + and #"), "{}", stderr(&refused));
+}
+
+/// Retained messages, sessions and all that RocketMQ stored: what was said in a room is nobody else's.
+#[test]
+fn other_users_of_this_machine_read_nothing_that_dev_keeps() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut dev = Dev::start();
+    let open = || -> Vec<String> {
+        let folders = std::fs::read_dir(dev.data()).unwrap().map(|entry| entry.unwrap());
+        let others_can_read =
+            folders.filter(|entry| entry.metadata().unwrap().permissions().mode() & 0o077 != 0);
+        others_can_read.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    assert_eq!(open(), Vec::<String>::new());
+    // What an earlier version left is closed.
+    let folders: Vec<_> = std::fs::read_dir(dev.data()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(folders.iter().any(|path| path.ends_with("mqtt")), "{folders:?}");
+    dev.terminate();
+    dev.wait_exit(Duration::from_secs(20));
+    for folder in ["mqtt", "rocketmq"] {
+        std::fs::set_permissions(dev.data().join(folder), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    dev.start_again();
+    let mode =
+        |folder: &str| std::fs::metadata(dev.data().join(folder)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("mqtt"), mode("rocketmq")), (0o700, 0o700));
+}
+
 #[track_caller]
 fn the_commands_of_the_banner_work(dev: &Dev) {
     let output = dev.output();

@@ -11,6 +11,7 @@ use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::wait_until;
 use crate::support::remoting;
+use crate::support::scratch::Scratch;
 
 const SOON: Duration = Duration::from_secs(60);
 const TOPIC: &str = "shrunk";
@@ -35,6 +36,20 @@ fn say(mosquitto: &Mosquitto, text: &str) {
 fn history(bridge: &Bridge, room: u64, options: &[&str]) -> Output {
     let (config, room) = (bridge.config_file(), room.to_string());
     roombridge_cli(&[&["history", &room, "-c", &config], options].concat())
+}
+
+fn export_all(bridge: &Bridge, folder: &str, options: &[&str]) -> Output {
+    let config = bridge.config_file();
+    roombridge_cli(&[&["export", "--all", "--json", "--out", folder, "-c", &config], options].concat())
+}
+
+/// Lines that were written, and messages that RocketMQ kept back.
+#[track_caller]
+fn exported(output: &Output, code: i32) -> (usize, usize) {
+    assert_eq!(output.status.code(), Some(code), "{}", text(output));
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let count = |field: &str| summary[field].as_u64().expect("a number") as usize;
+    (count("lines"), count("not_handed_out"))
 }
 
 fn text(output: &Output) -> String {
@@ -69,6 +84,13 @@ fn rooms_in_queues_that_a_topic_has_no_more_are_missed_and_come_back_with_the_qu
         assert!(told.contains(&how_many), "{command}: {told}");
         assert!(told.contains("updateTopic") && told.contains("--partial"), "{command}: {told}");
     }
+    let scratch = Scratch::new("exported");
+    let folder = scratch.join("all").display().to_string();
+    let refused = export_all(&bridge, &folder, &[]);
+    let told = text(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("does not hand out") && told.contains("--partial"), "{told}");
+    assert_eq!(exported(&export_all(&bridge, &folder, &["--partial"]), 4), (stored.len() - hidden, hidden));
     let machine = history(&bridge, 1, &["--json"]);
     let line: Value =
         serde_json::from_slice(&machine.stdout).unwrap_or_else(|_| panic!("{}", text(&machine)));
@@ -101,4 +123,5 @@ fn rooms_in_queues_that_a_topic_has_no_more_are_missed_and_come_back_with_the_qu
         assert_eq!(whole.status.code(), Some(0), "{told}");
         assert!(told.contains("the first line") && told.contains("the second line"), "{told}");
     }
+    assert_eq!(exported(&export_all(&bridge, &folder, &[]), 0), (ROOMS as usize + hidden, 0));
 }

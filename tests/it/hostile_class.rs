@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::attempt::Attempt;
 use crate::support::class::Class;
-use crate::support::dev::http;
+use crate::support::dev::{Dev, http};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::mqtt_subscriber::Subscriber;
 use crate::support::ports::wait_until;
@@ -286,6 +286,11 @@ fn a_page_of_others_changes_nothing_and_a_name_of_others_leads_nowhere() {
         let status = upgrade(&websocket, origin);
         assert!(status.contains(answer), "{origin}: {status}");
     }
+    // and says once which page it refused, and how to allow it
+    upgrade(&websocket, "https://evil.example");
+    let told = || class.dev.output().matches("--allow-origin \"https://evil.example\"").count();
+    wait_until("the refusal is in the log", PATIENCE, || told() == 1);
+    assert!(!class.dev.output().contains("handshake failed"), "{}", class.dev.output());
     // Being on this machine is no permission
     for path in ["history", "members", "mutes"] {
         assert_eq!(http("GET", &format!("http://{web}/api/rooms/1/{path}"), &[], None).0, 401, "{path}");
@@ -301,6 +306,19 @@ fn a_page_of_others_changes_nothing_and_a_name_of_others_leads_nowhere() {
             None,
         );
         assert!(answer.0 == 400 || answer.0 == 404, "{room}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_page_that_dev_was_told_to_allow_may_connect() {
+    let allowed = ["--auth", "required", "--allow-origin", "https://Class.Example/,http://localhost:3000"];
+    let dev = Dev::start_with(&allowed);
+    let websocket = dev.address("websocket");
+    for (origin, answer) in
+        [("https://class.example", "101"), ("http://localhost:3000", "101"), ("http://localhost:3001", "403")]
+    {
+        let status = upgrade(&websocket, origin);
+        assert!(status.contains(answer), "{origin}: {status}");
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::connections::Connections;
+use super::handshake::RefusedHandshakes;
 use super::turns::Turns;
 use crate::access::ClientPolicy;
 
@@ -48,6 +49,7 @@ pub(super) struct Broker {
     pub(super) client_policy: ClientPolicy,
     pub(super) connections: Connections,
     pub(super) turns: Turns,
+    pub(super) refused_handshakes: RefusedHandshakes,
     pub(super) stop: broadcast::Sender<()>,
     last_connection: AtomicU64,
     /// Random number of this run, which keeps the channel ids of two runs apart.
@@ -74,6 +76,7 @@ impl Broker {
                 .with_max_outbound_inflight(OUTBOUND_INFLIGHT),
             connections: Connections::new(client_policy.max_connections),
             turns: Turns::new(),
+            refused_handshakes: RefusedHandshakes::new(client_policy.allowed_origins.clone()),
             client_policy,
             stop: broadcast::channel(1).0,
             last_connection: AtomicU64::new(0),

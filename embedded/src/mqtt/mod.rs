@@ -9,6 +9,7 @@
 mod broker;
 mod connection;
 mod connections;
+mod handshake;
 mod own_topics;
 mod stage;
 mod stream;

@@ -7,7 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use mqtt5::broker::transport::WebSocketTransport;
@@ -22,10 +22,18 @@ use super::stage::Stage;
 /// but far less than the usual limit for a packet, because thousands of strangers may connect.
 const BYTES_BEFORE_CONNACK: usize = 512 << 10;
 
+/// Of a WebSocket's handshake so many bytes are kept, to say afterwards why it was refused.
+const HANDSHAKE_BYTES: usize = 8 << 10;
+
+/// The first bytes that a caller sent.
+pub(super) type Handshake = Arc<Mutex<Vec<u8>>>;
+
 pub(super) struct GuardedStream {
     tcp: TcpStream,
     connection: Arc<Connection>,
     received: usize,
+    /// `None`: they are not kept.
+    handshake: Option<Handshake>,
     welcome: Welcome,
 }
 
@@ -37,7 +45,22 @@ enum Welcome {
 
 impl GuardedStream {
     pub(super) fn new(tcp: TcpStream, connection: Arc<Connection>) -> Self {
-        Self { tcp, connection, received: 0, welcome: Welcome::ToDo }
+        Self { tcp, connection, received: 0, handshake: None, welcome: Welcome::ToDo }
+    }
+
+    /// Keeps the first bytes there.
+    pub(super) fn keep_handshake(mut self, handshake: Handshake) -> Self {
+        self.handshake = Some(handshake);
+        self
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        let Some(handshake) = &self.handshake else { return };
+        if self.received < HANDSHAKE_BYTES {
+            let mut kept = handshake.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = HANDSHAKE_BYTES.saturating_sub(kept.len());
+            kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        }
     }
 
     /// Runs before the first bytes are written, which are the CONNACK. A client that was not admitted gets its refusal at once.
@@ -81,6 +104,7 @@ impl AsyncRead for GuardedStream {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.tcp).poll_read(context, buffer);
+        this.keep(buffer.filled().get(before..).unwrap_or_default());
         this.received = this.received.saturating_add(buffer.filled().len() - before);
         read
     }

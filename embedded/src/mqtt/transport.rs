@@ -16,9 +16,9 @@ use tokio::time::{sleep, timeout};
 
 use super::broker::Broker;
 use super::connection::Connection;
-use super::stream::GuardedStream;
+use super::handshake::WEBSOCKET_PATH;
+use super::stream::{GuardedStream, Handshake};
 
-const WEBSOCKET_PATH: &str = "/mqtt";
 const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
 /// The pause after a failed accept. That happens when the process has too many open files; some will be closed soon.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
@@ -84,14 +84,19 @@ impl Transport {
         let transport = match self {
             Self::Tcp => BrokerTransport::WebSocket(Box::new(stream)),
             Self::WebSocket => {
+                let handshake = Handshake::default();
+                let stream = stream.keep_handshake(Arc::clone(&handshake));
                 let mut config = WebSocketServerConfig::new().with_path(WEBSOCKET_PATH);
                 if let Some(origins) = &connection.broker.client_policy.allowed_origins {
                     config = config.with_allowed_origins(origins.clone());
                 }
                 match accept_websocket_connection(stream, &config, remote).await {
                     Ok(stream) => BrokerTransport::websocket(stream),
-                    // The crate has logged it.
-                    Err(_) => return,
+                    Err(error) => {
+                        let handshake = handshake.lock().unwrap_or_else(PoisonError::into_inner);
+                        connection.broker.refused_handshakes.tell(&handshake, &error.to_string(), remote);
+                        return;
+                    }
                 }
             }
         };

@@ -219,3 +219,28 @@ fn a_tag_is_asked_of_every_literal_topic() {
         found.iter().map(|query| (query.topic.as_str(), query.tag.as_deref(), &query.room)).collect();
     assert_eq!(asked, [("room", Some("command"), &None), ("roomSend", Some("command"), &None)]);
 }
+
+#[test]
+fn a_topic_without_room_and_tag_is_found_by_its_name() {
+    let rules = rules(&[binding("room/#"), binding("hall/message/+")]);
+    let place = |topic: &str, tag: Option<&str>, kind| RoomQuery {
+        topic: topic.to_owned(),
+        tag: tag.map(str::to_owned),
+        shared: false,
+        room: None,
+        kind: Some(kind),
+    };
+    let found = |topic| rules.mqtt_topic_queries(topic);
+    assert_eq!(found("room").unwrap(), [place("room", None, Kind::Other)]);
+    assert_eq!(found("room/command").unwrap(), [place("room", Some("command"), Kind::Command)]);
+    assert_eq!(found("hall/message/7").unwrap(), [place("hall", Some("message/7"), Kind::Message)]);
+    assert_eq!(found("attic"), Err(QueryError::NotBound { mqtt_topic: "attic".to_owned() }));
+    for topic in ["", "room/#", "room/+/7"] {
+        assert_eq!(found(topic), Err(QueryError::MqttTopic { mqtt_topic: topic.to_owned() }), "{topic}");
+    }
+
+    // what other programs write is heard there, too
+    let with_down = rules.with_downlinks(&[downlink("down", "attic")]);
+    let heard: Vec<_> = with_down.mqtt_topic_queries("attic").unwrap();
+    assert_eq!(heard.iter().map(|query| (&*query.topic, query.shared)).collect::<Vec<_>>(), [("down", true)]);
+}

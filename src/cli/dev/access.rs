@@ -27,6 +27,23 @@ pub(crate) enum Auth {
     None,
 }
 
+/// A page's origin as browsers send it: scheme, host and port, or `null` for a page from a file.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    if text == "null" {
+        return Ok(text.to_owned());
+    }
+    let example =
+        "write it as https://class.example or http://localhost:3000, or null for a page from a file";
+    let url = url::Url::parse(text).map_err(|error| format!("{error}; {example}"))?;
+    let origin = url.origin();
+    let written = text.trim_end_matches('/');
+    let is_whole = url.path().len() <= 1 && url.query().is_none() && url.fragment().is_none();
+    if !origin.is_tuple() || !is_whole || url.username() != "" || written.is_empty() {
+        return Err(format!("it is no origin of a page; {example}"));
+    }
+    Ok(origin.ascii_serialization())
+}
+
 /// Decides for the embedded broker what each connection may do.
 pub(crate) struct ClassAccess {
     authenticator: Authenticator,
@@ -133,5 +150,37 @@ pub(crate) async fn pass_on(
         };
         // A failed send means that the bridge has stopped; the events must still be read, or the broker would wait.
         let _ = news.send(report).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+
+    #[test]
+    fn an_origin_is_what_a_browser_sends() {
+        for (text, sent) in [
+            ("https://class.example", "https://class.example"),
+            ("https://Class.Example:443/", "https://class.example"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://[::1]:5173", "http://[::1]:5173"),
+            ("https://课堂.example", "https://xn--cksr32j.example"),
+            ("null", "null"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(sent), "{text}");
+        }
+        for text in [
+            "",
+            "*",
+            "class.example",
+            "localhost:3000",
+            "https://a/b",
+            "https://a?b",
+            "https://u@a",
+            "file:///x",
+        ] {
+            let refused = origin(text).unwrap_err();
+            assert!(refused.contains("https://class.example"), "{text}: {refused}");
+        }
     }
 }

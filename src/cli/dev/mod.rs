@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use roombridge_embedded::{
     ClientPolicy, MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker, start_rocketmq,
@@ -25,7 +25,7 @@ use crate::config::{Config, LogConfig};
 use crate::lifecycle::Lifecycle;
 use crate::model::SystemClock;
 use crate::telemetry::{self, Readiness};
-use access::{Auth, ClassAccess, end_expired, pass_on};
+use access::{Auth, ClassAccess, end_expired, origin, pass_on};
 
 /// Events that wait between the broker and the classroom. When there are so many, the broker lets its clients wait.
 const EVENTS: usize = 1024;
@@ -60,6 +60,9 @@ pub(crate) struct DevArgs {
     /// Who may connect without a token.
     #[arg(long, value_enum, default_value_t = Auth::Optional)]
     auth: Auth,
+    /// With --auth required: other pages that may use the WebSocket, as https://class.example; several with commas.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
+    allow_origin: Vec<String>,
     /// What to log: a level or tracing directives.
     #[arg(long, value_name = "LEVEL", default_value = "warn", env = "ROOMBRIDGE_LOG")]
     log: String,
@@ -85,10 +88,8 @@ pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
     let class_access =
         Arc::new(ClassAccess::new(authenticator, arguments.auth, Arc::new(SystemClock::default())));
     let web_port = chosen_port(arguments.web_port)?;
-    // Any page on the internet can open a WebSocket to this machine.
-    let own_pages = || vec![format!("http://127.0.0.1:{web_port}"), format!("http://localhost:{web_port}")];
     let client_policy = ClientPolicy {
-        allowed_origins: (arguments.auth == Auth::Required).then(own_pages),
+        allowed_origins: allowed_origins(&arguments, web_port)?,
         access: Some(class_access.clone()),
         p2p_parents: config.downlinks.iter().map(|downlink| downlink.mqtt_topic.clone()).collect(),
         events: Some(events),
@@ -150,6 +151,18 @@ async fn print_when_ready(banner: String, readiness: Arc<Readiness>, started: In
     if let Err(error) = printed {
         tracing::warn!(%error, "nobody reads the addresses; they stand in dev.json of the data folder, too");
     }
+}
+
+/// Any page on the internet can open a WebSocket to this machine. `None`: every page may connect.
+fn allowed_origins(arguments: &DevArgs, web_port: u16) -> anyhow::Result<Option<Vec<String>>> {
+    if arguments.auth == Auth::Required {
+        let own = [format!("http://127.0.0.1:{web_port}"), format!("http://localhost:{web_port}")];
+        return Ok(Some(own.into_iter().chain(arguments.allow_origin.clone()).collect()));
+    }
+    if !arguments.allow_origin.is_empty() {
+        bail!("--allow-origin changes nothing here: every page may connect; it goes with --auth required");
+    }
+    Ok(None)
 }
 
 /// The port that is asked for, or a free one. The WebSocket's allowed origins name it, so it must be known early.
@@ -219,7 +232,7 @@ roombridge dev: everything runs in this process, on this machine only
   metrics      http://{http}/metrics
   data         {data}
 
-Open the classroom in a browser, as teacher and as student; and try, in another terminal:
+{invitation}, in another terminal:
 
   mosquitto_pub -p {mqtt_port} -q 1 -t {topic} \\
     -i GID_student@@@001 -m '{{\"peer\":\"GID_student@@@001\",\"roomId\":\"123456\",\"msg\":\"hello\"}}'
@@ -233,6 +246,11 @@ Open the classroom in a browser, as teacher and as student; and try, in another 
             "none, because of --auth none".to_owned()
         } else {
             format!("http://{}/", instance.web)
+        },
+        invitation = if instance.web.is_empty() {
+            "There is no class: whoever connects may publish everywhere. Try"
+        } else {
+            "Open the classroom in a browser, as teacher and as student; and try"
         },
         login = instance.login,
         websocket = instance.websocket,

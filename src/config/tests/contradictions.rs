@@ -61,6 +61,35 @@ fn a_host_in_other_letters_is_looked_up_by_its_ascii_form() {
 }
 
 #[test]
+fn a_name_of_the_pages_is_one_that_a_request_can_have() {
+    let named = |name: &str| load(&format!("{MINIMAL}[web]\nhosts = [\"{name}\"]\n"), &[]);
+    for (name, host, port) in [
+        ("Class.Example.org.", "class.example.org", None),
+        ("class.example.org:8443", "class.example.org", Some(8443)),
+        ("bücher.example", "xn--bcher-kva.example", None),
+        ("[2001:DB8:0::1]:8080", "2001:db8::1", Some(8080)),
+        ("2001:db8::1", "2001:db8::1", None),
+    ] {
+        let known = named(name).unwrap().web.hosts.remove(0);
+        assert_eq!((known.host.as_str(), known.port), (host, port), "{name}");
+    }
+    for name in [
+        "",
+        "https://class.example.org",
+        "class.example.org/",
+        "*.example.org",
+        "a b",
+        "a@b",
+        "a:port",
+        "a:99999",
+        "[::1",
+    ] {
+        let text = format!("{MINIMAL}[web]\nhosts = [\"class.example.org\", \"{name}\"]\n");
+        assert_complaint(&text, &[], &["web.hosts", &format!("{name:?}"), "class.example.org:8443"]);
+    }
+}
+
+#[test]
 fn a_quoted_key_does_not_pass_for_a_path() {
     assert_complaint("\"mqtt.url\" = \"mqtt://broker\"\n", &[], &["unknown key mqtt.url"]);
     assert_complaint("[[binding]]\n\"filter[0]\" = \"a\"\n", &[], &["unknown key", "line 2"]);

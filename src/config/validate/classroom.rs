@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use super::check::{filled, number, required, secret};
+use super::mqtt::in_ascii;
 use crate::config::document::Places;
 use crate::config::error::ConfigError;
 use crate::config::raw::{RawAccess, RawClassroom, RawDownlink, RawLogin, RawWeb};
 use crate::config::settings::{
     AccessConfig, BindingConfig, ClassroomConfig, DownlinkConfig, LoginConfig, SenderSource, WebConfig,
 };
-use crate::model::StartAt;
+use crate::model::{StartAt, WebHost};
 
 pub(super) fn downlinks(
     raw: Vec<RawDownlink>,
@@ -192,6 +193,23 @@ pub(super) fn login(
     Ok(login)
 }
 
+/// An entry that no request can name would let nobody in, without a word.
+fn hosts(raw: Vec<String>, places: &Places) -> Result<Vec<WebHost>, ConfigError> {
+    let host = |text: String| {
+        let parsed =
+            WebHost::parse(&text).and_then(|host| Some(WebHost { host: in_ascii(&host.host)?, ..host }));
+        parsed.filter(|host| !host.host.contains(['*', '?', '#', '%', '\\'])).ok_or_else(|| {
+            let problem = format!("has {text:?}, which is no host as a browser names it");
+            places.invalid(
+                "web.hosts",
+                problem,
+                "write class.example.org, or with a port class.example.org:8443; no scheme, path or *",
+            )
+        })
+    };
+    raw.into_iter().map(host).collect()
+}
+
 /// `has_classroom`, `has_archive`: what there is to be served.
 pub(super) fn web(
     raw: RawWeb,
@@ -204,7 +222,7 @@ pub(super) fn web(
         listen: address(places, "web.listen", raw.listen)?,
         websocket_url: filled(places, "web.websocket_url", raw.websocket_url)?,
         login_url: filled(places, "web.login_url", raw.login_url)?,
-        hosts: raw.hosts.unwrap_or_default(),
+        hosts: hosts(raw.hosts.unwrap_or_default(), places)?,
     };
     let needs = |problem: &str, remedy: &str| Err(places.invalid("web.listen", problem, remedy));
     match (has_classroom, has_archive) {
