@@ -248,7 +248,7 @@ roombridge dev: everything runs in this process, on this machine only
             format!("http://{}/", instance.web)
         },
         invitation = if instance.web.is_empty() {
-            "There is no class: whoever connects may publish everywhere. Try"
+            "There is no class, and whoever connects may publish everywhere; try"
         } else {
             "Open the classroom in a browser, as teacher and as student; and try"
         },
