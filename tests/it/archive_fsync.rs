@@ -43,7 +43,9 @@ fn calls(text: &str) -> Vec<Call> {
         }
         if let Some((_, end)) = whole.split_once(" resumed>") {
             let Some(place) = open.iter().position(|(its, _)| *its == thread) else { continue };
-            whole = open.swap_remove(place).1 + end;
+            // strace fills the line up to where results stand.
+            let Some((end, result)) = end.rsplit_once(" = ") else { continue };
+            whole = format!("{}{} = {result}", open.swap_remove(place).1, end.trim_end());
         }
         let Some((name, arguments)) = whole.split_once('(') else { continue };
         if arguments.contains(") = -1 ") || !arguments.contains(") = ") {
@@ -57,6 +59,15 @@ fn calls(text: &str) -> Vec<Call> {
         calls.push(Call { name: name.to_owned(), paths: paths.collect(), is_said });
     }
     calls
+}
+
+#[test]
+fn a_call_that_another_thread_comes_between_is_read_as_one() {
+    let text = "7 fsync(9</a.zst#1> <unfinished ...>\n8 write(4</b>, \"x\", 1) = 1\n7 <... fsync resumed>)              = 0\n";
+    let read = calls(text);
+    let names: Vec<_> = read.iter().map(|call| call.name.as_str()).collect();
+    assert_eq!(names, ["write", "fsync"]);
+    assert!(read[1].is("fsync", "/a.zst#1"), "{read:?}");
 }
 
 fn folder_of(path: &str) -> String {
