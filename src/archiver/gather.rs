@@ -43,14 +43,15 @@ pub(super) struct Gathered {
     pub first: Option<(u64, String)>,
 }
 
-/// Reads from the queue's next offset on, until the lines have so many bytes or `end` is reached.
+/// Reads from the queue's next offset on, until the lines have so many bytes or `end` is reached. `None`: nothing of the queue is archived,
+/// and it begins earlier than it did; it was made anew.
 pub(super) async fn gather(
     reader: &dyn Reader,
     leave_out: &LeaveOut,
     queue: &Queue,
-    end: u64,
+    mut end: u64,
     max_bytes: usize,
-) -> Result<Gathered, ArchiveError> {
+) -> Result<Option<Gathered>, ArchiveError> {
     let place = &queue.place;
     let mut writer = PieceWriter::new(place.clone(), queue.next, queue.store_time_ms);
     let (mut next, mut from_store_ms, mut first, mut attempts) = (queue.next, None, None, 0);
@@ -65,6 +66,9 @@ pub(super) async fn gather(
             Some(page) => page,
             None => pull(next).await?,
         };
+        if queue.is_without_piece && page.first < queue.next {
+            return Ok(None);
+        }
         if page.first > next {
             let to = page.first.min(end);
             writer.lose(Lost { from: next, to, cause: LostCause::Deleted });
@@ -83,9 +87,10 @@ pub(super) async fn gather(
             let Some(to) = messages.first().map(|message| message.queue_offset) else {
                 return Err(silent(queue, next).into());
             };
-            let to = to.min(end);
             writer.lose(Lost { from: next, to, cause: LostCause::NotGivenOut });
             next = to;
+            // A piece ends with a message, which tells the queue from others afterwards; what is kept back may be given out later.
+            end = end.max(to + 1);
         }
         attempts = 0;
         if is_whole && page.next_offset < end {
@@ -107,7 +112,7 @@ pub(super) async fn gather(
         }
     }
     let from_store_ms = from_store_ms.unwrap_or(queue.store_time_ms);
-    Ok(Gathered { writer, from_store_ms, next, first })
+    Ok(Some(Gathered { writer, from_store_ms, next, first }))
 }
 
 /// A page that was asked for before it is needed, so that RocketMQ works while the one before it is looked at.

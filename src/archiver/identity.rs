@@ -3,6 +3,7 @@
 use super::queue::Queue;
 use super::{ArchiveError, ArchiverParts};
 use crate::model::QueueName;
+use crate::piece::Place;
 use crate::pipeline::ports::{ReadError, Reader};
 use crate::pipeline::same_queue::{Cause, Compared, compare};
 
@@ -90,9 +91,33 @@ pub(super) async fn recognise(
     Ok(())
 }
 
+/// Whether what was just read behind the position is of the same time of the queue as what was archived before it, and all of it of one
+/// time: a topic can be made anew between two questions. `first`: offset and name of the first message that was read.
+pub(super) async fn was_read_at_one_time(
+    reader: &dyn Reader,
+    queue: &mut Queue,
+    first: Option<(u64, String)>,
+) -> Result<bool, ReadError> {
+    let Place { topic, queue: name, .. } = &queue.place;
+    if queue.is_proven {
+        match sameness(reader, topic, name, queue.next, queue.last.as_deref()).await? {
+            Sameness::Proven => return Ok(true),
+            Sameness::Another => return Ok(false),
+            // RocketMQ has deleted that message meanwhile.
+            Sameness::Possible => queue.is_proven = false,
+        }
+    }
+    match first {
+        Some((offset, name_of_first)) => {
+            is_the_same(reader, topic, name, offset + 1, Some(&name_of_first)).await
+        }
+        None => Ok(true),
+    }
+}
+
 /// The queue as an earlier generation knew it: a broker that crashed may bring back a topic that was deleted. Its messages are archived
-/// once.
-async fn came_back(parts: &ArchiverParts, queue: &Queue) -> Result<Option<Queue>, ArchiveError> {
+/// once. It is asked again before the first piece of a generation: another archiver that could not tell may have gone on meanwhile.
+pub(super) async fn came_back(parts: &ArchiverParts, queue: &Queue) -> Result<Option<Queue>, ArchiveError> {
     let (topic, name) = (&queue.place.topic, &queue.place.queue);
     for generation in (0..=queue.newest).rev().filter(|number| *number != queue.place.generation) {
         let earlier = Queue::in_generation(&parts.store, topic, name, generation).await?;

@@ -30,7 +30,7 @@ use crate::pipeline::ports::{ReadError, Reader};
 pub(crate) use books::{PlaceBooks, effective, exact_books, overlaps};
 pub(crate) use gather::LeaveOut;
 use gather::{Gathered, gather};
-use identity::recognise;
+use identity::{came_back, recognise, was_read_at_one_time};
 pub(crate) use identity::{is_back, is_the_same};
 pub(crate) use merge::{Merged, Merger};
 use queue::Queue;
@@ -188,9 +188,11 @@ impl Archiver {
         let (reader, name) = (&*self.parts.reader, queue.place.queue.clone());
         let (first, end) = reader.offsets(topic, &name).await?;
         let now_ms = self.parts.clock.wall_ms();
-        if !queue.is_begun {
+        let is_new = !queue.is_begun;
+        if is_new || queue.is_without_piece {
             queue.begin(first);
-        } else if queue.is_to_compare(end, now_ms) {
+        }
+        if !is_new && queue.is_to_compare(end, now_ms) {
             recognise(&self.parts, queue, first).await?;
             queue.compared_ms = now_ms;
         }
@@ -248,11 +250,8 @@ impl Archiver {
             |cause: String| ArchiveError::Piece { topic: topic.to_owned(), queue: name.clone(), cause };
         let reader = &*self.parts.reader;
         let gathered = gather(reader, &self.parts.leave_out, queue, end, PIECE_BYTES).await?;
-        let Gathered { writer, from_store_ms, next, first } = gathered;
-        // Pages of two times of the queue must not become one piece.
-        if let Some((offset, name_of_first)) = first
-            && !is_the_same(reader, topic, &name, offset + 1, Some(&name_of_first)).await?
-        {
+        let Some(Gathered { writer, from_store_ms, next, first }) = gathered else { return Ok(Cut::Remade) };
+        if !was_read_at_one_time(reader, queue, first).await? {
             return Ok(Cut::Remade);
         }
         let made = tokio::task::spawn_blocking(move || writer.finish(next)).await;
@@ -260,6 +259,12 @@ impl Archiver {
         let (directory, bytes) = made.map_err(|error| failed(error.to_string()))?;
         let key = PieceKey::new(queue.place.clone(), from_store_ms, queue.next, 0);
         let piece_bytes = bytes.len() as u64;
+        if queue.is_without_piece
+            && let Some(earlier) = came_back(&self.parts, queue).await?
+        {
+            *queue = earlier;
+            return Ok(Cut::Overtaken);
+        }
         if let Some(now) = queue.overtaken(&self.parts.store, &key).await? {
             *queue = now;
             return Ok(Cut::Overtaken);

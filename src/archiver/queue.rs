@@ -146,15 +146,19 @@ impl Queue {
         self.next_stored_ms = None;
     }
 
-    /// A queue that was never archived begins with what RocketMQ still has.
+    /// What was never archived begins with what RocketMQ still has, whenever the first piece is written: the topic may be made anew
+    /// before that.
     pub(super) fn begin(&mut self, first: u64) {
         self.next = first;
         self.is_begun = true;
     }
 
-    /// The topic was made anew: its offsets begin again, and mean other messages.
+    /// The topic was made anew: its offsets begin again, and mean other messages. A generation without a piece is not used up: another
+    /// archiver would begin that one.
     pub(super) fn begin_generation(&mut self, first: u64) {
-        self.newest += 1;
+        if !(self.is_without_piece && self.place.generation == self.newest) {
+            self.newest += 1;
+        }
         self.place.generation = self.newest;
         self.is_without_piece = true;
         self.next = first;

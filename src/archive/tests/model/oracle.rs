@@ -278,9 +278,12 @@ fn of_one_time(place: &Place, offsets: &Offsets, state: &State, wrong: &mut Vec<
                 let is_in_a_hole = |last: u64| {
                     firsts.is_some_and(|firsts| firsts.range(last + 1..=*offset).next().is_some())
                 };
+                // Nor if RocketMQ keeps back the message that would tell.
+                let is_kept_back = |last: u64| state.withheld_once.contains(&(place.queue.clone(), last));
                 if let Some((last, other)) = before.replace((*offset, *epoch))
                     && other != *epoch
                     && !is_in_a_hole(last)
+                    && !is_kept_back(last)
                 {
                     wrong
                         .push(format!("mixed: {place:?} goes over from time {other} to {epoch} at {offset}"));
