@@ -188,11 +188,10 @@ impl Archiver {
         let (reader, name) = (&*self.parts.reader, queue.place.queue.clone());
         let (first, end) = reader.offsets(topic, &name).await?;
         let now_ms = self.parts.clock.wall_ms();
-        let is_new = !queue.is_begun;
-        if is_new || queue.is_without_piece {
+        if !queue.is_begun {
             queue.begin(first);
-        }
-        if !is_new && queue.is_to_compare(end, now_ms) {
+        } else if queue.is_to_compare(end, now_ms) {
+            queue.begin_earlier(first);
             recognise(&self.parts, queue, first).await?;
             queue.compared_ms = now_ms;
         }

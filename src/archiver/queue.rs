@@ -146,11 +146,19 @@ impl Queue {
         self.next_stored_ms = None;
     }
 
-    /// What was never archived begins with what RocketMQ still has, whenever the first piece is written: the topic may be made anew
-    /// before that.
+    /// A queue that was never archived begins with what RocketMQ still has.
     pub(super) fn begin(&mut self, first: u64) {
         self.next = first;
         self.is_begun = true;
+    }
+
+    /// Nothing of it is archived, and RocketMQ has earlier messages than before: the topic was made anew. Where it has only later ones, those
+    /// between are lost, and the first piece says so.
+    pub(super) fn begin_earlier(&mut self, first: u64) {
+        if self.is_without_piece && first < self.next {
+            self.next = first;
+            self.next_stored_ms = None;
+        }
     }
 
     /// The topic was made anew: its offsets begin again, and mean other messages. A generation without a piece is not used up: another

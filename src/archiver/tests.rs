@@ -116,6 +116,21 @@ async fn a_restart_goes_on_at_the_end_of_the_last_piece() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_rocketmq_deletes_before_the_first_piece_is_named_as_lost() {
+    // Given: messages that wait for their hour in a queue that was seen empty. When: RocketMQ deletes the first of them.
+    let mut world = World::new();
+    world.rocketmq.say_so_many(3);
+    world.rocketmq.make_anew();
+    assert!(world.archiver.done(false).await.is_nothing());
+    world.rocketmq.say_so_many(10);
+    assert!(world.archiver.done(false).await.is_nothing());
+    world.rocketmq.forget_before(6);
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lines, sum(&round.lost)), (4, 6));
+    assert_eq!(world.ranges().await, [(0, 0, 10)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_after_the_start_may_wait_and_what_was_there_may_not() {
     let mut world = World::new();
     assert!(world.archiver.done(false).await.is_nothing());
