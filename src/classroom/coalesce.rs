@@ -9,8 +9,9 @@
 //! Must never: let a single event overtake a change that waits for its summary; tell a join twice: whoever was told of the
 //! connection a moment ago asks who is there.
 //!
-//! When full: of connections beyond the 1,000 that were told last, the joins are told, too; rooms beyond [`MAX_SUMMARY_ROOMS`] wait for the next summary; of changes beyond 100,000 waiting ones only the
-//! numbers are kept; changes in rooms beyond 20,000 waiting ones are not told (the member list has them).
+//! When full: of connections beyond the 1,000 that were told last, the joins are told, too; rooms beyond [`MAX_SUMMARY_ROOMS`] wait
+//! for the next summary; of changes beyond 100,000 waiting ones only the numbers are kept; changes in rooms beyond 20,000 waiting
+//! ones are not told (the member list has them).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};

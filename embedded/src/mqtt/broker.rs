@@ -76,7 +76,7 @@ impl Broker {
                 .with_max_outbound_inflight(OUTBOUND_INFLIGHT),
             connections: Connections::new(client_policy.max_connections),
             turns: Turns::new(),
-            refused_handshakes: RefusedHandshakes::new(client_policy.allowed_origins.clone()),
+            refused_handshakes: RefusedHandshakes::default(),
             client_policy,
             stop: broadcast::channel(1).0,
             last_connection: AtomicU64::new(0),

@@ -12,60 +12,54 @@ const MAX_CAUSES: usize = 32;
 /// A stranger chooses the origin and the path.
 const MAX_CHARACTERS: usize = 200;
 
-pub(super) struct RefusedHandshakes {
-    /// `None`: every page may connect.
-    allowed_origins: Option<Vec<String>>,
-    told: Mutex<BTreeSet<String>>,
-}
+/// What was told.
+#[derive(Default)]
+pub(super) struct RefusedHandshakes(Mutex<BTreeSet<String>>);
 
 impl RefusedHandshakes {
-    pub(super) fn new(allowed_origins: Option<Vec<String>>) -> Self {
-        Self { allowed_origins, told: Mutex::default() }
-    }
-
-    /// `handshake`: the first bytes of the caller. `error`: what the crate says.
-    pub(super) fn tell(&self, handshake: &[u8], error: &str, remote: SocketAddr) {
-        let Some(cause) = self.cause_of(handshake) else {
+    /// `handshake`: the first bytes of the caller. `allowed`: origins; `None` = every page may connect. `error`: what the crate says.
+    pub(super) fn tell(&self, handshake: &[u8], allowed: Option<&[String]>, error: &str, remote: SocketAddr) {
+        let Some(cause) = cause_of(handshake, allowed) else {
             tracing::debug!(error, %remote, "a WebSocket was not opened");
             return;
         };
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() < MAX_CAUSES && told.insert(cause.clone()) {
             tracing::warn!(%remote, "a WebSocket was refused: {cause}");
         } else {
             tracing::debug!(%remote, "a WebSocket was refused: {cause}");
         }
     }
+}
 
-    /// `None`: it is neither for its path nor for its origin.
-    fn cause_of(&self, handshake: &[u8]) -> Option<String> {
-        let mut headers = [httparse::EMPTY_HEADER; 124];
-        let mut request = httparse::Request::new(&mut headers);
-        request.parse(handshake).ok()?;
-        let target = request.path?;
-        let path = target.split('?').next().unwrap_or(target);
-        if path != WEBSOCKET_PATH {
-            let asked = shortened(path);
-            return Some(format!("it asked for the path {asked:?}; the path is {WEBSOCKET_PATH}"));
-        }
-        let allowed = self.allowed_origins.as_ref()?;
-        let origin = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("origin"));
-        let Some(origin) = origin else {
-            let cause =
-                "it named no page (no Origin), and only pages may connect; other programs use MQTT over TCP";
-            return Some(cause.to_owned());
-        };
-        let origin = shortened(&String::from_utf8_lossy(origin.value));
-        if allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&origin)) {
-            return None;
-        }
-        // People copy it into a shell, and any program can send any Origin.
-        let remedy = match is_plain(&origin) {
-            true => format!("allow them with --allow-origin {origin}"),
-            false => "no browser sends such an Origin".to_owned(),
-        };
-        Some(format!("pages of {origin:?} may not connect; {remedy}"))
+/// `None`: it is neither for its path nor for its origin.
+fn cause_of(handshake: &[u8], allowed: Option<&[String]>) -> Option<String> {
+    let mut headers = [httparse::EMPTY_HEADER; 124];
+    let mut request = httparse::Request::new(&mut headers);
+    request.parse(handshake).ok()?;
+    let target = request.path?;
+    let path = target.split('?').next().unwrap_or(target);
+    if path != WEBSOCKET_PATH {
+        let asked = shortened(path);
+        return Some(format!("it asked for the path {asked:?}; the path is {WEBSOCKET_PATH}"));
     }
+    let allowed = allowed?;
+    let origin = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("origin"));
+    let Some(origin) = origin else {
+        let cause =
+            "it named no page (no Origin), and only pages may connect; other programs use MQTT over TCP";
+        return Some(cause.to_owned());
+    };
+    let origin = shortened(&String::from_utf8_lossy(origin.value));
+    if allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&origin)) {
+        return None;
+    }
+    // People copy it into a shell, and any program can send any Origin.
+    let remedy = match is_plain(&origin) {
+        true => format!("allow them with --allow-origin {origin}"),
+        false => "no browser sends such an Origin".to_owned(),
+    };
+    Some(format!("pages of {origin:?} may not connect; {remedy}"))
 }
 
 fn is_plain(origin: &str) -> bool {
@@ -82,9 +76,10 @@ mod tests {
     use super::*;
 
     fn cause(first_line: &str, headers: &str, allowed: Option<&[&str]>) -> Option<String> {
-        let allowed = allowed.map(|allowed| allowed.iter().map(|&one| one.to_owned()).collect());
+        let allowed: Option<Vec<String>> =
+            allowed.map(|allowed| allowed.iter().map(|&one| one.to_owned()).collect());
         let handshake = format!("GET {first_line} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
-        RefusedHandshakes::new(allowed).cause_of(handshake.as_bytes())
+        cause_of(handshake.as_bytes(), allowed.as_deref())
     }
 
     #[test]
@@ -119,12 +114,12 @@ mod tests {
 
     #[test]
     fn each_cause_is_told_once_and_only_so_many() {
-        let refused = RefusedHandshakes::new(Some(Vec::new()));
+        let refused = RefusedHandshakes::default();
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
         for page in (0..100).chain(0..100) {
             let handshake = format!("GET /mqtt HTTP/1.1\r\nOrigin: http://{page}.example\r\n\r\n");
-            refused.tell(handshake.as_bytes(), "403", remote);
+            refused.tell(handshake.as_bytes(), Some(&[]), "403", remote);
         }
-        assert_eq!(refused.told.lock().unwrap().len(), MAX_CAUSES);
+        assert_eq!(refused.0.lock().unwrap().len(), MAX_CAUSES);
     }
 }

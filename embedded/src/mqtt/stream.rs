@@ -25,8 +25,8 @@ const BYTES_BEFORE_CONNACK: usize = 512 << 10;
 /// Of a WebSocket's handshake so many bytes are kept, to say afterwards why it was refused.
 const HANDSHAKE_BYTES: usize = 8 << 10;
 
-/// The first bytes that a caller sent.
-pub(super) type Handshake = Arc<Mutex<Vec<u8>>>;
+/// The first bytes that a caller sent; `None` from the end of the handshake on.
+pub(super) type Handshake = Arc<Mutex<Option<Vec<u8>>>>;
 
 pub(super) struct GuardedStream {
     tcp: TcpStream,
@@ -57,9 +57,11 @@ impl GuardedStream {
     fn keep(&self, bytes: &[u8]) {
         let Some(handshake) = &self.handshake else { return };
         if self.received < HANDSHAKE_BYTES {
-            let mut kept = handshake.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = HANDSHAKE_BYTES.saturating_sub(kept.len());
-            kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            let mut handshake = handshake.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(kept) = handshake.as_mut() {
+                let room = HANDSHAKE_BYTES.saturating_sub(kept.len());
+                kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            }
         }
     }
 

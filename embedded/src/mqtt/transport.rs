@@ -84,17 +84,21 @@ impl Transport {
         let transport = match self {
             Self::Tcp => BrokerTransport::WebSocket(Box::new(stream)),
             Self::WebSocket => {
-                let handshake = Handshake::default();
+                let handshake = Handshake::new(Mutex::new(Some(Vec::new())));
                 let stream = stream.keep_handshake(Arc::clone(&handshake));
+                let allowed = &connection.broker.client_policy.allowed_origins;
                 let mut config = WebSocketServerConfig::new().with_path(WEBSOCKET_PATH);
-                if let Some(origins) = &connection.broker.client_policy.allowed_origins {
+                if let Some(origins) = allowed {
                     config = config.with_allowed_origins(origins.clone());
                 }
-                match accept_websocket_connection(stream, &config, remote).await {
+                let accepted = accept_websocket_connection(stream, &config, remote).await;
+                // What follows is no handshake, and is not kept.
+                let handshake = handshake.lock().unwrap_or_else(PoisonError::into_inner).take();
+                match accepted {
                     Ok(stream) => BrokerTransport::websocket(stream),
                     Err(error) => {
-                        let handshake = handshake.lock().unwrap_or_else(PoisonError::into_inner);
-                        connection.broker.refused_handshakes.tell(&handshake, &error.to_string(), remote);
+                        let (bytes, error) = (handshake.unwrap_or_default(), error.to_string());
+                        connection.broker.refused_handshakes.tell(&bytes, allowed.as_deref(), &error, remote);
                         return;
                     }
                 }

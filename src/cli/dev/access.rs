@@ -36,9 +36,9 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
         "write it as https://class.example or http://localhost:3000, or null for a page from a file";
     let url = url::Url::parse(text).map_err(|error| format!("{error}; {example}"))?;
     let origin = url.origin();
-    let written = text.trim_end_matches('/');
-    let is_whole = url.path().len() <= 1 && url.query().is_none() && url.fragment().is_none();
-    if !origin.is_tuple() || !is_whole || url.username() != "" || written.is_empty() {
+    let is_bare = url.path().len() <= 1 && url.query().is_none() && url.fragment().is_none();
+    let names_nobody = url.username().is_empty() && url.password().is_none();
+    if !origin.is_tuple() || !is_bare || !names_nobody {
         return Err(format!("it is no origin of a page; {example}"));
     }
     Ok(origin.ascii_serialization())
@@ -177,6 +177,7 @@ mod tests {
             "https://a/b",
             "https://a?b",
             "https://u@a",
+            "https://:p@a",
             "file:///x",
         ] {
             let refused = origin(text).unwrap_err();
