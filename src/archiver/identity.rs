@@ -1,11 +1,16 @@
 //! Whether a queue of RocketMQ is the one that was archived, and which generation it is if not.
 
+use super::books::effective;
 use super::queue::Queue;
 use super::{ArchiveError, ArchiverParts};
 use crate::model::QueueName;
 use crate::piece::Place;
+use crate::piece_store::{PieceStore, StoreError};
 use crate::pipeline::ports::{ReadError, Reader};
 use crate::pipeline::same_queue::{Cause, Compared, compare};
+
+/// So many messages are looked at, to find one that is archived.
+const WITNESSES: u32 = 32;
 
 /// What RocketMQ's queue is to the one that was archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +77,14 @@ pub(super) async fn recognise(
     let (topic, name) = (queue.place.topic.clone(), queue.place.queue.clone());
     let reader = &*parts.reader;
     let mut found = sameness(reader, &topic, &name, queue.next, queue.last.as_deref()).await?;
-    if found != Sameness::Proven
-        && let Some(newer) = queue.begun_by_another(&parts.store).await?
-    {
-        *queue = newer;
+    if found != Sameness::Proven {
+        if let Some(newer) = queue.newer(&parts.store).await? {
+            *queue = newer;
+        }
         found = sameness(reader, &topic, &name, queue.next, queue.last.as_deref()).await?;
+    }
+    if found == Sameness::Possible && queue.last.is_some() && !queue.is_without_piece {
+        found = by_another_message(parts, queue).await?;
     }
     queue.is_proven = found == Sameness::Proven;
     // A generation without a piece has nothing to tell it from others by.
@@ -89,6 +97,36 @@ pub(super) async fn recognise(
         None => queue.begin_generation(first),
     }
     Ok(())
+}
+
+/// Where RocketMQ keeps the last archived message back, though it has not deleted it, another archived one tells. If it gives none of them
+/// out, a generation that begins there archives nothing twice.
+async fn by_another_message(parts: &ArchiverParts, queue: &Queue) -> Result<Sameness, ArchiveError> {
+    let Place { topic, queue: name, .. } = &queue.place;
+    let (first, end) = parts.reader.offsets(topic, name).await?;
+    if first >= queue.next || end < queue.next {
+        return Ok(Sameness::Possible);
+    }
+    let page = parts.reader.pull(topic, name, None, first, WITNESSES).await?;
+    for message in page.messages.iter().filter(|message| message.queue_offset < queue.next) {
+        if let Some(archived) = archived_at(&parts.store, &queue.place, message.queue_offset).await? {
+            return Ok(if archived == message.name() { Sameness::Possible } else { Sameness::Another });
+        }
+    }
+    Ok(Sameness::Another)
+}
+
+/// Names the message that is archived at that offset; `None`: none is.
+async fn archived_at(store: &PieceStore, place: &Place, offset: u64) -> Result<Option<String>, StoreError> {
+    let mut pieces = store.pieces(&place.topic).await?;
+    pieces.retain(|piece| piece.key.place == *place && piece.key.from <= offset);
+    let pieces = store.directories(pieces).await?;
+    let parts = effective(&pieces);
+    let Some(part) = parts.iter().find(|part| (part.from..part.to).contains(&offset)) else {
+        return Ok(None);
+    };
+    let taken = store.take(&part.piece.key, part.directory, offset, offset + 1).await?;
+    Ok(taken.last().map(str::to_owned))
 }
 
 /// Whether what was just read behind the position is of the same time of the queue as what was archived before it, and all of it of one

@@ -264,6 +264,16 @@ impl Archiver {
             *queue = earlier;
             return Ok(Cut::Overtaken);
         }
+        let key = match queue.is_proven {
+            true => key,
+            false => match queue.claim(&self.parts.store, key).await? {
+                Some(claimed) => claimed,
+                None => {
+                    *queue = Queue::in_store(&self.parts.store, topic, &name).await?;
+                    return Ok(Cut::Overtaken);
+                }
+            },
+        };
         if let Some(now) = queue.overtaken(&self.parts.store, &key).await? {
             *queue = now;
             return Ok(Cut::Overtaken);

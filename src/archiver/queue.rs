@@ -7,7 +7,7 @@ use super::headroom::Headroom;
 use super::{LINE_BYTES, PIECE_BYTES};
 use crate::model::QueueName;
 use crate::piece::{Directory, PieceKey, Place};
-use crate::piece_store::{Listed, PieceStore, StoreError};
+use crate::piece_store::{Created, Listed, PieceStore, StoreError};
 
 const COMPARE_EVERY_MS: u64 = 60_000;
 
@@ -36,18 +36,22 @@ pub(super) struct Queue {
     pub compared_ms: u64,
     /// Whether the message before `next` proved it then.
     pub is_proven: bool,
+    /// So many claims were there, before RocketMQ was asked.
+    claims: u32,
+    /// The last of them.
+    claimed: Option<PieceKey>,
 }
 
 impl Queue {
-    /// Asks the store for the last piece of the newest generation.
+    /// Asks the store for the last piece of the newest generation, or the claim for its first one.
     pub(super) async fn in_store(
         store: &PieceStore,
         topic: &str,
         name: &QueueName,
     ) -> Result<Self, StoreError> {
-        let pieces = pieces_of(store, topic, name).await?;
-        let newest = pieces.iter().map(|piece| piece.key.place.generation).max().unwrap_or(0);
-        Self::of_pieces(store, pieces, topic, name, newest).await
+        let known = Known::of(store, topic, name).await?;
+        let newest = known.newest();
+        Self::of_known(store, known, topic, name, newest).await
     }
 
     /// The same of that generation.
@@ -57,20 +61,19 @@ impl Queue {
         name: &QueueName,
         generation: u32,
     ) -> Result<Self, StoreError> {
-        Self::of_pieces(store, pieces_of(store, topic, name).await?, topic, name, generation).await
+        Self::of_known(store, Known::of(store, topic, name).await?, topic, name, generation).await
     }
 
-    async fn of_pieces(
+    async fn of_known(
         store: &PieceStore,
-        pieces: Vec<Listed>,
+        known: Known,
         topic: &str,
         name: &QueueName,
         generation: u32,
     ) -> Result<Self, StoreError> {
-        let newest = pieces.iter().map(|piece| piece.key.place.generation).max().unwrap_or(0);
         let mut queue = Self {
             place: Place { topic: topic.to_owned(), queue: name.clone(), generation },
-            newest,
+            newest: known.newest(),
             next: 0,
             last: None,
             store_time_ms: 0,
@@ -82,27 +85,56 @@ impl Queue {
             headroom: Headroom::default(),
             compared_ms: 0,
             is_proven: false,
+            claims: known.claims,
+            claimed: known.claimed,
         };
-        let of_place = pieces.into_iter().filter(|piece| piece.key.place == queue.place);
+        let of_place = known.pieces.into_iter().filter(|piece| piece.key.place == queue.place);
         for (_, directory) in store.directories(may_reach_furthest(of_place.collect())).await? {
             if !queue.is_begun || directory.to >= queue.next {
                 queue.archived(&directory);
             }
         }
+        queue.is_proven = false;
+        if let Some(claimed) = queue.claimed_of_place().filter(|_| queue.is_without_piece) {
+            (queue.next, queue.is_begun) = (claimed.from, true);
+        }
         Ok(queue)
     }
 
-    /// What the store says, if another archiver has begun a generation since it was read, or has written the first piece of ours. Where
-    /// nothing proves that RocketMQ's queue is still ours, it may be that one.
-    pub(super) async fn begun_by_another(&self, store: &PieceStore) -> Result<Option<Self>, StoreError> {
-        let Place { topic, queue, .. } = &self.place;
-        let pieces = pieces_of(store, topic, queue).await?;
-        let newest = pieces.iter().map(|piece| piece.key.place.generation).max().unwrap_or(0);
-        let is_begun = self.is_without_piece && pieces.iter().any(|piece| piece.key.place == self.place);
-        if newest <= self.newest && !is_begun {
+    /// What the store says, if it knows more than was known here: where nothing proves that RocketMQ's queue is still ours, another archiver
+    /// may have gone on with it, or begun a generation. Afterwards the claims were counted before RocketMQ is asked again.
+    pub(super) async fn newer(&self, store: &PieceStore) -> Result<Option<Self>, StoreError> {
+        let Place { topic, queue, generation } = &self.place;
+        let known = Known::of(store, topic, queue).await?;
+        let (newest, is_claimed) = (known.newest(), known.claims > self.claims);
+        let is_beyond = |piece: &Listed| self.is_without_piece || piece.key.from >= self.next;
+        let of_place = |piece: &&Listed| piece.key.place == self.place;
+        if newest <= self.newest && !is_claimed && !known.pieces.iter().filter(of_place).any(is_beyond) {
             return Ok(None);
         }
-        Self::of_pieces(store, pieces, topic, queue, newest).await.map(Some)
+        let generation = newest.max(*generation);
+        Self::of_known(store, known, topic, queue, generation).await.map(Some)
+    }
+
+    fn claimed_of_place(&self) -> Option<&PieceKey> {
+        self.claimed.as_ref().filter(|key| key.place == self.place)
+    }
+
+    /// Claims the next piece; the name under which it is written then. `None`: another archiver was first, so all that was seen may be of
+    /// another time. Who was killed behind its claim has given the piece its name.
+    pub(super) async fn claim(
+        &mut self,
+        store: &PieceStore,
+        key: PieceKey,
+    ) -> Result<Option<PieceKey>, StoreError> {
+        let key = self.claimed_of_place().filter(|claimed| claimed.from == key.from).cloned().unwrap_or(key);
+        let created = store.claim(self.claims, &key).await?;
+        if created == Created::Another {
+            return Ok(None);
+        }
+        self.claims += 1;
+        self.claimed = Some(key.clone());
+        Ok(Some(key))
     }
 
     /// What the store says, if another archiver has written beyond the position or over it since it was read. `key`: of the piece that is to
@@ -112,11 +144,6 @@ impl Queue {
         store: &PieceStore,
         key: &PieceKey,
     ) -> Result<Option<Self>, StoreError> {
-        if !self.is_proven
-            && let Some(newer) = self.begun_by_another(store).await?
-        {
-            return Ok(Some(newer));
-        }
         let is_new = |piece: &Listed| piece.key.from >= key.from || piece.key.version > 0;
         // What tells nothing of its queue may be long behind: another archiver's pieces may lie on other days.
         let is_new = match self.is_proven && !self.is_without_piece {
@@ -132,7 +159,7 @@ impl Queue {
         }
         let Place { topic, queue, generation } = &self.place;
         let now = Self::in_generation(store, topic, queue, *generation).await?;
-        Ok(Some(now).filter(|now| now.next != self.next))
+        Ok(Some(now).filter(|now| self.is_without_piece || now.next != self.next))
     }
 
     /// Goes on behind that piece.
@@ -142,6 +169,7 @@ impl Queue {
         self.store_time_ms = directory.store_time_ms;
         self.is_begun = true;
         self.is_without_piece = false;
+        self.is_proven = self.last.is_some();
         self.waits_since_ms = None;
         self.next_stored_ms = None;
     }
@@ -155,16 +183,17 @@ impl Queue {
     /// Nothing of it is archived, and RocketMQ has earlier messages than before: the topic was made anew. Where it has only later ones, those
     /// between are lost, and the first piece says so.
     pub(super) fn begin_earlier(&mut self, first: u64) {
-        if self.is_without_piece && first < self.next {
+        if self.is_without_piece && first < self.next && self.claimed_of_place().is_none() {
             self.next = first;
             self.next_stored_ms = None;
         }
     }
 
-    /// The topic was made anew: its offsets begin again, and mean other messages. A generation without a piece is not used up: another
-    /// archiver would begin that one.
+    /// The topic was made anew: its offsets begin again, and mean other messages. A generation without a piece and a claim is not used up:
+    /// another archiver would begin that one.
     pub(super) fn begin_generation(&mut self, first: u64) {
-        if !(self.is_without_piece && self.place.generation == self.newest) {
+        let is_newest = self.place.generation == self.newest;
+        if !is_newest || !self.is_without_piece || self.claimed_of_place().is_some() {
             self.newest += 1;
         }
         self.place.generation = self.newest;
@@ -189,6 +218,30 @@ impl Queue {
         let waited = self.waits_since_ms.map(|since| now_ms.saturating_sub(since));
         let is_full = end.saturating_sub(self.next).saturating_mul(LINE_BYTES) >= PIECE_BYTES as u64;
         is_full || waited.is_some_and(|waited| u128::from(waited) >= every.as_millis())
+    }
+}
+
+/// What the store has of one queue.
+struct Known {
+    claims: u32,
+    claimed: Option<PieceKey>,
+    pieces: Vec<Listed>,
+}
+
+impl Known {
+    async fn of(store: &PieceStore, topic: &str, name: &QueueName) -> Result<Self, StoreError> {
+        let claims = store.claims(topic, name).await?;
+        let claimed = match claims.checked_sub(1) {
+            Some(last) => Some(store.claimed(topic, name, last).await?),
+            None => None,
+        };
+        Ok(Self { claims, claimed, pieces: pieces_of(store, topic, name).await? })
+    }
+
+    fn newest(&self) -> u32 {
+        let of_pieces = self.pieces.iter().map(|piece| piece.key.place.generation);
+        let of_claim = self.claimed.iter().map(|key| key.place.generation);
+        of_pieces.chain(of_claim).max().unwrap_or(0)
     }
 }
 

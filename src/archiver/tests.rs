@@ -240,6 +240,77 @@ async fn of_two_archivers_without_a_piece_the_second_goes_on_with_that_of_the_fi
     }
 }
 
+/// The first piece of a generation has nothing to prove it by. Two archivers read at different times: one of them, and what it read, counts.
+#[tokio::test]
+async fn of_two_first_pieces_only_the_one_that_was_claimed_first_is_written() {
+    let world = World::new();
+    let name = name();
+    let queue = || Queue::in_store(&world.store, "room", &name);
+    let (mut one, mut other) = (queue().await.unwrap(), queue().await.unwrap());
+    let place = one.place.clone();
+    let key = |from: u64, hour: u64| PieceKey::new(place.clone(), STORED_MS + hour * 3_600_000, from, 0);
+    let (early, late) = (key(0, 0), key(7, 30));
+    assert_eq!(one.claim(&world.store, early.clone()).await.unwrap(), Some(early.clone()));
+    assert_eq!(other.claim(&world.store, late).await.unwrap(), None);
+
+    // Who looks again goes on with the piece that was claimed, under its name, also if RocketMQ has deleted its begin by now.
+    let mut again = queue().await.unwrap();
+    assert_eq!((again.next, again.is_begun, again.is_without_piece), (0, true, true));
+    assert_eq!(again.claim(&world.store, key(0, 30)).await.unwrap(), Some(early));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archiver_that_is_killed_behind_its_claim_leaves_no_hole_and_no_second_begin() {
+    // Given a claim without a piece
+    let mut world = World::new();
+    world.rocketmq.say_so_many(10);
+    let place = Place { topic: "room".to_owned(), queue: name(), generation: 0 };
+    let key = PieceKey::new(place, STORED_MS - 48 * 3_600_000, 0, 0);
+    assert_eq!(world.store.claim(0, &key).await.unwrap(), Created::Ours);
+
+    // When RocketMQ deletes the first messages, then the next archiver writes that piece and names them as lost
+    world.rocketmq.forget_before(4);
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lines, sum(&round.lost)), (6, 4));
+    assert_eq!(world.pieces().await[0].0.key, key);
+
+    // When the topic is made anew, a claim without a piece is one of the old time
+    let of_time = |generation, day| PieceKey::new(Place { generation, ..key.place.clone() }, day, 5, 0);
+    assert_eq!(world.store.claim(2, &of_time(1, STORED_MS)).await.unwrap(), Created::Ours);
+    world.restart();
+    world.rocketmq.make_anew();
+    world.rocketmq.say_so_many(3);
+    world.archiver.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 10), (2, 0, 3)]);
+}
+
+/// The message that would tell is counted and not given out. Another one tells; and where there is none, nothing is passed over.
+#[tokio::test(start_paused = true)]
+async fn a_new_topic_that_keeps_back_the_message_which_would_tell_is_no_old_one() {
+    for archived in [1, 4] {
+        let mut world = World::new();
+        world.rocketmq.say_so_many(archived);
+        world.archiver.done(true).await;
+        world.rocketmq.make_anew();
+        world.rocketmq.say_so_many(8);
+        world.rocketmq.lock().withheld = vec![archived - 1];
+        let round = world.archiver.done(true).await;
+        assert_eq!((round.lines, sum(&round.lost)), (7, 1), "{archived}");
+        assert_eq!(world.ranges().await, [(0, 0, archived), (1, 0, 8)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_keeps_back_the_last_archived_message_is_still_the_same() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(5);
+    world.archiver.done(true).await;
+    world.rocketmq.lock().withheld = vec![4];
+    world.rocketmq.say_so_many(2);
+    world.archiver.done(true).await;
+    assert_eq!(world.ranges().await, [(0, 0, 5), (0, 5, 7)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_topic_that_was_made_anew_begins_a_generation() {
     let mut world = World::new();

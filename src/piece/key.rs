@@ -95,6 +95,11 @@ impl fmt::Display for PieceKey {
     }
 }
 
+/// What the names of all claims of a queue begin with: see [`crate::piece_store`].
+pub(crate) fn claims_of(topic: &str, queue: &QueueName) -> String {
+    format!("{}/claims/q={}.{}", PieceKey::prefix_of(topic), encode(&queue.broker), queue.id)
+}
+
 /// `YYYY-MM-DD`, in UTC.
 pub(crate) fn day_of(ms: u64) -> String {
     let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());

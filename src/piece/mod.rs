@@ -20,7 +20,7 @@ pub(crate) use directory::{Directory, FramePart, Lost, RoomPart};
 #[cfg(test)]
 pub(crate) use frame::decompress_all;
 pub(crate) use frame::{TAIL_BYTES, compress};
-pub(crate) use key::{PieceKey, Place, day_of};
+pub(crate) use key::{PieceKey, Place, claims_of, day_of};
 pub(crate) use line::{CLOCKS_DIFFER_MS, STORED_LATE_MS, at_ms, line_of, said_ms};
 #[cfg(test)]
 pub(crate) use reader::messages_of;

@@ -65,6 +65,11 @@ impl Taken {
         (self.lines.len() as u64, self.skipped.values().sum(), self.erased)
     }
 
+    /// Names the message before the end of the range, if that is known.
+    pub(crate) fn last(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
     /// What is no line and not lost was left out or erased; of a part of a piece only the sum is known.
     fn count_the_rest(&mut self, directory: &Directory, from: u64, to: u64) -> Result<(), Damage> {
         if (from, to) == (directory.from, directory.to) {

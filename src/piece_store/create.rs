@@ -32,31 +32,36 @@ pub(crate) enum Created {
 impl PieceStore {
     /// Creates the piece, unless there is one of that name.
     pub(crate) async fn create(&self, key: &PieceKey, piece: Bytes) -> Result<Created, StoreError> {
+        self.create_object(&Path::from(key.to_string()), piece).await
+    }
+
+    /// The same of any object.
+    pub(super) async fn create_object(&self, name: &Path, bytes: Bytes) -> Result<Created, StoreError> {
         self.prove().await?;
         for attempt in 1..=ATTEMPTS {
-            if self.put_if_absent(key, &piece).await? {
+            if self.put_if_absent(name, &bytes).await? {
                 return Ok(Created::Ours);
             }
             // It may be our own: an earlier attempt was stored, and its answer was lost.
-            match self.whole(key).await {
-                Ok(there) => return Ok(if there == piece { Created::Ours } else { Created::Another }),
+            match self.object(name).await {
+                Ok(there) => return Ok(if there == bytes { Created::Ours } else { Created::Another }),
                 Err(StoreError::Missing { .. }) => tokio::time::sleep(PAUSE * attempt).await,
                 Err(error) => return Err(error),
             }
         }
-        Err(self.problem(&format!("store {key}"), "it says that it has such a file, and has none"))
+        Err(self.problem(&format!("store {name}"), "it says that it has such a file, and has none"))
     }
 
     /// Whether it was created; if not, somebody has or had this name.
-    async fn put_if_absent(&self, key: &PieceKey, piece: &Bytes) -> Result<bool, StoreError> {
-        let (name, what) = (Path::from(key.to_string()), format!("store {key}"));
+    async fn put_if_absent(&self, name: &Path, bytes: &Bytes) -> Result<bool, StoreError> {
+        let what = format!("store {name}");
         if self.is_shared {
-            return self.put_new(&name, piece.clone().into(), &what).await;
+            return self.put_new(name, bytes.clone().into(), &what).await;
         }
-        match self.in_time(&what, self.store.head(&name)).await {
+        match self.in_time(&what, self.store.head(name)).await {
             Ok(_) => Ok(false),
             Err(StoreError::Missing { .. }) => {
-                let put = self.store.put(&name, piece.clone().into());
+                let put = self.store.put(name, bytes.clone().into());
                 self.in_time(&what, put).await.map(|_| true)
             }
             Err(error) => Err(error),

@@ -50,8 +50,9 @@ pub(super) fn remove_in(folder: &Path, now: SystemTime) -> Result<u64, Error> {
     Ok(removed)
 }
 
-/// `NAME.jsonl.zst#7`
+/// `NAME.jsonl.zst#7`, `NUMBER.json#7`
 fn is_unfinished(name: &str) -> bool {
     let parts = name.rsplit_once('#');
-    parts.is_some_and(|(name, number)| name.ends_with(".jsonl.zst") && number.parse::<u64>().is_ok())
+    let is_ours = |name: &str| name.ends_with(".jsonl.zst") || name.ends_with(".json");
+    parts.is_some_and(|(name, number)| is_ours(name) && number.parse::<u64>().is_ok())
 }

@@ -4,6 +4,7 @@
 //! one wins and the other hears it; an upload that was stored although its answer was lost counts as stored.
 //! Must never: know what a line says, or overwrite anything.
 
+mod claim;
 mod create;
 #[cfg(test)]
 pub(crate) mod double;
@@ -211,9 +212,12 @@ impl PieceStore {
 
     /// A whole piece.
     pub(crate) async fn whole(&self, key: &PieceKey) -> Result<Bytes, StoreError> {
-        let name = Path::from(key.to_string());
-        let reading = async { self.store.get(&name).await?.bytes().await };
-        self.in_time(&format!("give {key}"), reading).await
+        self.object(&Path::from(key.to_string())).await
+    }
+
+    async fn object(&self, name: &Path) -> Result<Bytes, StoreError> {
+        let reading = async { self.store.get(name).await?.bytes().await };
+        self.in_time(&format!("give {name}"), reading).await
     }
 
     /// Reads and compares a whole piece.

@@ -50,6 +50,29 @@ async fn pieces_are_listed_in_order_and_strangers_are_not() {
 }
 
 #[tokio::test]
+async fn claims_are_numbered_and_are_no_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = PieceStore::in_folder(folder.path()).unwrap();
+    let Place { topic, queue, .. } = place();
+    for store in [local.clone(), PieceStore::in_memory()] {
+        assert_eq!(store.claims(&topic, &queue).await.unwrap(), 0);
+        assert_eq!(store.claim(0, &key(7)).await.unwrap(), Created::Ours);
+        assert_eq!(store.claim(0, &key(8)).await.unwrap(), Created::Another);
+        assert_eq!(store.claim(1, &key(8)).await.unwrap(), Created::Ours);
+        assert_eq!(store.claims(&topic, &queue).await.unwrap(), 2);
+        assert_eq!(store.claimed(&topic, &queue, 0).await.unwrap(), key(7));
+        let another = QueueName { id: 4, ..queue.clone() };
+        assert_eq!(store.claims(&topic, &another).await.unwrap(), 0);
+        assert!(store.all_pieces().await.unwrap().is_empty());
+    }
+    // Somebody has changed one.
+    let claim = folder.path().join("v1/topic=room.251/claims/q=broker.2ea.3/00000001.json");
+    fs::write(&claim, r#"{"piece":"v1/nothing"}"#).unwrap();
+    let error = local.claimed(&topic, &queue, 1).await.unwrap_err().to_string();
+    assert!(error.contains("00000001.json") && error.contains("names no piece"), "{error}");
+}
+
+#[tokio::test]
 async fn a_damaged_piece_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let store = PieceStore::in_folder(folder.path()).unwrap();
