@@ -69,13 +69,17 @@ deny: ## check the licences, the sources and the known vulnerabilities of the li
 	else echo "deny: NOT checked for known vulnerabilities: their database could not be fetched"; fi
 
 # Installs the same as `make test`, and starts, kills and stops brokers of its own on free ports. The short forms of these
-# scenarios run in `make test`.
+# scenarios run in `make test`. Most of a scenario is waiting, so those of the archive run beside the others.
+FAULTS := cargo test --test it -- --ignored --test-threads=1 --nocapture
 faults: ## try each fault against the real brokers, and write the table docs/faults.md
 	@scripts/setup test
 	ROOMBRIDGE_SEEDS=5000 cargo test --test model
 	ROOMBRIDGE_SEEDS=5000 cargo test --lib archive::tests::model
 	cargo test --test it scripted::
-	FAULTS_TABLE=1 cargo test --test it faults:: -- --ignored --test-threads=1 --nocapture
+	$(FAULTS) faults::archive_ & archive=$$!; \
+		$(FAULTS) faults:: --skip faults::archive_ --skip faults::zz_; others=$$?; \
+		wait $$archive && exit $$others
+	FAULTS_TABLE=1 $(FAULTS) faults::zz_
 
 # What `make bench` compares with: the build of this commit, with the features of the benchmark's own build. It is built once;
 # a program at another place is taken where the variable names it.

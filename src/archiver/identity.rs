@@ -137,13 +137,13 @@ pub(super) async fn was_read_at_one_time(
     first: Option<(u64, String)>,
 ) -> Result<bool, ReadError> {
     let Place { topic, queue: name, .. } = &queue.place;
-    if queue.is_proven {
-        match sameness(reader, topic, name, queue.next, queue.last.as_deref()).await? {
-            Sameness::Proven => return Ok(true),
-            Sameness::Another => return Ok(false),
-            // RocketMQ has deleted that message meanwhile.
-            Sameness::Possible => queue.is_proven = false,
-        }
+    match sameness(reader, topic, name, queue.next, queue.last.as_deref()).await? {
+        Sameness::Another => return Ok(false),
+        Sameness::Proven if queue.is_proven => return Ok(true),
+        // It came back, perhaps after it was read.
+        Sameness::Proven => {}
+        // RocketMQ has deleted that message, perhaps meanwhile.
+        Sameness::Possible => queue.is_proven = false,
     }
     match first {
         Some((offset, name_of_first)) => {

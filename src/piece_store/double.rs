@@ -201,10 +201,12 @@ impl ObjectStore for Double {
             let double = Self { objects: objects.clone(), gate: gate.clone() };
             async move {
                 let one = futures::stream::iter([Ok(path.clone())]).boxed();
-                let work = double.objects.0.memory.delete_stream(one).try_collect::<Vec<_>>();
-                let done = double.ask(Question::Delete(path.to_string()), work).await;
-                double.objects.0.changes.fetch_add(1, Ordering::Relaxed);
-                done.map(|_| path)
+                let work = async {
+                    let done = double.objects.0.memory.delete_stream(one).try_collect::<Vec<_>>().await;
+                    double.objects.0.changes.fetch_add(1, Ordering::Relaxed);
+                    done
+                };
+                double.ask(Question::Delete(path.to_string()), work).await.map(|_| path)
             }
         };
         paths.and_then(delete).boxed()
