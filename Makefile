@@ -69,16 +69,18 @@ deny: ## check the licences, the sources and the known vulnerabilities of the li
 	else echo "deny: NOT checked for known vulnerabilities: their database could not be fetched"; fi
 
 # Installs the same as `make test`, and starts, kills and stops brokers of its own on free ports. The short forms of these
-# scenarios run in `make test`. Most of a scenario is waiting, so those of the archive run beside the others.
+# scenarios run in `make test`. Most of a scenario is waiting: those of the archive run beside the others, and the seeds of both
+# models where nothing else wants the processors.
 FAULTS := cargo test --test it -- --ignored --test-threads=1 --nocapture
+SEEDS := ROOMBRIDGE_SEEDS=5000 nice -n 19 cargo test
 faults: ## try each fault against the real brokers, and write the table docs/faults.md
 	@scripts/setup test
-	ROOMBRIDGE_SEEDS=5000 cargo test --test model
-	ROOMBRIDGE_SEEDS=5000 cargo test --lib archive::tests::model
+	cargo test --test model --lib --test it --no-run
 	cargo test --test it scripted::
-	$(FAULTS) faults::archive_ & archive=$$!; \
+	{ $(SEEDS) --test model && $(SEEDS) --lib archive::tests::model; } & seeds=$$!; \
+		$(FAULTS) faults::archive_ & archive=$$!; \
 		$(FAULTS) faults:: --skip faults::archive_ --skip faults::zz_; others=$$?; \
-		wait $$archive && exit $$others
+		wait $$archive || others=1; wait $$seeds && exit $$others
 	FAULTS_TABLE=1 $(FAULTS) faults::zz_
 
 # What `make bench` compares with: the build of this commit, with the features of the benchmark's own build. It is built once;

@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use super::ArchiveError;
 use super::queue::Queue;
 use crate::binding::read_back;
-use crate::model::{FailureKind, Kind, LostCause};
+use crate::model::{FailureKind, Kind, LostCause, StoredMessage};
 use crate::piece::{Lost, PieceWriter};
 use crate::pipeline::ports::{Page, ReadError, Reader};
 
@@ -39,12 +39,38 @@ pub(super) struct Gathered {
     pub from_store_ms: u64,
     /// The offset after its last one.
     pub next: u64,
-    /// Offset and name of the first message, if there is one.
-    pub first: Option<(u64, String)>,
+    /// Whether the message before it is the one that was archived.
+    pub is_proven: bool,
 }
 
-/// Reads from the queue's next offset on, until the lines have so many bytes or `end` is reached. `None`: nothing of the queue is archived,
-/// and it begins earlier than it did; it was made anew.
+/// What a page shows of the time of its queue: a topic can be made anew between two questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// The message before is the one that was read before.
+    Proven,
+    /// That message is not given out any more, or none is known.
+    Open,
+    /// It is another queue than before.
+    Broken,
+}
+
+impl Link {
+    /// `before`: names the message before `next`; `first`: the first offset that the queue had.
+    fn of(page: &Page, next: u64, before: Option<&str>, first: u64) -> Self {
+        if page.first < first || page.end < next {
+            return Self::Broken;
+        }
+        let at = |message: &&StoredMessage| message.queue_offset + 1 == next;
+        match (page.messages.iter().find(at), before) {
+            (Some(found), Some(before)) if found.name() == before => Self::Proven,
+            (Some(_), Some(_)) => Self::Broken,
+            (None, _) | (Some(_), None) => Self::Open,
+        }
+    }
+}
+
+/// Reads from the queue's next offset on, until the lines have so many bytes or `end` is reached. Each page begins with the last message
+/// that is known, so all of a piece is of one time of the queue. `None`: it is another queue than the one that was archived.
 pub(super) async fn gather(
     reader: &dyn Reader,
     leave_out: &LeaveOut,
@@ -54,25 +80,38 @@ pub(super) async fn gather(
 ) -> Result<Option<Gathered>, ArchiveError> {
     let place = &queue.place;
     let mut writer = PieceWriter::new(place.clone(), queue.next, queue.store_time_ms);
-    let (mut next, mut from_store_ms, mut first, mut attempts) = (queue.next, None, None, 0);
+    let (mut next, mut from_store_ms, mut attempts, mut is_proven) = (queue.next, None, 0, false);
+    let mut before = queue.last.clone();
+    // Nothing of it is archived: where it begins earlier, it is another one.
+    let mut first = if queue.is_without_piece { queue.next } else { 0 };
     let pull = |at| reader.pull(&place.topic, &place.queue, None, at, PAGE_MESSAGES);
     let mut ahead: Option<Ahead<'_>> = None;
     while next < end && writer.raw_bytes() < max_bytes {
+        let at = if before.is_some() { next.saturating_sub(1) } else { next };
         let asked = match ahead.take() {
-            Some(ahead) if ahead.at == next => ahead.page().await,
+            Some(ahead) if ahead.at == at => ahead.page().await,
             Some(_) | None => None,
         };
         let page = match asked {
             Some(page) => page,
-            None => pull(next).await?,
+            None => pull(at).await?,
         };
-        if queue.is_without_piece && page.first < queue.next {
-            return Ok(None);
+        let link = Link::of(&page, next, before.as_deref(), first);
+        match (link, from_store_ms) {
+            (Link::Broken, None) => return Ok(None),
+            (Link::Proven, None) => is_proven = true,
+            (Link::Open, None) | (Link::Proven, Some(_)) => {}
+            // What was read is of one time. What follows is the next piece, or of another queue.
+            (Link::Broken | Link::Open, Some(_)) => break,
         }
-        if page.first > next {
-            let to = page.first.min(end);
-            writer.lose(Lost { from: next, to, cause: LostCause::Deleted });
-            next = to;
+        first = first.max(page.first);
+        if page.first > at {
+            // RocketMQ deleted what was asked for, and gave nothing out.
+            let lost = Lost { from: next, to: page.first.min(end), cause: LostCause::Deleted };
+            (next, before) = (lost.to, None);
+            if lost.from < lost.to {
+                writer.lose(lost);
+            }
             continue;
         }
         // A broker may begin with messages that stand before the one that was asked for.
@@ -88,13 +127,14 @@ pub(super) async fn gather(
                 return Err(silent(queue, next).into());
             };
             writer.lose(Lost { from: next, to, cause: LostCause::NotGivenOut });
-            next = to;
+            (next, before) = (to, None);
             // A piece ends with a message, which tells the queue from others afterwards; what is kept back may be given out later.
             end = end.max(to + 1);
         }
         attempts = 0;
         if is_whole && page.next_offset < end {
-            ahead = Some(Ahead::ask(page.next_offset, pull(page.next_offset)).await);
+            let at = page.next_offset.saturating_sub(1);
+            ahead = Some(Ahead::ask(at, pull(at)).await);
         }
         for message in messages {
             // What is behind a hole, or beyond the piece, is asked for again.
@@ -102,17 +142,16 @@ pub(super) async fn gather(
                 break;
             }
             from_store_ms.get_or_insert(queue.store_time_ms.max(message.stored_ms));
-            first.get_or_insert_with(|| (next, message.name()));
             let recorded = read_back(message);
             match leave_out.reason(recorded.kind) {
                 Some(reason) => writer.skip(message, reason),
                 None => writer.push(message, &recorded).map_err(|error| unwritable(queue, &error))?,
             }
-            next += 1;
+            (next, before) = (next + 1, Some(message.name()));
         }
     }
     let from_store_ms = from_store_ms.unwrap_or(queue.store_time_ms);
-    Ok(Some(Gathered { writer, from_store_ms, next, first }))
+    Ok(Some(Gathered { writer, from_store_ms, next, is_proven }))
 }
 
 /// A page that was asked for before it is needed, so that RocketMQ works while the one before it is looked at.

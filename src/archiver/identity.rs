@@ -86,7 +86,6 @@ pub(super) async fn recognise(
     if found == Sameness::Possible && queue.last.is_some() && !queue.is_without_piece {
         found = by_another_message(parts, queue).await?;
     }
-    queue.is_proven = found == Sameness::Proven;
     // A generation without a piece has nothing to tell it from others by.
     if found != Sameness::Another && !queue.is_without_piece {
         return Ok(());
@@ -127,30 +126,6 @@ async fn archived_at(store: &PieceStore, place: &Place, offset: u64) -> Result<O
     };
     let taken = store.take(&part.piece.key, part.directory, offset, offset + 1).await?;
     Ok(taken.last().map(str::to_owned))
-}
-
-/// Whether what was just read behind the position is of the same time of the queue as what was archived before it, and all of it of one
-/// time: a topic can be made anew between two questions. `first`: offset and name of the first message that was read.
-pub(super) async fn was_read_at_one_time(
-    reader: &dyn Reader,
-    queue: &mut Queue,
-    first: Option<(u64, String)>,
-) -> Result<bool, ReadError> {
-    let Place { topic, queue: name, .. } = &queue.place;
-    match sameness(reader, topic, name, queue.next, queue.last.as_deref()).await? {
-        Sameness::Another => return Ok(false),
-        Sameness::Proven if queue.is_proven => return Ok(true),
-        // It came back, perhaps after it was read.
-        Sameness::Proven => {}
-        // RocketMQ has deleted that message, perhaps meanwhile.
-        Sameness::Possible => queue.is_proven = false,
-    }
-    match first {
-        Some((offset, name_of_first)) => {
-            is_the_same(reader, topic, name, offset + 1, Some(&name_of_first)).await
-        }
-        None => Ok(true),
-    }
 }
 
 /// The queue as an earlier generation knew it: a broker that crashed may bring back a topic that was deleted. Its messages are archived

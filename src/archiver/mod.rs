@@ -30,7 +30,7 @@ use crate::pipeline::ports::{ReadError, Reader};
 pub(crate) use books::{PlaceBooks, effective, exact_books, overlaps};
 pub(crate) use gather::LeaveOut;
 use gather::{Gathered, gather};
-use identity::{came_back, recognise, was_read_at_one_time};
+use identity::{came_back, recognise};
 pub(crate) use identity::{is_back, is_the_same};
 pub(crate) use merge::{Merged, Merger};
 use queue::Queue;
@@ -249,10 +249,9 @@ impl Archiver {
             |cause: String| ArchiveError::Piece { topic: topic.to_owned(), queue: name.clone(), cause };
         let reader = &*self.parts.reader;
         let gathered = gather(reader, &self.parts.leave_out, queue, end, PIECE_BYTES).await?;
-        let Some(Gathered { writer, from_store_ms, next, first }) = gathered else { return Ok(Cut::Remade) };
-        if !was_read_at_one_time(reader, queue, first).await? {
+        let Some(Gathered { writer, from_store_ms, next, is_proven }) = gathered else {
             return Ok(Cut::Remade);
-        }
+        };
         let made = tokio::task::spawn_blocking(move || writer.finish(next)).await;
         let made = made.map_err(|error| failed(error.to_string()))?;
         let (directory, bytes) = made.map_err(|error| failed(error.to_string()))?;
@@ -264,7 +263,7 @@ impl Archiver {
             *queue = earlier;
             return Ok(Cut::Overtaken);
         }
-        let key = match queue.is_proven {
+        let key = match is_proven {
             true => key,
             false => match queue.claim(&self.parts.store, key).await? {
                 Some(claimed) => claimed,
@@ -274,7 +273,7 @@ impl Archiver {
                 }
             },
         };
-        if let Some(now) = queue.overtaken(&self.parts.store, &key).await? {
+        if let Some(now) = queue.overtaken(&self.parts.store, &key, is_proven).await? {
             *queue = now;
             return Ok(Cut::Overtaken);
         }

@@ -34,8 +34,6 @@ pub(super) struct Queue {
     pub headroom: Headroom,
     /// When it was last seen to be the same queue, by our clock.
     pub compared_ms: u64,
-    /// Whether the message before `next` proved it then.
-    pub is_proven: bool,
     /// So many claims were there, before RocketMQ was asked.
     claims: u32,
     /// The last of them.
@@ -84,7 +82,6 @@ impl Queue {
             next_stored_ms: None,
             headroom: Headroom::default(),
             compared_ms: 0,
-            is_proven: false,
             claims: known.claims,
             claimed: known.claimed,
         };
@@ -94,7 +91,6 @@ impl Queue {
                 queue.archived(&directory);
             }
         }
-        queue.is_proven = false;
         if let Some(claimed) = queue.claimed_of_place().filter(|_| queue.is_without_piece) {
             (queue.next, queue.is_begun) = (claimed.from, true);
         }
@@ -143,10 +139,11 @@ impl Queue {
         &self,
         store: &PieceStore,
         key: &PieceKey,
+        is_proven: bool,
     ) -> Result<Option<Self>, StoreError> {
         let is_new = |piece: &Listed| piece.key.from >= key.from || piece.key.version > 0;
         // What tells nothing of its queue may be long behind: another archiver's pieces may lie on other days.
-        let is_new = match self.is_proven && !self.is_without_piece {
+        let is_new = match is_proven && !self.is_without_piece {
             true => store.pieces_beside(key).await?.iter().any(is_new),
             false => {
                 let pieces = pieces_of(store, &self.place.topic, &self.place.queue).await?;
@@ -169,7 +166,6 @@ impl Queue {
         self.store_time_ms = directory.store_time_ms;
         self.is_begun = true;
         self.is_without_piece = false;
-        self.is_proven = self.last.is_some();
         self.waits_since_ms = None;
         self.next_stored_ms = None;
     }
@@ -200,7 +196,6 @@ impl Queue {
         self.is_without_piece = true;
         self.next = first;
         self.last = None;
-        self.is_proven = false;
         self.store_time_ms = 0;
         self.waits_since_ms = Some(0);
         self.next_stored_ms = None;
