@@ -109,7 +109,7 @@ impl Merger {
         listed.retain(|piece| piece.key.place == key.place);
         let is_of_day = |piece: &Listed| piece.key.day == key.day;
         let files = hash(listed.iter().filter(|piece| is_of_day(piece)));
-        let pieces = self.store.directories(around(listed, &key.day)).await?;
+        let pieces = self.around(listed, &key.day).await?;
         let parts = effective(&pieces);
         let of_day = |part: &Effective<'_>| is_of_day(part.piece);
         if let Some((before_ms, run)) = run(&parts, of_day) {
@@ -130,6 +130,24 @@ impl Merger {
             }
         }
         Ok(merged)
+    }
+
+    /// Of all pieces of a place those of that day, and those that may have offsets in common with them: an archiver that stood still for
+    /// long may have written beyond its day, and another one on any day what this one noted as lost.
+    async fn around(&self, pieces: Vec<Listed>, day: &str) -> Result<Vec<Piece>, StoreError> {
+        let days: BTreeSet<String> = pieces.iter().map(|piece| piece.key.day.clone()).collect();
+        let before = days.iter().rfind(|other| day > other.as_str());
+        let after = days.iter().find(|other| day < other.as_str());
+        let near = [before, after];
+        let (of_day, mut others): (Vec<_>, Vec<_>) =
+            pieces.into_iter().partition(|piece| piece.key.day == day);
+        let mut found = self.store.directories(of_day).await?;
+        let from = found.iter().map(|(_, directory)| directory.from).min().unwrap_or(0);
+        let to = found.iter().map(|(_, directory)| directory.to).max().unwrap_or(0);
+        others.retain(|piece| near.contains(&Some(&piece.key.day)) || (from..to).contains(&piece.key.from));
+        found.extend(self.store.directories(others).await?);
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(found)
     }
 
     /// Writes one piece in the place of several.
@@ -235,17 +253,6 @@ fn worth_it<'p, 'a>(
 
 fn is_replaced((piece, _): &Piece, parts: &[Effective<'_>]) -> bool {
     parts.iter().all(|part| part.piece.key != piece.key)
-}
-
-/// Of all pieces of a place those of that day, and those that may have offsets in common with them: an archiver that stood still for long
-/// may have written beyond its day.
-fn around(mut pieces: Vec<Listed>, day: &str) -> Vec<Listed> {
-    let days: BTreeSet<String> = pieces.iter().map(|piece| piece.key.day.clone()).collect();
-    let before = days.iter().rfind(|other| day > other.as_str()).cloned();
-    let after = days.iter().find(|other| day < other.as_str()).cloned();
-    let near = [before.as_deref(), Some(day), after.as_deref()];
-    pieces.retain(|piece| near.contains(&Some(piece.key.day.as_str())));
-    pieces
 }
 
 fn hash<'p>(pieces: impl IntoIterator<Item = &'p Listed>) -> u64 {

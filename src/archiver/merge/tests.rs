@@ -8,8 +8,8 @@ use super::*;
 
 use super::super::memory::{Memory, STORED_MS};
 use super::super::{Archiver, ArchiverParts, LeaveOut, exact_books};
-use crate::model::{Kind, ManualClock};
-use crate::piece::messages_of;
+use crate::model::{Kind, LostCause, ManualClock};
+use crate::piece::{Lost, messages_of};
 use crate::piece_store::double::{Fate, Gate, Objects};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -304,4 +304,28 @@ async fn nothing_is_removed_for_a_merged_piece_that_is_damaged() {
     let error = merger.step().await.unwrap_err().to_string();
     assert!(error.contains(&merged.to_string()), "{error}");
     assert_eq!(store.all_pieces().await.unwrap().len(), 4);
+}
+
+/// One archiver noted as lost, on the day before its begin, what another one archived on its own day, two days later.
+#[tokio::test]
+async fn a_merge_hides_nothing_that_lies_on_a_day_far_away() {
+    let mut world = World::with_pieces(1).await;
+    world.rocketmq.later(Duration::from_secs(48 * 3600));
+    world.cut(5).await;
+    let store = world.objects.plain();
+    let place = world.pieces().await[0].0.key.place.clone();
+    for (store_ms, from, to) in [(STORED_MS, 20, 25), (STORED_MS + 24 * HOUR_MS, 25, 26)] {
+        let mut writer = PieceWriter::new(place.clone(), from, store_ms);
+        writer.lose(Lost { from, to, cause: LostCause::Deleted });
+        let (_, bytes) = writer.finish(to).unwrap();
+        let key = PieceKey::new(place.clone(), store_ms, from, 0);
+        assert_eq!(store.create(&key, bytes.into()).await.unwrap(), Created::Ours);
+    }
+    let before = world.lines().await;
+    assert_eq!(before.len(), 25);
+    for days in 4..7 {
+        world.at(STORED_MS + days * 24 * HOUR_MS);
+        world.merge().await;
+        assert_eq!(world.lines().await, before);
+    }
 }
