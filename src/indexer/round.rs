@@ -1,6 +1,6 @@
 //! One round: what is new in each queue, read in the order of readers and handed to the thread that writes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::row::Rows;
@@ -52,6 +52,8 @@ struct Open {
     /// What is on its way included.
     positions: HashMap<Place, Position>,
     holes_known: HashMap<Place, u64>,
+    /// Queues that RocketMQ no longer has, and whose pieces are of what was indexed.
+    compared: HashSet<Place>,
 }
 
 /// One queue that has something new.
@@ -62,6 +64,17 @@ struct Due {
     from: u64,
     before_ms: u64,
     end: u64,
+    /// As far as the pieces are listed, nobody has what lies before `from`, or nothing proves that it is the same queue.
+    is_doubtful: bool,
+}
+
+/// What a queue is to the one that the index remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Likeness {
+    Same,
+    /// The message that would tell is deleted.
+    Unproven,
+    Another,
 }
 
 impl Indexer {
@@ -116,6 +129,11 @@ impl Indexer {
             self.open().await?;
             due = self.due().await?;
         }
+        if due.iter().flatten().any(|due| due.is_doubtful) {
+            // Since the pieces were listed, more may have been archived, and deleted from RocketMQ.
+            self.whole = self.whole.anew();
+            due = self.due().await?;
+        }
         self.index(due.unwrap_or_default(), progress).await?;
         self.note_holes().await
     }
@@ -150,7 +168,7 @@ impl Indexer {
         if self.open.is_none() {
             let dir = self.parts.dir.clone();
             let (writing, (positions, holes_known)) = Writing::open(dir, self.parts.min_free_bytes).await?;
-            self.open = Some(Open { writing, positions, holes_known });
+            self.open = Some(Open { writing, positions, holes_known, compared: HashSet::new() });
         }
         Ok(())
     }
@@ -185,7 +203,7 @@ impl Indexer {
     }
 
     /// The queues with something new. `None`: RocketMQ has another queue in the place of one that the index remembers.
-    async fn due(&self) -> Result<Option<Vec<Due>>, IndexingError> {
+    async fn due(&mut self) -> Result<Option<Vec<Due>>, IndexingError> {
         let is_to_compare_all = self.rounds % LOOK_AGAIN <= 1;
         let mut due = Vec::new();
         for topic in &self.parts.topics {
@@ -193,40 +211,74 @@ impl Indexer {
                 let position = self.open.as_ref().and_then(|open| open.positions.get(&place));
                 let (first, end) = self.whole.offsets(topic, &name).await?;
                 let (next, before_ms) = position.map_or((0, 0), |known| (known.next_offset, known.eff_ms));
+                let mut likeness = Likeness::Same;
                 if let Some(position) = position
                     && (end != next || is_to_compare_all)
-                    && !self.is_the_same(topic, &name, position).await?
                 {
-                    return Ok(None);
+                    let is_live = self.whole.has_live(topic, &name).await?;
+                    likeness = match is_live {
+                        true => self.of_live(topic, &name, position).await?,
+                        false => self.of_archived(topic, &name, &place, position, end).await?,
+                    };
+                    if likeness == Likeness::Another {
+                        return Ok(None);
+                    }
+                    if let Some(open) = self.open.as_mut().filter(|_| !is_live && next <= end) {
+                        open.compared.insert(place.clone());
+                    }
                 }
+                let is_doubtful = next < first || likeness == Likeness::Unproven;
                 let from = next.max(first);
                 if from < end {
                     let (topic, place) = (topic.clone(), Arc::new(place));
-                    due.push(Due { topic, name, place, from, before_ms, end });
+                    due.push(Due { topic, name, place, from, before_ms, end, is_doubtful });
                 }
             }
         }
         Ok(Some(due))
     }
 
-    async fn is_the_same(
+    async fn of_live(
         &self,
         topic: &str,
         name: &QueueName,
         position: &Position,
-    ) -> Result<bool, IndexingError> {
-        // What RocketMQ no longer has is in pieces, which never change.
-        if !self.whole.has_live(topic, name).await? {
-            return Ok(true);
-        }
+    ) -> Result<Likeness, IndexingError> {
         let (next, last) = (position.next_offset, position.last_name.as_deref());
         Ok(match compare(&*self.parts.rocketmq, topic, name, next, last).await? {
-            Compared::Same { .. } => true,
+            Compared::Same { last: found } if found.is_some() || last.is_none() => Likeness::Same,
+            Compared::Same { .. } => Likeness::Unproven,
             Compared::Changed(change) => match change.cause {
                 // They are in the archive, or lost.
-                Cause::UnreadDeleted => true,
-                Cause::Shorter | Cause::AnotherBefore => false,
+                Cause::UnreadDeleted => Likeness::Unproven,
+                Cause::Shorter | Cause::AnotherBefore => Likeness::Another,
             },
+        })
+    }
+
+    /// The same of a queue that RocketMQ no longer has. Its pieces never change, but they may be of another time than the queue that was
+    /// indexed under its name before it was archived. `end`: of the pieces.
+    async fn of_archived(
+        &self,
+        topic: &str,
+        name: &QueueName,
+        place: &Place,
+        position: &Position,
+        end: u64,
+    ) -> Result<Likeness, IndexingError> {
+        let is_known = self.open.as_ref().is_some_and(|open| open.compared.contains(place));
+        // Pieces that end before it may grow, and a broker that is away comes back.
+        let is_unknown = is_known || end < position.next_offset;
+        let Some(last) = position.last_name.as_ref().filter(|_| !is_unknown) else {
+            return Ok(Likeness::Same);
+        };
+        let before = position.next_offset.saturating_sub(1);
+        let page = self.whole.pull(topic, name, None, before, 1).await?;
+        let found = page.messages.first().filter(|found| found.queue_offset == before);
+        // What is lost or left out tells nothing.
+        Ok(match found {
+            Some(found) if found.name() != *last => Likeness::Another,
+            Some(_) | None => Likeness::Same,
         })
     }
 

@@ -252,6 +252,39 @@ async fn an_index_of_another_queue_is_not_believed() {
     assert_eq!(shown(&world.indexed(), query.clone()).await, world.expected(&query));
 }
 
+/// The index slept: what was said and archived meanwhile, RocketMQ has deleted, and the pieces were listed before there was one.
+#[tokio::test]
+async fn what_was_archived_and_deleted_since_the_pieces_were_listed_is_indexed() {
+    let mut world = World::new().await;
+    world.begin_anew();
+    world.index().await;
+    (0..3).for_each(|_| world.say(&LINE));
+    world.archive().await;
+    world.forget(0, 3);
+    world.say(&LINE);
+    world.index().await;
+    let query = of_room(Some(1), true);
+    assert_eq!(shown(&world.indexed(), query.clone()).await, world.expected(&query));
+    assert_eq!(world.expected(&query).len(), 4);
+}
+
+/// The index slept: of the queue that it had seen nothing was archived, its successor was archived in its place, and is gone, too.
+#[tokio::test]
+async fn an_index_of_another_queue_than_the_one_that_was_archived_is_not_believed() {
+    let mut world = World::new().await;
+    world.begin_anew();
+    (0..20).for_each(|_| world.say(&Line { room: 2, ..LINE }));
+    world.index().await;
+    world.make_anew_unseen();
+    (0..30).for_each(|number| world.say(&Line { room: number % 2 + 1, ..LINE }));
+    world.archive().await;
+    world.make_anew().await;
+    world.index().await;
+    let query = of_room(Some(1), true);
+    assert_eq!(shown(&world.indexed(), query.clone()).await, world.expected(&query));
+    assert_eq!(world.expected(&query).len(), 15);
+}
+
 /// A queue of which everything was left out has no message to take a month from.
 #[tokio::test]
 async fn what_was_left_out_has_its_place_in_the_month_of_its_piece() {

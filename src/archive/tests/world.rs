@@ -181,6 +181,13 @@ impl World {
         world
     }
 
+    /// The archive is another folder, and RocketMQ's topic is new and empty.
+    pub(super) fn begin_anew(&mut self) {
+        self.store = PieceStore::in_memory();
+        self.archiver = archiver(&self.broker, &self.store, &self.clock);
+        self.make_anew_unseen();
+    }
+
     async fn begin(&mut self) {
         for queue_id in 0..QUEUES {
             let (room, kind) = (9, Kind::Message);
