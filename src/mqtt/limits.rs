@@ -153,3 +153,34 @@ fn warning(text: String) -> BrokerLimit {
 fn remark(text: String) -> BrokerLimit {
     BrokerLimit { severity: Severity::Remark, text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(limits: &Limits, filters: &[&str]) -> Vec<(Severity, String)> {
+        let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
+        let needs = Needs { session_expiry_s: 100, filters, publishes_bytes: None };
+        limits.against(&needs).into_iter().map(|limit| (limit.severity, limit.text)).collect()
+    }
+
+    #[test]
+    fn what_nobody_here_needs_is_a_remark_and_what_is_needed_is_more() {
+        let no_wildcards = Limits { wildcards_available: false, ..Limits::default() };
+        let [(severity, text)] = &said(&no_wildcards, &["room/1"])[..] else { panic!("one limit") };
+        assert!(*severity == Severity::Remark && text.contains("no filter here has one"), "{text}");
+        let [(severity, text)] = &said(&no_wildcards, &["room/1", "room/#"])[..] else { panic!("one limit") };
+        assert!(
+            *severity == Severity::Fatal && text.contains("room/#") && !text.contains("room/1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_session_that_is_kept_for_less_than_we_ask_is_a_warning_and_none_is_worse() {
+        for (kept_s, severity) in [(0, Some(Severity::Fatal)), (99, Some(Severity::Warning)), (100, None)] {
+            let limits = Limits { session_expiry_s: Some(kept_s), ..Limits::default() };
+            assert_eq!(said(&limits, &[]).first().map(|(severity, _)| *severity), severity, "{kept_s} s");
+        }
+    }
+}

@@ -171,6 +171,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_connection_that_lasted_ends_an_outage_also_if_it_is_lost_before_anybody_asks() {
+        let mut outage = Outage::default();
+        assert!(outage.failed("cut"));
+        outage.connected();
+        tokio::time::advance(LASTING).await;
+        assert!(outage.failed("cut"), "another outage");
+        assert_eq!(outage.failures(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn words_that_differ_each_time_do_not_fill_the_log() {
         let mut outage = Outage::default();
         let told = (0..1000).filter(|number| outage.failed(&format!("request {number}"))).count();

@@ -22,8 +22,7 @@ impl RocketMqReader {
     /// Whether each broker of the topic would take messages of this producer group. Gives the number of queues.
     pub(crate) async fn try_write(&self, topic: &str, group: &str) -> Result<usize, ReadError> {
         let queues = self.writable_queues(topic).await?;
-        let what =
-            |broker: &str| format!("topic {topic} on broker {broker}, to which a message would be sent");
+        let what = |broker: &str| format!("topic {topic} on broker {broker}");
         if queues.is_empty() {
             let cause = "no queue of it can be written to; check brokerPermission of its brokers, and its own permission and \
                          writeQueueNums (mqadmin updateTopic)";

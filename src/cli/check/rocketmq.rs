@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::bail;
+
 use super::super::output::Report;
 use super::report_result;
 use crate::binding::RuleSet;
@@ -56,7 +58,7 @@ async fn look_at(
     config: &Config,
     topic: &str,
     used: Use,
-) -> Result<String, ReadError> {
+) -> anyhow::Result<String> {
     let rocketmq = &config.rocketmq;
     let mut may = Vec::new();
     if used.is_written {
@@ -69,12 +71,12 @@ async fn look_at(
                     rocketmq.queues_per_new_topic
                 ));
             }
-            Err(error) => return Err(error),
+            Err(ReadError { what, cause, .. }) => bail!("no message can be sent to {what}: {cause}"),
         }
     }
     match (try_read(reader, topic).await, used.is_followed) {
         (Ok(queues), _) => may.push(format!("{queues} queues can be read")),
-        (Err(error), true) => return Err(error),
+        (Err(error), true) => return Err(error.into()),
         (Err(error), false) => report.line(format_args!(
             "WARN  RocketMQ topic {topic}: messages are stored, but history and replay will not show them: {error}"
         )),

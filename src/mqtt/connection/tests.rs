@@ -109,6 +109,23 @@ async fn a_broker_of_mqtt_3_1_1_is_said_to_be_one_in_whatever_way_it_answers() {
     }
 }
 
+/// A socket that is closed with unread bytes resets the connection.
+#[tokio::test]
+async fn a_broker_that_resets_the_connection_without_an_answer_is_said_to_speak_only_3_1_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = target(listener.local_addr().unwrap().to_string());
+    let resetting = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.readable().await.unwrap();
+        drop(stream);
+    };
+    let said = tokio::join!(Connection::open(&target), resetting).0.err().unwrap().to_string();
+    assert!(
+        said.starts_with("this broker seems to speak only MQTT 3.1.1: it closes the connection"),
+        "{said}"
+    );
+}
+
 #[tokio::test]
 async fn who_is_no_mqtt_broker_is_said_to_be_none() {
     let alert: &[u8] = &[0x15, 3, 3, 0, 2, 2, 10];

@@ -56,7 +56,10 @@ fn certificate(is_authority: bool, names: &[&str]) -> (String, String) {
 
 /// What comes of a handshake with a server that has that certificate, by a client that trusts it.
 async fn shake_hands(host: &str, pem: &str, key: &str) -> Result<(), String> {
-    let tls = trusting(pem, host);
+    shake_hands_with(&trusting(pem, host), pem, key).await
+}
+
+async fn shake_hands_with(tls: &Tls, pem: &str, key: &str) -> Result<(), String> {
     let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let server = ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key).unwrap();
@@ -117,4 +120,11 @@ async fn who_does_not_speak_tls_is_said_not_to() {
         let said = tls.connect(stream, deadline).await.map(|_| ()).unwrap_err();
         assert!(said.contains("check that the port of mqtt.url speaks TLS"), "{answer:?}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_authority_that_is_not_trusted_is_said_to_be_one() {
+    let (trusted, (pem, key)) = (certificate(false, &["localhost"]).0, certificate(false, &["localhost"]));
+    let said = shake_hands_with(&trusting(&trusted, "localhost"), &pem, &key).await.unwrap_err();
+    assert!(said.contains("an authority that is not trusted here; set mqtt.ca_file"), "{said}");
 }
