@@ -100,7 +100,7 @@ impl Queue {
     /// What the store says, if it knows more than was known here: where nothing proves that RocketMQ's queue is still ours, another archiver
     /// may have gone on with it, or begun a generation. Afterwards the claims were counted before RocketMQ is asked again.
     pub(super) async fn newer(&self, store: &PieceStore) -> Result<Option<Self>, StoreError> {
-        let Place { topic, queue, generation } = &self.place;
+        let Place { topic, queue, .. } = &self.place;
         let known = Known::of(store, topic, queue).await?;
         let (newest, is_claimed) = (known.newest(), known.claims > self.claims);
         let is_beyond = |piece: &Listed| self.is_without_piece || piece.key.from >= self.next;
@@ -108,8 +108,8 @@ impl Queue {
         if newest <= self.newest && !is_claimed && !known.pieces.iter().filter(of_place).any(is_beyond) {
             return Ok(None);
         }
-        let generation = newest.max(*generation);
-        Self::of_known(store, known, topic, queue, generation).await.map(Some)
+        // A generation that was begun here and by nobody else is begun again, if it must be.
+        Self::of_known(store, known, topic, queue, newest).await.map(Some)
     }
 
     fn claimed_of_place(&self) -> Option<&PieceKey> {

@@ -284,6 +284,28 @@ async fn an_archiver_that_is_killed_behind_its_claim_leaves_no_hole_and_no_secon
     assert_eq!(world.ranges().await, [(0, 0, 10), (2, 0, 3)]);
 }
 
+/// One archiver has begun a generation and archived nothing of it, when another one goes on with the queue that came back. What RocketMQ
+/// deleted before either of them looked is not lost to the next generation.
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_nobody_claimed_is_begun_again_where_the_queue_begins_now() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(5);
+    world.archiver.done(true).await;
+    world.rocketmq.make_anew();
+    assert!(world.archiver.done(false).await.is_nothing());
+    world.rocketmq.bring_back();
+    world.rocketmq.say_so_many(10);
+    world.rocketmq.forget_before(8);
+    let mut other = archiver(&world.rocketmq, &world.store, &world.clock);
+    assert_eq!(sum(&other.done(true).await.lost), 3);
+    world.rocketmq.make_anew();
+    world.rocketmq.say_so_many(6);
+    world.rocketmq.forget_before(3);
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lines, sum(&round.lost)), (3, 0));
+    assert_eq!(world.ranges().await, [(0, 0, 5), (0, 5, 15), (1, 3, 6)]);
+}
+
 /// The message that would tell is counted and not given out. Another one tells; and where there is none, nothing is passed over.
 #[tokio::test(start_paused = true)]
 async fn a_new_topic_that_keeps_back_the_message_which_would_tell_is_no_old_one() {
