@@ -79,8 +79,8 @@ faults: ## try each fault against the real brokers, and write the table docs/fau
 	cargo test --test it scripted::
 	{ $(SEEDS) --test model && $(SEEDS) --lib archive::tests::model; } & seeds=$$!; \
 		$(FAULTS) faults::archive_ & archive=$$!; \
-		$(FAULTS) faults:: --skip faults::archive_ --skip faults::zz_; others=$$?; \
-		wait $$archive || others=1; wait $$seeds && exit $$others
+		failed=0; $(FAULTS) faults:: --skip faults::archive_ --skip faults::zz_ || failed=1; \
+		wait $$archive || failed=1; wait $$seeds || failed=1; exit $$failed
 	FAULTS_TABLE=1 $(FAULTS) faults::zz_
 
 # What `make bench` compares with: the build of this commit, with the features of the benchmark's own build. It is built once;

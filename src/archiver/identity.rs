@@ -5,7 +5,6 @@ use super::queue::Queue;
 use super::{ArchiveError, ArchiverParts};
 use crate::model::QueueName;
 use crate::piece::Place;
-use crate::piece_store::{PieceStore, StoreError};
 use crate::pipeline::ports::{ReadError, Reader};
 use crate::pipeline::same_queue::{Cause, Compared, compare};
 
@@ -83,7 +82,7 @@ pub(super) async fn recognise(
         }
         found = sameness(reader, &topic, &name, queue.next, queue.last.as_deref()).await?;
     }
-    if found == Sameness::Possible && queue.last.is_some() && !queue.is_without_piece {
+    if found == Sameness::Possible && queue.last.is_some() {
         found = by_another_message(parts, queue).await?;
     }
     // A generation without a piece has nothing to tell it from others by.
@@ -107,25 +106,21 @@ async fn by_another_message(parts: &ArchiverParts, queue: &Queue) -> Result<Same
         return Ok(Sameness::Possible);
     }
     let page = parts.reader.pull(topic, name, None, first, WITNESSES).await?;
+    let mut pieces = parts.store.pieces(topic).await?;
+    pieces.retain(|piece| piece.key.place == queue.place);
+    let pieces = parts.store.directories(pieces).await?;
+    let counting = effective(&pieces);
     for message in page.messages.iter().filter(|message| message.queue_offset < queue.next) {
-        if let Some(archived) = archived_at(&parts.store, &queue.place, message.queue_offset).await? {
+        let offset = message.queue_offset;
+        let Some(part) = counting.iter().find(|part| (part.from..part.to).contains(&offset)) else {
+            continue;
+        };
+        let taken = parts.store.take(&part.piece.key, part.directory, offset, offset + 1).await?;
+        if let Some(archived) = taken.last() {
             return Ok(if archived == message.name() { Sameness::Possible } else { Sameness::Another });
         }
     }
     Ok(Sameness::Another)
-}
-
-/// Names the message that is archived at that offset; `None`: none is.
-async fn archived_at(store: &PieceStore, place: &Place, offset: u64) -> Result<Option<String>, StoreError> {
-    let mut pieces = store.pieces(&place.topic).await?;
-    pieces.retain(|piece| piece.key.place == *place && piece.key.from <= offset);
-    let pieces = store.directories(pieces).await?;
-    let parts = effective(&pieces);
-    let Some(part) = parts.iter().find(|part| (part.from..part.to).contains(&offset)) else {
-        return Ok(None);
-    };
-    let taken = store.take(&part.piece.key, part.directory, offset, offset + 1).await?;
-    Ok(taken.last().map(str::to_owned))
 }
 
 /// The queue as an earlier generation knew it: a broker that crashed may bring back a topic that was deleted. Its messages are archived
