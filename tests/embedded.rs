@@ -11,6 +11,7 @@ use rocketmq_client_rust::{
     ClientRuntime, ClientRuntimeConfig, DefaultMQAdminExt, DefaultMQProducer, SendStatus, TelemetryHandle,
     TopicAdmin,
 };
+use rocketmq_model::common::message::message_queue::MessageQueue;
 use rocketmq_model::common::message::message_single::Message;
 use rocketmq_model::topic::TopicConfig;
 use rocketmq_runtime::{RuntimeConfig, RuntimeOwner};
@@ -222,7 +223,7 @@ impl RocketMqClient {
         Self { owner: Some(owner), runtime, producer, name_server }
     }
 
-    async fn create_topic(&self, broker_port: u16, topic: &str) {
+    async fn create_topic(&mut self, broker_port: u16, topic: &str) {
         let mut admin = DefaultMQAdminExt::with_admin_ext_group(self.runtime.clone(), "embedded-test-admin");
         admin.set_namesrv_addr(self.name_server.as_str());
         admin.start().await.unwrap();
@@ -235,6 +236,19 @@ impl RocketMqClient {
         .await
         .unwrap();
         admin.shutdown().await;
+        self.queues(topic).await;
+    }
+
+    /// The broker tells the name server of its topics. If its word is lost, it says it again within 10 seconds.
+    async fn queues(&mut self, topic: &str) -> Vec<MessageQueue> {
+        let asking = Instant::now();
+        loop {
+            match self.producer.fetch_publish_message_queues(topic).await {
+                Ok(queues) => return queues,
+                Err(error) => assert!(asking.elapsed() < PATIENCE, "nobody knows {topic:?}: {error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Gives the id back that holds the message's place in the commit log (and the broker's port).
@@ -264,7 +278,7 @@ async fn a_stored_message_is_there_after_a_restart_of_rocketmq() {
     let folder = TempDir::new().unwrap();
     let rocketmq = rocketmq_on(folder.path()).await;
     print_memory("both clients and RocketMQ, started");
-    let client = RocketMqClient::connect(&rocketmq).await;
+    let mut client = RocketMqClient::connect(&rocketmq).await;
     client.create_topic(rocketmq.broker_port(), "room").await;
     let first_send = Instant::now();
     let id = client.send("room", "of yesterday").await;
@@ -278,7 +292,7 @@ async fn a_stored_message_is_there_after_a_restart_of_rocketmq() {
     let rocketmq = rocketmq_at(folder.path(), name_server_port, broker_port).await;
     let ready = Instant::now();
     let mut client = RocketMqClient::connect(&rocketmq).await;
-    let queues = client.producer.fetch_publish_message_queues("room").await.unwrap();
+    let queues = client.queues("room").await;
     assert_eq!(queues.len(), QUEUES as usize);
     let mut stored = 0;
     for queue in &queues {

@@ -1,7 +1,7 @@
 //! The embedded RocketMQ: a name server and one broker on 127.0.0.1.
 //!
-//! Promises: once started, it takes messages at once; an acknowledged message is on the disk and is kept for ever. Only the
-//! admin API creates topics.
+//! Promises: once started, it takes messages at once, or within 10 seconds if the broker's first word to the name server is
+//! lost; an acknowledged message is on the disk and is kept for ever. Only the admin API creates topics.
 //!
 //! Name server and broker run in a thread of their own with a runtime of their own, because they must own their runtime and
 //! it may only be closed outside of async code.
