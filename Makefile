@@ -69,7 +69,7 @@ deny: ## check the licences, the sources and the known vulnerabilities of the li
 	else echo "deny: NOT checked for known vulnerabilities: their database could not be fetched"; fi
 
 # Installs the same as `make test`, and starts, kills and stops brokers of its own on free ports. The short forms of these
-# scenarios run in `make test`. Most of a scenario is waiting: those of the archive run beside the others, and the seeds of both
+# scenarios run in `make test`. Most of a scenario is waiting: those of the archive give way to the others, and the seeds of both
 # models where nothing else wants the processors.
 FAULTS := cargo test --test it -- --ignored --test-threads=1 --nocapture
 SEEDS := ROOMBRIDGE_SEEDS=5000 nice -n 19 cargo test
@@ -78,7 +78,7 @@ faults: ## try each fault against the real brokers, and write the table docs/fau
 	cargo test --test model --lib --test it --no-run
 	cargo test --test it scripted::
 	{ $(SEEDS) --test model && $(SEEDS) --lib archive::tests::model; } & seeds=$$!; \
-		$(FAULTS) faults::archive_ & archive=$$!; \
+		nice -n 10 $(FAULTS) faults::archive_ & archive=$$!; \
 		failed=0; $(FAULTS) faults:: --skip faults::archive_ --skip faults::zz_ || failed=1; \
 		wait $$archive || failed=1; wait $$seeds || failed=1; exit $$failed
 	FAULTS_TABLE=1 $(FAULTS) faults::zz_
