@@ -5,13 +5,14 @@ use std::fs;
 use std::process::Output;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::apache::ApacheRocketMq;
+use crate::support::apache::{ApacheOptions, ApacheRocketMq};
 use crate::support::bridge::{Bridge, roombridge_cli};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::wait_until;
+use crate::support::remoting;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -89,16 +90,16 @@ fn ask(file: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a user can ask about room 1.
+/// What a user can ask about a room.
 #[track_caller]
-fn asked(file: &str) -> Vec<String> {
+fn asked(file: &str, room: &str) -> Vec<String> {
     let commands: [&[&str]; 6] = [
-        &["history", "1", "--json"],
-        &["replay", "1", "--speed", "max", "--json"],
-        &["history", "1", "--lesson", "last", "--json"],
-        &["export", "1"],
-        &["search", "first -8", "--room", "1", "--limit", "7", "--json"],
-        &["lessons", "1", "--json"],
+        &["history", room, "--json"],
+        &["replay", room, "--speed", "max", "--json"],
+        &["history", room, "--lesson", "last", "--json"],
+        &["export", room],
+        &["search", "first -8", "--room", room, "--limit", "7", "--json"],
+        &["lessons", room, "--json"],
     ];
     commands.iter().map(|arguments| ask(file, arguments)).collect()
 }
@@ -139,7 +140,7 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
     wait_until("all is indexed", SOON, || bridge.metrics().value("roombridge_index_rows_total", &[]) == 60.0);
 
     let file = bridge.config_file();
-    let before = asked(&file);
+    let before = asked(&file, "1");
     let history = || ask(&file, &["history", "1", "--json"]);
     assert_eq!(before[0].lines().count(), 20);
     assert_eq!((&before[1], &before[2]), (&before[0], &before[0]), "replay and lesson are the history");
@@ -155,7 +156,7 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
 
     // when the topic is gone, every answer is the same, byte for byte
     rocketmq.mqadmin(&["deleteTopic", "-t", "archived", "-c", "DefaultCluster"]);
-    assert_eq!(asked(&file), before);
+    assert_eq!(asked(&file, "1"), before);
 
     // when the topic is made anew, and more is said there
     rocketmq.remake_topic("archived", 2);
@@ -195,6 +196,102 @@ fn what_was_said_is_still_there_when_its_topic_is_gone() {
     assert_eq!(rebuilt["rows"], 100);
     assert_eq!(history(), both);
     assert!(both.ends_with(&last()));
+}
+
+/// A broker that keeps nothing for long, in the smallest files that many messages still fit in. It deletes when it is asked to, and never by
+/// itself: no hour of the day is the 99th.
+fn forgetful() -> ApacheOptions {
+    let lines = [
+        "mappedFileSizeCommitLog=1048576",
+        "fileReservedTime=0",
+        "deleteWhen=99",
+        // Its first look comes a minute after its start, the others then follow soon.
+        "cleanResourceInterval=1000",
+    ];
+    ApacheOptions { extra_lines: lines.map(str::to_owned).to_vec(), ..ApacheOptions::default() }
+}
+
+/// The first offset that RocketMQ still has of a queue.
+fn first_offset(rocketmq: &ApacheRocketMq, topic: &str, queue: u32) -> u64 {
+    const GET_MIN_OFFSET: i64 = 31;
+    let fields = json!({ "topic": topic, "queueId": queue.to_string() });
+    let answer = remoting::ask(&rocketmq.broker(), GET_MIN_OFFSET, fields, "");
+    let offset = answer["extFields"]["offset"].as_str().and_then(|offset| offset.parse().ok());
+    offset.unwrap_or_else(|| panic!("no offset: {answer}"))
+}
+
+/// RocketMQ deletes the files of its commit log that are too old, which are all but the last one; the two queues of the topic begin later
+/// then.
+#[track_caller]
+fn let_most_be_forgotten(rocketmq: &ApacheRocketMq, topic: &str, messages: u64) {
+    // As `mqadmin deleteExpiredCommitLog`
+    const DELETE_EXPIRED_COMMIT_LOG: i64 = 329;
+    let commit_log = rocketmq.scratch().join("store/commitlog");
+    let files = fs::read_dir(&commit_log).unwrap().count();
+    assert!(files > 5, "it does not fill several files: {files}");
+    remoting::call(&rocketmq.broker(), DELETE_EXPIRED_COMMIT_LOG, json!({}), "");
+    let first_file = commit_log.join(format!("{:020}", 0));
+    wait_until("the first file is deleted", Duration::from_secs(150), || !first_file.exists());
+    wait_until("RocketMQ has forgotten most of it", SOON, || {
+        (0..2).map(|queue| first_offset(rocketmq, topic, queue)).sum::<u64>() > messages / 2
+    });
+}
+
+/// Not a topic that is deleted: one of which RocketMQ deletes the old messages, and has the last ones.
+#[test]
+fn what_rocketmq_has_forgotten_of_a_topic_that_lives_on_is_still_there() {
+    // Given a bridge that archives, and a commit log of several files
+    const COUNT: usize = 900;
+    let rocketmq = ApacheRocketMq::start_with(forgetful());
+    rocketmq.create_topic("forgotten", 2);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    // A batch must fit in a file.
+    let small_batches = "[pipeline]\nbatch_bytes = 131072\n";
+    let bridge = Bridge::start(&(config(&mosquitto, &rocketmq, "forgotten") + small_batches));
+    let more_words = " and so on".repeat(800);
+    let said = (0..COUNT)
+        .map(|n| Message::new(format!("room/message/{}", n % 3), format!("first {n}{more_words}")))
+        .collect();
+    publish_messages(&mosquitto, "somebody", said);
+    let archived = || bridge.metrics().value("roombridge_archived_total", &[]);
+    wait_until("all is archived", 2 * SOON, || archived() == COUNT as f64);
+    wait_until("all is indexed", 2 * SOON, || {
+        bridge.metrics().value("roombridge_index_rows_total", &[]) == COUNT as f64
+    });
+    let file = bridge.config_file();
+    let rooms = ["0", "1"];
+    let before = rooms.map(|room| asked(&file, room));
+    for answers in &before {
+        assert_eq!(answers[0].lines().count(), COUNT / 3);
+        assert_eq!(answers[3].lines().count(), COUNT / 3);
+    }
+
+    // When RocketMQ deletes what it has kept long enough
+    let_most_be_forgotten(&rocketmq, "forgotten", COUNT as u64);
+    let left = rocketmq.read("forgotten").len();
+    assert!(left > 0 && left < COUNT / 2, "Apache's client reads {left}");
+
+    // Then every answer is the same, byte for byte
+    for (room, before) in rooms.iter().zip(&before) {
+        for (answer, before) in asked(&file, room).iter().zip(before) {
+            assert!(answer == before, "room {room} was\n{before}\nand is\n{answer}");
+        }
+    }
+    let verified = json(&archive(&bridge, &["verify", "--json"], 0));
+    assert_eq!(
+        (&verified["lines"], &verified["lost"], &verified["problems"]),
+        (&COUNT.into(), &0.into(), &Value::Array(vec![]))
+    );
+
+    // And what is said from now on is archived behind it
+    say(&mosquitto, "second", 30);
+    wait_until("all is archived", SOON, || archived() == COUNT as f64 + 30.0);
+    for (room, before) in rooms.iter().zip(&before) {
+        let both = ask(&file, &["history", room, "--json"]);
+        assert!(both.starts_with(&before[0]), "room {room}: {both}");
+        assert_eq!(both.lines().count(), COUNT / 3 + 10);
+    }
+    assert_eq!(bridge.metrics().value("roombridge_archive_lost_total", &[]), 0.0, "{}", bridge.log_text());
 }
 
 #[test]

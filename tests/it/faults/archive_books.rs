@@ -43,16 +43,29 @@ impl Archive {
     pub fn beside(stage: &Stage) -> Archive {
         let scratch = Scratch::new("archive");
         let dir = scratch.join("archive");
-        Archive::at(stage, scratch, &dir)
+        Archive::at(stage, scratch, &dir, "")
     }
 
     /// In that folder, on another disk.
     pub fn in_folder(stage: &Stage, dir: &Path) -> Archive {
-        Archive::at(stage, Scratch::new("archive"), dir)
+        Archive::at(stage, Scratch::new("archive"), dir, "")
     }
 
-    fn at(stage: &Stage, scratch: Scratch, dir: &Path) -> Archive {
-        let text = format!("{}\n[archive]\ndir = \"{}\"\ncut_every_s = 1\n", stage.config(), dir.display());
+    /// In the bucket of `S3`, of which this is the address; what belongs to the archive and is no piece lies in a folder of its own.
+    pub fn in_bucket(stage: &Stage, endpoint: &str) -> Archive {
+        let scratch = Scratch::new("archive");
+        let dir = scratch.join("archive");
+        let bucket = format!(
+            "store = \"s3://lessons/roombridge\"\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\n\
+             access_key = \"a\"\nsecret_key = \"very secret\"\n"
+        );
+        Archive::at(stage, scratch, &dir, &bucket)
+    }
+
+    /// `lines`: further ones of the table.
+    fn at(stage: &Stage, scratch: Scratch, dir: &Path, lines: &str) -> Archive {
+        let (stage, place) = (stage.config(), dir.display());
+        let text = format!("{stage}\n[archive]\ndir = \"{place}\"\ncut_every_s = 1\n{lines}");
         let config = scratch.write("archive.toml", &text);
         Archive { config, dir: dir.to_owned(), scratch }
     }
@@ -135,15 +148,41 @@ impl Archive {
         for room in 0..lesson.rooms {
             let mut last: HashMap<u8, u32> = HashMap::new();
             for line in self.run(&["history", &room.to_string(), "--json"], &[]).lines() {
-                let line: Value = serde_json::from_str(line).expect("a line is JSON");
-                let payload = line["payload"].as_str().expect("the lesson is text").as_bytes();
-                let key = key_of(payload).expect("a message of the lesson");
-                assert_eq!((payload, lesson.room(key)), (&lesson.payload(key)[..], room), "{line}");
+                let (key, line) = key_in(lesson, room, line, "payload");
                 assert!(last.insert(key.publisher, key.number) < Some(key.number), "out of order: {line}");
                 assert!(keys.insert(key), "twice: {line}");
             }
         }
         keys
+    }
+
+    /// The same of `export`, which has the copies of a message, too.
+    #[track_caller]
+    pub fn exported(&self, lesson: Lesson) -> BTreeSet<Key> {
+        let mut keys = BTreeSet::new();
+        for room in 0..lesson.rooms {
+            let mut last: HashMap<u8, u32> = HashMap::new();
+            for line in self.run(&["export", &room.to_string()], &[]).lines() {
+                let (key, line) = key_in(lesson, room, line, "body");
+                if keys.insert(key) {
+                    assert!(
+                        last.insert(key.publisher, key.number) < Some(key.number),
+                        "out of order: {line}"
+                    );
+                }
+            }
+        }
+        keys
+    }
+
+    /// Whether the archive has all that RocketMQ has. It must have lost nothing.
+    #[track_caller]
+    pub fn is_up_to_date(&self) -> bool {
+        let text = self.run(&["archive", "status", "--json"], &[]);
+        let rows: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+        assert!(rows.iter().all(|row| row["lost"] == 0), "{text}");
+        !rows.is_empty() && rows.iter().all(|row| row["behind"] == 0)
     }
 
     /// While people talk: verify is clean, and what was PUBACKed before is in the history. RocketMQ shows a message some
@@ -180,6 +219,16 @@ impl Archive {
         });
         lines.collect()
     }
+}
+
+/// Whose message a line holds in that field. Its bytes and its room must be those that were said.
+#[track_caller]
+fn key_in(lesson: Lesson, room: u32, line: &str, field: &str) -> (Key, Value) {
+    let line: Value = serde_json::from_str(line).expect("a line is JSON");
+    let said = line[field].as_str().expect("the lesson is text").as_bytes();
+    let key = key_of(said).expect("a message of the lesson");
+    assert_eq!((said, lesson.room(key)), (&lesson.payload(key)[..], room), "{line}");
+    (key, line)
 }
 
 fn files_in(folder: &Path) -> Vec<PathBuf> {

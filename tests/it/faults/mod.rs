@@ -13,6 +13,7 @@ mod archive_dies;
 mod archive_disk;
 mod archive_others;
 mod archive_rocketmq;
+mod archive_store;
 mod bridge_dies;
 mod clock;
 mod disk;

@@ -32,6 +32,7 @@ pub mod prometheus;
 pub mod publish_engine;
 pub mod remoting;
 pub mod s3;
+pub mod s3_proxy;
 pub mod scratch;
 pub mod scripted_broker;
 pub mod second_broker;

@@ -35,6 +35,10 @@ impl S3 {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// It forgets everything.
     pub fn kill(&mut self) {
         self.process.kill();
