@@ -22,6 +22,7 @@ use crate::rocketmq::{Connector, RocketMqReader};
 
 /// An archiver for the store of the configuration.
 pub(crate) fn archiver(
+    config: &Config,
     archive: &ArchiveConfig,
     topics: Vec<String>,
     reader: Arc<dyn Reader>,
@@ -29,13 +30,18 @@ pub(crate) fn archiver(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     Ok(Archiver::new(ArchiverParts {
         reader,
-        store: PieceStore::open(archive)?,
+        store: PieceStore::open(archive)?.leaving_free(for_the_spool(config), &config.data_dir),
         topics,
         leave_out: LeaveOut { kinds: archive.leave_out.iter().copied().collect() },
         cut_every: archive.cut_every,
         rocketmq_keeps: archive.rocketmq_keeps,
         clock,
     }))
+}
+
+/// What archive and index leave free: the spool needs the disk more.
+fn for_the_spool(config: &Config) -> u64 {
+    config.spool.min_free_bytes.saturating_mul(2)
 }
 
 /// An indexer for the folder of the configuration; `None`: nothing is archived.
@@ -57,8 +63,7 @@ pub(crate) fn indexer_parts(
         rocketmq,
         store: PieceStore::open(archive)?,
         dir: archive.dir.clone(),
-        // The spool needs the disk more.
-        min_free_bytes: config.spool.min_free_bytes.saturating_mul(2),
+        min_free_bytes: for_the_spool(config),
         topics,
         heard,
         text_fields: archive.text_fields.clone(),
@@ -90,11 +95,13 @@ impl BridgeParts {
         let connector = Connector::on(thread.runtime(), &self.config.rocketmq);
         // With no lock in common with other readers.
         let reader = Arc::new(RocketMqReader::new(&connector).with_known_brokers(known));
-        let archiver = archiver(archive, archived_topics(&self.config, &self.rules), reader.clone())?;
+        let topics = archived_topics(&self.config, &self.rules);
+        let archiver = archiver(&self.config, archive, topics, reader.clone())?;
         let indexer = indexer_parts(&self.config, self.rules.clone(), reader)?;
-        let metrics = || self.metrics.clone();
-        let archiver = archiver::run(archiver, metrics(), all_stored, lifecycle.stop_now.child_token());
-        let indexer = indexer.map(|parts| indexer::run(parts, metrics(), lifecycle.drain.child_token()));
+        let told = (self.metrics.clone(), self.readiness.clone());
+        let archiver = archiver::run(archiver, told, all_stored, lifecycle.stop_now.child_token());
+        let metrics = self.metrics.clone();
+        let indexer = indexer.map(|parts| indexer::run(parts, metrics, lifecycle.drain.child_token()));
         let tasks = thread.spawn_here(|| {
             let archiver = lifecycle.spawn("the archiver", archiver);
             let indexer = indexer.map(|running| lifecycle.spawn("the indexer", running));

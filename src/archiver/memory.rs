@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::model::{FailureKind, QueueName, StoredMessage};
-use crate::pipeline::ports::{Page, ReadError, Reader};
+use crate::pipeline::ports::{Page, ReadError, Reader, Withheld};
 
 pub(crate) const STORED_MS: u64 = 1_800_000_000_000;
 
@@ -20,6 +20,8 @@ pub(crate) struct Kept {
     pub(crate) messages: Vec<StoredMessage>,
     /// Counted, and not given out.
     pub(crate) withheld: Vec<u64>,
+    /// The queue is handed out to nobody.
+    pub(crate) has_too_few_read_queues: bool,
     epoch: u64,
     /// It answers nothing about its queues.
     pub(crate) is_silent: bool,
@@ -120,8 +122,21 @@ impl Reader for Memory {
             cause: "it is gone".to_owned(),
             kind: FailureKind::TopicMissing,
         };
-        let queues = if self.lock().is_gone { Err(missing()) } else { Ok(vec![name()]) };
+        let kept = self.lock();
+        let queues = match (kept.is_gone, kept.has_too_few_read_queues) {
+            (true, _) => Err(missing()),
+            (false, true) => Ok(Vec::new()),
+            (false, false) => Ok(vec![name()]),
+        };
         Box::pin(async { queues })
+    }
+
+    fn withheld<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Withheld>, ReadError>> {
+        let kept = self.lock();
+        let offsets = kept.first..kept.first + kept.messages.len() as u64;
+        let is_withheld = kept.has_too_few_read_queues && !offsets.is_empty();
+        let withheld = is_withheld.then(|| Withheld { queue: name(), offsets, may_be_read: true });
+        Box::pin(async { Ok(Vec::from_iter(withheld)) })
     }
 
     fn offsets<'a>(&'a self, _: &'a str, _: &'a QueueName) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {

@@ -17,13 +17,14 @@ pub(crate) mod memory;
 mod merge;
 mod queue;
 mod run;
+mod withheld;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Clock, FailureKind, Kind, LostCause, QueueName};
-use crate::piece::PieceKey;
+use crate::piece::{PieceKey, Place};
 use crate::piece_store::{Created, PieceStore, StoreError};
 use crate::pipeline::ports::{ReadError, Reader};
 
@@ -35,6 +36,7 @@ pub(crate) use identity::{is_back, is_the_same};
 pub(crate) use merge::{Merged, Merger};
 use queue::Queue;
 pub(crate) use run::run;
+use withheld::WithheldQueues;
 
 /// So many bytes of lines make a piece. Memory holds one piece.
 pub(crate) const PIECE_BYTES: usize = 16 << 20;
@@ -96,15 +98,41 @@ pub(crate) struct Round {
     /// The least time that any queue has until RocketMQ deletes what is not archived; `None`: not known.
     #[serde(skip)]
     pub headroom: Option<Duration>,
+    /// Messages that are not archived because RocketMQ hands them out to nobody; `None`: not known.
+    pub withheld: Option<u64>,
+    /// The store time of the oldest message that waits to be archived, milliseconds since 1970-01-01 UTC. Of queues that answer.
+    #[serde(skip)]
+    pub oldest_ms: Option<u64>,
     /// Queues whose headroom is known.
     #[serde(skip)]
     told: usize,
+    /// Whether RocketMQ will soon delete something that can be archived now.
+    #[serde(skip)]
+    is_urgent: bool,
+}
+
+impl ArchiveError {
+    fn is_of_store(&self) -> bool {
+        match self {
+            Self::Store(_) => true,
+            Self::Merge(cause) => cause.is_of_store(),
+            Self::Read(_) | Self::Piece { .. } | Self::SlowMerge(_) => false,
+        }
+    }
+}
+
+impl Round {
+    fn tell(&mut self, headroom: Duration) {
+        self.headroom = Some(self.headroom.map_or(headroom, |least| least.min(headroom)));
+        self.told += 1;
+    }
 }
 
 /// See the head of this file.
 pub(crate) struct Archiver {
     parts: ArchiverParts,
     queues: BTreeMap<(String, QueueName), Queue>,
+    withheld: WithheldQueues,
     merger: Merger,
 }
 
@@ -112,14 +140,13 @@ impl Archiver {
     /// Knows no queue yet: the store says how far each is.
     pub(crate) fn new(parts: ArchiverParts) -> Self {
         let merger = Merger::new(parts.store.clone(), parts.clock.clone());
-        Self { parts, queues: BTreeMap::new(), merger }
+        Self { parts, queues: BTreeMap::new(), withheld: WithheldQueues::default(), merger }
     }
 
     /// One round, and a step of a merge if nothing is urgent: so memory holds one piece at a time.
     pub(crate) async fn turn(&mut self) -> (Round, Option<ArchiveError>) {
         let (mut round, failed) = self.round(false).await;
-        let is_urgent = round.headroom.is_some_and(|headroom| headroom < self.parts.rocketmq_keeps / 4);
-        if is_urgent || !self.merger.is_due() {
+        if round.is_urgent || !self.merger.is_due() {
             return (round, failed);
         }
         let step = tokio::time::timeout(MERGE_STEP, self.merger.step()).await;
@@ -140,8 +167,11 @@ impl Archiver {
         for topic in self.parts.topics.clone() {
             let queues = match self.parts.reader.queues(&topic).await {
                 Ok(queues) => queues,
-                // Nothing was stored there yet.
-                Err(error) if error.kind == FailureKind::TopicMissing => continue,
+                // Nothing was stored there yet, or it was deleted.
+                Err(error) if error.kind == FailureKind::TopicMissing => {
+                    self.deleted(&topic, &mut round);
+                    continue;
+                }
                 Err(error) => {
                     failed.get_or_insert(error.into());
                     asked += 1;
@@ -154,6 +184,10 @@ impl Archiver {
                     failed.get_or_insert(error);
                 }
             }
+        }
+        asked += 1;
+        if let Err(error) = self.look_at_withheld(&mut round).await {
+            failed.get_or_insert(error);
         }
         // The least of some is not the least of all.
         round.headroom = round.headroom.filter(|_| round.told == asked);
@@ -172,10 +206,34 @@ impl Archiver {
             Some(queue) => queue,
             None => Queue::in_store(&self.parts.store, topic, &key.1).await?,
         };
+        let before = queue.clone();
         // Also after a failure: how fast RocketMQ deletes is seen over several rounds.
-        let looked = self.look_at_queue(topic, &mut queue, flush, round).await;
+        let mut looked = self.look_at_queue(topic, &mut queue, flush, round).await;
+        if let Err(error) = self.tell_gone(&before, &queue, round).await {
+            looked = looked.and(Err(error));
+        }
         self.queues.insert(key, queue);
         looked
+    }
+
+    /// Says what was not archived of a queue before its topic was made anew.
+    async fn tell_gone(&self, before: &Queue, now: &Queue, round: &mut Round) -> Result<(), ArchiveError> {
+        let Place { topic, queue: name, generation } = &before.place;
+        if now.place.generation > *generation {
+            // Another archiver may have had more of it.
+            let at_last = Queue::in_generation(&self.parts.store, topic, name, *generation).await?;
+            gone(&at_last, before.seen_end, round);
+        } else if (1..before.seen_end).contains(&now.seen_end) && before.is_without_piece {
+            gone(before, before.seen_end, round);
+        }
+        Ok(())
+    }
+
+    fn deleted(&mut self, topic: &str, round: &mut Round) {
+        for queue in self.queues.values_mut().filter(|queue| queue.place.topic == topic) {
+            gone(queue, queue.seen_end, round);
+            queue.seen_end = 0;
+        }
     }
 
     async fn look_at_queue(
@@ -187,6 +245,7 @@ impl Archiver {
     ) -> Result<(), ArchiveError> {
         let (reader, name) = (&*self.parts.reader, queue.place.queue.clone());
         let (first, end) = reader.offsets(topic, &name).await?;
+        queue.seen_end = end;
         let now_ms = self.parts.clock.wall_ms();
         if !queue.is_begun {
             queue.begin(first);
@@ -196,9 +255,13 @@ impl Archiver {
             queue.compared_ms = now_ms;
         }
         let headroom = self.headroom(topic, queue, (first, end), now_ms).await?;
-        round.headroom = Some(round.headroom.map_or(headroom, |least| least.min(headroom)));
-        round.told += 1;
+        round.tell(headroom);
+        if queue.next < end {
+            let stored_ms = queue.next_stored_ms.unwrap_or(now_ms);
+            round.oldest_ms = Some(round.oldest_ms.map_or(stored_ms, |oldest| oldest.min(stored_ms)));
+        }
         let is_urgent = headroom < self.parts.rocketmq_keeps / 4;
+        round.is_urgent |= is_urgent;
         while queue.next < end && (flush || is_urgent || queue.is_due(end, now_ms, self.parts.cut_every)) {
             match self.cut(topic, queue, end, round).await? {
                 Cut::Written => {}
@@ -206,6 +269,8 @@ impl Archiver {
                 Cut::Remade => break,
             }
         }
+        // What the store said of it does not know this.
+        queue.seen_end = end;
         if queue.next < end {
             queue.waits_since_ms.get_or_insert(now_ms);
         } else {
@@ -306,6 +371,19 @@ impl Archiver {
             }
         }
         Ok(Cut::Written)
+    }
+}
+
+/// A queue is no more, and what it had not archived is gone with it. Which messages these were nobody can say: so they are counted, and
+/// stand in no piece.
+fn gone(queue: &Queue, seen_end: u64, round: &mut Round) {
+    let messages = seen_end.saturating_sub(queue.next);
+    if messages > 0 {
+        *round.lost.entry(LostCause::Deleted).or_default() += messages;
+        tracing::error!(
+            topic = queue.place.topic, queue = %queue.place.queue, from = queue.next, to = seen_end,
+            "the topic was deleted before these messages were archived"
+        );
     }
 }
 

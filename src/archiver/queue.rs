@@ -17,6 +17,8 @@ pub(super) struct Queue {
     pub place: Place,
     /// The highest generation of this queue.
     pub newest: u32,
+    /// Its end when RocketMQ told it last.
+    pub seen_end: u64,
     /// The first offset that is in no piece.
     pub next: u64,
     /// Names the message before it, if it is known.
@@ -72,6 +74,7 @@ impl Queue {
         let mut queue = Self {
             place: Place { topic: topic.to_owned(), queue: name.clone(), generation },
             newest: known.newest(),
+            seen_end: 0,
             next: 0,
             last: None,
             store_time_ms: 0,

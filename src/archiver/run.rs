@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{ArchiveError, Archiver, Round};
-use crate::telemetry::{Metrics, Throttle};
+use crate::telemetry::{Metrics, Readiness, Throttle};
 
 /// How often the queues are looked at.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
@@ -17,23 +17,38 @@ const LAST_ROUND: Duration = Duration::from_secs(5);
 /// has whole pieces.
 pub(crate) async fn run(
     archiver: Archiver,
-    metrics: Arc<Metrics>,
+    (metrics, readiness): (Arc<Metrics>, Arc<Readiness>),
     stop: CancellationToken,
     stop_now: CancellationToken,
 ) {
     tokio::select! {
         () = stop_now.cancelled() => {}
-        () = run_until(archiver, metrics, stop) => {}
+        () = run_until(archiver, metrics, readiness, stop) => {}
     }
 }
 
-async fn run_until(mut archiver: Archiver, metrics: Arc<Metrics>, stop: CancellationToken) {
-    let mut failures = Throttle::default();
-    metrics.archive.rocketmq_keeps_seconds.set(archiver.parts.rocketmq_keeps.as_secs_f64());
+async fn run_until(
+    mut archiver: Archiver,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    stop: CancellationToken,
+) {
+    let (mut failures, mut withheld) = (Throttle::default(), Throttle::default());
+    let keeps = archiver.parts.rocketmq_keeps;
+    let archiver_clock = archiver.parts.clock.clone();
+    metrics.archive.rocketmq_keeps_seconds.set(keeps.as_secs_f64());
     let mut tell = |(round, failed): (Round, Option<ArchiveError>)| {
-        round.count(&metrics);
+        round.count(&metrics, archiver_clock.wall_ms());
+        let notes = round.notes(keeps);
+        if round.withheld.is_some_and(|messages| messages > 0) && withheld.is_due() {
+            tracing::error!("{}", notes.join("; "));
+        }
+        readiness.set_archive_notes(notes);
         let Some(error) = failed else { return };
         metrics.archive.failures_total.inc();
+        if error.is_of_store() {
+            metrics.archive.store_failures_total.inc();
+        }
         if !failures.is_due() {
             return;
         }
@@ -70,9 +85,33 @@ async fn run_until(mut archiver: Archiver, metrics: Arc<Metrics>, stop: Cancella
 }
 
 impl Round {
-    fn count(&self, metrics: &Metrics) {
+    /// What will be lost if nobody does anything.
+    fn notes(&self, keeps: Duration) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some(messages @ 1..) = self.withheld {
+            notes.push(format!(
+                "RocketMQ hands out to nobody, so not to the archive, what it has: {messages} messages; a topic has fewer read \
+                 queues than before, or may not be read, and `roombridge archive status` names the queues"
+            ));
+        }
+        if let Some(left) = self.headroom.filter(|left| *left < keeps / 4) {
+            let minutes = left.as_secs() / 60;
+            notes.push(format!(
+                "RocketMQ deletes what is not archived in {} h {} min; the log says what keeps the archiver",
+                minutes / 60,
+                minutes % 60
+            ));
+        }
+        notes
+    }
+
+    fn count(&self, metrics: &Metrics, now_ms: u64) {
         let archive = &metrics.archive;
         archive.headroom_seconds.set(self.headroom.map(|headroom| headroom.as_secs_f64()));
+        archive.withheld_messages.set(self.withheld.map(|messages| messages as f64));
+        // Where the headroom is not known, it is not known what waits.
+        let age_ms = self.headroom.map(|_| self.oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest)));
+        archive.position_age_seconds.set(age_ms.map(|age_ms| age_ms as f64 / 1000.0));
         archive.pieces_total.inc_by(self.pieces);
         archive.bytes_total.inc_by(self.bytes);
         archive.archived_total.inc_by(self.lines);

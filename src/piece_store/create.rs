@@ -37,6 +37,7 @@ impl PieceStore {
 
     /// The same of any object.
     pub(super) async fn create_object(&self, name: &Path, bytes: Bytes) -> Result<Created, StoreError> {
+        self.has_room_for(bytes.len())?;
         self.prove().await?;
         for attempt in 1..=ATTEMPTS {
             if self.put_if_absent(name, &bytes).await? {

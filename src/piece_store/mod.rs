@@ -17,7 +17,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use tokio::sync::OnceCell;
 
 use crate::config::ArchiveConfig;
 use crate::piece::{self, Damage, Directory, PieceKey, TAIL_BYTES, Taken};
+use crate::storage::free_bytes;
 
 pub(crate) use create::Created;
 pub(crate) use trial::may_write;
@@ -55,6 +56,11 @@ pub(crate) enum StoreError {
     NoConditions { place: String },
     #[error("the archive at {place} did not {what}: {cause}")]
     Failed { place: String, what: String, cause: String },
+    #[error(
+        "the archive at {place} takes nothing in: {free} bytes are free on its disk, and {least} must stay free for the spool (twice \
+         spool.min_free_bytes); make room, or give the archive a disk of its own"
+    )]
+    NoRoom { place: String, free: u64, least: u64 },
     #[error("the archive at {place} has no {name} any more")]
     Missing { place: String, name: String },
     #[error(
@@ -81,6 +87,8 @@ pub(crate) struct PieceStore {
     folder: Option<PathBuf>,
     /// Whether somebody else may write, so that the store itself must say who was first.
     is_shared: bool,
+    /// So much stays free on the folder's disk.
+    leaves_free_bytes: u64,
     /// The store was seen to do that.
     proven: Arc<OnceCell<()>>,
 }
@@ -105,7 +113,8 @@ impl PieceStore {
         let store: Arc<dyn ObjectStore> =
             opened.map_err(|cause| StoreError::Open { place: place.clone(), cause })?;
         let proven = Arc::new(OnceCell::new());
-        Ok(Self { store, place, folder: None, is_shared: !bucket.single_writer, proven })
+        let is_shared = !bucket.single_writer;
+        Ok(Self { store, place, folder: None, is_shared, leaves_free_bytes: 0, proven })
     }
 
     /// A folder, made if it is missing; only its owner can read it.
@@ -120,7 +129,33 @@ impl PieceStore {
         let store = Arc::new(store.with_fsync(true));
         // A file system creates a name once.
         let proven = Arc::new(OnceCell::new_with(Some(())));
-        Ok(Self { store, place, folder: Some(folder.to_owned()), is_shared: true, proven })
+        let folder = Some(folder.to_owned());
+        Ok(Self { store, place, folder, is_shared: true, leaves_free_bytes: 0, proven })
+    }
+
+    /// Leaves so many bytes free, if the pieces share a disk with that folder.
+    pub(crate) fn leaving_free(mut self, bytes: u64, folder: &FilePath) -> Self {
+        let disk_of = |folder: &FilePath| fs::metadata(folder).map(|about| about.dev()).ok();
+        if let Some(own) = &self.folder
+            && disk_of(own).is_some()
+            && disk_of(own) == disk_of(folder)
+        {
+            self.leaves_free_bytes = bytes;
+        }
+        self
+    }
+
+    /// An archive can wait, because RocketMQ keeps the messages; the spool cannot.
+    fn has_room_for(&self, bytes: usize) -> Result<(), StoreError> {
+        let Some(folder) = self.folder.as_ref().filter(|_| self.leaves_free_bytes > 0) else { return Ok(()) };
+        // Where the disk does not say, it says itself when it is full.
+        let Ok(free) = free_bytes(folder) else { return Ok(()) };
+        match free < self.leaves_free_bytes.saturating_add(bytes as u64) {
+            true => {
+                Err(StoreError::NoRoom { place: self.place.clone(), free, least: self.leaves_free_bytes })
+            }
+            false => Ok(()),
+        }
     }
 
     #[cfg(test)]
@@ -131,7 +166,14 @@ impl PieceStore {
     #[cfg(test)]
     pub(crate) fn over(store: Arc<dyn ObjectStore>) -> Self {
         let proven = Arc::new(OnceCell::new_with(Some(())));
-        Self { store, place: "memory".to_owned(), folder: None, is_shared: true, proven }
+        Self {
+            store,
+            place: "memory".to_owned(),
+            folder: None,
+            is_shared: true,
+            leaves_free_bytes: 0,
+            proven,
+        }
     }
 
     /// All pieces, sorted as those of a topic are.

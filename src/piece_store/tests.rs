@@ -33,6 +33,22 @@ async fn of_two_who_create_one_piece_one_wins_and_both_know() {
     }
 }
 
+/// RocketMQ keeps what the archive does not take; the spool has nobody behind it.
+#[tokio::test]
+async fn pieces_leave_room_for_the_spool_on_a_disk_that_they_share() {
+    let (archive, data_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = || PieceStore::in_folder(archive.path()).unwrap();
+    let all = free_bytes(archive.path()).unwrap();
+    let full = store().leaving_free(2 * all, data_dir.path()).create(&key(7), empty_piece(7, 1)).await;
+    let Err(StoreError::NoRoom { least, .. }) = full else { panic!("{full:?}") };
+    assert_eq!(least, 2 * all);
+    // With room, or on another disk, it is written.
+    let roomy = store().leaving_free(all / 100, data_dir.path());
+    assert_eq!(roomy.create(&key(7), empty_piece(7, 1)).await.unwrap(), Created::Ours);
+    let elsewhere = store().leaving_free(2 * all, FilePath::new("/proc"));
+    assert_eq!(elsewhere.create(&key(8), empty_piece(8, 1)).await.unwrap(), Created::Ours);
+}
+
 #[tokio::test]
 async fn pieces_are_listed_in_order_and_strangers_are_not() {
     let folder = tempfile::tempdir().unwrap();

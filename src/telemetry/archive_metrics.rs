@@ -17,6 +17,10 @@ pub struct ArchiveMetrics {
     pub rocketmq_keeps_seconds: Gauge,
     /// Absent while it is not known.
     pub headroom_seconds: IfKnown,
+    /// How long ago the oldest message that is not archived was stored; absent while it is not known.
+    pub position_age_seconds: IfKnown,
+    /// Messages that RocketMQ hands out to nobody; absent while it is not known.
+    pub withheld_messages: IfKnown,
     /// Files that were written.
     pub pieces_total: IntCounter,
     /// Bytes of these files.
@@ -25,6 +29,8 @@ pub struct ArchiveMetrics {
     pub merged_total: IntCounter,
     /// Rounds that RocketMQ or the archive stopped.
     pub failures_total: IntCounter,
+    /// Of these, those that the archive stopped.
+    pub store_failures_total: IntCounter,
     /// Rows that were added to the index.
     pub index_rows_total: IntCounter,
     /// Rounds of the indexer that RocketMQ, the archive or the index's disk stopped.
@@ -58,6 +64,14 @@ impl ArchiveMetrics {
                 "roombridge_archive_headroom_seconds",
                 "How long until RocketMQ deletes something that is not archived",
             )?,
+            position_age_seconds: register.seconds_if_known(
+                "roombridge_archive_position_age_seconds",
+                "How long ago the oldest message that waits to be archived was stored",
+            )?,
+            withheld_messages: register.gauge_if_known(
+                "roombridge_archive_withheld_messages",
+                "Messages that are not archived because RocketMQ hands them out to nobody",
+            )?,
             pieces_total: register
                 .process_counter("roombridge_archive_pieces_total", "Pieces written to the archive")?,
             bytes_total: register
@@ -69,6 +83,10 @@ impl ArchiveMetrics {
             failures_total: register.process_counter(
                 "roombridge_archive_failures_total",
                 "Rounds of the archiver that RocketMQ or the archive stopped",
+            )?,
+            store_failures_total: register.process_counter(
+                "roombridge_archive_store_failures_total",
+                "Rounds of the archiver that the archive's folder or bucket stopped",
             )?,
             index_rows_total: register
                 .process_counter("roombridge_index_rows_total", "Messages added to the archive's index")?,

@@ -36,6 +36,7 @@ struct State {
     spool_accepts: Option<Condition>,
     note: Option<(String, u64)>,
     data_dir_note: Option<String>,
+    archive_notes: Vec<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -137,6 +138,7 @@ impl Readiness {
             spool_accepts: None,
             note: None,
             data_dir_note: None,
+            archive_notes: Vec::new(),
         };
         Self { clock, state: Mutex::new(state) }
     }
@@ -229,6 +231,11 @@ impl Readiness {
         self.lock().data_dir_note = note;
     }
 
+    /// Sentences about what will be lost before it is archived. Messages are taken in all the same, so this does not change `ready`.
+    pub fn set_archive_notes(&self, notes: Vec<String>) {
+        self.lock().archive_notes = notes;
+    }
+
     pub fn is_ready(&self) -> bool {
         self.report().ready
     }
@@ -259,6 +266,7 @@ impl Readiness {
             state.subscription_problems.iter().chain(state.topic_problems.values()).chain(&state.note);
         missing.extend(notes.map(|(note, since_ms)| format!("{note} (since {})", time(*since_ms))));
         missing.extend(state.data_dir_note.clone());
+        missing.extend(state.archive_notes.iter().cloned());
         let spool_accepts = state.spool_accepts.is_some_and(|accepts| accepts.met);
         let subscribed = state.mqtt_connected.met && state.mqtt_subscribed.met;
         ReadinessReport {

@@ -66,6 +66,11 @@ impl Register {
         Ok(IfKnown(self.add(GaugeVec::new(Opts::new(name, help), &[])?)?))
     }
 
+    /// The same of a number.
+    pub(crate) fn gauge_if_known(&self, name: &str, help: &str) -> Result<IfKnown, prometheus::Error> {
+        self.seconds_if_known(name, help)
+    }
+
     /// A gauge of this direction with labels.
     pub(crate) fn way_gauges(
         &self,

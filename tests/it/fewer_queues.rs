@@ -18,11 +18,11 @@ const TOPIC: &str = "shrunk";
 const ROOMS: u64 = 24;
 
 /// As `mqadmin updateTopic -r N -w N`.
-fn set_queues(rocketmq: &ApacheRocketMq, count: u32) {
+fn set_queues(rocketmq: &ApacheRocketMq, topic: &str, count: u32) {
     const UPDATE_AND_CREATE_TOPIC: i64 = 17;
     let count = count.to_string();
     let fields = json!({
-        "topic": TOPIC, "defaultTopic": "TBW102", "readQueueNums": count, "writeQueueNums": count, "perm": "6",
+        "topic": topic, "defaultTopic": "TBW102", "readQueueNums": count, "writeQueueNums": count, "perm": "6",
         "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
     });
     remoting::call(&rocketmq.broker(), UPDATE_AND_CREATE_TOPIC, fields, "");
@@ -74,7 +74,7 @@ fn rooms_in_queues_that_a_topic_has_no_more_are_missed_and_come_back_with_the_qu
     assert!(hidden > 0 && hidden < stored.len(), "rooms are in both halves of the queues");
 
     // When the topic gets 4, then history refuses, says how many are not handed out and what to set, and can show the rest
-    set_queues(rocketmq, 4);
+    set_queues(rocketmq, TOPIC, 4);
     wait_until("the route has 4 queues", SOON, || history(&bridge, 1, &[]).status.code() == Some(1));
     for command in ["history", "replay", "export"] {
         let refused = roombridge_cli(&[command, "1", "-c", &bridge.config_file()]);
@@ -115,7 +115,7 @@ fn rooms_in_queues_that_a_topic_has_no_more_are_missed_and_come_back_with_the_qu
     assert!(failures("queue_missing") > 0.0 && failures("transport") == 0.0);
 
     // When the topic has its queues back, then everything is there
-    set_queues(rocketmq, 8);
+    set_queues(rocketmq, TOPIC, 8);
     wait_until("everything is stored", SOON, || bridge.metrics().books().stored == 2.0 * ROOMS as f64);
     for room in 0..ROOMS {
         let whole = history(&bridge, room, &[]);
@@ -124,4 +124,55 @@ fn rooms_in_queues_that_a_topic_has_no_more_are_missed_and_come_back_with_the_qu
         assert!(told.contains("the first line") && told.contains("the second line"), "{told}");
     }
     assert_eq!(exported(&export_all(&bridge, &folder, &[]), 0), (ROOMS as usize + hidden, 0));
+}
+
+/// RocketMQ deletes it like all else, so the alarm must come before that.
+#[test]
+fn what_rocketmq_hands_out_to_nobody_is_behind_in_the_archive_and_is_told() {
+    // Given rooms in 8 queues, of which half are taken from the readers
+    const TOPIC: &str = "shrunk-archived";
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic(TOPIC, 8);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let scratch = Scratch::new("archived");
+    let config = format!(
+        "[mqtt]\nurl = \"{}\"\nclient_id = \"{TOPIC}\"\n[rocketmq]\nname_servers = [\"{}\"]\n\
+         [[binding]]\nfilter = \"room/#\"\ntopic = \"{TOPIC}\"\n",
+        mosquitto.url(),
+        rocketmq.name_server()
+    );
+    let bridge = Bridge::start(&config);
+    say(&mosquitto, "the first line");
+    let stored = rocketmq.read_at_least(TOPIC, ROOMS as usize, SOON);
+    let hidden = stored.iter().filter(|message| message.queue_id >= 4).count();
+    drop(bridge);
+    set_queues(rocketmq, TOPIC, 4);
+
+    // When a bridge archives
+    let archive = format!("[archive]\ndir = \"{}\"\ncut_every_s = 60\n", scratch.path().display());
+    let bridge = Bridge::start(&(config + &archive));
+
+    // Then what nobody can read is counted, and told
+    let withheld = || bridge.metrics().value("roombridge_archive_withheld_messages", &[]);
+    wait_until("the route has 4 queues", SOON, || {
+        bridge.get("/readyz").unwrap_or_default().1.contains("hands out to nobody")
+    });
+    assert_eq!(withheld(), hidden as f64);
+    let headroom = bridge.metrics().value("roombridge_archive_headroom_seconds", &[]);
+    assert!((71.0 * 3600.0..72.0 * 3600.0).contains(&headroom), "{headroom}");
+    let status = roombridge_cli(&["archive", "status", "--json", "-c", &bridge.config_file()]);
+    let rows: Vec<Value> = text(&status).lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of_topic = |handed_out| {
+        let is_it = move |row: &&Value| row["topic"] == TOPIC && row["handed_out"] == handed_out;
+        rows.iter().filter(is_it).filter_map(|row| row["behind"].as_u64()).sum::<u64>()
+    };
+    assert_eq!(of_topic(false), hidden as u64, "{}", text(&status));
+    assert!(text(&status).contains("updateTopic -r"), "{}", text(&status));
+
+    // And when the queues are there again, then it is archived
+    set_queues(rocketmq, TOPIC, 8);
+    wait_until("everything is archived", 3 * SOON, || {
+        bridge.metrics().value("roombridge_archived_total", &[]) == ROOMS as f64
+    });
+    assert_eq!(bridge.metrics().value("roombridge_archive_lost_total", &[("cause", "deleted")]), 0.0);
 }

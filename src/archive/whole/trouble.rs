@@ -30,6 +30,7 @@ impl Trouble {
             StoreError::Open { .. }
             | StoreError::NoConditions { .. }
             | StoreError::Failed { .. }
+            | StoreError::NoRoom { .. }
             | StoreError::Damaged { .. } => Self::Failed(failed),
         }
     }

@@ -24,7 +24,7 @@ use crate::piece::{Directory, Place};
 use crate::piece_store::{Listed, PieceStore, StoreError};
 use crate::rocketmq::RocketMqReader;
 use crate::service_manager;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Readiness};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,7 +74,7 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct FlushArgs {
-    /// Print one JSON object: pieces, bytes, lines, left_out, lost.
+    /// Print one JSON object: pieces, bytes, lines, left_out, lost, withheld (messages that RocketMQ hands out to nobody).
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -117,7 +117,9 @@ async fn run_archiver(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     }
     // It has no loop that moves messages, so the process answers for itself.
     let (_, stop_notice) = service_manager::tell_ready(&lifecycle, target.config.shutdown.drain);
-    archiver::run(archiver, metrics, lifecycle.drain.clone(), lifecycle.stop_now.clone()).await;
+    // Nobody asks this process whether it is ready; the log says the same.
+    let told = (metrics, Arc::new(Readiness::default()));
+    archiver::run(archiver, told, lifecycle.drain.clone(), lifecycle.stop_now.clone()).await;
     stop_notice.said().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -126,7 +128,7 @@ fn make_archiver(target: &Target) -> anyhow::Result<archiver::Archiver> {
     let archive = archive_of(&target.config)?;
     let topics = archived_topics(&target.config, &target.rules()?);
     let reader: RocketMqReader = target.reader()?;
-    Ok(archiver(archive, topics, Arc::new(reader))?)
+    Ok(archiver(&target.config, archive, topics, Arc::new(reader))?)
 }
 
 async fn flush(arguments: FlushArgs) -> anyhow::Result<ExitCode> {
@@ -143,6 +145,11 @@ async fn flush(arguments: FlushArgs) -> anyhow::Result<ExitCode> {
         }
         for (cause, count) in &round.lost {
             report.line(format_args!("{count} messages were gone already ({cause})"));
+        }
+        if let Some(count @ 1..) = round.withheld {
+            report.line(format_args!(
+                "{count} messages not archived, because RocketMQ hands them out to nobody; `roombridge archive status` says where"
+            ));
         }
     }
     let code = if failed.is_some() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };

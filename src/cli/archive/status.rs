@@ -1,5 +1,6 @@
 //! `roombridge archive status`: what the archive has of each queue, and how far RocketMQ is ahead.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,13 +12,13 @@ use crate::archiver::{PlaceBooks, exact_books};
 use crate::cli::output::{Report, aside};
 use crate::cli::target::{Target, TargetArgs};
 use crate::model::{FailureKind, QueueName};
-use crate::pipeline::ports::Reader;
+use crate::pipeline::ports::{ReadError, Reader};
 use crate::rocketmq::RocketMqReader;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// Print one JSON object for each queue: topic, broker, queue_id, generation, from, to, lines, left_out, erased, lost,
-    /// pieces, bytes, behind (null if RocketMQ does not say). A queue without a piece has null for generation, from and to.
+    /// pieces, bytes, behind (null if RocketMQ does not say), handed_out (false: RocketMQ gives what is behind to nobody). A queue without a piece has null for generation, from and to.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -40,6 +41,8 @@ struct Row {
     bytes: u64,
     /// Messages that RocketMQ has and the archive has not; `None`: RocketMQ does not say.
     behind: Option<u64>,
+    /// Whether anybody may read the queue in RocketMQ.
+    handed_out: bool,
 }
 
 pub(super) async fn run(arguments: StatusArgs) -> anyhow::Result<ExitCode> {
@@ -94,6 +97,13 @@ pub(super) async fn run(arguments: StatusArgs) -> anyhow::Result<ExitCode> {
             "nothing is archived yet: a piece is written after archive.cut_every_s, or now by `roombridge archive flush`",
         );
     }
+    let withheld = rows.iter().filter(|row| !row.handed_out && row.behind != Some(0));
+    for Row { topic, broker, queue_id, .. } in withheld {
+        aside(format_args!(
+            "what is behind of topic {topic}, queue {broker}/{queue_id} RocketMQ hands out to nobody: the topic has fewer read queues than \
+             before (mqadmin updateTopic -r), or may not be read (brokerPermission, mqadmin updateTopicPerm)"
+        ));
+    }
     if is_silent || rows.iter().any(|row| row.behind.is_none()) {
         aside(
             "RocketMQ does not answer for all of it, so it is not known how far the archive is behind, or which queues have no piece yet",
@@ -115,17 +125,26 @@ async fn add_without_pieces(
 ) -> anyhow::Result<bool> {
     let mut is_silent = false;
     for topic in archived_topics(&target.config, &target.rules()?) {
-        let queues = match reader.queues(&topic).await {
-            Ok(queues) => queues,
+        // What RocketMQ hands out to nobody waits, too.
+        let asked =
+            async { Ok::<_, ReadError>((reader.queues(&topic).await?, reader.withheld(&topic).await?)) };
+        let (mut queues, withheld) = match asked.await {
+            Ok(found) => found,
             Err(error) if error.kind == FailureKind::TopicMissing => continue,
             Err(_) => {
                 is_silent = true;
                 continue;
             }
         };
-        for QueueName { broker, id } in queues {
-            let is_it = |row: &Row| row.topic == topic && *row.broker == *broker && row.queue_id == id;
-            if rows.iter().any(is_it) {
+        let withheld = BTreeSet::from_iter(withheld.into_iter().map(|withheld| withheld.queue));
+        queues.extend(withheld.iter().cloned());
+        for queue in queues {
+            let handed_out = !withheld.contains(&queue);
+            let QueueName { broker, id } = queue;
+            let is_it = |row: &&mut Row| row.topic == topic && *row.broker == *broker && row.queue_id == id;
+            // Of several generations the last one.
+            if let Some(row) = rows.iter_mut().filter(is_it).last() {
+                row.handed_out = handed_out;
                 continue;
             }
             let offsets = reader.offsets(&topic, &QueueName { broker: broker.clone(), id }).await.ok();
@@ -135,6 +154,7 @@ async fn add_without_pieces(
                 broker: broker.to_string(),
                 queue_id: id,
                 behind: waiting,
+                handed_out,
                 ..Row::default()
             });
         }
@@ -161,5 +181,6 @@ fn row(books: &PlaceBooks, behind: Option<u64>) -> Row {
         pieces: books.pieces,
         bytes: books.bytes,
         behind,
+        handed_out: true,
     }
 }

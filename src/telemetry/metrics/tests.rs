@@ -106,6 +106,8 @@ fn existing() -> BTreeSet<String> {
     metrics.consumer_lag.set("group", "topic", Some(1));
     metrics.spool_oldest_age_seconds.set(Some(1.0));
     metrics.archive.headroom_seconds.set(Some(1.0));
+    metrics.archive.position_age_seconds.set(Some(1.0));
+    metrics.archive.withheld_messages.set(Some(1.0));
     metrics.archive.index_age_seconds.set(Some(1.0));
     metrics.downlink.lag_messages.with_label_values(&["topic"]).set(1);
     metrics.registry.gather().iter().map(|family| family.name().to_owned()).collect()

@@ -101,6 +101,37 @@ fn the_archive() -> Vec<Story> {
             .fires(11.0, &[NORTH], late)
             .fires(15.0, &[NORTH], late)
             .silent(21.0),
+        Story::of("RoombridgeArchiveStands", "nothing is archived for an hour, and a scrape fails")
+            .scrapes(
+                "roombridge_archive_position_age_seconds",
+                &[NORTH],
+                scrape_fails_at(17.0, between(10.0, 20.0, 9000.0)),
+            )
+            .silent(14.0)
+            .fires(16.0, &[NORTH], "127.0.0.1:9464 has archived nothing for 2h 30m 0s although messages wait")
+            .fires(17.0, &[NORTH], "127.0.0.1:9464 has archived nothing for 2h 30m 0s although messages wait")
+            .silent(21.0),
+        Story::of(
+            "RoombridgeArchiveWithheld",
+            "a topic lacks read queues for ten minutes, and a scrape fails",
+        )
+        .scrapes(
+            "roombridge_archive_withheld_messages",
+            &[NORTH],
+            scrape_fails_at(17.0, between(10.0, 20.0, 1200.0)),
+        )
+        .silent(14.0)
+        .fires(
+            16.0,
+            &[NORTH],
+            "RocketMQ hands 1200 messages out to nobody, so 127.0.0.1:9464 cannot archive them",
+        )
+        .fires(
+            17.0,
+            &[NORTH],
+            "RocketMQ hands 1200 messages out to nobody, so 127.0.0.1:9464 cannot archive them",
+        )
+        .silent(21.0),
         Story::of("RoombridgeIndexLate", "its disk is full for half an hour, and a scrape fails")
             .scrapes(
                 "roombridge_index_position_age_seconds",

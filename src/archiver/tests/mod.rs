@@ -1,5 +1,7 @@
 //! The archiver against a RocketMQ in memory.
 
+mod behind;
+
 use super::*;
 
 use super::books::books_of;
@@ -19,7 +21,8 @@ struct World {
 
 impl Round {
     fn is_nothing(&self) -> bool {
-        *self == Round { headroom: self.headroom, told: self.told, ..Round::default() }
+        let Self { headroom, told, withheld, oldest_ms, is_urgent, .. } = *self;
+        *self == Self { headroom, told, withheld, oldest_ms, is_urgent, ..Self::default() }
     }
 }
 
