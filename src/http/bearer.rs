@@ -2,6 +2,9 @@
 
 use axum::http::{HeaderMap, header};
 
+/// What a 401 names in `WWW-Authenticate`: the scheme by which a token or a secret is shown (RFC 9110, 15.5.2).
+pub(super) const CHALLENGE: &str = "Bearer";
+
 /// `None` if the request shows none, or no text. Schemes are read in any case of letters (RFC 9110, 11.1).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let shown = headers.get(header::AUTHORIZATION)?.to_str().ok()?;

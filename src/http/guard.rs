@@ -3,11 +3,11 @@
 //! Any page on the internet can make a browser send requests to this machine; if its own name resolves to this machine, it
 //! can even read the answers. So the name in the request must be one of ours, and a change must come from one of our pages.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -27,10 +27,11 @@ pub(crate) struct Names(Arc<[WebHost]>);
 impl Names {
     /// The address itself, `localhost` for the loopback, and what the configuration adds (with or without a port).
     pub(crate) fn new(listen: SocketAddr, configured: &[WebHost]) -> Self {
-        let mut names = configured.to_vec();
+        let mut names: Vec<WebHost> = configured.iter().cloned().map(unmapped).collect();
         let port = Some(listen.port());
-        names.push(WebHost { host: listen.ip().to_string(), port });
-        if listen.ip().is_loopback() {
+        let address = listen.ip().to_canonical();
+        names.push(WebHost { host: address.to_string(), port });
+        if address.is_loopback() {
             names.extend(
                 ["localhost", "127.0.0.1", "::1"].map(|host| WebHost { host: host.to_owned(), port }),
             );
@@ -38,22 +39,60 @@ impl Names {
         Self(names.into())
     }
 
-    fn hold(&self, host: &str) -> bool {
-        WebHost::parse(host).is_some_and(|asked| self.0.iter().any(|name| name.is(&asked)))
+    fn hold(&self, asked: &WebHost) -> bool {
+        self.0.iter().any(|name| name.is(asked))
     }
 }
 
-/// Refuses a request that is for none of our names, and one that does not say for which (RFC 9112, 3.2).
-pub(crate) async fn by_name(State(names): State<Names>, request: Request, next: Next) -> Response {
-    if request.headers().get_all(header::HOST).iter().count() > 1 {
-        return problem(Code::BadRequest, "the request has the header Host more than once");
+/// `None`: the text is no host, with a port or without one.
+fn host_of(text: &str) -> Option<WebHost> {
+    WebHost::parse(text).map(unmapped)
+}
+
+/// An IPv4 address that is written as an IPv6 address (`::ffff:127.0.0.1`) is the IPv4 address.
+fn unmapped(host: WebHost) -> WebHost {
+    let address = host.host.parse::<Ipv6Addr>().ok().and_then(|address| address.to_ipv4_mapped());
+    match address {
+        Some(address) => WebHost { host: address.to_string(), port: host.port },
+        None => host,
     }
+}
+
+/// Why a request is for nobody: the code and the sentence of the answer.
+type ForNobody = (Code, &'static str);
+
+const NO_HOST: ForNobody = (Code::BadRequest, "the request has no header Host; name the host that is asked");
+const TWO_HOSTS: ForNobody = (Code::BadRequest, "the request has the header Host more than once");
+const BAD_HOST: ForNobody = (
+    Code::BadHost,
+    "what the request names as its host is none; write a name or an address, with a port or without one, such as localhost:8080",
+);
+
+/// For which host a request is (RFC 9112, 3.2).
+fn asked_host(request: &Request) -> Result<WebHost, ForNobody> {
+    let mut lines = request.headers().get_all(header::HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(TWO_HOSTS);
+    }
+    // It must stand there and be a host, also where the first line counts.
+    if line.is_none() && request.version() == Version::HTTP_11 {
+        return Err(NO_HOST);
+    }
+    let parsed = |text: Option<&str>| text.and_then(host_of).ok_or(BAD_HOST);
+    let in_header = line.map(|value| parsed(value.to_str().ok())).transpose()?;
     // A request through a proxy names the host in its first line, and that one counts.
-    let named = request.uri().authority().map(|authority| authority.as_str());
-    match named.or_else(|| text(request.headers(), &header::HOST)) {
-        Some(host) if names.hold(host) => next.run(request).await,
-        Some(_) => problem(Code::UnknownHost, "this server is not known by that name; add it to web.hosts"),
-        None => problem(Code::BadRequest, "the request has no header Host, or one that is no text"),
+    let authority = request.uri().authority();
+    let in_first_line = authority.map(|authority| parsed(Some(authority.as_str()))).transpose()?;
+    in_first_line.or(in_header).ok_or(NO_HOST)
+}
+
+/// Refuses a request that is for none of our names, and one that does not say for which.
+pub(crate) async fn by_name(State(names): State<Names>, request: Request, next: Next) -> Response {
+    match asked_host(&request) {
+        Ok(host) if names.hold(&host) => next.run(request).await,
+        Ok(_) => problem(Code::UnknownHost, "this server is not known by that name; add it to web.hosts"),
+        Err((code, sentence)) => problem(code, sentence),
     }
 }
 
@@ -61,8 +100,8 @@ pub(crate) async fn by_name(State(names): State<Names>, request: Request, next: 
 pub(crate) async fn by_origin(State(names): State<Names>, request: Request, next: Next) -> Response {
     let changes = request.method() != Method::GET && request.method() != Method::HEAD;
     if let Some(origin) = text(request.headers(), &header::ORIGIN).filter(|_| changes) {
-        let from = origin.split_once("://").map_or("", |(_, host)| host);
-        if !names.hold(from) {
+        let from = origin.split_once("://").and_then(|(_, host)| host_of(host));
+        if !from.is_some_and(|from| names.hold(&from)) {
             return problem(Code::ForeignPage, "a page of another site may not change anything here");
         }
     }
@@ -90,6 +129,10 @@ mod tests {
         WebHost::parse(text).unwrap()
     }
 
+    fn hold(names: &Names, text: &str) -> bool {
+        host_of(text).is_some_and(|asked| names.hold(&asked))
+    }
+
     /// Hazard 28: a page of anybody can reach this machine, and a name of anybody can lead here.
     #[test]
     fn only_our_own_names_are_ours() {
@@ -101,18 +144,23 @@ mod tests {
             "localhost.:8080",
             "[::1]:8080",
             "[0:0:0:0:0:0:0:1]:8080",
+            "[::ffff:127.0.0.1]:8080",
+            "[::ffff:7f00:1]:8080",
             "class.example.org",
             "Class.Example.org.",
             "class.example.org:",
             "class.example.org:443",
         ] {
-            assert!(names.hold(ours), "{ours}");
+            assert!(hold(&names, ours), "{ours}");
         }
         for foreign in [
             "evil.example",
             "evil.example:8080",
             "localhost.evil.example:8080",
             "127.0.0.1:9999",
+            "[::ffff:127.0.0.1]:9999",
+            "[::ffff:192.0.2.1]:8080",
+            "[::127.0.0.1]:8080",
             "127.0.0.1",
             "localhost:",
             "[::1]",
@@ -126,7 +174,16 @@ mod tests {
             ".",
             ":8080",
         ] {
-            assert!(!names.hold(foreign), "{foreign}");
+            assert!(!hold(&names, foreign), "{foreign}");
+        }
+    }
+
+    /// A machine with IPv6 sees clients of IPv4 so, and may be configured so.
+    #[test]
+    fn an_address_of_ipv4_in_the_form_of_ipv6_is_the_same_address() {
+        let names = Names::new("[::ffff:127.0.0.1]:8080".parse().unwrap(), &[host("[::ffff:192.0.2.1]")]);
+        for ours in ["127.0.0.1:8080", "localhost:8080", "[::ffff:127.0.0.1]:8080", "192.0.2.1"] {
+            assert!(hold(&names, ours), "{ours}");
         }
     }
 
@@ -136,10 +193,10 @@ mod tests {
         let names =
             Names::new("127.0.0.1:80".parse().unwrap(), &[host("a.example:443"), host("b.example:8443")]);
         for ours in ["localhost", "127.0.0.1", "[::1]", "a.example", "a.example:443", "b.example:8443"] {
-            assert!(names.hold(ours), "{ours}");
+            assert!(hold(&names, ours), "{ours}");
         }
         for foreign in ["a.example:444", "b.example", "localhost:81"] {
-            assert!(!names.hold(foreign), "{foreign}");
+            assert!(!hold(&names, foreign), "{foreign}");
         }
     }
 }

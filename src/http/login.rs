@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use serde::Deserialize;
 
-use super::bearer::bearer;
+use super::bearer::{CHALLENGE, bearer};
 use super::guard::{self, Names};
+use super::of_the_server;
 use crate::access::{LoginPolicy, LoginRefused, LoginRequest};
 use crate::model::{Clock, WebHost};
 
@@ -38,6 +39,7 @@ pub(super) fn router(parts: LoginParts, listen: SocketAddr, hosts: &[WebHost]) -
     Router::new()
         .route("/login", get(login).options(preflight))
         .with_state(Arc::new(parts))
+        .layer(middleware::from_fn_with_state("GET,HEAD", of_the_server))
         .layer(middleware::from_fn_with_state(Names::new(listen, hosts), guard::by_name))
 }
 
@@ -61,7 +63,11 @@ async fn login(
         (header::CACHE_CONTROL, "no-store"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     ];
-    (status, headers, text).into_response()
+    let mut response = (status, headers, text).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    }
+    response
 }
 
 /// Answers the question that a browser asks before a page may send the secret.
@@ -80,5 +86,41 @@ fn status_of(refused: &LoginRefused) -> StatusCode {
         LoginRefused::WrongSecret => StatusCode::FORBIDDEN,
         LoginRefused::ClientId(_) | LoginRefused::Role(_) | LoginRefused::Room(_) => StatusCode::BAD_REQUEST,
         LoginRefused::Issue(_) | LoginRefused::NoRandomness(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Deployment, Parents, SigningSecret};
+    use crate::model::ManualClock;
+
+    /// RFC 9110, 15.5.2: a 401 says what to show. A wrong secret was shown, so nothing is asked for.
+    #[tokio::test]
+    async fn who_shows_no_secret_is_told_how_to_show_one() {
+        // Given a login that is not open
+        let secret = SigningSecret::new(&"access secret".into()).unwrap();
+        let deployment = Deployment::new("key", "instance", secret, Parents::default()).unwrap();
+        let policy = LoginPolicy {
+            deployment: Arc::new(deployment),
+            open: false,
+            login_secret: Some("login secret".into()),
+        };
+        let parts = Arc::new(LoginParts { policy, clock: Arc::new(ManualClock::at(0)) });
+        let ask = async |headers: HeaderMap| {
+            let arguments = Arguments { client_id: None, role: None, room: None };
+            login(State(parts.clone()), Query(arguments), headers).await
+        };
+
+        // When a token is asked for without a secret, and with a wrong one
+        let without = ask(HeaderMap::new()).await;
+        let shown = HeaderMap::from_iter([(header::AUTHORIZATION, "Bearer guessed".parse().unwrap())]);
+        let wrong = ask(shown).await;
+
+        // Then only the first answer names the scheme
+        assert_eq!(without.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(without.headers()[header::WWW_AUTHENTICATE], "Bearer");
+        assert_eq!(wrong.status(), StatusCode::FORBIDDEN);
+        assert!(!wrong.headers().contains_key(header::WWW_AUTHENTICATE));
     }
 }

@@ -19,9 +19,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
-use axum::response::{Html, IntoResponse, Json};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{any, get};
 use axum::{Router, middleware};
 use tokio::net::TcpListener;
@@ -96,6 +97,7 @@ pub(crate) async fn serve_public(
 }
 
 fn public_router(parts: WebParts, names: Names) -> std::io::Result<Router> {
+    let methods = if parts.archive.is_some() { "GET,HEAD,POST,DELETE" } else { "GET,HEAD,POST" };
     let class = parts.class.map(public::router);
     let mut router = class.unwrap_or_else(|| {
         Router::new()
@@ -116,9 +118,19 @@ fn public_router(parts: WebParts, names: Names) -> std::io::Result<Router> {
         .route("/api/", any(no_such_path))
         .route("/api/{*rest}", any(no_such_path))
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(methods, of_the_server))
         .layer(middleware::from_fn(problem::in_json))
         .layer(middleware::from_fn_with_state(names.clone(), guard::by_origin))
         .layer(middleware::from_fn_with_state(names, guard::by_name)))
+}
+
+/// Answers `OPTIONS *`, which asks about the server and not about a path (RFC 9110, 9.3.7): routers know paths only, and would answer
+/// that there is none. `methods`: those that some path has.
+async fn of_the_server(State(methods): State<&'static str>, request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, methods)]).into_response();
+    }
+    next.run(request).await
 }
 
 /// Serves the login until `stop` is ready. `hosts`: names under which it may be reached, beside its address.
@@ -165,6 +177,7 @@ fn router(state: OperatorState) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(state)
+        .layer(middleware::from_fn_with_state("GET,HEAD", of_the_server))
 }
 
 async fn readyz(State(state): State<OperatorState>) -> impl IntoResponse {

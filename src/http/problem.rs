@@ -1,14 +1,16 @@
 //! Errors as HTTP answers: a status, and `{"error":"one sentence","code":"a stable name"}` as the body.
 //!
-//! Promises: every error below `/api` has this form, also where the framework refuses a request by itself.
+//! Promises: every error below `/api` has this form, also where the framework refuses a request by itself; each 401 says how a token is
+//! shown.
 
 use axum::body::to_bytes;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Json, Response};
 use serde::Serialize;
 
+use super::bearer::CHALLENGE;
 use crate::archive::HistoryError;
 
 /// A deadline has passed.
@@ -40,6 +42,7 @@ macro_rules! codes {
 
 codes! {
     BadRequest "bad_request" BAD_REQUEST,
+    BadHost "bad_host" BAD_REQUEST,
     BadRoom "bad_room" BAD_REQUEST,
     BadCursor "bad_cursor" BAD_REQUEST,
     BadNotice "bad_notice" BAD_REQUEST,
@@ -80,7 +83,12 @@ struct Problem<'a> {
 }
 
 pub(super) fn problem(code: Code, sentence: &str) -> Response {
-    (code.status(), Json(Problem { error: sentence, code })).into_response()
+    let status = code.status();
+    let mut response = (status, Json(Problem { error: sentence, code })).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    }
+    response
 }
 
 /// Why a history cannot be read, in words for somebody who has no command line.
@@ -158,6 +166,17 @@ mod tests {
             for texts in TEXTS {
                 assert!(texts.contains(&format!("  problem_{name}:")), "{name} has no words");
             }
+        }
+    }
+
+    /// RFC 9110, 15.5.2: a client library that is refused looks there for what to show.
+    #[test]
+    fn each_401_and_nothing_else_names_the_scheme_of_a_token() {
+        for (code, name) in Code::ALL {
+            let refused = problem(*code, "no");
+            let challenge = refused.headers().get(header::WWW_AUTHENTICATE);
+            let is_401 = code.status() == StatusCode::UNAUTHORIZED;
+            assert_eq!(challenge.map(HeaderValue::as_bytes), is_401.then_some(&b"Bearer"[..]), "{name}");
         }
     }
 

@@ -29,8 +29,12 @@ async fn start() -> Running {
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, "GET", path).await
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: roombridge\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: roombridge\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -50,6 +54,14 @@ async fn health_metrics_and_the_page_answer_from_the_start() {
 
     assert!(get(running.address, "/").await.contains("href=\"/readyz\""));
     assert!(get(running.address, "/absent").await.starts_with("HTTP/1.1 404"));
+}
+
+/// RFC 9110, 9.3.7: it is about the server, and no path of it is missing.
+#[tokio::test]
+async fn options_of_the_server_names_its_methods() {
+    let running = start().await;
+    let answer = ask(running.address, "OPTIONS", "*").await;
+    assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("allow: GET,HEAD\r\n"), "{answer}");
 }
 
 #[tokio::test]

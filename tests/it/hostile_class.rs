@@ -309,6 +309,53 @@ fn a_page_of_others_changes_nothing_and_a_name_of_others_leads_nowhere() {
     }
 }
 
+/// RFC 9112, 3.2, and RFC 9110, 15.5.2: as proxies and client libraries expect it of every server.
+#[test]
+fn a_request_without_a_host_is_refused_and_one_without_a_token_is_told_what_to_show() {
+    // Given the pages and the login of a class
+    let class = Class::start();
+    for (name, path) in [("web", "/api/rooms/1/history"), ("login", "/login?role=teacher")] {
+        let address = class.dev.address(name);
+        let own = format!("Host: {address}");
+        let whole = format!("http://{address}{path}");
+
+        // When a request names no host, or one that is none, then it is wrong, also where its first line names one
+        for (target, header, code) in [
+            (path, "Accept: */*", "bad_request"),
+            (&whole, "Accept: */*", "bad_request"),
+            (path, "Host: localhost:x", "bad_host"),
+            (path, "Host: [::1", "bad_host"),
+            (&whole, "Host: mallory@localhost", "bad_host"),
+        ] {
+            let answer = raw(&address, &format!("GET {target}"), header);
+            let is_refused = answer.starts_with("HTTP/1.1 400") && answer.contains(&format!("\"{code}\""));
+            assert!(is_refused, "{name} {target} {header}: {answer}");
+        }
+
+        // When it shows no token, then the answer names the scheme of one
+        let answer = raw(&address, &format!("GET {path}"), &own);
+        let head = answer.to_lowercase();
+        assert!(head.starts_with("http/1.1 401") && head.contains("www-authenticate: bearer"), "{answer}");
+
+        // And a question about the server is no question about a path
+        let answer = raw(&address, "OPTIONS *", &own);
+        let head = answer.to_lowercase();
+        assert!(head.starts_with("http/1.1 204") && head.contains("allow: get,head"), "{name}: {answer}");
+    }
+}
+
+/// What is answered to that request, as it comes.
+fn raw(address: &str, request: &str, header: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("{request} HTTP/1.1\r\n{header}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn a_page_that_dev_was_told_to_allow_may_connect() {
     let allowed = ["--auth", "required", "--allow-origin", "https://Class.Example/,http://localhost:3000"];

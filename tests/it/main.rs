@@ -21,6 +21,7 @@ mod downlink;
 mod dying_task;
 mod faults;
 mod fewer_queues;
+mod fewer_queues_http;
 #[cfg(feature = "embedded")]
 mod found;
 mod harness;

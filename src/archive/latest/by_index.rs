@@ -46,6 +46,8 @@ pub(super) async fn newest(
             false => Latest::of(found.records),
         };
         page.away = found.away;
+        // Should the time be over before the rest is known.
+        page.missing = found.looked.withheld();
         if !is_full && let Some(from_ms) = reach.from_ms {
             let before = Some(Before { place_ms: from_ms, already_shown: 0 });
             *so_far = Some(Latest { before, ran_out_of_time: true, ..page });
@@ -107,12 +109,13 @@ async fn read(
     let oldest = known.oldest.clone();
     let since_ms = reach.from_ms.map(|from_ms| from_ms.saturating_sub(MARGIN_MS));
     let stored = Stored { from_ms: since_ms.max(query.stored().from_ms), to_ms: None };
-    let ReadStart { mut cursors, ranges, away, .. } = cursors_of(reader, query, stored, Some(known)).await?;
+    let ReadStart { mut cursors, ranges, away, missing: withheld, .. } =
+        cursors_of(reader, query, stored, Some(known)).await?;
     if cursors.iter().map(Cursor::unnamed).sum::<u64>() > BEHIND {
         return Ok(None);
     }
     let mut looked = Looked::default();
-    looked.add(&cursors, ranges);
+    looked.add(&cursors, ranges, withheld);
     let (mut records, mut copies) = (VecDeque::new(), Copies::default());
     while let Some((_, InOrder { eff_ms: place_ms, message })) = earliest(&mut cursors).await? {
         let found = asked.query.accept(&message);

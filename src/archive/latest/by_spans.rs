@@ -43,8 +43,13 @@ pub(super) async fn newest(
             // Only whole spans count: in a part of one, newer messages of a queue could still be missing.
             let reached = to_ms.map(|to_ms| Before { place_ms: to_ms.saturating_sub(1), already_shown: 0 });
             let before = asked.before.or(reached).ok_or(HistoryError::TooSlow)?;
-            let found = Latest { before: Some(before), ran_out_of_time: true, away, ..Latest::of(records) };
-            return Ok(found);
+            return Ok(Latest {
+                before: Some(before),
+                ran_out_of_time: true,
+                away,
+                missing: looked.withheld(),
+                ..Latest::of(records)
+            });
         };
         let span = read?;
         away.extend(span.away);
@@ -91,9 +96,9 @@ async fn read_span(
         from_ms: stored.from_ms.map(|ms| ms.saturating_sub(MARGIN_MS)),
         to_ms: stored.to_ms.map(|ms| ms.saturating_add(MARGIN_MS)),
     };
-    let ReadStart { mut cursors, ranges, is_first, away, .. } =
+    let ReadStart { mut cursors, ranges, is_first, away, missing: withheld } =
         cursors_of(reader, &asked.query, wider, None).await?;
-    looked.add(&cursors, ranges);
+    looked.add(&cursors, ranges, withheld);
     if is_first {
         stored.from_ms = None;
     }

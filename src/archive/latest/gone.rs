@@ -1,4 +1,4 @@
-//! What is gone for good between the messages of a page.
+//! What is missing between the messages of a page: what is gone for good, and what RocketMQ does not hand out.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,19 +11,30 @@ use crate::archive::query::HistoryQuery;
 use crate::model::QueueName;
 use crate::pipeline::ports::{ReadError, Reader};
 
-/// Which offsets were looked at, by topic and queue.
+/// Where was looked, and where could not be.
 #[derive(Default)]
-pub(super) struct Looked(BTreeMap<(String, QueueName), (Arc<Sought>, Range<u64>)>);
+pub(super) struct Looked {
+    /// Which offsets, by topic and queue.
+    queues: BTreeMap<(String, QueueName), (Arc<Sought>, Range<u64>)>,
+    withheld: Vec<Missing>,
+}
 
 impl Looked {
-    /// `ranges`: those of the cursors.
-    pub(super) fn add(&mut self, cursors: &[Cursor<'_>], ranges: Vec<Range<u64>>) {
+    /// `ranges`: those of the cursors. `withheld`: what RocketMQ has of the query's topics and does not hand out. Each reading looks at
+    /// all of them, so the last one counts.
+    pub(super) fn add(&mut self, cursors: &[Cursor<'_>], ranges: Vec<Range<u64>>, withheld: Vec<Missing>) {
+        self.withheld = withheld;
         for (cursor, range) in cursors.iter().zip(ranges) {
             let sought = cursor.shared_sought();
             let key = (sought.topic.clone(), sought.queue.clone());
-            let (_, known) = self.0.entry(key).or_insert_with(|| (sought, range.clone()));
+            let (_, known) = self.queues.entry(key).or_insert_with(|| (sought, range.clone()));
             *known = known.start.min(range.start)..known.end.max(range.end);
         }
+    }
+
+    /// What RocketMQ does not hand out. When it was said, nobody knows, so it may belong to any page.
+    pub(super) fn withheld(&self) -> Vec<Missing> {
+        self.withheld.clone()
     }
 
     /// Of which room the lost messages were, nobody knows; those that were stored before the page or after it are of no other page.
@@ -38,8 +49,8 @@ impl Looked {
         // Only where the page reaches its begin, something older can be missing.
         let from_ms = query.from_ms.filter(|_| oldest_ms.is_none());
         let to_ms = earlier.map(|before| before.place_ms.saturating_add(1)).or(query.stored().to_ms);
-        let mut missing = Vec::new();
-        for (sought, range) in self.0.values() {
+        let mut missing = self.withheld();
+        for (sought, range) in self.queues.values() {
             missing.extend(missing_of(reader, sought, range.clone(), from_ms, to_ms).await?);
         }
         missing.retain(|missing| match missing {

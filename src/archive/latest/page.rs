@@ -37,7 +37,7 @@ pub(crate) struct Latest {
     pub ran_out_of_time: bool,
     /// RocketMQ brokers that hold a part of it and are away.
     pub away: BTreeSet<String>,
-    /// What is gone for good between them, as far as the search came by.
+    /// What is gone for good between them, as far as the search came by, and what RocketMQ does not hand out.
     pub missing: Vec<Missing>,
 }
 

@@ -3,9 +3,11 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use super::error::ApiError;
 use crate::model::Kind;
@@ -30,12 +32,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|error| ApiError::Wrong(error.body_text()))?;
+        let bytes = bytes.map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
+            _ => ApiError::Wrong(error.body_text()),
+        })?;
         // Without a body all is as it is by default.
         let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        let read = serde_json::from_slice(json);
-        read.map(Self)
-            .map_err(|error| ApiError::Wrong(format!("the body is not what this path takes: {error}")))
+        serde_json::from_slice(json).map(Self).map_err(|error: serde_json::Error| {
+            let sentence = format!("the body is not what this path takes: {error}");
+            // As the routes of the class: JSON that says something else is not the same as no JSON.
+            match error.classify() {
+                Category::Data => ApiError::BadBody(sentence),
+                Category::Syntax | Category::Eof | Category::Io => ApiError::Wrong(sentence),
+            }
+        })
     }
 }
 

@@ -13,6 +13,10 @@ use crate::search::SearchError;
 pub(super) enum ApiError {
     #[error("{0}")]
     Wrong(String),
+    #[error("{0}")]
+    BadBody(String),
+    #[error("the body has more than 2 MiB; leave out what this path does not need")]
+    BodyTooLarge,
     #[error(
         "show a teacher's token for this room, or the operator's secret, in the header Authorization: Bearer TOKEN"
     )]
@@ -52,6 +56,8 @@ impl ApiError {
     fn code(&self) -> Code {
         match self {
             Self::Wrong(_) => Code::BadRequest,
+            Self::BadBody(_) => Code::BadBody,
+            Self::BodyTooLarge => Code::BodyTooLarge,
             Self::NoToken => Code::NoToken,
             Self::Token(_) => Code::TokenRefused,
             Self::NotYourRoom(_) => Code::NotPermitted,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::error::ApiError;
 use super::limits::Permit;
+use super::why::{Why, WhyCode};
 use super::{Api, DEADLINE};
-use crate::archive::Whole;
+use crate::archive::{Whole, withheld_of};
 use crate::index::{Index, IndexError};
 use crate::search::behind;
 
@@ -22,15 +23,28 @@ impl Api {
         Ok((index.clone(), whole.with_index(Some(index))))
     }
 
-    /// What the index has not seen yet, in words; none if it has seen everything. To be asked before the question, so that what comes
-    /// between the two is in the answer.
-    pub(super) async fn behind(&self, index: &Arc<Index>, whole: &Whole) -> Vec<String> {
-        match behind(index, whole, &self.parts.topics).await {
+    /// What the index has not seen; none if it has seen everything. To be asked before the question, so that what comes between the
+    /// two is in the answer.
+    pub(super) async fn behind(&self, index: &Arc<Index>, whole: &Whole) -> Vec<Why> {
+        let told = |sentence: String| vec![Why::new(WhyCode::IndexBehind, sentence)];
+        let mut why = match behind(index, whole, &self.parts.topics).await {
             Ok(0) => Vec::new(),
-            Ok(1) => vec!["1 message is not in the index yet".to_owned()],
-            Ok(behind) => vec![format!("{behind} messages are not in the index yet")],
-            Err(error) => vec![format!("it is not known how far the index is behind: {error}")],
+            Ok(1) => told("1 message is not in the index yet".to_owned()),
+            Ok(behind) => told(format!("{behind} messages are not in the index yet")),
+            Err(error) => told(format!("it is not known how far the index is behind: {error}")),
+        };
+        // What RocketMQ does not hand out reaches neither the archive nor its index.
+        for topic in &self.parts.topics {
+            match withheld_of(whole, topic).await {
+                Ok(withheld) => why.extend(withheld.iter().map(Why::of_missing)),
+                Err(error) => {
+                    let sentence =
+                        format!("it is not known whether RocketMQ hands out all of topic {topic}: {error}");
+                    why.push(Why::new(WhyCode::NotHandedOut, sentence));
+                }
+            }
         }
+        why
     }
 
     /// A longer silence ends a lesson.

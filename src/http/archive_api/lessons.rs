@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::asked::{Asked, Times, limit_of};
 use super::error::ApiError;
 use super::rights::Shown;
+use super::why::Partial;
 use super::{Api, DEADLINE};
 use crate::archive::rfc3339;
 use crate::index::LessonSpan;
@@ -31,9 +32,8 @@ pub(super) struct LessonsAsked {
 pub(super) struct Lessons {
     room: String,
     lessons: Vec<LessonAnswer>,
-    /// Whether something may be missing; `why` says what.
-    partial: bool,
-    why: Vec<String>,
+    #[serde(flatten)]
+    partial: Partial,
     /// Where the page with older lessons begins; null if there is none.
     before: Option<String>,
 }
@@ -106,8 +106,7 @@ pub(super) async fn lessons(
     Ok(Json(Lessons {
         room,
         lessons: lessons.into_iter().map(LessonAnswer::of).collect(),
-        partial: !why.is_empty(),
-        why,
+        partial: why.into(),
         before: before_ms.map(|before_ms| api.cursors.make(&question, &before_ms.to_string())),
     }))
 }

@@ -16,6 +16,7 @@ use super::Api;
 use super::asked::{Asked, Times, kind_of, limit_of};
 use super::error::ApiError;
 use super::rights::Shown;
+use super::why::{Partial, Why, WhyCode};
 use crate::archive::{Before, HistoryError, HistoryQuery, Latest, LatestQuery, Record, latest, rfc3339};
 
 const MAX_MESSAGES: usize = 1000;
@@ -42,9 +43,8 @@ pub(super) struct MessagesAsked {
 pub(super) struct Messages {
     room: String,
     messages: Vec<ShortLine>,
-    /// Whether something may be missing; `why` says what.
-    partial: bool,
-    why: Vec<String>,
+    #[serde(flatten)]
+    partial: Partial,
     /// Where the page with older messages begins; null if there is none.
     before: Option<String>,
 }
@@ -127,21 +127,17 @@ pub(super) async fn messages(
         Err(HistoryError::NoTopic { .. }) => Latest::default(),
         Err(error) => return Err(error.into()),
     };
-    let why = reasons(&latest);
     Ok(Json(Messages {
         room,
+        partial: reasons(&latest).into(),
         before: latest.before.map(|before| api.cursors.make(&question, &before.to_string())),
         messages: latest.records.into_iter().map(ShortLine::of).collect(),
-        partial: !why.is_empty(),
-        why,
     }))
 }
 
-fn reasons(latest: &Latest) -> Vec<String> {
-    let late = "the time was over; ask for the next page with `before`, or for a shorter range".to_owned();
-    let away =
-        |broker: &String| format!("RocketMQ broker {broker} is away, and with it a part of the messages");
-    let late = latest.ran_out_of_time.then_some(late);
-    let missing = latest.missing.iter().map(ToString::to_string);
-    late.into_iter().chain(latest.away.iter().map(away)).chain(missing).collect()
+fn reasons(latest: &Latest) -> Vec<Why> {
+    let late = "the time was over; ask for the next page with `before`, or for a shorter range";
+    let late = latest.ran_out_of_time.then(|| Why::new(WhyCode::Late, late));
+    let away = latest.away.iter().map(String::as_str);
+    late.into_iter().chain(Why::of_reading(away, &latest.missing)).collect()
 }

@@ -19,6 +19,7 @@ mod rooms;
 mod search;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::asked::{Asked, Times, kind_of, limit_of};
 use super::error::ApiError;
 use super::rights::{Shown, Shows};
+use super::why::{Partial, Why, WhyCode};
 use super::{Api, DEADLINE};
 use crate::archive::rfc3339;
 use crate::index::{Order, Query, RANKED, RowId, Total};
@@ -45,9 +46,8 @@ pub(super) struct Hits {
     hits: Vec<HitAnswer>,
     /// How many lines there are, copies included; null: not known.
     total: Option<TotalAnswer>,
-    /// Whether something may be missing; `why` says what.
-    partial: bool,
-    why: Vec<String>,
+    #[serde(flatten)]
+    partial: Partial,
     /// Where the page with older hits begins; null if there is none.
     before: Option<String>,
 }
@@ -123,13 +123,14 @@ pub(super) async fn search(
     };
     let (answer, mut why) = tokio::time::timeout(DEADLINE, found).await.map_err(|_| ApiError::Late)??;
     if answer.is_partial {
-        why.push("the time was over before all was looked at; narrow the search".to_owned());
+        let late = "the time was over before all was looked at; narrow the search";
+        why.push(Why::new(WhyCode::Late, late));
     }
     if answer.is_of_newest_only {
-        why.push(format!("only the newest {RANKED} hits were compared"));
+        why.push(Why::new(WhyCode::NewestOnly, format!("only the newest {RANKED} hits were compared")));
     }
     if answer.gone > 0 {
-        why.push(format!("{} lines are not there any more", answer.gone));
+        why.push(Why::new(WhyCode::Gone, format!("{} lines are not there any more", answer.gone)));
     }
     let is_shown = |hit: &Hit| shows.hold(hit.recorded.kind, &hit.recorded.mqtt_topic);
     let is_all_shown = answer.hits.iter().all(is_shown);
@@ -144,8 +145,7 @@ pub(super) async fn search(
     Ok(Json(Hits {
         hits: answer.hits.into_iter().filter(is_shown).map(HitAnswer::of).collect(),
         total,
-        partial: !why.is_empty(),
-        why,
+        partial: why.into(),
         before: answer.next.map(|next| api.cursors.make(&question, &next.to_string())),
     }))
 }

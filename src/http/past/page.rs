@@ -71,7 +71,8 @@ struct HistoryAnswer {
     messages: Vec<HistoryLine>,
     /// Whether there are, or may be, older messages.
     truncated: bool,
-    /// Whether nothing is missing: `false` if the time was over, or if a broker with a part of the messages is away.
+    /// Whether nothing is missing: `false` if the time was over, if a broker with a part of the messages is away, or if RocketMQ has a
+    /// part of them and does not hand it out.
     complete: bool,
     /// RocketMQ brokers that hold a part of the messages and are away; ask again later.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -185,7 +186,7 @@ impl Past {
             Ok(found) => shown(found, kind_of),
             // Nothing was stored there yet.
             Err(HistoryError::NoTopic { .. }) => shown(Latest::default(), kind_of),
-            Err(error) => Read { answer: Err(Arc::new(error)), is_whole: false },
+            Err(error) => Read { answer: Err(Arc::new(error)), counts_again: false },
         }
     }
 }
@@ -213,15 +214,18 @@ fn shown(latest: Latest, kind_of: impl Fn(&Record) -> Option<&'static str>) -> R
             kind,
         })
     };
-    let is_whole = !latest.ran_out_of_time && latest.away.is_empty();
+    // What is not handed out is so until the topic has other queues, which a look at them shows. If such an answer did not count again,
+    // each pupil who joins would be a reading until somebody mends the topic.
+    let counts_again = !latest.ran_out_of_time && latest.away.is_empty();
+    let is_withheld = latest.missing.iter().any(|missing| missing.withheld() > 0);
     let answer = HistoryAnswer {
         messages: latest.records.into_iter().filter_map(line).collect(),
         truncated: latest.before.is_some(),
-        complete: is_whole,
+        complete: counts_again && !is_withheld,
         away: latest.away,
         before: latest.before.map(|before| before.to_string()),
     };
     // Text and numbers only, which always can be written.
     let json = serde_json::to_vec(&answer).unwrap_or_default();
-    Read { answer: Ok(Bytes::from(json)), is_whole }
+    Read { answer: Ok(Bytes::from(json)), counts_again }
 }

@@ -41,7 +41,7 @@ struct Kept<S, E> {
     /// The reading began after so many had asked.
     covers: u64,
     at: Instant,
-    /// What was stored when the reading began; `None`: nobody knows, or the answer is not whole.
+    /// What was stored when the reading began; `None`: nobody knows, or the answer does not count again.
     stored: Option<S>,
     answer: Answer<E>,
 }
@@ -49,8 +49,8 @@ struct Kept<S, E> {
 /// What somebody read.
 pub(super) struct Read<E> {
     pub answer: Answer<E>,
-    /// Whether nothing is missing in it.
-    pub is_whole: bool,
+    /// Whether it is what another reading would find, too, as long as nothing is stored.
+    pub counts_again: bool,
 }
 
 impl<K, S, E> Default for Shared<K, S, E> {
@@ -85,8 +85,8 @@ impl<K: Eq + Hash + Clone, S: PartialEq, E> Shared<K, S, E> {
             return kept.answer.clone();
         }
         let at = Instant::now();
-        let Read { answer, is_whole } = read.await;
-        let stored = stored.filter(|_| is_whole && answer.is_ok());
+        let Read { answer, counts_again } = read.await;
+        let stored = stored.filter(|_| counts_again && answer.is_ok());
         entry.costs(answer.as_ref().map_or(0, Bytes::len));
         *kept = Some(Kept { covers, at, stored, answer: answer.clone() });
         drop(kept);
@@ -182,7 +182,7 @@ mod tests {
                 if let Some(gate) = gate {
                     gate.acquire().await.unwrap().forget();
                 }
-                Read { answer: Ok(Bytes::from(said.to_string())), is_whole: !self.is_partial }
+                Read { answer: Ok(Bytes::from(said.to_string())), counts_again: !self.is_partial }
             };
             let answer = self.shared.ask(&"7", look, read).await.unwrap();
             str::from_utf8(&answer).unwrap().parse().unwrap()
@@ -263,7 +263,7 @@ mod tests {
     async fn what_is_kept_has_a_bound_and_what_nobody_asks_for_is_forgotten() {
         let shared: Shared<usize, (), String> = Shared::default();
         let ask = async |key: usize, bytes: usize| {
-            let read = async { Read { answer: Ok(Bytes::from(vec![0; bytes])), is_whole: true } };
+            let read = async { Read { answer: Ok(Bytes::from(vec![0; bytes])), counts_again: true } };
             shared.ask(&key, async { Some(()) }, read).await.unwrap()
         };
         for key in 0..9 {

@@ -14,7 +14,7 @@ use crate::index::{IndexWriter, NewRow};
 use crate::model::{Kind, ManualClock, MessageId, QueueName, RoomId, StoredMessage};
 use crate::piece::Place;
 use crate::piece_store::PieceStore;
-use crate::pipeline::ports::{Page, ReadError, Reader};
+use crate::pipeline::ports::{Page, ReadError, Reader, Withheld};
 
 const NOW_MS: u64 = 1_795_168_800_000;
 const CONFIG: &str = "[mqtt]\nurl = \"mqtt://broker\"\n[rocketmq]\nname_servers = [\"r:9876\"]\n\
@@ -24,6 +24,8 @@ const CONFIG: &str = "[mqtt]\nurl = \"mqtt://broker\"\n[rocketmq]\nname_servers 
 #[derive(Default)]
 struct Queue {
     messages: Mutex<Vec<StoredMessage>>,
+    /// What of the topic lies in queues that are not handed out.
+    withheld: Mutex<Vec<Withheld>>,
     pulls: AtomicUsize,
 }
 
@@ -86,6 +88,11 @@ impl Reader for Queue {
         Box::pin(async { Ok(vec![QueueName { broker: "a".into(), id: 0 }]) })
     }
 
+    fn withheld<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Withheld>, ReadError>> {
+        let withheld = self.withheld.lock().unwrap().clone();
+        Box::pin(async move { Ok(withheld) })
+    }
+
     fn offsets<'a>(&'a self, _: &'a str, _: &'a QueueName) -> BoxFuture<'a, Result<(u64, u64), ReadError>> {
         let end = self.messages.lock().unwrap().len() as u64;
         Box::pin(async move { Ok((0, end)) })
@@ -131,10 +138,16 @@ struct Class {
 
 /// A room of so many lines, all of them indexed.
 fn class(lines: usize) -> Class {
+    class_with(lines, true)
+}
+
+fn class_with(lines: usize, is_indexed: bool) -> Class {
     let queue = Arc::new(Queue::default());
     queue.say(lines);
     let folder = tempfile::tempdir().unwrap();
-    queue.index(folder.path());
+    if is_indexed {
+        queue.index(folder.path());
+    }
     let config = Config::from_toml("test", CONFIG, &std::collections::BTreeMap::new()).unwrap();
     let settings = BindingSettings { origin_key: b"key".to_vec(), max_message_bytes: 4 << 20 };
     let past = Past::new(PastParts {
@@ -152,11 +165,16 @@ impl Class {
         self.page(since_ms, None).await.0
     }
 
-    /// The numbers of the lines, and where the next page begins.
-    async fn page(&self, since_ms: Option<u64>, before: Option<Before>) -> (Vec<usize>, Option<Before>) {
+    /// The newest page, or the one before.
+    async fn answer(&self, since_ms: Option<u64>, before: Option<Before>) -> Value {
         let room = RoomId::parse("7").unwrap();
         let asked = PageAsked { room, notices: true, limit: 200, since_ms };
-        let answer: Value = serde_json::from_slice(&self.past.page(&asked, before).await.unwrap()).unwrap();
+        serde_json::from_slice(&self.past.page(&asked, before).await.unwrap()).unwrap()
+    }
+
+    /// The numbers of the lines, and where the next page begins.
+    async fn page(&self, since_ms: Option<u64>, before: Option<Before>) -> (Vec<usize>, Option<Before>) {
+        let answer = self.answer(since_ms, before).await;
         assert_eq!(answer["complete"], true, "{answer}");
         let lines = answer["messages"].as_array().unwrap().iter();
         let numbers = lines.map(|line| line["body"].as_str().unwrap().parse().unwrap()).collect();
@@ -206,4 +224,33 @@ async fn a_student_gets_what_was_said_since_the_lesson_began_from_the_first_page
     assert_eq!((oldest, end), ((750..800).collect(), None));
     // And whoever sees more is not answered with it.
     assert_eq!(class.page(None, before).await.0, (600..800).collect::<Vec<_>>());
+}
+
+/// "Nobody has said anything" must not be told of a room whose queue RocketMQ does not hand out.
+#[tokio::test]
+async fn a_page_is_not_complete_while_rocketmq_does_not_hand_out_a_part_and_counts_for_a_whole_class() {
+    for is_indexed in [false, true] {
+        // Given a room whose topic has fewer read queues than before
+        let class = class_with(10, is_indexed);
+        let queue = QueueName { broker: "a".into(), id: 7 };
+        let withheld = Withheld { queue, offsets: 0..3, may_be_read: true };
+        class.queue.withheld.lock().unwrap().push(withheld);
+
+        // When a pupil joins, then what is there is shown, and is not called complete
+        let answer = class.answer(None, None).await;
+        assert_eq!(answer["messages"].as_array().unwrap().len(), 10, "{answer}");
+        assert_eq!(answer["complete"], false, "indexed: {is_indexed}, {answer}");
+
+        // And the rest of the class costs no further reading
+        class.queue.pulls.store(0, Ordering::Relaxed);
+        for _ in 0..20 {
+            assert_eq!(class.answer(None, None).await, answer);
+        }
+        assert_eq!(class.queue.pulls.load(Ordering::Relaxed), 0);
+
+        // When the topic has its queues back, and somebody speaks, then nothing is missing
+        class.queue.withheld.lock().unwrap().clear();
+        class.queue.say(1);
+        assert_eq!(class.joins(None).await.len(), 11);
+    }
 }

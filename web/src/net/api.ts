@@ -50,6 +50,8 @@ export interface History {
   readonly truncated: boolean;
   /** A part of it lies where nobody answers now; asked again later, it comes. */
   readonly partial?: boolean;
+  /** Something may be missing in it, and to ask again need not help. */
+  readonly incomplete?: boolean;
 }
 
 export async function readConfig(): Promise<Config> {
@@ -106,7 +108,12 @@ export class RoomApi {
     if (!isObject(fields) || !Array.isArray(fields['messages'])) throw new ApiError(0, 'the history is not readable', 'unreadable');
     const messages: unknown[] = fields['messages'];
     const lines = messages.flatMap((one) => historyLine(one, this.roomId));
-    return { lines, truncated: fields['truncated'] === true, partial: Array.isArray(fields['away']) };
+    return {
+      lines,
+      truncated: fields['truncated'] === true,
+      partial: Array.isArray(fields['away']),
+      incomplete: fields['complete'] === false,
+    };
   }
 
   async members(): Promise<Members> {

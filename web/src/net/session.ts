@@ -32,6 +32,7 @@ export class RoomSession {
   private openedMs = 0;
   private refusals = 0;
   private attempt = 0;
+  private incomplete = false;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private pumpTimer: ReturnType<typeof setTimeout> | undefined;
   private helloTimer: ReturnType<typeof setTimeout> | undefined;
@@ -88,6 +89,11 @@ export class RoomSession {
 
   isConnected(): boolean {
     return this.state.is === 'catching_up' || this.state.is === 'live';
+  }
+
+  /** The history that was read last may lack lines. */
+  isIncomplete(): boolean {
+    return this.incomplete;
   }
 
   rename(name: string | null): void {
@@ -282,6 +288,11 @@ export class RoomSession {
     try {
       const answer = await this.parts.readHistory(limit);
       for (const line of answer.lines) this.settleOwn(line);
+      const { incomplete = false } = answer;
+      if (incomplete !== this.incomplete) {
+        this.incomplete = incomplete;
+        this.parts.events.changed();
+      }
       return answer;
     } catch (error) {
       if (error instanceof ApiError) this.parts.events.historyFailed(error);

@@ -23,6 +23,8 @@ export interface Shown {
   readonly own: readonly Outgoing[];
   readonly hasOlder: boolean;
   readonly caughtUpOnce: boolean;
+  /** Lines may be missing, and nobody knows which. */
+  readonly incomplete: boolean;
 }
 
 export interface ConversationOptions {
@@ -242,7 +244,9 @@ export class Conversation {
 }
 
 /** What stands above the lines, or instead of them. */
-function hint(hasLines: boolean, { hasOlder, caughtUpOnce }: Shown): string {
+function hint(hasLines: boolean, { hasOlder, caughtUpOnce, incomplete }: Shown): string {
+  // Also without a line: that nobody has said anything would not be true.
+  if (incomplete) return t('incomplete');
   if (hasLines) return hasOlder ? t('older') : '';
   return t(caughtUpOnce ? 'empty' : 'loading');
 }

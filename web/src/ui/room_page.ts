@@ -205,6 +205,7 @@ class RoomPage {
         own: session.outbox.entries(),
         hasOlder: session.timeline.hasOlder(),
         caughtUpOnce: this.caughtUpOnce,
+        incomplete: session.isIncomplete(),
       }),
       sayAgain: (ref) => session.sayAgain(ref),
       discard: (ref) => session.discard(ref),

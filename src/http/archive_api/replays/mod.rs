@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde::{Deserialize, Serialize};
 
@@ -198,14 +198,19 @@ pub(super) async fn stream(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     shown: Shown,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let session = api.session_of(&shown, &id)?;
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form =
         if accepts.contains("text/event-stream") { stream::Form::Sse } else { stream::Form::JsonLines };
-    let reader = session.read()?;
-    Ok(([(header::CONTENT_TYPE, form.content_type())], stream::body(reader, form)).into_response())
+    let body = match method == Method::HEAD {
+        // Whoever asks so reads nothing, and must not begin the replay for the one who will.
+        true => session.check_free().map(|()| stream::none())?,
+        false => stream::body(session.read()?, form),
+    };
+    Ok(([(header::CONTENT_TYPE, form.content_type())], body).into_response())
 }
 
 impl Api {

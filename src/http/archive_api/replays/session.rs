@@ -22,6 +22,7 @@ use crate::http::archive_api::error::ApiError;
 use crate::http::archive_api::limits::{Limits, Permit};
 use crate::http::archive_api::messages::ShortLine;
 use crate::http::archive_api::rights::{Caller, CallerKey, Shows};
+use crate::http::archive_api::why::{Partial, Why};
 use crate::http::archive_api::{Api, DEADLINE};
 
 /// A session that nobody reads for so long ends.
@@ -79,6 +80,14 @@ impl Session {
         let events = events.ok_or(ApiError::IsRead)?;
         self.is_read.send_replace(true);
         Ok(SessionReader { session: self.clone(), events: Some(events) })
+    }
+
+    /// Refuses as [`Self::read`] does, and takes nothing.
+    pub(super) fn check_free(&self) -> Result<(), ApiError> {
+        match self.events.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            true => Ok(()),
+            false => Err(ApiError::IsRead),
+        }
     }
 
     pub(super) fn end(&self) {
@@ -194,6 +203,8 @@ impl Task {
         };
         let mut replay = match Replay::open(parts, &mut |_| {}).await {
             Ok((replay, handle)) => {
+                // The first event, so there is room.
+                let _ = not_whole(&replay).map(|event| self.events.try_send(event));
                 let _ = opened.send(Ok(handle));
                 replay
             }
@@ -255,6 +266,13 @@ fn of_replay(error: ReplayError) -> ApiError {
     }
 }
 
+/// What a reader is told first, if the replay may lack something.
+fn not_whole(replay: &Replay<'_>) -> Option<Value> {
+    let reasons = Why::of_reading(replay.away(), replay.missing());
+    let Partial { partial, why, why_codes } = reasons.into();
+    partial.then(|| json!({"event": "partial", "why": why, "why_codes": why_codes}))
+}
+
 /// What a reader is told beside the messages.
 fn shown(event: &ReplayEvent) -> Option<Value> {
     match event {
@@ -293,9 +311,15 @@ impl ReplayOutput for Events {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::{FromRequestParts as _, Path, State};
+    use axum::http::{HeaderMap, Method, Request};
+
     use super::*;
     use crate::archive::HistoryQuery;
-    use crate::model::{QueueName, StoredMessage};
+    use crate::http::archive_api::replays::stream;
+    use crate::http::archive_api::rights::Shown;
+    use crate::http::archive_api::tests::{Memory, NOW_MS, SECRET, parts};
+    use crate::model::{ManualClock, QueueName, StoredMessage};
 
     fn record() -> Record {
         let message = StoredMessage {
@@ -360,5 +384,53 @@ mod tests {
         let begun = Instant::now();
         say_end(&events, "everything was played").await;
         assert_eq!(begun.elapsed(), STALLED);
+    }
+
+    /// What a request of the operator shows.
+    async fn shown_by_operator() -> Shown {
+        let request = Request::builder().header("authorization", format!("Bearer {SECRET}"));
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        Shown::from_request_parts(&mut head, &()).await.unwrap()
+    }
+
+    /// A program that looks at the headers alone must not begin the replay for the one who reads it.
+    #[tokio::test]
+    async fn a_head_of_a_stream_begins_nothing_and_is_answered_as_a_reader_would_be() {
+        // Given a replay that waits for its reader, and lasts for minutes
+        let rocketmq = Arc::new(Memory::default());
+        for body in [b"a line", b"2 line"] {
+            rocketmq.lock().store("room/message/7", "7", "anna", body);
+        }
+        let api = Arc::new(Api::new(parts(rocketmq, Arc::new(ManualClock::at(NOW_MS)))).unwrap());
+        let caller = api.reader_of(&shown_by_operator().await, "7").unwrap();
+        let permit = api.sessions.limits.enter(caller.key).unwrap();
+        let places = api.places_of("7").unwrap();
+        let made = Made {
+            room: "7".to_owned(),
+            query: HistoryQuery { places, partial: true, ..HistoryQuery::default() },
+            start: None,
+            speed: Speed::Times(0.01),
+            longest_silence: None,
+            follow: false,
+            shows: Shows { private: true, sent_below: None },
+        };
+        let session = start(&api, caller, permit, made).await.unwrap();
+        let seen = session.is_read.subscribe();
+        let head = async || {
+            let (api, id) = (State(api.clone()), Path(session.id.clone()));
+            stream(api, id, shown_by_operator().await, Method::HEAD, HeaderMap::new()).await
+        };
+
+        // When its stream is asked for without a body, then the answer has the headers, and nobody has begun to read
+        let answer = head().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/x-ndjson");
+        drop(answer);
+        assert!(!seen.has_changed().unwrap(), "the replay took it for a reader");
+
+        // And while somebody reads, the answer is that of a second reader
+        let reader = session.read().unwrap();
+        assert!(matches!(head().await, Err(ApiError::IsRead)));
+        drop(reader);
+        assert!(head().await.is_ok());
     }
 }

@@ -41,6 +41,11 @@ impl Form {
     }
 }
 
+/// No event: a HEAD has no body, and the length of a stream is not known.
+pub(super) fn none() -> Body {
+    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())
+}
+
 /// The events until the session ends. Nothing is read ahead of the reader but what the session holds.
 pub(super) fn body(reader: SessionReader, form: Form) -> Body {
     let events = stream::unfold(reader, move |mut reader| async move {

@@ -105,7 +105,28 @@ async fn what_the_index_has_not_seen_yet_is_said() {
     let found = world.get(&format!("{SEARCH}?q=word"), SECRET).await;
     assert_eq!((hits(&found).len(), &found.body["partial"]), (0, &json!(true)));
     assert!(found.body["why"][0].as_str().unwrap().starts_with("1 message"), "{found:?}");
+    assert_eq!(found.body["why_codes"], json!(["index_behind"]));
     assert_eq!(world.get(LESSONS, SECRET).await.body["partial"], true);
+}
+
+/// It reaches neither the archive nor its index, so a search that finds nothing has not looked there.
+#[tokio::test]
+async fn what_rocketmq_does_not_hand_out_is_said_by_a_search_and_a_list_of_lessons() {
+    // Given an index of all that RocketMQ hands out
+    let (world, folder) = indexed().await;
+    world.say_something();
+    world.index_something(folder.path());
+    world.rocketmq.lock().withhold(2);
+
+    // When it is asked, then the answer says that there is more
+    let found = world.get(&format!("{SEARCH}?q=nothing"), SECRET).await;
+    assert!(hits(&found).is_empty());
+    let lessons = world.get(LESSONS, SECRET).await;
+    assert_documented("GET", "/api/v1/rooms/{room}/lessons", &lessons);
+    for answer in [found, lessons] {
+        assert_eq!(answer.body["why_codes"], json!(["not_handed_out"]), "{answer:?}");
+        assert!(answer.body["why"][0].as_str().unwrap().contains("2 messages of topic room"), "{answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::http::{WebParts, bind, serve_public};
 use crate::index::{IndexWriter, NewRow};
 use crate::model::{FailureKind, ManualClock, MessageId, QueueName, StoredMessage};
 use crate::piece::Place;
-use crate::pipeline::ports::{Page, ReadError};
+use crate::pipeline::ports::{Page, ReadError, Withheld};
 
 mod document;
 mod found;
@@ -28,8 +28,8 @@ mod rights;
 mod rooms;
 mod streams;
 
-const NOW_MS: u64 = 1_795_168_800_000;
-const SECRET: &str = "the operator's secret";
+pub(super) const NOW_MS: u64 = 1_795_168_800_000;
+pub(super) const SECRET: &str = "the operator's secret";
 const CONFIG: &str = "[mqtt]\nurl = \"mqtt://broker\"\n[rocketmq]\nname_servers = [\"r:9876\"]\n\
      [[binding]]\nfilter = \"room/#\"\n[[binding]]\nfilter = \"roomSend/#\"\nroom = \"{2}\"\nkind = \"{1}\"\n\
      [[binding]]\nfilter = \"desk/#\"\nroom = \"{2}\"\nkind = \"{1}\"\n";
@@ -42,6 +42,8 @@ pub(super) struct Memory(Mutex<Kept>);
 pub(super) struct Kept {
     messages: Vec<StoredMessage>,
     pub away: Vec<String>,
+    /// What of topic `room` lies in queues that are not handed out.
+    pub withheld: Vec<Withheld>,
     /// Something is said so much later than a second after what came before.
     later: Duration,
     /// Each answer takes so long.
@@ -62,6 +64,12 @@ impl Kept {
     /// A silence.
     pub(super) fn later(&mut self, silence: Duration) {
         self.later += silence;
+    }
+
+    /// The topic of the rooms has fewer read queues than before: RocketMQ keeps so many messages and hands them out to nobody.
+    pub(super) fn withhold(&mut self, messages: u64) {
+        let queue = QueueName { broker: "a".into(), id: 7 };
+        self.withheld.push(Withheld { queue, offsets: 0..messages, may_be_read: true });
     }
 
     /// Stored a second after what came before.
@@ -121,6 +129,11 @@ impl Reader for Memory {
     fn away<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         let away = self.lock().away.clone();
         Box::pin(async move { Ok(away) })
+    }
+
+    fn withheld<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Vec<Withheld>, ReadError>> {
+        let withheld = if topic == "room" { self.lock().withheld.clone() } else { Vec::new() };
+        Box::pin(async move { Ok(withheld) })
     }
 
     fn offsets<'a>(
@@ -184,7 +197,7 @@ fn signing() -> SigningSecret {
     SigningSecret::new(&"access secret".into()).unwrap()
 }
 
-fn parts(rocketmq: Arc<Memory>, clock: Arc<ManualClock>) -> ArchiveApiParts {
+pub(super) fn parts(rocketmq: Arc<Memory>, clock: Arc<ManualClock>) -> ArchiveApiParts {
     let config = Config::from_toml("test", CONFIG, &std::collections::BTreeMap::new()).unwrap();
     let settings = BindingSettings { origin_key: b"key".to_vec(), max_message_bytes: 4 << 20 };
     let deployment = Deployment::new("key", "instance", signing(), Parents::default()).unwrap();

@@ -1,5 +1,8 @@
 //! Pages of a room: their order, their ends, their cursors, and what is wrong with a question.
 
+use serde_json::json;
+
+use super::document::assert_documented;
 use super::*;
 
 const PATH: &str = "/api/v1/rooms/7/messages";
@@ -96,6 +99,42 @@ async fn an_answer_without_a_brokers_part_says_so() {
     let answer = world.get(PATH, SECRET).await;
     assert_eq!(answer.body["partial"], true);
     assert!(answer.body["why"][0].as_str().unwrap().contains("broker-b"), "{answer:?}");
+    assert_eq!(answer.body["why_codes"], json!(["broker_away"]));
+}
+
+/// "Nothing was said" must not be told of a room whose queue RocketMQ does not hand out.
+#[tokio::test]
+async fn an_answer_without_what_rocketmq_does_not_hand_out_says_so() {
+    // Given a room whose topic has fewer read queues than before
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let world = World::start_with(|parts| parts.folder = path.clone()).await;
+    world.say_something();
+    world.rocketmq.lock().withhold(3);
+    let token = world.teacher_of_7();
+    for is_indexed in [false, true] {
+        if is_indexed {
+            world.index_something(&path);
+        }
+        for (arguments, lines) in [("", 6), ("?limit=4", 4), ("?from=1", 6)] {
+            // When a page is asked for
+            let answer = world.get(&format!("{PATH}{arguments}"), &token).await;
+
+            // Then it has what is there, and says what may be missing, for people and for programs
+            assert_documented("GET", "/api/v1/rooms/{room}/messages", &answer);
+            assert_eq!(answer.bodies().len(), lines, "{arguments}");
+            let told = (&answer.body["partial"], &answer.body["why_codes"]);
+            assert_eq!(told, (&json!(true), &json!(["not_handed_out"])), "indexed: {is_indexed}, {answer:?}");
+            let why = answer.body["why"][0].as_str().unwrap();
+            assert!(why.contains("does not hand out 3 messages of topic room"), "{why}");
+        }
+    }
+
+    // And when the topic has its queues back, then nothing is missing
+    world.rocketmq.lock().withheld.clear();
+    let answer = world.get(PATH, &token).await;
+    let told = (&answer.body["partial"], &answer.body["why"], &answer.body["why_codes"]);
+    assert_eq!(told, (&json!(false), &json!([]), &json!([])));
 }
 
 /// Too much at once is refused at once; others are answered meanwhile.

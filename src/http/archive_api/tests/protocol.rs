@@ -1,5 +1,6 @@
 //! HTTP itself: forms of Host, methods, and errors that the framework makes.
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -35,6 +36,9 @@ async fn a_request_names_its_host_in_every_legal_form_and_in_no_other() {
     ] {
         assert_eq!(say(&world, &lines).await.0, 200, "{lines:?}");
     }
+    let as_ipv6 = format!("Host: [::ffff:127.0.0.1]:{}", world.address.port());
+    let lines = ["GET /api/v1/openapi.json HTTP/1.1", &as_ipv6, "Connection: close"];
+    assert_eq!(say(&world, &lines).await.0, 200, "{lines:?}");
     for (lines, status, code) in [
         (["GET /api/v1/rooms HTTP/1.1", "Host: evil.example", "Connection: close"], 421, "unknown_host"),
         (
@@ -43,6 +47,12 @@ async fn a_request_names_its_host_in_every_legal_form_and_in_no_other() {
             "unknown_host",
         ),
         (["GET /api/v1/rooms HTTP/1.1", "Accept: */*", "Connection: close"], 400, "bad_request"),
+        (["GET http://ADDRESS/api/v1 HTTP/1.1", "Accept: */*", "Connection: close"], 400, "bad_request"),
+        (["GET /api/v1/rooms HTTP/1.1", "Host: localhost:x", "Connection: close"], 400, "bad_host"),
+        (["GET /api/v1/rooms HTTP/1.1", "Host: [::1", "Connection: close"], 400, "bad_host"),
+        (["GET /api/v1/rooms HTTP/1.1", "Host: a@b", "Connection: close"], 400, "bad_host"),
+        (["GET /api/v1/rooms HTTP/1.1", "Host:", "Connection: close"], 400, "bad_host"),
+        (["GET http://ADDRESS/api/v1/rooms HTTP/1.1", "Host: a@b", "Connection: close"], 400, "bad_host"),
         (
             ["GET /api/v1/rooms HTTP/1.1", "Host: ADDRESS\r\nHost: evil.example", "Connection: close"],
             400,
@@ -66,16 +76,42 @@ async fn head_options_and_a_wrong_method_are_answered_as_http_says() {
         status == 200 && head.contains("content-type: application/json") && body.is_empty(),
         "{head}{body}"
     );
-    let (status, _, body) = ask("HEAD", "/api/v1/rooms").await;
+    let (status, head, body) = ask("HEAD", "/api/v1/rooms").await;
     assert_eq!((status, &*body), (401, ""));
+    assert!(head.contains("www-authenticate: bearer"), "{head}");
 
     let (status, head, body) = ask("OPTIONS", "/api/v1/rooms").await;
     assert!(status == 204 && head.contains("allow: get,head") && body.is_empty(), "{status} {head}{body}");
+    // Of the server, whatever its paths are
+    let (status, head, body) = ask("OPTIONS", "*").await;
+    let is_told = head.contains("allow: get,head,post,delete");
+    assert!(status == 204 && is_told && body.is_empty(), "{status} {head}{body}");
     for method in ["PUT", "BREW"] {
         let (status, head, body) = ask(method, "/api/v1/rooms").await;
         assert!(status == 405 && head.contains("allow: get,head"), "{status} {head}");
         assert_eq!(code_of(&body), "wrong_method");
     }
+}
+
+/// RFC 9110, 9.3.2: a replay must not begin for somebody who reads nothing of it.
+#[tokio::test]
+async fn a_head_of_a_stream_has_its_headers_and_leaves_everything_to_the_reader() {
+    // Given a replay that waits for its reader
+    let world = World::start().await;
+    world.say_something();
+    let token = world.teacher_of_7();
+    let replay = format!("/api/v1/replays/{}", world.replay_id(&token, &json!({"speed": "max"})).await);
+    let (line, shown) = (format!("HEAD {replay}/stream HTTP/1.1"), format!("Authorization: Bearer {token}"));
+
+    // When somebody asks for the headers of its stream
+    let (status, head, body) = say(&world, &[&line, "Host: ADDRESS", &shown, "Connection: close"]).await;
+
+    // Then they come without a length, which nobody knows, and the reader gets everything
+    assert!(status == 200 && head.contains("content-type: application/x-ndjson"), "{status} {head}");
+    assert!(!head.contains("content-length") && body.is_empty(), "{head}{body}");
+    assert_eq!(world.get(&replay, &token).await.body["played"], 0);
+    let read = world.get(&format!("{replay}/stream"), &token).await;
+    assert_eq!(read.body.as_str().unwrap().matches("\"event\":\"message\"").count(), 6, "{read:?}");
 }
 
 #[tokio::test]

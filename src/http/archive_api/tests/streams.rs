@@ -109,7 +109,7 @@ async fn a_replay_is_driven_while_nobody_reads_and_only_by_who_made_it() {
         (json!({"do": "speed", "speed": "max"}), 202),
         (json!({"do": "seek", "to": {"offset_s": 8}}), 202),
         (json!({"do": "resume"}), 202),
-        (json!({"do": "dance"}), 400),
+        (json!({"do": "dance"}), 422),
         (json!({"do": "speed", "speed": "fast"}), 400),
         (json!({"do": "seek", "to": {"offset_s": -1}}), 400),
         (json!({"do": "seek", "to": {"at": "yesterday"}}), 400),
@@ -163,14 +163,76 @@ async fn one_token_makes_so_many_replays_and_no_more() {
     assert_documented("POST", "/api/v1/rooms/{room}/replays", &refused);
     // Others are not in its way
     world.replay(&world.teacher_of_7(), &json!({})).await;
-    for wrong in [
-        json!({"speed": "0"}),
-        json!({"follow": true, "to": "5"}),
-        json!({"form": 1}),
-        json!({"skip_silence_s": -1}),
+    for (wrong, status, code) in [
+        (json!({"speed": "0"}), 400, "bad_request"),
+        (json!({"follow": true, "to": "5"}), 400, "bad_request"),
+        (json!({"skip_silence_s": -1}), 400, "bad_request"),
+        (json!({"form": 1}), 422, "bad_body"),
+        (json!({"speed": 4}), 422, "bad_body"),
     ] {
-        assert_eq!(world.post(REPLAYS, &world.teacher_of_7(), &wrong).await.status, 400, "{wrong}");
+        let refused = world.post(REPLAYS, &world.teacher_of_7(), &wrong).await;
+        assert_eq!((refused.status, &refused.body["code"]), (status, &json!(code)), "{wrong}");
+        assert_documented("POST", "/api/v1/rooms/{room}/replays", &refused);
     }
+}
+
+/// As the routes of the class answer: no JSON, JSON that says something else, and too much of it are three different things.
+#[tokio::test]
+async fn what_is_wrong_with_a_body_is_said_by_its_code() {
+    // Given a replay
+    let world = World::start().await;
+    world.say_something();
+    let token = world.teacher_of_7();
+    let control = format!("{}/control", world.replay(&token, &json!({})).await);
+    let authorization = format!("Bearer {token}");
+    // Hardly larger than allowed: of a body that nobody reads to its end, the client hears a cut before the answer.
+    let large = json!({"do": "speed", "speed": "x".repeat(2 << 20)}).to_string();
+
+    // When it is told something that it cannot be told, then the answer says why
+    for (body, status, code) in [
+        ("{", 400, "bad_request"),
+        (r#"{"do":"pause"} {}"#, 400, "bad_request"),
+        ("{}", 422, "bad_body"),
+        (r#"{"do":1}"#, 422, "bad_body"),
+        (r#"{"do":"speed"}"#, 422, "bad_body"),
+        (r#"{"do":"speed","speed":4}"#, 422, "bad_body"),
+        (r#"{"do":"seek","to":{"offset_s":"soon"}}"#, 422, "bad_body"),
+        (&large, 413, "body_too_large"),
+    ] {
+        let answer = world.ask("POST", &control, &[("authorization", &authorization)], Some(body)).await;
+        let shown = body.get(..40).unwrap_or(body);
+        assert_eq!((answer.status, &answer.body["code"]), (status, &json!(code)), "{shown}: {answer:?}");
+        assert_documented("POST", "/api/v1/replays/{id}/control", &answer);
+    }
+    let refused = world.ask("POST", REPLAYS, &[("authorization", &authorization)], Some(&large)).await;
+    assert_eq!(refused.status, 413, "{refused:?}");
+    assert_documented("POST", "/api/v1/rooms/{room}/replays", &refused);
+}
+
+/// Whoever looks at a replay later cannot know what was not there to be played.
+#[tokio::test]
+async fn a_replay_says_first_what_it_may_lack() {
+    let world = World::start().await;
+    world.say_something();
+    let token = world.teacher_of_7();
+    let stream = async || {
+        let replay = world.replay(&token, &json!({"speed": "max"})).await;
+        lines(&world.get(&format!("{replay}/stream"), &token).await)
+    };
+    // Given a room of which nothing is missing, then nothing is said
+    assert_eq!(stream().await[0]["event"], "message");
+
+    // Given a topic with fewer read queues than before, and a broker that is away
+    world.rocketmq.lock().withhold(3);
+    world.rocketmq.lock().away = vec!["broker-b".to_owned()];
+
+    // When a replay is read, then its first event says both, and the rest is played
+    let events = stream().await;
+    assert_eq!(events[0]["event"], "partial", "{events:?}");
+    assert_eq!(events[0]["why_codes"], json!(["broker_away", "not_handed_out"]));
+    let why: Vec<_> = events[0]["why"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(why[0].contains("broker-b") && why[1].contains("does not hand out 3 messages"), "{why:?}");
+    assert_eq!(played(&events), OF_7);
 }
 
 /// Somebody opens an export and reads nothing. It fills what lies between, and then waits.
