@@ -6,17 +6,14 @@ use std::time::Duration;
 
 use crate::config::LagConfig;
 use crate::model::KnownBrokers;
-use crate::pipeline::ports::{ReadError, Reader};
-use crate::rocketmq::{Connector, RocketMqReader};
+use crate::pipeline::ports::Reader;
+use crate::rocketmq::{ALWAYS_ASKABLE, Connector, RocketMqReader, is_there};
 use crate::telemetry::{Metrics, Readiness};
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// Used until the first answer, so that the bridge is ready early.
 const PROBE_AT_START_EVERY: Duration = Duration::from_millis(200);
 const LAG_EVERY: Duration = Duration::from_secs(15);
-
-/// The topic to ask for if the configuration names none literally; it need not exist.
-const ALWAYS_ASKABLE: &str = "TBW102";
 
 /// Runs until aborted.
 pub(crate) async fn watch(
@@ -42,7 +39,7 @@ async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readin
     loop {
         let mut reachable = true;
         for topic in topics {
-            let failed = looked_at(reader, topic).await.err().filter(|error| !error.kind.is_an_answer());
+            let failed = is_there(reader, topic).await.err();
             reachable = failed.is_none();
             if let Some(error) = failed {
                 readiness.set_rocketmq_problem(error.to_string());
@@ -55,15 +52,6 @@ async fn probe(reader: &dyn Reader, topics: &[String], metrics: &Metrics, readin
         reached_once |= reachable;
         tokio::time::sleep(if reached_once { PROBE_EVERY } else { PROBE_AT_START_EVERY }).await;
     }
-}
-
-/// A topic without a queue that can be read tells nothing of its brokers; then the name server's answer counts.
-async fn looked_at(reader: &dyn Reader, topic: &str) -> Result<(), ReadError> {
-    let queues = reader.queues(topic).await?;
-    if let Some(queue) = queues.first() {
-        reader.offsets(topic, queue).await?;
-    }
-    Ok(())
 }
 
 async fn lag(

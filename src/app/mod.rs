@@ -43,6 +43,7 @@ pub(crate) use class::{ClassAddresses, authenticator};
 pub(crate) use leftovers::Ended;
 use leftovers::Leftovers;
 use own_thread::OwnThread;
+use topics::TopicCreation;
 pub(crate) use topics::archived_topics;
 pub(crate) use uplink_builder::UplinkBuilder;
 
@@ -214,7 +215,7 @@ impl BridgeParts {
         let (settled, settled_receiver) = mpsc::channel(SETTLEMENTS);
         let messages = OwnThread::for_messages().context("could not start a thread")?;
         let producer = Arc::new(self.producer(&messages, &reader));
-        self.make_topics(&producer).await;
+        self.make_topics(lifecycle, producer.clone()).await;
         let ((down_news, down_wakes), (class_news, class_wakes)) = (wakes(), wakes());
         let followers = [
             (!self.config.downlinks.is_empty()).then_some(down_news),
@@ -347,12 +348,15 @@ impl BridgeParts {
         })
     }
 
-    /// Early, so that readers find the topics before the first message. If one fails, its first message tries again.
-    async fn make_topics(&self, producer: &Producer) {
-        if self.config.rocketmq.create_topics {
-            for topic in self.topics_to_make() {
-                let _ = producer.queues(&topic).await;
-            }
+    /// Early, so that readers find the topics before the first message. What fails is tried again, because a topic that is only
+    /// followed has no message that would create it.
+    async fn make_topics(&self, lifecycle: &Lifecycle, sink: Arc<dyn Sink>) {
+        if !self.config.rocketmq.create_topics {
+            return;
+        }
+        let mut creation = TopicCreation::new(sink, self.readiness.clone(), self.topics_to_make());
+        if !creation.try_all().await {
+            lifecycle.spawn("the creation of topics", creation.run(lifecycle.drain.clone()));
         }
     }
 

@@ -22,8 +22,14 @@ pub(crate) struct Offer {
     pub limits: Vec<BrokerLimit>,
 }
 
-/// Connects under a client id of its own, so that a running bridge keeps its session, and asks for the session that the
-/// bridge would ask for. `filters` are those of the bindings; `publishes_bytes` is the largest message that may go down.
+/// Connects under a client id of its own, so that a running bridge keeps its session. `filters` are those of the bindings;
+/// `publishes_bytes` is the largest message that may go down.
+///
+/// It asks for as long a session as a bridge does. A broker names its limit only where that is less than what was asked for (MQTT 5.0,
+/// section 3.2.2.3.2), so a question for some seconds would never show it. The DISCONNECT that ends the session leaves at once behind the
+/// CONNACK. A check that is killed between the two leaves a session without a subscription: nothing gathers in it, and the broker
+/// forgets it after `mqtt.session_expiry_s`. No packet could shorten it afterwards. Only the trial of the subscriptions
+/// (`try_subscribe`) has a session in which messages could gather, and that one is kept for some seconds.
 pub(crate) async fn try_connect(
     config: &MqttConfig,
     filters: Vec<String>,

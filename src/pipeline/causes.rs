@@ -61,3 +61,21 @@ pub(super) fn remedy(kind: FailureKind) -> &'static str {
         FailureKind::Unknown => "an error that is not known; please report it with the debug log",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// docs/MESSAGES.md has a row for each remedy, and no other.
+    #[test]
+    fn each_remedy_is_explained() {
+        let page = include_str!("../../docs/MESSAGES.md");
+        let (_, section) = page.split_once("\n## Sending to RocketMQ\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let explained: BTreeSet<&str> = cells.map(|(cell, _)| cell).collect();
+        assert_eq!(explained, FailureKind::ALL.into_iter().map(remedy).collect::<BTreeSet<_>>());
+    }
+}

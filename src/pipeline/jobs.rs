@@ -21,6 +21,10 @@ use crate::data_dir::TopicQueues;
 use crate::model::{FailureKind, QueueName};
 use crate::spool::{Appended, SpoolError, Taken};
 
+/// In the words of `roombridge check`: the topic is there, and its own permission or that of its brokers keeps everybody from it.
+const CLOSED_FOR_WRITING: &str = "no queue of it can be written to; check brokerPermission of its brokers, and its own permission and \
+                                  writeQueueNums (mqadmin updateTopic)";
+
 /// Topics whose queues have become known.
 pub(super) type NewTables = Vec<(Arc<str>, TopicQueues)>;
 
@@ -110,7 +114,7 @@ pub(super) async fn look_up(sending: Arc<Sending>, topic: Arc<str>, retry: Optio
             sending.readiness.set_topic_problem(&topic, None);
             Ok(queues)
         }
-        Ok(_) => Err((FailureKind::TopicMissing, "none of its queues can be written to".to_owned())),
+        Ok(_) => Err((FailureKind::NoPermission, CLOSED_FOR_WRITING.to_owned())),
         Err(error) => Err((error.kind, error.cause)),
     };
     if let Err((kind, words)) = &answer {
@@ -123,7 +127,18 @@ pub(super) async fn look_up(sending: Arc<Sending>, topic: Arc<str>, retry: Optio
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::model::Sent;
+    use crate::pipeline::Accepted;
+    use crate::pipeline::ports::{Batch, ReadError, Sink};
+    use crate::telemetry::{Metrics, Readiness};
 
     #[tokio::test]
     async fn a_job_that_dies_says_its_words_and_the_others_go_on() {
@@ -136,5 +151,48 @@ mod tests {
         assert!(ends.iter().any(|end| matches!(end, Ok(Finished::Removed))));
         assert!(ends.iter().any(|end| matches!(end, Err(Died(words)) if words == "no such lane: 7")));
         assert!(jobs.next_end().await.is_none() && jobs.take_ended().is_none());
+    }
+
+    /// Its topics are there, and none of their queues can be written to.
+    struct Closed;
+
+    impl Sink for Closed {
+        fn queues<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<QueueName>, ReadError>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn send(&self, batch: Arc<Batch>) -> BoxFuture<'static, Vec<Sent>> {
+            let answers = vec![Sent::Failed(FailureKind::NoPermission); batch.messages.len()];
+            Box::pin(std::future::ready(answers))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_is_closed_for_writing_is_not_called_missing() {
+        let sending = Arc::new(Sending {
+            sink: Arc::new(Closed),
+            metrics: Arc::new(Metrics::new(&[]).unwrap()),
+            readiness: Arc::new(Readiness::default()),
+            throttles: Mutex::default(),
+            accept_not_durable: false,
+            give_up_after: Duration::from_secs(3600),
+            accepted: Accepted::default(),
+            drain_permits: Arc::new(Semaphore::new(2)),
+            taken_over: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+        });
+        let Finished::Lookup { answer, .. } = look_up(sending.clone(), "room".into(), None).await else {
+            panic!("a look-up ends as one");
+        };
+        assert_eq!(answer, Err(FailureKind::NoPermission));
+        let told = sending.readiness.report().missing.join("; ");
+        assert!(told.contains("topic room") && told.contains(CLOSED_FOR_WRITING), "{told}");
+        assert!(!told.contains("does not exist") && !told.contains("not reachable"), "{told}");
+    }
+
+    /// `roombridge check` and the page have the same words.
+    #[test]
+    fn what_is_said_of_a_closed_topic_is_explained() {
+        assert!(include_str!("../../docs/MESSAGES.md").contains(&format!("| `{CLOSED_FOR_WRITING}` |")));
     }
 }

@@ -8,10 +8,13 @@ mod connector;
 mod failure;
 mod lag;
 mod producer;
+mod reach;
 mod reader;
 mod reader_port;
 mod remoting;
 mod seen_brokers;
+#[cfg(test)]
+mod tests;
 mod try_write;
 mod withheld;
 
@@ -21,5 +24,6 @@ pub(crate) use failure::messages;
 
 pub(crate) use lag::GroupLag;
 pub use producer::Producer;
+pub(crate) use reach::{ALWAYS_ASKABLE, is_there};
 
 pub use reader::RocketMqReader;

@@ -4,7 +4,7 @@
 //! connection and asks the name server anew; a broker that is away does not disturb the others.
 //! Must never: retry by itself, choose a queue, or report a message as stored without SEND_OK.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -16,6 +16,7 @@ use super::remoting::{Answer, Cluster, UniqKeys, send_request};
 use crate::config::RocketMqConfig;
 use crate::model::{Clock, FailureKind, QueueName, Refusal, Sent, SystemClock};
 use crate::pipeline::ports::{Batch, ReadError, Sink};
+use crate::telemetry::Throttle;
 
 const SUCCESS: i32 = 0;
 const MESSAGE_ILLEGAL: i32 = 13;
@@ -34,6 +35,8 @@ struct Inner {
     clock: SystemClock,
     /// Finds the queues of a topic, and the brokers that own them.
     reader: Arc<RocketMqReader>,
+    /// For the log: a topic that cannot be created again fails at each attempt.
+    failed_creations: Mutex<Throttle>,
 }
 
 impl Producer {
@@ -46,6 +49,7 @@ impl Producer {
                 ids: UniqKeys::new(),
                 clock: SystemClock::default(),
                 reader,
+                failed_creations: Mutex::default(),
             }),
         }
     }
@@ -87,11 +91,26 @@ impl Inner {
         let answer = self.send_once(batch).await;
         if answer.failure() == Some(FailureKind::TopicMissing) && self.config.create_topics {
             // Somebody deleted the topic. It is created again for the next attempt; this one has failed.
-            let deadline = self.config.send_timeout + FIND_BROKER;
-            let _ = tokio::time::timeout(deadline, self.queues(&batch.topic)).await;
+            self.create_again(&batch.topic).await;
         }
         // RocketMQ answers for the whole batch.
         vec![answer; batch.messages.len()]
+    }
+
+    async fn create_again(&self, topic: &str) {
+        let deadline = self.config.send_timeout + FIND_BROKER;
+        let why = match tokio::time::timeout(deadline, self.queues(topic)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} ms", deadline.as_millis()),
+        };
+        if self.failed_creations.lock().unwrap_or_else(PoisonError::into_inner).is_due() {
+            tracing::warn!(
+                topic,
+                why,
+                "a RocketMQ topic that was deleted could not be created again; the next attempt tries it"
+            );
+        }
     }
 
     async fn send_once(&self, batch: &Batch) -> Sent {

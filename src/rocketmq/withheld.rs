@@ -1,7 +1,11 @@
 //! Finds the messages that RocketMQ has and hands out to nobody: of queues that a topic has no more, or of a topic that may not be read.
 //!
 //! A broker refuses to hand out messages of queues beyond the topic's `readQueueNums`, keeps them, and still tells their offsets.
-//! Neither route nor statistics name these queues, so they are looked for by their numbers.
+//! Neither route nor statistics name these queues, and no request lists them, so they are looked for by their numbers.
+//!
+//! Bound: on each broker all numbers below 256 are looked at, at most once in 30 s for each topic, however many queues the topic has left.
+//! So nothing of a topic is overlooked that never had more queues there, and a bridge creates none with more. Of a larger topic what lies
+//! behind 32 empty queues in a row may be overlooked.
 
 use std::ops::Range;
 use std::sync::PoisonError;
@@ -16,11 +20,13 @@ use super::remoting::Queues;
 use crate::model::{FailureKind, QueueName};
 use crate::pipeline::ports::{ReadError, Reader, Withheld};
 
-/// So many numbers behind the last queue are looked at; where one of them has messages, as many more.
+/// All numbers below this are looked at: an administrator may have taken away all queues but a few, and the message may lie in the last.
+const ALWAYS_LOOKED_AT: i32 = 256;
+/// So many numbers are looked at together; where one of them has messages, as many more.
 const LOOKED_AT: i32 = 32;
 /// No topic has so many queues on one broker.
 const MOST_QUEUES: i32 = 4096;
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 /// Pages are read again and again, and an administrator changes queues seldom.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
@@ -47,12 +53,13 @@ impl RocketMqReader {
 
     async fn withheld_on(&self, topic: &str, queues: &Queues) -> Result<Vec<Withheld>, ReadError> {
         let may_be_read = queues.perm & READABLE != 0;
+        let least = queues.write_queue_nums.max(ALWAYS_LOOKED_AT);
         let mut from = if may_be_read { queues.read_queue_nums } else { 0 };
         let mut found: Vec<Withheld> = Vec::new();
         while from < MOST_QUEUES {
             let to = from + LOOKED_AT;
             let held = self.held_by(topic, &queues.broker_name, from..to).await?;
-            let is_last = held.is_empty() && to >= queues.write_queue_nums;
+            let is_last = held.is_empty() && to >= least;
             found.extend(held.into_iter().map(|(queue, offsets)| Withheld { queue, offsets, may_be_read }));
             if is_last {
                 break;

@@ -27,7 +27,7 @@ const REASON_STRING: u8 = 0x1f;
 const SERVER_REFERENCE: u8 = 0x1c;
 const NO_PUBACK_NEEDED: &[u8] = &[0x24, 0];
 
-/// Topics come out of the message, so that `check` asks RocketMQ for none.
+/// Topics come out of the message, so that `check` asks RocketMQ only whether it is there. It is not: each check fails for that, too.
 fn config(port: u16, more: &str) -> String {
     format!(
         "[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\nclient_id = \"limited\"\n\
@@ -105,6 +105,7 @@ async fn a_refusal_is_said_by_check_with_the_brokers_words_and_what_to_do() {
     for (answer, stays, sentences) in refusals() {
         let checked = check(&broker, "", answer.clone(), stays).await;
         assert_eq!(checked.status.code(), Some(1), "{answer:02x?}: {}", text(&checked));
+        assert!(text(&checked).contains("FAIL  MQTT: "), "{answer:02x?}: {}", text(&checked));
         for sentence in sentences {
             assert!(text(&checked).contains(sentence), "{answer:02x?}: {}", text(&checked));
         }
@@ -195,7 +196,8 @@ async fn what_a_connack_takes_away_is_said_by_check_by_the_log_and_by_readyz() {
     for properties in [&[0x11, 0, 0, 0, 0][..], &[0x28, 0]] {
         let checked = check(&broker_alone().await, "", connack_with(false, properties), true).await;
         assert_eq!(checked.status.code(), Some(1), "{}", text(&checked));
-        assert!(text(&checked).contains("FAIL  MQTT"), "{}", text(&checked));
+        assert!(text(&checked).contains("FAIL  MQTT: "), "{}", text(&checked));
+        assert!(text(&checked).contains("FAIL  RocketMQ: "), "{}", text(&checked));
     }
 }
 

@@ -64,8 +64,8 @@ pub(crate) async fn run(arguments: CheckArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if arguments.connect {
-        let filters: Vec<String> = rules.filters().map(ToString::to_string).collect();
-        let offers_enough = mqtt_offers_enough(&mut report, &config, filters.clone()).await;
+        let filters: Vec<TopicFilter> = rules.filters().cloned().collect();
+        let offers_enough = mqtt_offers_enough(&mut report, &config, &filters).await;
         all &= offers_enough && subscriptions_will_do(&mut report, &config, &filters, canary.as_ref()).await;
         all &= rocketmq::topics_will_do(&mut report, &config, &rules).await;
     }
@@ -90,7 +90,8 @@ fn archive_is_there(archive: &ArchiveConfig) -> (String, Result<Option<PieceStor
 }
 
 /// Whether the MQTT broker admits us and offers everything that our promises need.
-async fn mqtt_offers_enough(report: &mut Report, config: &Config, filters: Vec<String>) -> bool {
+async fn mqtt_offers_enough(report: &mut Report, config: &Config, filters: &[TopicFilter]) -> bool {
+    let filters = filters.iter().map(ToString::to_string).collect();
     let tried = mqtt::try_connect(&config.mqtt, filters, config.goes_down_bytes()).await;
     let (result, limits) = match tried {
         Ok(offer) => (Ok(offer.text), offer.limits),
@@ -113,7 +114,7 @@ async fn mqtt_offers_enough(report: &mut Report, config: &Config, filters: Vec<S
 async fn subscriptions_will_do(
     report: &mut Report,
     config: &Config,
-    filters: &[String],
+    filters: &[TopicFilter],
     canary: Option<&MqttMessage>,
 ) -> bool {
     let tried = match mqtt::try_subscribe(&config.mqtt, filters, canary).await {
@@ -123,21 +124,27 @@ async fn subscriptions_will_do(
     let untried = if canary.is_none() { "; whether it delivers was not tried (--canary)" } else { "" };
     let mut all = true;
     for (filter, granted) in tried.filters {
-        let told = granted.map(|qos| format!("granted with QoS {}{untried}", qos.level()));
-        let told = told.map_err(|reason| {
-            format!(
-                "the broker refuses it: {reason}; give the user of mqtt.username the right to subscribe to it"
-            )
-        });
-        all &=
-            report_result(report, &format!("MQTT subscription {filter}"), told.map_err(anyhow::Error::msg));
+        let told = match granted {
+            // A warning tells it.
+            Ok(Qos::AtMostOnce) => continue,
+            Ok(qos) => Ok(format!("granted with QoS {}{untried}", qos.level())),
+            Err(wrong) => Err(anyhow::Error::msg(wrong)),
+        };
+        all &= report_result(report, &format!("MQTT subscription {filter}"), told);
     }
-    if let (Some(came), Some(canary)) = (tried.canary, canary) {
-        let what = format!("MQTT message on {}", canary.topic);
-        let came = came.map(|()| "published, and delivered".to_owned());
-        all &= report_result(report, &what, came.map_err(anyhow::Error::msg));
+    for warning in tried.warnings {
+        report.line(format_args!("WARN  MQTT: {warning}"));
     }
-    all
+    let Some(canary) = canary else { return all };
+    let what = format!("MQTT message on {}", canary.topic);
+    let Some(came) = tried.canary else {
+        report.line(format_args!(
+            "WARN  {what}: not published, because no subscription that would bring it is granted"
+        ));
+        return false;
+    };
+    let came = came.map(|()| "published, and delivered".to_owned());
+    all & report_result(report, &what, came.map_err(anyhow::Error::msg))
 }
 
 /// The message that is published, with the mark of this deployment, so that a running bridge does not store it.

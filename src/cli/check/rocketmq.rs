@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::bail;
-
 use super::super::output::Report;
 use super::report_result;
+use crate::app::archived_topics;
 use crate::binding::RuleSet;
 use crate::config::Config;
 use crate::model::FailureKind;
 use crate::pipeline::ports::{ReadError, Reader};
-use crate::rocketmq::{Connector, RocketMqReader};
+use crate::rocketmq::{ALWAYS_ASKABLE, Connector, RocketMqReader, is_there};
 
 /// What the configuration wants of a topic.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,21 +17,42 @@ struct Use {
     is_written: bool,
     /// The bridge itself reads it; of other topics only people read.
     is_followed: bool,
+    /// The archiver reads it, and RocketMQ deletes what it did not get.
+    is_archived: bool,
+}
+
+/// What the look at a topic says.
+enum Looked {
+    /// It will do.
+    Well(String),
+    /// The bridge works, and something is missing all the same.
+    Lacks(String),
+    /// The bridge will not do what the configuration says.
+    Fails(String),
 }
 
 /// Says of each topic whether it will do; whether all will.
 pub(super) async fn topics_will_do(report: &mut Report, config: &Config, rules: &RuleSet) -> bool {
     let reader = RocketMqReader::new(&Connector::new(&config.rocketmq));
+    let topics = topics_of(config, rules);
     let mut all = true;
-    for (topic, used) in topics_of(config, rules) {
+    // A bridge runs without its topic for dead letters, but not without RocketMQ.
+    let is_for_dead_letters = |topic: &String| config.dead_letter.topic.as_ref() == Some(topic);
+    if topics.keys().all(is_for_dead_letters) {
+        let there = is_there(&reader, ALWAYS_ASKABLE).await;
+        let there =
+            there.map(|()| "it answers; the configuration names no topic for messages to try".to_owned());
+        all = report_result(report, "RocketMQ", there);
+    }
+    for (topic, used) in topics {
         let what = format!("RocketMQ topic {topic}");
-        let looked = look_at(report, &reader, config, &topic, used).await;
-        match looked {
-            // The bridge runs without it.
-            Err(error) if config.dead_letter.topic.as_deref() == Some(&topic) => {
-                report.line(format_args!("WARN  {what}: dead letters stay on this disk: {error}"));
+        match look_at(report, &reader, config, &topic, used).await {
+            Looked::Well(detail) => report.line(format_args!("ok    {what}: {detail}")),
+            Looked::Lacks(detail) => report.line(format_args!("WARN  {what}: {detail}")),
+            Looked::Fails(detail) => {
+                report.line(format_args!("FAIL  {what}: {detail}"));
+                all = false;
             }
-            looked => all &= report_result(report, &what, looked),
         }
     }
     all
@@ -49,6 +69,11 @@ fn topics_of(config: &Config, rules: &RuleSet) -> BTreeMap<String, Use> {
     for topic in down.chain(config.classroom.as_ref().map(|classroom| classroom.send_topic.clone())) {
         topics.entry(topic).or_default().is_followed = true;
     }
+    if config.archive.is_some() {
+        for topic in archived_topics(config, rules) {
+            topics.entry(topic).or_default().is_archived = true;
+        }
+    }
     topics
 }
 
@@ -58,26 +83,18 @@ async fn look_at(
     config: &Config,
     topic: &str,
     used: Use,
-) -> anyhow::Result<String> {
-    let rocketmq = &config.rocketmq;
+) -> Looked {
     let mut may = Vec::new();
     if used.is_written {
-        match reader.try_write(topic, &rocketmq.producer_group).await {
+        match reader.try_write(topic, &config.rocketmq.producer_group).await {
             Ok(queues) => may.push(format!("{queues} queues can be written to")),
-            Err(error) if error.kind == FailureKind::TopicMissing && rocketmq.create_topics => {
-                return Ok(format!(
-                    "it does not exist yet; its first message creates it with {} queues, if access control gives the right \
-                     Create on Topic:{topic}",
-                    rocketmq.queues_per_new_topic
-                ));
-            }
-            Err(ReadError { what, cause, .. }) => bail!("no message can be sent to {what}: {cause}"),
+            Err(error) => return not_written(config, topic, error),
         }
     }
-    match (try_read(reader, topic).await, used.is_followed) {
-        (Ok(queues), _) => may.push(format!("{queues} queues can be read")),
-        (Err(error), true) => return Err(error.into()),
-        (Err(error), false) => report.line(format_args!(
+    match try_read(reader, topic).await {
+        Ok(queues) => may.push(format!("{queues} queues can be read")),
+        Err(error) if used.is_followed || used.is_archived => return not_read(config, topic, used, &error),
+        Err(error) => report.line(format_args!(
             "WARN  RocketMQ topic {topic}: messages are stored, but history and replay will not show them: {error}"
         )),
     }
@@ -89,7 +106,59 @@ async fn look_at(
             withheld.queue
         ));
     }
-    Ok(may.join(", "))
+    Looked::Well(may.join(", "))
+}
+
+fn not_written(config: &Config, topic: &str, error: ReadError) -> Looked {
+    let ReadError { what, cause, kind } = error;
+    if kind == FailureKind::TopicMissing && config.rocketmq.create_topics {
+        return created_later(config, topic);
+    }
+    let cause = format!("no message can be sent to {what}: {cause}");
+    match config.dead_letter.topic.as_deref() == Some(topic) {
+        // The bridge runs without it.
+        true => Looked::Lacks(format!("dead letters stay on this disk: {cause}")),
+        false => Looked::Fails(cause),
+    }
+}
+
+/// Of a topic that the bridge or the archiver reads.
+fn not_read(config: &Config, topic: &str, used: Use, error: &ReadError) -> Looked {
+    if error.kind == FailureKind::TopicMissing {
+        return match used.is_followed {
+            true if config.rocketmq.create_topics => created_later(config, topic),
+            true => Looked::Fails(error.to_string()),
+            false => not_there_to_archive(config),
+        };
+    }
+    Looked::Fails(match (used.is_followed, used.is_archived) {
+        (true, false) => error.to_string(),
+        (true, true) => format!("neither the bridge nor the archive gets its messages: {error}"),
+        (false, _) => format!(
+            "the archive gets none of its messages, and RocketMQ deletes them when their time is over: {error}"
+        ),
+    })
+}
+
+/// The archiver waits for a topic that does not exist. Where one is named, its name may be wrong.
+fn not_there_to_archive(config: &Config) -> Looked {
+    let is_named = config.archive.as_ref().is_some_and(|archive| archive.topics.is_some());
+    match is_named {
+        true => Looked::Lacks(
+            "it does not exist, so nothing of it is archived; create it, or correct archive.topics"
+                .to_owned(),
+        ),
+        false => Looked::Well("it does not exist yet, so there is nothing of it to archive".to_owned()),
+    }
+}
+
+/// A bridge creates what it writes and what it follows.
+fn created_later(config: &Config, topic: &str) -> Looked {
+    Looked::Well(format!(
+        "it does not exist yet; its first message creates it with {} queues, if access control gives the right Create on \
+         Topic:{topic}",
+        config.rocketmq.queues_per_new_topic
+    ))
 }
 
 /// All that a reader asks for: the queues, their offsets, and messages, of which there are none where it asks.
