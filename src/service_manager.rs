@@ -1,7 +1,7 @@
 //! Tells systemd, or what speaks its protocol, how the process is: ready, alive, stopping.
 //!
 //! Promises: READY says that `data_dir` is held and the listeners are open, and waits for no broker; WATCHDOG comes from the
-//! loop that moves messages, once that loop runs. Without `NOTIFY_SOCKET` nothing is said.
+//! loop that moves messages, once that loop runs. Without `NOTIFY_SOCKET`, or with an empty one, nothing is said.
 //! Source: sd_notify(3) and systemd.service(5) of systemd 252.
 //!
 //! Must never: delay the work. The socket of a service manager that hangs may be full.
@@ -42,7 +42,10 @@ pub(crate) fn tell_ready(lifecycle: &Lifecycle, drain: Duration) -> (Pulse, Stop
         tell(vec![NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros(drain + AFTER_THE_DRAIN))])
             .await;
     }));
-    let Some(limit) = sd_notify::watchdog_enabled() else { return (Pulse::none(), notice) };
+    // A period of 0 would be a loop without a pause.
+    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
+        return (Pulse::none(), notice);
+    };
     let (beat, period) = (Arc::new(Notify::new()), limit / 3);
     lifecycle.spawn(
         "the answer to the service manager's watchdog",
@@ -71,6 +74,10 @@ async fn next_answer(lifecycle: &Lifecycle, beat: &Notify, period: Duration, loo
 }
 
 async fn tell(states: Vec<NotifyState<'static>>) {
+    // Compose files pass a variable that nobody set as an empty text.
+    if std::env::var_os("NOTIFY_SOCKET").is_none_or(|socket| socket.is_empty()) {
+        return;
+    }
     let told = tokio::task::spawn_blocking(move || sd_notify::notify(&states)).await;
     if let Ok(Err(error)) = told {
         tracing::warn!(

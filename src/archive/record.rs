@@ -245,3 +245,21 @@ pub(crate) fn local_minute(ms: u64, zone: &TimeZone) -> String {
 fn in_zone(ms: u64, zone: &TimeZone, format: &str) -> String {
     timestamp(ms).to_zoned(zone.clone()).strftime(format).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clocks go back from 3:00 to 2:00 in the night to 2026-10-25.
+    #[test]
+    fn two_lines_an_hour_apart_at_the_end_of_summer_time_are_told_apart_by_their_offsets() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let summer: Timestamp = "2026-10-25T00:30:00.250Z".parse().unwrap();
+        let summer_ms = summer.as_millisecond() as u64;
+        let winter_ms = summer_ms + 3_600_000;
+        let shown = |of: fn(u64, &TimeZone) -> String| [summer_ms, winter_ms].map(|ms| of(ms, &zone));
+        assert_eq!(shown(local_time), ["2026-10-25 02:30:00.250 +02:00", "2026-10-25 02:30:00.250 +01:00"]);
+        assert_eq!(shown(local_second), ["2026-10-25 02:30:00 +02:00", "2026-10-25 02:30:00 +01:00"]);
+        assert_eq!(shown(local_minute), ["2026-10-25 02:30 +02:00", "2026-10-25 02:30 +01:00"]);
+    }
+}

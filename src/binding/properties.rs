@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::escape;
 use super::levels::Levels;
@@ -263,14 +264,22 @@ impl<'de> Visitor<'de> for FieldOf<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(name) = map.next_key::<std::borrow::Cow<'_, str>>()? {
-            if name == self.0 {
+        while let Some(name) = map.next_key::<&'de RawValue>()? {
+            if is_name(name.get(), self.0) {
                 found = Some(map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
         Ok(found)
+    }
+}
+
+/// Whether a name, as it is written, is that one. With half a character in it, it cannot be read, and is another one.
+fn is_name(written: &str, name: &str) -> bool {
+    match written.contains('\\') {
+        true => serde_json::from_str::<String>(written).is_ok_and(|read| read == name),
+        false => written.get(1..written.len().saturating_sub(1)) == Some(name),
     }
 }
 
@@ -283,6 +292,7 @@ mod tests {
         let peer = |body: &str| json_text(body.as_bytes(), "peer");
         assert_eq!(peer(r#"{"a":[{"peer":"inner"}],"peer":"GID@@@1"}"#), Some("GID@@@1".to_owned()));
         assert_eq!(peer(r#"{"peer":"first","peer":"l\u0061st"}"#), Some("last".to_owned()));
+        assert_eq!(peer(r#"{"\ud83d":1, "p\u0065er" : "x"}"#), Some("x".to_owned()));
         for none in [r#"{"peer":7}"#, r#"["peer"]"#, r#"{"peer":"x"} tail"#, r#"{"peer":"x""#, "", "\u{0}"] {
             assert_eq!(peer(none), None, "{none}");
         }

@@ -224,7 +224,7 @@ fn target(peer: Option<&str>) -> Result<ClientId, Refusal> {
 const MAX_LEVELS: usize = 127;
 
 /// Keeps the known fields as they are written, and refuses a body that two readers could understand differently. What stands in
-/// other fields is for others: half a character or a huge number there is no reason to refuse a line.
+/// other fields, and in their names, is for others: half a character or a huge number there is no reason to refuse a line.
 struct FieldsVisitor;
 
 impl<'de> Visitor<'de> for FieldsVisitor {
@@ -236,11 +236,14 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = BTreeMap::new();
-        while let Some(name) = map.next_key::<String>()? {
-            let value = map.next_value::<&'de RawValue>()?;
+        while let Some((name, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
             if 1 + levels(value.get()) > MAX_LEVELS {
                 return Err(A::Error::custom("it nests too deep"));
             }
+            // A name with half a character cannot be read, so it is none of ours.
+            let Ok(name) = serde_json::from_str::<String>(name.get()) else {
+                continue;
+            };
             let Some(known) = KNOWN.into_iter().find(|known| *known == name) else {
                 continue;
             };

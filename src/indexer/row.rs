@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::binding::{RuleSet, read_back};
@@ -107,8 +109,8 @@ fn mark_of(kind: Kind, tag: &str) -> Option<Mark> {
 /// What a search compares: these fields of a JSON object, else the whole body if it is text.
 pub(crate) fn text_of(body: &[u8], fields: &[String]) -> Option<String> {
     let whole = str::from_utf8(body).ok()?;
-    // Each field by itself: half a character in one that nobody asked for does not hide the others.
-    let found = match serde_json::from_str::<BTreeMap<String, &RawValue>>(whole) {
+    // Each field by itself: half a character in one that nobody asked for, or in its name, does not hide the others.
+    let found = match fields_of(whole) {
         Ok(object) => {
             let texts = fields.iter().filter_map(|field| serde_json::from_str(object.get(field)?.get()).ok());
             let texts: Vec<String> = texts.collect();
@@ -120,6 +122,34 @@ pub(crate) fn text_of(body: &[u8], fields: &[String]) -> Option<String> {
     let end = found.floor_char_boundary(TEXT_BYTES);
     // A NUL would end the text for a part of SQLite.
     found.get(..end).map(|text| text.replace('\0', " "))
+}
+
+/// The fields of a JSON object, as they are written; those whose name cannot be read are left out. An error if it is none.
+fn fields_of(text: &str) -> Result<BTreeMap<String, &RawValue>, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let fields = json.deserialize_map(FieldsVisitor)?;
+    json.end()?;
+    Ok(fields)
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = BTreeMap<String, &'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
+            if let Ok(name) = serde_json::from_str::<String>(name.get()) {
+                fields.insert(name, value);
+            }
+        }
+        Ok(fields)
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +166,12 @@ mod tests {
         assert_eq!(text(br#"{"peer":"li"}"#).as_deref(), Some(r#"{"peer":"li"}"#));
         assert_eq!(text(br#"{"msg":7}"#).as_deref(), Some(r#"{"msg":7}"#));
         assert_eq!(text(br#"{"msg":"\u52fe\u80a1","x":["\ud83d",1e999]}"#).as_deref(), Some("勾股"));
+        assert_eq!(text(br#"{"\udc00":2,"msg":"hi","\ud83d":1}"#).as_deref(), Some("hi"));
+        assert_eq!(text(br#"{"text":"hi","msg":"\ud83d"}"#).as_deref(), Some("hi"));
+        assert_eq!(text(br#"{"\u006dsg":"hi"} "#).as_deref(), Some("hi"), "a name may be escaped");
+        for no_object in [r#"{"msg":"hi"} x"#, r#"{"msg":"hi",}"#, r#"{"\x":1,"msg":"hi"}"#] {
+            assert_eq!(text(no_object.as_bytes()).as_deref(), Some(no_object));
+        }
         assert_eq!(text(br#"["msg"]"#).as_deref(), Some(r#"["msg"]"#));
         assert_eq!(text(b"plain \0 text").as_deref(), Some("plain   text"));
         assert_eq!(text(&[0xff, 0xfe]), None);

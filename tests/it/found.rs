@@ -98,6 +98,10 @@ fn a_line_is_found_by_its_words_and_played_from_there() {
         "{shown}"
     );
     assert!(stderr(&class.dev.cli(&["search", "nobody"])).contains("nothing found"));
+    let turned = class.dev.cli(&["search", "hello", "--since", "30m", "--to", "2h"]);
+    assert_eq!(turned.status.code(), Some(1));
+    let why = "--since is not before --to, so nothing can lie between";
+    assert!(stderr(&turned).contains(why), "{}", stderr(&turned));
     for wrong in [&["search", "?!"][..], &["search", "x", "--limit", "0"], &["search", "x", "--before", "x"]]
     {
         assert!(!class.dev.cli(wrong).status.success(), "{wrong:?}");

@@ -184,7 +184,7 @@ fn a_session_that_the_broker_forgot_is_counted_and_told() {
 /// A scripted broker, because Debian's Mosquitto 2.0.11 only hangs up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_was_taken_over_is_not_fought_for_and_sighup_takes_it_back() {
-    // given a bridge whose broker says that another client has its session now
+    // given a bridge with a session
     let broker = ScriptedBroker::start().await;
     let url = format!("mqtt://127.0.0.1:{}", broker.port());
     let config = config_at(&url, "bridge-taken", "", &[("room/#", "taken")]);
@@ -193,9 +193,18 @@ async fn a_session_that_was_taken_over_is_not_fought_for_and_sighup_takes_it_bac
     tokio::task::block_in_place(|| {
         wait_until("the bridge is ready", SOON, || is_ready(&bridge));
     });
-    scene.write(&TAKEN_OVER).await;
 
-    // then it is not ready and says what to do, and stays away
+    // when it gets SIGHUP and has lost nothing, then it says what it does, and keeps its connection
+    hang_up(&bridge);
+    tokio::task::block_in_place(|| {
+        wait_until("the bridge says what SIGHUP does", SOON, || {
+            bridge.log_text().contains("SIGHUP: asking again for what was refused")
+        });
+    });
+    assert!(!broker.is_connected_to(Duration::from_millis(500)).await && is_ready(&bridge));
+
+    // when its broker says that another client has its session now, then it is not ready, says what to do, and stays away
+    scene.write(&TAKEN_OVER).await;
     tokio::task::block_in_place(|| {
         wait_until("the bridge says why it is not ready", SOON, || {
             let report = bridge.get("/readyz").map(|(_, report)| report).unwrap_or_default();
@@ -207,12 +216,16 @@ async fn a_session_that_was_taken_over_is_not_fought_for_and_sighup_takes_it_bac
     assert!(came_back.is_err() && !is_ready(&bridge), "no reconnect before SIGHUP");
 
     // and SIGHUP brings it back
-    kill_process(Pid::from_raw(bridge.pid() as i32).unwrap(), Signal::HUP).unwrap();
+    hang_up(&bridge);
     let _scene = broker.accept_session(true).await;
     tokio::task::block_in_place(|| {
         wait_until("the bridge is ready again", SOON, || is_ready(&bridge));
     });
     assert!(!bridge.get("/readyz").unwrap().1.contains("SIGHUP"));
+}
+
+fn hang_up(bridge: &Bridge) {
+    kill_process(Pid::from_raw(bridge.pid() as i32).unwrap(), Signal::HUP).unwrap();
 }
 
 fn is_ready(bridge: &Bridge) -> bool {

@@ -118,6 +118,32 @@ proptest! {
     }
 }
 
+/// As in a value that nobody reads. What is read is looked at as strictly as without such a name.
+#[test]
+fn a_name_that_nobody_reads_may_hold_half_a_character() {
+    let mut class = Class::new();
+    for field in
+        [r#""\ud83d":1"#, r#""msg\udc00":{"y":[]}"#, r#""\ud83d":"\udc00""#, r#""\ud83d":1,"\ud83d":2"#]
+    {
+        let body = format!(r#"{{"roomId":"7","msg":"hi",{field}}}"#);
+        let verdict = class.hears(LI, "message", body.clone());
+        assert_eq!(verdict.end, End::Accepted, "{field}");
+        assert!(only(&verdict).body.ends_with(&body.as_bytes()[1..]), "{field} is kept as it was sent");
+    }
+    let deep = "[".repeat(127) + &"]".repeat(127);
+    for rest in [
+        r#""roomId":"7","msg":"hi","m\u0073g":"ho""#,
+        r#""roomId":"7","msg":"\ud83d""#,
+        r#""roomId":"7","msg":7"#,
+        r#""roomId":"7","msg":"hi","\ud83":1"#,
+        &format!(r#""roomId":"7","msg":"hi","\udc00":{deep}"#),
+    ] {
+        let body = format!(r#"{{"\ud83d":1,{rest}}}"#);
+        let verdict = class.hears(LI, "message", body);
+        assert_eq!(verdict.end, End::Refused(Reason::Malformed), "{rest}");
+    }
+}
+
 #[test]
 fn a_record_has_the_names_that_the_archive_reads() {
     let mut class = Class::new();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use roombridge_embedded::{
     ClientPolicy, MqttBroker, MqttBrokerOptions, RocketMq, RocketMqOptions, start_mqtt_broker, start_rocketmq,
 };
@@ -34,7 +35,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// Folder for everything that dev keeps, so that today's messages are still there tomorrow.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(folder))]
     data: Option<PathBuf>,
     /// Port of MQTT over TCP. 0 takes a free port, here and for the ports below.
     #[arg(long, value_name = "PORT", default_value_t = 1883)]
@@ -66,6 +67,14 @@ pub(crate) struct DevArgs {
     /// What to log: a level or tracing directives.
     #[arg(long, value_name = "LEVEL", default_value = "warn", env = "ROOMBRIDGE_LOG")]
     log: String,
+}
+
+/// In `--data=~/x` no shell puts the home in its place, and a folder named ~ would be made.
+fn folder(path: PathBuf) -> Result<PathBuf, &'static str> {
+    if path.as_os_str().as_encoded_bytes().starts_with(b"~") {
+        return Err("it begins with ~, which is no folder; write the whole path");
+    }
+    Ok(path)
 }
 
 pub(crate) async fn run(arguments: DevArgs) -> anyhow::Result<ExitCode> {
@@ -267,7 +276,27 @@ fn shell_word(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        dev: DevArgs,
+    }
+
+    #[test]
+    fn a_folder_that_begins_with_a_tilde_is_refused() {
+        let parsed = |data: &str| Line::try_parse_from(["dev", data]);
+        for data in ["--data=~", "--data=~/x", "--data=~alice/x"] {
+            let refused = parsed(data).unwrap_err().to_string();
+            assert!(refused.contains("begins with ~") && refused.contains("the whole path"), "{refused}");
+        }
+        for (data, folder) in [("--data=./~x", "./~x"), ("--data=/home/a~b", "/home/a~b")] {
+            assert_eq!(parsed(data).unwrap().dev.data.as_deref(), Some(Path::new(folder)));
+        }
+    }
 
     #[test]
     fn a_folder_with_a_space_or_a_quote_stays_one_word() {

@@ -26,7 +26,7 @@ has not seen everything yet, standard error says so, and the exit code is 4.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RoomsArgs {
     /// Count only what was said then or later: 7d (ago), '2026-11-24 10:00' (local), or RFC 3339.
-    #[arg(long, value_name = "TIME", value_parser = moment_ms)]
+    #[arg(long, value_name = "TIME", value_parser = moment_ms, allow_hyphen_values = true)]
     since: Option<u64>,
     /// Print one JSON object per line.
     #[arg(long)]

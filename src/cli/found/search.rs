@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
@@ -55,10 +56,16 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
     /// Said at or after this time: 7d (ago), '2026-11-24 10:00' (local), or RFC 3339.
-    #[arg(long, visible_alias = "from", value_name = "TIME", value_parser = moment_ms)]
+    #[arg(
+        long,
+        visible_alias = "from",
+        value_name = "TIME",
+        value_parser = moment_ms,
+        allow_hyphen_values = true
+    )]
     since: Option<u64>,
     /// Said before this time.
-    #[arg(long, value_name = "TIME", value_parser = moment_ms)]
+    #[arg(long, value_name = "TIME", value_parser = moment_ms, allow_hyphen_values = true)]
     to: Option<u64>,
     /// The shortest lines first, instead of the newest.
     #[arg(long, conflicts_with = "before")]
@@ -118,6 +125,11 @@ struct AnswerJson {
 
 pub(crate) async fn run(arguments: SearchArgs) -> anyhow::Result<ExitCode> {
     let query = Query::parse(&arguments.words.join(" "))?;
+    if let (Some(since), Some(to)) = (arguments.since, arguments.to)
+        && since >= to
+    {
+        bail!("--since is not before --to, so nothing can lie between");
+    }
     let target = arguments.target.find().await?;
     let sources = target.sources()?;
     let indexed = Indexed::open(&target, &sources)?;

@@ -1,6 +1,7 @@
 //! What must be refused, and what the complaint must say.
 
 use super::{MINIMAL, complaint, load};
+use crate::config::keys::KEYS;
 use crate::config::{Config, ConfigError};
 
 fn assert_complaint(text: &str, variables: &[(&str, &str)], parts: &[&str]) {
@@ -51,11 +52,44 @@ fn what_would_be_made_or_served_in_vain_is_refused() {
 }
 
 #[test]
+fn a_path_that_begins_with_a_tilde_is_refused_under_each_key() {
+    let is_path = |path: &str| path.ends_with("_file") || matches!(path, "data_dir" | "archive.dir");
+    let mut looked_at = 0;
+    for key in KEYS.iter().filter(|key| is_path(key.path)) {
+        let variable = key.variable();
+        for path in ["~", "~/x", "~alice/x"] {
+            let variables = [("ROOMBRIDGE_MQTT_URL", "mqtts://broker"), (variable.as_str(), path)];
+            let problem = format!("= {path:?} begins with ~");
+            assert_complaint(
+                MINIMAL,
+                &variables,
+                &[&variable, key.path, problem.as_str(), "write the whole path"],
+            );
+        }
+        looked_at += 1;
+    }
+    assert_eq!(looked_at, 9);
+    let config = load(&format!("data_dir = \"./~x\"\n{MINIMAL}"), &[]).unwrap();
+    assert_eq!(config.data_dir.to_str(), Some("./~x"));
+}
+
+#[test]
 fn a_host_in_other_letters_is_looked_up_by_its_ascii_form() {
     let text = MINIMAL.replace("mqtt://broker", "mqtt://bücher.example");
     let config = load(&text.replace("names:9876", "bücher.example:9876"), &[]).unwrap();
     assert_eq!(config.mqtt.host, "xn--bcher-kva.example");
     assert_eq!(config.rocketmq.name_servers, ["xn--bcher-kva.example:9876"]);
+    // Another full stop, full width, and an ü of two characters: a name server's name is read as the one in mqtt.url.
+    for (written, ascii) in [
+        ("例子。测试", "xn--fsqu00a.xn--0zwm56d"),
+        ("Ｎames.example", "names.example"),
+        ("bu\u{308}cher.example", "xn--bcher-kva.example"),
+    ] {
+        let text = MINIMAL.replace("mqtt://broker", &format!("mqtt://{written}"));
+        let config = load(&text.replace("names:9876", &format!("{written}:9876")), &[]).unwrap();
+        assert_eq!(config.mqtt.host, ascii);
+        assert_eq!(config.rocketmq.name_servers, [format!("{ascii}:9876")]);
+    }
     let plain = load(&MINIMAL.replace("names:9876", "[::1]:9876"), &[]).unwrap();
     assert_eq!((plain.mqtt.host.as_str(), plain.rocketmq.name_servers[0].as_str()), ("broker", "[::1]:9876"));
 }
@@ -250,6 +284,9 @@ fn names_and_addresses_are_checked() {
         ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", "one:9876;two:9876", "rocketmq.name_servers"),
         ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", ",", "rocketmq.name_servers"),
         ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", "http://one:9876", "rocketmq.name_servers"),
+        ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", "b%C3%BCcher:9876", "rocketmq.name_servers"),
+        ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", "bü/cher:9876", "rocketmq.name_servers"),
+        ("ROOMBRIDGE_ROCKETMQ_NAME_SERVERS", "one:0", "rocketmq.name_servers"),
         ("ROOMBRIDGE_ROCKETMQ_PRODUCER_GROUP", "a b", "rocketmq.producer_group"),
         ("ROOMBRIDGE_HTTP_LISTEN", "localhost", "http.listen"),
         ("ROOMBRIDGE_LOG_LEVEL", "info,=x=y", "log.level"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::check::{filled, number, secret};
+use super::check::{filled, number, secret, without_tilde};
 use crate::config::document::Places;
 use crate::config::error::ConfigError;
 use crate::config::raw::RawArchive;
@@ -39,6 +39,7 @@ pub(super) fn archive(mut raw: RawArchive, places: &Places) -> Result<Option<Arc
     if dir.as_os_str().is_empty() {
         return Err(places.invalid("archive.dir", "is empty", "name a folder, or remove the key"));
     }
+    let dir = without_tilde(places, "archive.dir", dir)?;
     Ok(Some(ArchiveConfig {
         dir,
         bucket,

@@ -40,6 +40,7 @@ pub(super) fn secret(
         }
         (Some(plain), None) => (key, plain),
         (None, Some(path)) => {
+            let path = without_tilde(places, file_key, path)?;
             let text = std::fs::read_to_string(&path)
                 .map_err(|source| unreadable(places, file_key, path, source))?;
             (file_key, SecretString::from(text.trim()))
@@ -53,10 +54,20 @@ pub(super) fn secret(
 
 /// A file that another room will read. It is read once now, so that a typo shows at the start and with its key.
 pub(super) fn readable_file(places: &Places, key: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    let path = without_tilde(places, key, path)?;
     match std::fs::read(&path) {
         Ok(_) => Ok(path),
         Err(source) => Err(unreadable(places, key, path, source)),
     }
+}
+
+/// A shell would have put a home in the place of `~` or `~alice`; here a folder of that name would be meant, or made.
+pub(super) fn without_tilde(places: &Places, key: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.as_os_str().as_encoded_bytes().starts_with(b"~") {
+        let problem = format!("= {:?} begins with ~, which is no folder", path.display().to_string());
+        return Err(places.invalid(key, problem, "write the whole path"));
+    }
+    Ok(path)
 }
 
 fn unreadable(places: &Places, key: &str, path: PathBuf, source: std::io::Error) -> ConfigError {

@@ -21,7 +21,7 @@ use super::raw::{RawConfig, RawHttp, RawLog, RawOrigin, RawPipeline, RawShutdown
 use super::settings::{
     Config, HttpConfig, LogConfig, LogFormat, OriginConfig, PipelineConfig, ShutdownConfig,
 };
-use check::{number, secret};
+use check::{number, secret, without_tilde};
 
 pub(super) fn config(raw: RawConfig, places: &Places) -> Result<Config, ConfigError> {
     let mqtt = mqtt::mqtt(raw.mqtt, places)?;
@@ -72,13 +72,7 @@ fn data_dir(raw: Option<PathBuf>, places: &Places) -> Result<PathBuf, ConfigErro
         Some(path) if path.as_os_str().is_empty() => {
             Err(places.invalid("data_dir", "is empty", "name a directory, or remove the key"))
         }
-        // A shell would have put the home in its place; here a folder named ~ would be made.
-        Some(path) if path.starts_with("~") => Err(places.invalid(
-            "data_dir",
-            format!("= {:?} begins with ~, which is no folder", path.display().to_string()),
-            "write the whole path",
-        )),
-        Some(path) => Ok(path),
+        Some(path) => without_tilde(places, "data_dir", path),
         None => Ok(PathBuf::from("./roombridge-data")),
     }
 }

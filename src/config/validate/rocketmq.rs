@@ -65,30 +65,30 @@ fn name_servers(raw: Option<Vec<String>>, places: &Places) -> Result<Vec<String>
     if name_servers.is_empty() {
         return Err(places.invalid(KEY, "is missing or empty", FORM));
     }
-    match name_servers.iter().find(|name_server| !is_host_and_port(name_server)) {
-        Some(wrong) => Err(places.invalid(KEY, format!("holds {wrong:?}, which is no host:port"), FORM)),
-        None => Ok(name_servers.iter().map(|name_server| in_ascii_with_port(name_server)).collect()),
-    }
+    let looked_up = |text: &String| {
+        let wrong = || places.invalid(KEY, format!("holds {text:?}, which is no host:port"), FORM);
+        in_ascii_with_port(text).ok_or_else(wrong)
+    };
+    name_servers.iter().map(looked_up).collect()
 }
 
-fn in_ascii_with_port(name_server: &str) -> String {
-    let found =
-        name_server.rsplit_once(':').and_then(|(host, port)| Some(format!("{}:{port}", in_ascii(host)?)));
-    found.unwrap_or_else(|| name_server.to_owned())
+/// The host as it is looked up, and the port. `None`: it is no host:port.
+fn in_ascii_with_port(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().ok().map(|_| host.to_owned())?,
+        // Only a URL has a host in % and digits.
+        None if host.contains('%') => return None,
+        // Looked at in its ASCII form: the same name may be written in many ways, and with letters that are none by themselves.
+        None => in_ascii(host).filter(|host| is_name(host))?,
+    };
+    Some(format!("{host}:{port}"))
 }
 
-fn is_host_and_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return false;
-    };
-    let host_is_legal = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_'))
-        }
-    };
-    host_is_legal && port.parse::<u16>().is_ok_and(|port| port > 0)
+fn is_name(host: &str) -> bool {
+    let is_legal = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
+    !host.is_empty() && host.chars().all(is_legal)
 }
 
 fn producer_group(raw: Option<String>, places: &Places) -> Result<String, ConfigError> {

@@ -85,7 +85,8 @@ async fn the_certificate_of_an_authority_is_explained_with_the_command_that_make
     assert!(!said.contains("CaUsedAsEndEntity") && !said.contains("OtherError"), "{said}");
 
     // When the command of the message is run, then its certificate is taken
-    for host in ["localhost", "127.0.0.1"] {
+    let long = format!("broker.{}.{}.example", "a".repeat(60), "b".repeat(60));
+    for host in ["localhost", "127.0.0.1", &long] {
         let said = shake_hands(host, &pem, &key).await.unwrap_err();
         let command = said.split('`').find(|part| part.contains("-addext")).expect(&said);
         let folder = tempfile::tempdir().unwrap();
