@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::INCOMPLETE;
 use super::history::RangeArgs;
 use super::lesson_choice::LessonArgs;
+use super::missing::MissingJson;
 use super::output::{Report, Stdout, aside, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
 use super::times::moment_ms;
@@ -39,9 +40,10 @@ With --all each run adds parts to the folder: DIR/part-000001/2026-11-20.jsonl h
 manifest.json beside it says which offsets of which queue the part holds. A run that is killed leaves whole parts, and
 the next one goes on behind them.
 
-JSON fields (--json): lines, private_left_out, first_at_ms, last_at_ms, file, bytes; with --all: parts, files, lines, bytes,
-left_out, absent (offsets without a message), in_all (parts in the folder), away, not_handed_out. The exit code is 4 if a
-part is missing.";
+JSON fields (--json): lines, private_left_out, first_at_ms, last_at_ms, file, bytes, and where anything is missing not_handed_out,
+lost, kept_from_ms, away as of `roombridge history`; with --all: parts, files, lines, bytes, left_out, absent (offsets without a
+message), in_all (parts in the folder), away, not_handed_out, lost (messages that were gone before they were archived, of those
+that this run came by). The exit code is 4 if anything is missing.";
 
 const BAR: &str = "exporting  {bar:40} {percent:>3} %  {elapsed}  {eta} left";
 
@@ -55,7 +57,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, conflicts_with_all = ["room", "from", "to", "kind", "lesson"], requires = "out")]
     all: bool,
     /// With --all: begin the folder with what was said then; written like --from. Later runs go on where the last one ended.
-    #[arg(long, value_name = "TIME", value_parser = moment_ms, requires = "all")]
+    #[arg(long, value_name = "TIME", value_parser = moment_ms, requires = "all", allow_hyphen_values = true)]
     since: Option<u64>,
     /// With --all: compress the files.
     #[arg(long, requires = "all")]
@@ -95,6 +97,8 @@ struct RoomSummary {
     last_at_ms: Option<u64>,
     file: PathBuf,
     bytes: u64,
+    #[serde(flatten)]
+    missing: MissingJson,
 }
 
 async fn one_room(
@@ -139,8 +143,10 @@ async fn one_room(
     let mut report = Report::default();
     if arguments.json {
         let (first_at_ms, last_at_ms) = span_ms.unzip();
+        let missing = MissingJson::of(&messages.missing().await?, messages.away());
+        let file = path;
         let summary =
-            RoomSummary { lines: count, private_left_out, first_at_ms, last_at_ms, file: path, bytes };
+            RoomSummary { lines: count, private_left_out, first_at_ms, last_at_ms, file, bytes, missing };
         report.line(serde_json::to_string(&summary)?);
     } else {
         report.line(format_args!("{count} lines, {bytes} bytes in {}", path.display()));
@@ -187,6 +193,7 @@ struct AllSummary {
     in_all: u32,
     away: BTreeSet<String>,
     not_handed_out: u64,
+    lost: u64,
 }
 
 async fn everything(
@@ -214,10 +221,11 @@ async fn everything(
     let added = export_all(asked, &mut folder, &mut |progress| show(&bar, progress)).await;
     bar.finish_and_clear();
     let (added, in_all) = (added?, folder.parts());
-    let is_whole = away.is_empty() && not_handed_out == 0;
+    let lost = sources.tell_lost();
+    let is_whole = away.is_empty() && not_handed_out == 0 && lost == 0;
     let mut report = Report::default();
     if arguments.json {
-        report.line(serde_json::to_string(&AllSummary { added, in_all, away, not_handed_out })?);
+        report.line(serde_json::to_string(&AllSummary { added, in_all, away, not_handed_out, lost })?);
     } else {
         let crate::export::Added { parts, files, lines, bytes, left_out, absent } = added;
         report.line(format_args!("{lines} lines, {bytes} bytes in {files} files of {parts} new parts"));
@@ -228,7 +236,6 @@ async fn everything(
             report.line(format_args!("{absent} offsets without a message: left out, erased or lost before"));
         }
     }
-    sources.tell_lost().await;
     report.end(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::INCOMPLETE;
 use super::lesson_choice::LessonArgs;
+use super::missing::MissingJson;
 use super::output::{Stdout, aside, progress_bar};
 use super::target::{Target, TargetArgs};
 use super::times::{local_zone, moment_ms};
@@ -41,8 +42,11 @@ the time at which RocketMQ stored it, else that time. So what waited in the spoo
 What is gone for good is named on standard error, and the exit code is 4: older messages than are kept, and messages that
 RocketMQ gave up before they were archived. `lost_before` counts the latter at the next message of their queue.
 
-What RocketMQ has and does not hand out, because the topic has fewer read queues than before, ends the command with 1; --partial
-shows the rest. --json then writes one line first, whose only field is not_handed_out: how many they are.
+What RocketMQ has and does not hand out, because the topic has fewer read queues than before, ends the command with 1, and so does
+a broker that is away; --partial shows the rest.
+
+Where anything is missing, --json writes one line first, with only these fields, as far as they apply: not_handed_out (messages),
+lost (messages), kept_from_ms (what was asked for and is older than that store time is not kept any more), away (brokers).
 
 A topic of a [[downlink]] is read whole, because other producers choose their tags. With many messages this takes a
 while; --from shortens it. There --tag also finds what others published on the sub-topic of that tag.";
@@ -77,10 +81,10 @@ pub(crate) struct HistoryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RangeArgs {
     /// Show messages said at or after this time: 2h or 15m (ago), '2026-11-24 10:00' (local), or RFC 3339; [Europe/Berlin] may follow.
-    #[arg(long, value_name = "TIME", value_parser = moment_ms)]
+    #[arg(long, value_name = "TIME", value_parser = moment_ms, allow_hyphen_values = true)]
     from: Option<u64>,
     /// Show messages said before this time; written like --from.
-    #[arg(long, value_name = "TIME", value_parser = moment_ms)]
+    #[arg(long, value_name = "TIME", value_parser = moment_ms, allow_hyphen_values = true)]
     to: Option<u64>,
     /// Show only this kind: message, command, status, system, p2p or other.
     #[arg(long, value_parser = kind)]
@@ -192,10 +196,12 @@ pub(crate) async fn run(arguments: HistoryArgs) -> anyhow::Result<ExitCode> {
 async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> anyhow::Result<(u64, bool)> {
     let opened = open_history(reader, query).await;
     if json {
-        let missing = opened.as_ref().map_or_else(withheld_by, |history| history.missing());
-        let withheld: u64 = missing.iter().map(Missing::withheld).sum();
-        if withheld > 0 {
-            writeln!(Stdout, "{}", serde_json::json!({ "not_handed_out": withheld }))?;
+        let missing = match &opened {
+            Ok(history) => MissingJson::of(history.missing(), history.away()),
+            Err(error) => MissingJson::of(withheld_by(error), std::iter::empty()),
+        };
+        if !missing.is_nothing() {
+            writeln!(Stdout, "{}", serde_json::to_string(&missing)?)?;
         }
     }
     let mut history = opened?;
@@ -216,7 +222,7 @@ async fn write_history(reader: &dyn Reader, query: HistoryQuery, json: bool) -> 
 }
 
 /// What a history was refused for.
-fn withheld_by(error: &anyhow::Error) -> &[Missing] {
+pub(super) fn withheld_by(error: &anyhow::Error) -> &[Missing] {
     match error.downcast_ref() {
         Some(HistoryError::Withheld(missing)) => std::slice::from_ref(missing),
         Some(

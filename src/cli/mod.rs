@@ -18,6 +18,7 @@ mod lesson;
 mod lesson_choice;
 #[cfg(test)]
 mod messages;
+mod missing;
 mod notice;
 mod output;
 mod replay;

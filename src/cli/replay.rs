@@ -11,16 +11,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::history::{RangeArgs, searching};
+use super::history::{RangeArgs, searching, withheld_by};
 use super::keyboard::{Key, Keyboard};
 use super::lesson_choice::LessonArgs;
+use super::missing::MissingJson;
 use super::output::{Stdout, aside, is_read_at_once, progress_bar};
 use super::target::{Sources, Target, TargetArgs};
 use super::times::{local_zone, moment_ms};
 use super::{INCOMPLETE, STOPPED_EARLY};
 use crate::archive::{
-    Control, Ended, HistoryQuery, LineOutput, MqttOutput, Position, Prefix, Readers, Replay, ReplayEvent,
-    ReplayHandle, ReplayOutput, ReplayParts, Speed,
+    Control, Ended, HistoryQuery, LineOutput, MqttOutput, Position, Prefix, Readers, Replay, ReplayError,
+    ReplayEvent, ReplayHandle, ReplayOutput, ReplayParts, Speed,
 };
 use crate::model::SystemClock;
 use crate::mqtt::ReplayPublisher;
@@ -59,7 +60,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, default_value = "1", value_name = "FACTOR")]
     speed: Speed,
     /// Begin there: +12m30s after the first message, at a time (written like --from), or at a message id.
-    #[arg(long, value_name = "PLACE", value_parser = place)]
+    #[arg(long, value_name = "PLACE", value_parser = place, allow_hyphen_values = true)]
     start: Option<Position>,
     /// Shorten each pause that is longer than this, for example 10s.
     #[arg(long, value_name = "LENGTH", value_parser = length)]
@@ -74,7 +75,7 @@ pub(crate) struct ReplayArgs {
     /// Publish on MQTT with QoS 1 instead of writing lines: each message on PREFIX/{its topic}.
     #[arg(long, value_name = "PREFIX")]
     to_mqtt: Option<String>,
-    /// Print one JSON object per line, with the fields of `roombridge history --json`.
+    /// Print one JSON object per line, with the fields of `roombridge history --json`; what is missing comes first, as there.
     #[arg(long, conflicts_with = "to_mqtt")]
     json: bool,
     #[command(flatten)]
@@ -127,7 +128,18 @@ async fn play(
         longest_silence: arguments.skip_silence,
         clock: &clock,
     };
-    let (mut replay, handle) = searching(async |progress| Replay::open(parts, progress).await).await?;
+    let opened = searching(async |progress| Replay::open(parts, progress).await).await;
+    let opened = opened.map_err(as_of_a_history);
+    if arguments.json {
+        let missing = match &opened {
+            Ok((replay, _)) => MissingJson::of(replay.missing(), replay.away()),
+            Err(error) => MissingJson::of(withheld_by(error), std::iter::empty()),
+        };
+        if !missing.is_nothing() {
+            writeln!(Stdout, "{}", serde_json::to_string(&missing)?)?;
+        }
+    }
+    let (mut replay, handle) = opened?;
     for broker in replay.away() {
         aside(format_args!("RocketMQ broker {broker} is away: what it holds of this is missing"));
     }
@@ -158,6 +170,18 @@ async fn play(
     let Played { count, code } = played?;
     let is_to_tell = !is_whole && code == ExitCode::SUCCESS;
     Ok(Played { count, code: if is_to_tell { ExitCode::from(INCOMPLETE) } else { code } })
+}
+
+/// The error of a replay; that of its history is where [`withheld_by`] looks for it.
+fn as_of_a_history(error: ReplayError) -> anyhow::Error {
+    match error {
+        ReplayError::History(error) => error.into(),
+        ReplayError::Read(_)
+        | ReplayError::Cut { .. }
+        | ReplayError::NoSuchMessage(_)
+        | ReplayError::Write(_)
+        | ReplayError::Publish(_) => error.into(),
+    }
 }
 
 async fn play_to(
@@ -356,6 +380,24 @@ impl Write for BesideBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::{HistoryError, Missing};
+    use crate::model::QueueName;
+
+    /// A program reads nothing else of a replay that is refused.
+    #[test]
+    fn what_a_replay_is_refused_for_is_found_for_programs_as_that_of_a_history() {
+        let missing_of = |error: ReplayError| {
+            let error = as_of_a_history(error);
+            MissingJson::of(withheld_by(&error), std::iter::empty())
+        };
+        let queue = QueueName { broker: "a".into(), id: 7 };
+        let (topic, queues) = ("room".to_owned(), vec![queue]);
+        let withheld = Missing::Withheld { topic, queues, messages: 5, may_be_read: true };
+        let refused = missing_of(HistoryError::Withheld(withheld).into());
+        assert_eq!(refused, MissingJson { not_handed_out: 5, ..MissingJson::default() });
+        assert!(missing_of(HistoryError::TooMany.into()).is_nothing());
+        assert!(missing_of(io::Error::from(io::ErrorKind::BrokenPipe).into()).is_nothing());
+    }
 
     #[test]
     fn a_place_is_a_length_a_time_or_a_message() {

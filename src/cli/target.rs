@@ -86,16 +86,16 @@ impl Sources {
         Ok(places)
     }
 
-    /// Says on standard error what nobody can read any more.
-    pub(crate) async fn tell_lost(&self) {
-        let Some(whole) = &self.maybe_whole else { return };
-        match whole.lost_in_all() {
-            0 => {}
-            lost => aside(format_args!(
+    /// Says on standard error how much of what was read nobody can read any more.
+    pub(crate) fn tell_lost(&self) -> u64 {
+        let lost = self.maybe_whole.as_ref().map_or(0, |whole| whole.lost_in_all());
+        if lost > 0 {
+            aside(format_args!(
                 "{lost} messages of these topics were gone before they were archived; \
                  `roombridge archive status` shows where"
-            )),
+            ));
         }
+        lost
     }
 }
 

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::dev::{Dev, stderr};
+use crate::support::apache::ApacheRocketMq;
+use crate::support::bridge::{Bridge, roombridge_cli};
+use crate::support::dev::{Dev, stderr, stdout};
+use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::wait_until;
 use crate::support::process::Process;
+use crate::support::remoting;
 
 const SOON: Duration = Duration::from_secs(20);
 const ROOM: &str = "room/message/9";
@@ -99,6 +103,51 @@ fn long_pauses_are_shortened_and_a_replay_begins_where_it_is_told_to() {
     let nowhere = dev.cli(&["replay", "9", "--start", "00000000000000aa-1"]);
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(stderr(&nowhere).contains("00000000000000aa-1"), "{}", stderr(&nowhere));
+}
+
+/// A program that reads standard output alone must learn that a part is missing.
+#[test]
+fn what_rocketmq_does_not_hand_out_is_the_first_line_of_a_replay_for_programs() {
+    // given rooms in 8 queues
+    const TOPIC: &str = "shrunk-replayed";
+    const UPDATE_AND_CREATE_TOPIC: i64 = 17;
+    let rocketmq = ApacheRocketMq::shared();
+    rocketmq.create_topic(TOPIC, 8);
+    let mosquitto = Mosquitto::start(MosquittoOptions::default());
+    let bridge = Bridge::start(&format!(
+        "[mqtt]\nurl = \"{}\"\nclient_id = \"{TOPIC}\"\n[rocketmq]\nname_servers = [\"{}\"]\n\
+         [[binding]]\nfilter = \"room/#\"\ntopic = \"{TOPIC}\"\n",
+        mosquitto.url(),
+        rocketmq.name_server()
+    ));
+    let lines = (0..24).map(|room| Message::new(format!("room/message/{room}"), "a line"));
+    publish_messages(&mosquitto, "somebody", lines.collect());
+    let stored = rocketmq.read_at_least(TOPIC, 24, SOON);
+    let hidden = stored.iter().filter(|message| message.queue_id >= 4).count();
+    assert!(hidden > 0, "rooms are in both halves of the queues");
+
+    // when half of them are taken from the readers
+    let fields = json!({
+        "topic": TOPIC, "defaultTopic": "TBW102", "readQueueNums": "4", "writeQueueNums": "4", "perm": "6",
+        "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
+    });
+    remoting::call(&rocketmq.broker(), UPDATE_AND_CREATE_TOPIC, fields, "");
+    let replay = |options: &[&str]| {
+        let config = bridge.config_file();
+        let replay = ["replay", "1", "--speed", "max", "--json", "-c", &config];
+        roombridge_cli(&[&replay[..], options].concat())
+    };
+    wait_until("the route has 4 queues", 3 * SOON, || replay(&[]).status.code() == Some(1));
+
+    // then a replay says how many they are, where it is refused and where it plays the rest
+    let (refused, partial) = (replay(&[]), replay(&["--partial"]));
+    for (output, code) in [(&refused, 1), (&partial, 4)] {
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
+        let lines = stdout(output);
+        let first: Value = serde_json::from_str(lines.lines().next().unwrap_or_default()).unwrap();
+        assert_eq!(first, json!({ "not_handed_out": hidden }), "{lines}");
+    }
+    assert_eq!(stdout(&refused).lines().count(), 1);
 }
 
 #[test]
