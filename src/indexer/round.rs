@@ -1,16 +1,16 @@
 //! One round: what is new in each queue, read in the order of readers and handed to the thread that writes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::row::Rows;
 use super::writing::Writing;
 use super::{IndexerParts, IndexingError};
 use crate::archive::{Cursor, Sought, Whole, earliest};
-use crate::index::{IndexWriter, Position};
+use crate::index::{Index, IndexWriter, Position, RowsAsked};
 use crate::model::{FailureKind, QueueName};
 use crate::piece::Place;
-use crate::pipeline::ports::{InOrder, Reader};
+use crate::pipeline::ports::{InOrder, Reader, Wanted};
 use crate::pipeline::same_queue::{Cause, Compared, compare};
 
 /// So many rows go to the thread together.
@@ -52,8 +52,8 @@ struct Open {
     /// What is on its way included.
     positions: HashMap<Place, Position>,
     holes_known: HashMap<Place, u64>,
-    /// Queues that RocketMQ no longer has, and whose pieces are of what was indexed.
-    compared: HashSet<Place>,
+    /// Queues that RocketMQ no longer has, and whose pieces, up to that offset, are of what was indexed.
+    compared: HashMap<Place, u64>,
 }
 
 /// One queue that has something new.
@@ -168,7 +168,7 @@ impl Indexer {
         if self.open.is_none() {
             let dir = self.parts.dir.clone();
             let (writing, (positions, holes_known)) = Writing::open(dir, self.parts.min_free_bytes).await?;
-            self.open = Some(Open { writing, positions, holes_known, compared: HashSet::new() });
+            self.open = Some(Open { writing, positions, holes_known, compared: HashMap::new() });
         }
         Ok(())
     }
@@ -223,8 +223,8 @@ impl Indexer {
                     if likeness == Likeness::Another {
                         return Ok(None);
                     }
-                    if let Some(open) = self.open.as_mut().filter(|_| !is_live && next <= end) {
-                        open.compared.insert(place.clone());
+                    if let Some(open) = self.open.as_mut().filter(|_| !is_live) {
+                        open.compared.insert(place.clone(), end);
                     }
                 }
                 let is_doubtful = next < first || likeness == Likeness::Unproven;
@@ -266,12 +266,13 @@ impl Indexer {
         position: &Position,
         end: u64,
     ) -> Result<Likeness, IndexingError> {
-        let is_known = self.open.as_ref().is_some_and(|open| open.compared.contains(place));
-        // Pieces that end before it may grow, and a broker that is away comes back.
-        let is_unknown = is_known || end < position.next_offset;
-        let Some(last) = position.last_name.as_ref().filter(|_| !is_unknown) else {
+        if self.open.as_ref().is_some_and(|open| open.compared.get(place) == Some(&end)) {
             return Ok(Likeness::Same);
-        };
+        }
+        if end < position.next_offset {
+            return self.of_shorter(topic, name, place, end).await;
+        }
+        let Some(last) = position.last_name.as_ref() else { return Ok(Likeness::Same) };
         let before = position.next_offset.saturating_sub(1);
         let page = self.whole.pull(topic, name, None, before, 1).await?;
         let found = page.messages.first().filter(|found| found.queue_offset == before);
@@ -280,6 +281,35 @@ impl Indexer {
             Some(found) if found.name() != *last => Likeness::Another,
             Some(_) | None => Likeness::Same,
         })
+    }
+
+    /// Of pieces that end before what was indexed: they may grow, and a broker that is away comes back. If they are of the same queue, the
+    /// index has their last message.
+    async fn of_shorter(
+        &self,
+        topic: &str,
+        name: &QueueName,
+        place: &Place,
+        end: u64,
+    ) -> Result<Likeness, IndexingError> {
+        let Some(offset) = end.checked_sub(1) else { return Ok(Likeness::Same) };
+        let page = self.whole.read_on(topic, name, Wanted::default(), (offset, 0), 1).await?;
+        let Some(last) = page.messages.first().filter(|last| last.message.queue_offset == offset) else {
+            return Ok(Likeness::Same);
+        };
+        let at_ms = self.rows.row_of(&Arc::new(place.clone()), last.eff_ms, &last.message).at_ms;
+        let (dir, place) = (self.parts.dir.clone(), place.clone());
+        let is_indexed = move || {
+            let asked = RowsAsked { from_ms: Some(at_ms), to_ms: Some(at_ms + 1), ..RowsAsked::default() };
+            let Some(index) = Index::open(&dir)? else { return Ok(true) };
+            let rows = index.rows_of_room(&asked)?;
+            Ok(rows.iter().any(|row| *row.place == place && row.offset == offset))
+        };
+        let is_indexed = tokio::task::spawn_blocking(is_indexed).await.map_err(|_| IndexingError::Died)?;
+        match is_indexed.map_err(IndexingError::Index)? {
+            true => Ok(Likeness::Same),
+            false => Ok(Likeness::Another),
+        }
     }
 
     async fn index(

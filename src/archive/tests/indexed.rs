@@ -285,6 +285,42 @@ async fn an_index_of_another_queue_than_the_one_that_was_archived_is_not_believe
     assert_eq!(world.expected(&query).len(), 15);
 }
 
+/// The same of a successor that is shorter than what was indexed: its pieces do not reach the message that would tell.
+#[tokio::test]
+async fn an_index_of_another_queue_than_a_shorter_one_that_was_archived_is_not_believed() {
+    let mut world = World::new().await;
+    world.begin_anew();
+    (0..20).for_each(|_| world.say(&Line { room: 2, ..LINE }));
+    world.index().await;
+    world.make_anew_unseen();
+    (0..10).for_each(|number| world.say(&Line { room: number % 2 + 1, ..LINE }));
+    world.archive().await;
+    world.make_anew().await;
+    world.index().await;
+    let query = of_room(Some(1), true);
+    assert_eq!(shown(&world.indexed(), query.clone()).await, world.expected(&query));
+    assert_eq!(world.expected(&query).len(), 5);
+}
+
+/// A broker that is away comes back, and the pieces grow meanwhile: what was indexed stays.
+#[tokio::test]
+async fn an_index_that_is_ahead_of_the_pieces_of_its_queue_is_kept() {
+    let mut world = World::new().await;
+    world.begin_anew();
+    (0..10).for_each(|_| world.say(&LINE));
+    world.archive().await;
+    (0..10).for_each(|_| world.say(&LINE));
+    world.index().await;
+    let indexed_to = |world: &World| {
+        let index = crate::index::Index::open(world.index_folder.path()).unwrap().unwrap();
+        index.positions().unwrap().values().map(|position| position.next_offset).max()
+    };
+    assert_eq!(indexed_to(&world), Some(20));
+    world.make_anew().await;
+    world.index().await;
+    assert_eq!(indexed_to(&world), Some(20), "it was not made anew");
+}
+
 /// A queue of which everything was left out has no message to take a month from.
 #[tokio::test]
 async fn what_was_left_out_has_its_place_in_the_month_of_its_piece() {

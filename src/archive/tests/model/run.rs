@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::Lie;
 use super::gate::{Asked, Gates, What};
+use super::indexed::Indexed;
 use super::oracle::Oracle;
 use super::rocketmq::{RocketMq, STORED_MS, Seen, TOPIC};
 use crate::archive::Whole;
@@ -53,6 +54,8 @@ pub(super) fn play(seed: u64, lie: Option<Lie>) -> Played {
         for _ in 0..STEPS {
             run.step().await;
             run.look().await;
+            let wrong = run.indexed.may_work(&run.oracle.places);
+            run.are_wrong(wrong);
             if !run.violations.is_empty() {
                 break;
             }
@@ -101,6 +104,7 @@ pub(super) struct Run {
     pub(super) rocketmq: Arc<RocketMq>,
     pub(super) objects: Objects,
     pub(super) oracle: Oracle,
+    indexed: Indexed,
     pub(super) processes: Vec<Process>,
     pub(super) asked: mpsc::UnboundedSender<Asked>,
     pub(super) ask: mpsc::UnboundedReceiver<Asked>,
@@ -124,10 +128,12 @@ impl Run {
         }
         let mut random = Rng::with_seed(seed);
         let faults = if random.u8(..4) == 0 { 0 } else { random.u64(1..40) };
+        let (rocketmq, index_clock) = (Arc::default(), Arc::new(ManualClock::at(STORED_MS)));
         let run = Self {
             oracle: Oracle::new(&objects),
+            indexed: Indexed::new(seed, &rocketmq, &objects, &index_clock),
             processes: Vec::new(),
-            rocketmq: Arc::default(),
+            rocketmq,
             now_ms: STORED_MS,
             story: String::new(),
             violations: Vec::new(),
@@ -387,7 +393,8 @@ impl Run {
         }
         let reader: Arc<Seen> = Arc::new(Seen { rocketmq: self.rocketmq.clone(), gates: None });
         let whole = Whole::new(reader, store);
-        let wrong = self.oracle.judge(&self.rocketmq, &whole).await;
+        let mut wrong = self.oracle.judge(&self.rocketmq, &whole).await;
+        wrong.extend(self.indexed.judge(&self.oracle.places));
         self.are_wrong(wrong);
     }
 }
