@@ -3,9 +3,9 @@
 //! A broker refuses to hand out messages of queues beyond the topic's `readQueueNums`, keeps them, and still tells their offsets.
 //! Neither route nor statistics name these queues, and no request lists them, so they are looked for by their numbers.
 //!
-//! Bound: on each broker all numbers below 256 are looked at, at most once in 30 s for each topic, however many queues the topic has left.
-//! So nothing of a topic is overlooked that never had more queues there, and a bridge creates none with more. Of a larger topic what lies
-//! behind 32 empty queues in a row may be overlooked.
+//! Bound: on each broker all numbers below 64 are looked at, at most once in 30 s for each topic, however many queues the topic has left.
+//! So nothing of a topic is overlooked that never had more queues there. Of a larger one what lies behind 32 empty queues in a row may be
+//! overlooked: four times as many questions cost each history tens of milliseconds.
 
 use std::ops::Range;
 use std::sync::PoisonError;
@@ -21,7 +21,7 @@ use crate::model::{FailureKind, QueueName};
 use crate::pipeline::ports::{ReadError, Reader, Withheld};
 
 /// All numbers below this are looked at: an administrator may have taken away all queues but a few, and the message may lie in the last.
-const ALWAYS_LOOKED_AT: i32 = 256;
+const ALWAYS_LOOKED_AT: i32 = 64;
 /// So many numbers are looked at together; where one of them has messages, as many more.
 const LOOKED_AT: i32 = 32;
 /// No topic has so many queues on one broker.
