@@ -1,4 +1,4 @@
-//! A model of the archive in simulated time: the real archiver, merge, reader and index, over a RocketMQ and a store that are played here.
+//! A model of the archive in simulated time: the real archiver, merge and reader, over a RocketMQ and a store that are played here.
 //! Several archivers work at once, each stands still at every question to RocketMQ or the store, and the run says who goes on, who
 //! dies there, and what the store answers. An oracle knows what is true.
 //!
@@ -6,7 +6,6 @@
 //! plays one.
 
 mod gate;
-mod indexed;
 mod oracle;
 mod rocketmq;
 mod run;

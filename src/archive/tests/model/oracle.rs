@@ -247,7 +247,7 @@ impl Oracle {
     }
 }
 
-pub(super) async fn all_of(reader: &dyn Reader, name: &QueueName) -> Result<Vec<StoredMessage>, String> {
+async fn all_of(reader: &dyn Reader, name: &QueueName) -> Result<Vec<StoredMessage>, String> {
     let failed = |error| format!("reader: {name}: {error}");
     let (first, end) = reader.offsets(TOPIC, name).await.map_err(failed)?;
     let (mut next, mut messages) = (first, Vec::new());

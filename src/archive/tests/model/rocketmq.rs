@@ -44,8 +44,6 @@ impl Queue {
 pub(super) struct Line {
     pub room: String,
     pub is_private: bool,
-    /// `start` or `end`, where it marks a lesson.
-    pub mark: Option<&'static str>,
     pub id: Option<MessageId>,
     pub body: String,
 }
@@ -99,14 +97,7 @@ impl State {
     pub(super) fn new_line(&self, room: String, is_private: bool, has_id: bool) -> Line {
         let number = self.messages;
         let id = has_id.then(|| MessageId::from_parts(1, number));
-        // Not by the dice, so that the marks change no other part of a story.
-        let mark = match number % 17 {
-            _ if is_private => None,
-            5 => Some("start"),
-            11 => Some("end"),
-            _ => None,
-        };
-        Line { room, is_private, mark, id, body: format!("line {number}") }
+        Line { room, is_private, id, body: format!("line {number}") }
     }
 
     pub(super) fn say(&mut self, name: &QueueName, line: Line) {
@@ -115,12 +106,7 @@ impl State {
         self.messages += 1;
         let offset = queue.end();
         let (unique, topic) = (format!("{number:032X}"), format!("room/message/{}", line.room));
-        let kind = match (line.is_private, line.mark) {
-            (true, _) => "p2p",
-            (false, Some(_)) => "system",
-            (false, None) => "message",
-        };
-        let tag = line.mark.map(|mark| format!("lesson/{mark}/{}", line.room)).unwrap_or_default();
+        let kind = if line.is_private { "p2p" } else { "message" };
         let id = line.id.map(|id| id.to_string()).unwrap_or_default();
         let named = [
             ("UNIQ_KEY", unique.as_str()),
@@ -131,7 +117,7 @@ impl State {
         ];
         let message = StoredMessage {
             topic: TOPIC.to_owned(),
-            tag,
+            tag: String::new(),
             keys: if id.is_empty() { String::new() } else { format!("{} {id}", line.room) },
             queue: name.clone(),
             queue_offset: offset,

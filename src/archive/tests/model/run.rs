@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 
 use super::Lie;
 use super::gate::{Asked, Gates, What};
-use super::indexed::Indexed;
 use super::oracle::Oracle;
 use super::rocketmq::{RocketMq, STORED_MS, Seen, TOPIC};
 use crate::archive::Whole;
@@ -54,8 +53,6 @@ pub(super) fn play(seed: u64, lie: Option<Lie>) -> Played {
         for _ in 0..STEPS {
             run.step().await;
             run.look().await;
-            let wrong = run.indexed.may_work(&run.oracle.places);
-            run.are_wrong(wrong);
             if !run.violations.is_empty() {
                 break;
             }
@@ -104,7 +101,6 @@ pub(super) struct Run {
     pub(super) rocketmq: Arc<RocketMq>,
     pub(super) objects: Objects,
     pub(super) oracle: Oracle,
-    indexed: Indexed,
     pub(super) processes: Vec<Process>,
     pub(super) asked: mpsc::UnboundedSender<Asked>,
     pub(super) ask: mpsc::UnboundedReceiver<Asked>,
@@ -128,12 +124,10 @@ impl Run {
         }
         let mut random = Rng::with_seed(seed);
         let faults = if random.u8(..4) == 0 { 0 } else { random.u64(1..40) };
-        let (rocketmq, index_clock) = (Arc::default(), Arc::new(ManualClock::at(STORED_MS)));
         let run = Self {
             oracle: Oracle::new(&objects),
-            indexed: Indexed::new(seed, &rocketmq, &objects, &index_clock),
             processes: Vec::new(),
-            rocketmq,
+            rocketmq: Arc::default(),
             now_ms: STORED_MS,
             story: String::new(),
             violations: Vec::new(),
@@ -393,8 +387,7 @@ impl Run {
         }
         let reader: Arc<Seen> = Arc::new(Seen { rocketmq: self.rocketmq.clone(), gates: None });
         let whole = Whole::new(reader, store);
-        let mut wrong = self.oracle.judge(&self.rocketmq, &whole).await;
-        wrong.extend(self.indexed.judge(&self.oracle.places));
+        let wrong = self.oracle.judge(&self.rocketmq, &whole).await;
         self.are_wrong(wrong);
     }
 }

@@ -14,7 +14,7 @@ use crate::pipeline::ports::Reader;
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shown {
     id: Option<MessageId>,
-    pub body: String,
+    body: String,
     duplicates: u64,
     pub conflict: bool,
 }
@@ -24,7 +24,7 @@ pub(super) fn lines_of(places: &BTreeMap<Place, Offsets>, room: &str, state: &St
     let mut times: BTreeMap<(Option<MessageId>, String), u64> = BTreeMap::new();
     for said in places.values().flat_map(BTreeMap::values) {
         if let Said::Line(uid) = said
-            && let Some(line) = state.said.get(uid).filter(|line| line.room == room && line.mark.is_none())
+            && let Some(line) = state.said.get(uid).filter(|line| line.room == room)
         {
             *times.entry((line.id, line.body.clone())).or_default() += 1;
         }
