@@ -20,6 +20,8 @@ pub(crate) struct Kept {
     pub(crate) messages: Vec<StoredMessage>,
     /// Counted, and not given out.
     pub(crate) withheld: Vec<u64>,
+    /// Its broker is away, so that the name server knows no topic.
+    pub(crate) is_away: bool,
     /// The queue is handed out to nobody.
     pub(crate) has_too_few_read_queues: bool,
     epoch: u64,
@@ -123,12 +125,17 @@ impl Reader for Memory {
             kind: FailureKind::TopicMissing,
         };
         let kept = self.lock();
-        let queues = match (kept.is_gone, kept.has_too_few_read_queues) {
+        let queues = match (kept.is_gone || kept.is_away, kept.has_too_few_read_queues) {
             (true, _) => Err(missing()),
             (false, true) => Ok(Vec::new()),
             (false, false) => Ok(vec![name()]),
         };
         Box::pin(async { queues })
+    }
+
+    fn away<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        let away = self.lock().is_away.then(|| name().broker.to_string());
+        Box::pin(async { Ok(Vec::from_iter(away)) })
     }
 
     fn withheld<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Withheld>, ReadError>> {

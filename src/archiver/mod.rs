@@ -167,9 +167,17 @@ impl Archiver {
         for topic in self.parts.topics.clone() {
             let queues = match self.parts.reader.queues(&topic).await {
                 Ok(queues) => queues,
-                // Nothing was stored there yet, or it was deleted.
                 Err(error) if error.kind == FailureKind::TopicMissing => {
-                    self.deleted(&topic, &mut round);
+                    match self.parts.reader.away(&topic).await {
+                        // Nothing was stored there yet, or it was deleted.
+                        Ok(away) if away.is_empty() => self.deleted(&topic, &mut round),
+                        // What they have is not lost, and nobody knows how long they keep it.
+                        Ok(_) => asked += 1,
+                        Err(error) => {
+                            failed.get_or_insert(error.into());
+                            asked += 1;
+                        }
+                    }
                     continue;
                 }
                 Err(error) => {

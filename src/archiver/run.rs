@@ -35,10 +35,10 @@ async fn run_until(
 ) {
     let (mut failures, mut withheld) = (Throttle::default(), Throttle::default());
     let keeps = archiver.parts.rocketmq_keeps;
-    let archiver_clock = archiver.parts.clock.clone();
+    let clock = archiver.parts.clock.clone();
     metrics.archive.rocketmq_keeps_seconds.set(keeps.as_secs_f64());
     let mut tell = |(round, failed): (Round, Option<ArchiveError>)| {
-        round.count(&metrics, archiver_clock.wall_ms());
+        round.count(&metrics, clock.wall_ms());
         let notes = round.notes(keeps);
         if round.withheld.is_some_and(|messages| messages > 0) && withheld.is_due() {
             tracing::error!("{}", notes.join("; "));

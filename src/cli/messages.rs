@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
 use crate::archive::{HistoryError, Missing};
 use crate::model::QueueName;
 use crate::rocketmq;
@@ -38,49 +40,47 @@ fn sentences(files: &[PathBuf]) -> BTreeSet<String> {
     files.iter().flat_map(|file| texts(&text_of(file))).filter(is_sentence).collect()
 }
 
-/// The texts in a source file, but for those of its tests and of what it logs. It must not have a quote or a round bracket as a character.
+/// The texts in a source file, but for those of its tests and of what it logs.
 fn texts(source: &str) -> Vec<String> {
-    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
-    let is_code = |line: &&str| !line.trim_start().starts_with("//");
-    let code = code.lines().filter(is_code).collect::<Vec<_>>().join("\n");
-    let (mut texts, mut rest) = (Vec::new(), code.as_str());
-    let (mut depth, mut logged_from) = (0, None);
-    while let Some(first) = rest.chars().next() {
-        if logged_from.is_none() && rest.starts_with("tracing::") {
-            logged_from = Some(depth);
-        }
-        rest = &rest[first.len_utf8()..];
-        match first {
-            '(' => depth += 1,
-            ')' => {
-                depth -= 1;
-                logged_from = logged_from.filter(|from| *from != depth);
-            }
-            '"' => {
-                let (text, behind) = text_at(rest);
-                rest = behind;
-                if logged_from.is_none() {
-                    texts.push(text);
-                }
-            }
-            _ => {}
-        }
-    }
+    let mut texts = Vec::new();
+    collect(source.parse().expect("it compiles"), &mut texts);
     texts
 }
 
-/// The text up to its quote, with dots for its placeholders, and what is behind it.
-fn text_at(rest: &str) -> (String, &str) {
-    let (mut text, mut is_placeholder) = (String::new(), false);
-    let mut letters = rest.char_indices().peekable();
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '"' => return (text, &rest[at + 1..]),
-            // The text goes on in the next line.
-            '\\' if letters.next_if(|(_, next)| *next == '\n').is_some() => {
-                while letters.next_if(|(_, next)| next.is_whitespace()).is_some() {}
+fn collect(tokens: TokenStream, texts: &mut Vec<String>) {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Punct(mark) if mark.as_char() == '#' => {
+                tokens.next_if(|next| next.to_string() == "!");
+                let is_left_out = |next: &TokenTree| next.to_string().starts_with("[doc");
+                let is_of_tests = |next: &TokenTree| next.to_string().replace(' ', "") == "[cfg(test)]";
+                if tokens.next_if(is_left_out).is_none() && tokens.next_if(is_of_tests).is_some() {
+                    tokens.find(|next| next.to_string() == ";" || is_group(next, Delimiter::Brace));
+                }
             }
-            '\\' => text.extend(letters.next().map(|(_, escaped)| escaped)),
+            TokenTree::Ident(name) if name == "tracing" => {
+                tokens.find(|next| next.to_string() == ";" || is_group(next, Delimiter::Parenthesis));
+            }
+            TokenTree::Group(group) => collect(group.stream(), texts),
+            TokenTree::Literal(literal) => {
+                let text = syn::parse_str::<syn::LitStr>(&literal.to_string());
+                texts.extend(text.map(|text| with_dots(&text.value())));
+            }
+            TokenTree::Ident(_) | TokenTree::Punct(_) => {}
+        }
+    }
+}
+
+fn is_group(token: &TokenTree, delimiter: Delimiter) -> bool {
+    matches!(token, TokenTree::Group(group) if group.delimiter() == delimiter)
+}
+
+/// With dots for the placeholders.
+fn with_dots(format: &str) -> String {
+    let (mut text, mut is_placeholder) = (String::new(), false);
+    for letter in format.chars() {
+        match letter {
             '{' => {
                 is_placeholder = true;
                 text.push_str("...");
@@ -90,7 +90,7 @@ fn text_at(rest: &str) -> (String, &str) {
             _ => {}
         }
     }
-    panic!("a text without an end: {text}")
+    text
 }
 
 fn withheld(may_be_read: bool) -> HistoryError {

@@ -60,11 +60,11 @@ impl ArchiveMetrics {
                 "roombridge_archive_rocketmq_keeps_seconds",
                 "How long RocketMQ keeps a message by its settings",
             )?,
-            headroom_seconds: register.seconds_if_known(
+            headroom_seconds: register.gauge_if_known(
                 "roombridge_archive_headroom_seconds",
                 "How long until RocketMQ deletes something that is not archived",
             )?,
-            position_age_seconds: register.seconds_if_known(
+            position_age_seconds: register.gauge_if_known(
                 "roombridge_archive_position_age_seconds",
                 "How long ago the oldest message that waits to be archived was stored",
             )?,
@@ -94,7 +94,7 @@ impl ArchiveMetrics {
                 "roombridge_index_failures_total",
                 "Rounds of the indexer that RocketMQ, the archive or the disk of the index stopped",
             )?,
-            index_age_seconds: register.seconds_if_known(
+            index_age_seconds: register.gauge_if_known(
                 "roombridge_index_position_age_seconds",
                 "How long ago the index had everything that RocketMQ and the archive had",
             )?,

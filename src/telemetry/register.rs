@@ -62,13 +62,8 @@ impl Register {
     }
 
     /// A gauge of the process whose value is not always known.
-    pub(crate) fn seconds_if_known(&self, name: &str, help: &str) -> Result<IfKnown, prometheus::Error> {
-        Ok(IfKnown(self.add(GaugeVec::new(Opts::new(name, help), &[])?)?))
-    }
-
-    /// The same of a number.
     pub(crate) fn gauge_if_known(&self, name: &str, help: &str) -> Result<IfKnown, prometheus::Error> {
-        self.seconds_if_known(name, help)
+        Ok(IfKnown(self.add(GaugeVec::new(Opts::new(name, help), &[])?)?))
     }
 
     /// A gauge of this direction with labels.

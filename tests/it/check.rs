@@ -67,7 +67,7 @@ fn topics_are_written_and_read_for_trial_and_nothing_is_stored() {
     let (code, told) = check(&(to_create + down), &[]);
     assert_eq!(code, Some(0), "{told}");
     for topic in ["checked-later", "checked-down", "checked-dead"] {
-        let created = format!("topic {topic}: it does not exist yet; its first message creates it");
+        let created = format!("topic {topic}: it does not exist yet; the bridge creates it");
         assert!(told.contains(&created), "{told}");
     }
 
@@ -95,24 +95,13 @@ fn rocketmq_is_asked_although_the_configuration_names_no_topic() {
     assert!(told.contains("FAIL  RocketMQ: ") && told.contains("no name server answers"), "{told}");
 }
 
-/// As `mqadmin updateTopic -r N -w N -p PERM`; 6 is reading and writing, 2 is writing.
-fn update_topic(rocketmq: &ApacheRocketMq, topic: &str, queues: u32, permission: u32) {
-    const UPDATE_AND_CREATE_TOPIC: i64 = 17;
-    let (queues, permission) = (queues.to_string(), permission.to_string());
-    let fields = json!({
-        "topic": topic, "defaultTopic": "TBW102", "readQueueNums": queues, "writeQueueNums": queues,
-        "perm": permission, "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
-    });
-    remoting::call(&rocketmq.broker(), UPDATE_AND_CREATE_TOPIC, fields, "");
-}
-
 #[test]
 fn what_nobody_may_read_is_a_warning_and_a_failure_with_an_archive() {
     // Given topics that can be written and not read
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topics(&[("unreadable", 2), ("unreadable-too", 2)]);
     for topic in ["unreadable", "unreadable-too"] {
-        update_topic(rocketmq, topic, 2, 2);
+        rocketmq.update_topic(topic, 2, 2);
     }
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
     let base = config(&mosquitto, rocketmq, "unreadable", "");
@@ -156,7 +145,7 @@ fn a_message_far_behind_the_queues_that_a_topic_has_left_is_told() {
     remoting::call(&rocketmq.broker(), SEND_MESSAGE_V2, fields, "hello");
 
     // When it gets 4, then check finds the message
-    update_topic(rocketmq, "far", 4, 6);
+    rocketmq.update_topic("far", 4, 6);
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
     let config = config(&mosquitto, rocketmq, "far", "");
     wait_until("it is told", SOON, || {

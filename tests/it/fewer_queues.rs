@@ -10,23 +10,12 @@ use crate::support::bridge::{Bridge, roombridge_cli};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::wait_until;
-use crate::support::remoting;
 use crate::support::scratch::Scratch;
 
 const SOON: Duration = Duration::from_secs(60);
 const TOPIC: &str = "shrunk";
 const ROOMS: u64 = 24;
-
-/// As `mqadmin updateTopic -r N -w N`.
-fn set_queues(rocketmq: &ApacheRocketMq, topic: &str, count: u32) {
-    const UPDATE_AND_CREATE_TOPIC: i64 = 17;
-    let count = count.to_string();
-    let fields = json!({
-        "topic": topic, "defaultTopic": "TBW102", "readQueueNums": count, "writeQueueNums": count, "perm": "6",
-        "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
-    });
-    remoting::call(&rocketmq.broker(), UPDATE_AND_CREATE_TOPIC, fields, "");
-}
+const READ_AND_WRITE: u32 = 6;
 
 fn say(mosquitto: &Mosquitto, text: &str) {
     let to_room = |room| Message::new(format!("room/message/{room}"), text);
@@ -74,7 +63,7 @@ fn rooms_in_queues_that_a_topic_has_no_more_are_missed_and_come_back_with_the_qu
     assert!(hidden > 0 && hidden < stored.len(), "rooms are in both halves of the queues");
 
     // When the topic gets 4, then history refuses, says how many are not handed out and what to set, and can show the rest
-    set_queues(rocketmq, TOPIC, 4);
+    rocketmq.update_topic(TOPIC, 4, READ_AND_WRITE);
     wait_until("the route has 4 queues", SOON, || history(&bridge, 1, &[]).status.code() == Some(1));
     for command in ["history", "replay", "export"] {
         let refused = roombridge_cli(&[command, "1", "-c", &bridge.config_file()]);
@@ -115,7 +104,7 @@ fn rooms_in_queues_that_a_topic_has_no_more_are_missed_and_come_back_with_the_qu
     assert!(failures("queue_missing") > 0.0 && failures("transport") == 0.0);
 
     // When the topic has its queues back, then everything is there
-    set_queues(rocketmq, TOPIC, 8);
+    rocketmq.update_topic(TOPIC, 8, READ_AND_WRITE);
     wait_until("everything is stored", SOON, || bridge.metrics().books().stored == 2.0 * ROOMS as f64);
     for room in 0..ROOMS {
         let whole = history(&bridge, room, &[]);
@@ -146,7 +135,7 @@ fn what_rocketmq_hands_out_to_nobody_is_behind_in_the_archive_and_is_told() {
     let stored = rocketmq.read_at_least(TOPIC, ROOMS as usize, SOON);
     let hidden = stored.iter().filter(|message| message.queue_id >= 4).count();
     drop(bridge);
-    set_queues(rocketmq, TOPIC, 4);
+    rocketmq.update_topic(TOPIC, 4, READ_AND_WRITE);
 
     // When a bridge archives
     let archive = format!("[archive]\ndir = \"{}\"\ncut_every_s = 60\n", scratch.path().display());
@@ -170,7 +159,7 @@ fn what_rocketmq_hands_out_to_nobody_is_behind_in_the_archive_and_is_told() {
     assert!(text(&status).contains("updateTopic -r"), "{}", text(&status));
 
     // And when the queues are there again, then it is archived
-    set_queues(rocketmq, TOPIC, 8);
+    rocketmq.update_topic(TOPIC, 8, READ_AND_WRITE);
     wait_until("everything is archived", 3 * SOON, || {
         bridge.metrics().value("roombridge_archived_total", &[]) == ROOMS as f64
     });

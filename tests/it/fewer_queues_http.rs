@@ -11,7 +11,6 @@ use crate::support::dev::http;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::{free_port, wait_until};
-use crate::support::remoting;
 
 const SOON: Duration = Duration::from_secs(60);
 /// The topic of the rooms.
@@ -20,18 +19,8 @@ const HEARD: &str = "shrunkHttp";
 const SENT: &str = "shrunkHttpSend";
 const AUDIT: &str = "shrunkHttpAudit";
 const ROOMS: u64 = 24;
+const READ_AND_WRITE: u32 = 6;
 const OPERATOR: &str = "the operator's secret";
-
-/// As `mqadmin updateTopic -r N -w N`.
-fn set_queues(rocketmq: &ApacheRocketMq, count: u32) {
-    const UPDATE_AND_CREATE_TOPIC: i64 = 17;
-    let count = count.to_string();
-    let fields = json!({
-        "topic": HEARD, "defaultTopic": "TBW102", "readQueueNums": count, "writeQueueNums": count, "perm": "6",
-        "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
-    });
-    remoting::call(&rocketmq.broker(), UPDATE_AND_CREATE_TOPIC, fields, "");
-}
 
 /// The pages of a class, and the API of its archive.
 fn class_and_archive(web: &str) -> String {
@@ -95,7 +84,7 @@ fn what_rocketmq_hands_out_to_nobody_is_missed_by_everybody_who_reads_over_http(
     // So that nothing is delivered again, and stored in a queue that is left.
     bridge.terminate();
     bridge.wait_exit(SOON);
-    set_queues(rocketmq, 4);
+    rocketmq.update_topic(HEARD, 4, READ_AND_WRITE);
 
     // When the rooms are read over HTTP
     let web = format!("127.0.0.1:{}", free_port());
@@ -129,7 +118,7 @@ fn what_rocketmq_hands_out_to_nobody_is_missed_by_everybody_who_reads_over_http(
     assert_eq!(told["why_codes"], json!(["not_handed_out"]), "{told}");
 
     // And when the topic has its queues back, then everything is there, and is called whole
-    set_queues(rocketmq, 8);
+    rocketmq.update_topic(HEARD, 8, READ_AND_WRITE);
     let is_whole = |room: u64| {
         let (history, page) = (history(room), page(room));
         history["complete"] == true && has_lines(&history) && page["partial"] == false && has_lines(&page)

@@ -15,7 +15,6 @@ use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::mqtt_client::{Message, publish_messages};
 use crate::support::ports::wait_until;
 use crate::support::process::Process;
-use crate::support::remoting;
 
 const SOON: Duration = Duration::from_secs(20);
 const ROOM: &str = "room/message/9";
@@ -110,7 +109,6 @@ fn long_pauses_are_shortened_and_a_replay_begins_where_it_is_told_to() {
 fn what_rocketmq_does_not_hand_out_is_the_first_line_of_a_replay_for_programs() {
     // given rooms in 8 queues
     const TOPIC: &str = "shrunk-replayed";
-    const UPDATE_AND_CREATE_TOPIC: i64 = 17;
     let rocketmq = ApacheRocketMq::shared();
     rocketmq.create_topic(TOPIC, 8);
     let mosquitto = Mosquitto::start(MosquittoOptions::default());
@@ -127,11 +125,7 @@ fn what_rocketmq_does_not_hand_out_is_the_first_line_of_a_replay_for_programs() 
     assert!(hidden > 0, "rooms are in both halves of the queues");
 
     // when half of them are taken from the readers
-    let fields = json!({
-        "topic": TOPIC, "defaultTopic": "TBW102", "readQueueNums": "4", "writeQueueNums": "4", "perm": "6",
-        "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
-    });
-    remoting::call(&rocketmq.broker(), UPDATE_AND_CREATE_TOPIC, fields, "");
+    rocketmq.update_topic(TOPIC, 4, 6);
     let replay = |options: &[&str]| {
         let config = bridge.config_file();
         let replay = ["replay", "1", "--speed", "max", "--json", "-c", &config];

@@ -56,6 +56,24 @@ async fn what_waited_in_a_topic_that_is_deleted_is_counted_as_lost_once() {
     assert_eq!(world.archiver.done(true).await.lost, [].into());
 }
 
+/// The name server forgets the topics of a broker that is away; what it holds comes back with it.
+#[tokio::test(start_paused = true)]
+async fn what_waits_on_a_broker_that_is_away_is_not_lost_and_how_long_it_is_kept_is_not_known() {
+    let mut world = World::new();
+    world.rocketmq.say_so_many(10);
+    world.archiver.done(true).await;
+    world.rocketmq.say_so_many(7);
+    world.archiver.done(false).await;
+
+    world.rocketmq.lock().is_away = true;
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lost, round.headroom), ([].into(), None));
+
+    world.rocketmq.lock().is_away = false;
+    let round = world.archiver.done(true).await;
+    assert_eq!((round.lines, round.lost), (7, [].into()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_waited_in_a_topic_that_is_made_anew_is_counted_as_lost_once() {
     let mut world = World::new();

@@ -155,7 +155,7 @@ fn not_there_to_archive(config: &Config) -> Looked {
 /// A bridge creates what it writes and what it follows.
 fn created_later(config: &Config, topic: &str) -> Looked {
     Looked::Well(format!(
-        "it does not exist yet; its first message creates it with {} queues, if access control gives the right Create on \
+        "it does not exist yet; the bridge creates it with {} queues, if access control gives the right Create on \
          Topic:{topic}",
         config.rocketmq.queues_per_new_topic
     ))

@@ -181,6 +181,18 @@ impl ApacheRocketMq {
         java::create_topics(&self.name_server(), &self.broker(), topics);
     }
 
+    /// As `mqadmin updateTopic -r QUEUES -w QUEUES -p PERMISSION`; 6 is reading and writing, 2 is writing.
+    #[track_caller]
+    pub fn update_topic(&self, name: &str, queues: u32, permission: u32) {
+        const UPDATE_AND_CREATE_TOPIC: i64 = 17;
+        let (queues, permission) = (queues.to_string(), permission.to_string());
+        let fields = json!({
+            "topic": name, "defaultTopic": "TBW102", "readQueueNums": queues, "writeQueueNums": queues,
+            "perm": permission, "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false",
+        });
+        remoting::call(&self.broker(), UPDATE_AND_CREATE_TOPIC, fields, "");
+    }
+
     /// Deletes the topic and makes it anew under the same name.
     #[track_caller]
     pub fn remake_topic(&self, name: &str, queues: u32) {
